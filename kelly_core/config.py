@@ -1,0 +1,313 @@
+"""Settings and where each comes from: typed option > environment > file > default."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kelly_core import legacy_config
+from kelly_core.errors import ConfigError
+from kelly_core.spec import LOSS_OUTPUT, MODELS, Loss, State
+
+DEFAULT_FILE = Path("config.toml")
+ENVIRONMENT_PREFIX = "KELLY_"
+
+_MAX_FILE_BYTES = 2**20
+
+Count = Annotated[int, Field(ge=1)]
+CountOrAuto = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FolderPath = Annotated[Path, Field(strict=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EarlyStopping(_Section):
+    """When a training that no longer improves ends."""
+
+    patience: CountOrAuto = 10
+    """Epochs without a relative gain of ``min_delta`` before training stops; 0 never stops early."""
+    min_delta: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Share of the best loss by which an epoch must beat it to count as progress."""
+
+
+class Checkpointing(_Section):
+    """Which checkpoints are kept besides the weights in memory."""
+
+    save_best: bool = True
+    save_latest: bool = True
+    save_interval: CountOrAuto = 0
+    """Keep one more checkpoint every so many epochs; 0 keeps none."""
+
+
+class Training(_Section):
+    """How every model trains unless its own section says otherwise."""
+
+    epochs: Count = 50
+    batch_size: Count = 64
+    learning_rate: Rate = 0.001
+    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: CountOrAuto = 0
+    early_stopping: EarlyStopping = EarlyStopping()
+    checkpointing: Checkpointing = Checkpointing()
+
+
+class ModelSettings(_Section):
+    """What one model does differently; None means as in [training], or as its spec says."""
+
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    learning_rate: Rate | None = None
+    patience: CountOrAuto | None = None
+    loss: Loss | None = None
+    state: State = "stateful"
+    dataset: str = ""
+
+
+class DatasetSettings(_Section):
+    """Where one corpus lies; empty means its usual place."""
+
+    path: str = ""
+    annotations_file: str = ""
+
+
+class AudioDatasetSettings(DatasetSettings):
+    """A corpus of audio."""
+
+    duration: Annotated[float, Field(ge=1, le=600)] = 45.0
+    """Seconds of each file that are used, from its start."""
+
+
+class Datasets(_Section):
+    """The corpora."""
+
+    dir: FolderPath = Path("datasets")
+    cache_dir: FolderPath = Path("~/.cache/kelly")
+    jobs: CountOrAuto = 0
+    max_files: CountOrAuto = 0
+    use_synthetic: bool = False
+    synthetic_examples: CountOrAuto = 0
+    """Generated examples in an epoch; 0 chooses a number that trains each model well."""
+    deam: AudioDatasetSettings = AudioDatasetSettings()
+    lakh_midi: DatasetSettings = DatasetSettings()
+    chords: DatasetSettings = DatasetSettings()
+    maestro: DatasetSettings = DatasetSettings()
+    groove_midi: DatasetSettings = DatasetSettings()
+
+    def folder(self, name: str) -> Path:
+        """Folder of the corpus ``name``."""
+        settings: DatasetSettings = getattr(self, name)
+        return Path(settings.path).expanduser() if settings.path else self.dir / name
+
+
+class Output(_Section):
+    """What a training leaves behind, and where."""
+
+    dir: FolderPath = Path("models")
+    layout: Literal["rtneural", "legacy"] = "rtneural"
+    history: bool = True
+    plots: bool = True
+
+
+def _every_model() -> dict[str, ModelSettings]:
+    return {spec.name: ModelSettings(dataset=spec.dataset) for spec in MODELS}
+
+
+class Settings(_Section):
+    """Every setting, with its default."""
+
+    training: Training = Training()
+    models: dict[str, ModelSettings] = Field(default_factory=_every_model)
+    datasets: Datasets = Datasets()
+    output: Output = Output()
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings with the origin of each: "default", a file's name, a variable or an option, by dotted key."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+    def rows(self) -> list[tuple[str, object, str]]:
+        """Every setting as (dotted key, value, origin)."""
+        flat = flatten(self.settings.model_dump(mode="json"))
+        return [(key, value, self.origins[key]) for key, value in flat.items()]
+
+
+def load_settings(
+    file: Path | None = None,
+    options: Mapping[str, tuple[str, object]] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> LoadedSettings:
+    """Merge defaults, file, environment and options.
+
+    Args:
+        file: a ``.toml`` or ``.json`` file; None reads ``config.toml`` of the working folder if there is one.
+        options: typed options by dotted key, each with the option's name and its value.
+        environment: variables; ``KELLY_TRAINING_EPOCHS`` sets ``training.epochs`` and so on.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, or a file that cannot be read; the message
+            names the key and the line or the variable.
+    """
+    values = flatten(Settings().model_dump())
+    origins = dict.fromkeys(values, "default")
+    path = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    source = None if path is None else _SourceFile.read(path)
+    layers = [
+        {} if source is None else {key: (source.place(key), value) for key, value in source.values.items()},
+        _from_environment(environment, values),
+        dict(options or {}),
+    ]
+    for layer in layers:
+        _reject_unknown(layer, values)
+        values.update({key: value for key, (_, value) in layer.items()})
+        origins.update({key: origin for key, (origin, _) in layer.items()})
+    try:
+        settings = Settings.model_validate(unflatten(values))
+    except ValidationError as error:
+        raise _readable(error, origins) from None
+    _check_models(settings, origins)
+    return LoadedSettings(settings, origins)
+
+
+def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
+    """Hold what is asked of each model against its spec."""
+    for spec in MODELS:
+        asked = settings.models[spec.name]
+        if asked.dataset != spec.dataset:
+            key = f"models.{spec.name}.dataset"
+            raise ConfigError(f"{key} = {asked.dataset!r}, but it learns from {spec.dataset!r}", where=origins[key])
+        needed = LOSS_OUTPUT.get(asked.loss or spec.loss)
+        if needed not in (None, spec.output_activation):
+            key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
+            problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
+            raise ConfigError(problem, where=origins[key])
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one table with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of ``flatten``."""
+    tree: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *tables, key = dotted.split(".")
+        node = tree
+        for table in tables:
+            node = node.setdefault(table, {})
+        node[key] = value
+    return tree
+
+
+def environment_name(key: str) -> str:
+    """The variable that sets a dotted key."""
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+@dataclass(frozen=True)
+class _SourceFile:
+    path: Path
+    text: str
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> _SourceFile:
+        try:
+            if path.stat().st_size > _MAX_FILE_BYTES:
+                raise ConfigError("is too large for a settings file", where=path)
+            text = path.read_text(encoding="utf-8")
+            if path.suffix.lower() == ".json":
+                return cls(path, text, legacy_config.translate(_json_object(text, path), path))
+            return cls(path, text, flatten(tomllib.loads(text)))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
+        except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            kind = path.suffix.lstrip(".").upper()
+            raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
+
+    def place(self, key: str) -> str:
+        """The file, and the line of the key where that can be told."""
+        line = _toml_line(self.text, key) if self.path.suffix.lower() != ".json" else None
+        return str(self.path) if line is None else f"{self.path}, line {line}"
+
+
+def _json_object(text: str, path: Path) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ConfigError("must hold a JSON object", where=path)
+    return document
+
+
+def _toml_line(text: str, key: str) -> int | None:
+    """Line of a dotted key in TOML text (1 is the first), where tables have headers of their own."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            table = stripped.strip("[] ").split("]")[0] + "."
+        name = stripped.split("=")[0].strip()
+        if "=" in stripped and (table + name == key or key.startswith(f"{table}{name}.")):
+            return number
+    return None
+
+
+def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    names = {environment_name(key): key for key in defaults}
+    found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    for name in found.keys() - names.keys():
+        raise ConfigError("no setting has this variable", where=name, hint=_did_you_mean(name, names))
+    return {names[name]: (name, _parsed(text, defaults[names[name]])) for name, text in found.items()}
+
+
+def _parsed(text: str, default: object) -> object:
+    """A variable's text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
+    if isinstance(default, str | Path):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, Any]) -> None:
+    for key, (origin, _) in layer.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=_did_you_mean(key, known))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else "`kelly-core config` lists all settings"
+
+
+def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    known = (".".join(location[:end]) for end in range(len(location), 0, -1))
+    key = next((candidate for candidate in known if candidate in origins), ".".join(location))
+    message = first["msg"].removeprefix("Value error, ")
+    problem = f"{key} = {first['input']!r}: {message}" if key in origins else f"{key}: {message}"
+    return ConfigError(problem, where=origins.get(key))

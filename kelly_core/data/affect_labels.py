@@ -1,0 +1,53 @@
+"""Emotion labels of files that only have notes: from a sidecar, else estimated relative to the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import Floats
+from kelly_core.data.listing import lookup, read_sidecar
+from kelly_core.data.split import TRAIN
+from kelly_core.music.emotion import CorpusAffect
+
+
+def label_files(
+    root: Path,
+    files: Sequence[str],
+    features: NDArray[np.float64],
+    splits: NDArray[np.str_],
+    sidecar_file: str = "",
+    *,
+    use_velocity: bool = True,
+) -> tuple[Floats, list[str], CorpusAffect]:
+    """Valence and arousal of each file.
+
+    The estimator is fitted to the training files alone, so that validation stays unseen.
+
+    Args:
+        root: the corpus folder, where a sidecar may lie.
+        files: path of each file in the corpus, F of them.
+        features: [F, 5], rows of ``music.key.AffectFeatures``.
+        splits: split of each file.
+        sidecar_file: another name for the sidecar, relative to ``root``.
+        use_velocity: as in ``CorpusAffect``.
+
+    Returns:
+        Affect [F, 2], the label source of each file, and the estimator.
+
+    Raises:
+        DataError: the sidecar is damaged.
+    """
+    estimator = CorpusAffect.fit(features[splits == TRAIN], use_velocity=use_velocity)
+    affect = np.stack(estimator(features), axis=1)
+    sidecar = read_sidecar(root, sidecar_file)
+    sources = []
+    for row, file in enumerate(files):
+        known = lookup(sidecar, file)
+        sources.append("estimated" if known is None else "sidecar")
+        if known is not None:
+            affect[row] = known
+    return affect, sources, estimator

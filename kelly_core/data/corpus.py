@@ -1,0 +1,188 @@
+"""What the five corpora have in common: options, splits, reports, and codes as inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.cache import Extraction, FeatureTable, Progress, load_features
+from kelly_core.data.dataset import (
+    LABEL_WEIGHTS,
+    Batch,
+    CorpusReport,
+    Dataset,
+    Example,
+    Floats,
+    Indices,
+    Standardisation,
+)
+from kelly_core.data.split import TRAIN, VALIDATION, split_groups
+from kelly_core.errors import DataError
+
+DEFAULT_CACHE = Path("~/.cache/kelly")
+
+_VALIDATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a corpus.
+
+    Attributes:
+        validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
+        seed: of the split.
+        max_files: use so many files at most, evenly spread; 0 uses all.
+        cache_dir: folder of the feature files.
+        jobs: worker processes for features; 0 chooses.
+        annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
+        duration: seconds of each audio file that are used.
+        progress: called with (files done, files in all) while features are computed.
+        context: training frames that harmony examples take their audio half from.
+    """
+
+    validation_split: float = 0.15
+    seed: int = 0
+    max_files: int = 0
+    cache_dir: Path = DEFAULT_CACHE
+    jobs: int = 0
+    annotations_file: str = ""
+    duration: float = 45.0
+    progress: Progress | None = None
+    context: AudioContext | None = None
+
+
+@dataclass(frozen=True)
+class AudioContext:
+    """Mel frames of a training split with the affect of each.
+
+    Attributes:
+        frames: [F, 128] in dB.
+        valence, arousal: [F].
+        standardisation: how the recogniser standardises the 128 bands.
+        fingerprint: of the corpus they come from.
+    """
+
+    frames: Floats
+    valence: Floats
+    arousal: Floats
+    standardisation: Standardisation
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where each example comes from: one entry an example.
+
+    Attributes:
+        groups: song, piece or session; no group is in two splits.
+        sources: label source of each.
+        splits: "train" or "validation".
+    """
+
+    groups: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    splits: NDArray[np.str_]
+
+    @classmethod
+    def of_files(cls, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]) -> Rows:
+        """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
+        return cls(np.asarray(groups)[owner], np.asarray(sources)[owner], splits[owner])
+
+
+def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
+    """Features of the files as the options ask."""
+    return load_features(
+        root, files, extraction, cache_dir=options.cache_dir, jobs=options.jobs, progress=options.progress
+    )
+
+
+def assign_splits(groups: Sequence[str], official: Sequence[str | None], options: LoadOptions) -> NDArray[np.str_]:
+    """Official splits where every group has one and both sides are there, a seeded split by group otherwise."""
+    if has_both_sides(official):
+        return np.array(official)
+    return split_groups(groups, options.validation_split, options.seed)
+
+
+def has_both_sides(official: Sequence[str | None]) -> bool:
+    """Whether an official split can be used as it is: it covers every file and leaves neither side empty."""
+    return set(official) == {TRAIN, VALIDATION}
+
+
+class CorpusDataset(Dataset):
+    """Examples read from files.
+
+    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    """
+
+    def __init__(self, report: CorpusReport, rows: Rows, hashes: Sequence[str], labels: Floats) -> None:
+        self.name = report.name
+        self.rows = rows
+        self.train = np.flatnonzero(rows.splits == TRAIN)
+        self.validation = np.flatnonzero(rows.splits == VALIDATION)
+        if not len(self.train) or not len(self.validation):
+            raise DataError("too few usable examples to train and to validate", where=report.path)
+        self.weights = np.array([LABEL_WEIGHTS[source] for source in rows.sources], np.float32)
+        self.report = replace(
+            report,
+            examples=len(rows.groups),
+            label_sources=dict(Counter(rows.sources.tolist())),
+            splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
+        )
+        content = json.dumps([self.name, sorted(hashes), rows.splits.tolist(), labels.shape]).encode()
+        self.fingerprint = hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
+        self.standardisation = Standardisation.identity(self.input_size)
+        self.facts = {}
+
+    def __len__(self) -> int:
+        return len(self.rows.groups)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        raw = self._assemble(np.array([index]), np.random.default_rng(_VALIDATION_SEED), augment=False)
+        return Example(
+            inputs=raw.inputs[0],
+            targets=raw.targets[0],
+            weights=raw.weights[0],
+            group=str(self.rows.groups[index]),
+            label_source=str(self.rows.sources[index]),
+            split=str(self.rows.splits[index]),
+        )
+
+    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        return self._standardised(self._assemble(indices, rng, augment=True))
+
+    def fixed(self, indices: Indices) -> Batch:
+        """The examples as validation sees them: the same numbers at every call with the same indices."""
+        rng = np.random.default_rng(_VALIDATION_SEED)
+        return self._standardised(self._assemble(indices, rng, augment=False))
+
+    def _standardised(self, raw: Batch) -> Batch:
+        return replace(raw, inputs=self.standardisation.apply(raw.inputs))
+
+    @abstractmethod
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        """Examples with raw inputs; ``augment`` adds what only training should see."""
+
+    def _example_weights(self, indices: Indices) -> Floats:
+        """Label weights as [n, 1, 1], to be masked by the subclass."""
+        return self.weights[indices][:, np.newaxis, np.newaxis]
+
+
+def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Refuse a corpus in which nothing is usable.
+
+    Raises:
+        DataError: no file gave an example; the message names the reasons.
+    """
+    if not files:
+        reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
+        raise DataError(f"no usable example ({reasons or 'no files'})", where=root)

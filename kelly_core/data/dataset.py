@@ -1,0 +1,161 @@
+"""What a training needs of any corpus: examples, a split, and fresh batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+LABEL_WEIGHTS = {
+    "sidecar": 1.0,
+    "dynamic": 1.0,
+    "static": 1.0,
+    "human_quadrant": 1.0,
+    "estimated": 0.5,
+    "imputed": 0.25,
+    "synthetic": 1.0,
+}
+"""Loss weight of an example by where its emotion label comes from."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as arrays, N of them, T frames each.
+
+    Attributes:
+        inputs: [N, T, in], standardised: what the network sees in training.
+        targets: [N, T, out].
+        weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks.
+        pooled: None, or [N] booleans: where true, the label belongs to the whole sequence, so the weighted mean of
+            the outputs over time is compared with the target instead of every single frame.
+    """
+
+    inputs: Floats
+    targets: Floats
+    weights: Floats
+    pooled: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """The examples from ``start`` up to ``stop``, as views."""
+        pooled = None if self.pooled is None else self.pooled[start:stop]
+        return Batch(self.inputs[start:stop], self.targets[start:stop], self.weights[start:stop], pooled)
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """How raw inputs become network inputs: ``(x - mean) * scale``, both [in]; scale 0 marks an unused input."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def identity(cls, size: int) -> Standardisation:
+        """Inputs that the network takes as they are."""
+        return cls(np.zeros(size), np.ones(size))
+
+    def apply(self, raw: Floats) -> Floats:
+        """Standardise raw inputs of shape [..., in]."""
+        return ((raw - self.mean) * self.scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example for a person or a script to look at: raw inputs, targets, and where it comes from."""
+
+    inputs: Floats
+    targets: Floats
+    weights: Floats
+    group: str
+    label_source: str
+    split: str
+
+
+class Dataset(ABC):
+    """Examples of one corpus, split by group, from which a trainer draws batches.
+
+    Attributes:
+        name: the corpus ("deam", ...).
+        synthetic: whether the examples were generated instead of read.
+        input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
+        fingerprint: hash of the content and of the settings that shaped it.
+        standardisation: what the export must fold into the first layer.
+        train, validation: indices of the two splits; no group is in both.
+        facts: what the export's metadata says about the features (JSON types only).
+    """
+
+    name: str
+    synthetic: bool = False
+    input_size: int
+    output_size: int
+    sequence_length: int
+    fingerprint: str
+    standardisation: Standardisation
+    train: Indices
+    validation: Indices
+    facts: dict[str, Any]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Example: ...
+
+    @abstractmethod
+    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+
+    @abstractmethod
+    def fixed(self, indices: Indices) -> Batch:
+        """The examples as validation sees them: the same numbers at every call."""
+
+
+@dataclass(frozen=True)
+class ReferenceLosses:
+    """What a synthetic set's validation loss can be compared with."""
+
+    bayes: float
+    prior: float
+
+    def excess(self, loss: float) -> float:
+        """Share of the learnable part that is still missing: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
+        return (loss - self.bayes) / (self.prior - self.bayes)
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """What was found of one corpus and what of it can be used.
+
+    Attributes:
+        name: the corpus.
+        path: where it was looked for.
+        found: whether it is there.
+        files: files (songs for chords) that were found.
+        examples: usable examples, over both splits.
+        skipped: names of what is not used, by reason.
+        label_sources: examples by where their emotion label comes from.
+        splits: examples by split.
+        licence: in short.
+        advice: what to do when it is missing.
+        problem: why nothing of it can be used, "" if it can.
+    """
+
+    name: str
+    path: str
+    found: bool
+    files: int = 0
+    examples: int = 0
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    label_sources: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    licence: str = ""
+    advice: str = ""
+    problem: str = ""

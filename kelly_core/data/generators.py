@@ -1,0 +1,278 @@
+"""How synthetic examples come about, and the best that any network can predict from their inputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import Floats
+from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode, encode
+
+Doubles = NDArray[np.float64]
+
+WALK_SD = 0.4
+"""Stationary standard deviation of both latent walks; their tanh has DEAM's spread, about."""
+WALK_COVARIANCE: Doubles = WALK_SD**2 * np.array([[1.0, AFFECT_CORRELATION], [AFFECT_CORRELATION, 1.0]])
+"""Stationary covariance [2, 2] of the walks behind valence and arousal."""
+
+
+class Generator(ABC):
+    """A random source of (input, target) sequences whose conditional expectation can be computed.
+
+    Attributes:
+        formula: how a target depends on the input, for a reader of the metadata.
+        constants: the numbers in the formula; matrices are drawn with the given standard deviations.
+    """
+
+    formula: ClassVar[str]
+    constants: ClassVar[dict[str, float]]
+
+    @abstractmethod
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draw the matrices of the formula."""
+
+    @abstractmethod
+    def draw(self, count: int, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Fresh inputs [count, steps, in] and targets [count, steps, out], both starting from zero memory."""
+
+    @abstractmethod
+    def best(self, inputs: Floats) -> Floats:
+        """The expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
+
+        It minimises the expected squared error, cross-entropy and binary cross-entropy alike, so its loss is the
+        Bayes loss.
+        """
+
+
+class EmotionGenerator(Generator):
+    """A noisy view of a walk in 128 numbers; the target is the code of the walk itself, so memory averages the noise."""
+
+    formula = "z AR(1); target = code of (valence, arousal) = tanh z; input = gain U z + N(0, 1), U orthonormal 128x2"
+    constants: ClassVar[dict[str, float]] = {"coefficient": 0.95, "sd": WALK_SD, "correlation": 0.57, "gain": 2.0}
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        basis, _ = np.linalg.qr(rng.standard_normal((128, 2)))
+        self.basis = basis.astype(np.float32)
+
+    def draw(self, count: int, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """See ``Generator``."""
+        latent = walk(count, steps, self.constants["coefficient"], rng)
+        inputs = rng.standard_normal((count, steps, 128), dtype=np.float32)
+        inputs += np.tensordot(latent, np.float32(self.constants["gain"]) * self.basis.T, axes=1)
+        return inputs, _code(latent)
+
+    def best(self, inputs: Floats) -> Floats:
+        """Expectation of the code under the Kalman filter's posterior of the walk, by Gauss-Hermite quadrature."""
+        mean, covariance = self.posterior(inputs)
+        spread = np.linalg.cholesky(covariance)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+        weights = weights / weights.sum()
+        expected = np.zeros((*mean.shape[:2], CODE_SIZE), np.float32)
+        for i, j in np.ndindex(5, 5):
+            offset = spread @ np.array([nodes[i], nodes[j]])
+            expected += np.float32(weights[i] * weights[j]) * _code(mean + offset)
+        return expected
+
+    def posterior(self, inputs: Floats) -> tuple[Doubles, Doubles]:
+        """Mean [n, T, 2] and covariance [T, 2, 2] of the walk at each frame, given ``inputs`` [n, T, 128] up to it.
+
+        The projection U'x / gain is the walk plus N(0, 1 / gain²), and all of x that tells anything about it.
+        """
+        coefficient, gain = self.constants["coefficient"], self.constants["gain"]
+        observed = np.tensordot(inputs, self.basis, axes=1) / gain
+        means, covariances = np.empty(observed.shape), np.empty((inputs.shape[1], 2, 2))
+        mean, covariance = np.zeros((len(inputs), 2)), WALK_COVARIANCE
+        for step in range(inputs.shape[1]):
+            if step > 0:
+                mean = coefficient * mean
+                covariance = coefficient**2 * covariance + (1 - coefficient**2) * WALK_COVARIANCE
+            kalman_gain = covariance @ np.linalg.inv(covariance + np.eye(2) / gain**2)
+            mean = mean + (observed[:, step] - mean) @ kalman_gain.T
+            covariance = covariance - kalman_gain @ covariance
+            means[:, step], covariances[step] = mean, covariance
+        return means, covariances
+
+
+class _CodeReader(Generator):
+    """A source whose inputs hold an emotion code and whose targets are drawn around a function of what it says."""
+
+    affect_coefficient: ClassVar[float] = 0.0
+
+    def draw(self, count: int, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """See ``Generator``."""
+        inputs = self._inputs(_code(walk(count, steps, self.affect_coefficient, rng)), rng)
+        return inputs, self._sample(self.best(inputs), rng)
+
+    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
+        """The network's inputs for codes [n, T, 64]."""
+        return code
+
+    @abstractmethod
+    def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
+        """Draw targets with the given expectations [n, T, out]."""
+
+
+class MelodyGenerator(_CodeReader):
+    """Notes whose odds depend on the emotion now and on a fading memory of it."""
+
+    formula = "Bernoulli(sigmoid(bias + W F + W_m m)), m <- memory m + (1 - memory) (valence, arousal)"
+    constants: ClassVar[dict[str, float]] = {
+        "coefficient": 0.9,
+        "bias": -3.0,
+        "memory": 0.8,
+        "weight_sd": 1.5,
+        "memory_weight_sd": 3.7,
+    }
+    affect_coefficient = constants["coefficient"]
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.weights = _normal(rng, (5, 128), self.constants["weight_sd"])
+        self.memory_weights = _normal(rng, (2, 128), self.constants["memory_weight_sd"])
+
+    def best(self, inputs: Floats) -> Floats:
+        """Probabilities of the notes."""
+        affect = _affect(inputs)
+        memory = np.float32(self.constants["memory"])
+        faded = _decaying_sum((1 - memory) * affect, memory)
+        logits = np.tensordot(_features(affect), self.weights, axes=1)
+        logits += np.tensordot(faded, self.memory_weights, axes=1)
+        return _sigmoid(logits + np.float32(self.constants["bias"]))
+
+    def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
+        return (rng.random(expected.shape, dtype=np.float32) < expected).astype(np.float32)
+
+
+class HarmonyGenerator(_CodeReader):
+    """One chord of 64 whose odds depend on the emotion and, more so, on 64 numbers of audio context."""
+
+    formula = "Categorical(softmax(W F + b + W_a audio)), audio N(0, 1)"
+    constants: ClassVar[dict[str, float]] = {"weight_sd": 2.0, "bias_sd": 1.2, "audio_weight_sd": 0.2}
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.weights = _normal(rng, (5, 64), self.constants["weight_sd"])
+        self.bias = _normal(rng, (64,), self.constants["bias_sd"])
+        self.audio_weights = _normal(rng, (64, 64), self.constants["audio_weight_sd"])
+
+    def best(self, inputs: Floats) -> Floats:
+        """Probabilities of the chords."""
+        logits = np.tensordot(_features(_affect(inputs[..., :64])), self.weights, axes=1)
+        logits += np.tensordot(inputs[..., 64:], self.audio_weights, axes=1)
+        logits += self.bias
+        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        odds /= odds.sum(axis=-1, keepdims=True)
+        return odds
+
+    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
+        return np.concatenate([code, rng.standard_normal(code.shape, dtype=np.float32)], axis=-1)
+
+    def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
+        """One-hot draws by the inverse of the cumulated probabilities."""
+        cumulated = np.cumsum(expected, axis=-1)
+        quantile = rng.random((*expected.shape[:-1], 1), dtype=np.float32) * cumulated[..., -1:]
+        drawn = (cumulated <= quantile).sum(axis=-1, keepdims=True)
+        targets = np.zeros_like(expected)
+        np.put_along_axis(targets, drawn, 1, axis=-1)
+        return targets
+
+
+class DynamicsGenerator(_CodeReader):
+    """Expression parameters that scatter around a function of the emotion as Beta variables do."""
+
+    formula = "Beta(concentration m, concentration (1 - m)), m = sigmoid(W F)"
+    constants: ClassVar[dict[str, float]] = {"weight_sd": 1.6, "concentration": 20.0}
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.weights = _normal(rng, (5, 16), self.constants["weight_sd"])
+
+    def best(self, inputs: Floats) -> Floats:
+        """Means m of the parameters."""
+        return _sigmoid(np.tensordot(_features(_affect(inputs)), self.weights, axes=1))
+
+    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
+        return code[..., :32]
+
+    def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
+        """Beta variables as shares of two gamma variables, which NumPy draws in single precision."""
+        shapes = np.float32(self.constants["concentration"]) * np.stack([expected, 1 - expected])
+        ours, others = rng.standard_gamma(shapes, dtype=np.float32)
+        share: Floats = ours / (ours + others)
+        return share
+
+
+class GrooveGenerator(_CodeReader):
+    """Timing and accents that scatter normally around a function of the emotion."""
+
+    formula = "scale tanh(W F + b) + N(0, noise_sd^2)"
+    constants: ClassVar[dict[str, float]] = {"scale": 0.7, "weight_sd": 1.5, "bias_sd": 0.3, "noise_sd": 0.1}
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.weights = _normal(rng, (5, 32), self.constants["weight_sd"])
+        self.bias = _normal(rng, (32,), self.constants["bias_sd"])
+
+    def best(self, inputs: Floats) -> Floats:
+        """Means of timing and accents."""
+        mean: Floats = np.tanh(np.tensordot(_features(_affect(inputs)), self.weights, axes=1) + self.bias)
+        return mean * np.float32(self.constants["scale"])
+
+    def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
+        noise = rng.standard_normal(expected.shape, dtype=np.float32)
+        return expected + np.float32(self.constants["noise_sd"]) * noise
+
+
+GENERATORS: dict[str, type[Generator]] = {
+    "deam": EmotionGenerator,
+    "lakh_midi": MelodyGenerator,
+    "chords": HarmonyGenerator,
+    "maestro": DynamicsGenerator,
+    "groove_midi": GrooveGenerator,
+}
+"""The stand-in for each corpus."""
+
+
+def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -> Floats:
+    """Draw pairs of correlated, stationary AR(1) processes [count, steps, 2] with covariance ``WALK_COVARIANCE``."""
+    innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
+    innovations[:, 1:] *= np.float32(np.sqrt(1 - coefficient**2))
+    factor = np.linalg.cholesky(WALK_COVARIANCE).T.astype(np.float32)
+    return _decaying_sum(np.tensordot(innovations, factor, axes=1), np.float32(coefficient))
+
+
+def _decaying_sum(values: Floats, factor: np.float32) -> Floats:
+    """y_t = factor y_{t-1} + x_t along the second axis of ``values`` [n, T, k], from y = 0."""
+    sums = values.copy()
+    for step in range(1, values.shape[1]):
+        sums[:, step] += factor * sums[:, step - 1]
+    return sums
+
+
+def _code(latent: Floats | Doubles) -> Floats:
+    """Emotion code [..., 64] of (valence, arousal) = tanh of ``latent`` [..., 2]."""
+    affect = np.tanh(latent)
+    return encode(affect[..., 0], affect[..., 1])
+
+
+def _affect(code: Floats) -> Floats:
+    """What the plugin reads as valence and arousal [..., 2] from the first 32 or all 64 numbers of a code."""
+    whole = np.zeros((*code.shape[:-1], CODE_SIZE), np.float32)
+    whole[..., : code.shape[-1]] = code
+    reading = decode(whole)
+    return np.stack([reading.valence, reading.arousal], axis=-1)
+
+
+def _features(affect: Floats) -> Floats:
+    """F = [v, a, 2va, 2v² - .3, 2a² - .3], shape [..., 5], of ``affect`` [..., 2]."""
+    valence, arousal = affect[..., 0], affect[..., 1]
+    columns = [valence, arousal, 2 * valence * arousal, 2 * valence**2 - 0.3, 2 * arousal**2 - 0.3]
+    return np.stack(columns, axis=-1).astype(np.float32)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    value: Floats = 1 / (1 + np.exp(-logits))
+    return value
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
+    return (sd * rng.standard_normal(shape)).astype(np.float32)

@@ -1,0 +1,117 @@
+"""Lakh MIDI: 176,581 songs as MIDI files, for MelodyTransformer.
+
+Size: 6 GB, files named by their MD5 in 16 folders. Licence: CC BY 4.0 for the collection; the songs belong to their
+authors. No official split: songs are split by a seed; a file met twice counts once.
+Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, Columbia University, 2016.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data import midi
+from kelly_core.data.affect_labels import label_files
+from kelly_core.data.cache import Extraction, Features, FeatureTable
+from kelly_core.data.corpus import CorpusDataset, LoadOptions, Rows, assign_splits, extract, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices
+from kelly_core.data.listing import find_files, has_files, spread
+from kelly_core.errors import DataError
+from kelly_core.music.emotion import CODE_SIZE, jittered, noisy_codes
+from kelly_core.music.key import affect_features, home_shift, pitch_class_histogram, tonality
+from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_steps
+
+_MIN_BEATS = 16
+_VERSION = 1
+
+
+class MelodyDataset(CorpusDataset):
+    """Sequences of 64 beats: the wandering code of the song's emotion in, the pitches that sound in each beat out."""
+
+    input_size = CODE_SIZE
+    output_size = PITCHES
+    sequence_length = SEQUENCE_BEATS
+
+    def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
+        self._affect = affect
+        self._steps = table.arrays["steps"]
+        self._lengths = table.arrays["length"]
+        super().__init__(report, rows, table.hashes, affect)
+
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        file_valence, file_arousal = self._affect[indices].T
+        valence, arousal = jittered(file_valence, file_arousal, SEQUENCE_BEATS, rng)
+        sounding = np.unpackbits(self._steps[indices], axis=2).astype(np.float32)
+        played = np.arange(SEQUENCE_BEATS) < self._lengths[indices][:, np.newaxis]
+        weights = played[..., np.newaxis] * self._example_weights(indices)
+        return Batch(noisy_codes(valence, arousal, rng), sounding, weights.astype(np.float32))
+
+
+def is_present(root: Path) -> bool:
+    """Whether there is any MIDI file."""
+    return has_files(root, midi.SUFFIXES)
+
+
+def load(root: Path, options: LoadOptions) -> MelodyDataset:
+    """Read Lakh MIDI, or any folder of MIDI files, flat or nested.
+
+    Raises:
+        DataError: no usable file, or a damaged sidecar.
+    """
+    found = find_files(root, midi.SUFFIXES)
+    extraction = Extraction("lakh_midi", _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
+    table = extract(root, spread(found, options.max_files), extraction, options)
+    require_usable(table.files, table.skipped, root)
+    splits = assign_splits(table.files, [None] * len(table.files), options)
+    features = table.arrays["affect"]
+    affect, sources, estimator = label_files(root, table.files, features, splits, options.annotations_file)
+    owner = table.owner("steps")
+    rows = Rows.of_files(owner, table.files, sources, splits)
+    report = CorpusReport("lakh_midi", str(root), found=True, files=len(found), skipped=table.skipped)
+    dataset = MelodyDataset(report, rows, table, affect[owner])
+    dataset.facts = {
+        "step": "one beat",
+        "pitch_frame": "C major / A minor; the plugin adds the tonic back",
+        "melody_tracks": _melody_kinds(table),
+        "emotion": estimator.to_json(),
+    }
+    return dataset
+
+
+_KINDS = ("named", "monophonic", "skyline")
+
+
+def _melody_kinds(table: FeatureTable) -> dict[str, int]:
+    counts = np.bincount(table.arrays["kind"], minlength=len(_KINDS))
+    return dict(zip(_KINDS, counts.tolist(), strict=True))
+
+
+def _extract(path: Path) -> Features:
+    notes = midi.read_notes(path)
+    melody = find_melody(notes)
+    pitched = notes.pitched()
+    shift = home_shift(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+    steps, lengths = _sequences(melody_steps(melody, shift), path)
+    return {
+        "steps": np.packbits(steps, axis=2),
+        "length": lengths,
+        "affect": np.array([affect_features(notes)]),
+        "kind": np.array([_KINDS.index(melody.how)]),
+    }
+
+
+def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Cut beats [n, 128] into sequences [s, 64, 128] and the beats in each; silence around a melody is left out."""
+    sounding = np.flatnonzero(steps.any(axis=1))
+    if not len(sounding) or sounding[-1] - sounding[0] + 1 < _MIN_BEATS:
+        raise DataError(f"melody shorter than {_MIN_BEATS} beats", where=path)
+    steps = steps[sounding[0] : sounding[-1] + 1]
+    full, rest = divmod(len(steps), SEQUENCE_BEATS)
+    count = full + (rest >= _MIN_BEATS)
+    padded = np.zeros((count * SEQUENCE_BEATS, PITCHES), bool)
+    kept = steps[: len(padded)]
+    padded[: len(kept)] = kept
+    lengths = np.minimum(SEQUENCE_BEATS, len(kept) - SEQUENCE_BEATS * np.arange(count))
+    return padded.reshape(count, SEQUENCE_BEATS, PITCHES), lengths

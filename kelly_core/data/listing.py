@@ -1,0 +1,138 @@
+"""Finding a corpus's files and reading its tables and sidecars, without ever leaving its folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeVar
+
+from kelly_core.errors import DataError
+
+SIDECAR = "emotion_labels.json"
+"""Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
+
+_MAX_TABLE_BYTES = 256 * 2**20
+
+T = TypeVar("T")
+Affect = tuple[float, float]
+"""Valence and arousal, both -1..1."""
+
+
+def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files below ``root`` with one of the (lower-case) suffixes, sorted; hidden ones are left out.
+
+    Args:
+        root: the corpus folder.
+        suffixes: endings with their dot; the files' own case does not matter.
+
+    Raises:
+        DataError: the folder is missing or may not be read.
+    """
+    if not root.is_dir():
+        raise DataError("no such folder", where=root)
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError("the folder may not be read", where=root, hint="Change its permissions")
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in suffixes and path.is_file() and not _hidden(path.relative_to(root))
+    )
+
+
+def has_files(root: Path, suffixes: Collection[str]) -> bool:
+    """Whether any file below ``root`` has one of the suffixes."""
+    return any(path.suffix.lower() in suffixes and path.is_file() for path in root.rglob("*"))
+
+
+def spread(items: list[T], most: int) -> list[T]:
+    """At most ``most`` items, evenly spread over the list; 0 keeps all."""
+    if not most or len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by column name; spaces around names and values do not count.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or is no CSV text.
+    """
+    try:
+        _check_size(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, skipinitialspace=True)
+            header = [name.strip() for name in next(rows, [])]
+            return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows if row]
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"is no CSV text ({error})", where=path) from error
+
+
+def read_json(path: Path) -> object:
+    """A JSON document.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or is no JSON text.
+    """
+    try:
+        _check_size(path)
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is no JSON text ({error})", where=path) from error
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > _MAX_TABLE_BYTES:
+        raise DataError(f"is larger than {_MAX_TABLE_BYTES // 2**20} MiB", where=path)
+
+
+def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
+    """Valence and arousal by file name from the corpus's sidecar, empty where there is none.
+
+    Args:
+        root: the corpus folder.
+        file: another name for the sidecar, relative to ``root``; it must then exist.
+
+    Raises:
+        DataError: the sidecar is damaged, or an entry holds no numbers in -1..1.
+    """
+    path = root / (file or SIDECAR)
+    if not path.is_file() and not file:
+        return {}
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
+    return {name: parse_affect(entry, f"{path}: {name}") for name, entry in document.items()}
+
+
+def parse_affect(entry: object, where: str) -> Affect:
+    """Valence and arousal from {"valence": v, "arousal": a}.
+
+    Raises:
+        DataError: one is missing, is no number, or lies outside -1..1.
+    """
+    values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
+    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) != 2 or not all(math.isfinite(v) and abs(v) <= 1 for v in numbers):
+        raise DataError("must hold valence and arousal, both in -1..1", where=where)
+    return numbers[0], numbers[1]
+
+
+def lookup(labels: dict[str, Affect], path: str) -> Affect | None:
+    """The label of a file by its path in the corpus, its name, or its name without ending."""
+    name = path.rsplit("/", 1)[-1]
+    for key in (path, name, name.rsplit(".", 1)[0]):
+        if key in labels:
+            return labels[key]
+    return None

@@ -1,0 +1,57 @@
+"""Errors that a person can act on: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class KellyError(Exception):
+    """Base of every error that is the user's to mend; its text is shown without a traceback.
+
+    Args:
+        problem: what was wrong, in one sentence without a trailing full stop.
+        where: the file, option or key that was wrong.
+        hint: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *, where: str | Path | None = None, hint: str | None = None) -> None:
+        self.problem = problem
+        self.where = None if where is None else str(where)
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = self.problem if self.where is None else f"{self.where}: {self.problem}"
+        return text if self.hint is None else f"{text}. {self.hint}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the three parts when the error crosses a process boundary."""
+        return _rebuild, (type(self), self.problem, self.where, self.hint)
+
+
+def _rebuild(kind: type[KellyError], problem: str, where: str | None, hint: str | None) -> KellyError:
+    return kind(problem, where=where, hint=hint)
+
+
+class ConfigError(KellyError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class DataError(KellyError):
+    """A corpus or a file in it that cannot be used."""
+
+
+class TrainingError(KellyError):
+    """A training that cannot start or go on."""
+
+
+class CheckpointError(KellyError):
+    """A checkpoint that is missing, damaged or of another network."""
+
+
+class ExportError(KellyError):
+    """An export that cannot be written or read."""

@@ -1,0 +1,91 @@
+"""The words a training speaks: typed records handed to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelStarted:
+    """Training of one model begins, or goes on after ``first_epoch - 1`` epochs."""
+
+    model: str
+    dataset: str
+    synthetic: bool
+    train_examples: int
+    validation_examples: int
+    first_epoch: int
+    epochs: int
+    device: str
+    baseline_loss: float
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """A step was taken; ``step`` of ``steps`` in this epoch."""
+
+    model: str
+    epoch: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch was trained and measured; losses are weighted means over examples."""
+
+    model: str
+    epoch: int
+    epochs: int
+    train_loss: float
+    val_loss: float
+    best_loss: float
+    best_epoch: int
+    patience_left: int
+    learning_rate: float
+    seconds: float
+    frames_per_second: float
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A checkpoint is complete on disk."""
+
+    model: str
+    epoch: int
+    kind: Literal["best", "latest", "interval"]
+    path: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something a person should know: a synthetic stand-in, a loss that is not a number, nothing to resume."""
+
+    model: str
+    kind: Literal["synthetic", "non_finite_loss", "nothing_to_resume"]
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelEnded:
+    """Training of one model is over; ``reason`` says why."""
+
+    model: str
+    reason: Literal["epochs_done", "early_stopping", "stopped", "non_finite_loss"]
+    epoch: int
+    best_epoch: int
+    best_loss: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The best weights were written as an RTNeural file."""
+
+    model: str
+    path: str
+
+
+Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | Alarm | ModelEnded | Exported
+Listener = Callable[[Event], None]

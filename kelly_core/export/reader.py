@@ -1,0 +1,102 @@
+"""Reading an export of either layout, whoever wrote it: whatever the bytes are, an export or an error in words."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kelly_core.errors import ExportError
+from kelly_core.export.layers import Layout, dissect
+from kelly_core.export.runtime import Layer
+
+MAX_BYTES = 64 * 2**20
+"""Largest file that is read; the largest of the five models takes a quarter of it."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was read: its layers in PyTorch orientation, its metadata ({} if none) and the JSON itself.
+
+    ``parameter_count`` is PyTorch's count (two bias vectors an LSTM) of the numbers that are there.
+    """
+
+    path: Path
+    layout: Layout
+    layers: tuple[Layer, ...]
+    metadata: dict[str, Any]
+    in_size: int
+    parameter_count: int
+    document: dict[str, Any]
+
+
+def read_export(path: Path) -> Export:
+    """Read an export.
+
+    Raises:
+        ExportError: the file is missing, unreadable, too large, not JSON, or its layers break a rule of the format.
+    """
+    document = read_document(path)
+    anatomy = dissect(document)
+    if anatomy.faults:
+        raise ExportError(anatomy.faults[0].text, where=path)
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ExportError('"metadata" must be an object', where=path)
+    layers = tuple(anatomy.layers)
+    return Export(path, anatomy.layout, layers, metadata, anatomy.in_size, anatomy.parameter_count, document)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON object as strictly as the engine's parser does (UTF-8, no NaN), and no key twice.
+
+    Raises:
+        ExportError: the file is missing, not a file, larger than ``MAX_BYTES``, or holds no such object.
+    """
+    try:
+        document = _parse(_text(path))
+    except RecursionError as fault:
+        raise ExportError("its JSON is nested too deeply", where=path) from fault
+    except UnicodeError as fault:
+        raise ExportError(f"is not UTF-8 text: {fault}", where=path) from fault
+    except ValueError as fault:
+        raise ExportError(f"is not JSON, or was cut short: {fault}", where=path) from fault
+    if not isinstance(document, dict):
+        raise ExportError("is JSON, but not an object with layers", where=path)
+    return document
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise ExportError("is not a file", where=path)
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as fault:
+        raise ExportError(f"cannot be read: {fault.strerror or fault}", where=path) from fault
+    if len(content) > MAX_BYTES:
+        raise ExportError(f"is larger than {MAX_BYTES // 2**20} MiB, which no export is", where=path)
+    if not content.strip():
+        raise ExportError("is empty", where=path)
+    return content.decode("utf-8")
+
+
+def _parse(text: str) -> Any:
+    document = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+    if "\\u" in text:  # an escape can hide half a surrogate pair, which is no character; encoding brings it to light
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key[:40]!r} stands twice in one object")
+    return content

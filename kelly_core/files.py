@@ -1,0 +1,68 @@
+"""Writing a file so that a reader finds either the former file whole or the new one whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from kelly_core.errors import KellyError
+
+_NOT_ALLOWED = ("permission was denied", "Choose a folder you may write to, or change its permissions")
+_FULL = ("the disk is full", "Free some space and try again; the former file, if there was one, is untouched")
+_BLOCKED = ("a part of its path is a file, not a folder", "Choose another folder")
+_WORDS: dict[int | None, tuple[str, str]] = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: _NOT_ALLOWED,
+    errno.EEXIST: _BLOCKED,
+    errno.ENOTDIR: _BLOCKED,
+    errno.EISDIR: ("it is a folder", "Name a file, or remove the folder"),
+}
+
+
+def atomic_write(path: Path, write: Callable[[BinaryIO], object], *, error: type[KellyError] = KellyError) -> None:
+    """Write a file beside its target, make it durable, and put it in the target's place in one step.
+
+    Missing parent folders are made. Whatever interrupts the writing, a signal included, the former file stays as it
+    was and the temporary one is removed.
+
+    Args:
+        path: the file to make or to replace.
+        write: puts the content into the binary stream it is given.
+        error: kind of error to raise.
+
+    Raises:
+        KellyError: (or ``error``) no space, no permission, a folder in the way, or another fault of the file system.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as fault:
+        reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
+        raise error(f"cannot be written: {reason}", where=path, hint=hint) from fault
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself durable, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

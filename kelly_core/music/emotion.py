@@ -1,0 +1,314 @@
+"""Emotion as numbers: valence and arousal, the 64-number code that carries them, estimates for unlabelled corpora."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+CODE_SIZE = 64
+QUADRANT_AFFECT: dict[int, tuple[float, float]] = {
+    1: (0.23, 0.26),
+    2: (-0.23, 0.26),
+    3: (-0.23, -0.26),
+    4: (0.23, -0.26),
+}
+"""(valence, arousal) of the four quadrants of Russell's plane: the quadrant means of DEAM's songs."""
+VALENCE_SPREAD = (-0.024, 0.293)
+AROUSAL_SPREAD = (-0.046, 0.320)
+"""Mean and standard deviation over the songs of DEAM, on a scale of -1..1."""
+AFFECT_CORRELATION = 0.57
+"""Pearson correlation of valence and arousal over the songs of DEAM."""
+
+_BAND = 16
+_LIMIT = 0.93
+_CENTRES = 0.225 * (np.arange(_BAND) - 7.5)
+_CENTRE_ODDS = np.exp(-8.0 * _CENTRES).astype(np.float32)
+_ANGLES = 2.0 * np.pi * np.arange(_BAND) / _BAND
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)]).astype(np.float32)
+_BLOCK = 2048
+_MAX_KNOTS = 256
+
+
+class Affect(NamedTuple):
+    """What the plugin reads from a code: valence, arousal and dominance in -1..1, complexity in 0..1; each [...]."""
+
+    valence: Floats
+    arousal: Floats
+    dominance: Floats
+    complexity: Floats
+
+
+def encode(valence: ArrayLike, arousal: ArrayLike, dominance: ArrayLike | None = None) -> Floats:
+    """Write affect as a code of three thermometers and a circle, the inverse of the plugin's reading.
+
+    With x(s) = atanh(clip(s, ±.93)) and x_i = .225 (i - 7.5), entry i of a thermometer is .9 tanh(4 (x(s) - x_i)); the
+    circle holds (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/16.
+
+    Args:
+        valence, arousal: [...], -1..1.
+        dominance: [...], -1..1; None leaves its thermometer at 0.
+
+    Returns:
+        [..., 64]: valence 0-15, arousal 16-31, dominance 32-47, circle 48-63.
+    """
+    affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
+    code = np.zeros((*affect.shape[1:], CODE_SIZE), np.float32)
+    code[..., 0:16] = _thermometer(affect[0])
+    code[..., 16:32] = _thermometer(affect[1])
+    if dominance is not None:
+        code[..., 32:48] = _thermometer(np.asarray(dominance, np.float32))
+    code[..., 48:64] = np.moveaxis(_inside_circle(affect), 0, -1) @ _CIRCLE
+    return code
+
+
+def decode(code: ArrayLike) -> Affect:
+    """Read a code [..., 64] as the plugin does: tanh of an eighth of a thermometer's sum, mean size of the circle."""
+    bands = np.asarray(code, np.float32).reshape(*np.shape(code)[:-1], 4, _BAND)
+    valence, arousal, dominance = np.moveaxis(np.tanh(bands[..., :3, :].sum(axis=-1) / 8), -1, 0)
+    return Affect(valence, arousal, dominance, np.abs(bands[..., 3, :]).mean(axis=-1))
+
+
+def noisy_codes(
+    valence: ArrayLike, arousal: ArrayLike, rng: np.random.Generator, draws: int = 8, max_sigma: float = 0.25
+) -> Floats:
+    """Codes as a recogniser gives them: each the mean of the codes of several draws around (valence, arousal).
+
+    Args:
+        valence, arousal: [...], -1..1.
+        rng: where σ ~ U(0, max_sigma), one an example, and the draws from N(valence, σ²) and N(arousal, σ²) come from.
+
+    Returns:
+        [..., 64]; the dominance entries are 0.
+    """
+    affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
+    flat = affect.reshape(2, -1)
+    codes = np.empty((flat.shape[1], CODE_SIZE), np.float32)
+    for start in range(0, len(codes), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        _write_mean_codes(flat[:, rows], codes[rows], rng, draws, max_sigma)
+    return codes.reshape(*affect.shape[1:], CODE_SIZE)
+
+
+def jittered(
+    valence: ArrayLike, arousal: ArrayLike, steps: int, rng: np.random.Generator, sigma: float = 0.05
+) -> tuple[Floats, Floats]:
+    """Affect that wanders around a file's value: an AR(1) path of coefficient .9 and stationary deviation ``sigma``.
+
+    Args:
+        valence, arousal: [n].
+
+    Returns:
+        Valence and arousal, each [n, steps].
+    """
+    centre = np.stack([np.asarray(valence, np.float32), np.asarray(arousal, np.float32)])
+    path = rng.standard_normal((steps, *centre.shape), dtype=np.float32)
+    path *= np.float32(sigma)
+    coefficient = np.float32(0.9)
+    innovation = np.sqrt(1 - coefficient**2)
+    for before, now in pairwise(path):
+        now *= innovation
+        now += coefficient * before
+    path += centre
+    wandering_valence, wandering_arousal = np.moveaxis(path, 0, -1)
+    return wandering_valence, wandering_arousal
+
+
+def imputed_valence(arousal: ArrayLike, rng: np.random.Generator) -> Floats:
+    """Draw valence given arousal [...], as normal variables with DEAM's moments would have it."""
+    return _imputed(arousal, AROUSAL_SPREAD, VALENCE_SPREAD, rng)
+
+
+def imputed_arousal(valence: ArrayLike, rng: np.random.Generator) -> Floats:
+    """Draw arousal given valence [...], as normal variables with DEAM's moments would have it."""
+    return _imputed(valence, VALENCE_SPREAD, AROUSAL_SPREAD, rng)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Robust standard scores: (x - median) / sd, and 0 where all of a corpus is alike."""
+
+    median: float
+    sd: float
+
+    @classmethod
+    def fit(cls, values: ArrayLike) -> Self:
+        """Median and standard deviation of ``values`` [n], n ≥ 1."""
+        values = np.asarray(values, np.float64)
+        return cls(float(np.median(values)), float(np.std(values)))
+
+    def __call__(self, values: ArrayLike) -> Doubles:
+        """Standard scores of ``values`` [...]."""
+        centred = np.asarray(values, np.float64) - self.median
+        return centred / self.sd if self.sd > 0 else np.zeros_like(centred)
+
+
+@dataclass(frozen=True)
+class RankGaussian:
+    """Standard normal scores by rank: a value's score is the normal quantile of its mid-rank among the fitted values.
+
+    Attributes:
+        knots: the fitted values in order, or 256 quantiles of more than that.
+    """
+
+    knots: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, values: ArrayLike) -> Self:
+        """Remember how ``values`` [n], n ≥ 1, are distributed."""
+        ordered = np.sort(np.asarray(values, np.float64))
+        if len(ordered) > _MAX_KNOTS:
+            ordered = np.quantile(ordered, (np.arange(_MAX_KNOTS) + 0.5) / _MAX_KNOTS)
+        return cls(tuple(ordered.tolist()))
+
+    def __call__(self, values: ArrayLike) -> Doubles:
+        """Scores of ``values`` [...]: linear between the fitted values, constant beyond them, equal for ties."""
+        distinct, counts = np.unique(self.knots, return_counts=True)
+        middle = (np.cumsum(counts) - counts / 2) / len(self.knots)
+        scores = [NormalDist().inv_cdf(share) for share in middle]
+        return np.interp(np.asarray(values, np.float64), distinct, scores)
+
+
+@dataclass(frozen=True)
+class AffectScale:
+    """Valence or arousal from features: a weighted sum of standard scores, brought to DEAM's distribution by rank.
+
+    Attributes:
+        scales: one a feature.
+        ranks: of the weighted sums over the fitted files.
+        spread: mean and standard deviation of the result.
+    """
+
+    scales: tuple[Scale, ...]
+    ranks: RankGaussian
+    spread: tuple[float, float]
+
+    @classmethod
+    def fit(cls, features: ArrayLike, spread: tuple[float, float], weights: ArrayLike = 1.0) -> Self:
+        """Fit to the features [n, k] of a corpus; ``weights`` broadcast to them."""
+        features = np.asarray(features, np.float64)
+        scales = tuple(Scale.fit(column) for column in features.T)
+        return cls(scales, RankGaussian.fit(_weighted_sum(scales, features, weights)), spread)
+
+    def __call__(self, features: ArrayLike, weights: ArrayLike = 1.0) -> Floats:
+        """Affect [n] of files with features [n, k]."""
+        mean, sd = self.spread
+        return (mean + sd * self.ranks(_weighted_sum(self.scales, features, weights))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CorpusAffect:
+    """Valence and arousal of files from what their notes are like, relative to the corpus.
+
+    Arousal ranks z(d) + .5 g z(w), valence ranks z(m) + .4 z(κ), with the features of ``key.AffectFeatures``.
+
+    Attributes:
+        use_velocity: whether loudness counts for arousal; it must not where loudness is what a model is to predict.
+    """
+
+    valence: AffectScale
+    arousal: AffectScale
+    use_velocity: bool
+
+    @classmethod
+    def fit(cls, features: ArrayLike, *, use_velocity: bool = True) -> Self:
+        """Fit to the features [n, 5] of the training files, columns as in ``key.AffectFeatures``."""
+        table = np.asarray(features, np.float64)
+        valence = AffectScale.fit(table[:, [3, 4]], VALENCE_SPREAD, _VALENCE_WEIGHTS)
+        arousal = AffectScale.fit(table[:, [0, 1]], AROUSAL_SPREAD, _arousal_weights(table, use_velocity))
+        return cls(valence, arousal, use_velocity)
+
+    def __call__(self, features: ArrayLike) -> tuple[Floats, Floats]:
+        """Valence [n] and arousal [n] of files with features [n, 5]."""
+        table = np.asarray(features, np.float64)
+        valence = self.valence(table[:, [3, 4]], _VALENCE_WEIGHTS)
+        return valence, self.arousal(table[:, [0, 1]], _arousal_weights(table, self.use_velocity))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every fitted number, as JSON types."""
+        return asdict(self)
+
+
+def groove_features(bpm: ArrayLike, hits_per_second: ArrayLike) -> Doubles:
+    """Features [n, 2] whose ``AffectScale`` is the arousal of drum grooves: log2 of tempo and of density."""
+    return np.log2(np.column_stack([bpm, hits_per_second]).astype(np.float64))
+
+
+def chord_features(mode: ArrayLike, minor_share: ArrayLike) -> Doubles:
+    """Features [n, 2] whose ``AffectScale`` is the valence of progressions: the key's m, and fewer minor chords."""
+    return np.column_stack([mode, -np.asarray(minor_share, np.float64)]).astype(np.float64)
+
+
+_VALENCE_WEIGHTS = (1.0, 0.4)
+
+
+def _arousal_weights(table: Doubles, use_velocity: bool) -> Doubles:
+    return np.column_stack([np.ones(len(table)), 0.5 * use_velocity * table[:, 2]])
+
+
+def _weighted_sum(scales: tuple[Scale, ...], features: ArrayLike, weights: ArrayLike) -> Doubles:
+    columns = np.asarray(features, np.float64).T
+    scores = np.column_stack([scale(column) for scale, column in zip(scales, columns, strict=True)])
+    total: Doubles = (scores * np.asarray(weights)).sum(axis=1)
+    return total
+
+
+def _imputed(
+    known: ArrayLike, known_spread: tuple[float, float], spread: tuple[float, float], rng: np.random.Generator
+) -> Floats:
+    """Draw from the conditional normal, kept within -1..1."""
+    (known_mean, known_sd), (mean, sd) = known_spread, spread
+    expected = mean + AFFECT_CORRELATION * sd / known_sd * (np.asarray(known, np.float64) - known_mean)
+    noise = sd * np.sqrt(1 - AFFECT_CORRELATION**2) * rng.standard_normal(np.shape(known))
+    return np.clip(expected + noise, -1, 1).astype(np.float32)
+
+
+def _odds(s: Floats) -> Floats:
+    """e^(-8 atanh s) = ((1-s) / (1+s))^4, which spares the thermometers every transcendental function."""
+    s = np.clip(s, -_LIMIT, _LIMIT)
+    odds: Floats = (1 - s) / (1 + s)
+    odds *= odds
+    odds *= odds
+    return odds
+
+
+def _thermometer(s: Floats) -> Floats:
+    """.9 tanh(4 (x - x_i)) = .9 - 1.8 / (1 + e^(8 (x - x_i))), as [..., 16]."""
+    odds = _odds(s)[..., np.newaxis]
+    return np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTRE_ODDS))
+
+
+def _inside_circle(affect: Floats) -> Floats:
+    """Points [2, ...] of the plane, those beyond the unit circle moved onto it."""
+    return affect / np.sqrt(np.maximum(1, affect[0] ** 2 + affect[1] ** 2))
+
+
+def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, draws: int, max_sigma: float) -> None:
+    """Fill ``codes`` [n, 64] for ``affect`` [2, n]; inside, n is the last axis, the order in which NumPy is fastest."""
+    n = affect.shape[1]
+    sigma = np.float32(max_sigma) * rng.random(n, dtype=np.float32)
+    centres = _CENTRE_ODDS[:, np.newaxis]
+    total, term = np.zeros((2, _BAND, n), np.float32), np.empty((2, _BAND, n), np.float32)
+    circle = np.zeros((2, n), np.float32)
+    point = np.empty((2, n), np.float32)
+    for _ in range(draws):
+        rng.standard_normal(dtype=np.float32, out=point)
+        point *= sigma
+        point += affect
+        circle += _inside_circle(point)
+        odds = _odds(point)[:, np.newaxis]
+        np.add(odds, centres, out=term)
+        np.divide(odds, term, out=term)
+        total += term
+    total *= np.float32(-1.8 / draws)
+    total += np.float32(0.9)
+    codes[:, :32] = total.reshape(2 * _BAND, n).T
+    codes[:, 32:48] = 0
+    np.matmul(circle.T, _CIRCLE / np.float32(draws), out=codes[:, 48:])

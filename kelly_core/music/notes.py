@@ -1,0 +1,52 @@
+"""Notes as columns of numbers, in seconds and in beats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of one file, sorted by onset, then pitch; every array has one entry a note unless said.
+
+    Attributes:
+        onset, duration: seconds.
+        onset_beats, duration_beats: quarter notes.
+        pitch, velocity: 0..127.
+        track: index into ``track_names``.
+        drum: whether the note belongs to a drum track or channel 10.
+        track_names: one name a track, as stored in the file.
+        pedal: [events, 2] sustain pedal (CC64): time in seconds, value 0..127; sorted by time.
+        bpm: first tempo of the file.
+        beats_per_bar: quarter notes in a bar of the first time signature.
+    """
+
+    onset: NDArray[np.float64]
+    duration: NDArray[np.float64]
+    onset_beats: NDArray[np.float64]
+    duration_beats: NDArray[np.float64]
+    pitch: NDArray[np.int16]
+    velocity: NDArray[np.int16]
+    track: NDArray[np.int16]
+    drum: NDArray[np.bool_]
+    track_names: tuple[str, ...]
+    pedal: NDArray[np.float64]
+    bpm: float = 120.0
+    beats_per_bar: float = 4.0
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    def select(self, mask: NDArray[np.bool_]) -> Notes:
+        """The notes where ``mask`` [n] is true, with the file's names, pedal and tempo unchanged."""
+        return replace(self, **{name: getattr(self, name)[mask] for name in _NOTE_COLUMNS})
+
+    def pitched(self) -> Notes:
+        """The notes without the drums."""
+        return self.select(~self.drum)
+
+
+_NOTE_COLUMNS = tuple(f.name for f in fields(Notes) if f.name not in {"track_names", "pedal", "bpm", "beats_per_bar"})

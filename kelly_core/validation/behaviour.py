@@ -1,0 +1,218 @@
+"""What a file's network computes: recomputed examples, overflow, the state contract, parity with another engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.errors import KellyError
+from kelly_core.export.layers import Anatomy, Fault, read_matrix
+from kelly_core.export.runtime import ActivationLayer, Layer, Runtime
+from kelly_core.export.weights import Array, DenseWeights, LstmWeights
+from kelly_core.validation.metadata import STATES
+from kelly_core.validation.report import Check
+
+PROBE_FRAMES = 200
+DRIFT_PASSES = 6
+"""Passes over the same probe: 1,200 steps, ten minutes of the plugin's two frames a second."""
+
+TOLERANCE = 1e-5
+"""Largest difference between two float32 engines that is put down to rounding.
+
+Networks of these sizes differ by 2e-7 on standardised inputs. With the standardisation folded in, the first layer adds
+up to 128 terms of raw decibels, near 100 in size, to a sum near 1: rounding of 6e-8 a term grows to several 1e-6.
+"""
+
+DRIFT_LIMIT = 0.25
+"""Part of the output's RMS by which the network may answer the same input differently later on."""
+
+LOGIT_LIMIT = 80.0
+"""The engine's softmax takes exp() of the logits as they are: at 88 the sum of powers overflows and every output is 0."""
+
+_UNIFORMITY_LIMIT = 1.95
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another engine for the same file: ``run`` takes the file's own inputs [T, in] and gives [T, out], from zero state.
+
+    It may raise a KellyError, which becomes the reason of the failed check.
+    """
+
+    label: str
+    run: Callable[[Array], NDArray[np.floating]]
+
+
+def check_behaviour(metadata: object, anatomy: Anatomy, references: Sequence[Reference]) -> Iterator[Check]:
+    """Run the network; its layers must have been read without a fault."""
+    content = metadata if isinstance(metadata, dict) else {}
+    layers = anatomy.layers
+    golden: tuple[Array, Array] | None = None
+    if "golden" in content or anatomy.layout == "rtneural":
+        try:
+            golden = _golden(content.get("golden"), anatomy.in_size, layers[-1].out_size)
+            yield _check_golden(layers, *golden)
+        except Fault as fault:
+            yield Check("golden outputs", False, fault.text)
+    probe = _probe(anatomy.in_size, None if golden is None else golden[0])
+    yield _check_outputs(layers, probe)
+    yield from _check_softmax(layers, probe)
+    yield from _check_state(content.get("state"), layers, probe)
+    for reference in references:
+        yield _check_parity(layers, probe, reference)
+
+
+def _golden(record: object, in_size: int, out_size: int) -> tuple[Array, Array]:
+    if not isinstance(record, dict) or not isinstance(record.get("inputs"), list) or not record["inputs"]:
+        raise Fault("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
+    frames = len(record["inputs"])
+    inputs = read_matrix(record["inputs"], frames, in_size, "the golden inputs")
+    return inputs, read_matrix(record.get("outputs"), frames, out_size, "the golden outputs")
+
+
+def _probe(in_size: int, golden: Array | None) -> Array:
+    """Noise with the golden inputs' mean and spread, or standard normal noise where there are none."""
+    noise = np.random.default_rng(_SEED).standard_normal((PROBE_FRAMES, in_size))
+    if golden is None:
+        return noise.astype(np.float32)
+    wide = golden.astype(np.float64)
+    return (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
+
+
+def _check_golden(layers: Sequence[Layer], inputs: Array, outputs: Array) -> Check:
+    """Only this and parity can see a transposed square matrix: its shape is right."""
+    return _close("golden outputs", Runtime(layers).run(inputs), outputs, f"{len(inputs)} recorded frames recomputed")
+
+
+def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
+    apart = float(np.abs(ours.astype(np.float64) - theirs).max())
+    if apart <= TOLERANCE:
+        return Check(name, True, f"{success}, within {apart:.1e}")
+    return Check(name, False, f"outputs differ by up to {apart:.3g}; {TOLERANCE:.0e} would be rounding")
+
+
+def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
+    finite = bool(np.isfinite(Runtime(layers).run(probe)).all())
+    told = "all finite" if finite else "some are infinite or not a number: weights overflow float32"
+    return Check("outputs", finite, f"{len(probe)} frames, {told}")
+
+
+def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
+    """Whether the engine's softmax can overflow: by bounds where the layer before is bounded, else by trial."""
+    for index, layer in enumerate(layers):
+        if isinstance(layer, LstmWeights) or layer.activation != "softmax":
+            continue
+        before = (
+            layers[:index] if isinstance(layer, ActivationLayer) else [*layers[:index], replace(layer, activation="")]
+        )
+        largest, how = _bound(layers, index), "at most"
+        if largest is None or largest > LOGIT_LIMIT:
+            logits = Runtime(before).run(probe) if before else probe
+            largest, how = float(np.abs(logits).max()), "in trials up to"
+        yield Check(
+            "softmax", largest <= LOGIT_LIMIT, f"logits are {how} {largest:.3g}; the engine needs {LOGIT_LIMIT:.0f}"
+        )
+
+
+def _bound(layers: Sequence[Layer], index: int) -> float | None:
+    """Largest logit that can occur, if the numbers that go into the dense layer lie within ±1."""
+    layer, before = layers[index], layers[index - 1] if index else None
+    bounded = isinstance(before, LstmWeights) or (before is not None and before.activation in ("tanh", "sigmoid"))
+    if not bounded or not isinstance(layer, DenseWeights):
+        return None
+    return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
+
+
+def _check_state(declared: object, layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
+    lstms = [layer for layer in layers if isinstance(layer, LstmWeights)]
+    if not lstms:
+        yield Check("state", True, "no LSTM, so every frame stands alone")
+        return
+    folded = not any(lstm.weight_hh.any() for lstm in lstms)
+    state = declared if declared in STATES else "stateless" if folded else "stateful"
+    if state == "stateless":
+        yield _check_repeats(layers, probe)
+    else:
+        yield _check_recurrence(lstms)
+        yield _check_drift(layers, probe)
+
+
+def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
+    """Each frame must give bit for bit what it gives from zero state, whatever came before."""
+    runtime = Runtime(layers)
+    in_sequence = runtime.run(probe)
+    alone = np.empty_like(in_sequence)
+    for frame, output in zip(probe, alone, strict=True):
+        runtime.reset()
+        output[:] = runtime.step(frame)
+    if np.array_equal(in_sequence, alone):
+        return Check("state", True, f"stateless: {len(probe)} frames do not depend on what came before")
+    apart = float(np.abs(in_sequence - alone).max())
+    return Check("state", False, f"declared stateless, but earlier frames change the output by up to {apart:.3g}")
+
+
+def _check_recurrence(lstms: Sequence[LstmWeights]) -> Check:
+    """Whether the recurrent weights of a stateful network were ever trained.
+
+    Trained on single frames from zero state, an LSTM's recurrent weights get a gradient of exactly zero and stay what
+    the initialisation drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
+    each frame with a state that it never learnt to use. No output tells: its memory is short, so it neither drifts nor
+    explodes, and a network trained on sequences moves away from its first frame just as far. The weights do tell: a
+    single step of training pushes some of them past 1/√H, and more steps bend the distribution.
+    """
+    for lstm in lstms:
+        weights = lstm.weight_hh
+        if not weights.any():
+            return Check("recurrence", False, "declared stateful, but its recurrent weights are all 0")
+        if np.abs(weights).max() <= 1.0 / np.sqrt(lstm.out_size) and _uniformity(weights) < _UNIFORMITY_LIMIT:
+            return Check(
+                "recurrence",
+                False,
+                "the recurrent weights are as PyTorch initialises them: they were trained on single frames, or not at"
+                " all. Train on sequences, or export as stateless",
+            )
+    return Check("recurrence", True, "the recurrent weights were trained")
+
+
+def _uniformity(weights: Array) -> float:
+    """Kolmogorov's √n·D against the uniform distribution within ±max; 1.95 is passed by chance once in a thousand."""
+    ordered = np.sort(np.abs(weights), axis=None).astype(np.float64)
+    ranks = (np.arange(ordered.size) + 0.5) / ordered.size
+    return float(np.sqrt(ordered.size) * np.abs(ordered / ordered[-1] - ranks).max())
+
+
+def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
+    """Whether the network still answers the same input the same way after 1,200 steps without a reset.
+
+    The probe is played over and over. The second pass has its start-up behind it and meets exactly the inputs of the
+    last pass, so that nothing but the state can make the two differ: a state that runs away, settles slowly or lives a
+    life of its own. The measure is the RMS of that difference over the RMS of the output.
+    """
+    runtime = Runtime(layers)
+    passes = [runtime.run(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
+    steps = DRIFT_PASSES * len(probe)
+    level = _rms(passes[-1])
+    drift = _rms(passes[-1] - passes[1]) / level if level else 0.0
+    if drift <= DRIFT_LIMIT:
+        return Check("drift", True, f"{drift:.2%} of the output's level over {steps:,} steps")
+    return Check("drift", False, f"the same input is answered differently, by {drift:.0%}, over {steps:,} steps")
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _check_parity(layers: Sequence[Layer], probe: Array, reference: Reference) -> Check:
+    name = f"parity with {reference.label}"
+    try:
+        theirs = np.asarray(reference.run(probe))
+    except KellyError as error:
+        return Check(name, False, str(error))
+    ours = Runtime(layers).run(probe)
+    if theirs.shape != ours.shape:
+        return Check(name, False, f"it gave outputs of shape {theirs.shape}, the file gives {ours.shape}")
+    return _close(name, ours, theirs, f"{len(probe)} frames in sequence")

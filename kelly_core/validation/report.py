@@ -1,0 +1,72 @@
+"""What a validation found, file by file, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named question to a file, whether it passed, and what was seen."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """All that was asked of one file; ``layout`` is None where the file could not be read at all."""
+
+    file: str
+    model: str
+    layout: str | None
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def to_json(reports: Sequence[FileReport]) -> dict[str, Any]:
+    """The reports as JSON values: ``passed`` for all, and ``files`` with their checks."""
+    return {"passed": all(report.passed for report in reports), "files": [_file_to_json(report) for report in reports]}
+
+
+def _file_to_json(report: FileReport) -> dict[str, Any]:
+    return {
+        "file": report.file,
+        "model": report.model,
+        "layout": report.layout,
+        "passed": report.passed,
+        "checks": [asdict(check) for check in report.checks],
+    }
+
+
+def render(reports: Sequence[FileReport], *, verbose: bool = False) -> Group:
+    """A table with a row a file, then the failed checks with their reasons, or all checks if ``verbose``."""
+    table = Table("", "file", "model", "layout", "checks passed", box=None, header_style="bold")
+    for report in reports:
+        passed = sum(check.passed for check in report.checks)
+        count = f"{passed} of {len(report.checks)}"
+        table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
+    return Group(table, *(_details(report, verbose) for report in reports if verbose or not report.passed))
+
+
+def _details(report: FileReport, verbose: bool) -> Text:
+    text = Text(f"\n{report.file}", style="bold")
+    for check in report.checks:
+        if verbose or not check.passed:
+            text.append("\n  ").append(_mark(check.passed)).append(f" {check.name}: {check.detail}", style="not bold")
+    return text
+
+
+def _mark(passed: bool) -> Text:
+    return Text("passed", style="not bold green") if passed else Text("FAILED", style="bold red")
