@@ -24,8 +24,6 @@ Progress = Callable[[int, int], None]
 
 _FORMAT = 1
 _MANIFEST = "manifest"
-_FEW_FILES = 300
-"""Below this many files, starting worker processes takes longer than the work."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,14 @@ class Extraction:
         version: raised by hand whenever ``extract`` computes something else.
         settings: all that shapes the features besides the files' content (JSON types).
         extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it.
-        heavy: whether one file takes long enough for worker processes to pay at any number of files.
+        few_files: below this many files, starting worker processes takes longer than the work.
     """
 
     corpus: str
     version: int
     settings: Mapping[str, Any]
     extract: Callable[[Path], Features]
-    heavy: bool = False
+    few_files: int = 300
 
 
 @dataclass(frozen=True)
@@ -156,8 +154,8 @@ def _compute(
         return
     import joblib
 
-    workers = jobs or (1 if len(paths) < _FEW_FILES and not extraction.heavy else -1)
-    parallel = joblib.Parallel(n_jobs=min(workers, len(paths)), return_as="generator")
+    workers = jobs or (1 if len(paths) < extraction.few_files else joblib.cpu_count())
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator")
     outcomes = parallel(joblib.delayed(_outcome)(extraction.extract, path) for path in paths)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
         if progress:

@@ -145,7 +145,7 @@ def load(root: Path, options: LoadOptions) -> EmotionDataset:
     labelled = spread([path for path in files if labels.source(names[path])], options.max_files)
     length = round(options.duration / FRAME_SECONDS)
     extraction = Extraction(
-        "deam", _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), heavy=True
+        "deam", _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
     table = extract(root, labelled, extraction, options)
     skipped = dict(table.skipped)

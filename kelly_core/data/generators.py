@@ -48,10 +48,15 @@ class Generator(ABC):
 
 
 class EmotionGenerator(Generator):
-    """A noisy view of a walk in 128 numbers; the target is the code of the walk itself, so memory averages the noise."""
+    """A noisy view of a walk in 128 numbers, whose code is the target: averaging over time takes the noise out."""
 
     formula = "z AR(1); target = code of (valence, arousal) = tanh z; input = gain U z + N(0, 1), U orthonormal 128x2"
-    constants: ClassVar[dict[str, float]] = {"coefficient": 0.95, "sd": WALK_SD, "correlation": 0.57, "gain": 2.0}
+    constants: ClassVar[dict[str, float]] = {
+        "coefficient": 0.95,
+        "sd": WALK_SD,
+        "correlation": AFFECT_CORRELATION,
+        "gain": 2.0,
+    }
 
     def __init__(self, rng: np.random.Generator) -> None:
         basis, _ = np.linalg.qr(rng.standard_normal((128, 2)))
@@ -161,7 +166,7 @@ class HarmonyGenerator(_CodeReader):
         logits = np.tensordot(_features(_affect(inputs[..., :64])), self.weights, axes=1)
         logits += np.tensordot(inputs[..., 64:], self.audio_weights, axes=1)
         logits += self.bias
-        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        odds: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
         odds /= odds.sum(axis=-1, keepdims=True)
         return odds
 
@@ -189,7 +194,8 @@ class DynamicsGenerator(_CodeReader):
 
     def best(self, inputs: Floats) -> Floats:
         """Means m of the parameters."""
-        return _sigmoid(np.tensordot(_features(_affect(inputs)), self.weights, axes=1))
+        code = np.concatenate([inputs, np.zeros_like(inputs)], axis=-1)
+        return _sigmoid(np.tensordot(_features(_affect(code)), self.weights, axes=1))
 
     def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
         return code[..., :32]
@@ -255,24 +261,23 @@ def _code(latent: Floats | Doubles) -> Floats:
 
 
 def _affect(code: Floats) -> Floats:
-    """What the plugin reads as valence and arousal [..., 2] from the first 32 or all 64 numbers of a code."""
-    whole = np.zeros((*code.shape[:-1], CODE_SIZE), np.float32)
-    whole[..., : code.shape[-1]] = code
-    reading = decode(whole)
+    """What the plugin reads as valence and arousal, [..., 2], from codes [..., 64]."""
+    reading = decode(code)
     return np.stack([reading.valence, reading.arousal], axis=-1)
 
 
 def _features(affect: Floats) -> Floats:
     """F = [v, a, 2va, 2v² - .3, 2a² - .3], shape [..., 5], of ``affect`` [..., 2]."""
     valence, arousal = affect[..., 0], affect[..., 1]
-    columns = [valence, arousal, 2 * valence * arousal, 2 * valence**2 - 0.3, 2 * arousal**2 - 0.3]
-    return np.stack(columns, axis=-1).astype(np.float32)
+    products = (2 * valence * arousal, 2 * valence**2 - 0.3, 2 * arousal**2 - 0.3)
+    return np.stack((valence, arousal, *products), axis=-1, dtype=np.float32)
 
 
 def _sigmoid(logits: Floats) -> Floats:
-    value: Floats = 1 / (1 + np.exp(-logits))
-    return value
+    odds_against: Floats = np.exp(-logits)
+    return np.reciprocal(1 + odds_against)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
+    """A matrix of the formula."""
     return (sd * rng.standard_normal(shape)).astype(np.float32)

@@ -39,11 +39,11 @@ from kelly_core.music.emotion import (
     imputed_valence,
     noisy_codes,
 )
-from kelly_core.music.groove import PPQ, groove_windows
+from kelly_core.music.groove import POSITIONS, PPQ, groove_windows
 
 _INDEX = "info.csv"
 _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)$")
-_OUTPUTS = 32
+_OUTPUTS = 2 * POSITIONS
 _BEATS_PER_BAR = 4
 _OTHER_METRE = "not in 4/4"
 _VERSION = 1
@@ -94,7 +94,7 @@ def load(root: Path, options: LoadOptions) -> GrooveDataset:
     report = CorpusReport("groove_midi", str(root), found=True, files=selection.found, skipped=skipped)
     dataset = GrooveDataset(report, Rows.of_files(owner, groups, sources, splits), table, affect[owner])
     dataset.facts = {
-        "positions_per_bar": _OUTPUTS // 2,
+        "positions_per_bar": POSITIONS,
         "timing": "value x 60 ticks at 480 PPQ, positive is late",
         "accent": "velocity x (0.8 + 0.4 x value)",
         "arousal": asdict(scale),

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, ReferenceLosses, Standardisation
 from kelly_core.data.generators import GENERATORS
 from kelly_core.errors import ConfigError
-from kelly_core.spec import DATASETS, MODELS, Loss
+from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec
+
+_EPOCH_FRAMES = 32768
+"""About a second of training on one core, whichever the network."""
+_VALIDATION_FRAMES = 8192
+"""Enough for a standard error of the excess below .004, whichever the network."""
 
 
 def create_synthetic(
@@ -26,26 +31,25 @@ def create_synthetic(
 
     Args:
         name: the corpus to stand in for, one of ``spec.DATASETS``.
-        examples: training examples in an epoch, all of them new in every epoch; None for a number that trains well.
-        validation_examples: held-out examples; None for a number that settles the loss to about 1 % of its range.
+        examples: training examples in an epoch, all of them new in every epoch; None for 32,768 frames of them.
+        validation_examples: held-out examples, at least 2; None for 8,192 frames of them.
         sequence_length: frames in an example of a recurrent network; the others learn from single frames.
-        seed: of the generator's matrices and of the fixed examples.
+        seed: of the generator's matrices and of the fixed examples, 0 or more.
 
     Raises:
-        ConfigError: no corpus has that name, or a size is not positive.
+        ConfigError: no corpus has that name, or a number is out of range.
     """
-    if name not in DATASETS:
+    spec = next((spec for spec in MODELS if spec.dataset == name), None)
+    if spec is None:
         raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
-    recurrent = next(spec.recurrent for spec in MODELS if spec.dataset == name)
-    sizes = {
-        "examples": (2048 if recurrent else 65536) if examples is None else examples,
-        "validation_examples": (256 if recurrent else 4096) if validation_examples is None else validation_examples,
-        "sequence_length": sequence_length if recurrent else 1,
-    }
-    for option, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{size} is too few", where=option, hint="Give at least 1")
-    return SyntheticDataset(name, seed=seed, **sizes)
+    length = sequence_length if spec.recurrent else 1
+    _check_at_least(1, "sequence_length", length)
+    examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples
+    held_out = max(2, _VALIDATION_FRAMES // length) if validation_examples is None else validation_examples
+    _check_at_least(1, "examples", examples)
+    _check_at_least(2, "validation_examples", held_out)
+    _check_at_least(0, "seed", seed)
+    return SyntheticDataset(spec, examples, held_out, length, seed)
 
 
 class SyntheticDataset(Dataset):
@@ -53,15 +57,16 @@ class SyntheticDataset(Dataset):
 
     Attributes:
         reference: loss on the validation examples of the best possible predictor and of the best constant one. Both
-            are taken on the very targets that validation uses and not in expectation, so chance favours the
-            references as much as a network, and a perfect network's excess is 0.
+            are taken on the very targets that validation uses, not in expectation: luck with the noise then cancels
+            in a network's excess, which makes its standard error three times smaller and a perfect network's 0.
     """
 
     synthetic = True
 
-    def __init__(self, name: str, examples: int, validation_examples: int, sequence_length: int, seed: int) -> None:
-        spec = next(spec for spec in MODELS if spec.dataset == name)
-        self.name = name
+    def __init__(
+        self, spec: ModelSpec, examples: int, validation_examples: int, sequence_length: int, seed: int
+    ) -> None:
+        self.name = spec.dataset
         self.input_size, self.output_size = spec.input_size, spec.output_size
         self.sequence_length = sequence_length
         self.standardisation = Standardisation.identity(spec.input_size)
@@ -69,7 +74,7 @@ class SyntheticDataset(Dataset):
         self.validation = np.arange(validation_examples)
         self.train = np.arange(validation_examples, validation_examples + examples)
         self._seed = seed
-        self._generator = GENERATORS[name](self._rng(0))
+        self._generator = GENERATORS[self.name](self._rng(0))
         self._held_out = self._generator.draw(validation_examples, sequence_length, self._rng(1))
         self.reference = self._reference_losses(spec.loss)
         settings = {
@@ -80,16 +85,15 @@ class SyntheticDataset(Dataset):
             "validation_examples": validation_examples,
             "seed": seed,
         }
-        content = json.dumps([name, examples, settings], sort_keys=True)
-        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        content = json.dumps([self.name, examples, settings], sort_keys=True)
+        self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         self.facts = {**settings, "bayes_loss": self.reference.bayes, "prior_loss": self.reference.prior}
 
     def __len__(self) -> int:
         return len(self.validation) + len(self.train)
 
     def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)}")
+        index = range(len(self))[index]
         example = self.fixed(np.array([index]))
         return Example(
             inputs=example.inputs[0],
@@ -128,6 +132,11 @@ class SyntheticDataset(Dataset):
         expected = self.best(inputs)
         constant = expected.mean(axis=(0, 1), dtype=np.float64)
         return ReferenceLosses(bayes=_mean_loss(loss, expected, targets), prior=_mean_loss(loss, constant, targets))
+
+
+def _check_at_least(smallest: int, option: str, value: int) -> None:
+    if value < smallest:
+        raise ConfigError(f"{value} is too small", where=option, hint=f"Give at least {smallest}")
 
 
 def _batch(inputs: Floats, targets: Floats) -> Batch:

@@ -34,20 +34,29 @@ _ADDED_TONE = re.compile(r"add[#b]?\d+")
 _EXTENSION = re.compile(r"7|9|11|13")
 _MINOR_WORD = r"(?:MIN|MI|[Mm]in?|m(?!aj|a\d|a$)|-)"
 _MAJOR_WORD = r"(?:[Mm]ajor|[Mm]aj|MAJ|[Mm]a(?!dd)|MA|M)"
-_DIMINISHED_CHORD = re.compile(rf"hdim|{_MINOR_WORD}7[b-]5|dim|o")
+_DIMINISHED_CHORD = re.compile(rf"hdim|{_MINOR_WORD}7[b-]5|dim|o(?!mit)")
 _MAJOR_SEVENTH = re.compile(rf"{_MAJOR_WORD}(?:7|9|11|13)|\^")
 _MINOR_PREFIX = re.compile(_MINOR_WORD)
 _MAJOR_PREFIX = re.compile(_MAJOR_WORD)
 _AUGMENTED = re.compile(r"aug|\+")
-_PLAIN_TRIAD = re.compile(r"(?:add|6|2|4|5|$)")
+_PLAIN_TRIAD = re.compile(r"add|[2456]|$")
 _OTHER_SEVENTH = re.compile(r"(?:dom|[#b])?(?:7|9|11|13)|alt")
 
-_CHORD_TONES = np.zeros((CLASSES, 12))
-for _quality, _intervals in enumerate([(0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10)]):
-    for _root in range(12):
-        _CHORD_TONES[12 * _quality + _root, [(_root + interval) % 12 for interval in _intervals]] = 1
-for _root in range(3):
-    _CHORD_TONES[_FIRST_DIMINISHED + _root, _root::3] = 1
+_INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
+
+
+def _chord_tones() -> NDArray[np.float64]:
+    """Which pitch classes belong to each class of chord, [64, 12]."""
+    tones = np.zeros((CLASSES, 12))
+    for quality, intervals in enumerate(_INTERVALS):
+        for root in range(12):
+            tones[12 * quality + root, np.add(root, intervals) % 12] = 1
+    for root in range(3):
+        tones[_FIRST_DIMINISHED + root, root::3] = 1
+    return tones
+
+
+_CHORD_TONES = _chord_tones()
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +105,8 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
     total = _class_durations(indices, durations)
     if not total.sum() > 0:
         raise DataError("the progression is empty")
-    return (total / total.sum()).astype(np.float32)
+    share: NDArray[np.float32] = (total / total.sum()).astype(np.float32)
+    return share
 
 
 def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float:
@@ -108,7 +118,7 @@ def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float
 
 def _class_durations(indices: ArrayLike, durations: ArrayLike | None) -> NDArray[np.float64]:
     weights = np.ones(np.shape(indices)) if durations is None else np.asarray(durations, np.float64)
-    return np.bincount(np.asarray(indices, np.intp), weights=weights, minlength=CLASSES)
+    return np.bincount(np.asarray(indices, np.intp), weights, CLASSES).astype(np.float64)
 
 
 def _quality_of(text: str) -> int | None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from kelly_core.music.notes import Notes
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -39,31 +38,208 @@ PARAMETER_NAMES = (
 
 _CHORD_GAP_SECONDS = 0.05
 _ACCENT_SECONDS = 1.0
-_RUBATO_MEDIAN = 9
+_TEMPO_SPAN = 9
 _PEDAL_DOWN = 64
 
 
-def expression_windows(notes: Notes) -> tuple[Floats, Doubles]:
-    """The sixteen parameters of each window with at least 24 notes; drums are left out.
+def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
+    """The sixteen parameters of each window that has at least 24 notes; drums are left out.
 
-    Windows begin every 7.5 s from the first onset and end before the last note does, so that none is partly empty.
-    Notes that begin at most 50 ms after the one before belong to one group, a chord, which begins with its first note.
-    IOI is the time from the begin of a note's group to the next group's; the last group has none. Where a window
-    has nothing to measure, no chord for the voicing say, the parameter is that of an even performance.
+    Windows begin every 7.5 s from the first onset, and none reaches beyond the last release. Notes whose onsets follow
+    each other within 50 ms are one group, which begins with its first note; a group of several notes is a chord. The
+    IOI of a note is the time from the begin of its group to that of the next. A velocity that does not vary correlates
+    0 with everything; a window without chords has voicing and bass .5 and no chord spread.
 
     Returns:
         values: [windows, 16], 0..1, named by ``PARAMETER_NAMES``.
         starts: [windows], seconds.
     """
     notes = notes.pitched()
-    starts = _window_starts(notes)
-    in_window = _Members.of(notes.onset, starts)
-    starts = starts[in_window.count >= MIN_NOTES]
+    starts = _full_windows(notes)
+    starts = starts[_Members.of(notes.onset, starts).count >= MIN_NOTES]
     if len(starts) == 0:
         return np.empty((0, len(PARAMETER_NAMES)), np.float32), starts
-    groups = _Groups.of(notes)
-    columns = [
-        *_velocity_parameters(notes, groups, starts),
-        *_timing_parameters(notes, groups, starts),
-    ]
+    columns = _parameters(notes, _Groups.of(notes), starts)
     return np.clip(np.stack(columns, axis=1), 0, 1).astype(np.float32), starts
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Which events lie in which window. Windows overlap, so an event can be a member of two.
+
+    Attributes:
+        event, window: [members] indices, by window, then in the order of the events.
+        count: [windows] members.
+    """
+
+    event: Indices
+    window: Indices
+    count: Indices
+
+    @classmethod
+    def of(cls, times: Doubles, starts: Doubles) -> Self:
+        """Events at ``times``, in order, in the windows that begin at ``starts``."""
+        first, end = np.searchsorted(times, starts), np.searchsorted(times, starts + WINDOW_SECONDS)
+        count = end - first
+        window = np.repeat(np.arange(len(starts)), count)
+        event = np.arange(len(window)) - np.repeat(np.cumsum(count) - count - first, count)
+        return cls(event, window, count)
+
+    def only(self, wanted: NDArray[np.bool_]) -> Self:
+        """The members that are among the ``wanted`` events."""
+        keep = wanted[self.event]
+        window = self.window[keep]
+        return type(self)(self.event[keep], window, np.bincount(window, minlength=len(self.count)))
+
+    def mean(self, values: NDArray[np.generic]) -> Doubles:
+        """Means [windows] of the values [members]; 0 where there are none."""
+        return np.bincount(self.window, values, len(self.count)) / np.maximum(self.count, 1)
+
+    def deviation(self, values: Doubles) -> Doubles:
+        """Standard deviations [windows]."""
+        return np.sqrt(self.mean(self._centred(values) ** 2))
+
+    def correlation(self, one: Doubles, other: Doubles) -> Doubles:
+        """Pearson correlations [windows]; 0 where one of the two does not vary."""
+        one, other = self._centred(one), self._centred(other)
+        size = np.sqrt(self.mean(one**2) * self.mean(other**2))
+        return np.divide(self.mean(one * other), size, out=np.zeros_like(size), where=size > 1e-9)
+
+    def quantiles(self, values: Doubles, *shares: float) -> Doubles:
+        """Quantiles [shares, windows], linear between the values [members]; 0 where there are none."""
+        ordered = np.append(values[np.lexsort((values, self.window))], 0.0)
+        first, last = np.cumsum(self.count) - self.count, np.maximum(self.count - 1, 0)
+        rank = np.multiply.outer(shares, last)
+        below = np.floor(rank).astype(np.intp)
+        low, high = ordered[first + below], ordered[first + np.minimum(below + 1, last)]
+        return np.where(self.count > 0, low + (rank - below) * (high - low), 0.0)
+
+    def _centred(self, values: Doubles) -> Doubles:
+        return values - self.mean(values)[self.window]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Notes that sound together.
+
+    Attributes:
+        of_note: [notes] index of a note's group.
+        onset: [groups] of the first note, seconds.
+        size: [groups] notes.
+        accent: [groups] by how much the loudest note exceeds the mean loudest note within ±1 s, not below 0.
+        voicing, bass: [groups] velocity of the highest and of the lowest note less the mean of the others.
+        spread: [groups] standard deviation of the onsets, seconds.
+        ioi: [groups] seconds to the next group; infinite for the last.
+        tempo: [groups] log2 of the running median of nine IOIs; 0 for the last.
+    """
+
+    of_note: Indices
+    onset: Doubles
+    size: Indices
+    accent: Doubles
+    voicing: Doubles
+    bass: Doubles
+    spread: Doubles
+    ioi: Doubles
+    tempo: Doubles
+
+    @classmethod
+    def of(cls, notes: Notes) -> Self:
+        """Group the notes, of which there is at least one."""
+        begins = np.diff(notes.onset, prepend=-np.inf) > _CHORD_GAP_SECONDS
+        first, of_note = np.flatnonzero(begins), np.cumsum(begins) - 1
+        size = np.diff(first, append=len(notes))
+        onset = notes.onset[first]
+        by_pitch = notes.velocity[np.lexsort((notes.pitch, of_note))].astype(np.float64)
+        total = np.add.reduceat(by_pitch, first)
+        lowest, highest = by_pitch[first], by_pitch[first + size - 1]
+        others = np.maximum(size - 1, 1)
+        lag = notes.onset - (np.bincount(of_note, notes.onset) / size)[of_note]
+        ioi = np.diff(onset)
+        return cls(
+            of_note=of_note,
+            onset=onset,
+            size=size,
+            accent=_accents(onset, np.maximum.reduceat(by_pitch, first)),
+            voicing=highest - (total - highest) / others,
+            bass=lowest - (total - lowest) / others,
+            spread=np.sqrt(np.bincount(of_note, lag**2) / size),
+            ioi=np.append(ioi, np.inf),
+            tempo=np.append(_running_median(np.log2(ioi)), 0.0),
+        )
+
+
+def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]:
+    """The parameters, each [windows], before they are kept within 0..1."""
+    in_window = _Members.of(notes.onset, starts)
+    groups_in = _Members.of(groups.onset, starts)
+    chords = groups_in.only(groups.size > 1)
+    followed = groups_in.only(np.isfinite(groups.ioi))
+    note_ioi = groups.ioi[groups.of_note]
+    timed = in_window.only(np.isfinite(note_ioi))
+
+    velocity = notes.velocity[in_window.event].astype(np.float64)
+    soft, loud = in_window.quantiles(velocity, 0.1, 0.9)
+    pitch = notes.pitch[in_window.event].astype(np.float64)
+    u = (notes.onset[in_window.event] - starts[in_window.window]) / WINDOW_SECONDS
+    ratio = (notes.duration / note_ioi)[timed.event]
+    pedal_share, pedal_presses = _pedal_use(notes.pedal, starts)
+    return [
+        in_window.mean(velocity) / 127,
+        (loud - soft) / 80,
+        in_window.deviation(velocity) / 32,
+        0.5 + 0.5 * in_window.correlation(velocity, u),
+        0.5 + 0.5 * in_window.correlation(velocity, np.sin(np.pi * u)),
+        groups_in.mean(groups.accent[groups_in.event]) / 12,
+        0.5 + chords.mean(groups.voicing[chords.event]) / 50,
+        0.5 + chords.mean(groups.bass[chords.event]) / 40,
+        0.5 + 0.5 * in_window.correlation(velocity, pitch),
+        timed.quantiles(np.clip(ratio, 0, 2), 0.5)[0] / 2,
+        timed.mean(ratio < 0.5),
+        pedal_share,
+        pedal_presses / WINDOW_SECONDS / 2,
+        chords.mean(groups.spread[chords.event]) / 0.02,
+        followed.deviation(groups.tempo[followed.event]),
+        np.log2(1 + in_window.count / WINDOW_SECONDS) / 5,
+    ]
+
+
+def _full_windows(notes: Notes) -> Doubles:
+    """Starts of the windows that fit between the first onset and the last release."""
+    if len(notes) == 0:
+        return np.empty(0)
+    begin, end = float(notes.onset[0]), float((notes.onset + notes.duration).max())
+    count = int(np.floor((end - begin - WINDOW_SECONDS) / HOP_SECONDS)) + 1
+    starts: Doubles = begin + HOP_SECONDS * np.arange(max(count, 0), dtype=np.float64)
+    return starts
+
+
+def _accents(onset: Doubles, loudest: Doubles) -> Doubles:
+    total = np.append(0.0, np.cumsum(loudest))
+    first = np.searchsorted(onset, onset - _ACCENT_SECONDS)
+    end = np.searchsorted(onset, onset + _ACCENT_SECONDS, side="right")
+    excess: Doubles = loudest - (total[end] - total[first]) / (end - first)
+    return np.maximum(0.0, excess)
+
+
+def _running_median(values: Doubles) -> Doubles:
+    """Medians of nine values around each; the first and the last value are repeated beyond the ends."""
+    if len(values) == 0:
+        return values
+    padded = np.pad(values, _TEMPO_SPAN // 2, mode="edge")
+    medians: Doubles = np.median(sliding_window_view(padded, _TEMPO_SPAN), axis=1)
+    return medians
+
+
+def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:
+    """Share of each window in which the sustain pedal is down, and how often it is pressed there."""
+    ends = starts + WINDOW_SECONDS
+    if len(pedal) == 0:
+        return np.zeros(len(starts)), np.zeros(len(starts))
+    times, down = pedal[:, 0], pedal[:, 1] >= _PEDAL_DOWN
+    edges = np.append(times, max(times[-1], ends[-1]))
+    held = np.append(0.0, np.cumsum(np.diff(edges) * down))
+    share: Doubles = (np.interp(ends, edges, held) - np.interp(starts, edges, held)) / WINDOW_SECONDS
+    presses = times[down & ~np.append(False, down[:-1])]
+    count = np.searchsorted(presses, ends) - np.searchsorted(presses, starts)
+    return share, count.astype(np.float64)

@@ -20,7 +20,7 @@ QUADRANT_AFFECT: dict[int, tuple[float, float]] = {
     3: (-0.23, -0.26),
     4: (0.23, -0.26),
 }
-"""(valence, arousal) of the four quadrants of Russell's plane: the quadrant means of DEAM's songs."""
+"""(valence, arousal) of the four quadrants of Russell's plane, as far out as DEAM's songs are on average."""
 VALENCE_SPREAD = (-0.024, 0.293)
 AROUSAL_SPREAD = (-0.046, 0.320)
 """Mean and standard deviation over the songs of DEAM, on a scale of -1..1."""
@@ -35,6 +35,7 @@ _ANGLES = 2.0 * np.pi * np.arange(_BAND) / _BAND
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)]).astype(np.float32)
 _BLOCK = 2048
 _MAX_KNOTS = 256
+_VALENCE_WEIGHTS = (1.0, 0.4)
 
 
 class Affect(NamedTuple):
@@ -246,9 +247,6 @@ def chord_features(mode: ArrayLike, minor_share: ArrayLike) -> Doubles:
     return np.column_stack([mode, -np.asarray(minor_share, np.float64)]).astype(np.float64)
 
 
-_VALENCE_WEIGHTS = (1.0, 0.4)
-
-
 def _arousal_weights(table: Doubles, use_velocity: bool) -> Doubles:
     return np.column_stack([np.ones(len(table)), 0.5 * use_velocity * table[:, 2]])
 
@@ -267,7 +265,8 @@ def _imputed(
     (known_mean, known_sd), (mean, sd) = known_spread, spread
     expected = mean + AFFECT_CORRELATION * sd / known_sd * (np.asarray(known, np.float64) - known_mean)
     noise = sd * np.sqrt(1 - AFFECT_CORRELATION**2) * rng.standard_normal(np.shape(known))
-    return np.clip(expected + noise, -1, 1).astype(np.float32)
+    drawn: Floats = np.clip(expected + noise, -1, 1).astype(np.float32)
+    return drawn
 
 
 def _odds(s: Floats) -> Floats:
@@ -282,12 +281,14 @@ def _odds(s: Floats) -> Floats:
 def _thermometer(s: Floats) -> Floats:
     """.9 tanh(4 (x - x_i)) = .9 - 1.8 / (1 + e^(8 (x - x_i))), as [..., 16]."""
     odds = _odds(s)[..., np.newaxis]
-    return np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTRE_ODDS))
+    heights: Floats = np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTRE_ODDS))
+    return heights
 
 
 def _inside_circle(affect: Floats) -> Floats:
     """Points [2, ...] of the plane, those beyond the unit circle moved onto it."""
-    return affect / np.sqrt(np.maximum(1, affect[0] ** 2 + affect[1] ** 2))
+    inside: Floats = affect / np.sqrt(np.maximum(1, affect[0] ** 2 + affect[1] ** 2))
+    return inside
 
 
 def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, draws: int, max_sigma: float) -> None:

@@ -21,7 +21,8 @@ def _standardised_profiles() -> Doubles:
     """Both profiles on all twelve tonics, [24, 12], major first, each of mean 0 and length 1."""
     turned = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
     centred = turned - turned.mean(axis=1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    profiles: Doubles = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return profiles
 
 
 _PROFILES = _standardised_profiles()
@@ -62,7 +63,8 @@ class AffectFeatures(NamedTuple):
 
 def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
     """Seconds that each of the twelve pitch classes sounds, with no note [n] counting for more than 2 s."""
-    return np.bincount(np.asarray(pitch) % 12, weights=np.minimum(duration, _MAX_SECONDS), minlength=12)
+    seconds = np.minimum(np.asarray(duration, np.float64), _MAX_SECONDS)
+    return np.bincount(np.asarray(pitch) % 12, seconds, 12).astype(np.float64)
 
 
 def tonality(histogram: ArrayLike) -> Tonality:
@@ -70,7 +72,8 @@ def tonality(histogram: ArrayLike) -> Tonality:
 
     A histogram that favours no pitch class correlates 0 with every key and is called C major.
     """
-    centred = np.asarray(histogram, np.float64) - np.mean(histogram)
+    centred = np.asarray(histogram, np.float64)
+    centred = centred - centred.mean()
     length = np.linalg.norm(centred)
     fit = _PROFILES @ (centred / length if length > 1e-12 else centred)
     major, minor = float(fit[:12].max()), float(fit[12:].max())

@@ -85,7 +85,8 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     for k, frame in enumerate(frames):
         spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
         frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
-    return 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
+    decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
+    return decibels
 
 
 def features_metadata(mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:

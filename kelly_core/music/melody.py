@@ -13,6 +13,7 @@ from kelly_core.music.notes import Notes
 
 PITCHES = 128
 SEQUENCE_BEATS = 64
+MAX_BEATS = 20_000
 
 _NAME = re.compile("melod|vocal|voice|lead", re.IGNORECASE)
 _MIN_NOTES = 32
@@ -65,12 +66,17 @@ def melody_steps(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
 
     Returns:
         [beats, 128].
+
+    Raises:
+        DataError: the melody takes more than 20,000 beats, hours that only a damaged file has.
     """
     notes = melody.notes
     pitch = notes.pitch.astype(np.intp) + shift
     pitch -= 12 * (pitch >= PITCHES) - 12 * (pitch < 0)
     start = notes.onset_beats - np.floor(notes.onset_beats.min())
     end = start + notes.duration_beats
+    if end.max() > MAX_BEATS:
+        raise DataError(f"the melody is {end.max():.0f} beats long")
     first, last = np.floor(start).astype(np.intp), np.ceil(end).astype(np.intp)
     touched = np.maximum(last - first, 1)
     note = np.repeat(np.arange(len(notes)), touched)

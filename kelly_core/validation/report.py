@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 
@@ -52,7 +52,7 @@ def _file_to_json(report: FileReport) -> dict[str, Any]:
 
 def render(reports: Sequence[FileReport], *, verbose: bool = False) -> Group:
     """A table with a row a file, then the failed checks with their reasons, or all checks if ``verbose``."""
-    table = Table("", "file", "model", "layout", "checks passed", box=None, header_style="bold")
+    table = Table("", Column("file", overflow="fold"), "model", "layout", "checks passed", box=None)
     for report in reports:
         passed = sum(check.passed for check in report.checks)
         count = f"{passed} of {len(report.checks)}"

@@ -1,0 +1,75 @@
+"""``kelly-core datasets``: which corpora are here, and what of them can be used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from kelly_core.cli.display import feature_progress
+from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
+from kelly_core.data.dataset import CorpusReport
+
+_SHOWN_NAMES = 3
+
+
+def datasets(
+    datasets_dir: DatasetsDirOption = None,
+    max_files: MaxFilesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
+    from kelly_core.data.catalog import CORPORA, survey
+
+    typed = {
+        "datasets.dir": ("--datasets-dir", datasets_dir),
+        "datasets.max_files": ("--max-files", max_files),
+    }
+    settings = settings_from(config, typed).settings
+    reports = []
+    for name in CORPORA:
+        with feature_progress(name) as progress:
+            reports.append(survey(name, settings, progress))
+    if as_json:
+        typer.echo(json.dumps({"datasets": [asdict(report) for report in reports]}, indent=2, ensure_ascii=False))
+    else:
+        Console().print(Group(*(_panel(report, CORPORA[report.name].title) for report in reports)))
+    if any(report.problem for report in reports):
+        raise typer.Exit(1)
+
+
+def _panel(report: CorpusReport, title: str) -> RenderableType:
+    lines = [("path", report.path)]
+    if not report.found:
+        lines += [("missing", "training falls back to synthetic data"), ("get it", report.advice)]
+    elif report.problem:
+        lines.append(("problem", report.problem))
+    else:
+        lines += [
+            ("files", f"{report.files:,}"),
+            ("examples", f"{report.examples:,}" + _counts(report.splits)),
+            ("labels", ", ".join(f"{source} {count:,}" for source, count in report.label_sources.items())),
+            *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
+        ]
+    lines.append(("licence", report.licence))
+    text = Text()
+    for label, value in lines:
+        text.append(f"{label:>9}  ", style="dim").append(value + "\n")
+    text.rstrip()
+    style = "red" if report.problem else "green" if report.found else "yellow"
+    return Panel(text, title=f"[bold]{report.name}[/] · {title}", title_align="left", border_style=style)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return " (" + ", ".join(f"{split} {count:,}" for split, count in counts.items()) + ")"
+
+
+def _reason(reason: str, names: list[str]) -> str:
+    shown = ", ".join(Path(name).name if "/" in name else name for name in names[:_SHOWN_NAMES])
+    return f"{len(names):,} × {reason}: {shown}" + (", …" if len(names) > _SHOWN_NAMES else "")

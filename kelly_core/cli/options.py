@@ -1,0 +1,46 @@
+"""Options that several commands share, and how typed ones become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kelly_core.config import LoadedSettings, load_settings
+from kelly_core.spec import MODELS
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
+]
+DatasetsDirOption = Annotated[
+    Path | None, typer.Option("--datasets-dir", help="Folder of the corpora.", show_default="datasets")
+]
+MaxFilesOption = Annotated[
+    int | None, typer.Option("--max-files", min=0, help="Use so many files of each corpus; 0 uses all.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
+
+_PER_MODEL = {
+    "training.epochs": "epochs",
+    "training.batch_size": "batch_size",
+    "training.learning_rate": "learning_rate",
+}
+_PER_MODEL["training.early_stopping.patience"] = "patience"
+
+
+def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:
+    """Settings with the options that were typed on top; None marks an option that was not typed.
+
+    An option that every model has wins over the model's own section, because it was typed.
+
+    Args:
+        config: the settings file, or None.
+        typed: (option, value) by dotted key.
+    """
+    options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
+    for key, name in _PER_MODEL.items():
+        if key in options:
+            options |= {f"models.{spec.name}.{name}": options[key] for spec in MODELS}
+    return load_settings(config, options)

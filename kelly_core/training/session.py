@@ -1,0 +1,139 @@
+"""A whole training: for each model its dataset, its training, its export."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.config import Settings
+from kelly_core.data.cache import Progress
+from kelly_core.data.catalog import open_dataset
+from kelly_core.data.dataset import Dataset
+from kelly_core.errors import KellyError
+from kelly_core.events import Alarm, Exported, Listener
+from kelly_core.spec import ModelSpec
+from kelly_core.training.exporting import export_checkpoint
+from kelly_core.training.settings import TrainingSettings
+from kelly_core.training.trainer import TrainingResult, train
+
+
+@dataclass(frozen=True)
+class ModelOutcome:
+    """What became of one model.
+
+    Attributes:
+        model: its name.
+        dataset: the corpus it learned from.
+        synthetic: whether generated examples stood in for the corpus.
+        export: the file for the plugin; None when nothing could be exported.
+        result: figures of the training; None when it could not start.
+        seconds: time from reading the data to the export.
+        error: why there is no export, "" if there is one.
+    """
+
+    model: str
+    dataset: str
+    synthetic: bool
+    export: Path | None
+    result: TrainingResult | None
+    seconds: float
+    error: str = ""
+
+
+def training_settings(settings: Settings, spec: ModelSpec) -> TrainingSettings:
+    """What the trainer needs for one model: its own section where that says something, [training] otherwise."""
+    common, own = settings.training, settings.models[spec.name]
+    stopping, checkpointing = common.early_stopping, common.checkpointing
+    return TrainingSettings(
+        epochs=own.epochs or common.epochs,
+        batch_size=own.batch_size or common.batch_size,
+        learning_rate=own.learning_rate or common.learning_rate,
+        loss=own.loss or spec.loss,
+        state=own.state,
+        gradient_clip=common.gradient_clip,
+        patience=stopping.patience if own.patience is None else own.patience,
+        min_delta=stopping.min_delta,
+        save_best=checkpointing.save_best,
+        save_latest=checkpointing.save_latest,
+        save_interval=checkpointing.save_interval,
+        seed=common.seed,
+        device=common.device,
+        threads=common.threads,
+        save_history=settings.output.history,
+        save_plots=settings.output.plots,
+    )
+
+
+def train_models(
+    settings: Settings,
+    specs: Sequence[ModelSpec],
+    *,
+    resume: bool = False,
+    listen: Listener = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str], Progress | None] = lambda dataset: None,
+) -> list[ModelOutcome]:
+    """Train and export several models, one after the other.
+
+    A model whose data or checkpoint cannot be used does not keep the others from training; its outcome says why.
+
+    Args:
+        settings: all of them; ``settings.output.dir`` gets the exports.
+        specs: the models, in order.
+        resume: go on from the latest checkpoints.
+        listen: gets every event.
+        should_stop: asked after each step; True ends the training and leaves out the models that follow.
+        progress: gives the callback for a corpus's features.
+    """
+    outcomes = []
+    for spec in specs:
+        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, progress))
+        if should_stop():
+            break
+    return outcomes
+
+
+def _train_one(
+    settings: Settings,
+    spec: ModelSpec,
+    resume: bool,
+    listen: Listener,
+    should_stop: Callable[[], bool],
+    progress: Callable[[str], Progress | None],
+) -> ModelOutcome:
+    started = time.monotonic()
+    corpus = settings.models[spec.name].dataset
+    dataset: Dataset | None = None
+    result: TrainingResult | None = None
+    export: Path | None = None
+    error = ""
+    try:
+        dataset = open_dataset(corpus, settings, progress(corpus))
+        if dataset.synthetic:
+            listen(Alarm(spec.name, "synthetic", _synthetic_message(corpus, settings)))
+        output = settings.output.dir
+        result = train(
+            spec,
+            dataset,
+            training_settings(settings, spec),
+            output,
+            resume=resume,
+            listen=listen,
+            should_stop=should_stop,
+        )
+        if result.best_checkpoint is not None:
+            export = output / f"{spec.file_stem}.json"
+            export_checkpoint(result.best_checkpoint, export, settings.output.layout)
+            listen(Exported(spec.name, str(export)))
+    except KellyError as fault:
+        error = str(fault)
+    synthetic = dataset is not None and dataset.synthetic
+    return ModelOutcome(spec.name, corpus, synthetic, export, result, time.monotonic() - started, error)
+
+
+def _synthetic_message(corpus: str, settings: Settings) -> str:
+    if settings.datasets.use_synthetic:
+        return f"training on synthetic data, as asked, instead of {corpus}"
+    return f"{corpus} is not in {settings.datasets.folder(corpus)}: training on SYNTHETIC data instead"

@@ -1,0 +1,407 @@
+"""One contract for all five loaders, then what is particular to each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.data import create_dataset
+from kelly_core.data.corpus import CorpusDataset
+from kelly_core.errors import DataError
+from kelly_core.music.emotion import decode, encode
+from kelly_core.spec import MODELS
+
+from . import tiny
+
+CORPORA = [spec.dataset for spec in MODELS]
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    """Read a corpus with a cache of this test's own."""
+
+    def read(name: str, root: Path, **options: object) -> CorpusDataset:
+        return create_dataset(name, root, cache_dir=tmp_path / "cache", **options)
+
+    return read
+
+
+@pytest.fixture
+def corpus(tmp_path: Path):
+    return lambda name: tiny.WRITERS[name](tmp_path / name)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_corpus_gives_batches_of_its_models_sizes(name, load, corpus) -> None:
+    dataset = load(name, corpus(name))
+    spec = next(spec for spec in MODELS if spec.dataset == name)
+    batch = dataset.draw(dataset.train, np.random.default_rng(0))
+    shape = (len(dataset.train), dataset.sequence_length)
+    assert batch.inputs.shape == (*shape, spec.input_size)
+    assert batch.targets.shape == (*shape, spec.output_size)
+    assert batch.inputs.dtype == batch.targets.dtype == batch.weights.dtype == np.float32
+    assert np.broadcast_shapes(batch.weights.shape, batch.targets.shape) == batch.targets.shape
+    assert np.isfinite(batch.inputs).all() and np.isfinite(batch.targets).all()
+    assert batch.weights.min() >= 0 and batch.weights.max() > 0
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_no_group_is_on_both_sides(name, load, corpus) -> None:
+    dataset = load(name, corpus(name))
+    groups = dataset.rows.groups
+    assert not set(groups[dataset.train]) & set(groups[dataset.validation])
+    assert len(dataset.train) + len(dataset.validation) == len(dataset)
+    assert dataset.report.splits == {"train": len(dataset.train), "validation": len(dataset.validation)}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_indexing_gives_what_validation_sees(name, load, corpus) -> None:
+    dataset = load(name, corpus(name))
+    last = len(dataset) - 1
+    example = dataset[last]
+    batch = dataset.fixed(np.array([last]))
+    np.testing.assert_array_equal(dataset.standardisation.apply(example.inputs), batch.inputs[0])
+    np.testing.assert_array_equal(example.targets, batch.targets[0])
+    assert dataset[-1].group == example.group
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_validation_stays_and_training_varies(name, load, corpus) -> None:
+    dataset = load(name, corpus(name))
+    everything = np.arange(len(dataset))
+    np.testing.assert_array_equal(dataset.fixed(everything).inputs, dataset.fixed(everything).inputs)
+    rng = np.random.default_rng(1)
+    assert not np.array_equal(dataset.draw(everything, rng).inputs, dataset.draw(everything, rng).inputs)
+    again = dataset.draw(everything, np.random.default_rng(1)).inputs
+    np.testing.assert_array_equal(again, dataset.draw(everything, np.random.default_rng(1)).inputs)
+
+
+@pytest.mark.parametrize("name", ["deam", "lakh_midi", "chords"])
+def test_the_seed_decides_the_split(name, load, corpus) -> None:
+    root = corpus(name)
+    splits = {tuple(load(name, root, seed=seed).rows.splits) for seed in range(6)}
+    assert len(splits) > 1
+    first, second = load(name, root, seed=3), load(name, root, seed=3)
+    assert first.fingerprint == second.fingerprint
+    np.testing.assert_array_equal(first.rows.splits, second.rows.splits)
+
+
+@pytest.mark.parametrize("name", ["deam", "lakh_midi", "maestro", "groove_midi"])
+def test_a_file_that_cannot_be_used_is_named_and_the_rest_is_used(name, load, corpus) -> None:
+    root = corpus(name)
+    before = load(name, root)
+    victim = next(path for path in sorted(root.rglob("*")) if path.suffix in {".wav", ".mid", ".midi"})
+    victim.write_bytes(b"not a file of its kind" * 10)
+    after = load(name, root)
+    assert any(victim.name in skipped for names in after.report.skipped.values() for skipped in names)
+    assert len(after) < len(before)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_corpus_with_nothing_usable_is_an_error(name, load, tmp_path) -> None:
+    root = tmp_path / "broken"
+    root.mkdir()
+    (root / "a.mid").write_bytes(b"MThd")
+    (root / "chord_progressions.json").write_text(json.dumps([["H", "J"], ["C"]]))
+    (root / "labels.csv").write_text("filename,valence,arousal\nzzz,0.1,0.2\n")
+    with pytest.raises(DataError, match="no usable example"):
+        load(name, root)
+
+
+@pytest.mark.parametrize("name", ["lakh_midi", "maestro"])
+def test_a_sidecar_wins_over_the_estimate(name, load, corpus) -> None:
+    root = corpus(name)
+    plain = load(name, root)
+    group, row = plain.rows.groups[0], 0
+    file = next(path for path in sorted(root.rglob("*.mid*")) if path.name in group or "performance 0" in path.name)
+    (root / "emotion_labels.json").write_text(json.dumps({file.name: {"valence": 0.6, "arousal": -0.6}}))
+    labelled = load(name, root)
+    assert labelled.rows.sources[row] == "sidecar"
+    assert labelled.weights[row] == 1.0 and plain.weights[row] == 0.5
+    assert labelled.fingerprint != plain.fingerprint
+
+
+def test_a_damaged_sidecar_is_an_error_that_names_the_entry(load, corpus) -> None:
+    root = corpus("lakh_midi")
+    (root / "emotion_labels.json").write_text(json.dumps({"0.mid": {"valence": 3, "arousal": 0}}))
+    with pytest.raises(DataError, match=r"0\.mid.*-1\.\.1"):
+        load("lakh_midi", root)
+
+
+def test_the_same_song_twice_counts_once(load, corpus) -> None:
+    root = corpus("lakh_midi")
+    (root / "copy.mid").write_bytes((root / "0" / "0.mid").read_bytes())
+    dataset = load("lakh_midi", root)
+    assert dataset.report.skipped == {"same content as another file": ["copy.mid"]}
+
+
+def test_max_files_is_kept(load, corpus) -> None:
+    assert len(set(load("lakh_midi", corpus("lakh_midi"), max_files=2).rows.groups)) == 2
+
+
+class TestDeam:
+    def test_static_labels_are_pooled_over_the_labelled_span(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=20)
+        dataset = load("deam", root, duration=20)
+        song = int(np.flatnonzero(dataset.rows.groups == "4")[0])
+        batch = dataset.fixed(np.array([song]))
+        assert batch.pooled is not None and batch.pooled.all()
+        affect = decode(batch.targets[0, -1])
+        assert affect.valence == pytest.approx((3 + 4 / 4 - 5) / 4, abs=2e-3)
+        assert affect.arousal == pytest.approx((7 - 4 / 4 - 5) / 4, abs=2e-3)
+        # 20 s are 40 frames at most; the warm-up is half of that, and the last window must be complete.
+        weights = batch.weights[0, :, 0]
+        assert not weights[:20].any() and weights[20:39].all()
+
+    def test_dynamic_labels_sit_on_the_frame_that_ends_at_their_time(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", songs=3, seconds=20)
+        folder = root / "annotations" / "annotations averaged per song" / "dynamic (per second annotations)"
+        header = ("song_id", " sample_15000ms", " sample_15500ms")
+        tiny.write_csv(folder / "valence.csv", [header, (2, 0.5, -0.25)])
+        tiny.write_csv(folder / "arousal.csv", [header, (2, 0.1, -0.75)])
+        dataset = load("deam", root, duration=20)
+        assert dataset.report.label_sources == {"dynamic": 1, "static": 2}
+        song = int(np.flatnonzero(dataset.rows.groups == "2")[0])
+        batch = dataset.fixed(np.array([song]))
+        assert batch.pooled is not None and not batch.pooled[0]
+        assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
+        np.testing.assert_allclose(batch.targets[0, 29], encode(0.5, 0.1))
+        np.testing.assert_allclose(batch.targets[0, 30], encode(-0.25, -0.75))
+
+    @pytest.mark.parametrize("header", [("filename", "valence", "arousal"), ("song_id", " valence", " arousal")])
+    def test_plain_tables_in_unit_scale_are_taken_as_they_are(self, load, tmp_path, header) -> None:
+        for name in ("one", "two"):
+            tiny.write_tone(tmp_path / "deam" / f"{name}.flac", 4, 300 if name == "one" else 500)
+        tiny.write_csv(tmp_path / "deam" / "labels.csv", [header, ("one.flac", -0.5, 0.25), ("two", 0.5, 0.0)])
+        dataset = load("deam", tmp_path / "deam", duration=4)
+        affect = decode(dataset[0].targets[-1])
+        assert (affect.valence, affect.arousal) == pytest.approx((-0.5, 0.25), abs=2e-3)
+
+    def test_a_scale_that_is_neither_is_refused(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam")
+        tiny.write_csv(root / "annotations" / "annotations.csv", [("song_id", "valence", "arousal"), (2, 50, 3)])
+        with pytest.raises(DataError, match=r"1\.\.9"):
+            load("deam", root)
+
+    def test_audio_without_a_label_is_skipped_by_name(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        tiny.write_tone(root / "audio" / "99.wav", 4)
+        assert load("deam", root).report.skipped == {"no valence and arousal for it": ["audio/99.wav"]}
+
+    def test_training_frames_are_standardised(self, load, tmp_path) -> None:
+        dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        heard = dataset.fixed(dataset.train).inputs[:, :39]
+        np.testing.assert_allclose(heard.mean(axis=(0, 1)), 0, atol=1e-3)
+        np.testing.assert_allclose(heard.std(axis=(0, 1)), 1, atol=1e-3)
+
+    def test_gain_moves_all_bands_alike(self, load, tmp_path) -> None:
+        dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        indices = dataset.train
+        scale = dataset.standardisation.scale
+        moved = (dataset.draw(indices, np.random.default_rng(0)).inputs - dataset.fixed(indices).inputs) / scale
+        loud = moved[:, 20, 10:14]
+        assert np.abs(loud).max() <= 6.001 and np.ptp(loud, axis=1).max() < 1e-2 and np.abs(loud).max() > 0.1
+
+    @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+    def test_formats_that_libsndfile_reads(self, load, tmp_path, suffix) -> None:
+        for name in ("a", "b"):
+            tiny.write_tone(tmp_path / "deam" / f"{name}{suffix}", 4, 300 if name == "a" else 500)
+        tiny.write_csv(tmp_path / "deam" / "l.csv", [("filename", "valence", "arousal"), ("a", 0, 0), ("b", 0.5, 0.5)])
+        assert len(load("deam", tmp_path / "deam", duration=4)) == 2
+
+    def test_aac_is_decoded(self, load, tmp_path) -> None:
+        root = tmp_path / "deam"
+        for name, hertz in (("a", 1000.0), ("b", 3000.0)):
+            tiny.write_tone(root / f"{name}.wav", 4, hertz)
+            _write_aac(root / f"{name}.wav", root / f"{name}.m4a")
+            (root / f"{name}.wav").unlink()
+        tiny.write_csv(root / "l.csv", [("filename", "valence", "arousal"), ("a", 0, 0), ("b", 0.5, 0.5)])
+        dataset = load("deam", root, duration=4)
+        loudest = [dataset[i].inputs[2].argmax() for i in range(2)]
+        assert loudest[0] < loudest[1]
+
+
+def _write_aac(source: Path, target: Path) -> None:
+    import av
+
+    with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
+        stream = writing.add_stream("aac", rate=22050, layout="mono")
+        for frame in reading.decode(audio=0):
+            writing.mux(stream.encode(frame))
+        writing.mux(stream.encode(None))
+
+
+class TestMelody:
+    def test_targets_are_the_beats_in_c(self, load, tmp_path) -> None:
+        d_major = [62, 64, 66, 67, 69, 71, 73, 74]
+        for song in range(2):
+            tiny.write_midi(tmp_path / "lakh" / f"{song}.mid", {"melody": tiny.melody_notes(64 + song, d_major)})
+        example = load("lakh_midi", tmp_path / "lakh")[0]
+        assert example.targets.sum(axis=1).tolist() == [1.0] * 64
+        assert set(np.flatnonzero(example.targets.any(axis=0)) % 12) == {0, 2, 4, 5, 7, 9, 11}
+
+    def test_beats_beyond_the_end_are_masked(self, load, tmp_path) -> None:
+        for song in range(2):
+            tiny.write_midi(tmp_path / "lakh" / f"{song}.mid", {"melody": tiny.melody_notes(40 + song)})
+        example = load("lakh_midi", tmp_path / "lakh")[0]
+        assert example.weights[:, 0].tolist() == [0.5] * 40 + [0.0] * 24
+
+    def test_upper_case_endings_and_hidden_files(self, load, tmp_path) -> None:
+        for name in ("A.MID", "b.Midi", "._b.mid"):
+            tiny.write_midi(tmp_path / "lakh" / name, {"melody": tiny.melody_notes(30 + len(name))})
+        assert sorted(set(load("lakh_midi", tmp_path / "lakh").rows.groups)) == ["A.MID", "b.Midi"]
+
+
+class TestChords:
+    @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"progressions": x}, lambda x: {"chord_progressions": x}])
+    def test_all_shapes_of_the_file(self, load, tmp_path, wrap) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        entries = [["C", "F", "G", "C"], {"chords": ["Am", "Dm", "E7", "Am"]}]
+        (root / "chord_progressions.json").write_text(json.dumps(wrap(entries)))
+        assert len(load("chords", root)) == 2
+
+    def test_durations_weigh_the_distribution(self, load, tmp_path) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        entries = [{"chords": ["C", "F", "G", "C"], "durations": [2, 1, 1, 4]}, ["C", "F", "G", "C"]]
+        (root / "chord_progressions.json").write_text(json.dumps(entries))
+        dataset = load("chords", root)
+        np.testing.assert_allclose(dataset[0].targets[0, [0, 5, 7]], [6 / 8, 1 / 8, 1 / 8])
+
+    def test_unknown_symbols_are_reported_and_left_out(self, load, tmp_path) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        (root / "chord_progressions.json").write_text(json.dumps([["C", "H7", "F", "G", "C"], ["C", "F", "G", "C"]]))
+        dataset = load("chords", root)
+        assert dataset.report.skipped == {"chord symbol not understood, left out of its song": ["H7 (1 times)"]}
+        np.testing.assert_array_equal(dataset[0].targets, dataset[1].targets)
+
+    def test_labels_of_the_file_are_used(self, load, tmp_path) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        chords = ["C", "F", "G", "C"]
+        entries = [
+            {"chords": chords, "emotion": {"valence": 0.5, "arousal": 0.4}},
+            {"chords": chords, "4Q": 3, "source": "b"},
+            chords,
+        ]
+        (root / "chord_progressions.json").write_text(json.dumps(entries))
+        assert load("chords", root).rows.sources.tolist() == ["sidecar", "human_quadrant", "imputed"]
+
+    def test_without_audio_its_inputs_are_switched_off(self, load, tmp_path) -> None:
+        dataset = load("chords", tiny.chords(tmp_path / "chords"))
+        assert not dataset.standardisation.scale[64:].any() and dataset.standardisation.scale[:64].all()
+
+    def test_with_audio_the_context_is_a_near_training_frame_half_the_time(self, load, tmp_path) -> None:
+        deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        dataset = load("chords", tiny.chords(tmp_path / "chords", songs=40), context=deam.context())
+        audio = dataset.draw(dataset.train, np.random.default_rng(0)).inputs[:, 0, 64:]
+        silent = np.abs(audio).max(axis=1) < 1e-5
+        assert 0.2 < silent.mean() < 0.8
+        frames = deam.standardisation.apply(deam.context().frames)[:, :64]
+        for row in audio[~silent]:
+            assert np.abs(frames - row).max(axis=1).min() < 1e-4
+
+    @pytest.mark.parametrize("text", ["", "{", "3", '{"songs": []}', "[" * 100_000, '[{"chords": "C F"}]'])
+    def test_a_file_that_makes_no_sense_is_a_data_error(self, load, tmp_path, text) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        (root / "chord_progressions.json").write_text(text)
+        with pytest.raises(DataError):
+            load("chords", root)
+
+
+class TestMaestro:
+    def test_official_splits_are_respected_and_the_test_split_is_kept_out(self, load, tmp_path) -> None:
+        dataset = load("maestro", tiny.maestro(tmp_path / "maestro"))
+        by_piece = dict(zip(dataset.rows.groups.tolist(), dataset.rows.splits.tolist(), strict=True))
+        assert by_piece == {
+            "Composer: Piece 0": "train",
+            "Composer: Piece 1": "train",
+            "Composer: Piece 2": "validation",
+        }
+        assert dataset.report.skipped == {
+            "official test split, kept out of training": ["2003/performance 3.midi"],
+            "not in the official table": ["2009/unlisted.midi"],
+        }
+
+    def test_the_json_table_says_the_same_as_the_csv(self, load, tmp_path) -> None:
+        import csv
+
+        root = tiny.maestro(tmp_path / "maestro")
+        from_csv = load("maestro", root)
+        table = root / "maestro-v3.0.0.csv"
+        with table.open() as file:
+            rows = list(csv.DictReader(file))
+        columns = {name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}
+        (root / "maestro-v3.0.0.json").write_text(json.dumps(columns))
+        table.unlink()
+        assert load("maestro", root).fingerprint == from_csv.fingerprint
+
+    def test_flat_files_without_a_table_are_split_by_seed(self, load, tmp_path) -> None:
+        root = tiny.maestro(tmp_path / "maestro")
+        (root / "maestro-v3.0.0.csv").unlink()
+        assert set(load("maestro", root).rows.splits) == {"train", "validation"}
+
+    def test_paths_in_the_table_are_never_opened(self, load, tmp_path) -> None:
+        root = tiny.maestro(tmp_path / "maestro")
+        outside = tiny.write_midi(tmp_path / "outside.midi", {"Piano": tiny.melody_notes(100)})
+        with (root / "maestro-v3.0.0.csv").open("a") as file:
+            file.write(f"C,T,train,2004,../outside.midi\nC,T,train,2004,{outside}\n")
+        assert not any("outside" in group for group in load("maestro", root).rows.groups)
+
+    def test_a_table_without_its_columns_is_refused(self, load, tmp_path) -> None:
+        root = tiny.maestro(tmp_path / "maestro")
+        (root / "maestro-v3.0.0.csv").write_text("file,split\na.midi,train\n")
+        with pytest.raises(DataError, match="row 2 needs a midi_filename"):
+            load("maestro", root)
+
+
+class TestGroove:
+    def test_only_beats_in_four_four_of_the_official_sides(self, load, tmp_path) -> None:
+        dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
+        assert dataset.rows.groups.tolist() and set(dataset.rows.groups) == {
+            "drummer1/session1/0_rock_100_beat_4-4.mid",
+            "drummer2/session1/1_rock_110_beat_4-4.mid",
+            "drummer1/session1/2_rock_120_beat_4-4.mid",
+        }
+        assert set(dataset.report.skipped) == {
+            "official test split, kept out of training",
+            "a fill, not a beat",
+            "not in 4/4",
+        }
+
+    def test_without_the_table_names_tell_and_sessions_stay_together(self, load, tmp_path) -> None:
+        root = tiny.groove_midi(tmp_path / "groove")
+        (root / "info.csv").unlink()
+        dataset = load("groove_midi", root)
+        assert set(dataset.rows.groups) == {"drummer1/session1", "drummer2/session1"}
+        assert set(dataset.report.skipped) == {"a fill, not a beat", "not in 4/4"}
+
+    def test_late_hats_are_late(self, load, tmp_path) -> None:
+        for name, lag in (("a", 0.0), ("b", 0.02)):
+            tiny.write_midi(tmp_path / "groove" / f"{name}.mid", {"D": tiny.drum_notes(8, lag)}, channel=9)
+        dataset = load("groove_midi", tmp_path / "groove")
+        straight, late = (next(dataset[i] for i in range(2) if dataset[i].group == g) for g in ("a.mid", "b.mid"))
+        off_beats = [2, 6, 10, 14]
+        np.testing.assert_allclose(straight.targets[0, :16], 0, atol=1e-6)
+        assert (late.targets[0, off_beats] > 0.05).all() and (late.targets[0, [0, 8]] < 0).all()
+
+    def test_positions_that_are_not_played_are_masked(self, load, tmp_path) -> None:
+        for name in ("a", "b"):
+            tiny.write_midi(tmp_path / "groove" / f"{name}.mid", {"D": tiny.drum_notes(8 + (name == "b"))}, channel=9)
+        weights = load("groove_midi", tmp_path / "groove")[0].weights[0]
+        assert weights[1::2].sum() == 0 and (weights[0::2] == 0.25).all()
+
+    def test_valence_is_imputed_afresh(self, load, tmp_path) -> None:
+        dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
+        rng = np.random.default_rng(0)
+        valence = [decode(dataset.draw(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
+        arousal = [decode(dataset.draw(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
+        assert np.std(valence) > 1.5 * np.std(arousal)

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from kelly_core.music import emotion
+from kelly_core.music.emotion import (
+    AROUSAL_SPREAD,
+    VALENCE_SPREAD,
+    AffectScale,
+    CorpusAffect,
+    RankGaussian,
+    Scale,
+    decode,
+    encode,
+    noisy_codes,
+)
+from kelly_core.music.key import affect_features
+from kelly_core.music.notes import Notes
+
+GRID = np.stack(np.meshgrid(np.linspace(-0.9, 0.9, 37), np.linspace(-0.9, 0.9, 37)))
+
+
+def thermometer_by_definition(s: float) -> list[float]:
+    x = np.arctanh(np.clip(s, -0.93, 0.93))
+    return [0.9 * np.tanh(4 * (x - 0.225 * (i - 7.5))) for i in range(16)]
+
+
+@pytest.mark.parametrize("s", [-1.0, -0.93, -0.5, -0.01, 0.0, 0.3, 0.77, 1.0])
+def test_thermometers_follow_their_definition(s: float) -> None:
+    code = encode(s, -s, dominance=s / 2)
+    np.testing.assert_allclose(code[0:16], thermometer_by_definition(s), atol=2e-6)
+    np.testing.assert_allclose(code[16:32], thermometer_by_definition(-s), atol=2e-6)
+    np.testing.assert_allclose(code[32:48], thermometer_by_definition(s / 2), atol=2e-6)
+
+
+@pytest.mark.parametrize(("valence", "arousal"), [(0.3, -0.4), (0.9, 0.9), (-1.0, 1.0), (0.0, 0.0)])
+def test_circle_points_in_the_direction_of_the_emotion(valence: float, arousal: float) -> None:
+    radius = max(1.0, np.hypot(valence, arousal))
+    angles = 2 * np.pi * np.arange(16) / 16
+    expected = (valence * np.cos(angles) + arousal * np.sin(angles)) / radius
+    np.testing.assert_allclose(encode(valence, arousal)[48:64], expected, atol=1e-6)
+
+
+def test_the_plugin_reads_what_was_written() -> None:
+    valence, arousal = GRID
+    read = decode(encode(valence, arousal, dominance=-valence))
+    np.testing.assert_allclose(read.valence, valence, atol=0.0015)
+    np.testing.assert_allclose(read.arousal, arousal, atol=0.0015)
+    np.testing.assert_allclose(read.dominance, -valence, atol=0.0015)
+
+
+def test_decoding_follows_the_plugins_formulas() -> None:
+    code = np.concatenate([np.full(16, 0.5), np.full(16, -0.25), np.full(16, 0.125), np.full(16, -0.3)])
+    read = decode(code)
+    assert read.valence == pytest.approx(np.tanh(1.0))
+    assert read.arousal == pytest.approx(2 * ((np.tanh(-0.5) + 1) / 2) - 1)
+    assert read.dominance == pytest.approx(np.tanh(0.25))
+    assert read.complexity == pytest.approx(0.3)
+
+
+def test_unknown_dominance_is_silent_and_reads_as_neutral() -> None:
+    code = encode(0.4, 0.2)
+    assert not code[32:48].any()
+    assert decode(code).dominance == 0
+
+
+def test_codes_keep_leading_dimensions_and_broadcast() -> None:
+    code = encode(np.zeros((3, 1)), np.linspace(-0.5, 0.5, 5))
+    assert code.shape == (3, 5, 64)
+    assert code.dtype == np.float32
+    np.testing.assert_array_equal(code[1, 4], encode(0.0, 0.5))
+
+
+def test_noisy_codes_without_noise_are_the_codes() -> None:
+    """More examples than one block holds, so that the blocks' seams are looked at too."""
+    rng = np.random.default_rng(0)
+    valence, arousal = rng.uniform(-1, 1, (2, 5000))
+    codes = noisy_codes(valence, arousal, rng, max_sigma=0.0)
+    np.testing.assert_allclose(codes, encode(valence, arousal), atol=3e-6)
+    assert codes.dtype == np.float32
+
+
+def test_noisy_codes_average_the_codes_around_the_emotion() -> None:
+    rng = np.random.default_rng(1)
+    n = 200_000
+    drawn = noisy_codes(np.full(n, 0.6), np.full(n, -0.3), rng).mean(axis=0)
+    sigma = rng.uniform(0, 0.25, n)
+    valence, arousal = np.array([[0.6], [-0.3]]) + sigma * rng.standard_normal((2, n))
+    np.testing.assert_allclose(drawn, encode(valence, arousal).mean(axis=0), atol=0.006)
+
+
+def test_noisy_codes_are_smoother_than_single_draws() -> None:
+    rng = np.random.default_rng(2)
+    one, eight = (noisy_codes(np.zeros(4000), np.zeros(4000), rng, draws=draws) for draws in (1, 8))
+    np.testing.assert_allclose(eight.std(axis=0)[7], one.std(axis=0)[7] / np.sqrt(8), rtol=0.15)
+
+
+def test_noisy_codes_come_from_the_generator_alone() -> None:
+    valence = np.linspace(-0.8, 0.8, 12).reshape(3, 4)
+    first, again, other = (noisy_codes(valence, 0.1, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert first.shape == (3, 4, 64)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_jitter_is_stationary_and_slow() -> None:
+    valence, arousal = emotion.jittered(np.full(20_000, 0.3), np.full(20_000, -0.2), 32, np.random.default_rng(3))
+    assert valence.shape == arousal.shape == (20_000, 32)
+    np.testing.assert_allclose(valence.mean(axis=0), 0.3, atol=0.002)
+    np.testing.assert_allclose(arousal.mean(axis=0), -0.2, atol=0.002)
+    np.testing.assert_allclose(arousal.std(axis=0), 0.05, rtol=0.03)
+    assert np.corrcoef(valence[:, 10], valence[:, 11])[0, 1] == pytest.approx(0.9, abs=0.01)
+    assert abs(np.corrcoef(valence[:, 5], arousal[:, 5])[0, 1]) < 0.03
+
+
+def test_scale_is_the_distance_from_the_median_in_standard_deviations() -> None:
+    scale = Scale.fit([0.0, 1.0, 5.0])
+    np.testing.assert_allclose(scale([1.0, 5.0]), [0.0, 4.0 / np.std([0.0, 1.0, 5.0])])
+    np.testing.assert_array_equal(Scale.fit([2.0, 2.0])([2.0, 9.0]), [0.0, 0.0])
+
+
+def test_ranks_become_normal_quantiles() -> None:
+    ranks = RankGaussian.fit([30.0, 10.0, 20.0])
+    low, high = NormalDist().inv_cdf(1 / 6), NormalDist().inv_cdf(5 / 6)
+    np.testing.assert_allclose(ranks([10.0, 20.0, 25.0, 30.0]), [low, 0.0, high / 2, high], atol=1e-12)
+    np.testing.assert_allclose(ranks([-1e9, 1e9]), [low, high])
+
+
+def test_equal_values_get_equal_scores() -> None:
+    """Mid-ranks of 1, 1, 1, 2 are 3/8 and 7/8."""
+    scores = RankGaussian.fit([1.0, 2.0, 1.0, 1.0])([1.0, 2.0])
+    np.testing.assert_allclose(scores, [NormalDist().inv_cdf(3 / 8), NormalDist().inv_cdf(7 / 8)])
+
+
+def test_a_corpus_of_one_file_is_neutral() -> None:
+    np.testing.assert_array_equal(RankGaussian.fit([7.0])([7.0, 100.0]), [0.0, 0.0])
+
+
+def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
+    values = np.random.default_rng(4).exponential(size=20_000)
+    ranks = RankGaussian.fit(values)
+    assert len(ranks.knots) == 256
+    scores = np.sort(ranks(values))
+    expected = [NormalDist().inv_cdf(share) for share in (0.05, 0.25, 0.5, 0.75, 0.95)]
+    np.testing.assert_allclose(np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]), expected, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("impute", "known", "drawn"),
+    [
+        (emotion.imputed_valence, AROUSAL_SPREAD, VALENCE_SPREAD),
+        (emotion.imputed_arousal, VALENCE_SPREAD, AROUSAL_SPREAD),
+    ],
+)
+def test_imputed_values_have_deams_moments(impute, known, drawn) -> None:
+    rng = np.random.default_rng(5)
+    given = rng.normal(*known, 100_000)
+    values = impute(given, rng)
+    assert values.mean() == pytest.approx(drawn[0], abs=0.005)
+    assert values.std() == pytest.approx(drawn[1], rel=0.02)
+    assert np.corrcoef(given, values)[0, 1] == pytest.approx(0.57, abs=0.01)
+    assert np.abs(values).max() <= 1
+
+
+def feature_table(n: int = 50) -> np.ndarray:
+    """d, w, g, m, kappa of made-up files."""
+    return np.random.default_rng(6).uniform(size=(n, 5))
+
+
+def test_arousal_grows_with_density_and_with_trusted_loudness() -> None:
+    table = feature_table()
+    affect = CorpusAffect.fit(table)
+    quiet, loud, loud_but_constant, denser = np.full((4, 5), 0.5)
+    loud[1] = loud_but_constant[1] = 0.9
+    loud_but_constant[2] = 0.0
+    quiet_constant = np.array([0.5, 0.5, 0.0, 0.5, 0.5])
+    denser[0] = 0.9
+    _, arousal = affect(np.stack([quiet, loud, denser, quiet_constant, loud_but_constant]))
+    assert arousal[0] < arousal[1] < arousal[2]
+    assert arousal[3] == arousal[4]
+
+
+def test_loudness_can_be_left_out() -> None:
+    table = feature_table()
+    other_loudness = table.copy()
+    other_loudness[:, 1] = np.random.default_rng(7).uniform(size=len(table))
+    silent, loud = (CorpusAffect.fit(t, use_velocity=False)(t) for t in (table, other_loudness))
+    np.testing.assert_array_equal(silent, loud)
+
+
+def test_valence_is_mode_first_and_clarity_second() -> None:
+    """z(m) + .4 z(kappa) of four files, by hand: sums in the order of their ranks."""
+    table = np.zeros((4, 5))
+    table[:, 3] = [-1, -1, 1, 1]
+    table[:, 4] = [0, 1, 0, 1]
+    valence, arousal = CorpusAffect.fit(table)(table)
+    mean, sd = VALENCE_SPREAD
+    expected = [mean + sd * NormalDist().inv_cdf(share) for share in (1 / 8, 3 / 8, 5 / 8, 7 / 8)]
+    np.testing.assert_allclose(valence, expected, rtol=1e-5)
+    np.testing.assert_allclose(arousal, AROUSAL_SPREAD[0], rtol=1e-6)
+
+
+def test_the_weight_of_clarity_is_less_than_half_that_of_mode() -> None:
+    """A file one sd more major but two sd less clear than another is the happier: 1 - .8 > 0."""
+    table = feature_table(400)
+    mode, clarity = table[:, 3].std(), table[:, 4].std()
+    files = np.full((2, 5), 0.5)
+    files[0, 3] += mode
+    files[0, 4] -= 2 * clarity
+    happier, other = CorpusAffect.fit(table)(files)[0]
+    assert happier > other
+
+
+def test_the_fit_can_be_written_as_json() -> None:
+    affect = CorpusAffect.fit(feature_table())
+    stored = json.loads(json.dumps(affect.to_json()))
+    assert stored["use_velocity"] is True
+    assert stored["valence"]["ranks"]["knots"] == list(affect.valence.ranks.knots)
+    assert stored["arousal"]["scales"][0] == {
+        "median": affect.arousal.scales[0].median,
+        "sd": affect.arousal.scales[0].sd,
+    }
+
+
+def test_fast_dense_grooves_are_exciting() -> None:
+    features = emotion.groove_features([60, 90, 120, 180], [2, 4, 8, 16])
+    np.testing.assert_allclose(features[2], [np.log2(120), 3])
+    arousal = AffectScale.fit(features, AROUSAL_SPREAD)(features)
+    assert (np.diff(arousal) > 0).all()
+
+
+def test_minor_chords_make_a_progression_sad() -> None:
+    features = emotion.chord_features([0.1, 0.1, 0.1], [0.0, 0.3, 0.9])
+    valence = AffectScale.fit(features, VALENCE_SPREAD)(features)
+    assert (np.diff(valence) < 0).all()
+
+
+def test_emopias_quadrants_are_found_again(emopia: list[tuple[int, Notes]]) -> None:
+    """On all 1,078 clips the halves were right in .883 (arousal) and .732 (valence), the quadrant in .647."""
+    quadrant = np.array([quadrant for quadrant, _ in emopia])
+    table = np.array([affect_features(notes) for _, notes in emopia])
+    valence, arousal = CorpusAffect.fit(table)(table)
+    aroused = (arousal > AROUSAL_SPREAD[0]) == np.isin(quadrant, [1, 2])
+    pleased = (valence > VALENCE_SPREAD[0]) == np.isin(quadrant, [1, 4])
+    assert aroused.mean() == pytest.approx(0.883, abs=0.01)
+    assert pleased.mean() == pytest.approx(0.732, abs=0.01)
+    assert (aroused & pleased).mean() == pytest.approx(0.647, abs=0.01)
+
+
+def test_the_spreads_are_those_of_deams_songs(shared_data: Path) -> None:
+    folder = shared_data / "deam/annotations/annotations averaged per song/song_level"
+    songs = []
+    for path in folder.glob("*.csv"):
+        header, *rows = path.read_text().splitlines()
+        names = [name.strip() for name in header.split(",")]
+        columns = [names.index("valence_mean"), names.index("arousal_mean")]
+        songs += [[float(row.split(",")[column]) for column in columns] for row in rows if row]
+    affect = (np.array(songs) - 5) / 4
+    assert len(affect) == 1802
+    np.testing.assert_allclose(
+        np.stack([affect.mean(axis=0), affect.std(axis=0)]).T, [VALENCE_SPREAD, AROUSAL_SPREAD], atol=6e-4
+    )
+    assert np.corrcoef(affect.T)[0, 1] == pytest.approx(emotion.AFFECT_CORRELATION, abs=0.001)

@@ -1,0 +1,157 @@
+"""Settings: precedence, origins, and mistakes that are named."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kelly_core.config import Settings, environment_name, flatten, load_settings
+from kelly_core.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def to_file(text: str, name: str = "config.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return to_file
+
+
+def test_option_beats_environment_beats_file_beats_default(write) -> None:
+    file = write("[training]\nepochs = 2\nbatch_size = 3\nseed = 4\n")
+    environment = {"KELLY_TRAINING_EPOCHS": "20", "KELLY_TRAINING_BATCH_SIZE": "30", "HOME": "/x"}
+    options = {"training.epochs": ("--epochs", 200)}
+    loaded = load_settings(file, options, environment)
+    training = loaded.settings.training
+    assert (training.epochs, training.batch_size, training.seed) == (200, 30, 4)
+    assert training.learning_rate == Settings().training.learning_rate
+    origins = loaded.origins
+    assert origins["training.epochs"] == "--epochs"
+    assert origins["training.batch_size"] == "KELLY_TRAINING_BATCH_SIZE"
+    assert origins["training.seed"] == f"{file}, line 4"
+    assert origins["training.learning_rate"] == "default"
+
+
+def test_the_shipped_file_states_every_setting_with_its_default() -> None:
+    text = (REPOSITORY / "config.toml").read_text()
+    defaults = flatten(Settings().model_dump(mode="json"))
+    stated = flatten(tomllib.loads(text))
+    assert stated == {key: value for key, value in defaults.items() if value is not None}
+    optional = {key.rsplit(".", 1)[1] for key, value in defaults.items() if value is None}
+    assert all(f"\n# {name} = " in text for name in optional)
+    assert load_settings(REPOSITORY / "config.toml", {}, {}).settings == Settings()
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    names = [environment_name(key) for key in flatten(Settings().model_dump())]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[training]\n\nepochz = 3\n", 3, "unknown setting 'training.epochz'. Did you mean training.epochs?"),
+        ("[training]\nepochs = 'x'\n", 2, "training.epochs = 'x'"),
+        ("[training]\nepochs = 1.5\n", 2, "training.epochs = 1.5"),
+        ("[training]\nepochs = 0\n", 2, "greater than or equal to 1"),
+        ("[training]\nlearning_rate = nan\n", 2, "finite"),
+        ("[output]\nplots = 1\n", 2, "output.plots = 1"),
+        ("[models.MelodyTransformer]\nstate = 'sometimes'\n", 2, "models.MelodyTransformer.state"),
+        ("[models.DynamicsEngine]\nepochs = 3\nloss = 'soft_cross_entropy'\n", 3, "needs a softmax output"),
+        ("[models.DynamicsEngine]\ndataset = 'deam'\n", 2, "learns from 'maestro'"),
+        ("[models.Nobody]\nepochs = 3\n", 2, "unknown setting 'models.Nobody.epochs'"),
+    ],
+)
+def test_mistakes_in_a_file_name_key_and_line(write, text: str, line: int, words: str) -> None:
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {}, {})
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("KELLY_TRAINING_EPOCHS", "many"), ("KELLY_TRAINING_DEVICE", "tpu"), ("KELLY_TRAINING_EPOCH", "3")],
+)
+def test_mistakes_in_the_environment_name_the_variable(variable: str, value: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"^{variable}: "):
+        load_settings(None, {}, {variable: value})
+
+
+@pytest.mark.parametrize("text", ["[training", "\x00", "a = " + "[" * 5000])
+def test_a_file_that_is_no_toml_is_named(write, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml: is not valid TOML"):
+        load_settings(write(text), {}, {})
+
+
+def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "none.toml", {}, {})
+
+
+OLDER = {
+    "training": {
+        "default_epochs": 7,
+        "default_batch_size": 16,
+        "default_learning_rate": 0.01,
+        "default_validation_split": 0.2,
+        "early_stopping": {"patience": 3, "min_delta": 0.01, "mode": "min"},
+        "checkpointing": {"save_best": True, "save_latest": True, "save_interval": 5},
+    },
+    "models": {
+        "EmotionRecognizer": {
+            "input_size": 128,
+            "output_size": 64,
+            "estimated_params": 497664,
+            "loss": "MSELoss",
+            "learning_rate": 0.002,
+            "dataset": "deam",
+        }
+    },
+    "datasets": {"deam": {"path": "/data/deam", "annotations_file": "a.csv"}, "lakh": {"path": "/data/lakh"}},
+}
+
+
+def test_the_older_json_shape_is_read(write) -> None:
+    loaded = load_settings(write(json.dumps(OLDER), "old.json"), {}, {})
+    settings = loaded.settings
+    assert (settings.training.epochs, settings.training.batch_size) == (7, 16)
+    assert (settings.training.learning_rate, settings.training.validation_split) == (0.01, 0.2)
+    assert settings.training.early_stopping.patience == 3
+    assert settings.training.checkpointing.save_interval == 5
+    assert settings.models["EmotionRecognizer"].learning_rate == 0.002
+    assert settings.models["EmotionRecognizer"].loss == "mse"
+    assert settings.datasets.folder("deam") == Path("/data/deam")
+    assert settings.datasets.deam.annotations_file == "a.csv"
+    assert settings.datasets.folder("lakh_midi") == Path("/data/lakh")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"training": {"default_epoch": 1}}, "unknown setting 'training.default_epoch'"),
+        ({"training": {"default_epochs": "ten"}}, "training.epochs = 'ten'"),
+        ({"training": {"early_stopping": {"mode": "max"}}}, "only 'min' exists"),
+        ({"models": {"EmotionRecognizer": {"input_size": 64}}}, "input_size = 64, but the model has 128"),
+        ({"models": {"EmotionRecognizer": {"loss": "hinge"}}}, "'hinge' is no loss"),
+        ({"models": {"Nobody": {}}}, "no model is called 'Nobody'"),
+        ({"models": 3}, "'models' must be an object"),
+        ({"datasets": {"deam": "x"}}, "datasets.deam"),
+        ([], "must hold a JSON object"),
+    ],
+)
+def test_mistakes_in_the_older_shape_name_file_and_key(write, change: object, words: str) -> None:
+    path = write(json.dumps(change), "old.json")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {}, {})
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value) or "Nobody" in words
