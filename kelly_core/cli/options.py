@@ -26,8 +26,8 @@ _PER_MODEL = {
     "training.epochs": "epochs",
     "training.batch_size": "batch_size",
     "training.learning_rate": "learning_rate",
+    "training.early_stopping.patience": "patience",
 }
-_PER_MODEL["training.early_stopping.patience"] = "patience"
 
 
 def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:

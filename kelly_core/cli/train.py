@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from kelly_core.cli.display import TrainingDisplay
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
 from kelly_core.spec import MODELS, model_spec
 
 if TYPE_CHECKING:
-    pass
+    from kelly_core.training.session import ModelOutcome
 
 INTERRUPTED = 130
 
 
 def train(
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="A model; repeat for more. [all five]")
-    ] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A model; repeat for more.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for exports and all else.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs in all.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Examples a step.")] = None,
@@ -123,3 +122,38 @@ def _stop_on_interrupt() -> Iterator[_Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, former)
+
+
+def _as_json(outcome: ModelOutcome) -> dict[str, Any]:
+    result = outcome.result
+    return {
+        "model": outcome.model,
+        "dataset": outcome.dataset,
+        "synthetic": outcome.synthetic,
+        "export": None if outcome.export is None else str(outcome.export),
+        "reason": None if result is None else result.reason,
+        "epochs": 0 if result is None else result.epoch,
+        "metrics": {} if result is None else result.metrics,
+        "seconds": round(outcome.seconds, 3),
+        "error": outcome.error or None,
+    }
+
+
+def _table(outcomes: Sequence[ModelOutcome]) -> Table:
+    columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds", "export")
+    table = Table(*columns, box=None, pad_edge=False)
+    for outcome in outcomes:
+        data = f"[yellow]synthetic[/] {outcome.dataset}" if outcome.synthetic else outcome.dataset
+        export = "[bold red]none[/]" if outcome.export is None else str(outcome.export)
+        table.add_row(outcome.model, data, *_figures(outcome), f"{outcome.seconds:.1f}", export)
+    return table
+
+
+def _figures(outcome: ModelOutcome) -> list[str]:
+    """Epochs, best epoch, its loss, the baseline's, and ε on synthetic data."""
+    if outcome.result is None:
+        return ["–"] * 5
+    metrics = outcome.result.metrics
+    losses = [f"{metrics[key]:.4f}" for key in ("val_loss", "baseline_loss")]
+    epsilon = f"{metrics['epsilon']:.3f}" if "epsilon" in metrics else "–"
+    return [str(outcome.result.epoch), str(metrics["best_epoch"]), *losses, epsilon]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from kelly_core.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from kelly_core.training.networks import Architecture
 
 
 def verify(as_json: JsonOption = False) -> None:
@@ -19,5 +26,16 @@ def verify(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"passed": passed, "models": [asdict(row) for row in rows]}, indent=2))
     else:
-        print(rows)
+        Console().print(_table(rows))
     raise typer.Exit(0 if passed else 1)
+
+
+def _table(rows: Sequence[Architecture]) -> Table:
+    table = Table("", "model", "layers", "in", "out", "parameters", "by its spec", box=None)
+    for row in rows:
+        mark = "[green]passed[/]" if row.passed else "[bold red]FAILED[/]"
+        sizes = [str(row.input_size), str(row.output_size)]
+        table.add_row(mark, row.model, row.layers, *sizes, f"{row.parameters:,}", f"{row.expected_parameters:,}")
+    total = sum(row.parameters for row in rows)
+    table.add_row("", "all", "", "", "", f"{total:,}", f"{sum(row.expected_parameters for row in rows):,}")
+    return table

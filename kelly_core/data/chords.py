@@ -118,7 +118,8 @@ class _Neighbourhood:
         unit = (np.clip([valence, arousal], -1, 1) + 1) / 2
         row, column = np.rint(unit * (self._STEPS - 1)).astype(np.intp)
         pick = rng.integers(self._nearest.shape[2], size=len(row))
-        return self._frames[self._nearest[row, column, pick]]
+        frames: Floats = self._frames[self._nearest[row, column, pick]]
+        return frames
 
 
 def is_present(root: Path) -> bool:

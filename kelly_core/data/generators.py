@@ -18,6 +18,11 @@ WALK_SD = 0.4
 WALK_COVARIANCE: Doubles = WALK_SD**2 * np.array([[1.0, AFFECT_CORRELATION], [AFFECT_CORRELATION, 1.0]])
 """Stationary covariance [2, 2] of the walks behind valence and arousal."""
 
+_NODES = 9
+"""Quadrature points along each axis of a posterior: enough for expected codes within .003."""
+
+_WHERE_F = "F = [v, a, 2va, 2v^2 - .3, 2a^2 - .3] of (valence, arousal) = tanh z as read from the code, z normal"
+
 
 class Generator(ABC):
     """A random source of (input, target) sequences whose conditional expectation can be computed.
@@ -73,10 +78,10 @@ class EmotionGenerator(Generator):
         """Expectation of the code under the Kalman filter's posterior of the walk, by Gauss-Hermite quadrature."""
         mean, covariance = self.posterior(inputs)
         spread = np.linalg.cholesky(covariance)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
         weights = weights / weights.sum()
         expected = np.zeros((*mean.shape[:2], CODE_SIZE), np.float32)
-        for i, j in np.ndindex(5, 5):
+        for i, j in np.ndindex(_NODES, _NODES):
             offset = spread @ np.array([nodes[i], nodes[j]])
             expected += np.float32(weights[i] * weights[j]) * _code(mean + offset)
         return expected
@@ -123,7 +128,7 @@ class _CodeReader(Generator):
 class MelodyGenerator(_CodeReader):
     """Notes whose odds depend on the emotion now and on a fading memory of it."""
 
-    formula = "Bernoulli(sigmoid(bias + W F + W_m m)), m <- memory m + (1 - memory) (valence, arousal)"
+    formula = "Bernoulli(sigmoid(bias + W F + W_m m)), m <- memory m + (1 - memory) (valence, arousal); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {
         "coefficient": 0.9,
         "bias": -3.0,
@@ -153,7 +158,7 @@ class MelodyGenerator(_CodeReader):
 class HarmonyGenerator(_CodeReader):
     """One chord of 64 whose odds depend on the emotion and, more so, on 64 numbers of audio context."""
 
-    formula = "Categorical(softmax(W F + b + W_a audio)), audio N(0, 1)"
+    formula = "Categorical(softmax(W F + b + W_a audio)), audio N(0, 1); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"weight_sd": 2.0, "bias_sd": 1.2, "audio_weight_sd": 0.2}
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -186,7 +191,7 @@ class HarmonyGenerator(_CodeReader):
 class DynamicsGenerator(_CodeReader):
     """Expression parameters that scatter around a function of the emotion as Beta variables do."""
 
-    formula = "Beta(concentration m, concentration (1 - m)), m = sigmoid(W F)"
+    formula = "Beta(concentration m, concentration (1 - m)), m = sigmoid(W F); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"weight_sd": 1.6, "concentration": 20.0}
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -211,7 +216,7 @@ class DynamicsGenerator(_CodeReader):
 class GrooveGenerator(_CodeReader):
     """Timing and accents that scatter normally around a function of the emotion."""
 
-    formula = "scale tanh(W F + b) + N(0, noise_sd^2)"
+    formula = "scale tanh(W F + b) + N(0, noise_sd^2); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"scale": 0.7, "weight_sd": 1.5, "bias_sd": 0.3, "noise_sd": 0.1}
 
     def __init__(self, rng: np.random.Generator) -> None:

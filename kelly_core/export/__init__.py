@@ -1,0 +1,1 @@
+"""The export file: weights as arrays, writing, reading, and running them in NumPy."""

@@ -72,10 +72,10 @@ def tonality(histogram: ArrayLike) -> Tonality:
 
     A histogram that favours no pitch class correlates 0 with every key and is called C major.
     """
-    centred = np.asarray(histogram, np.float64)
-    centred = centred - centred.mean()
+    weights = np.asarray(histogram, np.float64)
+    centred = weights - weights.mean()
     length = np.linalg.norm(centred)
-    fit = _PROFILES @ (centred / length if length > 1e-12 else centred)
+    fit = _PROFILES @ (centred / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
     major, minor = float(fit[:12].max()), float(fit[12:].max())
     return Tonality(major - minor, max(major, minor), int(fit.argmax()) % 12, "major" if major >= minor else "minor")
 

@@ -14,7 +14,7 @@ from kelly_core.data.dataset import Dataset
 from kelly_core.errors import KellyError
 from kelly_core.events import Alarm, Exported, Listener
 from kelly_core.spec import ModelSpec
-from kelly_core.training.exporting import export_checkpoint
+from kelly_core.training.exporting import export_network
 from kelly_core.training.settings import TrainingSettings
 from kelly_core.training.trainer import TrainingResult, train
 
@@ -123,9 +123,9 @@ def _train_one(
             listen=listen,
             should_stop=should_stop,
         )
-        if result.best_checkpoint is not None:
+        if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
-            export_checkpoint(result.best_checkpoint, export, settings.output.layout)
+            export_network(result.checkpoint, export, settings.output.layout)
             listen(Exported(spec.name, str(export)))
     except KellyError as fault:
         error = str(fault)

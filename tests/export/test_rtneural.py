@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core.errors import ExportError
@@ -79,11 +79,12 @@ def test_nothing_is_lost_between_writing_and_reading(tmp_path: Path, spec: Model
             np.testing.assert_array_equal(ours, theirs)
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_numbers_are_the_shortest_decimals_that_come_back_exactly(tmp_path_factory: Any, number: float) -> None:
     path = tmp_path_factory.getbasetemp() / "number.json"
     layers = [DenseWeights(np.array([[number]], np.float32), np.zeros(1, np.float32), "")]
-    write_export(path, layers, metadata_of(layers))
+    write_export(path, layers, {})
     weights = read_export(path).layers[0]
     assert isinstance(weights, DenseWeights)
     assert weights.weight.tobytes() == np.float32(number).tobytes()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kelly_core.music import emotion
 from kelly_core.music.emotion import (
@@ -157,7 +159,9 @@ def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
         (emotion.imputed_arousal, VALENCE_SPREAD, AROUSAL_SPREAD),
     ],
 )
-def test_imputed_values_have_deams_moments(impute, known, drawn) -> None:
+def test_imputed_values_have_deams_moments(
+    impute: Callable[..., NDArray[np.float32]], known: tuple[float, float], drawn: tuple[float, float]
+) -> None:
     rng = np.random.default_rng(5)
     given = rng.normal(*known, 100_000)
     values = impute(given, rng)
@@ -167,7 +171,7 @@ def test_imputed_values_have_deams_moments(impute, known, drawn) -> None:
     assert np.abs(values).max() <= 1
 
 
-def feature_table(n: int = 50) -> np.ndarray:
+def feature_table(n: int = 50) -> NDArray[np.float64]:
     """d, w, g, m, kappa of made-up files."""
     return np.random.default_rng(6).uniform(size=(n, 5))
 

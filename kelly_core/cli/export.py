@@ -1,0 +1,59 @@
+"""``kelly-core export``: files for the plugin from checkpoints, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from kelly_core.errors import ExportError
+from kelly_core.spec import MODELS
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A checkpoint, or the output folder of a training.")],
+    layout: Annotated[str, typer.Option("--layout", help="rtneural or legacy.")] = "rtneural",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the files.", show_default="the output folder")
+    ] = None,
+) -> None:
+    """Write the best weights of checkpoints as files for the plugin."""
+    chosen = _layout(layout)
+    checkpoints = _checkpoints(source)
+    folder = output or (source if source.is_dir() else _output_folder(source))
+
+    from kelly_core.training.checkpoint import load_checkpoint
+    from kelly_core.training.exporting import export_network
+
+    for path in checkpoints:
+        checkpoint = load_checkpoint(path)
+        target = folder / f"{checkpoint.spec.file_stem}.json"
+        export_network(checkpoint, target, chosen)
+        Console().print(f"{checkpoint.model}: wrote {target}", highlight=False, soft_wrap=True)
+
+
+def _layout(name: str) -> Literal["rtneural", "legacy"]:
+    if name == "rtneural":
+        return "rtneural"
+    if name == "legacy":
+        return "legacy"
+    raise typer.BadParameter(f"{name!r} is neither rtneural nor legacy", param_hint="--layout")
+
+
+def _checkpoints(source: Path) -> list[Path]:
+    """The checkpoint itself, or the best one of each model in a folder."""
+    if not source.is_dir():
+        return [source]
+    names = [f"{spec.file_stem}_best.pt" for spec in MODELS]
+    found = [
+        folder / name for name in names for folder in (source / "checkpoints", source) if (folder / name).is_file()
+    ]
+    if not found:
+        raise ExportError("holds no best checkpoint of any model", where=source)
+    return found
+
+
+def _output_folder(checkpoint: Path) -> Path:
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

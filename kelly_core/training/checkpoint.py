@@ -1,0 +1,132 @@
+"""A training on disk: all that a resume, an export or a report needs, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from dataclasses import dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kelly_core.errors import CheckpointError
+from kelly_core.files import atomic_write
+from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.training.networks import KellyNetwork
+
+FORMAT = 1
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after a complete epoch; tensors, numbers, texts, lists and tables only.
+
+    Attributes:
+        model: name of the spec.
+        epoch: complete epochs.
+        network: weights after that epoch.
+        best_network: weights of the epoch with the lowest validation loss so far.
+        optimiser: state of Adam.
+        stopping: fields of ``EarlyStopping``.
+        history: one row an epoch.
+        random: states of all random generators.
+        settings: fields of ``TrainingSettings``.
+        dataset: name, whether synthetic, fingerprint, example counts and facts.
+        mean, scale: standardisation of the inputs, [in].
+        metrics: what the best weights reached.
+    """
+
+    model: str
+    epoch: int
+    network: dict[str, Tensor]
+    best_network: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    stopping: dict[str, Any]
+    history: list[dict[str, Any]]
+    random: dict[str, Any]
+    settings: dict[str, Any]
+    dataset: dict[str, Any]
+    mean: Tensor
+    scale: Tensor
+    metrics: dict[str, Any]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Spec of the model."""
+        return model_spec(self.model)
+
+    def weights_hash(self) -> str:
+        """Hash of the best weights, which names them in an export's metadata."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.best_network.items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def best(self) -> KellyNetwork:
+        """The network with the best weights, on the CPU."""
+        network = KellyNetwork(self.spec)
+        network.load_state_dict(self.best_network)
+        return network.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint in one step; the former file stays until the new one is complete.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    content = {"format": FORMAT} | {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
+    # Serialised in memory first: torch turns a full disk into an error of its own, without the system's reason.
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    atomic_write(path, lambda file: file.write(buffer.getbuffer()), error=CheckpointError)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, with nothing but data in it.
+
+    Raises:
+        CheckpointError: the file is missing, too large, damaged, of a newer version, or of another network.
+    """
+    content = _read(path)
+    version = content.get("format")
+    if version != FORMAT:
+        hint = "Use the version of kelly-core that wrote it"
+        raise CheckpointError(f"is a checkpoint of format {version!r}, not {FORMAT}", where=path, hint=hint)
+    try:
+        checkpoint = Checkpoint(**{field.name: content[field.name] for field in fields(Checkpoint)})
+    except KeyError as error:
+        raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
+    _check_network(checkpoint, path)
+    return checkpoint
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"is larger than {MAX_BYTES // 2**20} MiB", where=path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        hint = "Remove it, or start without --resume"
+        raise CheckpointError("is damaged, or is no checkpoint", where=path, hint=hint) from error
+    if not isinstance(content, dict):
+        raise CheckpointError("is no checkpoint of kelly-core", where=path)
+    return content
+
+
+def _check_network(checkpoint: Checkpoint, path: Path) -> None:
+    if checkpoint.model not in {spec.name for spec in MODELS}:
+        raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
+    wanted = {name: tensor.shape for name, tensor in KellyNetwork(checkpoint.spec).state_dict().items()}
+    for state in (checkpoint.network, checkpoint.best_network):
+        if {name: tensor.shape for name, tensor in state.items()} != wanted:
+            hint = "It was written for another architecture"
+            raise CheckpointError(f"does not fit {checkpoint.model}", where=path, hint=hint)

@@ -1,0 +1,95 @@
+"""From a checkpoint to the file for the plugin, and back to PyTorch to prove that both compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kelly_core.errors import CheckpointError
+from kelly_core.export.layers import Layout
+from kelly_core.export.rtneural import build_metadata, golden_inputs, write_export
+from kelly_core.export.weights import Array, LayerWeights, fold_standardisation, fold_stateless
+from kelly_core.spec import State
+from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.networks import weights_of
+
+
+def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural") -> None:
+    """Write the best weights of a checkpoint for the plugin.
+
+    The standardisation goes into the first layer, so that the plugin feeds raw inputs; a stateless network's LSTMs are
+    made to forget at every call.
+
+    Raises:
+        ExportError: the weights are not finite, or the file cannot be written.
+    """
+    layers = exported_layers(checkpoint)
+    data = checkpoint.dataset
+    metadata = build_metadata(
+        model_name=checkpoint.model,
+        layers=layers,
+        state=_state(checkpoint),
+        trained_on={
+            "dataset": data["name"],
+            "synthetic": data["synthetic"],
+            "train_examples": data["train_examples"],
+            "validation_examples": data["validation_examples"],
+            "dataset_hash": data["fingerprint"],
+        },
+        checkpoint=checkpoint.weights_hash(),
+        metrics=checkpoint.metrics,
+        features=data["facts"],
+        golden=golden_inputs(*_input_spread(checkpoint)),
+    )
+    write_export(path, layers, metadata, layout)
+
+
+def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:
+    """The best weights as the plugin gets them: standardisation and, where stateless, forgetting folded in."""
+    layers = fold_standardisation(
+        weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()
+    )
+    return fold_stateless(layers) if _state(checkpoint) == "stateless" else layers
+
+
+class CheckpointEngine:
+    """A checkpoint's own network in PyTorch, fed with the plugin's raw inputs: what an export must agree with.
+
+    Args:
+        path: the checkpoint.
+        weights_hash: hash that the export names; another one in the checkpoint is an error when it is run.
+    """
+
+    def __init__(self, path: Path, weights_hash: str) -> None:
+        self._path, self._weights_hash = path, weights_hash
+
+    def run(self, inputs: Array) -> Array:
+        """Outputs [T, out] for raw inputs [T, in], from zero state; a stateless network starts anew at each frame.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read, or holds other weights than the export.
+        """
+        checkpoint = load_checkpoint(self._path)
+        if checkpoint.weights_hash() != self._weights_hash:
+            raise CheckpointError("holds other weights than the export was made from", where=self._path)
+        network = checkpoint.best().double()
+        standardised = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
+        frames = standardised[:, None] if _state(checkpoint) == "stateless" else standardised[None]
+        with torch.inference_mode():
+            outputs, _ = network(frames)
+        result: Array = outputs.reshape(len(inputs), -1).float().numpy()
+        return result
+
+
+def _state(checkpoint: Checkpoint) -> State:
+    state: State = checkpoint.settings["state"] if checkpoint.spec.recurrent else "stateless"
+    return state
+
+
+def _input_spread(checkpoint: Checkpoint) -> tuple[Array, Array]:
+    """Mean and deviation of each raw input; an input that the network ignores stays at its mean."""
+    scale = checkpoint.scale.numpy()
+    deviation = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    return checkpoint.mean.numpy().astype(np.float32), deviation.astype(np.float32)

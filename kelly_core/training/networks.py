@@ -1,0 +1,162 @@
+"""The five networks in PyTorch, built from their specs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.spec import MODELS, Dense, ModelSpec
+
+LstmState = tuple[Tensor, Tensor]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda x: x,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: torch.softmax(x, dim=-1),
+}
+
+
+def activate(name: str, x: Tensor) -> Tensor:
+    """Apply the activation called ``name``; softmax goes over the last axis."""
+    return _ACTIVATIONS[name](x)
+
+
+class KellyNetwork(nn.Module):
+    """A chain of dense and LSTM layers as its spec says."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layers = nn.ModuleList(
+            nn.Linear(layer.in_size, layer.out_size)
+            if isinstance(layer, Dense)
+            else nn.LSTM(layer.in_size, layer.out_size, batch_first=True)
+            for layer in spec.layers
+        )
+
+    def logits(self, x: Tensor, state: Sequence[LstmState] | None = None) -> tuple[Tensor, list[LstmState]]:
+        """Run all but the last activation, which the losses apply in a stable form.
+
+        Args:
+            x: [N, T, in].
+            state: of each LSTM after the frames before; None starts from zero.
+
+        Returns:
+            [N, T, out] and the state of each LSTM after these frames.
+        """
+        after: list[LstmState] = []
+        last = len(self.layers) - 1
+        for index, (layer, module) in enumerate(zip(self.spec.layers, self.layers, strict=True)):
+            if isinstance(layer, Dense):
+                x = module(x)
+                if index != last:
+                    x = activate(layer.activation, x)
+            else:
+                x, carried = module(x, None if state is None else state[len(after)])
+                after.append(carried)
+        return x, after
+
+    def forward(self, x: Tensor, state: Sequence[LstmState] | None = None) -> tuple[Tensor, list[LstmState]]:
+        """Outputs [N, T, out] and the state of each LSTM for inputs [N, T, in]; see ``logits``."""
+        x, after = self.logits(x, state)
+        return activate(self.spec.output_activation, x), after
+
+
+def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
+    """A network with initial weights drawn from ``seed``; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return KellyNetwork(spec)
+
+
+def weights_of(network: KellyNetwork) -> list[LayerWeights]:
+    """The weights of a network as NumPy arrays in PyTorch orientation, copied."""
+    return [
+        _dense_weights(network, i) if isinstance(layer, Dense) else _lstm_weights(network, i)
+        for i, layer in enumerate(network.spec.layers)
+    ]
+
+
+def load_weights(network: KellyNetwork, weights: Sequence[LayerWeights]) -> None:
+    """Put weights of the same shapes into a network, the opposite of ``weights_of``."""
+    with torch.no_grad():
+        for module, layer in zip(network.layers, weights, strict=True):
+            for name, array in _named_arrays(layer).items():
+                parameter = getattr(module, name)
+                parameter.copy_(torch.from_numpy(array))
+
+
+def _named_arrays(layer: LayerWeights) -> dict[str, Array]:
+    if isinstance(layer, DenseWeights):
+        return {"weight": layer.weight, "bias": layer.bias}
+    return {
+        "weight_ih_l0": layer.weight_ih,
+        "weight_hh_l0": layer.weight_hh,
+        "bias_ih_l0": layer.bias_ih,
+        "bias_hh_l0": layer.bias_hh,
+    }
+
+
+def _array(parameter: Tensor) -> Array:
+    array: Array = parameter.detach().cpu().numpy().copy()
+    return array
+
+
+def _dense_weights(network: KellyNetwork, index: int) -> DenseWeights:
+    module, layer = network.layers[index], network.spec.layers[index]
+    assert isinstance(module, nn.Linear) and isinstance(layer, Dense)
+    return DenseWeights(_array(module.weight), _array(module.bias), layer.activation)
+
+
+def _lstm_weights(network: KellyNetwork, index: int) -> LstmWeights:
+    module = network.layers[index]
+    assert isinstance(module, nn.LSTM)
+    arrays = [_array(getattr(module, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    return LstmWeights(*arrays)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as built, beside its spec."""
+
+    model: str
+    layers: str
+    parameters: int
+    expected_parameters: int
+    input_size: int
+    output_size: int
+    passed: bool
+
+
+def verify_architectures() -> list[Architecture]:
+    """Build every network, run two frames through it, and hold its sizes and parameters against its spec."""
+    return [_verify(spec) for spec in MODELS]
+
+
+def _verify(spec: ModelSpec) -> Architecture:
+    network = build_network(spec, seed=0)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    with torch.inference_mode():
+        outputs, _ = network(torch.zeros(1, 2, spec.input_size))
+    return Architecture(
+        model=spec.name,
+        layers=" → ".join(_describe(layer) for layer in network.layers),
+        parameters=parameters,
+        expected_parameters=spec.parameter_count,
+        input_size=spec.input_size,
+        output_size=outputs.shape[-1],
+        passed=parameters == spec.parameter_count and tuple(outputs.shape) == (1, 2, spec.output_size),
+    )
+
+
+def _describe(module: nn.Module) -> str:
+    if isinstance(module, nn.LSTM):
+        return f"LSTM {module.input_size}→{module.hidden_size}"
+    assert isinstance(module, nn.Linear)
+    return f"dense {module.in_features}→{module.out_features}"

@@ -1,0 +1,356 @@
+"""Each way in which a file is known to deceive the plugin, made on purpose, and the check that must catch it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kelly_core.errors import KellyError
+from kelly_core.export.layers import Layout
+from kelly_core.export.rtneural import write_export
+from kelly_core.export.runtime import Runtime
+from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights, fold_stateless
+from kelly_core.spec import MODELS, ModelSpec, State
+from kelly_core.validation.behaviour import PROBE_FRAMES, Reference
+from kelly_core.validation.checks import validate_file
+from kelly_core.validation.report import FileReport
+from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def failed(report: FileReport) -> dict[str, str]:
+    return {check.name: check.detail for check in report.checks if not check.passed}
+
+
+def passed(report: FileReport) -> dict[str, str]:
+    return {check.name: check.detail for check in report.checks if check.passed}
+
+
+def validate_edited(folder: Path, edit: Edit, layout: Layout = "rtneural") -> dict[str, str]:
+    path = write_tiny(folder, layout)
+    document = json.loads(path.read_text())
+    edit(document)
+    path.write_text(json.dumps(document))
+    return failed(validate_file(path))
+
+
+def set_in(layer: int, **entries: object) -> Edit:
+    return lambda document: document["layers"][layer].update(entries)
+
+
+def weights(layer: int, part: int, change: Callable[[list[Any]], list[Any]]) -> Edit:
+    def edit(document: dict[str, Any]) -> None:
+        parts = document["layers"][layer]["weights"]
+        parts[part] = change(parts[part])
+
+    return edit
+
+
+def about(**entries: object) -> Edit:
+    return lambda document: document["metadata"].update(entries)
+
+
+def transposed(matrix: list[list[float]]) -> list[list[float]]:
+    return [list(row) for row in zip(*matrix, strict=True)]
+
+
+TRAPS: dict[str, tuple[Edit, str, str]] = {
+    "no in_shape": (lambda document: document.pop("in_shape"), "structure", '"in_shape" is missing'),
+    "no weights": (lambda document: document["layers"][0].pop("weights"), "structure", '"weights" must be'),
+    "no shape": (lambda document: document["layers"][0].pop("shape"), "structure", '"shape" must be'),
+    "a string weight": (weights(0, 1, lambda bias: ["0.1", *bias[1:]]), "structure", "not a number"),
+    "a boolean weight": (weights(0, 1, lambda bias: [True, *bias[1:]]), "structure", "not a number"),
+    "a null weight": (weights(0, 0, lambda rows: [[None, *rows[0][1:]], *rows[1:]]), "structure", "not a number"),
+    "linear crashes": (set_in(0, activation="linear"), "activations", "'linear'"),
+    "unknown activation crashes": (set_in(2, activation="Tanh"), "activations", "'Tanh'"),
+    "activation null": (set_in(0, activation=None), "activations", "None"),
+    "unknown type is dropped": (set_in(2, type="attention"), "layer types", "'attention'"),
+    "in_shape too small": (lambda document: document.update(in_shape=[None, None, 3]), "dimensions", "receives 3"),
+    "shape does not fit": (set_in(0, shape=[None, None, 7]), "dimensions", "says 7"),
+    "short row": (weights(0, 0, lambda rows: [rows[0][:-1], *rows[1:]]), "dimensions", "rows of 5 to 6"),
+    "long row": (weights(0, 0, lambda rows: [[*rows[0], 0.0], *rows[1:]]), "dimensions", "rows of 6 to 7"),
+    "missing row": (weights(0, 0, lambda rows: rows[:-1]), "dimensions", "is 3 × 6"),
+    "short dense bias": (weights(0, 1, lambda bias: bias[:-1]), "dimensions", "has 5; the engine reads past its end"),
+    "empty dense bias": (weights(0, 1, lambda bias: []), "dimensions", "has 0; the engine reads past its end"),
+    "short LSTM bias": (weights(1, 2, lambda bias: bias[:-1]), "dimensions", "has 19; the engine reads past its end"),
+    "short LSTM kernel": (weights(1, 0, lambda rows: rows[:-1]), "dimensions", "is 5 × 20"),
+    "transposed matrix": (weights(0, 0, transposed), "dimensions", "it is transposed"),
+    "transposed square dense matrix": (weights(2, 0, transposed), "golden outputs", "differ by up to"),
+    "number beyond float32": (weights(0, 1, lambda bias: [1e39, *bias[1:]]), "finite", "float32 cannot"),
+    "integer beyond float64": (weights(0, 1, lambda bias: [10**400, *bias[1:]]), "finite", "float32 cannot"),
+    "gates in another order": (weights(1, 2, lambda bias: bias[10:] + bias[:10]), "gates", "differ by up to"),
+    "gate kernel differs": (weights(1, 0, lambda rows: rows[::-1]), "gates", "weights_ih"),
+    "gate recurrence transposed": (
+        weights(
+            1, 1, lambda rows: np.concatenate([np.transpose(g) for g in np.split(np.array(rows), 4, 1)], 1).tolist()
+        ),
+        "gates",
+        "weights_hh",
+    ),
+    "gate_order differs": (set_in(1, gate_order=["forget", "input", "cell", "output"]), "gates", "gate_order"),
+    "one gate array missing": (lambda document: document["layers"][1].pop("bias_hh"), "gates", "bias_hh are missing"),
+    "logits overflow": (weights(2, 1, lambda bias: [100.0, *bias[1:]]), "softmax", "up to 1"),
+    "logits vanish": (weights(2, 1, lambda bias: [-120.0] * 5), "softmax", "up to 1"),
+    "no metadata": (lambda document: document.pop("metadata"), "metadata", "nothing says what the file is"),
+    "metadata key missing": (
+        lambda document: document["metadata"].pop("features"),
+        "metadata",
+        '"features" is missing',
+    ),
+    "unknown state": (about(state="sometimes"), "metadata", '"state" is none of'),
+    "parameter count": (about(parameter_count=1), "parameter count", "is 1, but must be 320"),
+    "parameter count is no integer": (about(parameter_count=320.0), "parameter count", "is 320.0, but must be 320"),
+    "a bias that is not there": (
+        lambda document: document["layers"][0]["weights"].pop(),
+        "parameter count",
+        "is 320, but must be 314",
+    ),
+    "memory": (about(memory_bytes=320), "memory", "must be 1280"),
+    "input size": (about(input_size=5), "sizes", '"input_size" is 5, but must be 4'),
+    "output size": (about(output_size="5"), "sizes", "is '5', but must be 5"),
+    "export version": (about(export_version="1.0"), "export version", "is '1.0'"),
+    "changed weight": (weights(0, 1, lambda bias: [bias[0] + 0.01, *bias[1:]]), "golden outputs", "differ by"),
+    "golden of another size": (about(golden={"inputs": [[1, 2]], "outputs": [[1]]}), "golden outputs", "1 × 4"),
+    "golden of another kind": (about(golden=[]), "golden outputs", '"inputs" and "outputs"'),
+    "overflow on the way": (weights(0, 0, lambda rows: [[3e38] * 6] * 4), "golden outputs", "differ by up to"),
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_trap(tmp_path: Path, name: str) -> None:
+    edit, check, told = TRAPS[name]
+    found = validate_edited(tmp_path, edit)
+    assert told in found[check]
+
+
+LEGACY_TRAPS: dict[str, tuple[Edit, str, str]] = {
+    "transposed matrix": (set_in(0, weights=[[0.0] * 6] * 4), "dimensions", "it is transposed"),
+    "short bias": (set_in(0, bias=[0.0] * 5), "dimensions", "has 5"),
+    "three gates": (lambda document: document["layers"][1]["weights_hh"].pop(), "gates", "four gates"),
+    "sizes do not meet": (set_in(2, in_size=6), "dimensions", "receives 5"),
+    "linear": (set_in(0, activation="linear"), "activations", "'linear'"),
+    "parameter count": (about(parameter_count=1), "parameter count", "must be 320"),
+}
+
+
+@pytest.mark.parametrize("name", LEGACY_TRAPS)
+def test_legacy_trap(tmp_path: Path, name: str) -> None:
+    edit, check, told = LEGACY_TRAPS[name]
+    assert told in validate_edited(tmp_path, edit, "legacy")[check]
+
+
+@pytest.mark.parametrize("layout", ["rtneural", "legacy"])
+def test_a_good_file_of_either_layout_passes(tmp_path: Path, layout: Layout) -> None:
+    report = validate_file(write_tiny(tmp_path, layout))
+    assert failed(report) == {}
+    assert (report.model, report.layout, report.passed) == ("Tiny", layout, True)
+    asked = {"structure", "layer types", "dimensions", "activations", "finite", "gates", "metadata", "sizes"}
+    asked |= {"parameter count", "export version", "outputs", "softmax", "recurrence", "drift"}
+    asked |= {"memory", "golden outputs"} if layout == "rtneural" else set()
+    assert asked <= set(passed(report))
+
+
+def test_every_faulty_layer_is_reported_not_only_the_first(tmp_path: Path) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["layers"][0]["activation"] = "linear"
+        document["layers"][2]["weights"][1].pop()
+
+    found = validate_edited(tmp_path, edit)
+    assert "layer 1" in found["activations"]
+    assert "layer 3" in found["dimensions"]
+
+
+def test_an_unreadable_file_is_one_failed_check(tmp_path: Path) -> None:
+    (tmp_path / "groovepredictor.json").write_text('{"layers": [')
+    report = validate_file(tmp_path / "groovepredictor.json", check_specs=True)
+    assert (report.model, report.layout, report.passed) == ("groovepredictor", None, False)
+    assert [check.name for check in report.checks] == ["readable"]
+    assert failed(validate_file(tmp_path / "missing.json"))["readable"].startswith("cannot be read")
+
+
+def test_a_name_that_cannot_be_shown_is_replaced_by_the_files(tmp_path: Path) -> None:
+    for name in ("\x1b[31mred", "x" * 1000, "", 7):
+        path = write_tiny(tmp_path)
+        document = json.loads(path.read_text())
+        document["metadata"]["model_name"] = name
+        path.write_text(json.dumps(document))
+        assert validate_file(path).model == "tiny"
+
+
+def test_files_of_the_engine_itself_are_sound_but_do_not_say_what_they_are(shared_vectors: Path) -> None:
+    for name in ("dense", "lstm", "lstm_1d"):
+        found = failed(validate_file(shared_vectors / "rtneural" / f"{name}.json"))
+        assert list(found) == ["metadata"]
+    assert "1 × 64, but is 1 × 80" in failed(validate_file(shared_vectors / "rtneural" / "bad_lstm.json"))["dimensions"]
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_the_five_models_hold_against_their_specification(tmp_path: Path, spec: ModelSpec) -> None:
+    layers = spec_network(spec)
+    path = tmp_path / f"{spec.file_stem}.json"
+    write_export(path, layers, metadata_of(layers, spec.name))
+    reference = Reference("itself", lambda inputs: Runtime(layers).run(inputs))
+    assert failed(validate_file(path, check_specs=True, references=[reference])) == {}
+
+
+def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) -> None:
+    spec = MODELS[-1]
+    layers = spec_network(spec)
+    last = layers[-1]
+    assert isinstance(last, DenseWeights)
+
+    def told(layers: list[LayerWeights], name: str, file: str) -> str:
+        write_export(tmp_path / file, layers, metadata_of(layers, name))
+        assert failed(validate_file(tmp_path / file)) == {}
+        return failed(validate_file(tmp_path / file, check_specs=True))["specification"]
+
+    other = [*layers[:-1], replace(last, activation="sigmoid")]
+    assert told(other, spec.name, "x.json") == "layer 3 is dense sigmoid 64→32, but must be dense tanh 64→32"
+    assert told(layers[:-1], spec.name, "x.json") == "GroovePredictor has 3 layers, but 2 were read"
+    assert told(layers, "Groove", "x.json").startswith("'Groove' is none of")
+    assert "holds GroovePredictor" in told(layers, spec.name, "dynamicsengine.json")
+
+
+def lstm_layers(lstm: LstmWeights) -> list[LayerWeights]:
+    head = DenseWeights(np.eye(lstm.out_size, dtype=np.float32), np.zeros(lstm.out_size, np.float32), "tanh")
+    return [lstm, head]
+
+
+def validate_layers(folder: Path, layers: list[LayerWeights], state: State, **options: Any) -> FileReport:
+    write_export(folder / "x.json", layers, metadata_of(layers, state=state))
+    return validate_file(folder / "x.json", **options)
+
+
+def test_a_folded_network_is_stateless_and_an_unfolded_one_is_not(tmp_path: Path) -> None:
+    folded = validate_layers(tmp_path, fold_stateless(tiny_network()), "stateless")
+    assert failed(folded) == {}
+    assert "do not depend on what came before" in passed(folded)["state"]
+    assert "earlier frames change" in failed(validate_layers(tmp_path, tiny_network(), "stateless"))["state"]
+    assert "all 0" in failed(validate_layers(tmp_path, fold_stateless(tiny_network()), "stateful"))["recurrence"]
+
+
+def test_the_state_of_a_legacy_file_is_seen_from_its_weights(tmp_path: Path) -> None:
+    layers = fold_stateless(tiny_network())
+    write_export(tmp_path / "x.json", layers, metadata_of(layers), "legacy")
+    assert "stateless" in passed(validate_file(tmp_path / "x.json"))["state"]
+
+
+def test_a_network_without_lstm_keeps_either_contract(tmp_path: Path) -> None:
+    for state in ("stateful", "stateless"):
+        assert "state" in passed(validate_layers(tmp_path, [tiny_network()[0]], state))  # type: ignore[arg-type]
+
+
+def test_a_state_that_runs_away_is_drift(tmp_path: Path) -> None:
+    """Forget gate wide open, input gate half open: the cell adds up the inputs' mean for ever."""
+    lstm = LstmWeights(
+        weight_ih=np.array([[0], [0], [0.01], [0]], np.float32),
+        weight_hh=np.array([[0], [0], [0], [3]], np.float32),
+        bias_ih=np.array([0, 20, 0, 0], np.float32),
+        bias_hh=np.zeros(4, np.float32),
+    )
+    assert "answered differently" in failed(validate_layers(tmp_path, lstm_layers(lstm), "stateful"))["drift"]
+    forgetting = replace(lstm, bias_ih=np.array([0, 1, 0, 0], np.float32))
+    assert "drift" in passed(validate_layers(tmp_path, lstm_layers(forgetting), "stateful"))
+
+
+def trained(frames: int, steps: int, weight_decay: float = 0.0) -> list[LayerWeights]:
+    """An LSTM trained from PyTorch's own initialisation on sequences of ``frames`` from zero state."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lstm, head = torch.nn.LSTM(8, 32, batch_first=True), torch.nn.Linear(32, 4)
+        parameters = [*lstm.parameters(), *head.parameters()]
+        optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=weight_decay)
+        for _ in range(steps):
+            inputs = torch.randn(32, frames, 8)
+            loss = ((torch.tanh(head(lstm(inputs)[0])) - torch.tanh(inputs.cumsum(1)[..., :4])) ** 2).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    arrays = [parameter.detach().numpy() for parameter in parameters]
+    return [LstmWeights(*arrays[:4]), DenseWeights(*arrays[4:], "tanh")]
+
+
+@pytest.mark.parametrize(("steps", "weight_decay"), [(0, 0.0), (200, 0.0), (200, 1.0)])
+def test_an_lstm_trained_on_single_frames_is_not_stateful(tmp_path: Path, steps: int, weight_decay: float) -> None:
+    layers = trained(1, steps, weight_decay)
+    assert "trained on single frames" in failed(validate_layers(tmp_path, layers, "stateful"))["recurrence"]
+    assert failed(validate_layers(tmp_path, fold_stateless(layers), "stateless")) == {}
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_an_lstm_trained_on_sequences_is_stateful(tmp_path: Path, steps: int) -> None:
+    assert failed(validate_layers(tmp_path, trained(8, steps), "stateful")) == {}
+
+
+def test_softmax_is_judged_by_what_can_occur(tmp_path: Path) -> None:
+    softmax = tiny_network()[2]
+    assert isinstance(softmax, DenseWeights)
+    proven = validate_layers(tmp_path, tiny_network(), "stateful")
+    assert passed(proven)["softmax"].startswith("logits are at most")
+    alone = validate_layers(tmp_path, [softmax], "stateless")
+    assert passed(alone)["softmax"].startswith("logits are in trials up to")
+
+
+def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path)
+
+    def parity(run: Callable[[Array], Any]) -> tuple[bool, str]:
+        check = validate_file(path, references=[Reference("the checkpoint", run)]).checks[-1]
+        assert check.name == "parity with the checkpoint"
+        return check.passed, check.detail
+
+    def same(inputs: Array) -> Array:
+        assert inputs.shape == (PROBE_FRAMES, 4)
+        return Runtime(tiny_network()).run(inputs)
+
+    def forgetful(inputs: Array) -> Array:
+        return np.concatenate([Runtime(tiny_network()).run(frame[None]) for frame in inputs])
+
+    def broken(inputs: Array) -> Array:
+        raise KellyError("the engine died", hint="See its log")
+
+    assert parity(same) == (True, "200 frames in sequence, within 0.0e+00")
+    assert parity(forgetful)[0] is False
+    assert parity(lambda inputs: same(inputs) * np.float32(np.nan)) == (
+        False,
+        "outputs differ by up to nan; 1e-05 would be rounding",
+    )
+    assert parity(lambda inputs: same(inputs)[1:]) == (
+        False,
+        "it gave outputs of shape (199, 5), the file gives (200, 5)",
+    )
+    assert parity(broken) == (False, "the engine died. See its log")
+
+
+def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
+    """A network that takes raw decibels must be tried with decibels."""
+    layers: list[LayerWeights] = [DenseWeights(np.eye(2, dtype=np.float32), np.zeros(2, np.float32), "tanh")]
+    metadata = metadata_of(layers)
+    metadata["golden"] = {"inputs": [[-60, 0], [-40, 0], [-50, 0]], "outputs": [[-1, 0]] * 3}
+    write_export(tmp_path / "x.json", layers, metadata)
+    seen: list[Array] = []
+
+    def run(inputs: Array) -> Array:
+        seen.append(inputs)
+        return Runtime(layers).run(inputs)
+
+    assert failed(validate_file(tmp_path / "x.json", references=[Reference("any", run)])) == {}
+    assert seen[0][:, 0].mean() == pytest.approx(-50, abs=2)
+    assert seen[0][:, 0].std() == pytest.approx(8.2, abs=1.5)
+    assert not seen[0][:, 1].any()
+
+
+def test_validation_needs_no_training_library() -> None:
+    program = "import sys, kelly_core.validation.checks; sys.exit(bool({'torch', 'librosa'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
