@@ -57,12 +57,10 @@ def melody_notes(beats: int, pitches: Sequence[int] = (60, 62, 64, 65, 67), velo
 
 def drum_notes(bars: int, lag: float = 0.0) -> list[Note]:
     """Kick, snare and eighth-note hats; hats come ``lag`` beats late."""
-    notes: list[Note] = []
-    for bar in range(bars):
-        for eighth in range(8):
-            notes.append((4 * bar + eighth / 2 + (lag if eighth % 2 else 0), 0.1, 42, 60 + 20 * (eighth % 2 == 0)))
-        notes += [(4.0 * bar, 0.1, 36, 110), (4 * bar + 2.0, 0.1, 38, 100)]
-    return notes
+    eighths = [(bar, eighth) for bar in range(bars) for eighth in range(8)]
+    hats = [(4 * bar + i / 2 + lag * (i % 2), 0.1, 42, 80 - 20 * (i % 2)) for bar, i in eighths]
+    kicks = [(4.0 * bar, 0.1, 36, 110) for bar in range(bars)]
+    return [*hats, *kicks, *((start + 2, 0.1, 38, 100) for start, *_ in kicks)]
 
 
 def write_tone(path: Path, seconds: float, hertz: float = 440.0, rate: int = 22050) -> Path:
