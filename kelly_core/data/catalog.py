@@ -13,7 +13,7 @@ from kelly_core.data.cache import Progress
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import CorpusReport, Dataset
 from kelly_core.data.deam import EmotionDataset
-from kelly_core.data.synthetic import SyntheticDataset, create_synthetic
+from kelly_core.data.synthetic import SEQUENCE_LENGTH, SyntheticDataset, create_synthetic
 from kelly_core.errors import ConfigError, DataError
 
 
@@ -113,8 +113,17 @@ def open_dataset(name: str, settings: Settings, progress: Progress | None = None
 
 
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
-    """The stand-in of a corpus, with its known best loss."""
-    return create_synthetic(name, examples=settings.datasets.synthetic_examples or None, seed=settings.training.seed)
+    """The stand-in of a corpus, with its known best loss.
+
+    A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
+    """
+    stateless = any(model.dataset == name and model.state == "stateless" for model in settings.models.values())
+    return create_synthetic(
+        name,
+        examples=settings.datasets.synthetic_examples or None,
+        sequence_length=1 if stateless else SEQUENCE_LENGTH,
+        seed=settings.training.seed,
+    )
 
 
 def open_corpus(name: str, settings: Settings, progress: Progress | None = None) -> CorpusDataset:

@@ -18,13 +18,16 @@ _EPOCH_FRAMES = 32768
 _VALIDATION_FRAMES = 8192
 """Enough for a standard error of the excess below .004, whichever the network."""
 
+SEQUENCE_LENGTH = 64
+"""Frames in an example of a recurrent network."""
+
 
 def create_synthetic(
     name: str,
     *,
     examples: int | None = None,
     validation_examples: int | None = None,
-    sequence_length: int = 64,
+    sequence_length: int = SEQUENCE_LENGTH,
     seed: int = 0,
 ) -> SyntheticDataset:
     """Set up generated examples in the place of a corpus.
