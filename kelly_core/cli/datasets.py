@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -16,6 +17,7 @@ from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, 
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
+_LISTED_NAMES = 20
 
 
 def datasets(
@@ -37,11 +39,18 @@ def datasets(
         with feature_progress(name) as progress:
             reports.append(survey(name, settings, progress))
     if as_json:
-        typer.echo(json.dumps({"datasets": [asdict(report) for report in reports]}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({"datasets": [_as_json(report) for report in reports]}, indent=2, ensure_ascii=False))
     else:
         Console().print(Group(*(_panel(report, CORPORA[report.name].title) for report in reports)))
     if any(report.problem for report in reports):
         raise typer.Exit(1)
+
+
+def _as_json(report: CorpusReport) -> dict[str, Any]:
+    skipped = {
+        reason: {"count": len(names), "first": names[:_LISTED_NAMES]} for reason, names in report.skipped.items()
+    }
+    return asdict(report) | {"skipped": skipped}
 
 
 def _panel(report: CorpusReport, title: str) -> RenderableType:

@@ -1,0 +1,205 @@
+"""Every command as a person types it: what it prints, what it leaves, how it exits."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.spec import MODELS
+
+from ..data import tiny
+from .conftest import Run
+
+DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
+
+
+def test_help_names_every_command(run: Run) -> None:
+    shown = run("--help")
+    assert shown.code == 0
+    for command in ("train", "validate", "export", "datasets", "config", "verify"):
+        assert command in shown.out
+        assert run(command, "--help").code == 0
+
+
+def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
+    trained = run("train", "--use-synthetic", "-e", 2, "-b", 16, "-o", "out", "--json")
+    assert trained.code == 0, trained.err
+    models = json.loads(trained.out)["models"]
+    assert [model["model"] for model in models] == [spec.name for spec in MODELS]
+    for spec, model in zip(MODELS, models, strict=True):
+        stem = spec.file_stem
+        assert model["synthetic"] is True and model["epochs"] == 2 and model["export"] == f"out/{stem}.json"
+        metadata = json.loads((tmp_path / "out" / f"{stem}.json").read_text())["metadata"]
+        assert metadata["trained_on"]["synthetic"] is True
+        for kept in (f"checkpoints/{stem}_best.pt", f"checkpoints/{stem}_latest.pt", f"plots/{stem}_loss.png"):
+            assert (tmp_path / "out" / kept).stat().st_size > 1000
+        history = json.loads((tmp_path / "out" / "history" / f"{stem}_history.json").read_text())
+        assert history["model"] == spec.name and [row["epoch"] for row in history["epochs"]] == [1, 2]
+        assert history["best_epoch"] == 1 + int(np.argmin([row["val_loss"] for row in history["epochs"]]))
+        with (tmp_path / "out" / "history" / f"{stem}_history.csv").open() as file:
+            assert [float(row["val_loss"]) for row in csv.DictReader(file)] == [
+                row["val_loss"] for row in history["epochs"]
+            ]
+    files = [f"out/{spec.file_stem}.json" for spec in MODELS]
+    validated = run("validate", *files, "--check-specs", "--json")
+    report = json.loads(validated.out)
+    assert validated.code == 0 and report["passed"], validated.out
+    for file in report["files"]:
+        assert {"parity with its checkpoint in PyTorch", "specification"} <= {check["name"] for check in file["checks"]}
+
+
+def test_synthetic_stand_ins_are_loud(run: Run) -> None:
+    trained = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
+    assert trained.code == 0
+    assert "SYNTHETIC" in trained.err and "datasets/groove_midi" in trained.err
+    assert "synthetic groove_midi" in trained.out
+
+
+def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: Path) -> None:
+    tiny.groove_midi(tmp_path / "data" / "groove_midi")
+    trained = run("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data", "--json")
+    assert {model["model"]: model["synthetic"] for model in json.loads(trained.out)["models"]} == {
+        "DynamicsEngine": True,
+        "GroovePredictor": False,
+    }
+    metadata = json.loads((tmp_path / "out" / "groovepredictor.json").read_text())["metadata"]
+    assert metadata["trained_on"]["synthetic"] is False and metadata["trained_on"]["dataset"] == "groove_midi"
+
+
+def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data" / "groove_midi").mkdir(parents=True)
+    (tmp_path / "data" / "groove_midi" / "a.mid").write_bytes(b"MThd")
+    trained = run("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data")
+    assert trained.code == 1
+    assert "no usable example" in trained.err and "Traceback" not in trained.err
+    assert (tmp_path / "out" / "dynamicsengine.json").is_file()
+    assert not (tmp_path / "out" / "groovepredictor.json").exists()
+
+
+def test_resume_goes_on_and_says_so_when_there_is_nothing(run: Run, tmp_path: Path) -> None:
+    first = run("train", "-m", "dynamicsengine", "-e", 2, "-o", "out", "--resume", "--json")
+    assert first.code == 0 and "nothing to resume" in first.err
+    second = run("train", "-m", "DynamicsEngine", "-e", 4, "-o", "out", "--resume", "--json")
+    assert "nothing to resume" not in second.err
+    assert json.loads(second.out)["models"][0]["epochs"] == 4
+    whole = run("train", "-m", "DynamicsEngine", "-e", 4, "-o", "whole", "--json")
+    assert whole.code == 0
+    history = [
+        json.loads((tmp_path / name / "history/dynamicsengine_history.json").read_text()) for name in ("out", "whole")
+    ]
+    losses = [[(row["train_loss"], row["val_loss"]) for row in part["epochs"]] for part in history]
+    assert losses[0] == losses[1]
+    exports = [json.loads((tmp_path / name / "dynamicsengine.json").read_text()) for name in ("out", "whole")]
+    assert exports[0]["layers"] == exports[1]["layers"]
+
+
+def test_no_history_and_no_plots(run: Run, tmp_path: Path) -> None:
+    assert run("train", *DENSE[:2], "-e", 1, "-o", "out", "--no-history", "--no-plots").code == 0
+    assert not (tmp_path / "out" / "history").exists() and not (tmp_path / "out" / "plots").exists()
+
+
+def test_a_stateless_model_is_exported_as_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[models.EmotionRecognizer]\nstate = "stateless"\n')
+    assert run("train", "-m", "EmotionRecognizer", "-e", 1, "-o", "out").code == 0
+    validated = run("validate", "out/emotionrecognizer.json", "--check-specs", "--verbose")
+    assert validated.code == 0, validated.out
+    assert "stateless" in validated.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "-m", "Nobody"], "no model is called 'Nobody'"),
+        (["train", "-e", "0"], "training.epochs = 0"),
+        (["train", "-lr", "nan"], "training.learning_rate = nan"),
+        (["train", "-d", "tpu"], "training.device = 'tpu'"),
+        (["train", "-v", "1.5"], "training.validation_split = 1.5"),
+        (["train", "--config", "none.toml"], "none.toml: cannot be read"),
+        (["export", "nowhere.pt"], "nowhere.pt: cannot be read"),
+        (["export", "."], "holds no best checkpoint"),
+    ],
+)
+def test_mistakes_get_a_message_and_an_exit_code(run: Run, arguments: list[str], words: str) -> None:
+    shown = run(*arguments)
+    assert shown.code in (1, 2)
+    assert words in shown.err and "Traceback" not in shown.err + shown.out
+
+
+def test_a_device_that_is_not_there_says_what_is(run: Run) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    shown = run("train", "-m", "DynamicsEngine", "-d", "cuda", "-o", "out")
+    assert shown.code == 1 and "no device 'cuda' here" in shown.err and "There is cpu" in shown.err
+
+
+def test_validate_fails_with_the_reason(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{"in_shape":[null,')
+    shown = run("validate", "cut.json", "missing.json")
+    assert shown.code == 1 and "cut.json" in shown.out and "missing.json" in shown.out
+    report = json.loads(run("validate", "cut.json", "--json").out)
+    assert report["passed"] is False and report["files"][0]["checks"][0]["passed"] is False
+
+
+def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Path) -> None:
+    run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
+    run("train", "-m", "GroovePredictor", "-e", 1, "-o", "other", "--seed", 1)
+    best = "checkpoints/groovepredictor_best.pt"
+    (tmp_path / "out" / best).write_bytes((tmp_path / "other" / best).read_bytes())
+    shown = run("validate", "out/groovepredictor.json")
+    assert shown.code == 1 and "holds other weights" in shown.out
+
+
+def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -> None:
+    run("train", *DENSE, "-e", 1, "-o", "out")
+    original = (tmp_path / "out" / "groovepredictor.json").read_bytes()
+    assert run("export", "out", "-o", "again").code == 0
+    assert (tmp_path / "again" / "groovepredictor.json").read_bytes() == original
+    assert run("export", "out/checkpoints/dynamicsengine_best.pt", "--layout", "legacy", "-o", "legacy").code == 0
+    validated = json.loads(run("validate", "legacy/dynamicsengine.json", "--check-specs", "--json").out)
+    assert validated["passed"] and validated["files"][0]["layout"] == "legacy"
+    assert run("export", "out", "--layout", "other").code == 2
+
+
+def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
+    for name in ("maestro", "chords"):
+        tiny.WRITERS[name](tmp_path / "data" / name)
+    report = json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["datasets"]
+    found = {corpus["name"]: corpus for corpus in report}
+    assert [corpus["name"] for corpus in report] == [spec.dataset for spec in MODELS]
+    assert found["maestro"]["found"] and found["maestro"]["splits"]["validation"] > 0
+    skipped = found["maestro"]["skipped"]["not in the official table"]
+    assert skipped == {"count": 1, "first": ["2009/unlisted.midi"]}
+    assert not found["deam"]["found"] and "cvml.unige.ch" in found["deam"]["advice"]
+    shown = run("datasets", "--datasets-dir", "data")
+    assert shown.code == 0 and "non-commercial" in shown.out and "unlisted.midi" in shown.out
+    assert "training falls back to synthetic data" in shown.out
+
+
+def test_datasets_fails_when_one_has_nothing_usable(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data" / "lakh_midi").mkdir(parents=True)
+    (tmp_path / "data" / "lakh_midi" / "a.mid").write_bytes(b"MThd")
+    shown = run("datasets", "--datasets-dir", "data")
+    assert shown.code == 1 and "no usable example (1 × damaged MIDI file)" in shown.out
+
+
+def test_config_shows_values_and_origins(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("[training]\nepochs = 7\n")
+    monkeypatch.setenv("KELLY_TRAINING_SEED", "5")
+    settings = json.loads(run("config", "--json").out)
+    assert settings["training.epochs"] == {"value": 7, "origin": "config.toml, line 2"}
+    assert settings["training.seed"] == {"value": 5, "origin": "KELLY_TRAINING_SEED"}
+    assert settings["training.batch_size"]["origin"] == "default"
+    assert "config.toml, line 2" in run("config").out
+
+
+def test_verify_counts_parameters(run: Run) -> None:
+    report = json.loads(run("verify", "--json").out)
+    assert report["passed"]
+    assert sum(model["parameters"] for model in report["models"]) == 1_151_280
+    assert "1,151,280" in run("verify").out
