@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 # Training, export and validation of all five models, on whatever is in datasets/ and on synthetic data for the rest.
 demo: $(STAMP)
-	$(BIN)/kelly-core train --epochs 4 --output out/demo
+	$(BIN)/kelly-core train --epochs 8 --batch-size 32 --output out/demo
 	$(BIN)/kelly-core validate out/demo/*.json --check-specs
 
 test: $(STAMP)

@@ -140,12 +140,11 @@ def _as_json(outcome: ModelOutcome) -> dict[str, Any]:
 
 
 def _table(outcomes: Sequence[ModelOutcome]) -> Table:
-    columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds", "export")
-    table = Table(*columns, box=None, pad_edge=False)
+    columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for outcome in outcomes:
-        data = f"[yellow]synthetic[/] {outcome.dataset}" if outcome.synthetic else outcome.dataset
-        export = "[bold red]none[/]" if outcome.export is None else str(outcome.export)
-        table.add_row(outcome.model, data, *_figures(outcome), f"{outcome.seconds:.1f}", export)
+        data = "[yellow]synthetic[/]" if outcome.synthetic else outcome.dataset
+        table.add_row(outcome.model, data, *_figures(outcome), f"{outcome.seconds:.1f}")
     return table
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kelly_core.spec import MODELS
+from tests.data import tiny
 
-from ..data import tiny
 from .conftest import Run
 
 DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
@@ -56,7 +56,7 @@ def test_synthetic_stand_ins_are_loud(run: Run) -> None:
     trained = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     assert trained.code == 0
     assert "SYNTHETIC" in trained.err and "datasets/groove_midi" in trained.err
-    assert "synthetic groove_midi" in trained.out
+    assert "synthetic" in trained.out
 
 
 def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: Path) -> None:
