@@ -1,0 +1,40 @@
+"""Every model learns: from single generated sets to within a few percent of what is possible at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kelly_core.data.synthetic import create_synthetic
+from kelly_core.spec import model_spec
+from kelly_core.training.settings import TrainingSettings
+from kelly_core.training.trainer import train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "bound", "epochs", "batch_size", "learning_rate"),
+    [
+        ("EmotionRecognizer", 0.05, 9, 16, 1e-3),
+        ("MelodyTransformer", 0.05, 7, 8, 2e-3),
+        ("HarmonyPredictor", 0.10, 14, 128, 5e-4),
+        ("DynamicsEngine", 0.05, 2, 128, 2e-3),
+        ("GroovePredictor", 0.05, 2, 128, 2e-3),
+    ],
+)
+def test_synthetic_training_comes_near_the_bayes_loss(
+    tmp_path: Path, name: str, bound: float, epochs: int, batch_size: int, learning_rate: float
+) -> None:
+    spec = model_spec(name)
+    settings = TrainingSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        loss=spec.loss,
+        threads=1,
+        save_history=False,
+        save_plots=False,
+    )
+    result = train(spec, create_synthetic(spec.dataset), settings, tmp_path)
+    assert -0.02 < result.metrics["epsilon"] <= bound
