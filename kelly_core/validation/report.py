@@ -52,10 +52,10 @@ def _file_to_json(report: FileReport) -> dict[str, Any]:
 
 def render(reports: Sequence[FileReport], *, verbose: bool = False) -> Group:
     """A table with a row a file, then the failed checks with their reasons, or all checks if ``verbose``."""
-    table = Table("", Column("file", overflow="fold"), "model", "layout", "checks passed", box=None)
+    table = Table("", Column("file", overflow="fold"), "model", "layout", "checks", box=None, pad_edge=False)
     for report in reports:
         passed = sum(check.passed for check in report.checks)
-        count = f"{passed} of {len(report.checks)}"
+        count = f"{passed}/{len(report.checks)}"
         table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
     return Group(table, *(_details(report, verbose) for report in reports if verbose or not report.passed))
 
