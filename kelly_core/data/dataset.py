@@ -79,6 +79,18 @@ class Example:
     split: str
 
 
+@dataclass(frozen=True)
+class ReferenceLosses:
+    """What a synthetic set's validation loss can be compared with."""
+
+    bayes: float
+    prior: float
+
+    def excess(self, loss: float) -> float:
+        """Share of the learnable part that is still missing: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
+        return (loss - self.bayes) / (self.prior - self.bayes)
+
+
 class Dataset(ABC):
     """Examples of one corpus, split by group, from which a trainer draws batches.
 
@@ -90,6 +102,7 @@ class Dataset(ABC):
         standardisation: what the export must fold into the first layer.
         train, validation: indices of the two splits; no group is in both.
         facts: what the export's metadata says about the features (JSON types only).
+        reference: best possible loss and best constant one, where the examples were generated.
     """
 
     name: str
@@ -102,6 +115,7 @@ class Dataset(ABC):
     train: Indices
     validation: Indices
     facts: dict[str, Any]
+    reference: ReferenceLosses | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -116,18 +130,6 @@ class Dataset(ABC):
     @abstractmethod
     def fixed(self, indices: Indices) -> Batch:
         """The examples as validation sees them: the same numbers at every call."""
-
-
-@dataclass(frozen=True)
-class ReferenceLosses:
-    """What a synthetic set's validation loss can be compared with."""
-
-    bayes: float
-    prior: float
-
-    def excess(self, loss: float) -> float:
-        """Share of the learnable part that is still missing: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
-        return (loss - self.bayes) / (self.prior - self.bayes)
 
 
 @dataclass(frozen=True)

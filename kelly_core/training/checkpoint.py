@@ -111,6 +111,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"is larger than {MAX_BYTES // 2**20} MiB", where=path)
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("a checksum is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
@@ -125,8 +128,15 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.model not in {spec.name for spec in MODELS}:
         raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
-    wanted = {name: tensor.shape for name, tensor in KellyNetwork(checkpoint.spec).state_dict().items()}
+    wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
     for state in (checkpoint.network, checkpoint.best_network):
-        if {name: tensor.shape for name, tensor in state.items()} != wanted:
+        if _shapes(state) != wanted:
             hint = "It was written for another architecture"
             raise CheckpointError(f"does not fit {checkpoint.model}", where=path, hint=hint)
+
+
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a network's state; what is no tensor is left out."""
+    if not isinstance(state, dict):
+        return {}
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}

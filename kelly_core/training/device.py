@@ -35,16 +35,21 @@ def resolve_device(name: str) -> torch.device:
 
 
 @contextmanager
-def cpu_threads(wanted: int, recurrent: bool) -> Iterator[None]:
-    """Let PyTorch use so many CPU threads for a while.
+def cpu_threads(wanted: int, sequences: bool) -> Iterator[None]:
+    """Let PyTorch use so many CPU threads for a while, and take denormal numbers for zero.
+
+    The moments of a weight whose gradient has died (a ReLU that never fires) decay into denormals and stay there, where
+    a step of Adam takes 13 times as long. PyTorch flushes in the calling thread only.
 
     Args:
-        wanted: threads; 0 takes one for dense networks, whose steps are too short to share, and all for LSTMs.
-        recurrent: whether the network has an LSTM.
+        wanted: threads; 0 takes all for sequences, and one for single frames, whose steps are too short to share.
+        sequences: whether the network learns from whole sequences.
     """
     former = torch.get_num_threads()
-    torch.set_num_threads(wanted or (former if recurrent else 1))
+    torch.set_num_threads(wanted or (former if sequences else 1))
+    torch.set_flush_denormal(True)
     try:
         yield
     finally:
+        torch.set_flush_denormal(False)
         torch.set_num_threads(former)

@@ -40,6 +40,11 @@ class EarlyStopping:
             return True
         return False
 
+    def renew(self) -> None:
+        """Begin to wait anew, for a training that was stopped and shall go on."""
+        if self.exhausted:
+            self.waited = 0
+
     @property
     def patience_left(self) -> int:
         """Epochs without progress that are still allowed; 0 if any number is."""

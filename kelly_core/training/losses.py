@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kelly_core.data.dataset import Batch
-from kelly_core.spec import Loss
+from kelly_core.data.dataset import Batch, Indices
+from kelly_core.errors import ConfigError
+from kelly_core.spec import LOSS_OUTPUT, Loss, ModelSpec
 from kelly_core.training.networks import activate
 
 
@@ -44,10 +47,29 @@ class TensorBatch:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def rows(self, start: int, stop: int) -> TensorBatch:
-        """The examples from ``start`` up to ``stop``, as views."""
-        pooled = None if self.pooled is None else self.pooled[start:stop]
-        return TensorBatch(self.inputs[start:stop], self.targets[start:stop], self.weights[start:stop], pooled)
+    def batches(self, size: int) -> Iterator[TensorBatch]:
+        """Cut into batches of ``size`` examples, the last perhaps smaller, as views."""
+        parts = [torch.split(tensor, size) for tensor in (self.inputs, self.targets, self.weights)]
+        pooled = repeat(None) if self.pooled is None else torch.split(self.pooled, size)
+        return map(TensorBatch, *parts, pooled)
+
+    def take(self, order: Indices) -> TensorBatch:
+        """The examples at ``order``, copied."""
+        chosen = torch.from_numpy(order).to(self.inputs.device)
+        pooled = None if self.pooled is None else self.pooled[chosen]
+        return TensorBatch(self.inputs[chosen], self.targets[chosen], self.weights[chosen], pooled)
+
+
+def check_loss(loss: Loss, spec: ModelSpec) -> None:
+    """Refuse a loss that needs another output than the model's.
+
+    Raises:
+        ConfigError: binary cross-entropy without a sigmoid, or soft cross-entropy without a softmax.
+    """
+    needed = LOSS_OUTPUT.get(loss)
+    if needed not in (None, spec.output_activation):
+        output = spec.output_activation or "linear"
+        raise ConfigError(f"the loss {loss} needs a {needed} output, but that of {spec.name} is {output}")
 
 
 def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kelly_core.data.dataset import Batch, Dataset, Indices, ReferenceLosses
+from kelly_core.data.dataset import Batch, Dataset, Indices
 from kelly_core.errors import CheckpointError, TrainingError
 from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, Listener, ModelEnded, ModelStarted
 from kelly_core.spec import ModelSpec
@@ -21,13 +22,16 @@ from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_che
 from kelly_core.training.device import cpu_threads, resolve_device
 from kelly_core.training.early_stopping import EarlyStopping
 from kelly_core.training.history import Row, write_history
-from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
+from kelly_core.training.losses import TensorBatch, check_loss, mean_loss, weighted_loss
 from kelly_core.training.networks import KellyNetwork, build_network
+from kelly_core.training.optimiser import FlatAdam
 from kelly_core.training.plots import plot_losses
 from kelly_core.training.settings import TrainingSettings
 
 Reason = Literal["epochs_done", "early_stopping", "stopped", "non_finite_loss"]
+CheckpointKind = Literal["best", "latest", "interval"]
 StopAsked = Callable[[], bool]
+Draw = Callable[[Indices], Batch]
 
 _DRAWN_BATCHES = 16
 """Batches drawn from the dataset at once: enough to spread its cost, few enough to bound memory."""
@@ -109,14 +113,16 @@ def train(
         should_stop: asked after each step.
 
     Raises:
+        ConfigError: the loss needs another output than the model's.
         TrainingError: the dataset does not fit the model, or the device is not there.
         CheckpointError: the checkpoint to resume is damaged, or of another training; nothing is overwritten.
     """
     if (dataset.input_size, dataset.output_size) != (spec.input_size, spec.output_size):
         raise TrainingError(f"{dataset.name} does not have the inputs and outputs of {spec.name}")
+    check_loss(settings.loss, spec)
     device = resolve_device(settings.device)
     paths = TrainingPaths(output, spec.file_stem)
-    with cpu_threads(settings.threads, spec.recurrent):
+    with cpu_threads(settings.threads, spec.recurrent and settings.state == "stateful"):
         loop = _Loop(spec, dataset, settings, device)
         if resume:
             _resume(loop, paths.latest, listen)
@@ -129,52 +135,63 @@ def train(
 
 
 def _run(loop: _Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAsked) -> Reason:
-    """Epoch after epoch until there is a reason to end."""
-    settings = loop.settings
+    """Epoch after epoch until there is a reason to end; the loop then is as after its last complete epoch."""
+    settings, last = loop.settings, loop.checkpoint()
     while loop.epoch < settings.epochs:
         if loop.stopping.exhausted:
             return "early_stopping"
         started = time.perf_counter()
         train_loss = loop.train_epoch(listen, should_stop)
         if train_loss is None:
-            _keep_first_weights(loop, paths, listen)
+            _keep_stopped(loop, last, paths, listen)
             return "stopped"
         seconds = time.perf_counter() - started
         val_loss = loop.validate()
         if not np.isfinite([train_loss, val_loss]).all():
             message = f"the loss of epoch {loop.epoch + 1} is not a finite number: lower the learning rate"
             listen(Alarm(loop.spec.name, "non_finite_loss", message))
+            loop.restore(last)
             return "non_finite_loss"
         improved = loop.complete_epoch(train_loss, val_loss, seconds)
-        _save(loop, paths, improved, listen)
+        last = loop.checkpoint()
+        _save(loop, last, paths, improved, listen)
         listen(loop.epoch_done())
     return "epochs_done"
 
 
-def _save(loop: _Loop, paths: TrainingPaths, improved: bool, listen: Listener) -> None:
-    settings, checkpoint = loop.settings, loop.checkpoint()
+def _save(loop: _Loop, checkpoint: Checkpoint, paths: TrainingPaths, improved: bool, listen: Listener) -> None:
+    settings = loop.settings
     at_interval = settings.save_interval > 0 and loop.epoch % settings.save_interval == 0
-    wanted: list[tuple[Literal["best", "latest", "interval"], Path, bool]] = [
+    wanted: list[tuple[CheckpointKind, Path, bool]] = [
         ("best", paths.best, settings.save_best and improved),
         ("interval", paths.of_epoch(loop.epoch), at_interval),
         ("latest", paths.latest, settings.save_latest),
     ]
     for kind, path, due in wanted:
         if due:
-            save_checkpoint(checkpoint, path)
-            listen(CheckpointSaved(loop.spec.name, loop.epoch, kind, str(path)))
+            _save_as(kind, checkpoint, path, listen)
     if settings.save_history:
         write_history(paths.history, loop.spec.name, loop.history, loop.metrics())
 
 
-def _keep_first_weights(loop: _Loop, paths: TrainingPaths, listen: Listener) -> None:
-    """Measure and keep the weights of a training that is stopped in its first epoch, so that there is something."""
+def _save_as(kind: CheckpointKind, checkpoint: Checkpoint, path: Path, listen: Listener) -> None:
+    save_checkpoint(checkpoint, path)
+    listen(CheckpointSaved(checkpoint.model, checkpoint.epoch, kind, str(path)))
+
+
+def _keep_stopped(loop: _Loop, last: Checkpoint, paths: TrainingPaths, listen: Listener) -> None:
+    """Go back to the last complete epoch and make sure that it can be resumed.
+
+    A training stopped in its first epoch keeps what weights it has as the best, so that there is something.
+    """
     if loop.epoch:
+        loop.restore(last)
+        if not loop.settings.save_latest:
+            _save_as("latest", last, paths.latest, listen)
         return
     loop.take_in(loop.validate())
     if loop.measured and loop.settings.save_best:
-        save_checkpoint(loop.checkpoint(), paths.best)
-        listen(CheckpointSaved(loop.spec.name, 0, "best", str(paths.best)))
+        _save_as("best", loop.checkpoint(), paths.best, listen)
 
 
 def _resume(loop: _Loop, latest: Path, listen: Listener) -> None:
@@ -203,13 +220,14 @@ class _Loop:
     def __init__(self, spec: ModelSpec, dataset: Dataset, settings: TrainingSettings, device: torch.device) -> None:
         self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
         self.network = build_network(spec, settings.seed).to(device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
+        self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
         self.rng = np.random.default_rng(settings.seed)
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
         self.best_network = _copy(self.network)
         self.history: list[Row] = []
         self.epoch = 0
-        self.reference: ReferenceLosses | None = getattr(dataset, "reference", None)
+        # A generated set's reference losses are those of the model's own loss; they mean nothing for another.
+        self.reference = dataset.reference if settings.loss == spec.loss else None
         self.baseline = self.reference.prior if self.reference else constant_baseline(dataset, settings.loss)
         self._single_frames = settings.state == "stateless"
 
@@ -226,17 +244,14 @@ class _Loop:
     def train_epoch(self, listen: Listener, should_stop: StopAsked) -> float | None:
         """One pass over the training examples; its mean loss, or None when a stop was asked for."""
         network, optimiser, settings = self.network.train(), self.optimiser, self.settings
-        parameters = list(network.parameters())
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        steps = self._steps()
+        steps = steps_per_epoch(self.dataset, settings)
         told = time.monotonic()
         for step, batch in enumerate(self._training_batches(), start=1):
             logits, _ = network.logits(batch.inputs)
             loss_sum, weight_sum = weighted_loss(settings.loss, self.spec.output_activation, logits, batch)
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             torch.autograd.backward(mean_loss(loss_sum, weight_sum))
-            if settings.gradient_clip:
-                torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
             optimiser.step()
             total += loss_sum.detach()
             weight += weight_sum
@@ -324,7 +339,7 @@ class _Loop:
             epoch=self.epoch,
             network=_copy(self.network),
             best_network=self.best_network,
-            optimiser=self.optimiser.state_dict(),
+            optimiser=deepcopy(self.optimiser.state_dict()),
             stopping=asdict(self.stopping),
             history=list(self.history),
             random={"numpy": self.rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": _cuda_states()},
@@ -343,12 +358,14 @@ class _Loop:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken; patience is that of today's settings."""
+        """Go back to where a checkpoint was taken; today's settings decide on patience, and more epochs renew it."""
         self.network.load_state_dict(checkpoint.network)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
         today = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
         self.stopping = EarlyStopping(**checkpoint.stopping | today)
+        if self.settings.epochs > checkpoint.settings["epochs"]:
+            self.stopping.renew()
         self.history = list(checkpoint.history)
         self.epoch = checkpoint.epoch
         self.rng.bit_generator.state = checkpoint.random["numpy"]
@@ -358,19 +375,23 @@ class _Loop:
 
     def _training_batches(self) -> Iterator[TensorBatch]:
         order = self.rng.permutation(self.dataset.train)
-        return self._batches(lambda indices: self.dataset.draw(indices, self.rng), order)
+        return self._batches(lambda indices: self.dataset.draw(indices, self.rng), order, shuffle=True)
 
-    def _batches(self, draw: Callable[[Indices], Batch], indices: Indices) -> Iterator[TensorBatch]:
+    def _batches(self, draw: Draw, indices: Indices, *, shuffle: bool = False) -> Iterator[TensorBatch]:
+        """Batches of the settings' size; ``shuffle`` mixes single frames, lest a step see one sequence only."""
         size = self.settings.batch_size
         for start in range(0, len(indices), _DRAWN_BATCHES * size):
             batch = draw(indices[start : start + _DRAWN_BATCHES * size])
             drawn = TensorBatch.of(batch, self.device, single_frames=self._single_frames)
-            for row in range(0, len(drawn), size):
-                yield drawn.rows(row, row + size)
+            if shuffle and self._single_frames:
+                drawn = drawn.take(self.rng.permutation(len(drawn)))
+            yield from drawn.batches(size)
 
-    def _steps(self) -> int:
-        frames = self.dataset.sequence_length if self._single_frames else 1
-        return -(-len(self.dataset.train) * frames // self.settings.batch_size)
+
+def steps_per_epoch(dataset: Dataset, settings: TrainingSettings) -> int:
+    """Optimiser steps in an epoch."""
+    frames = dataset.sequence_length if settings.state == "stateless" else 1
+    return -(-len(dataset.train) * frames // settings.batch_size)
 
 
 def _copy(network: KellyNetwork) -> dict[str, Tensor]:

@@ -1,0 +1,112 @@
+"""How long a training will take and how much memory it needs, from a short trial of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from kelly_core.data.dataset import Dataset
+from kelly_core.events import EpochDone, Event
+from kelly_core.spec import ModelSpec
+from kelly_core.training.device import resolve_device
+from kelly_core.training.settings import TrainingSettings
+from kelly_core.training.trainer import steps_per_epoch, train
+
+_TRIAL_SECONDS = 3.0
+_WARM_UP_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the asked epochs will cost on this machine, if none of them is saved by early stopping.
+
+    Attributes:
+        model: its name.
+        epochs: asked for.
+        steps: optimiser steps an epoch.
+        seconds_per_epoch: training and validation.
+        seconds: all epochs.
+        memory_bytes: peak memory of the process in the trial, its data included.
+        device_memory_bytes: peak memory on the GPU; 0 without one.
+    """
+
+    model: str
+    epochs: int
+    steps: int
+    seconds_per_epoch: float
+    seconds: float
+    memory_bytes: int
+    device_memory_bytes: int
+
+
+def estimate(
+    spec: ModelSpec, dataset: Dataset, settings: TrainingSettings, trial_seconds: float = _TRIAL_SECONDS
+) -> Estimate:
+    """Train for a few seconds in a scratch folder and extrapolate.
+
+    Raises:
+        TrainingError, ConfigError: as ``trainer.train``.
+    """
+    clock = _Clock(trial_seconds)
+    trial = replace(settings, patience=0, save_history=False, save_plots=False)
+    with tempfile.TemporaryDirectory() as folder:
+        train(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
+    steps = steps_per_epoch(dataset, settings)
+    seconds = clock.seconds_per_epoch(steps)
+    return Estimate(
+        model=spec.name,
+        epochs=settings.epochs,
+        steps=steps,
+        seconds_per_epoch=seconds,
+        seconds=seconds * settings.epochs,
+        memory_bytes=_peak_memory(),
+        device_memory_bytes=_peak_device_memory(settings.device),
+    )
+
+
+class _Clock:
+    """Notes when steps and epochs end; asks for a stop when the trial's time is up."""
+
+    def __init__(self, trial_seconds: float) -> None:
+        self._started = time.perf_counter()
+        self._limit = self._started + trial_seconds
+        self._steps: list[float] = []
+        self._epochs: list[float] = []
+
+    def step(self) -> bool:
+        self._steps.append(time.perf_counter())
+        return self._steps[-1] > self._limit and len(self._steps) > _WARM_UP_STEPS
+
+    def listen(self, event: Event) -> None:
+        if isinstance(event, EpochDone):
+            self._epochs.append(time.perf_counter())
+
+    def seconds_per_epoch(self, steps: int) -> float:
+        """Between complete epochs where there are two of them, else from the pace of the steps and the validation."""
+        if len(self._epochs) > 1:
+            return (self._epochs[-1] - self._epochs[0]) / (len(self._epochs) - 1)
+        if self._epochs:
+            return self._epochs[0] - self._started
+        timed = self._steps[min(_WARM_UP_STEPS, len(self._steps) - 1) - 1 :]
+        pace = (timed[-1] - timed[0]) / max(1, len(timed) - 1)
+        validation = time.perf_counter() - self._steps[-1]
+        return pace * steps + validation
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_device_memory(device: str) -> int:
+    return torch.cuda.max_memory_allocated() if resolve_device(device).type == "cuda" else 0

@@ -1,0 +1,117 @@
+"""A checkpoint is trusted only when it is complete, sound and of this network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kelly_core.errors import CheckpointError
+from kelly_core.spec import model_spec
+from kelly_core.training import checkpoint as module
+from kelly_core.training.checkpoint import load_checkpoint
+from tests.training.toy import Run
+
+DYNAMICS = model_spec("DynamicsEngine")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = Run(DYNAMICS, tmp_path_factory.mktemp("training"))
+    run(epochs=2)
+    return run.checkpoint_path("latest")
+
+
+def test_it_holds_nothing_but_data(written: Path) -> None:
+    content = torch.load(written, weights_only=True)
+    assert {"network", "optimiser", "epoch", "stopping", "random", "settings", "dataset"} <= content.keys()
+    assert content["settings"]["batch_size"] == 4 and content["dataset"]["fingerprint"] == "toy"
+    assert content["epoch"] == 2 and len(content["history"]) == 2
+    loaded = load_checkpoint(written)
+    assert loaded.model == "DynamicsEngine" and torch.equal(loaded.mean, content["mean"])
+
+
+def test_a_part_of_a_checkpoint_is_refused(written: Path, tmp_path: Path) -> None:
+    whole = written.read_bytes()
+    part = tmp_path / "part.pt"
+    for size in [*range(0, 200, 20), *range(200, len(whole), len(whole) // 40), len(whole) - 1]:
+        part.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"part\.pt"):
+            load_checkpoint(part)
+
+
+def test_a_flipped_byte_anywhere_is_noticed_or_harmless(written: Path, tmp_path: Path) -> None:
+    """Padding and time stamps may change; what is loaded may not."""
+    whole, broken = written.read_bytes(), tmp_path / "broken.pt"
+    sound = load_checkpoint(written)
+    refused = 0
+    for position in range(0, len(whole), len(whole) // 150):
+        flipped = bytearray(whole)
+        flipped[position] ^= 0x55
+        broken.write_bytes(flipped)
+        try:
+            loaded = load_checkpoint(broken)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert loaded.settings == sound.settings
+        assert all(torch.equal(tensor, sound.network[name]) for name, tensor in loaded.network.items())
+        assert all(torch.equal(tensor, sound.best_network[name]) for name, tensor in loaded.best_network.items())
+    assert refused > 100
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a checkpoint", b"\x80\x02cposix\nsystem\n."])
+def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"foreign.pt"):
+        load_checkpoint(path)
+
+
+def rewritten(written: Path, path: Path, **changes: Any) -> Path:
+    content = torch.load(written, weights_only=True)
+    torch.save({key: value for key, value in (content | changes).items() if value is not None}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"format": 99}, "format 99"),
+        ({"format": None}, "format None"),
+        ({"optimiser": None}, "optimiser"),
+        ({"model": "HarmonyPredictor"}, "HarmonyPredictor"),
+        ({"model": "Nonesuch"}, "Nonesuch"),
+        ({"network": {}}, "does not fit"),
+        ({"network": [1, 2]}, "does not fit|damaged"),
+        ({"best_network": {"layers.0.weight": 3}}, "does not fit|damaged"),
+    ],
+)
+def test_what_is_no_checkpoint_of_this_network_is_refused(
+    changes: dict[str, Any], told: str, written: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(rewritten(written, tmp_path / "other.pt", **changes))
+
+
+def test_a_code_bearing_pickle_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "sprung",)
+
+    torch.save({"format": 1, "model": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "trap.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_that_is_not_there_or_too_large_is_refused(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(tmp_path / "absent.pt")
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(CheckpointError, match="larger"):
+        load_checkpoint(written)

@@ -1,0 +1,112 @@
+"""What the plugin gets computes what was trained, on raw inputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kelly_core.errors import CheckpointError
+from kelly_core.export.runtime import Runtime
+from kelly_core.export.weights import LstmWeights
+from kelly_core.spec import MODELS, model_spec
+from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.exporting import CheckpointEngine, export_network, exported_layers
+from kelly_core.validation.checks import validate_file
+from tests.training.toy import Run
+
+EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
+
+
+def trained(run: Run, **changes: Any) -> Checkpoint:
+    checkpoint = run(epochs=1, **changes).checkpoint
+    assert checkpoint is not None
+    return checkpoint
+
+
+def raw_frames(checkpoint: Checkpoint, count: int = 40) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(size=(count, len(checkpoint.mean)))
+    return (checkpoint.mean.numpy() + noise / checkpoint.scale.numpy()).astype(np.float32)
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_the_export_takes_raw_inputs_where_the_network_took_standardised_ones(spec: Any, tmp_path: Path) -> None:
+    run = Run(spec, tmp_path)
+    checkpoint = trained(run)
+    raw = raw_frames(checkpoint)
+    with torch.inference_mode():
+        outputs, _ = checkpoint.best()(torch.from_numpy(run.dataset.standardisation.apply(raw))[None])
+    exported = Runtime(exported_layers(checkpoint)).run(raw)
+    np.testing.assert_allclose(exported, outputs[0].numpy(), atol=1e-5)
+    engine = CheckpointEngine(run.checkpoint_path("best"), checkpoint.weights_hash())
+    np.testing.assert_allclose(engine.run(raw), exported, atol=1e-5)
+
+
+def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) -> None:
+    run = Run(EMOTION, tmp_path)
+    checkpoint = trained(run, state="stateless")
+    raw = raw_frames(checkpoint)
+    layers = exported_layers(checkpoint)
+    assert not any(layer.weight_hh.any() for layer in layers if isinstance(layer, LstmWeights))
+    runtime = Runtime(layers)
+    in_a_row = runtime.run(raw)
+    np.testing.assert_array_equal(runtime.run(raw[::-1])[::-1], in_a_row)
+    alone = torch.from_numpy(run.dataset.standardisation.apply(raw))[:, None]
+    with torch.inference_mode():
+        outputs, _ = checkpoint.best()(alone)
+    np.testing.assert_allclose(in_a_row, outputs[:, 0].numpy(), atol=1e-5)
+    engine = CheckpointEngine(run.checkpoint_path("best"), checkpoint.weights_hash())
+    np.testing.assert_allclose(engine.run(raw), in_a_row, atol=1e-5)
+
+
+def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run.dataset.standardisation.scale[5] = 0.0
+    layers = exported_layers(trained(run))
+    raw = np.zeros((2, GROOVE.input_size), np.float32)
+    raw[1, 5] = 1e6
+    same, changed = Runtime(layers).run(raw)
+    np.testing.assert_array_equal(same, changed)
+
+
+def test_it_is_the_best_weights_that_are_exported(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=12, learning_rate=0.3)
+    assert result.checkpoint is not None and result.metrics["best_epoch"] < 12
+    (layer, *_), (best, *_) = exported_layers(result.checkpoint), exported_layers(
+        load_checkpoint(run.checkpoint_path("best"))
+    )  # fmt: skip
+    np.testing.assert_array_equal(layer.weight, best.weight)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("state", ["stateful", "stateless"])
+def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tmp_path: Path) -> None:
+    run = Run(EMOTION, tmp_path)
+    checkpoint = trained(run, state=state)
+    path = tmp_path / "emotionrecognizer.json"
+    export_network(checkpoint, path)
+    report = validate_file(path, check_specs=True)
+    assert [check for check in report.checks if not check.passed] == []
+    metadata = json.loads(path.read_text())["metadata"]
+    assert (metadata["model_name"], metadata["state"], metadata["features"]) == (
+        "EmotionRecognizer",
+        state,
+        {"kind": "toy"},
+    )
+    assert metadata["trained_on"] == {
+        "dataset": "toy", "synthetic": False, "train_examples": 16, "validation_examples": 8, "dataset_hash": "toy",
+    }  # fmt: skip
+    assert metadata["checkpoint"] == checkpoint.weights_hash()
+    assert metadata["metrics"]["val_loss"] == checkpoint.metrics["val_loss"]
+
+
+def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    former = trained(run).weights_hash()
+    trained(run, seed=1)
+    with pytest.raises(CheckpointError, match="other weights"):
+        CheckpointEngine(run.checkpoint_path("best"), former).run(np.zeros((1, GROOVE.input_size), np.float32))

@@ -1,0 +1,63 @@
+"""Adam over one vector against PyTorch's Adam over the parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kelly_core.spec import model_spec
+from kelly_core.training.device import cpu_threads
+from kelly_core.training.networks import KellyNetwork, build_network
+from kelly_core.training.optimiser import FlatAdam
+
+SPEC = model_spec("GroovePredictor")
+
+
+def loss_of(network: KellyNetwork, step: int, size: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(step)
+    outputs, _ = network(torch.randn(4, 1, SPEC.input_size, generator=generator))
+    return size * (outputs - torch.rand(outputs.shape, generator=generator)).square().mean()
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
+    ours, theirs = build_network(SPEC, seed=0), build_network(SPEC, seed=0)
+    flat, adam = FlatAdam(ours, 0.01, clip), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    for step in range(20):
+        size = 1.0 if step % 2 else 1e-3
+        flat.zero_grad()
+        loss_of(ours, step, size).backward()
+        flat.step()
+        adam.zero_grad()
+        loss_of(theirs, step, size).backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        adam.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
+def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
+    network = build_network(SPEC, seed=0)
+    optimiser = FlatAdam(network, 1e-3, 0.0)
+    wanted = build_network(SPEC, seed=1).state_dict()
+    network.load_state_dict(wanted)
+    loss_of(network, 0, 1.0).backward()
+    optimiser.step()
+    for name, tensor in network.state_dict().items():
+        moved = (tensor - wanted[name]).abs()
+        assert 0 < moved.max() <= 1.01e-3, name
+
+
+def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
+    network = build_network(SPEC, seed=0)
+    optimiser = FlatAdam(network, 1e-3, 0.0)
+    with cpu_threads(2, sequences=False):
+        loss_of(network, 0, 1e-30).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        for _ in range(300):
+            optimiser.step()
+        moments = optimiser.state_dict()["state"][0]["exp_avg"]
+    tiny = torch.finfo(torch.float32).tiny
+    assert not ((moments != 0) & (moments.abs() < tiny)).any()

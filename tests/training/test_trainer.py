@@ -1,0 +1,316 @@
+"""The one loop: what it learns, how it ends, and that a resume is the same training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kelly_core.data.dataset import Batch, Indices
+from kelly_core.errors import CheckpointError, ConfigError, TrainingError
+from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted
+from kelly_core.spec import model_spec
+from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.networks import KellyNetwork
+from kelly_core.training.trainer import TrainingResult
+from tests.training.toy import Run, ToyDataset
+
+EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
+STEPS = 4
+"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    """Compare bit for bit, however deep."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
+    """Weights, best weights, Adam, random generators, early stopping and losses are the same bit for bit."""
+    assert one.checkpoint is not None and other.checkpoint is not None
+    for name in ("epoch", "network", "best_network", "optimiser", "random", "metrics"):
+        assert_same(getattr(one.checkpoint, name), getattr(other.checkpoint, name), name)
+    timeless = [
+        [{key: value for key, value in row.items() if "second" not in key} for row in result.checkpoint.history]
+        for result in (one, other)
+        if result.checkpoint is not None
+    ]
+    assert timeless[0] == timeless[1]
+    progress = ("best_loss", "best_epoch", "reference_loss", "waited")
+    assert [one.checkpoint.stopping[key] for key in progress] == [other.checkpoint.stopping[key] for key in progress]
+
+
+def first_weight(checkpoint: Checkpoint | None) -> torch.Tensor:
+    assert checkpoint is not None
+    return checkpoint.network["layers.0.weight"]
+
+
+@pytest.mark.parametrize("spec", [EMOTION, MELODY, GROOVE], ids=lambda spec: spec.name)
+def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> None:
+    whole = Run(spec, tmp_path / "whole")(epochs=4)
+    parts = Run(spec, tmp_path / "parts")
+    parts(epochs=2)
+    first = [path.read_bytes() for path in (tmp_path / "parts").rglob("*_latest.pt")]
+    resumed = parts(epochs=4, resume=True)
+    assert len(first) == 1
+    assert [event.first_epoch for event in parts.heard(ModelStarted)] == [1, 3]
+    assert [event.epoch for event in parts.heard(EpochDone)] == [1, 2, 3, 4]
+    assert_same_training(whole, resumed)
+
+
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    one, same, other = (Run(GROOVE, tmp_path / str(i))(seed=seed) for i, seed in enumerate([1, 1, 2]))
+    assert_same_training(one, same)
+    assert not torch.equal(first_weight(one.checkpoint), first_weight(other.checkpoint))
+
+
+def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Path) -> None:
+    dataset, drawn = ToyDataset(GROOVE), []
+
+    def draw(indices: Indices, rng: np.random.Generator) -> Batch:
+        drawn.append((indices.tolist(), rng.random()))
+        return dataset.fixed(indices)
+
+    dataset.draw = draw  # type: ignore[method-assign]
+    Run(GROOVE, tmp_path, dataset)(epochs=2)
+    (first, noise), (second, other_noise) = drawn
+    assert sorted(first) == sorted(second) == dataset.train.tolist()
+    assert first != second and noise != other_noise
+
+
+@pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
+def test_a_stop_within_an_epoch_leaves_the_last_complete_one(spec: Any, tmp_path: Path) -> None:
+    whole = Run(spec, tmp_path / "whole")(epochs=3)
+    parts = Run(spec, tmp_path / "parts")
+    stopped = parts(epochs=3, stop_after=STEPS + 2)
+    assert stopped.reason == "stopped" and stopped.epoch == 1
+    one_epoch = Run(spec, tmp_path / "one")(epochs=1)
+    assert_same_training(stopped, one_epoch)
+    assert_same_training(parts(epochs=3, resume=True), whole)
+
+
+def test_a_stop_saves_even_if_the_latest_is_not_kept(tmp_path: Path) -> None:
+    whole = Run(GROOVE, tmp_path / "whole")(epochs=3)
+    parts = Run(GROOVE, tmp_path / "parts")
+    parts(epochs=3, stop_after=2 * STEPS + 1, save_latest=False)
+    assert load_checkpoint(parts.checkpoint_path("latest")).epoch == 2
+    assert_same_training(parts(epochs=3, resume=True), whole)
+
+
+def test_a_stop_in_the_first_epoch_still_leaves_something_to_export(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    stopped = run(stop_after=2)
+    assert (stopped.reason, stopped.epoch) == ("stopped", 0)
+    assert stopped.checkpoint is not None and math.isfinite(stopped.metrics["val_loss"])
+    assert_same_training(run(resume=True), Run(GROOVE, tmp_path / "whole")())
+
+
+@pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
+def test_something_learnable_is_learned(spec: Any, tmp_path: Path) -> None:
+    dataset = ToyDataset(spec, examples=48, frames=4 if spec.recurrent else 1)
+    dataset.targets = 0.5 * np.tanh(dataset.inputs[..., : spec.output_size])
+    dataset.validation, dataset.noise = dataset.train, 0.0
+    result = Run(spec, tmp_path, dataset)(epochs=40)
+    assert result.metrics["val_loss"] < 0.1 * result.metrics["baseline_loss"]
+
+
+def test_a_sequence_teaches_what_single_frames_cannot(tmp_path: Path) -> None:
+    """The target is the frame before: a stateless network has no way to know it."""
+    losses = {}
+    for state in ("stateful", "stateless"):
+        dataset = ToyDataset(EMOTION, examples=96, frames=8)
+        signs = np.sign(np.random.default_rng(0).normal(size=(96, 8, 1))).astype(np.float32)
+        dataset.inputs = np.repeat(signs, EMOTION.input_size, axis=2)
+        dataset.targets = 0.8 * np.repeat(np.roll(signs, 1, axis=1), EMOTION.output_size, axis=2)
+        dataset.weights = np.ones((96, 8, 1), np.float32)
+        dataset.weights[:, 0] = 0.0
+        result = Run(EMOTION, tmp_path / state, dataset)(epochs=6, batch_size=16, state=state)
+        losses[state] = result.metrics["val_loss"] / result.metrics["baseline_loss"]
+    assert losses["stateful"] < 0.2
+    assert losses["stateless"] > 0.9
+
+
+def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = ToyDataset(EMOTION, frames=4)
+    dataset.inputs[:] = np.arange(24)[:, None, None]
+    dataset.noise = 0.0
+    steps: list[set[float]] = []
+    logits = KellyNetwork.logits
+
+    def watched(network: KellyNetwork, x: torch.Tensor) -> Any:
+        if torch.is_grad_enabled():
+            steps.append(set(x.flatten().tolist()))
+        return logits(network, x)
+
+    monkeypatch.setattr(KellyNetwork, "logits", watched)
+    Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
+    assert len(steps) == 16
+    assert sum(len(sequences) > 1 for sequences in steps) > 12
+
+
+def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=60, learning_rate=0.3, patience=3)
+    losses = [event.val_loss for event in run.heard(EpochDone)]
+    assert result.reason == "early_stopping" and result.epoch == len(losses) < 60
+    assert result.metrics["best_epoch"] == int(np.argmin(losses)) + 1 <= result.epoch - 3
+    best = load_checkpoint(run.checkpoint_path("best"))
+    assert best.epoch == result.metrics["best_epoch"]
+    assert result.checkpoint is not None
+    assert_same(best.network, result.checkpoint.best_network)
+    assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
+
+
+def test_more_epochs_go_on_after_early_stopping(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    stopped = run(epochs=20, learning_rate=0.3, patience=2)
+    assert stopped.reason == "early_stopping"
+    assert run(epochs=20, learning_rate=0.3, patience=2, resume=True).epoch == stopped.epoch
+    assert run(epochs=40, learning_rate=0.3, patience=2, resume=True).epoch >= stopped.epoch + 2
+
+
+def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    done = run(epochs=2)
+    again = run(epochs=2, resume=True)
+    assert (again.reason, len(run.heard(EpochDone))) == ("epochs_done", 2)
+    assert_same_training(done, again)
+
+
+class PoisonedDataset(ToyDataset):
+    """Gives NaN targets from its third draw on: the third epoch."""
+
+    draws = 0
+
+    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        self.draws += 1
+        batch = super().draw(indices, rng)
+        if self.draws == 3:
+            batch.targets[-1] = np.nan
+        return batch
+
+
+def test_a_loss_that_is_not_a_number_ends_training_and_keeps_the_best(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path, PoisonedDataset(GROOVE))
+    result = run(epochs=5)
+    assert (result.reason, result.epoch) == ("non_finite_loss", 2)
+    (alarm,) = run.heard(Alarm)
+    assert alarm.kind == "non_finite_loss" and "epoch 3" in alarm.message
+    assert_same_training(result, Run(GROOVE, tmp_path / "sound")(epochs=2))
+    assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
+
+
+def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path / "fresh")
+    result = run(resume=True)
+    (alarm,) = run.heard(Alarm)
+    assert alarm.kind == "nothing_to_resume"
+    assert_same_training(result, Run(GROOVE, tmp_path / "plain")())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 8), ("learning_rate", 0.1), ("state", "stateless"), ("gradient_clip", 9.0), ("seed", 7)],
+)
+def test_another_training_is_not_resumed(name: str, value: Any, tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    before = run.checkpoint_path("latest").read_bytes()
+    with pytest.raises(CheckpointError, match=name):
+        run(epochs=2, resume=True, **{name: value})
+    assert run.checkpoint_path("latest").read_bytes() == before
+
+
+def test_settings_beside_the_mathematics_may_change(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    assert run(epochs=2, resume=True, patience=9, threads=2, save_best=False, save_interval=1).epoch == 2
+
+
+def test_other_examples_are_not_resumed(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    run.dataset.fingerprint = "another"
+    with pytest.raises(CheckpointError, match="other examples"):
+        run(epochs=2, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_not_resumed(tmp_path: Path) -> None:
+    groove, emotion = Run(GROOVE, tmp_path), Run(EMOTION, tmp_path)
+    groove(epochs=1)
+    groove.checkpoint_path("latest").rename(emotion.checkpoint_path("latest"))
+    with pytest.raises(CheckpointError, match=r"GroovePredictor.*EmotionRecognizer"):
+        emotion(epochs=2, resume=True)
+
+
+def test_a_dataset_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="toy"):
+        Run(GROOVE, tmp_path, ToyDataset(EMOTION))()
+
+
+def test_a_loss_that_the_network_cannot_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sigmoid"):
+        Run(GROOVE, tmp_path)(loss="bce")
+
+
+def test_every_file_is_where_it_should_be(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=4, save_interval=2, save_history=True, save_plots=True)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {
+        "checkpoints/groovepredictor_best.pt",
+        "checkpoints/groovepredictor_latest.pt",
+        "checkpoints/groovepredictor_epoch0002.pt",
+        "checkpoints/groovepredictor_epoch0004.pt",
+        "history/groovepredictor_history.json",
+        "history/groovepredictor_history.csv",
+        "plots/groovepredictor_loss.png",
+    }
+    history = json.loads((tmp_path / "history/groovepredictor_history.json").read_text())
+    assert (history["model"], history["best_epoch"]) == ("GroovePredictor", result.metrics["best_epoch"])
+    with (tmp_path / "history/groovepredictor_history.csv").open() as file:
+        table = list(csv.DictReader(file))
+    events = run.heard(EpochDone)
+    for row, line, event in zip(history["epochs"], table, events, strict=True):
+        assert {"epoch", "train_loss", "val_loss", "learning_rate", "seconds"} <= row.keys()
+        assert row["val_loss"] == event.val_loss == float(line["val_loss"])
+        assert row["epoch"] == event.epoch == int(line["epoch"])
+    kinds = [(event.epoch, event.kind) for event in run.heard(CheckpointSaved)]
+    assert [kind for kind in kinds if kind[1] != "best"] == [
+        (1, "latest"), (2, "interval"), (2, "latest"), (3, "latest"), (4, "interval"), (4, "latest"),
+    ]  # fmt: skip
+    assert isinstance(run.events[-1], ModelEnded) and run.events[-1].reason == "epochs_done"
+
+
+def test_without_the_best_checkpoint_the_best_weights_are_still_known(tmp_path: Path) -> None:
+    kept, spared = (Run(GROOVE, tmp_path / name) for name in ("kept", "spared"))
+    with_file = kept(epochs=12, learning_rate=0.3)
+    without = spared(epochs=12, learning_rate=0.3, save_best=False, save_latest=False)
+    assert not any((tmp_path / "spared").rglob("*.pt"))
+    assert_same_training(with_file, without)
+    assert without.metrics["best_epoch"] < 12
+
+
+def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    assert [(event.step, event.steps) for event in run.heard(BatchDone)] == [(step, STEPS) for step in range(1, 5)]

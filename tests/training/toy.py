@@ -1,0 +1,106 @@
+"""A corpus of a few random examples, and short trainings on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, Standardisation
+from kelly_core.events import Event
+from kelly_core.spec import ModelSpec
+from kelly_core.training.settings import TrainingSettings
+from kelly_core.training.trainer import TrainingResult, train
+
+
+class ToyDataset(Dataset):
+    """Random inputs, targets that depend on them, and fresh noise on every training example."""
+
+    name = "toy"
+    fingerprint = "toy"
+
+    def __init__(self, spec: ModelSpec, examples: int = 24, frames: int = 1) -> None:
+        rng = np.random.default_rng(1)
+        self.input_size, self.output_size, self.sequence_length = spec.input_size, spec.output_size, frames
+        self.standardisation = Standardisation(
+            rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size)
+        )
+        self.validation, self.train = np.arange(examples // 3), np.arange(examples // 3, examples)
+        self.facts: dict[str, Any] = {"kind": "toy"}
+        self.inputs: Floats = rng.normal(size=(examples, frames, spec.input_size)).astype(np.float32)
+        mixing = rng.normal(size=(spec.input_size, spec.output_size)) / np.sqrt(spec.input_size)
+        scores = np.exp(self.inputs @ mixing)
+        self.targets: Floats = scores / (1 + scores)
+        if spec.output_activation == "softmax":
+            self.targets = scores / scores.sum(axis=-1, keepdims=True)
+        self.targets = self.targets.astype(np.float32)
+        self.weights: Floats = np.ones((examples, frames, 1), np.float32)
+        self.noise = 0.1
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Example:
+        raise NotImplementedError("the trainer asks for batches")
+
+    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        batch = self.fixed(indices)
+        noise = self.noise * rng.standard_normal(batch.inputs.shape, dtype=np.float32)
+        return Batch(batch.inputs + noise, batch.targets, batch.weights, batch.pooled)
+
+    def fixed(self, indices: Indices) -> Batch:
+        return Batch(self.inputs[indices], self.targets[indices], self.weights[indices])
+
+
+def settings(spec: ModelSpec, **changes: Any) -> TrainingSettings:
+    """Settings for a short training on one thread without pictures."""
+    usual: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 0.003,
+        "loss": spec.loss,
+        "state": "stateful",
+        "patience": 0,
+        "device": "cpu",
+        "threads": 1,
+        "save_plots": False,
+        "save_history": False,
+    }
+    return TrainingSettings(**usual | changes)
+
+
+class Run:
+    """Trainings of one model into one folder, with every event that they spoke."""
+
+    def __init__(self, spec: ModelSpec, output: Path, dataset: Dataset | None = None) -> None:
+        self.spec, self.output = spec, output
+        self.dataset = dataset or ToyDataset(spec, frames=6 if spec.recurrent else 1)
+        self.events: list[Event] = []
+
+    def __call__(self, *, resume: bool = False, stop_after: int | None = None, **changes: Any) -> TrainingResult:
+        """Train; ``stop_after`` so many steps in all a stop is asked for."""
+        asked = 0
+
+        def should_stop() -> bool:
+            nonlocal asked
+            asked += 1
+            return stop_after is not None and asked >= stop_after
+
+        return train(
+            self.spec,
+            self.dataset,
+            settings(self.spec, **changes),
+            self.output,
+            resume=resume,
+            listen=self.events.append,
+            should_stop=should_stop,
+        )
+
+    def heard(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def checkpoint_path(self, kind: str) -> Path:
+        """Where the checkpoint called ``kind`` lies."""
+        return self.output / "checkpoints" / f"{self.spec.file_stem}_{kind}.pt"
