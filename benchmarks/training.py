@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from kelly_core.data.dataset import Batch, Dataset, Example, Indices, Standardisation
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Loss, ModelSpec
-from kelly_core.training import trainer
+from kelly_core.training import loop, trainer
 from kelly_core.training.device import cpu_threads
 from kelly_core.training.networks import KellyNetwork, build_network
 from kelly_core.training.optimiser import FlatAdam
@@ -182,8 +182,7 @@ def stopwatch() -> Iterator[list[float]]:
 
     parts = [
         (KellyNetwork, "logits"),
-        (trainer, "weighted_loss"),
-        (trainer, "mean_loss"),
+        (loop, "weighted_loss"),
         (torch.autograd, "backward"),
         (FlatAdam, "step"),
     ]

@@ -61,10 +61,15 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something a person should know: a synthetic stand-in, a loss that is not a number, nothing to resume."""
+    """Something a person should know.
+
+    ``synthetic``: generated examples stand in; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss
+    ran away, so back to the best weights at half the learning rate; ``diverged``: once too often, so training ends;
+    ``out_of_memory``: batches are computed in parts.
+    """
 
     model: str
-    kind: Literal["synthetic", "non_finite_loss", "nothing_to_resume"]
+    kind: Literal["synthetic", "nothing_to_resume", "rollback", "diverged", "out_of_memory"]
     message: str
 
 
@@ -73,7 +78,7 @@ class ModelEnded:
     """Training of one model is over; ``reason`` says why."""
 
     model: str
-    reason: Literal["epochs_done", "early_stopping", "stopped", "non_finite_loss"]
+    reason: Literal["epochs_done", "early_stopping", "stopped", "diverged"]
     epoch: int
     best_epoch: int
     best_loss: float

@@ -16,7 +16,7 @@ from torch import Tensor
 from kelly_core.errors import CheckpointError
 from kelly_core.files import atomic_write
 from kelly_core.spec import MODELS, ModelSpec, model_spec
-from kelly_core.training.networks import KellyNetwork
+from kelly_core.training.networks import KellyNetwork, build_network
 
 FORMAT = 1
 MAX_BYTES = 256 * 2**20
@@ -39,6 +39,7 @@ class Checkpoint:
         dataset: name, whether synthetic, fingerprint, example counts and facts.
         mean, scale: standardisation of the inputs, [in].
         metrics: what the best weights reached.
+        rollbacks: times that the training went back to its best weights.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Checkpoint:
     mean: Tensor
     scale: Tensor
     metrics: dict[str, Any]
+    rollbacks: int
 
     @property
     def spec(self) -> ModelSpec:
@@ -70,7 +72,7 @@ class Checkpoint:
 
     def best(self) -> KellyNetwork:
         """The network with the best weights, on the CPU."""
-        network = KellyNetwork(self.spec)
+        network = build_network(self.spec, seed=0)
         network.load_state_dict(self.best_network)
         return network.eval()
 
@@ -128,7 +130,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.model not in {spec.name for spec in MODELS}:
         raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
-    wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
+    with torch.device("meta"):
+        wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
     for state in (checkpoint.network, checkpoint.best_network):
         if _shapes(state) != wanted:
             hint = "It was written for another architecture"

@@ -14,8 +14,9 @@ from kelly_core.data.dataset import Dataset
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
 from kelly_core.training.device import resolve_device
+from kelly_core.training.loop import steps_per_epoch
 from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import steps_per_epoch, train
+from kelly_core.training.trainer import train
 
 _TRIAL_SECONDS = 3.0
 _WARM_UP_STEPS = 3

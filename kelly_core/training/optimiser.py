@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class FlatAdam:
@@ -38,11 +38,26 @@ class FlatAdam:
         """Clear the gradient in place: setting it to None would part it from the parameters' own."""
         self._gradient.zero_()
 
-    def step(self) -> None:
-        """Clip the gradient and move the weights."""
+    @property
+    def learning_rate(self) -> float:
+        """Of the next steps."""
+        rate: float = self._adam.param_groups[0]["lr"]
+        return rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._adam.param_groups[0]["lr"] = rate
+
+    def step(self, weight: Tensor) -> None:
+        """Divide the gradient of a weighted sum by its ``weight``, clip it, and move the weights.
+
+        A weight of 0, of a batch in which everything is masked, leaves a gradient of 0.
+        """
+        factor = 1.0 / weight.clamp(min=torch.finfo(weight.dtype).tiny)
         if self._gradient_clip:
-            norm = torch.linalg.vector_norm(self._gradient)
-            self._gradient.mul_((self._gradient_clip / norm).clamp_(max=1.0))
+            norm = torch.linalg.vector_norm(self._gradient) * factor
+            factor = factor * (self._gradient_clip / norm).clamp_(max=1.0)
+        self._gradient.mul_(factor)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # Denormals are flushed in the calling thread only; see cpu_threads.
         self._adam.step()

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from kelly_core.data.dataset import Batch, Dataset, Indices
+from kelly_core.data.dataset import Dataset
 from kelly_core.errors import CheckpointError, TrainingError
-from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, Listener, ModelEnded, ModelStarted
+from kelly_core.events import Alarm, CheckpointSaved, Listener, ModelEnded
 from kelly_core.spec import ModelSpec
-from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kelly_core.training.device import cpu_threads, resolve_device
-from kelly_core.training.early_stopping import EarlyStopping
-from kelly_core.training.history import Row, write_history
-from kelly_core.training.losses import TensorBatch, check_loss, mean_loss, weighted_loss
-from kelly_core.training.networks import KellyNetwork, build_network
-from kelly_core.training.optimiser import FlatAdam
+from kelly_core.training.history import write_history
+from kelly_core.training.loop import Loop, StopAsked
+from kelly_core.training.losses import check_loss
 from kelly_core.training.plots import plot_losses
 from kelly_core.training.settings import TrainingSettings
 
-Reason = Literal["epochs_done", "early_stopping", "stopped", "non_finite_loss"]
+Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
 CheckpointKind = Literal["best", "latest", "interval"]
-StopAsked = Callable[[], bool]
-Draw = Callable[[Indices], Batch]
 
-_DRAWN_BATCHES = 16
-"""Batches drawn from the dataset at once: enough to spread its cost, few enough to bound memory."""
-_SECONDS_BETWEEN_BATCH_EVENTS = 0.5
+MAX_ROLLBACKS = 3
+DIVERGENCE = 10.0
+"""A validation loss so many times that of the first epoch, or of the best, is no learning any more."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ def train(
     device = resolve_device(settings.device)
     paths = TrainingPaths(output, spec.file_stem)
     with cpu_threads(settings.threads, spec.recurrent and settings.state == "stateful"):
-        loop = _Loop(spec, dataset, settings, device)
+        loop = Loop(spec, dataset, settings, device)
         if resume:
             _resume(loop, paths.latest, listen)
         listen(loop.started())
@@ -134,32 +126,84 @@ def train(
     return TrainingResult(reason, loop.epoch, loop.metrics(), loop.checkpoint() if loop.measured else None)
 
 
-def _run(loop: _Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAsked) -> Reason:
+def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAsked) -> Reason:
     """Epoch after epoch until there is a reason to end; the loop then is as after its last complete epoch."""
-    settings, last = loop.settings, loop.checkpoint()
-    while loop.epoch < settings.epochs:
+    last = loop.checkpoint()
+    best = _best_so_far(last, paths)
+    while loop.epoch < loop.settings.epochs:
         if loop.stopping.exhausted:
             return "early_stopping"
         started = time.perf_counter()
-        train_loss = loop.train_epoch(listen, should_stop)
-        if train_loss is None:
+        try:
+            train_loss = loop.train_epoch(listen, should_stop)
+            seconds = time.perf_counter() - started
+            val_loss = None if train_loss is None else loop.validate()
+        except torch.OutOfMemoryError as error:
+            _split_batches(loop, last, listen, error)
+            continue
+        if train_loss is None or val_loss is None:
             _keep_stopped(loop, last, paths, listen)
             return "stopped"
-        seconds = time.perf_counter() - started
-        val_loss = loop.validate()
-        if not np.isfinite([train_loss, val_loss]).all():
-            message = f"the loss of epoch {loop.epoch + 1} is not a finite number: lower the learning rate"
-            listen(Alarm(loop.spec.name, "non_finite_loss", message))
-            loop.restore(last)
-            return "non_finite_loss"
+        if trouble := _trouble(loop, train_loss, val_loss):
+            if loop.rollbacks == MAX_ROLLBACKS:
+                listen(Alarm(loop.spec.name, "diverged", f"{trouble}, for the fourth time: giving up"))
+                loop.restore(last)
+                return "diverged"
+            loop.roll_back(best)
+            last = loop.checkpoint()
+            listen(Alarm(loop.spec.name, "rollback", _rollback_message(loop, trouble)))
+            continue
         improved = loop.complete_epoch(train_loss, val_loss, seconds)
         last = loop.checkpoint()
+        best = last if improved else best
         _save(loop, last, paths, improved, listen)
         listen(loop.epoch_done())
     return "epochs_done"
 
 
-def _save(loop: _Loop, checkpoint: Checkpoint, paths: TrainingPaths, improved: bool, listen: Listener) -> None:
+def _best_so_far(last: Checkpoint, paths: TrainingPaths) -> Checkpoint:
+    """Where to roll back to: of a resumed training the best checkpoint if it is kept, else where it goes on from."""
+    if last.epoch and paths.best.exists():
+        best = load_checkpoint(paths.best)
+        if best.weights_hash() == last.weights_hash():
+            return best
+    return last
+
+
+def _trouble(loop: Loop, train_loss: float, val_loss: float) -> str:
+    """What is wrong with an epoch's losses, "" if nothing is."""
+    if not np.isfinite([train_loss, val_loss]).all():
+        return f"the loss of epoch {loop.epoch + 1} is not a finite number"
+    if loop.history and val_loss > DIVERGENCE * max(loop.history[0]["val_loss"], loop.stopping.best_loss):
+        return f"the validation loss of epoch {loop.epoch + 1} has run away to {val_loss:.4g}"
+    return ""
+
+
+def _rollback_message(loop: Loop, trouble: str) -> str:
+    where = f"epoch {loop.epoch}" if loop.epoch else "the beginning"
+    return f"{trouble}: back to {where} with a learning rate of {loop.optimiser.learning_rate:.3g}"
+
+
+def _split_batches(loop: Loop, last: Checkpoint, listen: Listener, error: torch.OutOfMemoryError) -> None:
+    """Let batches go through the network in twice as many parts; the gradient of a step stays what it was.
+
+    Raises:
+        TrainingError: not even a single example fits.
+    """
+    parts = 2 * loop.parts
+    if parts > loop.settings.batch_size:
+        hint = "Use another device, or shorter sequences"
+        raise TrainingError(f"not one example of {loop.spec.name} fits into memory", hint=hint) from error
+    loop.restore(last)
+    loop.parts = parts
+    if loop.device.type == "cuda":
+        torch.cuda.empty_cache()
+    size = -(-loop.settings.batch_size // parts)
+    message = f"out of memory: steps of {loop.settings.batch_size} examples are computed {size} at a time"
+    listen(Alarm(loop.spec.name, "out_of_memory", message))
+
+
+def _save(loop: Loop, checkpoint: Checkpoint, paths: TrainingPaths, improved: bool, listen: Listener) -> None:
     settings = loop.settings
     at_interval = settings.save_interval > 0 and loop.epoch % settings.save_interval == 0
     wanted: list[tuple[CheckpointKind, Path, bool]] = [
@@ -179,22 +223,25 @@ def _save_as(kind: CheckpointKind, checkpoint: Checkpoint, path: Path, listen: L
     listen(CheckpointSaved(checkpoint.model, checkpoint.epoch, kind, str(path)))
 
 
-def _keep_stopped(loop: _Loop, last: Checkpoint, paths: TrainingPaths, listen: Listener) -> None:
+def _keep_stopped(loop: Loop, last: Checkpoint, paths: TrainingPaths, listen: Listener) -> None:
     """Go back to the last complete epoch and make sure that it can be resumed.
 
-    A training stopped in its first epoch keeps what weights it has as the best, so that there is something.
+    A training stopped in its first epoch keeps what weights it has as the best, so that there is something, unless a
+    former training left a checkpoint there, which is worth more.
     """
     if loop.epoch:
         loop.restore(last)
         if not loop.settings.save_latest:
             _save_as("latest", last, paths.latest, listen)
         return
+    if paths.best.exists():
+        return
     loop.take_in(loop.validate())
     if loop.measured and loop.settings.save_best:
         _save_as("best", loop.checkpoint(), paths.best, listen)
 
 
-def _resume(loop: _Loop, latest: Path, listen: Listener) -> None:
+def _resume(loop: Loop, latest: Path, listen: Listener) -> None:
     """Put the latest checkpoint into the loop, if there is one and it is of the same training."""
     if not latest.exists():
         message = f"nothing to resume in {latest.parent}: starting at the beginning"
@@ -212,192 +259,3 @@ def _resume(loop: _Loop, latest: Path, listen: Listener) -> None:
             problem = f"was trained with {name} = {checkpoint.settings[name]}, not {value}"
             raise CheckpointError(problem, where=latest, hint=hint)
     loop.restore(checkpoint)
-
-
-class _Loop:
-    """All that a training carries from epoch to epoch, and so all that a checkpoint must hold."""
-
-    def __init__(self, spec: ModelSpec, dataset: Dataset, settings: TrainingSettings, device: torch.device) -> None:
-        self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
-        self.network = build_network(spec, settings.seed).to(device)
-        self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
-        self.rng = np.random.default_rng(settings.seed)
-        self.stopping = EarlyStopping(settings.patience, settings.min_delta)
-        self.best_network = _copy(self.network)
-        self.history: list[Row] = []
-        self.epoch = 0
-        # A generated set's reference losses are those of the model's own loss; they mean nothing for another.
-        self.reference = dataset.reference if settings.loss == spec.loss else None
-        self.baseline = self.reference.prior if self.reference else constant_baseline(dataset, settings.loss)
-        self._single_frames = settings.state == "stateless"
-
-    @property
-    def data_name(self) -> str:
-        """The corpus as people should read it."""
-        return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
-
-    @property
-    def measured(self) -> bool:
-        """Whether any weights have been validated."""
-        return bool(np.isfinite(self.stopping.best_loss))
-
-    def train_epoch(self, listen: Listener, should_stop: StopAsked) -> float | None:
-        """One pass over the training examples; its mean loss, or None when a stop was asked for."""
-        network, optimiser, settings = self.network.train(), self.optimiser, self.settings
-        total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        steps = steps_per_epoch(self.dataset, settings)
-        told = time.monotonic()
-        for step, batch in enumerate(self._training_batches(), start=1):
-            logits, _ = network.logits(batch.inputs)
-            loss_sum, weight_sum = weighted_loss(settings.loss, self.spec.output_activation, logits, batch)
-            optimiser.zero_grad()
-            torch.autograd.backward(mean_loss(loss_sum, weight_sum))
-            optimiser.step()
-            total += loss_sum.detach()
-            weight += weight_sum
-            if should_stop():
-                return None
-            if time.monotonic() - told > _SECONDS_BETWEEN_BATCH_EVENTS:
-                listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
-                told = time.monotonic()
-        return float(mean_loss(total, weight))
-
-    @torch.inference_mode()
-    def validate(self) -> float:
-        """Mean loss over the validation examples."""
-        network = self.network.eval()
-        total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for batch in self._batches(self.dataset.fixed, self.dataset.validation):
-            logits, _ = network.logits(batch.inputs)
-            sums = weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
-            total, weight = total + sums[0], weight + sums[1]
-        return float(mean_loss(total, weight))
-
-    def take_in(self, val_loss: float) -> bool:
-        """Let early stopping see a loss; keep the weights if it is the lowest so far, and say whether it is."""
-        improved = self.stopping.update(val_loss, self.epoch)
-        if improved:
-            self.best_network = _copy(self.network)
-        return improved
-
-    def complete_epoch(self, train_loss: float, val_loss: float, seconds: float) -> bool:
-        """Enter an epoch into the books; whether its weights are the best so far."""
-        self.epoch += 1
-        frames = len(self.dataset.train) * self.dataset.sequence_length
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                "learning_rate": self.settings.learning_rate,
-                "seconds": round(seconds, 4),
-                "frames_per_second": round(frames / seconds, 1),
-            }
-        )
-        return self.take_in(val_loss)
-
-    def metrics(self) -> dict[str, Any]:
-        """Figures of the best epoch so far."""
-        best = self.stopping.best_loss
-        figures = {"best_epoch": self.stopping.best_epoch, "val_loss": best, "baseline_loss": self.baseline}
-        if self.reference:
-            figures |= {"bayes_loss": self.reference.bayes, "epsilon": self.reference.excess(best)}
-        return figures
-
-    def started(self) -> ModelStarted:
-        """The event that opens a training."""
-        data = self.dataset
-        return ModelStarted(
-            model=self.spec.name,
-            dataset=data.name,
-            synthetic=data.synthetic,
-            train_examples=len(data.train),
-            validation_examples=len(data.validation),
-            first_epoch=self.epoch + 1,
-            epochs=self.settings.epochs,
-            device=str(self.device),
-            baseline_loss=self.baseline,
-        )
-
-    def epoch_done(self) -> EpochDone:
-        """The event of the epoch just completed."""
-        row, stopping = self.history[-1], self.stopping
-        return EpochDone(
-            model=self.spec.name,
-            epochs=self.settings.epochs,
-            best_loss=stopping.best_loss,
-            best_epoch=stopping.best_epoch,
-            patience_left=stopping.patience_left,
-            **row,
-        )
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything, as data."""
-        data, standardisation = self.dataset, self.dataset.standardisation
-        return Checkpoint(
-            model=self.spec.name,
-            epoch=self.epoch,
-            network=_copy(self.network),
-            best_network=self.best_network,
-            optimiser=deepcopy(self.optimiser.state_dict()),
-            stopping=asdict(self.stopping),
-            history=list(self.history),
-            random={"numpy": self.rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": _cuda_states()},
-            settings=asdict(self.settings),
-            dataset={
-                "name": data.name,
-                "synthetic": data.synthetic,
-                "fingerprint": data.fingerprint,
-                "train_examples": len(data.train),
-                "validation_examples": len(data.validation),
-                "facts": data.facts,
-            },
-            mean=torch.from_numpy(standardisation.mean),
-            scale=torch.from_numpy(standardisation.scale),
-            metrics=self.metrics(),
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken; today's settings decide on patience, and more epochs renew it."""
-        self.network.load_state_dict(checkpoint.network)
-        self.optimiser.load_state_dict(checkpoint.optimiser)
-        self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
-        today = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
-        self.stopping = EarlyStopping(**checkpoint.stopping | today)
-        if self.settings.epochs > checkpoint.settings["epochs"]:
-            self.stopping.renew()
-        self.history = list(checkpoint.history)
-        self.epoch = checkpoint.epoch
-        self.rng.bit_generator.state = checkpoint.random["numpy"]
-        torch.set_rng_state(checkpoint.random["torch"])
-        if self.device.type == "cuda" and checkpoint.random["cuda"]:
-            torch.cuda.set_rng_state_all(checkpoint.random["cuda"])
-
-    def _training_batches(self) -> Iterator[TensorBatch]:
-        order = self.rng.permutation(self.dataset.train)
-        return self._batches(lambda indices: self.dataset.draw(indices, self.rng), order, shuffle=True)
-
-    def _batches(self, draw: Draw, indices: Indices, *, shuffle: bool = False) -> Iterator[TensorBatch]:
-        """Batches of the settings' size; ``shuffle`` mixes single frames, lest a step see one sequence only."""
-        size = self.settings.batch_size
-        for start in range(0, len(indices), _DRAWN_BATCHES * size):
-            batch = draw(indices[start : start + _DRAWN_BATCHES * size])
-            drawn = TensorBatch.of(batch, self.device, single_frames=self._single_frames)
-            if shuffle and self._single_frames:
-                drawn = drawn.take(self.rng.permutation(len(drawn)))
-            yield from drawn.batches(size)
-
-
-def steps_per_epoch(dataset: Dataset, settings: TrainingSettings) -> int:
-    """Optimiser steps in an epoch."""
-    frames = dataset.sequence_length if settings.state == "stateless" else 1
-    return -(-len(dataset.train) * frames // settings.batch_size)
-
-
-def _copy(network: KellyNetwork) -> dict[str, Tensor]:
-    """Weights that later steps do not touch: ``state_dict`` alone would alias them."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _cuda_states() -> list[Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

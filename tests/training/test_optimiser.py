@@ -11,6 +11,8 @@ from kelly_core.training.networks import KellyNetwork, build_network
 from kelly_core.training.optimiser import FlatAdam
 
 SPEC = model_spec("GroovePredictor")
+WHOLE = torch.tensor(1.0)
+"""Weight of a loss that is a mean already."""
 
 
 def loss_of(network: KellyNetwork, step: int, size: float) -> torch.Tensor:
@@ -27,7 +29,7 @@ def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
         size = 1.0 if step % 2 else 1e-3
         flat.zero_grad()
         loss_of(ours, step, size).backward()
-        flat.step()
+        flat.step(WHOLE)
         adam.zero_grad()
         loss_of(theirs, step, size).backward()
         if clip:
@@ -37,13 +39,23 @@ def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
 
 
+def test_a_sum_divided_by_its_weight_is_stepped_as_the_mean() -> None:
+    sums, means = build_network(SPEC, seed=0), build_network(SPEC, seed=0)
+    for network, size, weight in ((sums, 1.0, 128.0), (means, 1 / 128, 1.0)):
+        optimiser = FlatAdam(network, 0.01, 1e-4)
+        loss_of(network, 0, size).backward()
+        optimiser.step(torch.tensor(weight))
+    for one, other in zip(sums.parameters(), means.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
     network = build_network(SPEC, seed=0)
     optimiser = FlatAdam(network, 1e-3, 0.0)
     wanted = build_network(SPEC, seed=1).state_dict()
     network.load_state_dict(wanted)
     loss_of(network, 0, 1.0).backward()
-    optimiser.step()
+    optimiser.step(WHOLE)
     for name, tensor in network.state_dict().items():
         moved = (tensor - wanted[name]).abs()
         assert 0 < moved.max() <= 1.01e-3, name
@@ -54,10 +66,10 @@ def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
     optimiser = FlatAdam(network, 1e-3, 0.0)
     with cpu_threads(2, sequences=False):
         loss_of(network, 0, 1e-30).backward()
-        optimiser.step()
+        optimiser.step(WHOLE)
         optimiser.zero_grad()
         for _ in range(300):
-            optimiser.step()
+            optimiser.step(WHOLE)
         moments = optimiser.state_dict()["state"][0]["exp_avg"]
     tiny = torch.finfo(torch.float32).tiny
     assert not ((moments != 0) & (moments.abs() < tiny)).any()

@@ -17,6 +17,7 @@ from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.loop import Loop
 from kelly_core.training.networks import KellyNetwork
 from kelly_core.training.trainer import TrainingResult
 from tests.training.toy import Run, ToyDataset
@@ -196,26 +197,96 @@ def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
 
 
 class PoisonedDataset(ToyDataset):
-    """Gives NaN targets from its third draw on: the third epoch."""
+    """Gives NaN targets in some of its draws, of which each epoch takes one."""
 
-    draws = 0
+    def __init__(self, poisoned: set[int]) -> None:
+        super().__init__(GROOVE)
+        self.poisoned, self.draws = poisoned, 0
 
     def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
         self.draws += 1
         batch = super().draw(indices, rng)
-        if self.draws == 3:
+        if self.draws in self.poisoned:
             batch.targets[-1] = np.nan
         return batch
 
 
-def test_a_loss_that_is_not_a_number_ends_training_and_keeps_the_best(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path, PoisonedDataset(GROOVE))
-    result = run(epochs=5)
-    assert (result.reason, result.epoch) == ("non_finite_loss", 2)
+def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_fast(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
+    result = run(epochs=4)
+    assert (result.reason, result.epoch) == ("epochs_done", 4)
     (alarm,) = run.heard(Alarm)
-    assert alarm.kind == "non_finite_loss" and "epoch 3" in alarm.message
-    assert_same_training(result, Run(GROOVE, tmp_path / "sound")(epochs=2))
+    assert alarm.kind == "rollback" and "epoch 3" in alarm.message and "back to epoch 1" in alarm.message
+    assert result.checkpoint is not None and result.checkpoint.rollbacks == 1
+    rates = [row["learning_rate"] for row in result.checkpoint.history]
+    # The best epoch was the first, so the second is trained anew.
+    assert rates == [0.003, 0.0015, 0.0015, 0.0015]
+    assert np.isfinite([row["val_loss"] for row in result.checkpoint.history]).all()
+
+
+def test_three_rollbacks_are_enough(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
+    result = run(epochs=9)
+    assert (result.reason, result.epoch) == ("diverged", 1)
+    assert [alarm.kind for alarm in run.heard(Alarm)] == ["rollback"] * 3 + ["diverged"]
+    assert result.checkpoint is not None
+    assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
+
+
+def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([1.0, 0.5, 11.0, 0.4])
+    monkeypatch.setattr(Loop, "validate", lambda self: next(losses))
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=3)
+    assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
+    (alarm,) = run.heard(Alarm)
+    assert alarm.kind == "rollback" and "run away to 11" in alarm.message
+
+
+def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
+    run(epochs=3)
+    result = run(epochs=5, resume=True)
+    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015, 0.0015]
+
+
+def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Run(MELODY, tmp_path / "whole")(epochs=2)
+    logits = KellyNetwork.logits
+
+    def small_memory(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
+        if network.training and len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits(network, x, state)
+
+    monkeypatch.setattr(KellyNetwork, "logits", small_memory)
+    run = Run(MELODY, tmp_path / "parts")
+    parts = run(epochs=2)
+    alarms = run.heard(Alarm)
+    assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2 and "1 at a time" in alarms[-1].message
+    for name, tensor in whole.checkpoint.network.items():
+        torch.testing.assert_close(parts.checkpoint.network[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(KellyNetwork, "logits", no_memory)
+    with pytest.raises(TrainingError, match="not one example of GroovePredictor fits"):
+        Run(GROOVE, tmp_path)(epochs=1)
+
+
+def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=2)
+    former = run.checkpoint_path("best").read_bytes()
+    result = run(epochs=2, stop_after=1)
+    assert (result.reason, result.checkpoint) == ("stopped", None)
+    assert run.checkpoint_path("best").read_bytes() == former
 
 
 def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
@@ -310,7 +381,7 @@ def test_without_the_best_checkpoint_the_best_weights_are_still_known(tmp_path: 
 
 
 def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
+    monkeypatch.setattr("kelly_core.training.loop._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
     assert [(event.step, event.steps) for event in run.heard(BatchDone)] == [(step, STEPS) for step in range(1, 5)]
