@@ -76,13 +76,14 @@ class Loop:
         told = time.monotonic()
         for step, batch in enumerate(self._training_batches(), start=1):
             optimiser.zero_grad()
-            step_weight = torch.zeros((), device=self.device)
+            weights = []
             for part in self._parts_of(batch):
                 logits, _ = network.logits(part.inputs)
                 loss_sum, weight_sum = weighted_loss(settings.loss, self.spec.output_activation, logits, part)
                 torch.autograd.backward(loss_sum)
                 total += loss_sum.detach()
-                step_weight += weight_sum
+                weights.append(weight_sum)
+            step_weight = weights[0] if len(weights) == 1 else torch.stack(weights).sum()
             optimiser.step(step_weight)
             weight += step_weight
             if should_stop():
