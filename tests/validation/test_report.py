@@ -55,7 +55,7 @@ def test_people_see_the_reason_of_each_failure_and_names_as_they_are() -> None:
     assert "FAILED gates: layer 2: [input] differs" in text
     assert "[red]b[/red].json" in text
     assert "[bold]B" in text
-    assert "1 of 2" in text
+    assert "1/2" in text
     assert "nothing wrong" not in text
     assert "a JSON object" not in text
 
