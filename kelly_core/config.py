@@ -61,6 +61,8 @@ class Training(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: CountOrAuto = 0
+    jobs: Count = 1
+    """Models that train at once, each in a process of its own."""
     early_stopping: EarlyStopping = EarlyStopping()
     checkpointing: Checkpointing = Checkpointing()
 
@@ -120,6 +122,14 @@ class Output(_Section):
     layout: Literal["rtneural", "legacy"] = "rtneural"
     history: bool = True
     plots: bool = True
+    tensorboard: bool = False
+    """Also write ``tensorboard/`` for TensorBoard, which must be installed."""
+
+
+class Runs(_Section):
+    """Where trainings keep their logs."""
+
+    dir: FolderPath = Path("runs")
 
 
 def _every_model() -> dict[str, ModelSettings]:
@@ -133,6 +143,7 @@ class Settings(_Section):
     models: dict[str, ModelSettings] = Field(default_factory=_every_model)
     datasets: Datasets = Datasets()
     output: Output = Output()
+    runs: Runs = Runs()
 
 
 @dataclass(frozen=True)

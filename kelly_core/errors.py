@@ -55,3 +55,7 @@ class CheckpointError(KellyError):
 
 class ExportError(KellyError):
     """An export that cannot be written or read."""
+
+
+class RunError(KellyError):
+    """A run that cannot be found, started, steered or read."""

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from kelly_core import __version__
-from kelly_core.cli import config, datasets, export, train, validate, verify
+from kelly_core.cli import config, datasets, export, runs, train, validate, verify
 from kelly_core.errors import KellyError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.add_typer(runs.app, name="runs")
 app.command("validate")(validate.validate)
 app.command("export")(export.export)
 app.command("datasets")(datasets.datasets)

@@ -9,8 +9,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kelly_core import events
 from kelly_core.data.cache import Progress as ProgressCallback
+from kelly_core.events import Alarm, EpochDone
+from kelly_core.runs import ModelSnapshot, Run, RunSnapshot, records
+from kelly_core.runs.wording import describe
 
 
 @contextmanager
@@ -34,21 +36,19 @@ def _advance(progress: Progress, name: str) -> ProgressCallback:
 
 
 class TrainingDisplay:
-    """Follows the events of a training on standard error: one bar a model on a terminal, a line an epoch elsewhere."""
+    """Follows a run on standard error: one bar a model on a terminal, a line an epoch elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bars = Progress(
             TextColumn("[bold]{task.description:<18}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[epoch]:>9}"),
-            TextColumn("{task.fields[losses]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[count]:>9}"),
+            TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._first_epoch: dict[str, int] = {}
 
     def __enter__(self) -> TrainingDisplay:
         self._bars.start()
@@ -59,53 +59,62 @@ class TrainingDisplay:
     ) -> None:
         self._bars.stop()
 
-    def features(self, name: str) -> ProgressCallback:
-        """Callback that shows how far the features of a corpus are."""
-        return _advance(self._bars, name)
+    def tell(self, event: records.RunEvent) -> None:
+        """Show one event as a line, if it is not one that the bars or the end of the training show anyway."""
+        text = describe(event)
+        if text is None or isinstance(event, records.Outcome | records.RunEnded):
+            return
+        if isinstance(event, EpochDone | records.StateChanged) and (self._console.is_terminal or text == "running"):
+            return
+        style = "bold yellow" if isinstance(event, Alarm) else None
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
-    def listen(self, event: events.Event) -> None:
-        """Show one event."""
-        match event:
-            case events.ModelStarted():
-                self._start(event)
-            case events.BatchDone():
-                self._update(event.model, completed=event.epoch - 1 + event.step / event.steps)
-            case events.EpochDone():
-                self._end_epoch(event)
-            case events.Alarm():
-                self._say(f"[bold yellow]{event.model}: {event.message}[/]")
-            case events.ModelEnded():
-                self._say(f"{event.model}: {_ENDINGS[event.reason]} after epoch {event.epoch}")
-            case events.Exported():
-                self._say(f"{event.model}: wrote {event.path}")
+    def update(self, run: RunSnapshot) -> None:
+        """Bring the bars to where the run is."""
+        if run.features:
+            features = run.features
+            count = f"{features.done:,}/{features.total:,}"
+            self._bar(f"features of {features.dataset}", features.done, features.total, count=count, note="")
+        for model in run.models:
+            if model.epochs is not None:
+                done = model.epoch + (model.step / model.steps if model.steps else 0.0)
+                count = f"{model.epoch}/{model.epochs}"
+                self._bar(model.model, done, model.epochs, count=count, note=_note(model, run.state))
 
-    def _start(self, event: events.ModelStarted) -> None:
-        data = f"{'synthetic ' if event.synthetic else ''}{event.dataset}"
-        self._say(
-            f"{event.model}: {event.train_examples:,} training and {event.validation_examples:,} validation examples "
-            f"of {data} on {event.device}, baseline loss {event.baseline_loss:.4f}"
-        )
-        self._tasks[event.model] = self._bars.add_task(
-            event.model, total=event.epochs, completed=event.first_epoch - 1, epoch=f"0/{event.epochs}", losses=""
-        )
-
-    def _end_epoch(self, event: events.EpochDone) -> None:
-        losses = f"train {event.train_loss:.4f} val {event.val_loss:.4f} best {event.best_loss:.4f}"
-        epoch = f"{event.epoch}/{event.epochs}"
-        self._update(event.model, completed=event.epoch, epoch=epoch, losses=losses)
-        if not self._console.is_terminal:
-            self._say(f"{event.model}: epoch {epoch} {losses} ({event.seconds:.1f} s)")
-
-    def _update(self, model: str, **fields: object) -> None:
-        self._bars.update(self._tasks[model], **fields)  # type: ignore[arg-type]
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+    def _bar(self, name: str, completed: float, total: int, *, count: str, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, count=count, note=note)
+        self._bars.update(self._tasks[name], completed=completed, total=total, count=count, note=note)
 
 
-_ENDINGS = {
-    "epochs_done": "all epochs done",
-    "early_stopping": "stopped early, no more progress",
-    "stopped": "stopped as asked",
-    "non_finite_loss": "stopped, the loss is no longer a number",
-}
+def watch(run: Run) -> list[records.Outcome]:
+    """Show a run until no process is at work on it any more; what became of each model that ended meanwhile."""
+    outcomes = []
+    with TrainingDisplay() as display:
+        display.update(run.snapshot)
+        for record in run.follow():
+            display.tell(record.event)
+            display.update(run.snapshot)
+            if isinstance(record.event, records.Outcome):
+                outcomes.append(record.event)
+    return outcomes
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 86400 else f"{seconds / 86400:.1f} days"
+
+
+def _note(model: ModelSnapshot, state: str) -> str:
+    parts = []
+    if model.train_loss is not None and model.val_loss is not None and model.best_loss is not None:
+        parts.append(f"train {model.train_loss:.4f} val {model.val_loss:.4f} best {model.best_loss:.4f}")
+    if model.state == "running" and state != "running":
+        parts.append(state)
+    elif model.eta_seconds is not None:
+        parts.append(f"{duration(model.eta_seconds)} left")
+    return "  ".join(parts)

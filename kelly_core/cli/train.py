@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from kelly_core.cli.display import TrainingDisplay
+from kelly_core.cli.display import watch
+from kelly_core.cli.estimates import show_estimates
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
-from kelly_core.spec import MODELS, model_spec
-
-if TYPE_CHECKING:
-    from kelly_core.training.session import ModelOutcome
+from kelly_core.runs import Run, start
+from kelly_core.runs.records import Outcome
+from kelly_core.spec import MODELS, ModelSpec, model_spec
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def train(
@@ -45,6 +47,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the latest checkpoints.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None,
     max_files: MaxFilesOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and return; it trains on.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Models that train at once.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only foretell time and memory, from a few seconds of training.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write for TensorBoard.")] = False,
     no_history: Annotated[bool, typer.Option("--no-history", help="Write no history.")] = False,
     no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no plots.")] = False,
     config: ConfigOption = None,
@@ -52,7 +60,8 @@ def train(
 ) -> None:
     """Train models, keep checkpoints, and export the best weights as RTNeural files.
 
-    Ctrl-C ends the step in hand, keeps what was reached, exports the best so far and exits with 130.
+    The training is a process of its own and outlives this terminal. Ctrl-C ends the step in hand, keeps what was
+    reached, exports the best so far and exits with 130; a second Ctrl-C does not wait for anything.
     """
     specs = tuple(dict.fromkeys(model_spec(name) for name in model)) if model else MODELS
     typed = {
@@ -64,82 +73,130 @@ def train(
         "training.early_stopping.patience": ("--early-stopping-patience", patience),
         "training.early_stopping.min_delta": ("--early-stopping-min-delta", min_delta),
         "training.seed": ("--seed", seed),
+        "training.jobs": ("--jobs", jobs),
         "datasets.dir": ("--datasets-dir", datasets_dir),
         "datasets.max_files": ("--max-files", max_files),
         "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
         "output.dir": ("--output", output),
+        "output.tensorboard": ("--tensorboard", tensorboard or None),
         "output.history": ("--no-history", False if no_history else None),
         "output.plots": ("--no-plots", False if no_plots else None),
     }
     settings = settings_from(config, typed).settings
-
-    from kelly_core.training.session import train_models
-
-    with _stop_on_interrupt() as stop, TrainingDisplay() as display:
-        outcomes = train_models(
-            settings,
-            specs,
-            resume=resume,
-            listen=display.listen,
-            should_stop=stop.is_requested,
-            progress=display.features,
-        )
+    if estimate:
+        show_estimates(settings, specs, as_json)
+        return
+    command = _command_line(specs if model else (), typed, config, resume)
+    with _Signals() as signals:
+        run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
+        if detach:
+            _tell_detached(run, as_json)
+            return
+        _say(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
+        signals.steer(run)
+        outcomes = watch(run)
     if as_json:
-        typer.echo(json.dumps({"models": [_as_json(outcome) for outcome in outcomes]}, indent=2))
+        typer.echo(json.dumps({"run": run.id, "models": [_as_json(outcome) for outcome in outcomes]}, indent=2))
     else:
         Console().print(_table(outcomes))
     for outcome in outcomes:
         if outcome.error:
-            Console(stderr=True, highlight=False).print(
-                f"[bold red]{outcome.model}:[/] {outcome.error}", soft_wrap=True
-            )
-    if stop.is_requested():
-        raise typer.Exit(INTERRUPTED)
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+            _say(outcome.error, of=outcome.model)
+    raise typer.Exit(_exit_code(run, outcomes, signals))
 
 
-class _Stop:
-    """Remembers that a person pressed Ctrl-C; a second press ends the program at once."""
+class _Signals:
+    """Turns Ctrl-C and SIGTERM into requests to the run: the first stops it, a second at once, a third kills it.
+
+    A hang-up of the terminal ends only this command: the training is a process of its own.
+    """
 
     def __init__(self) -> None:
-        self._requested = False
+        self._run: Run | None = None
+        self._interrupts = 0
+        self._terminated = False
 
-    def is_requested(self) -> bool:
-        return self._requested
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of a training that a signal was to stop; None if none came."""
+        return TERMINATED if self._terminated else INTERRUPTED if self._interrupts else None
 
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        if self._requested:
-            raise KeyboardInterrupt
-        self._requested = True
+    @property
+    def killed(self) -> bool:
+        """Whether the process was killed from here."""
+        return self._interrupts > 2
+
+    def __enter__(self) -> _Signals:
+        self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def steer(self, run: Run) -> None:
+        """From now on requests go to this run, those that came earlier first."""
+        self._run = run
+        if self._interrupts or self._terminated:
+            self._ask()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        self._terminated = self._terminated or number == signal.SIGTERM
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._run is None or not self._run.snapshot.live:
+            return
+        if self.killed:
+            self._run.kill()
+        else:
+            self._run.request_stop(at_once=self._interrupts > 1)
 
 
-@contextmanager
-def _stop_on_interrupt() -> Iterator[_Stop]:
-    stop = _Stop()
-    former = signal.signal(signal.SIGINT, stop.handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, former)
+def _command_line(
+    specs: Sequence[ModelSpec], typed: Mapping[str, tuple[str, object]], config: Path | None, resume: bool
+) -> list[str]:
+    """What to type for the same training."""
+    words = ["kelly-core", "train"]
+    for spec in specs:
+        words += ["--model", spec.name]
+    for option, value in typed.values():
+        if isinstance(value, bool):
+            words.append(option)
+        elif value is not None:
+            words += [option, str(value)]
+    return words + (["--resume"] if resume else []) + (["--config", str(config)] if config else [])
 
 
-def _as_json(outcome: ModelOutcome) -> dict[str, Any]:
-    result = outcome.result
-    return {
-        "model": outcome.model,
-        "dataset": outcome.dataset,
-        "synthetic": outcome.synthetic,
-        "export": None if outcome.export is None else str(outcome.export),
-        "reason": None if result is None else result.reason,
-        "epochs": 0 if result is None else result.epoch,
-        "metrics": {} if result is None else result.metrics,
-        "seconds": round(outcome.seconds, 3),
-        "error": outcome.error or None,
-    }
+def _tell_detached(run: Run, as_json: bool) -> None:
+    typer.echo(json.dumps({"id": run.id, "output": run.snapshot.output}) if as_json else run.id)
+    _say(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
 
 
-def _table(outcomes: Sequence[ModelOutcome]) -> Table:
+def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: _Signals) -> int:
+    """Exit code by how the run ended; says why where no outcome does."""
+    ended = run.snapshot
+    if ended.state == "died" and not signals.killed:
+        _say(f"its process is gone. Go on with `kelly-core runs resume {run.id}`", of=f"run {run.id} died")
+    if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
+        _say(ended.error, of=f"run {run.id} failed")
+    if signals.exit_code is not None:
+        return signals.exit_code
+    return {"finished": 0, "stopped": INTERRUPTED}.get(ended.state, 1)
+
+
+def _say(text: str, *, of: str = "") -> None:
+    """Print a line on standard error; what it is an error of stands first."""
+    line = Text.assemble((f"{of}: ", "bold red"), text) if of else Text(text)
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return asdict(outcome) | {"seconds": round(outcome.seconds, 3), "error": outcome.error or None}
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
     columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for outcome in outcomes:
@@ -148,11 +205,11 @@ def _table(outcomes: Sequence[ModelOutcome]) -> Table:
     return table
 
 
-def _figures(outcome: ModelOutcome) -> list[str]:
+def _figures(outcome: Outcome) -> list[str]:
     """Epochs, best epoch, its loss, the baseline's, and ε on synthetic data."""
-    if outcome.result is None:
+    if not outcome.metrics:
         return ["–"] * 5
-    metrics = outcome.result.metrics
+    metrics = outcome.metrics
     losses = [f"{metrics[key]:.4f}" for key in ("val_loss", "baseline_loss")]
     epsilon = f"{metrics['epsilon']:.3f}" if "epsilon" in metrics else "–"
-    return [str(outcome.result.epoch), str(metrics["best_epoch"]), *losses, epsilon]
+    return [str(outcome.epochs), str(metrics["best_epoch"]), *losses, epsilon]

@@ -203,3 +203,21 @@ def test_verify_counts_parameters(run: Run) -> None:
     assert report["passed"]
     assert sum(model["parameters"] for model in report["models"]) == 1_151_280
     assert "1,151,280" in run("verify").out
+
+
+def test_estimate_foretells_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    foretold = json.loads(run("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate", "--json").out)
+    (model,) = foretold["models"]
+    assert model["epochs"] == 20 and model["steps"] == 1
+    assert model["seconds"] == pytest.approx(20 * model["seconds_per_epoch"]) and model["memory_bytes"] > 2**20
+    assert not (tmp_path / "out").exists() and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    trained = run("train", *DENSE, "-e", 2, "-o", "out", "--jobs", 2, "--tensorboard", "--json")
+    assert trained.code == 0, trained.err
+    assert {model["model"] for model in json.loads(trained.out)["models"]} == {"DynamicsEngine", "GroovePredictor"}
+    assert run("validate", "out/dynamicsengine.json", "out/groovepredictor.json", "--check-specs").code == 0
+    assert list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))

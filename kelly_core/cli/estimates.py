@@ -1,0 +1,51 @@
+"""``kelly-core train --estimate``: what a training will cost, before it starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from kelly_core.config import Settings
+from kelly_core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from kelly_core.training.estimate import Estimate
+
+
+def show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool) -> None:
+    """Train each model for a few seconds in this process and print time and memory for the asked epochs."""
+    from kelly_core.data.catalog import open_dataset
+    from kelly_core.training.estimate import estimate
+    from kelly_core.training.session import training_settings
+
+    estimates = [
+        estimate(spec, open_dataset(settings.models[spec.name].dataset, settings), training_settings(settings, spec))
+        for spec in specs
+    ]
+    if as_json:
+        typer.echo(json.dumps({"models": [asdict(row) for row in estimates]}, indent=2))
+    else:
+        Console().print(_table(estimates))
+
+
+def _table(estimates: Sequence[Estimate]) -> Table:
+    columns = ("model", "epochs", "steps", "an epoch", "in all", "memory", "on the GPU")
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in estimates:
+        gpu = decimal(row.device_memory_bytes) if row.device_memory_bytes else "–"
+        times = [f"{row.seconds_per_epoch:.2f} s", _duration(row.seconds)]
+        table.add_row(row.model, str(row.epochs), f"{row.steps:,}", *times, decimal(row.memory_bytes), gpu)
+    table.add_row("all", "", "", "", _duration(sum(row.seconds for row in estimates)))
+    return table
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

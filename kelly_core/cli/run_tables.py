@@ -1,0 +1,157 @@
+"""Runs as tables on a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from kelly_core.cli.display import duration
+from kelly_core.runs import Comparison, ModelSnapshot, RunSnapshot
+from kelly_core.runs.comparison import Best
+from kelly_core.runs.folder import RunRecord
+from kelly_core.runs.records import HostLoad
+from kelly_core.spec import MODELS
+
+_STYLES = {
+    "queued": "dim",
+    "running": "bold green",
+    "pausing": "yellow",
+    "paused": "yellow",
+    "stopping": "yellow",
+    "finished": "green",
+    "stopped": "cyan",
+    "failed": "bold red",
+    "died": "bold red",
+}
+_GIBIBYTE = 2**30
+
+
+def run_table(runs: Sequence[RunSnapshot]) -> Table:
+    """One row a run."""
+    # An id that is cut short could not be typed.
+    name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
+    table = Table(name, "state", "models", "now at", "output", box=None, pad_edge=False)
+    for run in runs:
+        table.add_row(run.id, _state(run), _models(run), _position(run), _shown(run.output))
+    return table
+
+
+def run_header(run: RunSnapshot, record: RunRecord) -> Table:
+    """What a run is, one fact a line."""
+    table = Table.grid(padding=(0, 2))
+    facts: list[tuple[str, str | Text]] = [
+        ("run", run.id),
+        ("state", _state(run)),
+        ("attempt", f"{run.attempt}, begun {_moment(run.began)}" if run.attempt else "none yet"),
+        ("process", f"{run.pid} on {run.host_name}" if run.pid else "none yet"),
+        ("output", _shown(run.output)),
+        ("command", shlex.join(record.command)),
+        ("machine", "" if run.host is None else _load(run.host)),
+        ("error", Text(run.error, style="red")),
+    ]
+    for name, fact in facts:
+        if fact:
+            table.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else Text(fact))
+    return table
+
+
+def model_table(run: RunSnapshot) -> Table:
+    """One row a model."""
+    columns = ("model", "state", "epoch", "train", "val", "best", "at", "baseline", "patience", "frames/s", "left")
+    table = Table(*columns, box=None, pad_edge=False)
+    for model in run.models:
+        table.add_row(
+            model.model,
+            Text(model.state, style=_STYLES[model.state]),
+            "–" if model.epochs is None else f"{model.epoch}/{model.epochs}",
+            *(_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
+            _or_dash(model.best_epoch),
+            _loss(model.baseline_loss),
+            _or_dash(model.patience_left),
+            "–" if model.frames_per_second is None else f"{model.frames_per_second:,.0f}",
+            "–" if model.eta_seconds is None else duration(model.eta_seconds),
+        )
+    return table
+
+
+def comparison_table(first: str, second: str, comparison: Comparison) -> Group:
+    """Settings that differ, then what was reached."""
+    settings = Table("setting", first, second, box=None, pad_edge=False)
+    for key, (one, other) in comparison.settings.items():
+        settings.add_row(key, str(one), str(other))
+    models = Table("model", "best of", first, second, box=None, pad_edge=False)
+    for model, (one, other) in comparison.models.items():
+        models.add_row(model, "loss", _loss(one.best_loss), _loss(other.best_loss))
+        models.add_row("", "baseline", _loss(one.baseline_loss), _loss(other.baseline_loss))
+        models.add_row("", "epoch", _best_epoch(one), _best_epoch(other))
+    return Group(settings if comparison.settings else Text("the settings are the same"), Text(), models)
+
+
+def _state(run: RunSnapshot) -> Text:
+    text = Text(run.state, style=_STYLES[run.state])
+    if run.epochs_left:
+        text.append(f" after {run.epochs_left} more", style="dim")
+    if run.silent_seconds:
+        text.append(f", silent for {duration(run.silent_seconds)}", style="bold red")
+    if run.revivals:
+        text.append(f", revived {run.revivals}×", style="dim")
+    return text
+
+
+def _models(run: RunSnapshot) -> str:
+    names = [model.model for model in run.models]
+    return "all" if len(names) == len(MODELS) else ", ".join(names)
+
+
+def _position(run: RunSnapshot) -> str:
+    """Where the run is: the features it reads, or the model that it trains or trained last."""
+    if run.features:
+        return f"features of {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
+    begun = [model for model in run.models if model.epochs is not None]
+    return _progress(begun[-1]) if begun else "–"
+
+
+def _progress(model: ModelSnapshot) -> str:
+    best = "" if model.best_loss is None else f" best {model.best_loss:.4f}"
+    left = "" if model.eta_seconds is None else f", {duration(model.eta_seconds)} left"
+    return f"{model.model} {model.epoch}/{model.epochs}{best}{left}"
+
+
+def _load(host: HostLoad) -> str:
+    parts = [
+        f"CPU {host.cpu_percent:.0f} %",
+        f"memory {host.memory_used / _GIBIBYTE:.1f} of {host.memory_total / _GIBIBYTE:.1f} GiB",
+        f"the process {host.process_memory / _GIBIBYTE:.2f} GiB",
+    ]
+    parts += [
+        f"{gpu.name} {gpu.percent:.0f} %, {gpu.memory_used / _GIBIBYTE:.1f} of {gpu.memory_total / _GIBIBYTE:.1f} GiB"
+        for gpu in host.gpus
+    ]
+    return ", ".join(parts)
+
+
+def _moment(time: float) -> str:
+    return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M:%S}"
+
+
+def _shown(folder: str) -> str:
+    path = Path(folder)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else folder
+
+
+def _best_epoch(best: Best) -> str:
+    return "–" if best.best_epoch is None else f"{best.best_epoch} of {best.epochs}"
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4f}"
+
+
+def _or_dash(value: object) -> str:
+    return "–" if value is None else str(value)

@@ -1,0 +1,206 @@
+"""``kelly-core runs``: trainings, live or ended; watch them, steer them, compare them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kelly_core.cli.display import watch
+from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
+from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
+from kelly_core.errors import RunError
+from kelly_core.runs import Run, RunSnapshot, compare_runs, find_run, list_runs, resume
+from kelly_core.runs.records import to_json
+from kelly_core.runs.tail import LineTail
+
+app = typer.Typer(help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
+
+_SECONDS_FOR_AN_ANSWER = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@app.callback()
+def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List all runs with how they stand; or do something with one of them."""
+    folder = settings_from(config, {}).settings.runs.dir.expanduser()
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
+    listing = list_runs(folder)
+    if as_json:
+        content = {"runs": [_as_json(run) for run in listing.runs], "unreadable": listing.unreadable}
+        typer.echo(json.dumps(content, indent=2))
+        return
+    Console().print(run_table(listing.runs) if listing.runs else f"no runs in {folder}", soft_wrap=True)
+    for name, problem in listing.unreadable.items():
+        _warn(f"{name}: {problem}")
+    for run in listing.runs:
+        _tell_of_damage(run)
+
+
+@app.command()
+def show(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False) -> None:
+    """Show one run: how its models stand, where it runs, what it was asked for."""
+    run = Run(find_run(context.obj, run_id), reading="whole")
+    if as_json:
+        content = {"command": list(run.record.command), "settings": run.record.settings}
+        typer.echo(json.dumps(_as_json(run.snapshot) | content, indent=2))
+        return
+    snapshot, console = run.snapshot, Console()
+    console.print(run_header(snapshot, run.record), soft_wrap=True)
+    console.print(model_table(snapshot))
+    for model in snapshot.models:
+        if model.alarm:
+            console.print(f"{model.model}: {model.alarm}", style="yellow", markup=False, soft_wrap=True)
+    _tell_of_damage(snapshot)
+
+
+@app.command()
+def attach(context: typer.Context, run_id: IdArgument) -> None:
+    """Watch a run live; Ctrl-C only ends the watching."""
+    run = _open(context, run_id)
+    try:
+        watch(run)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"\nno longer watching; {run.id} goes on", highlight=False)
+        return
+    show(context, run.id)
+    raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
+
+
+@app.command()
+def stop(
+    context: typer.Context,
+    run_id: IdArgument,
+    now: Annotated[bool, typer.Option("--now", help="Do not even finish what is being done.")] = False,
+    after_epoch: Annotated[bool, typer.Option("--after-epoch", help="Finish the epoch in progress.")] = False,
+    after: Annotated[
+        int | None, typer.Option("--after", min=1, metavar="N", help="Finish N epochs, the one in progress included.")
+    ] = None,
+) -> None:
+    """Stop a run: after the step in hand, at once, or after some epochs; the best so far is exported in any case."""
+    if now + after_epoch + (after is not None) > 1:
+        raise typer.BadParameter("give one of --now, --after-epoch and --after")
+    run = _open(context, run_id)
+    run.request_stop(at_once=now, after_epochs=1 if after_epoch else after or 0)
+    _tell_answer(run, "stopping")
+
+
+@app.command()
+def pause(context: typer.Context, run_id: IdArgument) -> None:
+    """Let a run hold after the step in hand, until it is resumed."""
+    run = _open(context, run_id)
+    run.request_pause()
+    _tell_answer(run, "pausing", "paused", "stopping")
+
+
+@app.command("resume")
+def resume_run(
+    context: typer.Context,
+    run_id: IdArgument,
+    epochs: Annotated[str | None, typer.Option("--epochs", metavar="+N", help="Train N epochs more.")] = None,
+) -> None:
+    """Let a paused run go on, or start one that has ended again, from its checkpoints and with its own settings."""
+    more = _more_epochs(epochs)
+    run = _open(context, run_id)
+    if run.snapshot.state in ("pausing", "paused"):
+        if more:
+            raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
+        run.request_resume()
+        _tell_answer(run, "running", "stopping")
+        return
+    run = resume(run, more)
+    typer.echo(run.id)
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    run_id: IdArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the run does; Ctrl-C ends it.")] = False,
+) -> None:
+    """Print what a run has said."""
+    run = _open(context, run_id)
+    tail = LineTail(run.folder.console)
+    while True:
+        live = run.snapshot.live
+        while lines := tail.read():
+            for line in lines:
+                typer.echo(line.decode(errors="replace"))
+        if not (follow and live):
+            return
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        run.poll()
+
+
+@app.command("rm")
+def remove(
+    context: typer.Context,
+    run_id: IdArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete an ended run: its log and settings; what it trained stays."""
+    run = _open(context, run_id)
+    run.take().release()
+    if not yes:
+        typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
+    run.remove()
+    typer.echo(f"deleted {run.id}")
+
+
+@app.command()
+def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json: JsonOption = False) -> None:
+    """Compare two runs: settings that differ, and the best of each model."""
+    runs = _open(context, first), _open(context, second)
+    comparison = compare_runs(*runs)
+    if as_json:
+        typer.echo(json.dumps({"runs": [run.id for run in runs]} | to_json(comparison), indent=2))
+        return
+    Console().print(comparison_table(runs[0].id, runs[1].id, comparison))
+
+
+def _open(context: typer.Context, run_id: str) -> Run:
+    runs: Path = context.obj
+    return Run(find_run(runs, run_id))
+
+
+def _as_json(run: RunSnapshot) -> dict[str, Any]:
+    content: dict[str, Any] = to_json(run)
+    return content | {"models": [model.model for model in run.models], "progress": content["models"]}
+
+
+def _more_epochs(text: str | None) -> int:
+    if text is None:
+        return 0
+    if text.startswith("+") and text[1:].isdecimal():
+        return int(text[1:])
+    raise typer.BadParameter(f"{text!r} is not of the form +N, such as +20", param_hint="--epochs")
+
+
+def _tell_answer(run: Run, *expected: str) -> None:
+    """Wait until the run does as asked, or has ended, and print how it stands."""
+    deadline = time.monotonic() + _SECONDS_FOR_AN_ANSWER
+    while run.snapshot.live and run.snapshot.state not in expected and time.monotonic() < deadline:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        run.poll()
+    typer.echo(f"{run.id}: {run.snapshot.state}")
+
+
+def _tell_of_damage(run: RunSnapshot) -> None:
+    if run.damaged_lines:
+        _warn(f"{run.id}: {run.damaged_lines} damaged lines of its log were left out")
+    if run.unknown_records:
+        _warn(f"{run.id}: {run.unknown_records} records of its log are of a newer version of kelly-core")
+    if run.silent_seconds:
+        _warn(f"{run.id}: its process {run.pid} has given no sign of life for {run.silent_seconds:.0f} s")
+
+
+def _warn(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,70 @@
+"""What watchers ask of a run, one line a request, and how its process learns of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from kelly_core.errors import RunError
+from kelly_core.runs.tail import LineTail
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing that a watcher asks for.
+
+    Attributes:
+        attempt: the attempt that is meant; a later one must not obey it.
+        kind: stop, pause, or resume after a pause.
+        at_once: stop without finishing the step in hand or whatever else is being done.
+        after_epochs: stop after so many more complete epochs; 0 stops after the step in hand.
+    """
+
+    attempt: int
+    kind: Literal["stop", "pause", "resume"]
+    at_once: bool = False
+    after_epochs: int = 0
+
+
+def send(path: Path, request: Request) -> None:
+    """Append a request.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, json.dumps(asdict(request)).encode() + b"\n")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        hint = "A SIGTERM to the training's process stops it, too"
+        raise RunError(f"cannot be written ({error.strerror})", where=path, hint=hint) from error
+
+
+class Inbox:
+    """Gives the requests to one attempt, each once; what is no request is passed over."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        self._tail = LineTail(path)
+        self._attempt = attempt
+        self._adapter = TypeAdapter(Request)
+
+    def read(self) -> list[Request]:
+        """Requests that have come since the last call."""
+        found = []
+        while lines := self._tail.read():
+            found += [request for request in map(self._request, lines) if request]
+        return [request for request in found if request.attempt == self._attempt]
+
+    def _request(self, line: bytes) -> Request | None:
+        try:
+            return self._adapter.validate_json(line)
+        except ValidationError:
+            return None

@@ -1,0 +1,69 @@
+"""What a training runs with: versions, machine, commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import kelly_core
+from kelly_core.errors import RunError
+from kelly_core.files import atomic_write
+from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.records import HostLoad
+
+_PACKAGES = ("torch", "numpy", "librosa", "symusic", "pydantic")
+_SECONDS_FOR_GIT = 10
+
+
+def write_environment(folder: RunFolder, attempt: int, host: HostLoad) -> None:
+    """Write down what an attempt runs with, in place of what the one before ran with.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    text = json.dumps({"attempt": attempt} | describe_environment(host), indent=2)
+    atomic_write(folder.environment, lambda file: file.write(text.encode()), error=RunError)
+
+
+def describe_environment(host: HostLoad) -> dict[str, Any]:
+    """Versions, machine and commit."""
+    return {
+        "kelly_core": kelly_core.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "cpu_cores": psutil.cpu_count(),
+        "memory_bytes": host.memory_total,
+        "gpus": [gpu.name for gpu in host.gpus],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this code runs from, marked where files differ from it; None if it is installed."""
+    root = Path(kelly_core.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_FOR_GIT)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None

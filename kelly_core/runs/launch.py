@@ -1,0 +1,167 @@
+"""Starting the process of a run, for the first time or to go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kelly_core.config import Settings
+from kelly_core.errors import RunError
+from kelly_core.runs.folder import RunFolder, RunRecord, read_record, write_record
+from kelly_core.runs.lease import take_lease
+from kelly_core.runs.lock import FileLock
+from kelly_core.runs.log import LogWriter
+from kelly_core.runs.records import AttemptBegun, Record, RunEnded
+from kelly_core.runs.run import Run
+from kelly_core.runs.words import new_run_id
+
+_TRIES = 1000
+
+
+def start(settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()) -> Run:
+    """Start a training in a process of its own, which goes on whatever becomes of this one.
+
+    Args:
+        settings: all of them; ``settings.runs.dir`` gets the run, ``settings.output.dir`` what it trains.
+        models: names, in order.
+        resume: go on from checkpoints in the output folder.
+        command: the command line that asks for the same, to be shown.
+
+    Raises:
+        RunError: another run trains into the same output folder, or a folder cannot be written.
+    """
+    record = RunRecord(
+        created=time.time(),
+        models=tuple(models),
+        working_folder=str(Path.cwd()),
+        resume=resume,
+        command=tuple(command),
+        settings=settings.model_dump(mode="json"),
+    )
+    with ExitStack() as locks:
+        lease = _until_end(locks, take_lease(record.output))
+        folder = _new_folder(settings.runs.dir.expanduser().absolute())
+        life = FileLock.take(folder.heartbeat)
+        assert life is not None
+        return _launch(folder, record, _until_end(locks, life), lease)
+
+
+def resume(run: Run, more_epochs: int = 0) -> Run:
+    """Start a run that has ended once more, to go on from its checkpoints with its own settings.
+
+    Args:
+        run: the run.
+        more_epochs: epochs to add to those first asked for.
+
+    Raises:
+        RunError: a process is at work on it, another run trains into its output folder, or its record is damaged.
+    """
+    with ExitStack() as locks:
+        life = _until_end(locks, run.take())
+        record = read_record(run.folder)
+        record = replace(
+            record, settings=_extended(settings_of(run.folder, record), more_epochs).model_dump(mode="json")
+        )
+        lease = _until_end(locks, take_lease(record.output))
+        return _launch(run.folder, record, life, lease)
+
+
+def settings_of(folder: RunFolder, record: RunRecord) -> Settings:
+    """The settings of a run.
+
+    Raises:
+        RunError: they are damaged, or of another version.
+    """
+    try:
+        return Settings.model_validate(record.settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        problem = f"its settings do not fit this version of kelly-core ({key}: {first['msg']})"
+        raise RunError(problem, where=folder.record) from error
+
+
+def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+    """Start the process of a run, apart from this terminal, and give it the run's locks.
+
+    Returns:
+        Its process id.
+
+    Raises:
+        RunError: it cannot be started.
+    """
+    # -P: a module of the working folder must not take the place of one of Python's own.
+    command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path)]
+    try:
+        with folder.console.open("ab") as console:
+            process = subprocess.Popen(
+                command,
+                cwd=read_record(folder).working_folder,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=handles,
+            )
+    except OSError as error:
+        raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
+    return process.pid
+
+
+def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
+    """Let go of this process's handle in the end; the started process keeps its own, and with it the lock."""
+    stack.callback(lock.release)
+    return lock
+
+
+def _new_folder(runs: Path) -> RunFolder:
+    for _ in range(_TRIES):
+        path = runs / new_run_id(datetime.now())
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            hint = "Set KELLY_RUNS_DIR or [runs] dir to a folder that you may write to"
+            raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
+        return RunFolder(path)
+    raise RunError("no name is free for another run", where=runs)
+
+
+def _launch(folder: RunFolder, record: RunRecord, life: FileLock, lease: FileLock) -> Run:
+    record = replace(record, attempts=record.attempts + 1)
+    write_record(folder, record)
+    # The silence since the last attempt does not count.
+    os.utime(life.handle)
+    log = LogWriter(folder.events)
+    try:
+        log.append(Record(time.time(), 0.0, record.attempts, AttemptBegun()))
+        run = Run(folder)
+        pid = spawn(folder, (life.handle, lease.handle))
+    except RunError as error:
+        log.append(Record(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
+        raise
+    finally:
+        log.close()
+    for lock in (life, lease):
+        lock.sign(folder.id, pid)
+    return run
+
+
+def _extended(settings: Settings, more_epochs: int) -> Settings:
+    training = settings.training
+    models = {
+        name: own.model_copy(update={"epochs": own.epochs and own.epochs + more_epochs})
+        for name, own in settings.models.items()
+    }
+    longer = training.model_copy(update={"epochs": training.epochs + more_epochs})
+    return settings.model_copy(update={"training": longer, "models": models})

@@ -1,0 +1,40 @@
+"""One training at a time into an output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kelly_core.errors import RunError
+from kelly_core.runs.lock import FileLock, Holder
+
+_NAME = ".lease"
+
+
+def take_lease(output: Path) -> FileLock:
+    """Become the one that trains into a folder, which is made if need be.
+
+    Raises:
+        RunError: another run is at it (the message says which), or the folder cannot be made.
+    """
+    path = output / _NAME
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
+    lock = FileLock.take(path)
+    if lock is None:
+        raise _refusal(output, path)
+    return lock
+
+
+def give_up_lease(output: Path) -> None:
+    """Let others train into the folder; only for the process that has the lease."""
+    # Removing the name frees it: the lock that lives on until this process ends is then on a file nobody can open.
+    (output / _NAME).unlink(missing_ok=True)
+
+
+def _refusal(output: Path, path: Path) -> RunError:
+    holder = Holder.read(path)
+    who = f"run {holder.run} (process {holder.pid} on {holder.host})" if holder.run else "another run"
+    stop = f"stop it with `kelly-core runs stop {holder.run}`" if holder.run else "stop it"
+    return RunError(f"{who} is training into this folder", where=output, hint=f"Wait for it, {stop}, or choose another")

@@ -1,0 +1,75 @@
+"""All runs of a folder, and one of them by the beginning of its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.errors import RunError
+from kelly_core.runs.folder import RunFolder, read_record
+from kelly_core.runs.run import Run
+from kelly_core.runs.snapshot import RunSnapshot
+
+LAST = "last"
+"""Stands for the run that was made last."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Runs, those made first first, and what is wrong with those that cannot be read, by name."""
+
+    runs: tuple[RunSnapshot, ...]
+    unreadable: dict[str, str]
+
+
+def list_runs(runs: Path) -> Listing:
+    """How all runs in a folder stand; what lies there besides is left out.
+
+    Of each only a bounded part is read, however long its log.
+    """
+    found, unreadable = [], {}
+    for folder in _folders(runs):
+        try:
+            found.append(Run(folder, reading="quick").snapshot)
+        except RunError as error:
+            unreadable[folder.id] = str(error)
+    found.sort(key=lambda run: (run.created, run.id))
+    return Listing(tuple(found), unreadable)
+
+
+def find_run(runs: Path, text: str) -> RunFolder:
+    """The run whose name begins with a text; "last" is the one made last.
+
+    Raises:
+        RunError: there is none, or more than one.
+    """
+    folders = {folder.id: folder for folder in _folders(runs)}
+    if text == LAST:
+        return _last(list(folders.values()), runs)
+    matches = [text] if text in folders else sorted(name for name in folders if name.startswith(text))
+    if not matches:
+        raise RunError(f"no run in {runs} has a name that begins so", where=text, hint="`kelly-core runs` lists them")
+    if len(matches) > 1:
+        raise RunError(f"{len(matches)} runs have names that begin so: {', '.join(matches)}", where=text)
+    return folders[matches[0]]
+
+
+def _last(folders: list[RunFolder], runs: Path) -> RunFolder:
+    times = {}
+    for folder in folders:
+        try:
+            times[folder] = read_record(folder).created
+        except RunError:
+            # An unreadable run has no time; it can still be named.
+            continue
+    if not times:
+        raise RunError("there is no run yet", where=runs, hint="`kelly-core train` starts one")
+    return max(times, key=lambda folder: (times[folder], folder.id))
+
+
+def _folders(runs: Path) -> list[RunFolder]:
+    """Folders that hold a run; one that is just being made has no record yet and is none."""
+    if not runs.is_dir():
+        return []
+    found = [RunFolder(path) for path in runs.iterdir() if path.is_dir()]
+    return [folder for folder in found if folder.record.exists() or folder.events.exists()]

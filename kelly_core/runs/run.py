@@ -1,0 +1,239 @@
+"""A run as a watcher holds it: how it stands, what happens next, and what to ask of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+from kelly_core.errors import RunError
+from kelly_core.runs import control
+from kelly_core.runs.folder import RunFolder, read_record
+from kelly_core.runs.folding import fold
+from kelly_core.runs.lock import FileLock, Holder, is_held
+from kelly_core.runs.log import LogReader
+from kelly_core.runs.records import Record
+from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
+from kelly_core.runs.summary import Summary, read_summary, write_summary
+
+SILENT_SECONDS = 10.0
+"""A sign of life comes every second; after so many without one, something is wrong."""
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_QUICK_READ_BYTES = 2**20
+_SECONDS_TO_END = 5.0
+"""How long a process may need to be gone after it has told its end."""
+
+
+class Run:
+    """A run on disk; any number of watchers may hold one, and none of them disturbs it.
+
+    Opening it reads what the log holds so far; ``poll`` and ``follow`` go on from there.
+
+    Attributes:
+        folder: its files.
+        record: what was asked for.
+
+    Args:
+        folder: where it lies.
+        reading: "usual" reads what the summary of the log does not cover, "quick" only a bounded end of that, "whole"
+            the log from its beginning, which finds all damage in it.
+
+    Raises:
+        RunError: there is no run, or its record is damaged or of a newer version.
+    """
+
+    def __init__(self, folder: RunFolder, *, reading: Literal["quick", "usual", "whole"] = "usual") -> None:
+        self.folder = folder
+        self.record = read_record(folder)
+        self._process_gone = False
+        self._not_yet_given: deque[Record] = deque()
+        self._logged, self._reader = self._start_of_reading(None if reading == "whole" else read_summary(folder))
+        if reading == "quick":
+            skipped = self._reader.skip_to_last(_QUICK_READ_BYTES)
+            self._logged = replace(self._logged, skipped_bytes=skipped)
+        while self.poll():
+            pass
+
+    @property
+    def id(self) -> str:
+        """Name of its folder."""
+        return self.folder.id
+
+    @property
+    def snapshot(self) -> RunSnapshot:
+        """How it stands, as of the last ``poll``."""
+        logged, life = self._logged, _SignOfLife.read(self.folder)
+        died = self._process_gone and logged.live
+        silent = life.age if logged.live and not died and life.age > SILENT_SECONDS else 0.0
+        return replace(
+            logged,
+            state="died" if died else logged.state,
+            models=tuple(_settled(model, "died" if died else logged.state) for model in logged.models),
+            host_name=life.keeper.host,
+            pid=life.keeper.pid,
+            silent_seconds=silent,
+        )
+
+    def poll(self) -> list[Record]:
+        """What was written since the last call, a bounded part of it; an empty list once there is no more."""
+        if self._not_yet_given:
+            found = list(self._not_yet_given)
+            self._not_yet_given.clear()
+            return found
+        # Asked before reading: whatever a process wrote until its end is then read below before it is called dead.
+        alive = _SignOfLife.read(self.folder).alive
+        found = self._reader.read()
+        self._logged = replace(
+            fold(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
+        )
+        self._process_gone = not alive and not found
+        return found
+
+    def follow(self) -> Iterator[Record]:
+        """Records as they come, until no process is at work on the run any more; may be left and entered again."""
+        while True:
+            self._not_yet_given.extend(self.poll())
+            if not self._not_yet_given:
+                if not self.snapshot.live:
+                    return
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            while self._not_yet_given:
+                yield self._not_yet_given.popleft()
+
+    def records(self) -> Iterator[Record]:
+        """The whole log from its beginning."""
+        reader = LogReader(self.folder.events)
+        while found := reader.read():
+            yield from found
+
+    def request_stop(self, *, at_once: bool = False, after_epochs: int = 0) -> None:
+        """Ask it to stop; checkpoints and an export of the best so far are left in any case.
+
+        Args:
+            at_once: do not finish what is being done.
+            after_epochs: first complete so many epochs, the one in progress included; 0 ends the step in hand and
+                drops the epoch in progress.
+
+        Raises:
+            RunError: no process is at work on it.
+        """
+        self._send(control.Request(self._attempt(), "stop", at_once, after_epochs))
+
+    def request_pause(self) -> None:
+        """Ask it to hold after the step in hand.
+
+        Raises:
+            RunError: no process is at work on it.
+        """
+        self._send(control.Request(self._attempt(), "pause"))
+
+    def request_resume(self) -> None:
+        """Ask it to go on after a pause.
+
+        Raises:
+            RunError: no process is at work on it.
+        """
+        self._send(control.Request(self._attempt(), "resume"))
+
+    def kill(self) -> None:
+        """End its process on this machine without any courtesy; what is on disk stays valid."""
+        life = _SignOfLife.read(self.folder)
+        if life.locked and life.here and life.keeper.pid:
+            os.kill(life.keeper.pid, signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Delete the run's folder; the output of its training stays.
+
+        Raises:
+            RunError: a process is at work on it, or the folder cannot be deleted.
+        """
+        lock = self.take()
+        try:
+            shutil.rmtree(self.folder.path)
+        except OSError as error:
+            raise RunError(f"cannot be deleted ({error.strerror})", where=self.folder.path) from error
+        finally:
+            lock.release()
+
+    def take(self) -> FileLock:
+        """The lock of the run, for whoever wants to delete it or to start a process for it.
+
+        Raises:
+            RunError: a process is at work on it.
+        """
+        snapshot = self.snapshot
+        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END)
+        if lock is None:
+            hint = f"Stop it first: kelly-core runs stop {self.id}"
+            raise RunError(f"a process ({snapshot.pid}) is at work on it", where=self.id, hint=hint)
+        return lock
+
+    def summarise(self) -> None:
+        """Write down how the log stands, for quick looks; only for the process of the run."""
+        write_summary(self.folder, self._logged, self._reader.offset)
+
+    def _start_of_reading(self, summary: Summary | None) -> tuple[RunSnapshot, LogReader]:
+        record = self.record
+        fresh = RunSnapshot(
+            id=self.id,
+            state="queued",
+            attempt=0,
+            created=record.created,
+            output=str(record.output),
+            models=tuple(ModelSnapshot(model) for model in record.models),
+        )
+        if summary is None:
+            return fresh, LogReader(self.folder.events)
+        known = replace(summary.snapshot, id=self.id, output=fresh.output)
+        return known, LogReader(self.folder.events, summary.offset, known.damaged_lines, known.unknown_records)
+
+    def _attempt(self) -> int:
+        return read_record(self.folder).attempts
+
+    def _send(self, request: control.Request) -> None:
+        if not self.snapshot.live:
+            hint = f"`kelly-core runs resume {self.id}` starts it again"
+            raise RunError(f"it has ended ({self.snapshot.state})", where=self.id, hint=hint)
+        control.send(self.folder.control, request)
+
+
+@dataclass(frozen=True)
+class _SignOfLife:
+    """What the heartbeat of a run tells: who keeps it, whether it is locked, and its age in seconds."""
+
+    keeper: Holder
+    locked: bool
+    age: float
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> _SignOfLife:
+        try:
+            age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
+        except FileNotFoundError:
+            age = math.inf
+        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat), age)
+
+    @property
+    def here(self) -> bool:
+        """Whether the process runs or ran on this machine."""
+        return self.keeper.host in ("", socket.gethostname())
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is at work; of one on another machine, whose locks may not show here, the age tells."""
+        return self.locked or (not self.here and self.age < SILENT_SECONDS)
+
+
+def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:
+    """A model in training shares the fate of its run."""
+    if model.state == "running" and state in ("paused", "stopped", "failed", "died"):
+        return replace(model, state=cast(ModelState, state), eta_seconds=None)
+    return model

@@ -1,0 +1,118 @@
+"""How a run stands: what a watcher shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from kelly_core.runs.records import EndState, FeaturesRead, HostLoad, LiveState
+
+RunState = LiveState | EndState | Literal["died"]
+ModelState = Literal["queued", "running", "paused", "finished", "stopped", "failed", "died"]
+
+LIVE: tuple[str, ...] = get_args(LiveState)
+"""States in which a process is at work."""
+
+
+@dataclass(frozen=True)
+class ModelSnapshot:
+    """How one model of a run stands; None means that it is not known yet.
+
+    Attributes:
+        model: its name.
+        state: its own state; "failed" with ``error``.
+        dataset, synthetic, device, baseline_loss: as ``events.ModelStarted`` tells.
+        epoch, epochs: complete epochs, and how many there shall be.
+        step, steps: steps taken in the epoch in progress, and how many an epoch has.
+        train_loss, val_loss: of the last complete epoch.
+        best_loss, best_epoch: the lowest validation loss.
+        patience_left: epochs without progress that are still allowed; 0 where any number is.
+        learning_rate: of the last complete epoch.
+        steps_per_second, frames_per_second: pace of training.
+        epoch_seconds: how long an epoch takes, validation and saving included.
+        eta_seconds: time until all epochs are done; early stopping may end it sooner.
+        reason: why its training ended, "" before.
+        export: file for the plugin, "" before.
+        checkpoint: whether this run has saved one that it can go on from.
+        alarm: the last alarm, "" if there was none.
+        error: why it failed, "" if it did not.
+        epoch_began: when the epoch in progress began, in seconds of work.
+        measured_at: when ``step`` was last known, in seconds of work.
+    """
+
+    model: str
+    state: ModelState = "queued"
+    dataset: str = ""
+    synthetic: bool = False
+    device: str = ""
+    epoch: int = 0
+    epochs: int | None = None
+    step: int = 0
+    steps: int | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_loss: float | None = None
+    best_epoch: int | None = None
+    baseline_loss: float | None = None
+    patience_left: int | None = None
+    learning_rate: float | None = None
+    steps_per_second: float | None = None
+    frames_per_second: float | None = None
+    epoch_seconds: float | None = None
+    eta_seconds: float | None = None
+    reason: str = ""
+    export: str = ""
+    checkpoint: bool = False
+    alarm: str = ""
+    error: str = ""
+    epoch_began: float = 0.0
+    measured_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunSnapshot:
+    """How a run stands.
+
+    Attributes:
+        id: name of its folder.
+        state: queued, running, pausing, paused, stopping, finished, stopped, failed or died.
+        attempt: which start of it this is; 0 before the first.
+        created, began, updated: Unix times of its making, of the attempt and of the last record.
+        output: folder that gets the exports, absolute.
+        models: in the order of training.
+        error: why it failed, "" if it did not.
+        epochs_left: it stops after so many more epochs; None if nobody asked for that.
+        features: how far the features of a corpus are, while they are computed.
+        host: load of its machine, when last measured.
+        host_name, pid: where its process runs or ran; "" and 0 before it did.
+        silent_seconds: for how long a live process has given no sign of life; 0 while all is well.
+        revivals: how often it came back from silence in this attempt.
+        damaged_lines: lines of the log that could not be read.
+        unknown_records: records of kinds that only a newer version knows.
+        skipped_bytes: how much of an unusually long log was left out to answer at once.
+    """
+
+    id: str
+    state: RunState
+    attempt: int
+    created: float
+    output: str
+    models: tuple[ModelSnapshot, ...]
+    began: float = 0.0
+    updated: float = 0.0
+    error: str = ""
+    epochs_left: int | None = None
+    features: FeaturesRead | None = None
+    host: HostLoad | None = None
+    host_name: str = ""
+    pid: int = 0
+    silent_seconds: float = 0.0
+    revivals: int = 0
+    damaged_lines: int = 0
+    unknown_records: int = 0
+    skipped_bytes: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether a process is at work on it."""
+        return self.state in LIVE

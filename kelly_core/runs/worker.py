@@ -1,0 +1,220 @@
+"""The process of a run: trains, says what happens, does what watchers ask. Only this process imports torch."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kelly_core import events
+from kelly_core.config import Settings
+from kelly_core.errors import KellyError
+from kelly_core.runs.attendant import Attendant
+from kelly_core.runs.console import say
+from kelly_core.runs.environment import write_environment
+from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.host import HostMeter
+from kelly_core.runs.journal import Journal
+from kelly_core.runs.launch import settings_of
+from kelly_core.runs.lease import give_up_lease
+from kelly_core.runs.log import LogWriter
+from kelly_core.runs.records import FeaturesRead, Outcome, RunEnded
+from kelly_core.runs.run import Run
+from kelly_core.runs.steering import Steering, StopNow
+from kelly_core.spec import ModelSpec, model_spec
+
+if TYPE_CHECKING:
+    from kelly_core.training.session import ModelOutcome
+    from kelly_core.training.tensorboard import TensorBoardWriter
+
+_SECONDS_BETWEEN_FEATURES = 0.5
+
+
+def work(folder: RunFolder) -> None:
+    """Train what a run asks for, from its beginning or from its checkpoints, and tell how it ended.
+
+    To be called in a process that holds the locks of the run and of its output folder.
+    """
+    run = Run(folder)
+    log = LogWriter(folder.events)
+    journal = Journal(log, run.record.attempts)
+    steering = Steering(journal.tell)
+    journal.busy = steering.busy
+    meter = HostMeter()
+    training = _Training(run, journal, steering)
+    with steering.signals(), Attendant(run, journal, steering, meter):
+        steering.begin()
+        ending = training.run(meter)
+        give_up_lease(run.record.output)
+        journal.tell(ending)
+        log.close()
+
+
+class _Training:
+    """The models of a run, one after the other."""
+
+    def __init__(self, run: Run, journal: Journal, steering: Steering) -> None:
+        self._folder, self._record, self._before = run.folder, run.record, run.snapshot
+        self._journal, self._steering = journal, steering
+        self._unexported: dict[str, Path] = {}
+        self._errors: list[str] = []
+        self._model_began = 0.0
+        self._features_told = 0.0
+        self._board: TensorBoardWriter | None = None
+
+    def run(self, meter: HostMeter) -> RunEnded:
+        """Train, and say how it ended."""
+        try:
+            settings = settings_of(self._folder, self._record)
+            write_environment(self._folder, self._record.attempts, meter.sample())
+            complete = False
+            try:
+                with self._steering.interruptible():
+                    complete = self._train(settings)
+            except StopNow:
+                self._export_what_is_left(settings)
+        except KellyError as error:
+            return RunEnded("failed", str(error))
+        except Exception as error:
+            say(traceback.format_exc())
+            return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
+        if self._errors:
+            return RunEnded("failed", "; ".join(self._errors))
+        return RunEnded("finished" if complete else "stopped")
+
+    def _train(self, settings: Settings) -> bool:
+        """Train the models; whether none was stopped or left out."""
+        from kelly_core.training.session import train_models
+
+        if settings.output.tensorboard:
+            from kelly_core.training.tensorboard import TensorBoardWriter
+
+            self._board = TensorBoardWriter(settings.output.dir / "tensorboard")
+        if settings.training.jobs > 1 and len(self._record.models) > 1:
+            return self._train_side_by_side(settings)
+        for name in self._record.models:
+            if self._steering.stopping:
+                return False
+            self._model_began = time.monotonic()
+            spec = model_spec(name)
+            (outcome,) = train_models(
+                settings,
+                [spec],
+                resume=self._goes_on(spec, settings),
+                listen=self._listen,
+                should_stop=self._steering.should_stop,
+                progress=self._progress,
+            )
+            self._end_model(_as_record(outcome))
+            if outcome.result and outcome.result.reason == "stopped":
+                return False
+        return True
+
+    def _train_side_by_side(self, settings: Settings) -> bool:
+        """Train the models at once; whether none was stopped."""
+        from kelly_core.training.side_by_side import train_side_by_side
+
+        specs = [model_spec(name) for name in self._record.models]
+        self._model_began = time.monotonic()
+        outcomes = train_side_by_side(
+            settings,
+            [(spec, self._goes_on(spec, settings)) for spec in specs],
+            settings.training.jobs,
+            listen=self._listen,
+            should_stop=self._steering.should_stop,
+            holding=lambda: self._steering.holding,
+        )
+        complete = True
+        for outcome in outcomes:
+            self._end_model(_as_record(outcome))
+            complete = complete and not (outcome.result and outcome.result.reason == "stopped")
+        return complete
+
+    def _goes_on(self, spec: ModelSpec, settings: Settings) -> bool:
+        """Whether to go on from the latest checkpoint: if that was asked for, or if this run itself has saved it.
+
+        Another training may have left one in the same folder before this run came to the model.
+        """
+        from kelly_core.training.trainer import TrainingPaths
+
+        if self._record.resume or self._record.attempts == 1:
+            return self._record.resume
+        latest = TrainingPaths(settings.output.dir, spec.file_stem).latest
+        known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
+        # The log may be damaged, and the clock may have been set; either of both must do.
+        return known or (latest.exists() and latest.stat().st_mtime >= self._record.created)
+
+    def _listen(self, event: events.Event) -> None:
+        self._journal.tell(event)
+        if self._board is not None:
+            self._board.listen(event)
+        match event:
+            case events.CheckpointSaved():
+                self._unexported[event.model] = Path(event.path)
+            case events.EpochDone():
+                self._steering.epoch_done()
+            case events.Exported():
+                self._unexported.pop(event.model, None)
+
+    def _progress(self, dataset: str) -> Callable[[int, int], None]:
+        def advance(done: int, total: int) -> None:
+            if self._steering.stopping:
+                self._steering.interrupt()
+            now = time.monotonic()
+            if done == total or now - self._features_told >= _SECONDS_BETWEEN_FEATURES:
+                self._features_told = now
+                self._journal.tell(FeaturesRead(dataset, done, total))
+
+        return advance
+
+    def _export_what_is_left(self, settings: Settings) -> None:
+        """After a stop at once: the best weights that are on disk become files for the plugin."""
+        from kelly_core.training.checkpoint import load_checkpoint
+        from kelly_core.training.exporting import export_network
+
+        for model, path in list(self._unexported.items()):
+            checkpoint = load_checkpoint(path)
+            export = settings.output.dir / f"{checkpoint.spec.file_stem}.json"
+            export_network(checkpoint, export, settings.output.layout)
+            self._listen(events.Exported(model, str(export)))
+            data = checkpoint.dataset
+            seconds = time.monotonic() - self._model_began
+            self._end_model(
+                Outcome(
+                    model,
+                    data["name"],
+                    data["synthetic"],
+                    str(export),
+                    "stopped",
+                    checkpoint.epoch,
+                    checkpoint.metrics,
+                    seconds,
+                )
+            )
+
+    def _end_model(self, outcome: Outcome) -> None:
+        self._journal.tell(outcome)
+        if outcome.error:
+            self._errors.append(outcome.error)
+
+
+def _as_record(outcome: ModelOutcome) -> Outcome:
+    result = outcome.result
+    return Outcome(
+        model=outcome.model,
+        dataset=outcome.dataset,
+        synthetic=outcome.synthetic,
+        export=None if outcome.export is None else str(outcome.export),
+        reason=None if result is None else result.reason,
+        epochs=0 if result is None else result.epoch,
+        metrics={} if result is None else result.metrics,
+        seconds=outcome.seconds,
+        error=outcome.error,
+    )
+
+
+if __name__ == "__main__":
+    work(RunFolder(Path(sys.argv[1])))

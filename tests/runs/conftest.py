@@ -1,0 +1,93 @@
+"""Runs in an empty folder, with processes that start fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from kelly_core.config import Settings, load_settings
+from kelly_core.runs import Run, RunFolder, launch
+from tests.forked_workers import Forker, forker
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def shared_forker() -> Iterator[Forker]:
+    """One forking process for all tests."""
+    with forker() as one:
+        yield one
+
+
+@pytest.fixture
+def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
+    """Workers are forked, not started anew; none outlives the test."""
+    started: set[RunFolder] = set()
+
+    def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+        started.add(folder)
+        return shared_forker.spawn(folder, handles)
+
+    monkeypatch.setattr(launch, "spawn", spawn)
+    yield shared_forker
+    shared_forker.largest_file = None
+    for folder in started:
+        if folder.record.exists():
+            Run(folder).kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path, forked: Forker) -> Start:
+    """Start a run of small synthetic sets; keyword arguments change the settings of ``small_settings``."""
+
+    def begin(*models: str, **options: object) -> Run:
+        return launch.start(small_settings(**options), models or ["DynamicsEngine"])
+
+    return begin
+
+
+def small_settings(
+    *, epochs: int = 3, examples: int = 64, batch_size: int = 16, output: str = "out", **more: object
+) -> Settings:
+    """Settings that train in an instant: no plots, no early stopping; ``more`` has dotted keys with __ for dots."""
+    options = {
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.early_stopping.patience": 0,
+        "datasets.synthetic_examples": examples,
+        "datasets.use_synthetic": True,
+        "output.dir": output,
+        "output.plots": False,
+    } | {key.replace("__", "."): value for key, value in more.items()}
+    return load_settings(None, {key: ("test", value) for key, value in options.items()}, {}).settings
+
+
+def until(run: Run, *states: str) -> None:
+    """Follow a run until it is in one of some states."""
+    for _ in _snapshots(run):
+        if run.snapshot.state in states:
+            return
+    assert run.snapshot.state in states, (run.snapshot, run.folder.console.read_text())
+
+
+def until_epoch(run: Run, epoch: int) -> None:
+    """Follow a run until its first model has completed an epoch."""
+    for _ in _snapshots(run):
+        if run.snapshot.models[0].epoch >= epoch:
+            return
+    raise AssertionError((run.snapshot, run.folder.console.read_text()))
+
+
+def _snapshots(run: Run) -> Iterator[None]:
+    yield
+    for _ in run.follow():
+        yield

@@ -1,0 +1,239 @@
+"""``kelly-core runs`` and what can be said to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from kelly_core import events
+from kelly_core.runs import Run, RunFolder, find_run, resume
+from kelly_core.runs.records import AttemptBegun, RunEnded, StateChanged
+from tests.cli.conftest import Run as Command
+from tests.cli.conftest import run as kelly_core  # noqa: F401 - a fixture
+from tests.forked_workers import Forker
+
+from .conftest import Start, until, until_epoch
+from .test_listing import epoch, make_run
+
+ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25), RunEnded("stopped")]
+
+
+@pytest.fixture
+def ended(tmp_path: Path, kelly_core: Command) -> RunFolder:  # noqa: F811
+    """A run that was stopped, in the default folder."""
+    return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ended_log())
+
+
+def ended_log() -> list:
+    return list(ENDED)
+
+
+def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+    broken = make_run(ended.path.with_name("broken"))
+    broken.record.write_text("{")
+    shown = kelly_core("runs")
+    assert shown.code == 0
+    assert ended.id in shown.out and "stopped" in shown.out and "best 0.2500" in shown.out
+    assert "broken" in shown.err and "damaged" in shown.err
+    listed = json.loads(kelly_core("runs", "--json").out)
+    (row,) = listed["runs"]
+    assert (row["id"], row["state"], row["models"]) == (ended.id, "stopped", ["DynamicsEngine"])
+    assert row["output"] == str(ended.path.parent / "out") and row["progress"][0]["best_epoch"] == 2
+    assert list(listed["unreadable"]) == ["broken"]
+
+
+def test_an_id_is_never_cut_short(
+    kelly_core: Command,  # noqa: F811
+    ended: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert ended.id in kelly_core("runs").out
+
+
+def test_no_runs_is_no_mistake(kelly_core: Command) -> None:  # noqa: F811
+    assert "no runs in" in kelly_core("runs").out
+    assert json.loads(kelly_core("runs", "--json").out) == {"runs": [], "unreadable": {}}
+    nothing = kelly_core("runs", "show", "last")
+    assert nothing.code == 1 and "there is no run yet" in nothing.err
+
+
+def test_the_folder_moves_with_its_variable(
+    kelly_core: Command,  # noqa: F811
+    ended: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended.path.parent.rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("KELLY_RUNS_DIR", "elsewhere")
+    assert ended.id in kelly_core("runs").out
+
+
+def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+    with ended.events.open("ab") as file:
+        file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
+    shown = kelly_core("runs", "show", "2026")
+    assert shown.code == 0 and "stopped" in shown.out and "kelly-core train" in shown.out and "0.2500" in shown.out
+    assert "1 damaged lines" in shown.err and "1 records of its log are of a newer version" in shown.err
+    told = json.loads(kelly_core("runs", "show", "last", "--json").out)
+    assert told["settings"]["training"]["batch_size"] == 16 and told["damaged_lines"] == 1
+
+
+def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+    make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
+    shown = kelly_core("runs", "diff", "2026", "other")
+    assert shown.code == 0
+    assert "training.epochs" in shown.out and "0.2500" in shown.out and "0.1250" in shown.out
+    told = json.loads(kelly_core("runs", "diff", "2026", "other", "--json").out)
+    assert told["settings"] == {"training.epochs": [3, 7]}
+    assert [best["best_loss"] for best in told["models"]["DynamicsEngine"]] == [0.25, 0.125]
+    assert "the settings are the same" in kelly_core("runs", "diff", "2026", "2026").out
+
+
+def test_rm_asks_and_leaves_the_output(
+    kelly_core: Command,  # noqa: F811
+    ended: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "runs" / "out").mkdir()
+    for answer, code in (("n\n", 1), ("", 1)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        assert kelly_core("runs", "rm", "last").code == code
+        assert ended.events.exists()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert kelly_core("runs", "rm", "last").code == 0
+    assert not ended.path.exists() and (tmp_path / "runs" / "out").exists()
+    again = make_run(ended.path, *ENDED)
+    assert kelly_core("runs", "rm", "last", "--yes").code == 0 and not again.path.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "nothing"],
+        ["stop", "last"],
+        ["pause", "last"],
+        ["stop", "last", "--now", "--after-epoch"],
+        ["stop", "last", "--after", "0"],
+        ["resume", "last", "--epochs", "5"],
+        ["resume", "last", "--epochs", "+x"],
+        ["diff", "last", "nothing"],
+    ],
+)
+def test_mistakes_get_a_message(kelly_core: Command, ended: RunFolder, arguments: list[str]) -> None:  # noqa: F811
+    before = ended.events.read_bytes()
+    shown = kelly_core("runs", *arguments)
+    assert shown.code in (1, 2) and shown.err and "Traceback" not in shown.err + shown.out
+    assert ended.events.read_bytes() == before and not ended.control.exists()
+
+
+def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:  # noqa: F811
+    train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
+    detached = kelly_core(*train, "--detach")
+    assert detached.code == 0
+    run = Run(find_run(tmp_path / "runs", detached.out.strip()))
+    assert run.record.command[:4] == ("kelly-core", "train", "--model", "DynamicsEngine")
+    until_epoch(run, 1)
+    assert kelly_core("runs", "pause", "last").out == f"{run.id}: paused\n"
+    refused = kelly_core("runs", "resume", "last", "--epochs", "+5")
+    assert refused.code == 1 and "paused" in refused.err
+    assert kelly_core("runs", "resume", "last").out == f"{run.id}: running\n"
+    assert kelly_core("runs", "rm", "last", "--yes").code == 1
+    assert kelly_core("runs", "resume", "last").code == 1
+    assert "stop" in kelly_core("runs", "stop", "last", "--after", 2).out
+    until(run, "stopped")
+    run.take().release()
+    logs = kelly_core("runs", "logs", "last").out
+    assert "DynamicsEngine: epoch 1/" in logs and logs.endswith("stopped\n")
+    attached = kelly_core("runs", "attach", "last")
+    assert attached.code == 0 and "stopped" in attached.out
+    again = kelly_core("runs", "resume", "last", "--epochs", "+5")
+    assert again.out == f"{run.id}\n"
+    assert Run(run.folder).record.settings["training"]["epochs"] == 100_005
+    assert kelly_core("runs", "stop", "last", "--now").code == 0
+    until(Run(run.folder), "stopped")
+
+
+def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:  # noqa: F811
+    run = start(epochs=3)
+    attached = kelly_core("runs", "attach", "last")
+    assert attached.code == 0 and "finished" in attached.out
+    run.take().release()
+    resume(run, 1)
+    followed = kelly_core("runs", "logs", "last", "-f")
+    assert followed.code == 0 and "epoch 4/4" in followed.out and followed.out.count("finished") == 2
+
+
+def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+    make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
+    shown = kelly_core("runs", "attach", "last")
+    assert shown.code == 1 and "the disk is full" in shown.out
+
+
+def test_ctrl_c_ends_only_the_watching(
+    kelly_core: Command,  # noqa: F811
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = start(epochs=100_000)
+    follow = Run.follow
+
+    def interrupted(self: Run):
+        for record in follow(self):
+            yield record
+            if isinstance(record.event, events.EpochDone):
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "follow", interrupted)
+    shown = kelly_core("runs", "attach", "last")
+    monkeypatch.setattr(Run, "follow", follow)
+    assert shown.code == 0 and f"{run.id} goes on" in shown.err
+    until_epoch(run, 3)
+    assert run.snapshot.state == "running" and threading.active_count() >= 1
+
+
+def test_attached_training_in_json_is_the_same_as_ever(
+    kelly_core: Command,  # noqa: F811
+    forked: Forker,
+) -> None:
+    trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
+    assert trained.code == 0
+    (model,) = json.loads(trained.out)["models"]
+    assert set(model) == {
+        "model",
+        "dataset",
+        "synthetic",
+        "export",
+        "reason",
+        "epochs",
+        "metrics",
+        "seconds",
+        "error",
+    }
+    assert (model["export"], model["epochs"], model["error"]) == ("out/groovepredictor.json", 2, None)
+    assert "GroovePredictor: epoch 2/2" in trained.err
+
+
+def test_a_training_whose_process_dies_says_so(
+    kelly_core: Command,  # noqa: F811
+    forked: Forker,
+    tmp_path: Path,
+) -> None:
+    def kill() -> None:
+        while not list((tmp_path / "runs").glob("*/run.json")):
+            pass
+        run = Run(find_run(tmp_path / "runs", "last"))
+        until_epoch(run, 1)
+        run.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    shown = kelly_core("train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--no-plots")
+    killer.join()
+    assert shown.code == 1 and "died" in shown.err and "kelly-core runs resume" in shown.err

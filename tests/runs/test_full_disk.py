@@ -1,0 +1,89 @@
+"""No space or no permission while saving: told, nothing lost, and gone on with afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kelly_core.runs import Run, resume
+from tests.forked_workers import Forker
+
+from .conftest import Start, until, until_epoch
+from .test_living import same_weights
+
+
+def checkpoints(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "checkpoints").glob("*.pt")}
+
+
+def test_files_that_may_not_grow(start: Start, forked: Forker, folder: Path) -> None:
+    run = start(epochs=2)
+    until(run, "finished")
+    run.take().release()
+    before = checkpoints(folder / "out")
+    smallest = min(map(len, before.values()))
+    forked.largest_file = smallest // 2
+    failed = resume(run, 2)
+    until(failed, "failed")
+    assert "dynamicsengine_" in failed.snapshot.error and "cannot be written" in failed.snapshot.error
+    assert failed.snapshot.models[0].state == "failed"
+    assert checkpoints(folder / "out") == before
+    assert not list((folder / "out").rglob("*.tmp"))
+    forked.largest_file = None
+    failed.take().release()
+    mended = resume(failed)
+    until(mended, "finished")
+    assert mended.snapshot.models[0].epoch == 4
+    until(start(epochs=4, output="whole"), "finished")
+    assert same_weights(folder / "out", folder / "whole")
+
+
+def test_a_folder_that_cannot_be_written(start: Start, folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "checkpoints").write_text("in the way")
+    run = start(epochs=2)
+    until(run, "failed")
+    assert "out/checkpoints" in run.snapshot.error and "not a folder" in run.snapshot.error
+    run.take().release()
+    (folder / "out" / "checkpoints").unlink()
+    again = resume(run)
+    until(again, "finished")
+    assert again.snapshot.models[0].epoch == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a small file system")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Start) -> None:
+    run = start(epochs=100_000, output=str(small_disk / "out"), runs__dir=str(small_disk / "runs"))
+    until_epoch(run, 1)
+    run.request_pause()
+    until(run, "paused")
+    before = checkpoints(small_disk / "out")
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    # Even the request to go on is refused; a signal needs no space.
+    os.kill(run.snapshot.pid, __import__("signal").SIGTERM)
+    until(run, "failed", "stopped")
+    run.take().release()
+    assert checkpoints(small_disk / "out") == before
+    ballast.unlink()
+    again = resume(Run(run.folder))
+    until_epoch(again, 1)
+    again.request_stop()
+    until(again, "stopped")

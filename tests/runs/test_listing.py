@@ -1,0 +1,202 @@
+"""Runs on disk: found, named, and read in bounded pieces however large or damaged they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from kelly_core import events
+from kelly_core.errors import RunError
+from kelly_core.runs import Run, RunFolder, compare_runs, find_run, launch, list_runs
+from kelly_core.runs.folder import RunRecord, read_record, write_record
+from kelly_core.runs.lock import FileLock
+from kelly_core.runs.records import AttemptBegun, Record, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.summary import read_summary
+from kelly_core.runs.words import new_run_id
+
+from .conftest import small_settings
+
+MODEL = "DynamicsEngine"
+
+
+def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: object) -> RunFolder:
+    """A run of one model that ended, with a log of one's own making."""
+    path.mkdir(parents=True)
+    folder = RunFolder(path)
+    settings = small_settings(**options).model_dump(mode="json")
+    write_record(folder, RunRecord(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1))
+    written = [Record(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
+    folder.events.write_bytes(b"".join(map(encode, written)))
+    return folder
+
+
+def epoch(number: int, loss: float) -> events.EpochDone:
+    return events.EpochDone(MODEL, number, 9, loss, loss, loss, number, 7, 0.001, 0.5, 2000.0)
+
+
+def test_ids_are_readable_and_sort_by_time() -> None:
+    earlier, later = new_run_id(datetime(2026, 11, 22, 14, 31)), new_run_id(datetime(2026, 11, 22, 14, 32))
+    assert re.fullmatch(r"2026-11-22-1431-[a-z]+-[a-z]+", earlier)
+    assert earlier < later
+
+
+def test_two_runs_of_the_same_minute_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["same", "same", "other"])
+    monkeypatch.setattr(launch, "new_run_id", lambda began: next(names))
+    assert [launch._new_folder(tmp_path).id for _ in range(2)] == ["same", "other"]
+
+
+def test_a_prefix_or_last_names_a_run(tmp_path: Path) -> None:
+    for name, created in (("2026-a-brave", 3.0), ("2026-a-calm", 1.0), ("2026-b", 2.0), ("2026-b-more", 0.0)):
+        make_run(tmp_path / name, created=created)
+    assert find_run(tmp_path, "2026-a-b").id == "2026-a-brave"
+    assert find_run(tmp_path, "2026-b").id == "2026-b"
+    assert find_run(tmp_path, "last").id == "2026-a-brave"
+    with pytest.raises(RunError, match="2 runs have names that begin so: 2026-a-brave, 2026-a-calm"):
+        find_run(tmp_path, "2026-a")
+    for name in ("2027", "../2026-b", ""):
+        with pytest.raises(RunError):
+            find_run(tmp_path, name)
+    with pytest.raises(RunError, match="there is no run yet"):
+        find_run(tmp_path / "nowhere", "last")
+
+
+def test_what_cannot_be_read_is_named_and_nothing_is_touched(tmp_path: Path) -> None:
+    good = make_run(tmp_path / "good", AttemptBegun(), RunEnded("finished"))
+    newer, cut, odd, lost = (make_run(tmp_path / name, AttemptBegun()) for name in ("newer", "cut", "odd", "lost"))
+    newer.record.write_text(newer.record.read_text().replace('"format": 1', '"format": 2'))
+    cut.record.write_bytes(cut.record.read_bytes()[:100])
+    odd.record.write_text('{"format": 1, "models": 7}')
+    lost.record.unlink()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").write_text("")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    listing = list_runs(tmp_path)
+    assert [run.id for run in listing.runs] == [good.id]
+    assert set(listing.unreadable) == {"newer", "cut", "odd", "lost"}
+    assert "newer version" in listing.unreadable["newer"] and "damaged" in listing.unreadable["cut"]
+    with pytest.raises(RunError, match="newer version"):
+        Run(newer)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_run_without_a_process_has_died_unless_its_log_tells_an_end(tmp_path: Path) -> None:
+    died = make_run(tmp_path / "died", AttemptBegun(), StateChanged("paused"), epoch(1, 0.5))
+    assert Run(died).snapshot.state == "died"
+    assert Run(died).snapshot.models[0].state == "died"
+    ended = make_run(tmp_path / "ended", AttemptBegun(), RunEnded("failed", "why"))
+    assert (Run(ended).snapshot.state, Run(ended).snapshot.error) == ("failed", "why")
+    assert Run(make_run(tmp_path / "never")).snapshot.state == "died"
+
+
+def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
+    lock = FileLock.take(folder.heartbeat)
+    assert lock is not None
+    os.utime(folder.heartbeat, (1e9, 1e9))
+    snapshot = Run(folder).snapshot
+    assert snapshot.state == "running" and snapshot.silent_seconds > 1e6
+    # A clock that was set back makes the sign of life one of the future.
+    os.utime(folder.heartbeat, (4e9, 4e9))
+    assert (Run(folder).snapshot.state, Run(folder).snapshot.silent_seconds) == ("running", 0.0)
+    lock.release()
+    assert Run(folder).snapshot.state == "died"
+
+
+def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
+    folder.heartbeat.write_text(json.dumps({"run": "run", "pid": 1, "host": "elsewhere"}))
+    run = Run(folder)
+    assert run.snapshot.state == "running"
+    with pytest.raises(RunError, match="at work"):
+        run.remove()
+    os.utime(folder.heartbeat, (1e9, 1e9))
+    run.poll()
+    assert run.snapshot.state == "died"
+    os.utime(folder.heartbeat)
+    run.poll()
+    assert run.snapshot.state == "running"
+
+
+@pytest.mark.slow
+def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "long", AttemptBegun(), StateChanged("running"), epoch(1, 0.5))
+    lines = [encode(Record(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000))) for number in range(500)]
+    with folder.events.open("ab") as file:
+        for _ in range(1000):
+            file.write(b"".join(lines))
+        file.write(encode(Record(2e9, 1.0, 1, epoch(2, 0.25))) + encode(Record(2e9, 1.0, 1, RunEnded("stopped"))))
+    read, pread = [], os.pread
+
+    def counting(handle: int, count: int, offset: int) -> bytes:
+        read.append(pread(handle, count, offset))
+        return read[-1]
+
+    monkeypatch.setattr(os, "pread", counting)
+    (run,) = list_runs(tmp_path).runs
+    assert (run.state, run.models[0].epoch, run.models[0].best_loss) == ("stopped", 2, 0.25)
+    assert sum(map(len, read)) <= 2**20 + 2**18 and run.skipped_bytes > 40e6
+    Run(folder).summarise()
+    read.clear()
+    (known,) = list_runs(tmp_path).runs
+    assert (known.state, known.models[0].epoch, known.skipped_bytes) == ("stopped", 2, 0)
+    assert not any(read)
+
+
+def test_a_summary_saves_reading_and_is_left_aside_where_it_does_not_fit(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun(), epoch(1, 0.5))
+    with folder.events.open("ab") as file:
+        file.write(b"rubbish\n")
+    Run(folder).summarise()
+    whole = folder.events.read_bytes()
+    with folder.events.open("ab") as file:
+        file.write(encode(Record(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
+    told = Run(folder).snapshot
+    assert (told.models[0].epoch, told.damaged_lines) == (2, 2)
+    assert read_summary(folder) is not None
+    garbled = whole.replace(b"rubbish", b"\x00bbish").replace(b'"epoch":1', b'"epoch":x')
+    folder.events.write_bytes(garbled)
+    assert read_summary(folder) is None
+    assert (Run(folder).snapshot.models[0].epoch, Run(folder).snapshot.damaged_lines) == (0, 2)
+    folder.events.write_bytes(whole)
+    folder.summary.write_bytes(b"\xff" + folder.summary.read_bytes())
+    assert Run(folder).snapshot.models[0].epoch == 1
+
+
+def test_damage_before_the_summary_is_found_by_reading_the_whole(tmp_path: Path) -> None:
+    padding = [StateChanged("running", number) for number in range(1, 20)]
+    folder = make_run(tmp_path / "run", AttemptBegun(), epoch(1, 0.5), *padding)
+    Run(folder).summarise()
+    content = bytearray(folder.events.read_bytes())
+    content[100:110] = b"\xff" * 10
+    folder.events.write_bytes(content)
+    assert Run(folder).snapshot.damaged_lines == 0
+    assert Run(folder, reading="whole").snapshot.damaged_lines == 1
+
+
+def test_a_comparison_names_what_differs_and_what_was_reached(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "a", AttemptBegun(), epoch(1, 0.5), epoch(2, 0.25), epochs=9, batch_size=16)
+    second = make_run(tmp_path / "b", AttemptBegun(), epochs=9, batch_size=32)
+    comparison = compare_runs(Run(first), Run(second))
+    assert comparison.settings == {"training.batch_size": (16, 32)}
+    one, other = comparison.models[MODEL]
+    assert (one.epochs, one.best_epoch, one.best_loss, other.best_loss) == (2, 2, 0.25, None)
+
+
+def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"))
+    record = read_record(folder)
+    training = record.settings["training"] | {"mood": "good"}
+    write_record(folder, replace(record, settings=record.settings | {"training": training}))
+    before = folder.record.read_bytes()
+    with pytest.raises(RunError, match=r"training\.mood"):
+        launch.resume(Run(folder))
+    assert folder.record.read_bytes() == before
+    assert Run(folder).snapshot.state == "stopped"

@@ -1,0 +1,290 @@
+"""Real processes that train, and what watchers and the system do to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from kelly_core import events
+from kelly_core.errors import RunError
+from kelly_core.runs import Run, list_runs, resume
+from kelly_core.runs.records import AttemptBegun, HostLoad, Outcome, RunEnded, StateChanged
+from kelly_core.training.checkpoint import load_checkpoint
+
+from .conftest import Start, until, until_epoch
+
+LONG = 100_000
+"""Epochs that no test waits for."""
+
+
+def states(run: Run) -> list[str]:
+    return [record.event.state for record in run.records() if isinstance(record.event, StateChanged | RunEnded)]
+
+
+def exported(folder: Path, name: str = "out/dynamicsengine.json") -> bool:
+    from kelly_core.validation.checks import validate_file
+
+    return validate_file(folder / name, check_specs=True).passed
+
+
+def test_a_whole_training(start: Start, folder: Path) -> None:
+    run = start("DynamicsEngine", "GroovePredictor", epochs=2)
+    assert run.snapshot.state == "queued"
+    kinds = {type(record.event) for record in run.follow()}
+    snapshot = run.snapshot
+    assert snapshot.state == "finished" and snapshot.output == str(folder / "out")
+    assert [(model.state, model.epoch, model.export) for model in snapshot.models] == [
+        ("finished", 2, "out/dynamicsengine.json"),
+        ("finished", 2, "out/groovepredictor.json"),
+    ]
+    assert snapshot.host_name == socket.gethostname() and snapshot.pid != os.getpid()
+    assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, Outcome, RunEnded} <= kinds
+    assert exported(folder)
+    assert not (folder / "out" / ".lease").exists()
+    assert run.folder.environment.read_text().count('"torch"') == 1
+    console = run.folder.console.read_text()
+    assert "DynamicsEngine: epoch 2/2" in console and "finished" in console
+
+
+def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
+    from kelly_core.runs.summary import read_summary
+
+    run = start(epochs=1)
+    until(run, "finished")
+    run.take().release()
+    summary = read_summary(run.folder)
+    assert summary is not None and summary.offset == run.folder.events.stat().st_size
+    assert summary.snapshot.state == "finished"
+
+
+def test_pause_and_go_on(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 1)
+    run.request_pause()
+    until(run, "paused")
+    epoch = run.snapshot.models[0].epoch
+    assert run.snapshot.models[0].state == "paused"
+    told = run.follow()
+    while next(told).event != StateChanged("paused"):
+        pass
+    # While it holds, nothing but the load of the machine is told, and no time at work goes by.
+    first = next(told)
+    assert isinstance(first.event, HostLoad) and run.snapshot.models[0].epoch == epoch
+    assert first.busy - [record.busy for record in run.records()][-2] < 1.0
+    run.request_resume()
+    until(run, "running")
+    until_epoch(run, epoch + 1)
+    run.request_stop()
+    until(run, "stopped")
+    assert states(run) == ["running", "pausing", "paused", "running", "stopping", "stopped"]
+    assert exported(folder)
+
+
+def test_a_paused_run_can_be_stopped(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 1)
+    run.request_pause()
+    until(run, "paused")
+    run.request_stop()
+    until(run, "stopped")
+    assert exported(folder)
+
+
+def test_stop_after_some_epochs(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG, examples=512)
+    until_epoch(run, 1)
+    run.request_stop(after_epochs=3)
+    until(run, "stopped")
+    told: list[int | None] = []
+    counted = 0
+    for record in run.records():
+        if isinstance(record.event, StateChanged) and record.event.state == "stopping":
+            told.append(record.event.epochs_left)
+        elif told and isinstance(record.event, events.EpochDone):
+            counted += 1
+    assert told == [3, 2, 1, None] and counted == 3
+    assert load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt").epoch == run.snapshot.models[0].epoch
+
+
+def test_stop_at_once_leaves_checkpoint_and_export(start: Start, folder: Path) -> None:
+    run = start("DynamicsEngine", "GroovePredictor", epochs=LONG, examples=4096)
+    until_epoch(run, 2)
+    run.request_stop(at_once=True)
+    outcomes = [record.event for record in run.follow() if isinstance(record.event, Outcome)]
+    assert run.snapshot.state == "stopped" and run.snapshot.models[0].state == "stopped"
+    (outcome,) = outcomes
+    assert (outcome.model, outcome.reason, outcome.export) == ("DynamicsEngine", "stopped", "out/dynamicsengine.json")
+    checkpoint = load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt")
+    assert outcome.epochs == checkpoint.epoch >= 2 and outcome.metrics["val_loss"] == checkpoint.metrics["val_loss"]
+    assert exported(folder)
+    assert not (folder / "out/groovepredictor.json").exists()
+
+
+@pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGINT, signal.SIGINT]])
+def test_signals_stop_gracefully(start: Start, folder: Path, sent: list[signal.Signals]) -> None:
+    run = start(epochs=LONG, examples=2048)
+    until_epoch(run, 1)
+    for number in sent:
+        os.kill(run.snapshot.pid, number)
+    until(run, "stopped")
+    assert "Traceback" not in run.folder.console.read_text()
+    assert exported(folder)
+
+
+def test_a_hang_up_changes_nothing(start: Start) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 1)
+    os.kill(run.snapshot.pid, signal.SIGHUP)
+    until_epoch(run, run.snapshot.models[0].epoch + 3)
+    assert run.snapshot.state == "running"
+    assert os.getsid(run.snapshot.pid) == run.snapshot.pid
+
+
+def test_stopped_in_its_first_epoch_it_still_exports(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG, examples=200_000)
+    until(run, "running")
+    for record in run.follow():
+        if isinstance(record.event, events.ModelStarted):
+            break
+    run.request_stop()
+    until(run, "stopped")
+    assert run.snapshot.models[0].epoch == 0 and exported(folder)
+
+
+def test_two_trainings_into_one_folder(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG)
+    with pytest.raises(RunError, match=f"run {run.id} .* is training into this folder"):
+        start(epochs=1)
+    assert [known.id for known in list_runs(folder / "runs").runs] == [run.id]
+    os.kill(run.snapshot.pid, signal.SIGKILL)
+    until(run, "died")
+    second = start(epochs=1)
+    until(second, "finished")
+
+
+def test_a_live_run_is_neither_deleted_nor_started_again(start: Start) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 1)
+    for refused in (run.remove, lambda: resume(run)):
+        with pytest.raises(RunError, match="at work on it"):
+            refused()
+    assert run.folder.events.exists()
+    run.request_stop()
+    until(run, "stopped")
+    with pytest.raises(RunError, match="it has ended"):
+        run.request_pause()
+    run.remove()
+    assert not run.folder.path.exists()
+
+
+def test_two_watchers_see_the_same_and_both_may_steer(start: Start) -> None:
+    run = start(epochs=LONG)
+    seen: list[list[object]] = [[], []]
+    watchers = [Run(run.folder), Run(run.folder)]
+
+    def watch(number: int) -> None:
+        for record in watchers[number].follow():
+            if not isinstance(record.event, AttemptBegun):
+                seen[number].append(record)
+
+    threads = [threading.Thread(target=watch, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    until_epoch(run, 3)
+    Run(run.folder).request_pause()
+    until(run, "paused")
+    Run(run.folder).request_stop()
+    for thread in threads:
+        thread.join()
+    assert seen[0] == seen[1] and isinstance(seen[0][-1].event, RunEnded)  # type: ignore[attr-defined]
+
+
+def test_extended_it_equals_a_training_of_that_length(start: Start, folder: Path) -> None:
+    run = start(epochs=2)
+    until(run, "finished")
+    again = resume(run, 3)
+    until(again, "finished")
+    assert (again.id, again.snapshot.attempt, again.snapshot.models[0].epoch) == (run.id, 2, 5)
+    assert again.record.settings["training"]["epochs"] == 5
+    until(start(epochs=5, output="whole"), "finished")
+    assert same_weights(folder / "out", folder / "whole")
+
+
+def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
+    """Whether two trainings ended with the same networks, to the bit."""
+    import torch
+
+    first, second = (load_checkpoint(path / "checkpoints" / f"{stem}_latest.pt") for path in (one, other))
+    pairs = [(first.network, second.network), (first.best_network, second.best_network)]
+    losses = [[(row["train_loss"], row["val_loss"]) for row in one.history] for one in (first, second)]
+    return losses[0] == losses[1] and all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
+
+
+def test_a_later_attempt_does_not_obey_what_was_asked_of_an_earlier_one(start: Start) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 1)
+    run.request_stop()
+    until(run, "stopped")
+    again = resume(run)
+    until_epoch(again, run.snapshot.models[0].epoch + 2)
+    assert again.snapshot.state == "running"
+    assert again.snapshot.attempt == 2
+
+
+def test_what_another_training_left_in_the_folder_is_not_taken_for_ones_own(start: Start, folder: Path) -> None:
+    until(start(epochs=2), "finished")
+    os.utime(folder / "out/checkpoints/dynamicsengine_latest.pt", (1e9, 1e9))
+    run = start(epochs=LONG, examples=200_000)
+    for record in run.follow():
+        if isinstance(record.event, events.ModelStarted):
+            break
+    os.kill(run.snapshot.pid, signal.SIGKILL)
+    until(run, "died")
+    again = resume(run)
+    started = next(record.event for record in again.follow() if isinstance(record.event, events.ModelStarted))
+    assert started.first_epoch == 1
+
+
+def test_a_failure_says_why(start: Start, folder: Path) -> None:
+    broken = folder / "data" / "groove_midi"
+    broken.mkdir(parents=True)
+    (broken / "a.mid").write_bytes(b"MThd")
+    run = start("GroovePredictor", "DynamicsEngine", datasets__dir="data", datasets__use_synthetic=False)
+    until(run, "failed")
+    assert "no usable example" in run.snapshot.error
+    assert [(model.state, bool(model.error)) for model in run.snapshot.models] == [("failed", True), ("finished", False)]
+    assert exported(folder)
+
+
+def test_a_log_full_of_rubbish_costs_no_epoch(start: Start, folder: Path) -> None:
+    run = start(epochs=3)
+    until(run, "finished")
+    run.take().release()
+    run.folder.events.write_bytes(os.urandom(5000))
+    rubbish = run.folder.events.read_bytes()
+    known = Run(run.folder).snapshot
+    assert known.damaged_lines > 0 and known.state == "died"
+    again = resume(Run(run.folder), 2)
+    until(again, "finished")
+    assert again.snapshot.models[0].epoch == 5
+    assert run.folder.events.read_bytes().startswith(rubbish)
+    until(start(epochs=5, output="whole"), "finished")
+    assert same_weights(folder / "out", folder / "whole")
+
+
+def test_a_checkpoint_of_another_network_is_refused_and_kept(start: Start, folder: Path) -> None:
+    run = start("DynamicsEngine", "GroovePredictor", epochs=1)
+    until(run, "finished")
+    run.take().release()
+    checkpoints = folder / "out" / "checkpoints"
+    foreign = (checkpoints / "groovepredictor_latest.pt").read_bytes()
+    (checkpoints / "dynamicsengine_latest.pt").write_bytes(foreign)
+    again = resume(run, 1)
+    until(again, "failed")
+    assert "GroovePredictor" in again.snapshot.error
+    assert (checkpoints / "dynamicsengine_latest.pt").read_bytes() == foreign

@@ -1,0 +1,220 @@
+"""The log: what is written is read, once, whatever the moment of reading and whatever else stands in the file."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kelly_core import events
+from kelly_core.runs import records
+from kelly_core.runs.log import LogReader, LogWriter
+from kelly_core.runs.records import Record, decode, encode
+from kelly_core.runs.tail import CHUNK, LineTail
+
+EXAMPLES = [
+    records.AttemptBegun(),
+    records.StateChanged("stopping", 3),
+    records.FeaturesRead("deam", 3, 1802),
+    events.ModelStarted("EmotionRecognizer", "deam", False, 1500, 300, 1, 50, "cuda", 0.0512),
+    events.BatchDone("EmotionRecognizer", 2, 7, 24),
+    events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
+    events.CheckpointSaved("EmotionRecognizer", 2, "best", "out/ä b.pt"),
+    events.Alarm("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
+    events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, math.inf),
+    events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
+    records.Outcome("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": -math.inf}, 2.5),
+    records.HostLoad(12.5, 1, 2, 3, (records.GpuLoad("H200", 99.0, 1, 2),)),
+    records.Revived(61.5),
+    records.RunEnded("failed", "the disk is full"),
+]
+
+
+def record(number: int) -> Record:
+    return Record(1e9 + number, number / 8, 1, EXAMPLES[number % len(EXAMPLES)])
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert {type(example) for example in EXAMPLES} == set(records.KINDS.values())
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_a_record_comes_back_from_one_line_of_strict_json(event: records.RunEvent) -> None:
+    import json
+
+    line = encode(Record(1e9, 2.5, 3, event))
+    assert line.count(b"\n") == 1 and line.endswith(b"\n")
+    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert decode(line) == Record(1e9, 2.5, 3, event)
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    line = encode(Record(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, math.nan)))
+    ended = decode(line).event
+    assert isinstance(ended, events.ModelEnded) and math.isnan(ended.best_loss)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 13), max_size=6), st.data())
+def test_a_reader_sees_each_record_when_its_line_is_complete(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "events.jsonl"
+    written = [record(number) for number in numbers]
+    content = b"".join(map(encode, written))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(content)), max_size=12)) | {len(content)})
+    reader, seen, before = LogReader(path), [], 0
+    with path.open("ab", buffering=0) as file:
+        for cut in cuts:
+            file.write(content[before:cut])
+            before = cut
+            seen += reader.read()
+            assert seen == written[: content[:cut].count(b"\n")]
+    assert seen == written and reader.damaged == 0
+
+
+def test_a_reader_beside_a_writer_of_single_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    reader, seen, content = LogReader(path), [], encode(record(5)) + encode(record(7))
+    with path.open("ab", buffering=0) as file:
+        for byte in content:
+            file.write(bytes([byte]))
+            seen += reader.read()
+    assert seen == [record(5), record(7)]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_any_bytes_between_records_are_counted_and_passed_over(
+    tmp_path_factory: pytest.TempPathFactory, rubbish: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "events.jsonl"
+    content = b"".join(part + b"\n" + encode(record(5)) for part in rubbish)
+    path.write_bytes(content)
+    reader = LogReader(path)
+    seen = reader.read()
+    assert seen == [record(5)] * len(rubbish)
+    assert reader.damaged == sum(1 for part in rubbish for line in part.split(b"\n") if line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x00" * 100,
+        b"[" * 100_000,
+        b'{"t":1,"busy":0,"attempt":1,"kind":"epoch","data":{"model":"X"}}',
+        b'{"t":1,"busy":0,"attempt":1,"kind":["epoch"],"data":{}}',
+        b'{"t":"x","busy":0,"attempt":1,"kind":"attempt","data":{}}',
+        b'{"t":NaN,"busy":0,"attempt":1,"kind":"attempt","data":{}}',
+        b'{"t":1,"busy":0,"attempt":1e999,"kind":"attempt","data":{}}',
+        b'{"kind":"attempt"}',
+        b"7",
+        b"null",
+        b"\xff\xfe",
+    ],
+)
+def test_damage_of_every_sort_is_damage(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line + b"\n" + encode(record(1)))
+    reader = LogReader(path)
+    assert reader.read() == [record(1)] and reader.damaged == 1
+
+
+def test_records_of_a_newer_version_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    newer = b'{"t":1,"busy":0,"attempt":1,"kind":"gradient","data":{}}\n'
+    more = encode(record(2)).replace(b'"done":', b'"mood":"good","done":')
+    path.write_bytes(newer + more)
+    reader = LogReader(path)
+    assert reader.read() == [record(2)]
+    assert (reader.damaged, reader.unknown) == (0, 1)
+
+
+def test_an_endless_line_is_passed_over_in_bounded_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(encode(record(1)) + b"x" * (3 * CHUNK + 17))
+    reader = LogReader(path)
+    assert reader.read() == [record(1)]
+    assert reader.read() == []
+    with path.open("ab") as file:
+        file.write(b"still the same line\n" + encode(record(2)))
+    assert reader.read() == [record(2)] and reader.damaged == 1
+
+
+def test_one_read_takes_a_bounded_part_and_all_reads_take_everything(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    lines = [b"%06d" % number for number in range(400_000)]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    tail, seen = LineTail(path), []
+    while part := tail.read():
+        assert sum(map(len, part)) <= CHUNK
+        seen += part
+    assert seen == lines
+
+
+def test_a_log_that_became_shorter_is_damaged_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(encode(record(1)) + encode(record(2)))
+    reader = LogReader(path)
+    assert len(reader.read()) == 2
+    path.write_bytes(b"")
+    assert reader.read() == [] and reader.damaged == 1
+    path.write_bytes(encode(record(3)))
+    assert reader.read() == [record(3)]
+
+
+def test_a_writer_does_not_continue_the_half_line_of_a_killed_one(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(encode(record(1)) + encode(record(2))[:-20])
+    writer = LogWriter(path)
+    writer.append(record(3))
+    writer.close()
+    reader = LogReader(path)
+    assert reader.read() == [record(1), record(3)] and reader.damaged == 1
+
+
+def test_what_a_full_disk_refuses_is_written_later_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = LogWriter(path)
+    room, write = 0, os.write
+
+    def limited(handle: int, content: bytes) -> int:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = write(handle, bytes(content[:room]))
+        room -= taken
+        return taken
+
+    monkeypatch.setattr(os, "write", limited)
+    for number in range(4):
+        writer.append(record(number))
+    room = 100
+    writer.append(record(4))
+    assert path.stat().st_size == 100
+    room = 10**6
+    writer.append(record(5))
+    reader = LogReader(path)
+    assert reader.read() == [record(number) for number in range(6)] and reader.damaged == 0
+
+
+def test_the_ending_gets_the_space_that_was_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = LogWriter(path)
+    write = os.write
+
+    def full_but_for_the_reserve(handle: int, content: bytes) -> int:
+        if any(file.stat().st_size >= 2**16 for file in tmp_path.iterdir()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, content)
+
+    monkeypatch.setattr(os, "write", full_but_for_the_reserve)
+    writer.append(record(13))
+    assert path.stat().st_size == 0
+    writer.close()
+    assert LogReader(path).read() == [record(13)]
