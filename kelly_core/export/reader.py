@@ -31,6 +31,11 @@ class Export:
     parameter_count: int
     document: dict[str, Any]
 
+    @property
+    def out_size(self) -> int:
+        """Numbers in one output frame."""
+        return self.layers[-1].out_size
+
 
 def read_export(path: Path) -> Export:
     """Read an export.

@@ -32,8 +32,6 @@ METADATA = (
 )
 """What a file's metadata must hold."""
 
-_GOLDEN_FRAMES = 8
-_GOLDEN_SEED = 20
 _BYTES_A_NUMBER = 4
 
 
@@ -108,15 +106,6 @@ def build_metadata(
         "features": dict(features),
         "golden": {"inputs": _decimals(golden), "outputs": _decimals(Runtime(layers).run(golden))},
     }
-
-
-def golden_inputs(mean: Array, std: Array) -> Array:
-    """Draw the same few frames each time, normal around ``mean`` [in] with ``std`` [in]; shape [8, in].
-
-    Plausible frames matter: saturated units would hide a wrong weight.
-    """
-    noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
-    return (mean + std * noise).astype(np.float32)
 
 
 def _rtneural_layer(layer: LayerWeights) -> dict[str, Any]:

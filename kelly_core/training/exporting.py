@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from kelly_core.errors import CheckpointError
+from kelly_core.export.golden import golden_inputs
 from kelly_core.export.layers import Layout
-from kelly_core.export.rtneural import build_metadata, golden_inputs, write_export
+from kelly_core.export.rtneural import build_metadata, write_export
 from kelly_core.export.weights import Array, LayerWeights, fold_standardisation, fold_stateless
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint

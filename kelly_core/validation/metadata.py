@@ -7,8 +7,7 @@ from typing import Any, get_args
 
 from kelly_core.export.layers import Anatomy
 from kelly_core.export.rtneural import EXPORT_VERSION, LEGACY_METADATA, METADATA
-from kelly_core.export.runtime import ActivationLayer, Layer
-from kelly_core.export.weights import DenseWeights
+from kelly_core.export.runtime import describe_layer
 from kelly_core.spec import MODELS, Dense, ModelSpec, State
 from kelly_core.spec import Layer as LayerSpec
 from kelly_core.validation.report import Check
@@ -76,7 +75,7 @@ def check_specification(metadata: object, stem: str, anatomy: Anatomy) -> Check:
 
 
 def _differences(spec: ModelSpec, anatomy: Anatomy) -> list[str]:
-    found = [_describe(layer) for layer in anatomy.layers]
+    found = [describe_layer(layer) for layer in anatomy.layers]
     wanted = [_describe_spec(layer) for layer in spec.layers]
     if len(found) != len(wanted):
         return [f"{spec.name} has {len(wanted)} layers, but {len(found)} were read"]
@@ -88,13 +87,6 @@ def _differences(spec: ModelSpec, anatomy: Anatomy) -> list[str]:
     if not wrong and anatomy.parameter_count != spec.parameter_count:
         wrong.append(f"{anatomy.parameter_count} parameters were read, but there must be {spec.parameter_count}")
     return wrong
-
-
-def _describe(layer: Layer) -> str:
-    if isinstance(layer, ActivationLayer):
-        return f"activation {layer.activation}"
-    kind = f"dense {layer.activation}".rstrip() if isinstance(layer, DenseWeights) else "lstm"
-    return f"{kind} {layer.in_size}→{layer.out_size}"
 
 
 def _describe_spec(layer: LayerSpec) -> str:

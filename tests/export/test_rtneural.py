@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core.errors import ExportError
+from kelly_core.export.golden import golden_inputs
 from kelly_core.export.layers import Layout
 from kelly_core.export.reader import read_export
-from kelly_core.export.rtneural import LEGACY_METADATA, METADATA, build_metadata, golden_inputs, write_export
+from kelly_core.export.rtneural import LEGACY_METADATA, METADATA, build_metadata, write_export
 from kelly_core.export.runtime import Runtime
 from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights
 from kelly_core.spec import MODELS, ModelSpec

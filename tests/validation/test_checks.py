@@ -19,7 +19,7 @@ from kelly_core.export.rtneural import write_export
 from kelly_core.export.runtime import Runtime
 from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights, fold_stateless
 from kelly_core.spec import MODELS, ModelSpec, State
-from kelly_core.validation.behaviour import PROBE_FRAMES, Reference
+from kelly_core.validation.behaviour import PARITY_FRAMES, Reference
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
 from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
@@ -311,7 +311,7 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
         return check.passed, check.detail
 
     def same(inputs: Array) -> Array:
-        assert inputs.shape == (PROBE_FRAMES, 4)
+        assert inputs.shape == (PARITY_FRAMES, 4)
         return Runtime(tiny_network()).run(inputs)
 
     def forgetful(inputs: Array) -> Array:
@@ -320,7 +320,7 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
     def broken(inputs: Array) -> Array:
         raise KellyError("the engine died", hint="See its log")
 
-    assert parity(same) == (True, "200 frames in sequence, within 0.0e+00")
+    assert parity(same) == (True, "1,200 frames in sequence, within 0.0e+00")
     assert parity(forgetful)[0] is False
     assert parity(lambda inputs: same(inputs) * np.float32(np.nan)) == (
         False,
@@ -328,7 +328,7 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
     )
     assert parity(lambda inputs: same(inputs)[1:]) == (
         False,
-        "it gave outputs of shape (199, 5), the file gives (200, 5)",
+        "it gave outputs of shape (1199, 5), the file gives (1200, 5)",
     )
     assert parity(broken) == (False, "the engine died. See its log")
 

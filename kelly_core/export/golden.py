@@ -1,0 +1,69 @@
+"""Golden vectors: a few inputs and their outputs that a file carries, and frames like them to try a network with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kelly_core.export.layers import Fault, read_matrix
+from kelly_core.export.reader import Export
+from kelly_core.export.weights import Array
+
+_GOLDEN_FRAMES = 8
+_GOLDEN_SEED = 20
+_PROBE_SEED = 7
+
+
+class Golden(NamedTuple):
+    """Recorded frames: ``inputs`` [T, in] and ``outputs`` [T, out], computed in sequence from zero state."""
+
+    inputs: Array
+    outputs: Array
+
+
+def golden_inputs(mean: Array, std: Array) -> Array:
+    """Draw the same few frames each time, normal around ``mean`` [in] with ``std`` [in]; shape [8, in].
+
+    Plausible frames matter: saturated units would hide a wrong weight.
+    """
+    noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
+    return (mean + std * noise).astype(np.float32)
+
+
+def read_golden(record: object, in_size: int, out_size: int) -> Golden:
+    """Read the entry ``golden`` of a file's metadata.
+
+    Raises:
+        Fault: it is of another kind, or of other sizes than the network.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("inputs"), list) or not record["inputs"]:
+        raise Fault("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
+    frames = len(record["inputs"])
+    inputs = read_matrix(record["inputs"], frames, in_size, "the golden inputs")
+    return Golden(inputs, read_matrix(record.get("outputs"), frames, out_size, "the golden outputs"))
+
+
+def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
+    """Noise [count, in] with the golden inputs' mean and spread, or standard normal noise where there are none.
+
+    The same frames each time, and the first of many are the same as few.
+    """
+    noise = np.random.default_rng(_PROBE_SEED).standard_normal((count, in_size))
+    if golden is None:
+        return noise.astype(np.float32)
+    wide = golden.inputs.astype(np.float64)
+    with np.errstate(over="ignore"):
+        probe: Array = (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
+    return probe
+
+
+def probe_export(export: Export, count: int) -> Array:
+    """Probe frames [count, in] for an export, as if it had no golden vectors where they make no sense."""
+    try:
+        golden = read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
+    except (
+        Fault
+    ):  # legacy and foreign files have none; what is wrong with those that are there is for validation to say
+        golden = None
+    return probe_frames(count, export.in_size, golden)
