@@ -20,6 +20,10 @@ DatasetsDirOption = Annotated[
 MaxFilesOption = Annotated[
     int | None, typer.Option("--max-files", min=0, help="Use so many files of each corpus; 0 uses all.")
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="Command of the plugin's own engine: CMD MODEL.json, frames in, frames out."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 
 _PER_MODEL = {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from kelly_core.cli.options import JsonOption
+from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import ExportError
 
 if TYPE_CHECKING:
+    from kelly_core.external_engine import ExternalEngine
     from kelly_core.validation.behaviour import Reference
 
 
@@ -21,17 +23,21 @@ def validate(
     check_specs: Annotated[
         bool, typer.Option("--check-specs", help="Also hold them against the models' specs.")
     ] = False,
+    engine: EngineOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that passed, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check exports: structure, sizes, activations, gates, state, and parity with the checkpoint they come from.
 
-    The checkpoint is looked for in checkpoints/ beside the file. Exits with 0 only if every check of every file passes.
+    The checkpoint is looked for in checkpoints/ beside the file; --engine adds parity with the plugin's own engine.
+    Exits with 0 only if every check of every file passes.
     """
+    from kelly_core.external_engine import ExternalEngine
     from kelly_core.validation.checks import validate_file
     from kelly_core.validation.report import render, to_json
 
-    reports = [validate_file(path, check_specs=check_specs, references=_references(path)) for path in files]
+    external = None if engine is None else ExternalEngine(engine)
+    reports = [validate_file(path, check_specs=check_specs, references=_references(path, external)) for path in files]
     if as_json:
         typer.echo(json.dumps(to_json(reports), indent=2))
     else:
@@ -39,17 +45,20 @@ def validate(
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
-def _references(path: Path) -> list[Reference]:
-    """The checkpoint that lies beside an export, if there is one, in PyTorch."""
+def _references(path: Path, engine: ExternalEngine | None) -> list[Reference]:
+    """What must compute the same as the file: the checkpoint beside it, if there is one, and the plugin's engine."""
     from kelly_core.validation.behaviour import Reference
 
+    references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
     named = _named_checkpoint(path)
-    if named is None or not checkpoint.is_file():
-        return []
-    from kelly_core.training.exporting import CheckpointEngine
+    if named is not None and checkpoint.is_file():
+        from kelly_core.training.exporting import CheckpointEngine
 
-    return [Reference("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run)]
+        references.append(Reference("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
+    if engine is not None:
+        references.append(Reference("the plugin's engine", partial(engine.run, path)))
+    return references
 
 
 def _named_checkpoint(path: Path) -> str | None:
