@@ -18,11 +18,18 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the files.", show_default="the output folder")
     ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write each as ONNX; needs the extra onnx.")] = False,
 ) -> None:
     """Write the best weights of checkpoints as files for the plugin."""
     chosen = _layout(layout)
     checkpoints = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
+
+    from kelly_core.export.onnx import require_onnx, write_onnx
+    from kelly_core.export.reader import read_export
+
+    if onnx:
+        require_onnx()
 
     from kelly_core.training.checkpoint import load_checkpoint
     from kelly_core.training.exporting import export_network
@@ -31,7 +38,14 @@ def export(
         checkpoint = load_checkpoint(path)
         target = folder / f"{checkpoint.spec.file_stem}.json"
         export_network(checkpoint, target, chosen)
-        Console().print(f"{checkpoint.model}: wrote {target}", highlight=False, soft_wrap=True)
+        _tell(checkpoint.model, target)
+        if onnx:
+            write_onnx(read_export(target), target.with_suffix(".onnx"))
+            _tell(checkpoint.model, target.with_suffix(".onnx"))
+
+
+def _tell(model: str, path: Path) -> None:
+    Console().print(f"{model}: wrote {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _layout(name: str) -> Literal["rtneural", "legacy"]:
