@@ -13,7 +13,7 @@ from kelly_core.spec import MODELS, Dense, ModelSpec
 
 LstmState = tuple[Tensor, Tensor]
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda x: x,
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def activate(name: str, x: Tensor) -> Tensor:
     """Apply the activation called ``name``; softmax goes over the last axis."""
-    return _ACTIVATIONS[name](x)
+    return ACTIVATIONS[name](x)
 
 
 class KellyNetwork(nn.Module):

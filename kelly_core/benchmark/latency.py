@@ -1,0 +1,63 @@
+"""The time that single calls take, one after the other, on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.export.weights import Array
+
+WARM_UP_CALLS = 200
+_BINS_AN_OCTAVE = 2
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many calls took so long: ``counts`` [n] of the times from one of ``edges_us`` [n + 1] to the next."""
+
+    edges_us: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Quantiles of the time of ``n`` calls, in µs; what an engine does not tell of itself is None."""
+
+    p50_us: float
+    p95_us: float | None
+    p99_us: float
+    max_us: float
+    n: int
+    histogram: Histogram | None
+
+
+def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Latency:
+    """Time single calls with the frames [T, in] in turn, after a warm-up that is not counted."""
+    for index in range(WARM_UP_CALLS):
+        call(frames[index % len(frames)])
+    nanoseconds = np.empty(calls)
+    for index in range(calls):
+        frame = frames[index % len(frames)]
+        start = perf_counter_ns()
+        call(frame)
+        nanoseconds[index] = perf_counter_ns() - start
+    return summarise(nanoseconds / 1000)
+
+
+def summarise(times_us: NDArray[np.float64]) -> Latency:
+    """Quantiles and histogram of times [n] in µs, n ≥ 1."""
+    p50, p95, p99 = (round(float(quantile), 3) for quantile in np.quantile(times_us, [0.5, 0.95, 0.99]))
+    return Latency(p50, p95, p99, round(float(times_us.max()), 3), len(times_us), _histogram(times_us))
+
+
+def _histogram(times_us: NDArray[np.float64]) -> Histogram:
+    """Bins half an octave wide, the same in every run, from the shortest time to the longest."""
+    octave = np.log2(np.maximum(times_us, 1e-3))
+    bins = np.floor(_BINS_AN_OCTAVE * octave).astype(int)
+    lowest, highest = int(bins.min()), int(bins.max())
+    edges = 2.0 ** (np.arange(lowest, highest + 2) / _BINS_AN_OCTAVE)
+    return Histogram(tuple(np.round(edges, 3).tolist()), tuple(np.bincount(bins - lowest).tolist()))

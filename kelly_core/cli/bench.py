@@ -1,0 +1,84 @@
+"""``kelly-core bench``: how long a frame takes, model by model and through the chain."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from kelly_core.cli.options import EngineOption, JsonOption
+from kelly_core.errors import KellyError
+
+if TYPE_CHECKING:
+    from kelly_core.benchmark.suite import BenchmarkResult, EngineFactory
+
+_MIN_CALLS = 2_000
+"""Below this the 99th percentile rests on too few calls."""
+_BUDGET_MS = 10.0
+"""What the chain may take of a frame of half a second."""
+
+
+def bench(
+    sources: Annotated[list[Path], typer.Argument(help="Exports, or the folder that holds them.")],
+    engine: EngineOption = None,
+    calls: Annotated[int, typer.Option("--calls", min=_MIN_CALLS, help="Calls to time, after a warm-up.")] = _MIN_CALLS,
+    budget_ms: Annotated[
+        float, typer.Option("--budget-ms", help="What the chain's 99th percentile may take.")
+    ] = _BUDGET_MS,
+    as_json: JsonOption = False,
+) -> None:
+    """Time the exports frame by frame, on one thread: in NumPy, PyTorch, ONNX Runtime and the plugin's own engine.
+
+    The figures of a folder are added to its benchmarks.jsonl and compared with the last run on this machine. Exits
+    with 1 if an engine fails or the chain's 99th percentile exceeds the budget.
+    """
+    from kelly_core.benchmark.history import compare, last_run
+    from kelly_core.benchmark.report import render, to_json
+    from kelly_core.benchmark.suite import benchmark, read_models
+    from kelly_core.external_engine import ExternalEngine
+
+    if not 0 < budget_ms < math.inf:
+        raise typer.BadParameter(f"{budget_ms:g} is no time", param_hint="--budget-ms")
+    errors = Console(stderr=True, highlight=False)
+    external = None if engine is None else ExternalEngine(engine)
+    folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
+    models, last = read_models(sources), None if folder is None else last_run(folder)
+    # No spinner: the thread that turns it would disturb what is timed.
+    result = benchmark(
+        models, _engines(), external, calls, budget_ms, lambda name: errors.print(f"timing {name} …", style="dim")
+    )
+    changes = [] if last is None else compare(last, result)
+    if as_json:
+        typer.echo(json.dumps(to_json(result, last, changes), indent=2))
+    else:
+        Console().print(render(result, last, changes))
+    if folder is not None:
+        _remember(folder, result, errors)
+    raise typer.Exit(1 if result.passed is False else 0)
+
+
+def _remember(folder: Path, result: BenchmarkResult, errors: Console) -> None:
+    """Add to the history; what was measured stands even where the models' folder may not be written to."""
+    from kelly_core.benchmark.history import append_run
+
+    try:
+        append_run(folder, result)
+    except KellyError as error:
+        errors.print(f"not remembered: {error}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _engines() -> dict[str, EngineFactory]:
+    """The engines that are installed here besides NumPy."""
+    from kelly_core.training.runtime import TorchRuntime
+
+    engines: dict[str, EngineFactory] = {"torch": lambda layers: TorchRuntime(layers).step}
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        from kelly_core.export.onnx import OnnxRuntime, build_onnx
+
+        engines["onnxruntime"] = lambda layers: OnnxRuntime(build_onnx(layers, {})).step
+    return engines

@@ -1,0 +1,102 @@
+"""What is remembered of a run, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+
+from kelly_core.benchmark.history import FILE, append_run, compare, last_run
+from kelly_core.benchmark.latency import Histogram, Latency
+from kelly_core.benchmark.report import render, to_json
+from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
+from kelly_core.errors import KellyError
+from tests.terminal import shown
+
+
+def latency(p50_us: float) -> Latency:
+    return Latency(p50_us, 2 * p50_us, 3 * p50_us, 4 * p50_us, 2000, Histogram((8.0, 16.0, 32.0), (1999, 1)))
+
+
+def result(p50_us: float, command: str | None = "engine", missing: tuple[str, ...] = ()) -> BenchmarkResult:
+    chain = None if missing else latency(p50_us)
+    engine = EngineResult({"GroovePredictor": latency(7.0)}, chain)
+    return BenchmarkResult(10.0, 2000, missing, {"numpy": engine, "external": engine}, command)
+
+
+def test_a_run_is_one_line_and_is_read_back(tmp_path: Path) -> None:
+    assert last_run(tmp_path) is None
+    append_run(tmp_path, result(100.0))
+    append_run(tmp_path, result(200.0))
+    assert len((tmp_path / FILE).read_text().splitlines()) == 2
+    last = last_run(tmp_path)
+    assert last is not None
+    chain = last.engines["numpy"].chain
+    assert chain is not None
+    assert (chain.p50_us, chain.p99_us, chain.histogram, last.command) == (200.0, 600.0, None, "engine")
+
+
+def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_path: Path) -> None:
+    append_run(tmp_path, result(100.0))
+    line = (tmp_path / FILE).read_text()
+    other = json.dumps({**json.loads(line), "host": platform.node() + "-other"})
+    (tmp_path / FILE).write_text(f'{line}{other}\n\n{{"time": 1}}\n{line[:40]}')
+    last = last_run(tmp_path)
+    assert last is not None
+    assert last.host == platform.node()
+
+
+def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(KellyError, match="cannot be read"):
+        last_run(tmp_path)
+    with pytest.raises(KellyError, match="cannot be written"):
+        append_run(tmp_path, result(1.0))
+
+
+def test_only_what_is_half_as_slow_again_counts_as_slower(tmp_path: Path) -> None:
+    append_run(tmp_path, result(100.0))
+    last = last_run(tmp_path)
+    assert last is not None
+    assert [change.part for change in compare(last, result(150.0)) if change.slower] == []
+    changes = compare(last, result(151.0))
+    assert {(change.engine, change.part) for change in changes if change.slower} == {
+        ("numpy", "chain"),
+        ("external", "chain"),
+    }
+    assert {change.engine for change in compare(last, result(151.0, command="another"))} == {"numpy"}
+    assert [change.part for change in compare(last, result(1.0, missing=("EmotionRecognizer",)))] == [
+        "GroovePredictor",
+        "GroovePredictor",
+    ]
+
+
+def test_programs_and_people_are_told_the_same(tmp_path: Path) -> None:
+    append_run(tmp_path, result(100.0))
+    last = last_run(tmp_path)
+    assert last is not None
+    now = result(6000.0)
+    changes = compare(last, now)
+    document = json.loads(json.dumps(to_json(now, last, changes)))
+    assert (document["budget_ms"], document["passed"], document["missing"]) == (10.0, False, [])
+    numpy = document["engines"]["numpy"]
+    assert (numpy["chain"]["p50_us"], numpy["chain"]["p99_us"]) == (6000.0, 18_000.0)
+    assert numpy["models"]["GroovePredictor"]["histogram"] == {"edges_us": [8.0, 16.0, 32.0], "counts": [1999, 1]}
+    assert {"engine": "numpy", "part": "chain", "before_us": 100.0, "now_us": 6000.0} in document["slower"]
+    text = shown(render(now, last, changes))
+    assert "p99 of numpy chain 18.00 ms exceeds the budget of 10 ms" in text
+    assert "slower: numpy chain, 100.0 → 6,000.0 µs" in text
+    assert "+5900%" in text
+    assert "█▁" in text or "█▂" in text
+
+
+def test_what_is_missing_and_what_failed_is_shown_as_it_is() -> None:
+    failed = EngineResult({}, None, "sh: the engine exited with status 1. Its last words: [/nope]")
+    some = BenchmarkResult(10.0, 2000, ("MelodyTransformer",), {"external": failed}, "sh")
+    text = shown(render(some, None, []))
+    assert "missing: MelodyTransformer; the chain needs all five" in text
+    assert "external failed: sh: the engine exited with status 1. Its last words: [/nope]" in text
+    assert "FAILED: an engine failed" in text
+    assert "not judged" in shown(render(result(1.0, missing=("MelodyTransformer",)), None, []))

@@ -1,0 +1,129 @@
+"""Which models are timed, in which engines, and what is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from kelly_core.benchmark.latency import WARM_UP_CALLS, Latency
+from kelly_core.benchmark.suite import BenchmarkResult, EngineResult, benchmark, read_models
+from kelly_core.chain import Compute
+from kelly_core.errors import ExportError
+from kelly_core.export.reader import Export
+from kelly_core.export.rtneural import write_export
+from kelly_core.export.runtime import Layer, Runtime
+from kelly_core.external_engine import ExternalEngine
+from kelly_core.spec import MODELS
+from tests.engines import GOOD, engine
+from tests.networks import metadata_of, spec_network, write_tiny
+
+CALLS = 60
+NAMES = [spec.name for spec in MODELS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of the five models with random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    for spec in MODELS:
+        layers = spec_network(spec)
+        write_export(folder / f"{spec.file_stem}.json", layers, metadata_of(layers, spec.name))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(folder: Path) -> dict[str, Export]:
+    return read_models([folder])
+
+
+def test_a_folder_stands_for_the_five_models_in_it(models: dict[str, Export], folder: Path, tmp_path: Path) -> None:
+    assert list(models) == NAMES
+    for name in ("groovepredictor", "dynamicsengine"):
+        (tmp_path / f"{name}.json").write_bytes((folder / f"{name}.json").read_bytes())
+    write_tiny(tmp_path)
+    assert list(read_models([tmp_path])) == ["DynamicsEngine", "GroovePredictor"]
+    assert list(read_models([tmp_path, tmp_path / "tiny.json"])) == ["DynamicsEngine", "GroovePredictor", "tiny"]
+
+
+def test_what_cannot_be_timed_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no export of any of the five"):
+        read_models([tmp_path])
+    with pytest.raises(ExportError, match=r"GroovePredictor is in .* already"):
+        read_models([folder, folder / "groovepredictor.json"])
+    with pytest.raises(ExportError, match="missing"):
+        read_models([tmp_path / "missing.json"])
+    other = spec_network(MODELS[-1])[:-1]
+    write_export(tmp_path / "x.json", other, metadata_of(other, "GroovePredictor"))
+    with pytest.raises(ExportError, match="GroovePredictor is 64 → 64, but must be 64 → 32"):
+        read_models([tmp_path / "x.json"])
+
+
+def test_every_model_and_the_chain_are_timed_one_frame_a_call(models: dict[str, Export]) -> None:
+    steps: dict[int, int] = {}
+    threads: set[int] = set()
+
+    def counting(layers: Sequence[Layer]) -> Compute:
+        runtime = Runtime(layers)
+
+        def compute(frame: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            steps[id(runtime)] = steps.get(id(runtime), 0) + 1
+            if steps[id(runtime)] == 1:
+                threads.update(pool["num_threads"] for pool in threadpool_info())
+            return runtime.step(frame)
+
+        return compute
+
+    result = benchmark(models, {"counting": counting}, None, CALLS, 1e6)
+    assert list(result.engines) == ["numpy", "counting"]
+    for timed in result.engines.values():
+        assert timed.chain is not None
+        assert [*timed.models] == NAMES
+        for latency in (timed.chain, *timed.models.values()):
+            assert latency.n == CALLS
+            assert latency.p95_us is not None
+            assert 0 < latency.p50_us <= latency.p95_us <= latency.p99_us <= latency.max_us
+    assert set(steps.values()) == {2 * (WARM_UP_CALLS + CALLS)}
+    assert threads == {1}
+    assert result.passed is True
+
+
+def test_without_all_five_there_is_no_chain_and_no_verdict(models: dict[str, Export]) -> None:
+    some = {name: models[name] for name in ("GroovePredictor", "DynamicsEngine")}
+    result = benchmark(some, {}, None, CALLS, 1e6)
+    assert result.missing == ("EmotionRecognizer", "MelodyTransformer", "HarmonyPredictor")
+    assert result.engines["numpy"].chain is None
+    assert result.passed is None
+    assert benchmark(some, {}, None, CALLS, 1e-9).passed is False
+
+
+def test_an_external_engine_times_itself_and_its_chain_is_the_sum(models: dict[str, Export], tmp_path: Path) -> None:
+    external = ExternalEngine(engine(tmp_path, GOOD))
+    result = benchmark({name: models[name] for name in NAMES}, {}, external, CALLS, 1e6)
+    assert result.engines["external"].chain == Latency(50.0, None, 102.5, 150.0, CALLS, None)
+    assert result.engines["external"].models["GroovePredictor"] == Latency(10.0, None, 20.5, 30.0, CALLS, None)
+    assert result.command == external.command
+
+
+def test_an_engine_that_fails_does_not_keep_the_others_from_their_turn(models: dict[str, Export]) -> None:
+    def refuse(layers: Sequence[Layer]) -> Compute:
+        raise ExportError("no such layer")
+
+    some = {"GroovePredictor": models["GroovePredictor"]}
+    result = benchmark(some, {"refusing": refuse}, ExternalEngine("false"), CALLS, 1e6)
+    assert result.engines["refusing"].error == "no such layer"
+    assert "exited with status 1" in result.engines["external"].error
+    assert result.engines["numpy"].models
+    assert result.passed is False
+
+
+@pytest.mark.parametrize(("p99_us", "passed"), [(10_000.0, True), (10_000.1, False)])
+def test_the_budget_is_held_against_the_chains_p99(p99_us: float, passed: bool) -> None:
+    slow = Latency(1.0, 2.0, 50_000.0, 90_000.0, 2000, None)
+    chain = Latency(1.0, 2.0, p99_us, 90_000.0, 2000, None)
+    result = BenchmarkResult(10.0, 2000, (), {"numpy": EngineResult({"GroovePredictor": slow}, chain)})
+    assert result.passed is passed
+    assert list(result.over_budget) == ([] if passed else ["numpy chain"])
