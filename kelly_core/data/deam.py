@@ -99,7 +99,7 @@ class EmotionDataset(CorpusDataset):
         scale = np.divide(1.0, deviation, out=np.zeros(BANDS), where=deviation > 1e-6)
         self.standardisation = Standardisation(mean, scale)
         self._pooled = rows.sources != "dynamic"
-        self.facts = {"features": features_metadata(mean, deviation), "gain_augmentation_db": _GAIN_DB}
+        self.facts = {**features_metadata(mean, deviation), "gain_augmentation_db": _GAIN_DB}
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         frames = self._frames[indices]

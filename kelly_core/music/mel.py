@@ -52,7 +52,7 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
     Returns:
         [nfft / 2 + 1, 128].
     """
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), BANDS + 2))
+    edges = _band_edges()
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     hz = np.fft.rfftfreq(nfft, 1 / sample_rate)[:, np.newaxis]
     triangles = np.maximum(0.0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)))
@@ -87,6 +87,25 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
         frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
     decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
     return decibels
+
+
+def frame_times(frames: int, sample_rate: int) -> Doubles:
+    """When each of so many frames begins, ends and is complete, in seconds: [frames, 3].
+
+    Complete is when its last window is; a plugin cannot know the frame earlier.
+    """
+    hop = hop_length(sample_rate)
+    first = HOPS_PER_FRAME * np.arange(frames, dtype=np.float64)
+    last_window = first + HOPS_PER_FRAME - 1
+    samples = np.column_stack(
+        [first * hop, (first + HOPS_PER_FRAME) * hop, last_window * hop + window_length(sample_rate)]
+    )
+    return samples / sample_rate
+
+
+def band_centres() -> Doubles:
+    """Centre of each band in Hz, [128]."""
+    return _band_edges()[1:-1]
 
 
 def features_metadata(mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
@@ -132,6 +151,11 @@ def _analysis(sample_rate: int) -> tuple[Floats, Floats]:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     bands = mel_filterbank(sample_rate, fft_size(sample_rate))
     return (hann / hann.sum()).astype(np.float32), bands.astype(np.float32)
+
+
+def _band_edges() -> Doubles:
+    """Where each band begins, in Hz, and where the last but one and the last end: [130], evenly spaced in mel."""
+    return _mel_to_hz(np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), BANDS + 2))
 
 
 def _hz_to_mel(hz: float) -> float:

@@ -96,6 +96,23 @@ def test_only_complete_frames_are_given(sample_rate: int) -> None:
     assert len(mel_frames(np.zeros(45 * sample_rate), sample_rate)) == 89
 
 
+@pytest.mark.parametrize("sample_rate", [22_050, 48_000])
+def test_a_frame_is_there_as_soon_as_it_is_complete(sample_rate: int) -> None:
+    start, end, complete = mel.frame_times(3, sample_rate).T
+    np.testing.assert_allclose(start, [0, 0.5, 1])
+    np.testing.assert_allclose(end, [0.5, 1, 1.5])
+    for count, time in enumerate(complete):
+        needed = round(time * sample_rate)
+        assert [len(mel_frames(np.ones(n), sample_rate)) for n in (needed - 1, needed)] == [count, count + 1]
+
+
+def test_a_tone_is_loudest_in_the_band_at_whose_centre_it_is() -> None:
+    time = np.arange(22_050) / 22_050
+    for band in (20, 60, 100):
+        tone = np.sin(2 * np.pi * mel.band_centres()[band] * time)
+        assert mel_frames(tone, 22_050)[0].argmax() == band
+
+
 def test_a_frame_depends_on_its_half_second_and_on_one_window_more_at_most() -> None:
     sample_rate = 22_050
     samples = np.random.default_rng(3).normal(scale=0.1, size=2 * sample_rate)

@@ -1,0 +1,82 @@
+"""``kelly-core features``: the mel frames of an audio file, as the plugin must compute them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kelly_core.cli.options import JsonOption
+from kelly_core.errors import DataError
+
+if TYPE_CHECKING:
+    from kelly_core.music.mel import Floats
+
+_STEP = 16
+
+
+def features(
+    audio: Annotated[Path, typer.Argument(help="WAV, MP3, FLAC, Ogg or M4A.", exists=True, dir_okay=False)],
+    duration: Annotated[float, typer.Option("--duration", min=1, max=600, help="Seconds from the start.")] = 45.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the frames that EmotionRecognizer hears: 128 mel bands in dB, two frames a second.
+
+    The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate.
+    """
+    from kelly_core.data.audio import read_audio
+    from kelly_core.music.mel import mel_frames
+
+    if math.isnan(duration):
+        raise typer.BadParameter("nan is no time", param_hint="--duration")
+    samples, sample_rate = read_audio(audio, duration)
+    frames = mel_frames(samples, sample_rate)
+    if not len(frames):
+        raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
+    if as_json:
+        typer.echo(json.dumps(_as_json(audio, frames, sample_rate)))
+    else:
+        Console().print(_table(frames, sample_rate))
+
+
+def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
+    from kelly_core.music import mel
+
+    start, end, complete = mel.frame_times(len(frames), sample_rate).T
+    return {
+        "file": str(audio),
+        "sample_rate_hz": sample_rate,
+        "window_samples": mel.window_length(sample_rate),
+        "nfft": mel.fft_size(sample_rate),
+        "hop_samples": mel.hop_length(sample_rate),
+        "hops_per_frame": mel.HOPS_PER_FRAME,
+        "frames": len(frames),
+        "bands": mel.BANDS,
+        "band_centres_hz": mel.band_centres().round(3).tolist(),
+        "start_s": start.tolist(),
+        "end_s": end.tolist(),
+        "complete_s": complete.tolist(),
+        "db": [[float(str(value)) for value in frame] for frame in frames],
+    }
+
+
+def _table(frames: Floats, sample_rate: int) -> Table:
+    """A row a frame: when it begins, when it is complete, and every sixteenth band."""
+    from kelly_core.music import mel
+
+    window, hop = mel.window_length(sample_rate), mel.hop_length(sample_rate)
+    caption = (
+        f"{len(frames)} frames of {mel.BANDS} bands in dB, every {_STEP}th shown under its centre in Hz; "
+        f"audio at {sample_rate:,} Hz, windows of {window:,} samples every {hop:,}"
+    )
+    table = Table("from s", "known s", box=None, pad_edge=False, caption=caption)
+    for centre in mel.band_centres()[::_STEP]:
+        table.add_column(f"{centre:,.0f}", justify="right", no_wrap=True)
+    for frame, (start, _, complete) in zip(frames, mel.frame_times(len(frames), sample_rate), strict=True):
+        table.add_row(f"{start:.1f}", f"{complete:.3f}", *(f"{level:.1f}" for level in frame[::_STEP]))
+    return table
