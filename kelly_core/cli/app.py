@@ -6,9 +6,10 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from kelly_core import __version__
-from kelly_core.cli import config, datasets, export, runs, train, validate, verify
+from kelly_core.cli import bench, compare, config, datasets, export, features, runs, train, validate, verify
 from kelly_core.errors import KellyError
 
 app = typer.Typer(
@@ -23,6 +24,9 @@ app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
 app.command("validate")(validate.validate)
 app.command("export")(export.export)
+app.command("bench")(bench.bench)
+app.command("compare")(compare.compare)
+app.command("features")(features.features)
 app.command("datasets")(datasets.datasets)
 app.command("config")(config.config)
 app.command("verify")(verify.verify)
@@ -46,7 +50,7 @@ def main() -> None:
     try:
         app()
     except KellyError as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

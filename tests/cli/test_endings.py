@@ -46,8 +46,17 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
 
 
 @pytest.mark.parametrize(
-    "module", ["kelly_core.cli.app", "kelly_core.validation.checks", "kelly_core.data", "kelly_core.config"]
+    "module",
+    [
+        "kelly_core.cli.app",
+        "kelly_core.validation.checks",
+        "kelly_core.benchmark.report",
+        "kelly_core.export.onnx",
+        "kelly_core.data",
+        "kelly_core.config",
+    ],
 )
 def test_light_modules_import_neither_torch_nor_librosa(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('torch', 'librosa', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "librosa", "matplotlib", "onnxruntime")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
