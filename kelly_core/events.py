@@ -63,9 +63,9 @@ class CheckpointSaved:
 class Alarm:
     """Something a person should know.
 
-    ``synthetic``: generated examples stand in; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss
-    ran away, so back to the best weights at half the learning rate; ``diverged``: once too often, so training ends;
-    ``out_of_memory``: batches are computed in parts.
+    ``synthetic``: generated examples stand in; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the
+    loss ran away, so back to the best weights at half the learning rate; ``diverged``: once too often, so training
+    ends; ``out_of_memory``: batches are computed in parts.
     """
 
     model: str

@@ -77,10 +77,12 @@ def test_a_hanging_engine_and_what_it_started_are_ended(tmp_path: Path, closes: 
         f"{closes}time.sleep(600)"
     )
     began = time.monotonic()
-    assert "did not finish within 2 s" in words(engine(tmp_path, program), time_limit=2)
-    assert time.monotonic() - began < 30
+    assert "did not finish within 8 s" in words(engine(tmp_path, program), time_limit=8)
+    assert time.monotonic() - began < 60
     for pid in map(int, pids.read_text().split()):
-        assert not _runs(pid)
+        # A killed process is gone a moment after the signal, not with it.
+        while _runs(pid):
+            assert time.monotonic() - began < 60
 
 
 def test_an_engine_that_leaves_its_output_open_has_not_finished(tmp_path: Path) -> None:
