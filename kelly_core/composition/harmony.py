@@ -27,16 +27,19 @@ _ROOT_MOTION = (1.0, 0.7, 1.2, 1.1, 1.1, 1.6, 0.5, 1.3, 1.1, 1.1, 1.2, 0.7)
 _PHRASE_START, _BEFORE_LAST, _LAST = 2.0, 3.0, 50.0
 
 
-def draw_progression(distributions: NDArray[np.floating], mode: Mode, rng: np.random.Generator) -> list[int]:
+def draw_progression(
+    distributions: NDArray[np.floating], valence: Sequence[float], rng: np.random.Generator
+) -> list[int]:
     """Draw the class of each bar's chord.
 
     A class's chance is its probability to the power of 1 / ``TEMPERATURE``, times a rule of a factor between .4 and
     1.6 for the step from the chord before. The tonic is favoured where a phrase begins (2), the dominant in the bar
-    before the last (3), and the tonic in the last (50). A class of probability 0 is never drawn.
+    before the last (3), and the tonic in the last (50); they are those of C major where valence is above 0, of A minor
+    where it is below. A class of probability 0 is never drawn.
 
     Args:
         distributions: [bars, 64], not negative, rows that sum to more than 0.
-        mode: whose tonic and dominant are favoured.
+        valence: of each bar.
         rng: one draw a bar is taken from it.
     """
     draws = rng.random(len(distributions))
@@ -44,9 +47,14 @@ def draw_progression(distributions: NDArray[np.floating], mode: Mode, rng: np.ra
     for bar, (distribution, draw) in enumerate(zip(distributions, draws, strict=True)):
         weights = (distribution / distribution.max()).astype(np.float64) ** (1 / TEMPERATURE)
         weights *= _step_factors(progression)
-        weights *= _place_factors(bar, len(distributions), mode)
+        weights *= _place_factors(bar, len(distributions), mode_of(valence[bar]))
         progression.append(draw_index(weights, float(draw)))
     return progression
+
+
+def mode_of(valence: float) -> Mode:
+    """Major for a valence of 0 or above, minor below."""
+    return "major" if valence >= 0 else "minor"
 
 
 def draw_index(weights: Doubles, draw: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.composition.expression import Expression
-from kelly_core.composition.harmony import HOME, Mode, draw_progression
+from kelly_core.composition.harmony import HOME, Mode, draw_progression, mode_of
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
 from kelly_core.music.mel import FRAME_SECONDS
 from kelly_core.pipeline import ChainOutput
@@ -102,8 +102,9 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
         tonic: pitch class of the tonic, 0 = C.
     """
     shares = _shares(output, bars)
-    mode: Mode = "major" if float(output.affect.valence.mean()) >= 0 else "minor"
-    chords = draw_progression(np.stack([share.chords for share in shares]), mode, rng)
+    mode = mode_of(float(output.affect.valence.mean()))
+    valence = [float(share.affect.valence) for share in shares]
+    chords = draw_progression(np.stack([share.chords for share in shares]), valence, rng)
     bpms = [bpm] * bars if bpm else _tempos([float(share.affect.arousal) for share in shares])
     changes = [bar for bar in range(bars) if bar == 0 or bpms[bar] != bpms[bar - 1]]
     return Plan(
