@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ _MELODY_SHARE = 0.25
 """Part of all notes that the melody plays."""
 _LEAST_PER_BEAT = 0.5
 _FOREIGN_ON_STRESS, _FOREIGN = 0.12, 0.45
-_INTERVAL_SCALE, _LEAP, _REPETITION = 4.0, 0.02, 0.5
+_INTERVAL_SCALE, _LEAP, _REPETITION = 4.0, 0.01, 0.5
 _LAST_RATIO, _SHORTEST_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
 
 
@@ -67,9 +68,8 @@ def write_melody(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     chance = 1 - np.prod(1 - plan.melody.astype(np.float64), axis=1)
     sounding = _sounding_beats(chance, draws)
     onsets = [slot for bar in plan.bars for slot in _onsets(bar, chance, sounding, draws)]
-    ends = [*onsets[1:], len(plan.bars) * _SLOTS]
     tones: list[Tone] = []
-    for slot, end in zip(onsets, ends, strict=True):
+    for slot, end in pairwise([*onsets, len(plan.bars) * _SLOTS]):
         bar = plan.bars[slot // _SLOTS]
         pitch = _pitch(plan, bar, slot, float(draws.pitch[slot]), tones[-1].pitch if tones else None)
         silent = np.flatnonzero(~sounding[slot // 2 : -(-end // 2)])

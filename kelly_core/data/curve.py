@@ -32,25 +32,25 @@ def read_curve(path: Path) -> tuple[Doubles, Doubles]:
     missing = [column for column in _COLUMNS if not rows or column not in rows[0]]
     if missing:
         raise DataError(f"needs rows with the columns {', '.join(_COLUMNS)}", where=path)
-    time, valence, arousal = np.array([_values(row, path, line) for line, row in enumerate(rows, start=2)]).T
+    time, valence, arousal = np.array([_values(row, path, number) for number, row in enumerate(rows, start=2)]).T
     if (np.diff(time) <= 0).any():
-        line = 3 + int(np.argmax(np.diff(time) <= 0))
-        raise DataError(f"line {line}: the time does not come after the one before", where=path)
+        number = 3 + int(np.argmax(np.diff(time) <= 0))
+        raise DataError(f"row {number}: the time does not come after the one before", where=path)
     frames = max(1, round(float(time[-1]) / FRAME_SECONDS))
     middles = (np.arange(frames) + 0.5) * FRAME_SECONDS
     return np.interp(middles, time, valence), np.interp(middles, time, arousal)
 
 
-def _values(row: dict[str, str], path: Path, line: int) -> list[float]:
+def _values(row: dict[str, str], path: Path, number: int) -> list[float]:
     values = []
     for column in _COLUMNS:
         text = row.get(column, "")
         try:
             value = float(text)
         except ValueError:
-            raise DataError(f"line {line}: {column} is {text!r}, which is no number", where=path) from None
+            raise DataError(f"row {number}: {column} is {text!r}, which is no number", where=path) from None
         low, high = (0.0, MAX_SECONDS) if column == "time" else (-1.0, 1.0)
         if not low <= value <= high:
-            raise DataError(f"line {line}: {column} is {text}, not within {low:g}..{high:g}", where=path)
+            raise DataError(f"row {number}: {column} is {text}, not within {low:g}..{high:g}", where=path)
         values.append(value)
     return values
