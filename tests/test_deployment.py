@@ -57,6 +57,7 @@ def test_a_target_that_cannot_be_written_changes_nothing(source: Path, tmp_path:
     assert (plugin / NAMES[0]).read_text() == "former"
 
 
+@pytest.mark.slow
 def test_one_unfit_file_keeps_all_from_being_copied(tmp_path: Path) -> None:
     source, plugin = write_chain(tmp_path / "source"), tmp_path / "plugin"
     (source / NAMES[3]).write_bytes((source / NAMES[4]).read_bytes())
