@@ -28,6 +28,7 @@ def train_on(datasets: Path, output: Path) -> list[ModelOutcome]:
         "datasets.deam.duration": 8.0,
         "training.epochs": 12,
         "training.batch_size": 8,
+        "training.learning_rate": 0.002,
         "training.threads": 1,
         "output.dir": output,
         "output.plots": False,
@@ -65,7 +66,7 @@ def test_networks_trained_on_the_demo_move_the_music_as_its_rules_say(tmp_path: 
 def check_gains(outcomes: list[ModelOutcome]) -> None:
     """Every model is better than the best constant."""
     gains = [1 - o.result.metrics["val_loss"] / o.result.metrics["baseline_loss"] for o in outcomes if o.result]
-    assert all(gain > least for gain, least in zip(gains, (0.2, 0.01, 0.03, 0.4, 0.6), strict=True)), gains
+    assert all(gain > least for gain, least in zip(gains, (0.2, 0.02, 0.03, 0.4, 0.6), strict=True)), gains
 
 
 def check_corners(chain: Chain) -> None:
