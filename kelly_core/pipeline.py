@@ -1,4 +1,4 @@
-"""The plugin's chain of five networks, frame by frame, from the same JSON files that the plugin loads."""
+"""The plugin's chain as it runs on the five JSON files that the plugin loads, and what it then says."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kelly_core.chain import Compute, run_chain
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export, read_export
 from kelly_core.export.runtime import Runtime
-from kelly_core.music.emotion import Affect, decode, encode
+from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import MODELS
 
 Floats = NDArray[np.float32]
 
-AUDIO_BANDS = 64
-"""Mel bands, the lowest, that HarmonyPredictor hears beside the emotion code."""
-DYNAMICS_CODE = 32
-"""Entries of the code, valence and arousal, that DynamicsEngine reads."""
 NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: what to feed where an input is not known, its mean in training."""
 
@@ -54,12 +51,12 @@ class ChainOutput(NamedTuple):
 
 
 class Chain:
-    """The five networks wired as in the plugin; state lives from frame to frame until ``reset``."""
+    """The five networks of a folder, in NumPy; state lives from frame to frame until ``reset``."""
 
     def __init__(self, exports: dict[str, Export]) -> None:
         self._paths = {name: export.path for name, export in exports.items()}
         self._networks = {name: Runtime(export.layers) for name, export in exports.items()}
-        self._neutral_input = _neutral_input(exports["HarmonyPredictor"])
+        self._neutral_audio = _neutral_audio(exports["HarmonyPredictor"])
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -75,7 +72,7 @@ class Chain:
         exports = {}
         for spec in MODELS:
             export = read_export(folder / f"{spec.file_stem}.json")
-            sizes = (export.in_size, export.layers[-1].out_size)
+            sizes = (export.in_size, export.out_size)
             if sizes != (spec.input_size, spec.output_size):
                 wanted = f"{spec.input_size} inputs and {spec.output_size} outputs"
                 raise ExportError(f"has {sizes[0]} inputs and {sizes[1]} outputs, not {wanted}", where=export.path)
@@ -101,8 +98,7 @@ class Chain:
         Raises:
             ExportError: a network gave numbers that are not finite.
         """
-        frames = np.asarray(mel, np.float32).reshape(-1, BANDS)
-        return self._respond(self._output("EmotionRecognizer", frames), frames[:, :AUDIO_BANDS])
+        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS))
 
     def follow(self, valence: ArrayLike, arousal: ArrayLike) -> ChainOutput:
         """The four other networks from the present state, without audio: codes of given affect, each [T], -1..1.
@@ -112,7 +108,7 @@ class Chain:
         Raises:
             ExportError: HarmonyPredictor's file does not name that mean, or numbers are not finite.
         """
-        if self._neutral_input is None:
+        if self._neutral_audio is None:
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(
                 f"does not say what to feed without audio: no {NEUTRAL_INPUT!r} in its features",
@@ -120,30 +116,38 @@ class Chain:
                 hint=hint,
             )
         codes = encode(valence, arousal)
-        return self._respond(codes, np.tile(self._neutral_input[-AUDIO_BANDS:], (len(codes), 1)))
+        return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), EmotionRecognizer=lambda mel: codes)
 
-    def _respond(self, codes: Floats, bands: Floats) -> ChainOutput:
+    def _respond(self, mel: Floats, **replaced: Compute) -> ChainOutput:
+        """Run the chain, with other functions in the place of some networks."""
+        frames = run_chain({name: self._checked(name) for name in self._networks} | replaced, mel)
         return ChainOutput(
-            code=codes,
-            affect=decode(codes),
-            melody=self._output("MelodyTransformer", codes),
-            chords=self._output("HarmonyPredictor", np.concatenate([codes, bands], axis=1)),
-            dynamics=self._output("DynamicsEngine", codes[:, :DYNAMICS_CODE]),
-            groove=self._output("GroovePredictor", codes),
+            code=frames.emotion,
+            affect=decode(frames.emotion),
+            melody=frames.melody,
+            chords=frames.harmony,
+            dynamics=frames.dynamics,
+            groove=frames.groove,
         )
 
-    def _output(self, model: str, frames: Floats) -> Floats:
-        outputs = self._networks[model].run(frames)
-        if not np.isfinite(outputs).all():
-            raise ExportError("gave numbers that are not finite", where=self._paths[model])
-        return outputs
+    def _checked(self, model: str) -> Compute:
+        """A network that runs over frames [T, in] and does not pass on numbers that are not finite."""
+
+        def compute(frames: Floats) -> Floats:
+            outputs = self._networks[model].run(frames)
+            if not np.isfinite(outputs).all():
+                raise ExportError("gave numbers that are not finite", where=self._paths[model])
+            return outputs
+
+        return compute
 
 
-def _neutral_input(export: Export) -> Floats | None:
+def _neutral_audio(export: Export) -> Floats | None:
+    """The mel bands that HarmonyPredictor is to hear without audio, [64], if its file names them."""
     features = export.metadata.get("features")
     values = features.get(NEUTRAL_INPUT) if isinstance(features, dict) else None
     if not isinstance(values, list) or len(values) != export.in_size:
         return None
     if not all(isinstance(value, int | float) for value in values):
         return None
-    return np.array(values, np.float32)
+    return np.array(values[CODE_SIZE:], np.float32)

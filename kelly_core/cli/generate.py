@@ -92,7 +92,7 @@ def _mel(audio: Path) -> NDArray[np.float32]:
 
     mel = mel_frames(*read_audio(audio, _AUDIO_SECONDS))
     if not len(mel):
-        raise DataError("audio shorter than one frame of half a second", where=audio)
+        raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
     return mel
 
 

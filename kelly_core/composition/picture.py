@@ -13,7 +13,7 @@ from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNAR
 from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
 from kelly_core.files import atomic_write
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
-from kelly_core.music.mel import REFERENCE_RATE, REFERENCE_WINDOW, mel_filterbank
+from kelly_core.music.mel import band_centres
 from kelly_core.pipeline import ChainOutput
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def _draw_mel(axes: Axes, mel: NDArray[np.float32], bars: int) -> None:
     low = max(top - _RANGE_DECIBELS, _LEAST_DECIBELS)
     extent = (0, bars, 0, mel.shape[1])
     axes.imshow(mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=low, vmax=max(top, low + 1))
-    frequencies = np.fft.rfftfreq(REFERENCE_WINDOW, 1 / REFERENCE_RATE)
-    centres = frequencies[mel_filterbank(REFERENCE_RATE, REFERENCE_WINDOW).argmax(axis=0)]
-    bands = [float(np.abs(centres - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
+    bands = [float(np.abs(band_centres() - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
     axes.set_yticks(bands, [f"{hertz:,}" for hertz in _TICKS_HZ])
     axes.set_ylabel("audio (Hz)")
 
