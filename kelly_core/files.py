@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,8 +25,11 @@ _WORDS: dict[int | None, tuple[str, str]] = {
     errno.EISDIR: ("it is a folder", "Name a file, or remove the folder"),
 }
 
+Writer = Callable[[BinaryIO], object]
+"""Puts content into the binary stream it is given."""
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], object], *, error: type[KellyError] = KellyError) -> None:
+
+def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:
     """Write a file beside its target, make it durable, and put it in the target's place in one step.
 
     Missing parent folders are made. Whatever interrupts the writing, a signal included, the former file stays as it
@@ -34,24 +37,53 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object], *, error: type
 
     Args:
         path: the file to make or to replace.
-        write: puts the content into the binary stream it is given.
+        write: puts the content into a stream.
         error: kind of error to raise.
 
     Raises:
         KellyError: (or ``error``) no space, no permission, a folder in the way, or another fault of the file system.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    _replace_all({path: write}, error)
+
+
+def atomic_write_all(contents: Mapping[Path, bytes], *, error: type[KellyError] = KellyError) -> None:
+    """Write several files as ``atomic_write`` does, none of them put in its place before all are written.
+
+    Putting them in place takes no space and next to no time, but is one step a file: should the machine die in
+    between, each file is the former one or the new one, whole.
+
+    Args:
+        contents: what to write, by the file to make or to replace; at least one.
+        error: kind of error to raise, naming the file at fault.
+
+    Raises:
+        KellyError: as ``atomic_write``.
+    """
+    _replace_all({path: _writer(content) for path, content in contents.items()}, error)
+
+
+def _writer(content: bytes) -> Writer:
+    return lambda stream: stream.write(content)
+
+
+def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
+    temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in files}
+    path = next(iter(files))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as stream:
-                write(stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+            for path, write in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with temporaries[path].open("xb") as stream:
+                    write(stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            for path, temporary in temporaries.items():
+                temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+            for temporary in temporaries.values():
+                temporary.unlink(missing_ok=True)
+        for folder in {path.parent for path in files}:
+            _sync_folder(folder)
     except OSError as fault:
         reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
         raise error(f"cannot be written: {reason}", where=path, hint=hint) from fault

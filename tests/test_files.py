@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from kelly_core.errors import ExportError, KellyError
-from kelly_core.files import atomic_write
+from kelly_core.files import atomic_write, atomic_write_all
 
 
 def test_makes_parent_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -99,3 +99,14 @@ def test_a_forbidden_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(KellyError, match="permission was denied"):
         atomic_write(tmp_path / "file", lambda stream: stream.write(b""))
+
+
+def test_several_files_wait_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"former")
+    (tmp_path / "blocked").touch()
+    with pytest.raises(ExportError, match="blocked/b: cannot be written: a part of its path is a file"):
+        atomic_write_all({tmp_path / "a": b"new", tmp_path / "blocked" / "b": b"new"}, error=ExportError)
+    assert (tmp_path / "a").read_bytes() == b"former"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "blocked"]
+    atomic_write_all({tmp_path / "a": b"new", tmp_path / "c" / "b": b"more"})
+    assert (tmp_path / "a").read_bytes() == b"new" and (tmp_path / "c" / "b").read_bytes() == b"more"

@@ -9,7 +9,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from kelly_core import __version__
-from kelly_core.cli import bench, compare, config, datasets, export, features, runs, train, validate, verify
+from kelly_core.cli import (
+    bench,
+    compare,
+    config,
+    datasets,
+    deploy,
+    export,
+    features,
+    generate,
+    runs,
+    train,
+    validate,
+    verify,
+)
 from kelly_core.errors import KellyError
 
 app = typer.Typer(
@@ -27,7 +40,9 @@ app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("features")(features.features)
-app.command("datasets")(datasets.datasets)
+app.command("generate")(generate.generate)
+app.command("deploy")(deploy.deploy)
+app.add_typer(datasets.app, name="datasets")
 app.command("config")(config.config)
 app.command("verify")(verify.verify)
 

@@ -1,11 +1,11 @@
-"""``kelly-core datasets``: which corpora are here, and what of them can be used."""
+"""``kelly-core datasets``: which corpora are here, what of them can be used, and a demo corpus to begin with."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -19,14 +19,20 @@ from kelly_core.data.dataset import CorpusReport
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
 
+app = typer.Typer()
 
+
+@app.callback(invoke_without_command=True)
 def datasets(
+    context: typer.Context,
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
+    if context.invoked_subcommand is not None:
+        return
     from kelly_core.data.catalog import CORPORA, survey
 
     typed = {
@@ -44,6 +50,21 @@ def datasets(
         Console().print(Group(*(_panel(report, CORPORA[report.name].title) for report in reports)))
     if any(report.problem for report in reports):
         raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the five corpora; it must not hold any of them yet.")],
+    songs: Annotated[int, typer.Option(min=1, help="Songs, each of which is in all five corpora.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other songs.")] = 0,
+) -> None:
+    """Write a small demo corpus in the real layouts, with a known link from emotion to music, to try everything on."""
+    from kelly_core.data.demo import write_demo
+
+    console = Console(highlight=False)
+    for name, size in write_demo(folder, songs=songs, seed=seed).items():
+        console.print(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB", soft_wrap=True)
+    console.print(f"next: kelly-core datasets --datasets-dir {folder}", soft_wrap=True)
 
 
 def _as_json(report: CorpusReport) -> dict[str, Any]:

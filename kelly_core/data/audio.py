@@ -24,6 +24,8 @@ def read_audio(path: Path, seconds: float) -> tuple[NDArray[np.float32], int]:
     Raises:
         DataError: the file cannot be read or decoded, or no decoder for it is installed.
     """
+    if not path.is_file():
+        raise DataError("no such file", where=path)
     decode = _decode_aac if path.suffix.lower() in _AAC_SUFFIXES else _decode_pcm
     samples, sample_rate = decode(path, seconds)
     low, high = _SAMPLE_RATES

@@ -63,17 +63,17 @@ class _Labels:
             return "dynamic"
         return "static" if self._static(file) is not None else None
 
-    def frames(self, file: str, count: int, source: str) -> Floats:
-        """Valence and arousal of ``count`` frames as [count, 2], NaN where there is no label."""
+    def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
+        """Valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
         if source == "dynamic":
-            values = np.full((count, 2), np.nan, np.float32)
+            values = np.full((length, 2), np.nan, np.float32)
             for frame, pair in self.dynamic[Path(file).stem].items():
-                if 0 <= frame < count and len(pair) == 2:
+                if 0 <= frame < length and len(pair) == 2:
                     values[frame] = pair
             return values
         affect = lookup(self.sidecar, file) if source == "sidecar" else self._static(file)
-        values = np.full((count, 2), affect, np.float32)
-        values[: min(_WARM_UP_FRAMES, count // 2)] = np.nan
+        values = np.full((length, 2), affect, np.float32)
+        values[: min(_WARM_UP_FRAMES, heard // 2)] = np.nan
         return values
 
     def _static(self, file: str) -> Affect | None:
@@ -153,7 +153,10 @@ def load(root: Path, options: LoadOptions) -> EmotionDataset:
         skipped["no valence and arousal for it"] = unlabelled
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
-    values = np.stack([labels.frames(file, length, source) for file, source in zip(table.files, sources, strict=True)])
+    heard = np.minimum(table.counts["frames"], length).tolist()
+    values = np.stack(
+        [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
+    )
     groups = [Path(file).stem for file in table.files]
     rows = Rows.of_files(np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options))
     report = CorpusReport("deam", str(root), found=True, files=len(files), skipped=skipped)

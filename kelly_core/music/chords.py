@@ -46,7 +46,6 @@ _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
 
 def _chord_tones() -> NDArray[np.float64]:
-    """Which pitch classes belong to each class of chord, [64, 12]."""
     tones = np.zeros((CLASSES, 12))
     for quality, intervals in enumerate(_INTERVALS):
         for root in range(12):
@@ -56,7 +55,8 @@ def _chord_tones() -> NDArray[np.float64]:
     return tones
 
 
-_CHORD_TONES = _chord_tones()
+CHORD_TONES = _chord_tones()
+"""Which pitch classes belong to each class of chord, [64, 12]: 1 or 0; none to no chord."""
 
 
 @lru_cache(maxsize=4096)
@@ -93,7 +93,7 @@ def transpose(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
 
 def progression_key(indices: ArrayLike, durations: ArrayLike | None = None) -> Tonality:
     """Tonality of a progression, from the tones of its chords weighted by duration (any unit; None: all alike)."""
-    return tonality(_class_durations(indices, durations) @ _CHORD_TONES)
+    return tonality(_class_durations(indices, durations) @ CHORD_TONES)
 
 
 def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -> NDArray[np.float32]:

@@ -20,7 +20,8 @@ DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
 def test_help_names_every_command(run: Run) -> None:
     shown = run("--help")
     assert shown.code == 0
-    for command in ("train", "validate", "export", "bench", "compare", "features", "datasets", "config", "verify"):
+    commands = "train validate export bench compare features generate deploy datasets config verify"
+    for command in commands.split():
         assert command in shown.out
         assert run(command, "--help").code == 0
 

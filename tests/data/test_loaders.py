@@ -154,9 +154,15 @@ class TestDeam:
         affect = decode(batch.targets[0, -1])
         assert affect.valence == pytest.approx((3 + 4 / 4 - 5) / 4, abs=2e-3)
         assert affect.arousal == pytest.approx((7 - 4 / 4 - 5) / 4, abs=2e-3)
-        # 20 s are 40 frames at most; the warm-up is half of that, and the last window must be complete.
+        # 20 s are 39 frames whose last window is complete; the warm-up is half of them.
         weights = batch.weights[0, :, 0]
-        assert not weights[:20].any() and weights[20:39].all()
+        assert not weights[:19].any() and weights[19:39].all()
+
+    def test_a_clip_shorter_than_the_warm_up_still_counts(self, load, tmp_path) -> None:
+        dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=4), duration=45)
+        weights = dataset.fixed(dataset.train).weights[:, :, 0]
+        assert [np.flatnonzero(row).tolist() for row in weights] == [[3, 4, 5, 6]] * len(weights)
+        assert len(dataset.context().frames) == 4 * len(weights)
 
     def test_dynamic_labels_sit_on_the_frame_that_ends_at_their_time(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam", songs=3, seconds=20)

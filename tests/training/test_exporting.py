@@ -95,7 +95,7 @@ def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tm
     assert (metadata["model_name"], metadata["state"], metadata["features"]) == (
         "EmotionRecognizer",
         state,
-        {"kind": "toy"},
+        {"kind": "toy", "neutral_input": checkpoint.mean.tolist()},
     )
     assert metadata["trained_on"] == {
         "dataset": "toy", "synthetic": False, "train_examples": 16, "validation_examples": 8, "dataset_hash": "toy",

@@ -1,0 +1,60 @@
+"""``kelly-core deploy``: the five exports into the plugin's folder, all or none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kelly_core.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from kelly_core.deployment import Deployment
+
+_STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim", "refused": "bold red"}
+
+
+def deploy(
+    source: Annotated[Path, typer.Argument(help="Folder of the five exports.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder where the plugin looks for them.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none."""
+    from kelly_core.deployment import deploy as copy_exports
+    from kelly_core.validation.report import render
+
+    deployment = copy_exports(source, to)
+    if as_json:
+        typer.echo(json.dumps(_as_json(deployment), indent=2))
+    else:
+        Console().print(_table(deployment))
+        if not deployment.passed:
+            Console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
+            Console(stderr=True).print(f"[bold red]nothing was copied[/] to {to}", soft_wrap=True, highlight=False)
+    raise typer.Exit(0 if deployment.passed else 1)
+
+
+def _table(deployment: Deployment) -> Table:
+    table = Table("", "model", "file", box=None, pad_edge=False)
+    for file in deployment.files:
+        table.add_row(Text(file.status, _STYLES[file.status]), file.report.model, Text(str(file.target)))
+    return table
+
+
+def _as_json(deployment: Deployment) -> dict[str, Any]:
+    files = [
+        {
+            "model": file.report.model,
+            "file": file.report.file,
+            "target": str(file.target),
+            "status": file.status,
+            "failed": {check.name: check.detail for check in file.report.checks if not check.passed},
+        }
+        for file in deployment.files
+    ]
+    return {"deployed": deployment.passed, "files": files}

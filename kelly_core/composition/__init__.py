@@ -1,0 +1,1 @@
+"""Music from what the chain says: parts of a score, the MIDI file that holds them, and a picture of it all."""

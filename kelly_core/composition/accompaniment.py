@@ -1,0 +1,134 @@
+"""Chords and bass below a melody: broken chords where it is calm, struck ones where it is excited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kelly_core.composition.expression import limited
+from kelly_core.composition.plan import Bar, Plan
+from kelly_core.composition.score import BAR, PPQ, Tone
+from kelly_core.music.chords import CHORD_TONES, NO_CHORD
+
+_EIGHTH = PPQ // 2
+_SLOTS = BAR // _EIGHTH
+_CHORD_SHARE = 0.5
+"""Part of all notes that the chords play."""
+_STRUCK = ((0,), (0, 4), (0, 3, 6), (0, 2, 4, 6), (0, 2, 3, 4, 6), (0, 2, 3, 4, 6, 7))
+"""Eighths at which a chord is struck one to six times a bar."""
+_BROKEN = (2, 8)
+_MIDDLE = 57.0
+_ROLL_TICKS = 40
+_SHORTEST_RATIO, _LAST_RATIO = 0.4, 0.95
+_LOWEST_BASS = 33
+_BASS_AROUSAL = (-0.25, 0.15, 0.45)
+_BASS_LINES = ((0,), (0, 7), (0, 0, 7, 0), (0, 0, 12, 0, 7, 7, 12, 0))
+"""Semitones above the root of the notes of a bar, for each level of arousal."""
+_PEDAL_DELAY, _PEDAL_GAP = 20, 30
+_PEDAL_PRESSES = 8
+_LEAST_PEDAL = 0.05
+
+
+def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
+    """Chords in close position, each as near to the one before as can be; silence where there is no chord."""
+    noise = rng.standard_normal((len(plan.bars), _SLOTS))
+    tones: list[Tone] = []
+    centre = _MIDDLE
+    for bar in plan.bars:
+        if bar.chord == NO_CHORD:
+            continue
+        pitches = voicing(bar.chord, (centre + _MIDDLE) / 2)
+        centre = float(np.mean(pitches))
+        wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
+        if bar.arousal < 0 and not bar.last:
+            tones += _broken(bar, pitches, wanted, noise[bar.number])
+        else:
+            tones += _struck(bar, pitches, wanted, noise[bar.number])
+    return tones
+
+
+def voicing(chord: int, centre: float) -> list[int]:
+    """Pitches of a chord in close position, of all inversions the one whose mean is nearest to ``centre``."""
+    classes = np.flatnonzero(CHORD_TONES[chord])
+    inversions = []
+    for turn in range(len(classes)):
+        turned = np.roll(classes, -turn)
+        pitches = turned[0] + (turned - turned[0]) % 12
+        inversions.append(pitches + 12 * round((centre - float(pitches.mean())) / 12))
+    nearest: list[int] = min(inversions, key=lambda pitches: abs(float(pitches.mean()) - centre)).tolist()
+    return nearest
+
+
+def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
+    """Root, fifth and octave in a line that gets busier with arousal."""
+    noise = rng.standard_normal((len(plan.bars), _SLOTS))
+    tones: list[Tone] = []
+    for bar in plan.bars:
+        if bar.chord == NO_CHORD:
+            continue
+        root = _LOWEST_BASS + (_root(bar.chord) - _LOWEST_BASS) % 12
+        level = 0 if bar.last else int(np.searchsorted(_BASS_AROUSAL, bar.arousal, side="right"))
+        line = _BASS_LINES[level]
+        step = BAR // len(line)
+        for number, interval in enumerate(line):
+            tick = bar.tick + number * step
+            pitch = root + (_fifth(bar.chord) if interval == 7 else interval)
+            velocity = bar.expression.bass + bar.expression.accent * (number == 0)
+            velocity += bar.expression.velocity_of(bar.position(tick), pitch, float(noise[bar.number, number]))
+            tones.append(Tone(tick, round(step * _ratio(bar)), pitch, limited(velocity)))
+    return tones
+
+
+def pedalling(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Presses of the sustain pedal: as many a second, and down for as much of the time, as the dynamics say."""
+    for bar in plan.bars:
+        expression = bar.expression
+        if expression.pedal_share < _LEAST_PEDAL or bar.chord == NO_CHORD:
+            continue
+        presses = int(np.clip(round(expression.presses_per_second * bar.seconds), 1, _PEDAL_PRESSES))
+        span = BAR // presses
+        for number in range(presses):
+            start = bar.tick + number * span + _PEDAL_DELAY
+            yield start, start + min(round(expression.pedal_share * span), span - _PEDAL_GAP)
+
+
+def _broken(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
+    """One tone after the other, up and down again."""
+    count = int(np.clip(round(wanted), *_BROKEN))
+    wave = [*pitches, *pitches[-2:0:-1]]
+    for number in range(count):
+        slot = number * _SLOTS // count
+        length = (number + 1) * _SLOTS // count - slot
+        yield _tone(bar, slot * _EIGHTH, length * _EIGHTH, wave[number % len(wave)], float(noise[slot]))
+
+
+def _struck(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
+    """All tones together, rolled upwards as far as the dynamics spread a chord."""
+    hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
+    slots = _STRUCK[hits - 1]
+    roll_seconds = bar.expression.spread_seconds * np.sqrt(12 / (len(pitches) ** 2 - 1))
+    roll = min(round(roll_seconds / bar.beat_seconds * PPQ), _ROLL_TICKS)
+    for slot, end in zip(slots, [*slots[1:], _SLOTS], strict=True):
+        for number, pitch in enumerate(pitches):
+            tick = slot * _EIGHTH + number * roll
+            yield _tone(bar, tick, end * _EIGHTH - tick, pitch, float(noise[slot]))
+
+
+def _tone(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Tone:
+    """A tone ``tick`` after the begin of a bar, with ``span`` ticks until the next."""
+    velocity = bar.expression.velocity_of(bar.position(bar.tick + tick), pitch, noise)
+    return Tone(bar.tick + tick, round(span * _ratio(bar)), pitch, limited(velocity))
+
+
+def _ratio(bar: Bar) -> float:
+    return _LAST_RATIO if bar.last else float(np.clip(bar.expression.ratio, _SHORTEST_RATIO, 1.0))
+
+
+def _root(chord: int) -> int:
+    return chord % 12
+
+
+def _fifth(chord: int) -> int:
+    """Semitones from the root to the chord's fifth, which a diminished chord has lower."""
+    return 7 if CHORD_TONES[chord, (_root(chord) + 7) % 12] else 6

@@ -1,0 +1,75 @@
+"""A score from what the chain says: the one entry to this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kelly_core.composition.accompaniment import pedalling, write_bass, write_chords
+from kelly_core.composition.drums import write_drums
+from kelly_core.composition.melody import write_melody
+from kelly_core.composition.plan import Plan, make_plan, natural_bars
+from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
+from kelly_core.music.chords import transpose
+from kelly_core.pipeline import ChainOutput
+
+TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+"""Names of the twelve tonics as keys are written."""
+
+_SHARP_MINORS = {3: "Eb", 8: "G#"}
+_FLUTE, _PIANO, _BASS = 73, 0, 32
+
+
+def compose(
+    output: ChainOutput, *, bars: int | None = None, seed: int = 0, bpm: float | None = None, tonic: int = 0
+) -> Score:
+    """Write a piece of four parts, Melody, Chords, Bass and Drums, that follows T ≥ 1 frames of the chain.
+
+    Args:
+        output: the frames, half a second each.
+        bars: length, over which the frames are spread; None takes as long as the frames do.
+        seed: of all that is left to chance; the same seed gives the same score.
+        bpm: beats a minute throughout; None follows arousal from phrase to phrase.
+        tonic: pitch class of the tonic, 0 = C; valence decides on major or minor.
+    """
+    chords, melody, accompaniment, bass = (
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(4)
+    )
+    plan = make_plan(output, bars or natural_bars(output, bpm), chords, bpm, tonic)
+    return Score(
+        parts=(
+            Part("Melody", 0, _FLUTE, _in_key(plan, write_melody(plan, melody))),
+            Part("Chords", 1, _PIANO, _in_key(plan, write_chords(plan, accompaniment)), tuple(pedalling(plan))),
+            Part("Bass", 2, _BASS, _in_key(plan, write_bass(plan, bass))),
+            Part("Drums", DRUM_CHANNEL, None, _apart(write_drums(plan))),
+        ),
+        tempos=plan.tempos,
+        key=_key_name(plan, tonic),
+        chords=tuple(transpose([bar.chord for bar in plan.bars], plan.shift).tolist()),
+    )
+
+
+def _in_key(plan: Plan, tones: Sequence[Tone]) -> tuple[Tone, ...]:
+    """Tones moved from the frame to the key of the piece; what leaves the range of MIDI moves back by an octave."""
+    moved = [tone.pitch + plan.shift for tone in tones]
+    pitches = [pitch + 12 * (pitch < 0) - 12 * (pitch > 127) for pitch in moved]
+    return _apart([tone._replace(pitch=pitch) for tone, pitch in zip(tones, pitches, strict=True)])
+
+
+def _apart(tones: Sequence[Tone]) -> tuple[Tone, ...]:
+    """The tones in order, each ended where the same pitch begins again; of two that begin together one is kept."""
+    ordered = sorted({(tone.tick, tone.pitch): tone for tone in tones}.values())
+    following: dict[int, int] = {}
+    kept = []
+    for tone in reversed(ordered):
+        room = following.get(tone.pitch, tone.tick + tone.length) - tone.tick
+        kept.append(tone._replace(length=max(1, min(tone.length, room))))
+        following[tone.pitch] = tone.tick
+    return tuple(reversed(kept))
+
+
+def _key_name(plan: Plan, tonic: int) -> str:
+    if plan.mode == "major":
+        return "Db" if tonic == 1 else TONICS[tonic]
+    return f"{_SHARP_MINORS.get(tonic, TONICS[tonic])}m"

@@ -1,0 +1,179 @@
+"""A piece in one picture: what was heard, what the chain felt, and what was written, all over the same bars."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
+from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
+from kelly_core.files import atomic_write
+from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
+from kelly_core.music.mel import band_centres
+from kelly_core.pipeline import ChainOutput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _FAINT, _PAPER = "#2B2D42", "#C9CCD6", "#FBFAF7"
+_VALENCE, _AROUSAL = "#2A9D8F", "#E76F51"
+_PARTS = {"Bass": "#5B5F97", "Chords": "#4A7FB5", "Melody": "#D1495B"}
+_MAJOR, _MINOR, _OTHER = "#F2C57C", "#8FB8DE", "#CDB4DB"
+_KIT = {"kick": (KICK,), "snare": (SNARE, STICK), "hat": (CLOSED_HAT, OPEN_HAT), "crash": (CRASH,)}
+_TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000)
+_LEAST_DECIBELS, _RANGE_DECIBELS = -100.0, 70.0
+_MARGIN = 3
+
+
+def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
+    """Draw a score above what it was made from.
+
+    Args:
+        path: the PNG file, replaced in one step.
+        score: the piece.
+        output: the frames [T] it was composed from, spread over its bars.
+        mel: [T, 128] in dB, where there was audio.
+        title: shown on top, above the piece's key, length and tempo.
+
+    Raises:
+        KellyError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    heights = {"mel": 2.0, "emotion": 1.5, "chords": 0.55, "notes": 4.0, "drums": 0.9}
+    if mel is None:
+        del heights["mel"]
+    layout = ConstrainedLayoutEngine(h_pad=0.06, rect=(0.005, 0.005, 0.99, 0.985))
+    figure = Figure(figsize=(14, 0.7 + sum(heights.values())), dpi=130, layout=layout, facecolor=_PAPER)
+    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=15, fontweight="bold")
+    rows = figure.subplots(len(heights), sharex=True, height_ratios=list(heights.values()))
+    axes = dict(zip(heights, rows, strict=True))
+    if mel is not None:
+        _draw_mel(axes["mel"], mel, score.bars)
+    _draw_emotion(axes["emotion"], output, score.bars)
+    _draw_chords(axes["chords"], score)
+    _draw_notes(axes["notes"], score)
+    _draw_drums(axes["drums"], score.part("Drums"))
+    for each in rows:
+        _tidy(each, score.bars)
+    rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
+    figure.align_ylabels(rows)
+    rows[-1].set_xlabel("bar", color=_INK)
+    picture = BytesIO()
+    figure.savefig(picture, format="png")
+    atomic_write(path, lambda file: file.write(picture.getvalue()))
+
+
+def _tidy(axes: Axes, bars: int) -> None:
+    axes.set_facecolor(_PAPER)
+    axes.set_xlim(0, bars)
+    step = PHRASE_BARS if bars >= 2 * PHRASE_BARS else 1
+    axes.set_xticks(np.arange(0, bars + 1, step), [str(bar + 1) for bar in range(0, bars + 1, step)])
+    for phrase in range(PHRASE_BARS, bars, PHRASE_BARS):
+        axes.axvline(phrase, color=_FAINT, linewidth=0.6, zorder=-1)
+    axes.tick_params(colors=_INK, labelsize=8, length=0)
+    axes.spines[:].set_visible(False)
+    axes.yaxis.label.set(color=_INK, fontsize=9)
+
+
+def _draw_mel(axes: Axes, mel: NDArray[np.float32], bars: int) -> None:
+    top = float(mel.max())
+    low = max(top - _RANGE_DECIBELS, _LEAST_DECIBELS)
+    extent = (0, bars, 0, mel.shape[1])
+    axes.imshow(mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=low, vmax=max(top, low + 1))
+    bands = [float(np.abs(band_centres() - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
+    axes.set_yticks(bands, [f"{hertz:,}" for hertz in _TICKS_HZ])
+    axes.set_ylabel("audio (Hz)")
+
+
+def _draw_emotion(axes: Axes, output: ChainOutput, bars: int) -> None:
+    frames = len(output.code)
+    middle = (np.arange(frames) + 0.5) / frames * bars
+    axes.axhline(0, color=_FAINT, linewidth=0.8)
+    curves = (("valence", output.affect.valence, _VALENCE), ("arousal", output.affect.arousal, _AROUSAL))
+    for name, values, colour in curves:
+        ends = np.concatenate([[0.0], middle, [bars]]), np.concatenate([values[:1], values, values[-1:]])
+        axes.plot(*ends, color=colour, linewidth=1.8, label=name)
+        axes.fill_between(*ends, color=colour, alpha=0.1, linewidth=0)
+    axes.set_ylim(-1, 1)
+    axes.set_yticks([-1, 0, 1], ["-1", "0", "1"])
+    axes.set_ylabel("emotion")
+    _legend(axes)
+
+
+def _draw_chords(axes: Axes, score: Score) -> None:
+    size = float(np.clip(190 / score.bars, 4, 10))
+    for bar, chord in enumerate(score.chords):
+        axes.barh(0, 0.94, left=bar + 0.03, height=0.9, color=_chord_colour(chord), linewidth=0)
+        if score.bars <= 12 * PHRASE_BARS:
+            axes.text(bar + 0.5, 0, CHORD_NAMES[chord], ha="center", va="center", color=_INK, fontsize=size)
+    axes.set_ylim(-0.5, 0.5)
+    axes.set_yticks([])
+    axes.set_ylabel("chords")
+
+
+def _chord_colour(chord: int) -> str:
+    if chord == NO_CHORD:
+        return _FAINT
+    thirds = [bool(CHORD_TONES[chord, (chord + third) % 12]) for third in (3, 4, 7)]
+    return _MAJOR if thirds[1] else _MINOR if thirds[2] else _OTHER
+
+
+def _draw_notes(axes: Axes, score: Score) -> None:
+    pitches = [tone.pitch for name in _PARTS for tone in score.part(name).tones] or [60]
+    low, high = min(pitches) - _MARGIN, max(pitches) + _MARGIN
+    for name, colour in _PARTS.items():
+        tones = score.part(name).tones
+        spans = np.array([[tone.tick / BAR, tone.length / BAR] for tone in tones]).reshape(-1, 2)
+        shades = [_shade(colour, tone.velocity) for tone in tones]
+        heights = [tone.pitch for tone in tones]
+        axes.barh(heights, spans[:, 1], left=spans[:, 0], height=0.85, color=shades, linewidth=0)
+        axes.barh([low], [0], color=colour, label=name)
+    octaves = np.arange(-(-low // 12) * 12, high + 1, 12)
+    axes.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves.tolist()])
+    for octave in octaves:
+        axes.axhline(octave - 0.5, color=_FAINT, linewidth=0.6, zorder=0)
+    axes.set_ylim(low, high)
+    axes.set_ylabel("notes")
+    _legend(axes)
+
+
+def _shade(colour: str, velocity: int) -> tuple[float, ...]:
+    """A colour that fades into the paper as notes get softer."""
+    strength = 0.35 + 0.65 * min(1.0, velocity / 100)
+    pairs = zip(_rgb(colour), _rgb(_PAPER), strict=True)
+    return tuple(strength * ink + (1 - strength) * paper for ink, paper in pairs)
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+
+
+def _legend(axes: Axes) -> None:
+    """Names of what is drawn, above the right end of the axes."""
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        borderaxespad=0.0,
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        labelcolor=_INK,
+    )
+
+
+def _draw_drums(axes: Axes, drums: Part) -> None:
+    for row, pitches in enumerate(_KIT.values()):
+        hits = [tone for tone in drums.tones if tone.pitch in pitches]
+        sizes = [(tone.velocity / 127) ** 2 * 22 for tone in hits]
+        axes.scatter(
+            [tone.tick / BAR for tone in hits], [row] * len(hits), s=sizes, color=_INK, linewidths=0, clip_on=False
+        )
+    axes.set_ylim(-0.6, len(_KIT) - 0.4)
+    axes.set_yticks(range(len(_KIT)), list(_KIT))
+    axes.set_ylabel("drums")

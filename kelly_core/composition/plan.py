@@ -1,0 +1,147 @@
+"""What every player must know before playing: how long, how fast, in which key, and which chord in which bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.composition.expression import Expression
+from kelly_core.composition.harmony import HOME, Mode, draw_progression, mode_of
+from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
+from kelly_core.music.mel import FRAME_SECONDS
+from kelly_core.pipeline import ChainOutput
+
+Floats = NDArray[np.float32]
+
+MIDDLE_BPM = 105.0
+TEMPO_OCTAVES = 0.75
+"""Octaves of tempo from neutral to the greatest arousal: 62 to 177 beats a minute from end to end."""
+
+_UNHEARD_CHANGE = 0.03
+
+
+class Bar(NamedTuple):
+    """One bar as the players see it.
+
+    Attributes:
+        tick: where it begins.
+        number: of the bar, from 0.
+        seconds: how long it takes.
+        chord: class of its chord, in the C major / A minor frame.
+        arousal: -1..1.
+        expression: how to play.
+        groove: [32], of the drums.
+        last: whether the piece ends with it.
+    """
+
+    tick: int
+    number: int
+    seconds: float
+    chord: int
+    arousal: float
+    expression: Expression
+    groove: Floats
+    last: bool
+
+    @property
+    def beat_seconds(self) -> float:
+        """How long a beat takes."""
+        return self.seconds / BEATS_PER_BAR
+
+    def position(self, tick: int) -> float:
+        """Where in its phrase a tick lies, 0..1."""
+        return (tick / BAR) % PHRASE_BARS / PHRASE_BARS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A piece before its notes.
+
+    Attributes:
+        bars: one after the other.
+        melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
+        tempos: as in ``Score``.
+        mode: of the piece.
+        shift: semitones from the frame to the key of the piece, -6..+5.
+    """
+
+    bars: tuple[Bar, ...]
+    melody: Floats
+    tempos: tuple[tuple[int, float], ...]
+    mode: Mode
+    shift: int
+
+
+def tempo(arousal: float) -> float:
+    """Beats a minute for an arousal in -1..1."""
+    return float(round(MIDDLE_BPM * 2 ** (TEMPO_OCTAVES * arousal)))
+
+
+def natural_bars(output: ChainOutput, bpm: float | None = None) -> int:
+    """Bars that take about as long as the frames [T] do, at the tempo of their arousal or at ``bpm``; at least 1."""
+    bpms = [bpm or tempo(float(arousal)) for arousal in output.affect.arousal]
+    seconds_a_bar = np.mean([60 * BEATS_PER_BAR / each for each in bpms])
+    return max(1, round(float(len(bpms) * FRAME_SECONDS / seconds_a_bar)))
+
+
+def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: float | None, tonic: int) -> Plan:
+    """Spread what the chain said over a number of bars.
+
+    Each bar gets the mean of its share of the frames. The tempo changes from phrase to phrase. Mean valence decides on
+    major or minor for the whole piece: C major and A minor share their notes, so a change of valence on the way moves
+    the chords between the two without a change of key.
+
+    Args:
+        output: T frames.
+        bars: length of the piece.
+        rng: from which the chords are drawn.
+        bpm: beats a minute throughout; None follows arousal.
+        tonic: pitch class of the tonic, 0 = C.
+    """
+    shares = _shares(output, bars)
+    mode = mode_of(float(output.affect.valence.mean()))
+    valence = [float(share.affect.valence) for share in shares]
+    chords = draw_progression(np.stack([share.chords for share in shares]), valence, rng)
+    bpms = [bpm] * bars if bpm else _tempos([float(share.affect.arousal) for share in shares])
+    changes = [bar for bar in range(bars) if bar == 0 or bpms[bar] != bpms[bar - 1]]
+    return Plan(
+        bars=tuple(
+            Bar(
+                tick=bar * BAR,
+                number=bar,
+                seconds=60 * BEATS_PER_BAR / bpms[bar],
+                chord=chords[bar],
+                arousal=float(share.affect.arousal),
+                expression=Expression.of(share.dynamics),
+                groove=share.groove,
+                last=bar == bars - 1,
+            )
+            for bar, share in enumerate(shares)
+        ),
+        melody=np.stack([share.melody for share in _shares(output, bars * BEATS_PER_BAR)]),
+        tempos=tuple((bar * BAR, bpms[bar]) for bar in changes),
+        mode=mode,
+        shift=(tonic - HOME[mode] + 6) % 12 - 6,
+    )
+
+
+def _shares(output: ChainOutput, parts: int) -> list[ChainOutput]:
+    """Mean of each of ``parts`` equal shares of the frames; shares of less than a frame repeat it."""
+    frames = len(output.code)
+    edges = [(part * frames // parts, -(-(part + 1) * frames // parts)) for part in range(parts)]
+    return [output.mean(start, stop) for start, stop in edges]
+
+
+def _tempos(arousal: list[float]) -> list[float]:
+    """Tempo of each bar: that of the mean arousal of its phrase, or of the phrase before if hardly another."""
+    bpms: list[float] = []
+    for start in range(0, len(arousal), PHRASE_BARS):
+        phrase = arousal[start : start + PHRASE_BARS]
+        bpm = tempo(float(np.mean(phrase)))
+        if bpms and abs(bpm / bpms[-1] - 1) < _UNHEARD_CHANGE:
+            bpm = bpms[-1]
+        bpms += [bpm] * len(phrase)
+    return bpms

@@ -1,0 +1,140 @@
+"""A score as named parts of notes, and the MIDI file that holds it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mido
+
+PPQ = 480
+"""Ticks a quarter note."""
+BEATS_PER_BAR = 4
+BAR = BEATS_PER_BAR * PPQ
+PHRASE_BARS = 4
+DRUM_CHANNEL = 9
+"""Channel 10 of General MIDI, counted from 0."""
+
+_SUSTAIN_PEDAL = 64
+_DOWN, _UP = 127, 0
+_ORDER_AT_A_TICK = {"note_off": 0, "control_change": 1, "note_on": 2}
+
+
+class Tone(NamedTuple):
+    """One note: start and length in ticks, pitch and velocity 0..127."""
+
+    tick: int
+    length: int
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One instrument.
+
+    Attributes:
+        name: of its track.
+        channel: MIDI channel, 0..15.
+        program: General MIDI program, 0..127; the drums have none.
+        tones: in any order.
+        pedal: the sustain pedal's presses, each from tick to tick.
+    """
+
+    name: str
+    channel: int
+    program: int | None
+    tones: tuple[Tone, ...]
+    pedal: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A piece in 4/4.
+
+    Attributes:
+        parts: the instruments.
+        tempos: beats a minute from a tick on, in order, the first at tick 0.
+        key: tonic and mode as MIDI writes them, "C", "F#m".
+        chords: class of each bar's chord, in the key of the score.
+    """
+
+    parts: tuple[Part, ...]
+    tempos: tuple[tuple[int, float], ...]
+    key: str
+    chords: tuple[int, ...]
+
+    @property
+    def bars(self) -> int:
+        """Length."""
+        return len(self.chords)
+
+    @property
+    def seconds(self) -> float:
+        """Length in time, to the end of the last bar."""
+        ends = [tick for tick, _ in self.tempos[1:]] + [self.bars * BAR]
+        return sum((end - tick) / PPQ * 60 / bpm for end, (tick, bpm) in zip(ends, self.tempos, strict=True))
+
+    def summary(self) -> str:
+        """Key, tempo, length and number of notes for a person to read."""
+        bpms = [bpm for _, bpm in self.tempos]
+        pace = f"{min(bpms):g}" if min(bpms) == max(bpms) else f"{min(bpms):g} to {max(bpms):g}"
+        mode = "minor" if self.key.endswith("m") else "major"
+        notes = sum(len(part.tones) for part in self.parts)
+        return (
+            f"{self.key.removesuffix('m')} {mode}  ·  {pace} bpm  ·  {self.bars} bars, {self.seconds:.0f} s  ·  "
+            f"{notes:,} notes"
+        )
+
+    def part(self, name: str) -> Part:
+        """The part of that name."""
+        return next(part for part in self.parts if part.name == name)
+
+
+def midi_bytes(score: Score) -> bytes:
+    """The score as a MIDI file of type 1: a track of tempo, metre and key, then one track a part."""
+    file = mido.MidiFile(type=1, ticks_per_beat=PPQ)
+    head = [
+        (0, mido.MetaMessage("time_signature", numerator=BEATS_PER_BAR, denominator=4)),
+        (0, mido.MetaMessage("key_signature", key=score.key)),
+        *((tick, mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm))) for tick, bpm in score.tempos),
+    ]
+    file.tracks.append(_track(head, score.bars * BAR))
+    file.tracks += [_track(sorted(_events(part), key=_in_order), score.bars * BAR) for part in score.parts]
+    stream = io.BytesIO()
+    file.save(file=stream)
+    return stream.getvalue()
+
+
+_Event = tuple[int, mido.Message | mido.MetaMessage]
+
+
+def _events(part: Part) -> Iterator[_Event]:
+    yield 0, mido.MetaMessage("track_name", name=part.name)
+    if part.program is not None:
+        yield 0, mido.Message("program_change", channel=part.channel, program=part.program)
+    for start, end in part.pedal:
+        for tick, value in ((start, _DOWN), (end, _UP)):
+            yield tick, mido.Message("control_change", channel=part.channel, control=_SUSTAIN_PEDAL, value=value)
+    for tick, length, pitch, velocity in part.tones:
+        yield tick, mido.Message("note_on", channel=part.channel, note=pitch, velocity=velocity)
+        yield tick + length, mido.Message("note_off", channel=part.channel, note=pitch, velocity=0)
+
+
+def _in_order(event: _Event) -> tuple[int, int]:
+    """By tick; at the same tick names and programs come first, and notes end before others begin."""
+    tick, message = event
+    return tick, _ORDER_AT_A_TICK.get(message.type, -1)
+
+
+def _track(events: list[_Event], end: int) -> mido.MidiTrack:
+    track = mido.MidiTrack()
+    now = 0
+    for tick, message in events:
+        message.time = tick - now
+        track.append(message)
+        now = tick
+    track.append(mido.MetaMessage("end_of_track", time=max(0, end - now)))
+    return track

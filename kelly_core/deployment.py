@@ -1,0 +1,79 @@
+"""The five exports put where the plugin looks for them, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kelly_core.errors import ExportError
+from kelly_core.files import atomic_write_all
+from kelly_core.spec import MODELS
+from kelly_core.validation.checks import validate_file
+from kelly_core.validation.report import FileReport
+
+Status = Literal["new", "changed", "unchanged", "refused"]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What became of one file; ``status`` is what it would become where others kept it from being copied."""
+
+    report: FileReport
+    target: Path
+    status: Status
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What became of the five files; nothing was copied unless all ``passed``."""
+
+    files: tuple[Deployed, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all five files passed every check, so that they were copied."""
+        return all(file.report.passed for file in self.files)
+
+    @property
+    def reports(self) -> Sequence[FileReport]:
+        """All that was asked of each file."""
+        return [file.report for file in self.files]
+
+
+def deploy(source: Path, folder: Path) -> Deployment:
+    """Copy the five exports of a folder, if each passes every check and is what the plugin's specification says.
+
+    A file that is there already with the same content is left alone.
+
+    Args:
+        source: folder of the exports.
+        folder: where the plugin looks for them; made when missing.
+
+    Raises:
+        ExportError: the target cannot be written; then none of the files in it has changed.
+    """
+    files: list[Deployed] = []
+    contents: dict[Path, bytes] = {}
+    for spec in MODELS:
+        name = f"{spec.file_stem}.json"
+        report = validate_file(source / name, check_specs=True)
+        content = (source / name).read_bytes() if report.passed else b""
+        status = _status(folder / name, content) if report.passed else "refused"
+        files.append(Deployed(report, folder / name, status))
+        if status in {"new", "changed"}:
+            contents[folder / name] = content
+    deployment = Deployment(tuple(files))
+    if deployment.passed and contents:
+        atomic_write_all(contents, error=ExportError)
+    return deployment
+
+
+def _status(target: Path, content: bytes) -> Status:
+    try:
+        return "unchanged" if target.read_bytes() == content else "changed"
+    except FileNotFoundError:
+        return "new"
+    except OSError as fault:
+        raise ExportError(f"cannot be read: {fault.strerror or fault}", where=target) from fault

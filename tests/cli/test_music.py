@@ -1,0 +1,98 @@
+"""The commands that make music and hand the models over, as a person types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kelly_core.data.midi import read_notes
+from kelly_core.spec import MODELS
+from tests.chain_files import write_chain
+from tests.data import tiny
+
+from .conftest import Run
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chain(tmp_path_factory.mktemp("models"))
+
+
+def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path) -> None:
+    clip = tiny.write_tone(tmp_path / "clip.wav", 6)
+    arguments = ["generate", clip, "--models", models, "-o", "out/tune.mid", "--seed", 3, "--plot", "out/tune.png"]
+    done = run(*arguments)
+    assert done.code == 0, done.err
+    assert "wrote out/tune.mid" in done.out and "bars" in done.out and "wrote out/tune.png" in done.out
+    notes = read_notes(tmp_path / "out" / "tune.mid")
+    assert {"Melody", "Drums"} <= set(notes.track_names)
+    first = (tmp_path / "out" / "tune.mid").read_bytes()
+    assert run(*arguments).code == 0 and (tmp_path / "out" / "tune.mid").read_bytes() == first
+    assert (tmp_path / "out" / "tune.png").stat().st_size > 10_000
+
+
+def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:
+    plain = run("generate", "--valence", 0.4, "--arousal", -0.3, "--models", models, "-o", "a.mid", "--key", "Bb")
+    assert plain.code == 0 and "Bb major" in plain.out and "16 bars" in plain.out
+    (tmp_path / "curve.csv").write_text("time,valence,arousal\n0,-0.5,0\n20,-0.5,0.5\n")
+    curved = run("generate", "--curve", "curve.csv", "--models", models, "-o", "b.mid", "--bpm", 96, "--bars", 5)
+    assert curved.code == 0 and "C minor" in curved.out and "96 bpm" in curved.out and "5 bars" in curved.out
+    assert read_notes(tmp_path / "b.mid").bpm == pytest.approx(96, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give one of AUDIO, --curve, or --valence with --arousal"),
+        (["--valence", "0.5"], "give one of AUDIO"),
+        (["clip.wav", "--valence", "0.5", "--arousal", "0"], "give one of AUDIO"),
+        (["--valence", "0", "--arousal", "1.5"], "--arousal"),
+        (["--valence", "0", "--arousal", "0", "--key", "Am"], "'Am' is no tonic"),
+        (["--valence", "0", "--arousal", "0", "--key", "H"], "'H' is no tonic"),
+        (["--valence", "0", "--arousal", "0", "--models", "none"], "none: is no folder"),
+        (["--valence", "0", "--arousal", "0", "-o", "file/a.mid"], "cannot be written"),
+        (["missing.wav"], "missing.wav: no such file"),
+        (["short.wav"], "audio is too short for a frame"),
+        (["file"], "audio cannot be decoded"),
+        (["--curve", "file"], "needs rows with the columns"),
+    ],
+)
+def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "file").touch()
+    tiny.write_tone(tmp_path / "short.wav", 0.3)
+    given = arguments if "--models" in arguments else [*arguments, "--models", models]
+    shown = run("generate", *given)
+    assert shown.code in (1, 2)
+    assert words in shown.err and "Traceback" not in shown.err
+
+
+@pytest.mark.slow
+def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
+    done = json.loads(run("deploy", models, "--to", "plugin", "--json").out)
+    assert done["deployed"] and [file["status"] for file in done["files"]] == ["new"] * 5
+    assert [file["model"] for file in done["files"]] == [spec.name for spec in MODELS]
+    assert len(list((tmp_path / "plugin").iterdir())) == 5
+
+
+def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "groovepredictor.json").write_text("{")
+    shown = run("deploy", "models", "--to", "plugin")
+    assert shown.code == 1 and "refused" in shown.out
+    assert "No such file" in shown.err and "cut short" in shown.err and "nothing was copied" in shown.err
+    answer = run("deploy", "models", "--to", "plugin", "--json")
+    report = json.loads(answer.out)
+    assert answer.code == 1 and not report["deployed"] and "readable" in report["files"][0]["failed"]
+    assert not (tmp_path / "plugin").exists()
+
+
+def test_the_demo_corpus_is_found_by_datasets(run: Run, tmp_path: Path) -> None:
+    written = run("datasets", "demo", "demo", "--songs", 8)
+    assert written.code == 0 and "demo/groove_midi: 8 songs" in written.out
+    report = json.loads(run("datasets", "--datasets-dir", "demo", "--json").out)["datasets"]
+    assert [(corpus["found"], corpus["files"], corpus["skipped"]) for corpus in report] == [(True, 8, {})] * 5
+    again = run("datasets", "demo", "demo")
+    assert again.code == 1 and "demo/deam: is there already" in again.err
+    assert run("datasets", "demo", "--help").code == 0

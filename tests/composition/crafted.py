@@ -1,0 +1,51 @@
+"""Chain outputs made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from kelly_core.music.dynamics import PARAMETER_NAMES
+from kelly_core.music.emotion import Affect, decode, encode
+from kelly_core.pipeline import ChainOutput
+
+C_MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+C, F, G, AM, NO_CHORD = 0, 5, 7, 21, 63
+
+
+def joined(first: ChainOutput, second: ChainOutput) -> ChainOutput:
+    """One after the other."""
+    affect = Affect(*map(np.concatenate, zip(first.affect, second.affect, strict=True)))
+    code, _, *others = map(list, zip(first, second, strict=True))
+    return ChainOutput(np.concatenate(code), affect, *map(np.concatenate, others))
+
+
+def output(
+    *,
+    valence: float = 0.3,
+    arousal: float = 0.0,
+    chords: Mapping[int, float] | None = None,
+    pitches: Mapping[int, float] | None = None,
+    dynamics: Mapping[str, float] | None = None,
+    groove: np.ndarray | None = None,
+    frames: int = 8,
+) -> ChainOutput:
+    """The same words in every frame: plain, in the middle of everything, but for what is given."""
+    code = encode(valence, arousal)
+    melody = np.zeros(128, np.float32)
+    pitches = pitches or {pitch: 0.25 for pitch in range(60, 80) if pitch % 12 in C_MAJOR_SCALE}
+    melody[list(pitches)] = list(pitches.values())
+    shares = np.zeros(64, np.float32)
+    chords = chords or {C: 0.5, F: 0.3, G: 0.2}
+    shares[list(chords)] = list(chords.values())
+    parameters = dict.fromkeys(PARAMETER_NAMES, 0.5) | dict(dynamics or {})
+    rows = (
+        code,
+        melody,
+        shares,
+        np.array([parameters[name] for name in PARAMETER_NAMES], np.float32),
+        np.zeros(32, np.float32) if groove is None else groove.astype(np.float32),
+    )
+    code, melody, shares, expression, groove = (np.tile(row, (frames, 1)) for row in rows)
+    return ChainOutput(code, decode(code), melody, shares, expression, groove)

@@ -1,0 +1,70 @@
+"""The MIDI file holds the score, and other readers find it there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import mido
+import pytest
+
+from kelly_core.composition.composer import compose
+from kelly_core.composition.score import Part, Score, Tone, midi_bytes
+from kelly_core.data.midi import parse_notes
+
+from .crafted import output
+
+
+def read(score: Score) -> mido.MidiFile:
+    return mido.MidiFile(file=io.BytesIO(midi_bytes(score)))
+
+
+def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
+    score = compose(output(arousal=0.5), bars=8, seed=2)
+    notes = parse_notes(midi_bytes(score), Path("score.mid"))
+    assert notes.track_names == ("Melody", "Chords", "Bass", "Drums")
+    assert notes.bpm == pytest.approx(score.tempos[0][1], rel=1e-5) and notes.beats_per_bar == 4
+    for track, part in enumerate(score.parts):
+        mine = notes.track == track
+        found = zip(
+            notes.onset_beats[mine] * 480,
+            notes.duration_beats[mine] * 480,
+            notes.pitch[mine],
+            notes.velocity[mine],
+            strict=True,
+        )
+        assert sorted(tuple(round(float(value)) for value in note) for note in found) == sorted(part.tones)
+        assert set(notes.drum[mine]) == {part.name == "Drums"}
+    assert len(notes.pedal) == 2 * len(score.part("Chords").pedal) > 0
+
+
+def test_type_tempo_metre_key_channels_and_programs() -> None:
+    score = Score(
+        parts=(
+            Part("Melody", 0, 73, (Tone(0, 480, 60, 80), Tone(480, 240, 60, 70))),
+            Part("Drums", 9, None, (Tone(0, 60, 36, 100),)),
+        ),
+        tempos=((0, 120.0), (1920, 60.0)),
+        key="F#m",
+        chords=(18, 18),
+    )
+    file = read(score)
+    assert file.type == 1 and file.ticks_per_beat == 480 and len(file.tracks) == 3
+    head = {message.type: message for message in file.tracks[0]}
+    assert (head["time_signature"].numerator, head["time_signature"].denominator) == (4, 4)
+    assert head["key_signature"].key == "F#m"
+    assert [message.tempo for message in file.tracks[0] if message.type == "set_tempo"] == [500_000, 1_000_000]
+    assert [track.name for track in file.tracks[1:]] == ["Melody", "Drums"]
+    programs = {
+        message.channel: message.program for track in file.tracks for message in track if "program" in message.type
+    }
+    assert programs == {0: 73}
+    assert {message.channel for message in file.tracks[2] if not message.is_meta} == {9}
+    assert file.length == score.seconds == 2 + 4
+    assert score.summary() == "F# minor  ·  60 to 120 bpm  ·  2 bars, 6 s  ·  3 notes"
+
+
+def test_a_repeated_note_ends_before_it_begins_again() -> None:
+    score = Score((Part("Melody", 0, 0, (Tone(0, 480, 60, 80), Tone(480, 480, 60, 80))),), ((0, 100.0),), "C", (0,))
+    kinds = [message.type for message in read(score).tracks[1] if message.type.startswith("note")]
+    assert kinds == ["note_on", "note_off", "note_on", "note_off"]

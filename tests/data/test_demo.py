@@ -1,0 +1,123 @@
+"""The demo corpus is read whole by all five loaders and says what its rules say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.data import create_dataset
+from kelly_core.data.audio import read_audio
+from kelly_core.data.demo import CLIP_SECONDS, ideal_output, write_demo
+from kelly_core.data.midi import read_notes
+from kelly_core.errors import DataError
+from kelly_core.music.chords import minor_share, parse_chord
+from kelly_core.music.emotion import decode
+from kelly_core.music.mel import mel_frames
+from kelly_core.spec import DATASETS
+
+SONGS = 24
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo")
+    write_demo(root, songs=SONGS, seed=4)
+    return root
+
+
+@pytest.fixture(scope="module")
+def emotions(demo: Path) -> dict[str, tuple[float, float]]:
+    """Valence and arousal by song, as the corpora's sidecars have them."""
+    labels = json.loads((demo / "maestro" / "emotion_labels.json").read_text())
+    return {Path(name).stem: (label["valence"], label["arousal"]) for name, label in labels.items()}
+
+
+def correlation(emotions: dict[str, tuple[float, float]], values: dict[str, float], dimension: int) -> float:
+    assert values.keys() == emotions.keys()
+    return float(np.corrcoef([emotions[name][dimension] for name in values], list(values.values()))[0, 1])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_loader_uses_every_file_with_its_true_label(demo: Path, tmp_path: Path, name: str) -> None:
+    dataset = create_dataset(name, demo / name, cache_dir=tmp_path)
+    assert dataset.report.files == SONGS and dataset.report.skipped == {}
+    assert dataset.report.label_sources.keys() == ({"static"} if name == "deam" else {"sidecar"})
+    assert len(set(dataset.rows.groups)) == SONGS
+    for indices in (dataset.train, dataset.validation):
+        assert dataset.fixed(indices).weights.any(axis=(1, 2)).all(), "every example must count"
+
+
+def test_official_tables_split_by_song(demo: Path, tmp_path: Path) -> None:
+    sides = {}
+    for name in ("maestro", "groove_midi"):
+        dataset = create_dataset(name, demo / name, cache_dir=tmp_path)
+        sides[name] = {str(group) for group in dataset.rows.groups[dataset.validation]}
+    assert {name.split()[-1] for name in sides["maestro"]} == {f"demo_{n:03d}" for n in range(6, SONGS + 1, 6)}
+    assert {int(Path(name).name.split("_")[0]) for name in sides["groove_midi"]} == set(range(6, SONGS + 1, 6))
+
+
+def test_it_is_small(demo: Path) -> None:
+    assert sum(path.stat().st_size for path in demo.rglob("*")) < 20e6 * SONGS / 60
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    seeds = {"one": 1, "again": 1, "other": 2}
+    sizes = {name: write_demo(tmp_path / name, songs=8, seed=seed) for name, seed in seeds.items()}
+    contents = {
+        name: {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in seeds
+    }
+    assert contents["one"] == contents["again"] and sizes["one"] == sizes["again"]
+    assert sum(sizes["one"].values()) == sum(map(len, contents["one"].values()))
+    clip = Path("deam/audio/1.wav")
+    assert contents["other"][clip] != contents["one"][clip]
+
+
+def test_songs_are_spread_over_the_plane(emotions: dict[str, tuple[float, float]]) -> None:
+    quadrants = np.unique(np.sign(list(emotions.values())), axis=0, return_counts=True)[1]
+    assert len(quadrants) == 4 and quadrants.min() >= SONGS // 8
+
+
+def test_recordings_get_louder_and_brighter_with_arousal(demo: Path, emotions: dict) -> None:
+    loudness, brightness = {}, {}
+    for number, name in enumerate(sorted(emotions), start=1):
+        samples, rate = read_audio(demo / "deam" / "audio" / f"{number}.wav", 60)
+        assert len(samples) == CLIP_SECONDS * rate and np.abs(samples).max() < 1
+        power = 10 ** (mel_frames(samples, rate) / 10)
+        loudness[name] = float(10 * np.log10(power.sum(axis=1).mean()))
+        brightness[name] = float(power[:, 64:].sum() / power.sum())
+    assert correlation(emotions, loudness, 1) > 0.85
+    assert correlation(emotions, brightness, 1) > 0.6
+
+
+def test_performances_follow_arousal_and_progressions_valence(demo: Path, emotions: dict) -> None:
+    notes = {path.stem: read_notes(path) for path in (demo / "maestro").rglob("*.midi")}
+    assert correlation(emotions, {name: each.bpm for name, each in notes.items()}, 1) > 0.95
+    assert correlation(emotions, {name: float(each.velocity.mean()) for name, each in notes.items()}, 1) > 0.9
+    pace = {name: len(each) / float(each.onset[-1]) for name, each in notes.items()}
+    assert correlation(emotions, pace, 1) > 0.9
+    songs = json.loads((demo / "chords" / "chord_progressions.json").read_text())
+    dark = {song["source"]: minor_share([parse_chord(symbol) for symbol in song["chords"]]) for song in songs}
+    assert correlation(emotions, dark, 0) < -0.85
+
+
+def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:
+    said = ideal_output(-0.5, 0.7, frames=3)
+    assert decode(said.code).valence == pytest.approx([-0.5] * 3, abs=0.002)
+    assert said.chords.sum(axis=1) == pytest.approx(1)
+    assert said.melody.min() >= 0 and said.melody.max() < 1
+    for affect in (-1.0, 1.0):
+        said = ideal_output(affect, affect)
+        assert said.dynamics.min() >= 0 and said.dynamics.max() <= 1 and np.abs(said.groove).max() <= 1
+
+
+def test_it_never_mixes_with_a_corpus_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "maestro").mkdir()
+    with pytest.raises(DataError, match="maestro: is there already"):
+        write_demo(tmp_path, songs=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["maestro"]
+    with pytest.raises(DataError, match="7 songs are too few"):
+        write_demo(tmp_path / "new", songs=7)

@@ -1,0 +1,93 @@
+"""From rules to music: networks trained on the demo corpus for seconds move the music where the rules say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.composition.composer import compose
+from kelly_core.composition.score import Score
+from kelly_core.config import load_settings
+from kelly_core.data.audio import read_audio
+from kelly_core.data.demo import write_demo
+from kelly_core.music.chords import minor_share
+from kelly_core.music.mel import mel_frames
+from kelly_core.pipeline import Chain
+from kelly_core.spec import MODELS
+from kelly_core.training.session import ModelOutcome, train_models
+
+CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))
+
+
+def train_on(datasets: Path, output: Path) -> list[ModelOutcome]:
+    options = {
+        "datasets.dir": datasets,
+        "datasets.cache_dir": output / "cache",
+        "datasets.deam.duration": 8.0,
+        "training.epochs": 12,
+        "training.batch_size": 8,
+        "training.learning_rate": 0.002,
+        "training.threads": 1,
+        "output.dir": output,
+        "output.plots": False,
+    }
+    settings = load_settings(None, {key: ("test", value) for key, value in options.items()}, {}).settings
+    return train_models(settings, MODELS)
+
+
+def pieces(chain: Chain, valence: float, arousal: float) -> list[Score]:
+    chain.reset()
+    said = chain.follow(np.full(32, valence), np.full(32, arousal))
+    return [compose(said, bars=16, seed=seed) for seed in range(4)]
+
+
+def velocity(score: Score) -> float:
+    return float(np.mean([tone.velocity for part in score.parts for tone in part.tones]))
+
+
+def notes_per_second(score: Score) -> float:
+    return sum(len(part.tones) for part in score.parts) / score.seconds
+
+
+@pytest.mark.slow
+def test_networks_trained_on_the_demo_move_the_music_as_its_rules_say(tmp_path: Path) -> None:
+    datasets, models = tmp_path / "datasets", tmp_path / "models"
+    write_demo(datasets)
+    outcomes = train_on(datasets, models)
+    assert not any(outcome.error or outcome.synthetic for outcome in outcomes)
+    check_gains(outcomes)
+    chain = Chain.load(models)
+    check_corners(chain)
+    check_hearing(chain, datasets / "deam")
+
+
+def check_gains(outcomes: list[ModelOutcome]) -> None:
+    """Every model is better than the best constant."""
+    gains = [1 - o.result.metrics["val_loss"] / o.result.metrics["baseline_loss"] for o in outcomes if o.result]
+    assert all(gain > least for gain, least in zip(gains, (0.2, 0.02, 0.03, 0.4, 0.6), strict=True)), gains
+
+
+def check_corners(chain: Chain) -> None:
+    """Mode, density and loudness of opposite corners do not even overlap."""
+    scores = {corner: pieces(chain, *corner) for corner in CORNERS}
+    for arousal in (-0.6, 0.6):
+        dark, bright = ([minor_share(score.chords) for score in scores[v, arousal]] for v in (-0.6, 0.6))
+        assert min(dark) > max(bright)
+    for valence in (-0.6, 0.6):
+        for measure in (velocity, notes_per_second):
+            calm, wild = ([measure(score) for score in scores[valence, a]] for a in (-0.6, 0.6))
+            assert min(wild) > 1.1 * max(calm)
+
+
+def check_hearing(chain: Chain, deam: Path) -> None:
+    """The recogniser hears the arousal that a recording was made with."""
+    meant, heard = [], []
+    for row in (deam / "annotations" / "annotations.csv").read_text().splitlines()[1:]:
+        number, _, _, arousal, _ = row.split(",")
+        chain.reset()
+        said = chain.run(mel_frames(*read_audio(deam / "audio" / f"{number}.wav", 60)))
+        meant.append(float(arousal))
+        heard.append(float(said.affect.arousal[-1]))
+    assert np.corrcoef(meant, heard)[0, 1] > 0.8
