@@ -1,0 +1,47 @@
+"""The command ``kelly-tui``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kelly_core import __version__
+from kelly_tui.workspace import Options
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kelly-tui {__version__}")
+        raise typer.Exit
+
+
+def tui(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Begin with a training on synthetic data.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only watch; change nothing.")] = False,
+    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Take mouse events from the terminal.")] = True,
+    ascii_only: Annotated[
+        bool, typer.Option("--ascii", help="Draw with ASCII only.", show_default="as the terminal's encoding needs")
+    ] = False,
+    theme: Annotated[
+        str, typer.Option("--theme", help="kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or another.")
+    ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Watch and steer Kelly's trainings from the terminal. NO_COLOR is respected."""
+    from kelly_tui.app import run
+
+    plain = ascii_only or "utf" not in (sys.stdout.encoding or "").lower()
+    run(Options(config=config, read_only=read_only, demo=demo, ascii=plain, theme=theme), mouse=mouse)
+
+
+def main() -> None:
+    """Run the program."""
+    typer.run(tui)

@@ -1,0 +1,115 @@
+"""A run as a screen follows it: how it stands, its curves so far, and what it said."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from kelly_core import events
+from kelly_core.runs import Record, Run, RunFolder, RunSnapshot
+from kelly_core.runs.records import AttemptBegun
+from kelly_core.runs.wording import describe
+
+_LINES = 500
+_SECONDS_A_LOOK = 0.3
+
+
+@dataclass
+class Curves:
+    """Epoch by epoch what one model reached; lists of the same length."""
+
+    epochs: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    frames_per_second: list[float] = field(default_factory=list)
+
+    def add(self, event: events.EpochDone) -> None:
+        """Take in an epoch; one that was trained once more after a resume replaces its former self."""
+        while self.epochs and self.epochs[-1] >= event.epoch:
+            for values in (self.epochs, *self._values()):
+                values.pop()
+        self.epochs.append(event.epoch)
+        for values, value in zip(self._values(), _figures(event), strict=True):
+            values.append(value)
+
+    def _values(self) -> tuple[list[float], ...]:
+        return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
+
+
+def _figures(event: events.EpochDone) -> tuple[float, ...]:
+    return event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a screen shows of a run."""
+
+    snapshot: RunSnapshot
+    curves: dict[str, Curves]
+    lines: tuple[str, ...]
+    alarms: dict[str, events.Alarm]
+    command: tuple[str, ...]
+
+
+class Follower:
+    """Reads a run from its beginning, a bounded part at each look, so that a long log never holds up the screen.
+
+    Raises:
+        RunError: there is no run, or its record cannot be read.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._run = Run(folder, quick=True)
+        self._records = self._run.records()
+        self._history_read = False
+        self._curves: dict[str, Curves] = {}
+        self._alarms: dict[str, events.Alarm] = {}
+        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._backlog: list[Record] = []
+
+    @property
+    def run(self) -> Run:
+        """The run, to ask things of it."""
+        return self._run
+
+    def look(self) -> RunView:
+        """Read on for a moment and tell how things stand.
+
+        Raises:
+            RunError: the log cannot be read any more.
+        """
+        deadline = time.monotonic() + _SECONDS_A_LOOK
+        self._backlog += self._run.poll()
+        while not self._history_read and time.monotonic() < deadline:
+            self._read_history()
+        if self._history_read:
+            for record in self._backlog:
+                self._take(record)
+            self._backlog = []
+        curves = {name: Curves(**{key: list(values) for key, values in vars(c).items()}) for name, c in self._curves.items()}
+        return RunView(
+            self._run.snapshot, curves, tuple(self._lines), dict(self._alarms), self._run.record.command
+        )
+
+    def _read_history(self) -> None:
+        record = next(self._records, None)
+        if record is None:
+            self._history_read = True
+        else:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, AttemptBegun):
+            self._alarms = {}
+        elif isinstance(event, events.ModelStarted) and event.first_epoch == 1:
+            self._curves.pop(event.model, None)
+        elif isinstance(event, events.EpochDone):
+            self._curves.setdefault(event.model, Curves()).add(event)
+        elif isinstance(event, events.Alarm):
+            self._alarms[event.model] = event
+        text = describe(event)
+        if text is not None:
+            self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(record.time))}  {text}")

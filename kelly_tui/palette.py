@@ -1,0 +1,119 @@
+"""Colours: four themes, and those that charts and tables take from the theme in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+_ON_DARK = ("#56B4E9", "#E69F00", "#2FC79B", "#E08FBF", "#F0E442")
+_ON_LIGHT = ("#005F9E", "#A85B00", "#00735A", "#A2407C", "#6B6300")
+"""Okabe and Ito's colours, which people who see colours differently tell apart; darker where the ground is light."""
+
+
+def _series(colours: tuple[str, ...]) -> dict[str, str]:
+    return {f"series-{number}": colour for number, colour in enumerate(colours, 1)}
+
+
+THEMES = (
+    Theme(
+        name="kelly-dark",
+        primary="#6FB1E0",
+        secondary="#8FA3B8",
+        accent="#E6B450",
+        foreground="#D5DBE3",
+        background="#12161C",
+        surface="#161B22",
+        panel="#222A34",
+        success="#6CC08B",
+        warning="#E6B450",
+        error="#E5736F",
+        dark=True,
+        variables=_series(_ON_DARK) | {"footer-key-foreground": "#E6B450"},
+    ),
+    Theme(
+        name="kelly-light",
+        primary="#1F6FA8",
+        secondary="#54687C",
+        accent="#9A5B00",
+        foreground="#24292F",
+        background="#F4F2EC",
+        surface="#FBFAF6",
+        panel="#E4E0D6",
+        success="#1D7A46",
+        warning="#8F5A00",
+        error="#B3261E",
+        dark=False,
+        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#9A5B00"},
+    ),
+    Theme(
+        name="kelly-contrast",
+        primary="#7FD4FF",
+        secondary="#FFFFFF",
+        accent="#FFE14D",
+        foreground="#FFFFFF",
+        background="#000000",
+        surface="#000000",
+        panel="#303030",
+        success="#5CFF8F",
+        warning="#FFE14D",
+        error="#FF8A80",
+        dark=True,
+        variables=_series(_ON_DARK) | {"footer-key-foreground": "#FFE14D"},
+    ),
+    Theme(
+        name="kelly-colourblind",
+        primary="#56B4E9",
+        secondary="#9FB0C0",
+        accent="#F0E442",
+        foreground="#DDE1E6",
+        background="#14171C",
+        surface="#181C22",
+        panel="#272D36",
+        success="#56B4E9",
+        warning="#F0E442",
+        error="#E37222",
+        dark=True,
+        variables=_series(_ON_DARK) | {"footer-key-foreground": "#F0E442"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of the theme in force as Rich and plotext take them; ``series`` are for curves."""
+
+    good: str
+    warning: str
+    bad: str
+    accent: str
+    muted: str
+    text: str
+    ground: str
+    series: tuple[str, ...]
+
+    @classmethod
+    def of(cls, variables: dict[str, str]) -> Palette:
+        """The colours of a theme's variables."""
+        text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
+        muted = Color.parse(text).blend(Color.parse(ground), 0.42).hex
+        series = tuple(variables.get(f"series-{number}", colour) for number, colour in enumerate(_ON_DARK, 1))
+        good, warning, bad, accent = (
+            _hex(variables[name], text) for name in ("success", "warning", "error", "accent")
+        )
+        return cls(good, warning, bad, accent, muted, text, ground, series)
+
+
+def _hex(value: str, otherwise: str) -> str:
+    """A colour as ``#RRGGBB``; one of the terminal's own colours has no such form."""
+    try:
+        colour = Color.parse(value)
+    except ColorParseError:
+        return otherwise
+    return otherwise if colour.ansi is not None else Color(*colour.rgb).hex
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """``#RRGGBB`` as plotext takes it."""
+    return Color.parse(colour).rgb

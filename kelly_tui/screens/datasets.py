@@ -1,0 +1,285 @@
+"""The five corpora: found or not, what of each can be used, and what to do to get it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from kelly_core.data.catalog import CORPORA, is_present
+from kelly_tui.memory import recall, remember
+from kelly_tui.processes import Job, worker
+from kelly_tui.screens.page import Page
+from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.widgets.preview import Preview
+from kelly_tui.wording import NOTHING, Labelled, bar
+
+_MEMORY = "datasets"
+_NAMES = 4
+
+
+class Datasets(Page):
+    """The corpora on the left, the chosen one on the right."""
+
+    NAME = "datasets"
+    ABOUT = (
+        "The five corpora that the models learn from. A corpus that is missing is replaced by synthetic data. "
+        "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
+    )
+    CHANGES = frozenset({"prepare", "prepare_all"})
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
+        Binding("P", "prepare_all", "Prepare all", tooltip="Read every corpus that is here, one after the other"),
+        Binding("x", "cancel", "Cancel", tooltip="Stop preparing; features that are done are kept"),
+        Binding("v", "preview", "View example", tooltip="Draw one example of the chosen corpus"),
+        Binding("r", "rescan", "Rescan", tooltip="Look again which corpora are here"),
+    ]
+
+    @dataclass
+    class Looked(Message):
+        """Which corpora are here, or why a folder cannot be looked into."""
+
+        found: dict[str, bool | str]
+
+    @dataclass
+    class Progress(Message):
+        """So many files of a corpus are done."""
+
+        name: str
+        done: int
+        total: int
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the latest count matters."""
+            return isinstance(message, Datasets.Progress)
+
+    @dataclass
+    class Surveyed(Message):
+        """A corpus was read; ``report`` is None if that failed or was cancelled."""
+
+        name: str
+        report: dict[str, Any] | None
+        problem: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[str, bool | str] = {}
+        self._reports: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._progress: Datasets.Progress | None = None
+        self._reading = ""
+        self._waiting: list[str] = []
+        self._job: Job | None = None
+
+    def body(self) -> Iterator[Widget]:
+        """The table and the details."""
+        table = Listing(("corpus", "state", "files", "examples", "model"), numbers=("files", "examples"), id="corpora")
+        table.border_title = "corpora"
+        yield table
+        yield Facts(id="details")
+
+    def command(self) -> tuple[str, ...]:
+        """``datasets``."""
+        return ("datasets", *self.kelly.workspace.config_words)
+
+    def on_mount(self) -> None:
+        """Look once at the start."""
+        self.query_one("#corpora").focus()
+        self._draw()
+        self._look()
+
+    def on_screen_resume(self) -> None:
+        """A corpus may have come meanwhile."""
+        self._look()
+
+    def repaint(self) -> None:
+        """Draw again."""
+        super().repaint()
+        self._draw()
+
+    @work(thread=True, exclusive=True, group="look")
+    def _look(self) -> None:
+        datasets = self.kelly.workspace.settings.datasets
+        found: dict[str, bool | str] = {}
+        for name in CORPORA:
+            try:
+                found[name] = is_present(name, datasets.folder(name))
+            except OSError as error:
+                found[name] = f"cannot be looked into ({error.strerror})"
+        self.post_message(self.Looked(found))
+
+    def on_datasets_looked(self, message: Looked) -> None:
+        """Show what is here."""
+        self._found = message.found
+        self._draw()
+
+    @on(Listing.RowHighlighted)
+    def _chosen(self) -> None:
+        self._draw_details()
+
+    def action_rescan(self) -> None:
+        """Look again."""
+        self._found = {}
+        self._draw()
+        self._look()
+
+    def action_prepare(self) -> None:
+        """Read the chosen corpus."""
+        self._queue([self._corpus])
+
+    def action_prepare_all(self) -> None:
+        """Read every corpus that is here."""
+        self._queue([name for name in CORPORA if self._found.get(name) is True])
+
+    def _queue(self, names: list[str]) -> None:
+        here = [name for name in names if self._found.get(name) is True]
+        if not here:
+            self.notify("There is nothing to prepare: the corpus is not here.", severity="warning")
+        self._waiting += [name for name in here if name != self._reading and name not in self._waiting]
+        if not self._reading:
+            self._next()
+
+    def _next(self) -> None:
+        self._progress = None
+        self._reading = self._waiting.pop(0) if self._waiting else ""
+        if self._reading:
+            self._survey(self._reading)
+        self._draw()
+
+    def action_cancel(self) -> None:
+        """Stop reading, and forget what waits."""
+        self._waiting = []
+        if self._job is not None:
+            self._job.cancel()
+
+    @work(thread=True, exclusive=True, group="survey")
+    def _survey(self, name: str) -> None:
+        job = self._job = self.kelly.start(worker("corpora", "survey", name, self.kelly.workspace.config_argument))
+        report, problem = None, ""
+        for text in job.lines():
+            line = json.loads(text)
+            if "total" in line:
+                self.post_message(self.Progress(name, line["done"], line["total"]))
+            report, problem = line.get("report"), line.get("error", "")
+        self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem))
+
+    def on_datasets_progress(self, message: Progress) -> None:
+        """Show how far the features are."""
+        self._progress = message
+        self._draw()
+
+    def on_datasets_surveyed(self, message: Surveyed) -> None:
+        """Keep the report and go on with the next corpus."""
+        self._job = None
+        if message.problem:
+            self.notify(message.problem, title=message.name, severity="error", timeout=10)
+        if message.report is not None:
+            self._reports[message.name] = message.report
+            problem = remember(_MEMORY, self._reports)
+            if problem:
+                self.notify(problem, severity="warning")
+        self._next()
+
+    def action_preview(self) -> None:
+        """Draw one example."""
+        self.app.push_screen(Preview(self._corpus, self.kelly.workspace.config_argument))
+
+    @property
+    def _corpus(self) -> str:
+        return self.query_one("#corpora", Listing).current or next(iter(CORPORA))
+
+    def _report(self, name: str) -> dict[str, Any] | None:
+        """The last report, if it is of the folder that the settings name."""
+        report = self._reports.get(name)
+        folder = str(self.kelly.workspace.settings.datasets.folder(name))
+        return report if report is not None and report["path"] == folder and self._found.get(name) is True else None
+
+    def _draw(self) -> None:
+        if self.is_mounted:
+            self.query_one("#corpora", Listing).show(self._row(name) for name in CORPORA)
+            self._draw_details()
+
+    def _row(self, name: str) -> Row:
+        models = self.kelly.workspace.settings.models
+        model = next((model for model, settings in models.items() if settings.dataset == name), NOTHING)
+        report = self._report(name)
+        counts = [NOTHING, NOTHING] if report is None else [f"{report[key]:,}" for key in ("files", "examples")]
+        return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
+
+    def _state(self, name: str) -> Text:
+        colours = self.palette
+        found = self._found.get(name)
+        report = self._report(name)
+        if name == self._reading:
+            share = f" {self._progress.done / max(1, self._progress.total):.0%}" if self._progress else ""
+            return Text(f"reading{share}", colours.accent)
+        if name in self._waiting:
+            return Text("waiting", colours.accent)
+        if found is None:
+            return Text("looking", colours.muted)
+        if isinstance(found, str):
+            return Text("unreadable", colours.bad)
+        if not found:
+            return Text("missing", colours.warning)
+        if report is None:
+            return Text("found", colours.good)
+        return Text("unusable", colours.bad) if report["problem"] else Text("ready", colours.good)
+
+    def _draw_details(self) -> None:
+        details = self.query_one("#details", Facts)
+        details.border_title = self._corpus
+        details.show(Labelled(self._facts(self._corpus), self.palette.muted))
+
+    def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:
+        colours, corpus, found = self.palette, CORPORA[name], self._found.get(name)
+        folder = self.kelly.workspace.settings.datasets.folder(name)
+        yield "what", corpus.title
+        yield "folder", str(folder)
+        yield "licence", corpus.licence
+        yield "", ""
+        if name == self._reading:
+            yield from self._facts_of_progress()
+        elif isinstance(found, str):
+            yield "problem", Text(found, colours.bad)
+        elif found is False:
+            yield "missing", Text("training falls back to synthetic data", colours.warning)
+            yield "get it", f"{corpus.advice}: {folder}"
+        elif found:
+            report = self._report(name)
+            yield from self._facts_of_report(report) if report else [("next", "press p to read it and count examples")]
+
+    def _facts_of_progress(self) -> Iterator[tuple[str, str | Text]]:
+        if self._progress is None:
+            yield "reading", "finding the files …"
+            return
+        done, total = self._progress.done, max(1, self._progress.total)
+        yield "reading", Text(bar(done / total, 24, self.kelly.workspace.options.ascii), self.palette.accent)
+        yield "", f"{done:,} of {total:,} files · x cancels"
+
+    def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+        colours = self.palette
+        if report["problem"]:
+            yield "problem", Text(report["problem"], colours.bad)
+            return
+        yield "files", f"{report['files']:,}"
+        yield "examples", f"{report['examples']:,}  {_counts(report['splits'])}"
+        yield "labels", _counts(report["label_sources"]) or "not needed"
+        if not report["skipped"]:
+            yield "skipped", Text("nothing", colours.good)
+        for number, (reason, files) in enumerate(report["skipped"].items()):
+            yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colours.warning)
+            names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
+            yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colours.muted)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -1,0 +1,214 @@
+"""The five models: layers, sizes, parameters, and a form for every setting of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widget import Widget
+from textual.widgets import Label, Static
+
+from kelly_core.config import load_settings
+from kelly_core.errors import ConfigError
+from kelly_core.spec import MODELS, Dense, Layer, ModelSpec, model_spec
+from kelly_tui.screens.page import Page
+from kelly_tui.settings_file import read_values, save_values
+from kelly_tui.widgets.dialogs import Question
+from kelly_tui.widgets.form import FIELDS, SettingsForm, origin_text
+from kelly_tui.widgets.listing import Listing, Row
+
+
+class Models(Page):
+    """The models on the left; layers and settings of the chosen one on the right."""
+
+    NAME = "models"
+    ABOUT = (
+        "The five networks and how each is trained. What is typed is checked at once; saving changes only what you "
+        "changed in the settings file and keeps its comments. Environment variables win over the file."
+    )
+    CHANGES = frozenset({"save"})
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,e", "edit", "Edit", tooltip="Go to the settings of the chosen model"),
+        Binding("ctrl+s", "save", "Save", tooltip="Write what was changed into the settings file"),
+        Binding("ctrl+r", "revert", "Revert", tooltip="Forget what was typed and read the file again"),
+        Binding("escape", "leave", "Back", show=False, tooltip="Back to the list of models"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._edits: dict[str, object | None] = {}
+        self._problems: dict[str, str] = {}
+        self._in_file: dict[str, Any] = {}
+
+    def body(self) -> Iterator[Widget]:
+        """The table, the layers and the form."""
+        table = Listing(("model", "parameters", ""), numbers=("parameters",), id="models")
+        table.border_title = "models"
+        yield table
+        with Vertical(id="model"):
+            layers = Static(id="layers", classes="panel", markup=False)
+            layers.border_title = "layers"
+            yield layers
+            with Vertical(id="settings", classes="panel") as settings:
+                settings.border_title = "settings"
+                yield SettingsForm()
+                yield Label("", id="form-status", markup=False)
+
+    def command(self) -> tuple[str, ...]:
+        """``config``."""
+        return ("config", *self.kelly.workspace.config_words)
+
+    def on_mount(self) -> None:
+        """Show the first model."""
+        self.query_one("#models").focus()
+        self._load()
+
+    def on_screen_resume(self) -> None:
+        """The file may have changed, but what is typed stays."""
+        if not self._edits:
+            self._load()
+
+    def repaint(self) -> None:
+        """Draw again."""
+        super().repaint()
+        if self.is_mounted:
+            self._draw()
+
+    @property
+    def _spec(self) -> ModelSpec:
+        return model_spec(self.query_one("#models", Listing).current or MODELS[0].name)
+
+    def _load(self) -> None:
+        """Read the file and forget all edits."""
+        self._edits, self._problems = {}, {}
+        self.kelly.workspace.reload()
+        try:
+            self._in_file = {} if self.kelly.workspace.problem else read_values(self.kelly.workspace.config_path)
+        except ConfigError:
+            self._in_file = {}
+        self.refresh_frame()
+        self._draw()
+        self._show_model()
+
+    def _draw(self) -> None:
+        self.query_one("#models", Listing).show(self._row(spec) for spec in MODELS)
+        self.query_one("#layers", Static).update(self._layers(self._spec))
+        status = self.query_one("#form-status", Label)
+        status.set_class(bool(self._problems), "-problem")
+        if self._problems:
+            status.update(next(iter(self._problems.values())))
+        elif self._edits:
+            count = len(self._edits)
+            status.update(f"{count} unsaved change{'s' * (count > 1)} · ctrl+s saves, ctrl+r reverts")
+        else:
+            status.update(f"as in {self.kelly.workspace.config_path}")
+
+    def _row(self, spec: ModelSpec) -> Row:
+        edited = any(key.startswith(f"models.{spec.name}.") for key in self._edits)
+        mark = Text("edited" if edited else "", self.palette.accent)
+        return Row(spec.name, (spec.name, f"{spec.parameter_count:,}", mark))
+
+    def _layers(self, spec: ModelSpec) -> Text:
+        muted = self.palette.muted
+        lines = [_layer_text(layer, muted) for layer in spec.layers]
+        total = f"{spec.input_size} in, {spec.output_size} out · {spec.parameter_count:,} parameters · {spec.loss}"
+        return Text("\n").join([*lines, Text(total, muted)])
+
+    @on(Listing.RowHighlighted)
+    def _show_model(self) -> None:
+        form = self.query_one(SettingsForm)
+        form.load(self._spec, self.kelly.workspace.loaded)
+        self.query_one("#settings").border_title = f"settings of {self._spec.name}"
+        self.query_one("#layers", Static).update(self._layers(self._spec))
+        self._show_edits(form)
+
+    def _show_edits(self, form: SettingsForm) -> None:
+        """Put back what was typed for this model before another one was looked at."""
+        for field in FIELDS:
+            key = f"models.{self._spec.name}.{field.name}"
+            if key in self._edits:
+                form.set_value(field, self._edits[key])
+                self._check(field.name)
+
+    @on(SettingsForm.Edited)
+    def _edited(self, event: SettingsForm.Edited) -> None:
+        key = f"models.{self._spec.name}.{event.field.name}"
+        value = self.query_one(SettingsForm).value(event.field)
+        if value == getattr(self.kelly.workspace.settings.models[self._spec.name], event.field.name):
+            self._edits.pop(key, None)
+        else:
+            self._edits[key] = value
+        self._check(event.field.name)
+        self._draw()
+
+    def _check(self, name: str) -> None:
+        """Hold what one field says against ``kelly_core.config``, all else as it is."""
+        field = next(field for field in FIELDS if field.name == name)
+        key = f"models.{self._spec.name}.{name}"
+        form = self.query_one(SettingsForm)
+        self._problems.pop(key, None)
+        try:
+            edit = {key: ("this form", self._edits[key])} if key in self._edits else {}
+            loaded = load_settings(self.kelly.workspace.options.config, edit)
+            form.note(field, origin_text(field, self._spec, loaded))
+        except ConfigError as error:
+            self._problems[key] = error.problem
+            form.note(field, error.problem.split(": ", 1)[-1], problem=True)
+
+    def action_edit(self) -> None:
+        """Go to the first setting."""
+        self.query_one("#field-epochs").focus()
+
+    def action_leave(self) -> None:
+        """Go back to the models."""
+        self.query_one("#models").focus()
+
+    def action_revert(self) -> None:
+        """Forget what was typed."""
+        self._load()
+        self.notify(f"Read {self.kelly.workspace.config_path} again")
+
+    def action_save(self) -> None:
+        """Write the changes, after asking where someone else has changed the same setting meanwhile."""
+        if self._problems:
+            self.notify("Mend what is marked first.", severity="error")
+            return
+        if not self._edits:
+            self.notify("Nothing was changed.")
+            return
+        try:
+            now = read_values(self.kelly.workspace.config_path)
+        except ConfigError as error:
+            self.notify(str(error), severity="error", timeout=10)
+            return
+        disputed = [key for key in self._edits if now.get(key) != self._in_file.get(key)]
+        if not disputed:
+            self._save()
+            return
+        lines = "\n".join(f"{key}: now {now.get(key, 'unset')}, yours {self._edits[key]}" for key in disputed)
+        question = Question(
+            "Someone else changed the same settings meanwhile", lines, [("", "Cancel"), ("mine", "Save mine")], "mine"
+        )
+        self.app.push_screen(question, lambda answer: self._save() if answer == "mine" else None)
+
+    def _save(self) -> None:
+        path = self.kelly.workspace.config_path
+        try:
+            save_values(path, self._edits)
+        except ConfigError as error:
+            self.notify(str(error), severity="error", timeout=10)
+            return
+        count = len(self._edits)
+        self._load()
+        self.notify(f"{count} setting{'s' * (count > 1)} saved to {path}")
+
+
+def _layer_text(layer: Layer, muted: str) -> Text:
+    kind = f"dense {layer.activation}".rstrip() if isinstance(layer, Dense) else "lstm"
+    sizes = f"{layer.in_size:>4} → {layer.out_size:<4}"
+    return Text.assemble(f"{kind:<14}", sizes, (f"  {layer.parameter_count:>9,}", muted))

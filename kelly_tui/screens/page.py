@@ -1,0 +1,112 @@
+"""What the six screens have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Label, Static
+
+from kelly_tui.palette import Palette
+from kelly_tui.widgets.frame import CommandLine, Masthead
+
+if TYPE_CHECKING:
+    from kelly_tui.app import KellyApp
+
+
+class Page(Screen[None]):
+    """A screen: the line of screens, its body, the equivalent command, the keys.
+
+    Subclasses give ``NAME``, ``ABOUT``, ``body`` and ``command``; ``CHANGES`` names the actions that a read-only
+    session refuses.
+    """
+
+    NAME: ClassVar[str]
+    ABOUT: ClassVar[str]
+    CHANGES: ClassVar[frozenset[str]] = frozenset()
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy_command", "Copy command", show=False, tooltip="Copy the command line shown below"),
+        Binding("c", "copy_value", "Copy value", show=False, tooltip="Copy what is under the cursor"),
+    ]
+
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
+        (0, "-tiny"),
+        (60, "-narrow"),
+        (90, "-normal"),
+        (150, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-flat"), (18, "-low"), (32, "-tall")]
+
+    @property
+    def kelly(self) -> KellyApp:
+        """The application."""
+        return cast("KellyApp", self.app)
+
+    @property
+    def palette(self) -> Palette:
+        """Colours of the theme in force."""
+        return Palette.of(self.app.theme_variables)
+
+    def compose(self) -> ComposeResult:
+        """The frame and the body."""
+        yield Masthead(self.NAME)
+        yield Static("", id="problem", markup=False)
+        with Container(id="body"):
+            yield from self.body()
+        yield CommandLine()
+        yield Footer(compact=True, show_command_palette=False)
+        yield Label("This window is too small.\nMake it at least 60 × 18.", id="too-small")
+
+    def body(self) -> Iterator[Widget]:
+        """The parts between the line of screens and the command line."""
+        raise NotImplementedError
+
+    def command(self) -> tuple[str, ...]:
+        """Words of the command that does the same, after ``kelly-core``."""
+        raise NotImplementedError
+
+    def refresh_frame(self) -> None:
+        """Show the command, the problem with the settings and the live run as they are now."""
+        if not self.is_mounted:
+            return
+        self.query_one(CommandLine).show(self.kelly.command_text(self.command()))
+        problem = self.query_one("#problem", Static)
+        problem.update(self.kelly.workspace.problem)
+        problem.display = bool(self.kelly.workspace.problem)
+        self.query_one(Masthead).show_live(self.kelly.live_text)
+
+    def on_mount(self) -> None:
+        """Show the frame, and again whenever the theme changes."""
+        self.set_class(self.kelly.workspace.options.ascii, "-ascii")
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
+        self.refresh_frame()
+
+    def on_screen_resume(self) -> None:
+        """Come back to a screen that shows what is true now."""
+        self.kelly.workspace.reload()
+        self.refresh_frame()
+        self.refresh_bindings()
+
+    def repaint(self) -> None:
+        """Draw again what has colours of its own."""
+        self.refresh_frame()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave out what a read-only session must not do."""
+        return not (self.kelly.workspace.options.read_only and action in self.CHANGES)
+
+    def action_copy_command(self) -> None:
+        """Copy the command line."""
+        self.kelly.copy(self.query_one(CommandLine).command)
+
+    def action_copy_value(self) -> None:
+        """Copy what is under the cursor."""
+        copy = getattr(self.focused, "value_to_copy", None)
+        if copy is not None:
+            self.kelly.copy(copy())

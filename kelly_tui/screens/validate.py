@@ -1,0 +1,340 @@
+"""Every exported file: what was checked and failed, what it says of itself, and two files compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from kelly_core.spec import MODELS
+from kelly_tui.memory import recall, remember
+from kelly_tui.processes import KELLY_CORE, Job, worker
+from kelly_tui.screens.page import Page
+from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.wording import NOTHING, Labelled, loss, size
+
+_MEMORY = "validation"
+_BASELINES = ("baseline_loss", "val_loss")
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """An export on disk; ``stamp`` tells whether it is still the one that was checked."""
+
+    path: Path
+    bytes: int
+    stamp: int
+
+
+class Validate(Page):
+    """The files above, the checks of the chosen one below."""
+
+    NAME = "validate"
+    ABOUT = (
+        "Whether each exported file is what the plugin needs: structure, sizes, gates, state, and parity with the "
+        "checkpoint it was made from. Results are kept and compared with the former ones."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "validate", "Validate", tooltip="Check the chosen file"),
+        Binding("a", "validate_all", "All", tooltip="Check every file, one after the other"),
+        Binding("x", "cancel", "Cancel", tooltip="Stop checking"),
+        Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
+        Binding("f", "failed", "Only failed", tooltip="Show only failed checks, or all"),
+        Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
+    ]
+
+    @dataclass
+    class Found(Message):
+        """The exports in the output folder, or why it cannot be looked into."""
+
+        files: list[ExportFile]
+        problem: str
+
+    @dataclass
+    class Described(Message):
+        """What a file says of itself."""
+
+        file: str
+        facts: dict[str, Any]
+
+    @dataclass
+    class Checked(Message):
+        """A file was checked; ``report`` is None if that failed or was cancelled."""
+
+        file: str
+        report: dict[str, Any] | None
+        problem: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: dict[str, ExportFile] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._results: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._folder_problem = ""
+        self._looked = False
+        self._marked: list[str] = []
+        self._only_failed = False
+        self._checking = ""
+        self._waiting: list[str] = []
+        self._job: Job | None = None
+
+    def body(self) -> Iterator[Widget]:
+        """The table and the details."""
+        table = Listing(("", "file", "result", "parameters", "size", "state", "loss", "gain"), numbers=("parameters", "size", "loss", "gain"), id="exports")
+        table.border_title = "exports"
+        yield table
+        details = Facts(id="checks")
+        details.border_title = "checks"
+        yield details
+
+    def command(self) -> tuple[str, ...]:
+        """``validate`` of the chosen file."""
+        file = self.query_one("#exports", Listing).current
+        return ("validate", file or str(self.kelly.workspace.settings.output.dir / "*.json"), "--check-specs")
+
+    def on_mount(self) -> None:
+        """Look for exports."""
+        self.query_one("#exports").focus()
+        self._draw()
+
+    def on_screen_resume(self) -> None:
+        """There may be new exports."""
+        self._look()
+
+    def repaint(self) -> None:
+        """Draw again."""
+        super().repaint()
+        self._draw()
+
+    @work(thread=True, exclusive=True, group="look")
+    def _look(self) -> None:
+        folder = self.kelly.workspace.settings.output.dir.expanduser()
+        try:
+            files = [_file(path) for path in sorted(folder.glob("*.json")) if path.is_file()]
+            problem = "" if folder.is_dir() else f"{folder} does not exist yet"
+            list(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            files, problem = [], f"{folder} cannot be looked into ({error.strerror})"
+        self.post_message(self.Found(files, problem))
+        new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
+        if new:
+            for line in self.kelly.start(worker("exports", *new)).lines():
+                facts = json.loads(line)
+                self.post_message(self.Described(facts.pop("file"), facts))
+
+    def on_validate_found(self, message: Found) -> None:
+        """Show the files."""
+        self._looked = True
+        self._files = {str(file.path): file for file in message.files}
+        self._folder_problem = message.problem
+        self._marked = [file for file in self._marked if file in self._files]
+        self._draw()
+
+    def on_validate_described(self, message: Described) -> None:
+        """Show what the file says."""
+        self._facts[message.file] = message.facts
+        self._draw()
+
+    def action_rescan(self) -> None:
+        """Look again."""
+        self._files, self._facts = {}, {}
+        self._look()
+
+    def action_validate(self) -> None:
+        """Check the chosen file."""
+        current = self.query_one("#exports", Listing).current
+        self._queue([current] if current else [])
+
+    def action_validate_all(self) -> None:
+        """Check every file."""
+        self._queue(list(self._files))
+
+    def _queue(self, files: list[str]) -> None:
+        if not files:
+            self.notify("There is nothing to check.", severity="warning")
+        self._waiting += [file for file in files if file != self._checking and file not in self._waiting]
+        if not self._checking:
+            self._next()
+
+    def _next(self) -> None:
+        self._checking = self._waiting.pop(0) if self._waiting else ""
+        if self._checking:
+            self._check(self._checking)
+        self._draw()
+
+    def action_cancel(self) -> None:
+        """Stop checking."""
+        self._waiting = []
+        if self._job is not None:
+            self._job.cancel()
+
+    @work(thread=True, exclusive=True, group="check")
+    def _check(self, file: str) -> None:
+        specs = ["--check-specs"] if Path(file).stem in {spec.file_stem for spec in MODELS} else []
+        job = self._job = self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs])
+        text = "".join(job.lines())
+        try:
+            report = json.loads(text)["files"][0] if text and not job.cancelled else None
+            problem = "" if job.cancelled else job.problem
+        except (ValueError, KeyError, IndexError):
+            report, problem = None, "the check ended without a result"
+        self.post_message(self.Checked(file, report, problem))
+
+    def on_validate_checked(self, message: Checked) -> None:
+        """Keep the result with the former one, and go on with the next file."""
+        self._job = None
+        if message.problem:
+            self.notify(message.problem, severity="error", timeout=10)
+        if message.report is not None and message.file in self._files:
+            former = self._result(message.file)
+            self._results[message.file] = {
+                "stamp": self._files[message.file].stamp,
+                "checks": message.report["checks"],
+                "former": None if former is None else former["checks"],
+            }
+            remember(_MEMORY, self._results)
+        self._next()
+
+    def action_mark(self) -> None:
+        """Mark or unmark the chosen file; a third mark drops the first."""
+        current = self.query_one("#exports", Listing).current
+        if current is None:
+            return
+        if current in self._marked:
+            self._marked.remove(current)
+        else:
+            self._marked = [*self._marked, current][-2:]
+        self._draw()
+
+    def action_failed(self) -> None:
+        """Show only what failed, or everything."""
+        self._only_failed = not self._only_failed
+        self._draw_details()
+
+    @on(Listing.RowHighlighted)
+    def _chosen(self) -> None:
+        self.refresh_frame()
+        self._draw_details()
+
+    def _result(self, file: str) -> dict[str, Any] | None:
+        return self._results.get(file)
+
+    def _draw(self) -> None:
+        if self.is_mounted:
+            self.query_one("#exports", Listing).show(self._row(file) for file in self._files.values())
+            self._draw_details()
+
+    def _row(self, file: ExportFile) -> Row:
+        key = str(file.path)
+        facts = self._facts.get(key, {})
+        metadata = facts.get("metadata", {})
+        baseline, value = (_number(metadata.get("metrics"), name) for name in _BASELINES)
+        gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else NOTHING
+        parameters = f"{facts['parameters']:,}" if "parameters" in facts else NOTHING
+        state = str(metadata.get("state", NOTHING))
+        mark = Text("◆" if key in self._marked else " ", self.palette.accent)
+        cells = (mark, file.path.stem, self._verdict(key), parameters, size(file.bytes), state, loss(value), gain)
+        return Row(key, cells)
+
+    def _verdict(self, key: str) -> Text:
+        colours, result = self.palette, self._result(key)
+        if key == self._checking:
+            return Text("checking", colours.accent)
+        if key in self._waiting:
+            return Text("waiting", colours.accent)
+        if "error" in self._facts.get(key, {}):
+            return Text("unreadable", colours.bad)
+        if result is None:
+            return Text("not checked", colours.muted)
+        if result["stamp"] != self._files[key].stamp:
+            return Text("changed since", colours.warning)
+        failed = sum(not check["passed"] for check in result["checks"])
+        return Text(f"{failed} failed", colours.bad) if failed else Text("passed", colours.good)
+
+    def _draw_details(self) -> None:
+        details = self.query_one("#checks", Facts)
+        current = self.query_one("#exports", Listing).current
+        if len(self._marked) == 2:
+            details.border_title = "compared"
+            details.show(self._comparison(*self._marked))
+        elif current is None:
+            details.border_title = "checks"
+            empty = "No exports here yet. A training writes them." if self._looked else "Looking …"
+            details.show(Text(f"{self._folder_problem or empty}", self.palette.muted))
+        else:
+            details.border_title = Path(current).name
+            details.show(self._checks(current))
+
+    def _checks(self, file: str) -> Text | Labelled:
+        colours, result = self.palette, self._result(file)
+        if "error" in self._facts.get(file, {}):
+            return Labelled([("problem", Text(self._facts[file]["error"], colours.bad))], colours.muted)
+        if result is None:
+            return Labelled([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colours.muted)
+        former = {check["name"]: check["passed"] for check in result.get("former") or ()}
+        width = max(len(check["name"]) for check in result["checks"])
+        lines = []
+        for check in result["checks"]:
+            if check["passed"] and self._only_failed:
+                continue
+            mark = Text("✓", colours.good) if check["passed"] else Text("✗", f"bold {colours.bad}")
+            news = "" if former.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
+            name = (f" {check['name']:<{width}}  ", colours.muted if check["passed"] else "")
+            lines.append(Text.assemble(mark, name, check["detail"], (news, colours.accent)))
+        return Text("\n").join(lines) if lines else Text("Every check passed.", colours.good)
+
+    def _metadata_rows(self, file: str) -> list[tuple[str, str | Text]]:
+        facts = self._facts.get(file)
+        if facts is None:
+            return [("reading", "…")]
+        trained = facts["metadata"].get("trained_on")
+        rows: list[tuple[str, str | Text]] = [
+            ("sizes", f"{facts['input_size']} in, {facts['output_size']} out"),
+            ("layout", facts["layout"]),
+        ]
+        if isinstance(trained, dict):
+            kind = "synthetic " if trained.get("synthetic") else ""
+            rows.append(("trained on", f"{kind}{trained.get('dataset')}"))
+        return rows
+
+    def _comparison(self, first: str, second: str) -> Text:
+        """What differs between two files, line by line."""
+        colours = self.palette
+        left, right = (_flat(self._facts.get(file, {})) for file in (first, second))
+        rows: list[tuple[str, str | Text]] = [("", f"{Path(first).name}  →  {Path(second).name}")]
+        for key in dict.fromkeys([*left, *right]):
+            if left.get(key) != right.get(key):
+                rows.append((key, Text.assemble(left.get(key, NOTHING), ("  →  ", colours.muted), right.get(key, NOTHING))))
+        width = max(len(label) for label, _ in rows)
+        lines = [Text.assemble((f"{label:<{width}}  ", colours.muted), value) for label, value in rows]
+        return Text("\n").join(lines) if len(rows) > 1 else Text("Both say the same of themselves.", colours.good)
+
+
+def _file(path: Path) -> ExportFile:
+    status = path.stat()
+    return ExportFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _number(metrics: object, name: str) -> float | None:
+    value = metrics.get(name) if isinstance(metrics, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}." if key != "metadata" else "")
+        else:
+            flat[prefix + key] = str(value)[:60]
+    return flat

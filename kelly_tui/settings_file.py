@@ -1,0 +1,80 @@
+"""Changing single settings of a TOML file that a person keeps, so that comments and order survive."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from kelly_core.config import flatten
+from kelly_core.errors import ConfigError
+from kelly_core.files import atomic_write
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What the file says, by dotted key; {} where there is no file.
+
+    Raises:
+        ConfigError: it cannot be read or is not TOML.
+    """
+    return flatten(_document(path).unwrap())
+
+
+def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
+    """Set settings in the file as it is now, whoever else has changed it meanwhile; None takes a setting out.
+
+    Args:
+        path: the file, which is made if need be.
+        changes: new values by dotted key.
+
+    Raises:
+        ConfigError: the file is not TOML, or cannot be read or written.
+    """
+    if path.suffix.lower() != ".toml":
+        raise ConfigError("only TOML files can be changed here", where=path, hint="Start with --config config.toml")
+    document = _document(path)
+    for key, value in changes.items():
+        *tables, name = key.split(".")
+        node: Any = document
+        for table in tables:
+            if table not in node:
+                node[table] = tomlkit.table(is_super_table=table == "models")
+            node = node[table]
+        if value is None:
+            node.pop(name, None)
+        elif name not in node:
+            _insert(node, name, value)
+        else:
+            node[name] = value
+    text = tomlkit.dumps(document).encode()
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    # A link stays a link: what it points to is replaced.
+    target = path.resolve()
+    atomic_write(target, lambda file: file.write(text), error=ConfigError)
+    if mode is not None:
+        target.chmod(mode)
+
+
+def _document(path: Path) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+
+
+def _insert(table: Any, name: str, value: object) -> None:
+    """Add a setting before those that are there: at the end it would stand behind the next table's heading comment."""
+    body = getattr(getattr(table, "value", None), "body", None)
+    first = next((key for key, _ in body if key is not None), None) if body else None
+    if first is None:
+        table[name] = value
+    else:
+        table.value._insert_at(body.index(next(entry for entry in body if entry[0] is first)), name, value)

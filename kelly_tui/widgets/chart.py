@@ -1,0 +1,114 @@
+"""A chart of curves over epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.app import RenderResult
+from textual_plotext import PlotextPlot
+
+from kelly_tui.palette import Palette, rgb
+from kelly_tui.widgets.series import Segment, Series, nice_ticks, segments
+
+TAIL_EPOCHS = 20
+
+_ASCII_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
+_ASCII_MARKERS = "*o+x#"
+_LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
+
+
+class CurveChart(PlotextPlot):
+    """Draws series again only when they have changed; where nothing can be drawn, it says so."""
+
+    HELP = "Losses by epoch. ◆ marks the best one. A gap is a loss that was not a number."
+
+    def __init__(self, placeholder: str, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="panel")
+        self._placeholder = placeholder
+        self._series: tuple[Series, ...] = ()
+        self.log = False
+        self.tail = False
+        self.ascii = False
+
+    def show(self, title: str, series: Sequence[Series]) -> None:
+        """Draw these series."""
+        self.border_title = title
+        if tuple(series) != self._series:
+            self._series = tuple(series)
+            self.refresh()
+
+    def toggle(self, name: str) -> None:
+        """Switch ``log`` or ``tail`` on or off."""
+        setattr(self, name, not getattr(self, name))
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """The picture, or why there is none."""
+        width, height = self.size
+        first_x = self._first_x()
+        drawn = [(each, segments(each, max(1, width), log=self.log, first_x=first_x)) for each in self._series]
+        pieces = [piece for _, several in drawn for piece in several]
+        if width < _LEAST_WIDTH or height < _LEAST_HEIGHT or not pieces:
+            self.border_subtitle = ""
+            return Text(f"\n{self._placeholder}" if not pieces else "", justify="center", style="dim")
+        self._draw(drawn, pieces, width, height)
+        picture: str = self.plt.build()
+        return Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
+
+    def _first_x(self) -> float:
+        last = max((each.xs[-1] for each in self._series if each.xs), default=0.0)
+        return last - TAIL_EPOCHS if self.tail else -math.inf
+
+    def _draw(self, drawn: list[tuple[Series, list[Segment]]], pieces: list[Segment], width: int, height: int) -> None:
+        colours, plot = Palette.of(self.app.theme_variables), self.plt
+        plot.clear_figure()
+        plot.plotsize(width, height)
+        plot.canvas_color(rgb(colours.ground))
+        plot.axes_color(rgb(colours.ground))
+        plot.ticks_color(rgb(colours.muted))
+        plot.xaxes(True, False)
+        plot.yaxes(True, False)
+        for number, (each, several) in enumerate(drawn):
+            marker = _ASCII_MARKERS[number % len(_ASCII_MARKERS)] if self.ascii else "braille"
+            for xs, ys in several:
+                plot.plot(xs, ys, color=rgb(each.colour), marker=marker)
+        for each, _ in drawn:
+            self._draw_mark(each, rgb(colours.text))
+        self._set_axes(pieces, height, width)
+        self._set_legend([each for each, several in drawn if several])
+
+    def _draw_mark(self, series: Series, colour: tuple[int, int, int]) -> None:
+        if series.mark is None or not 0 <= series.mark < len(series.ys) or series.xs[series.mark] < self._first_x():
+            return
+        y = series.ys[series.mark]
+        if math.isfinite(y) and (y > 0 or not self.log):
+            marker = "@" if self.ascii else "◆"
+            self.plt.scatter([series.xs[series.mark]], [math.log10(y) if self.log else y], color=colour, marker=marker)
+
+    def _set_axes(self, pieces: list[Segment], height: int, width: int) -> None:
+        xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
+        low, high = min(ys), max(ys)
+        if high - low < 1e-12:
+            low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
+        left, right = min(xs), max(max(xs), min(xs) + 1)
+        self.plt.xlim(left, right)
+        self.plt.ylim(low, high)
+        columns = [tick for tick in nice_ticks(left, right, max(1, width // 12)) if tick == int(tick)]
+        self.plt.xticks(columns, [f"{tick:.0f}" for tick in columns])
+        rows = nice_ticks(low, high, max(1, height // 4))
+        self.plt.yticks(rows, [_label(10**row if self.log else row) for row in rows])
+
+    def _set_legend(self, series: Sequence[Series]) -> None:
+        shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
+        notes = [name for name, on in (("log", self.log), (f"last {TAIL_EPOCHS}", self.tail)) if on]
+        parts = [f"[{each.colour}]{shapes[number % len(shapes)]}[/] {each.name}" for number, each in enumerate(series)]
+        self.border_subtitle = "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
+
+
+def _label(value: float) -> str:
+    """A number as an axis shows it: short, and of the same kind all along."""
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        return f"{value:.0e}"
+    return f"{value:.3g}"

@@ -1,0 +1,67 @@
+"""Questions and help that lie over a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Label, Static
+
+
+class Question(ModalScreen[str]):
+    """Asks one thing; gives the id of the answer, "" for none.
+
+    Args:
+        title: the question.
+        text: what follows from the answers.
+        answers: id and label of each; the first has the focus, so the harmless one belongs there.
+        destructive: id of the answer that cannot be undone.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss('')", "Cancel"),
+        Binding("left,up", "app.focus_previous", show=False),
+        Binding("right,down", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, title: str, text: str, answers: Sequence[tuple[str, str]], destructive: str = "") -> None:
+        super().__init__()
+        self._title, self._text, self._answers, self._destructive = title, text, answers, destructive
+
+    def compose(self) -> ComposeResult:
+        """The question and a button an answer."""
+        with Vertical(classes="dialog"):
+            yield Label(self._title, classes="dialog-title", markup=False)
+            yield Static(self._text, markup=False)
+            with Horizontal(classes="answers"):
+                for answer, label in self._answers:
+                    yield Button(label, id=answer, variant="error" if answer == self._destructive else "default")
+
+    @on(Button.Pressed)
+    def _answered(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id or "")
+
+
+class Help(ModalScreen[None]):
+    """What the focused part is for, and every key that works now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
+
+    def __init__(self, about: str, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._about, self._keys = about, keys
+
+    def compose(self) -> ComposeResult:
+        """The text, then the keys."""
+        width = max((len(key) for key, _ in self._keys), default=0)
+        keys = Text("\n").join(Text.assemble((f"{key:>{width}}", "bold"), f"  {what}") for key, what in self._keys)
+        with VerticalScroll(classes="dialog"):
+            yield Label("Help", classes="dialog-title")
+            yield Static(self._about, markup=False, classes="about")
+            yield Static(keys, markup=False)

@@ -1,0 +1,80 @@
+"""A table that keeps its place while its rows change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.widgets import DataTable
+
+Cell = str | Text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a key that stays the same, and its cells."""
+
+    key: str
+    cells: tuple[Cell, ...]
+
+
+class Listing(DataTable[Text]):
+    """Rows that are refreshed in place: the cursor stays where it was, and only what changed is drawn again.
+
+    Args:
+        columns: labels.
+        numbers: labels of the columns that are set to the right.
+        id: of the widget.
+    """
+
+    HELP = "Move with the arrow keys, Home and End. The row under the cursor is what the keys below act upon."
+
+    def __init__(self, columns: Sequence[str], *, numbers: Sequence[str] = (), id: str | None = None) -> None:
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False, header_height=1, cell_padding=1)
+        self._labels = tuple(columns)
+        self._shown: dict[str, tuple[Text, ...]] = {}
+        self._numbers = frozenset(numbers)
+        for label in columns:
+            self.add_column(self._aligned(label, label), key=label)
+
+    @property
+    def current(self) -> str | None:
+        """Key of the row under the cursor; None while there are no rows."""
+        if not self.row_count or not self.is_valid_row_index(self.cursor_row):
+            return None
+        return str(self.ordered_rows[self.cursor_row].key.value)
+
+    def show(self, rows: Iterable[Row]) -> None:
+        """Make the table show these rows, in this order."""
+        wanted = {row.key: tuple(map(self._aligned, self._labels, row.cells)) for row in rows}
+        if list(wanted) == list(self._shown):
+            self._update_cells(wanted)
+        else:
+            self._rebuild(wanted)
+        self._shown = wanted
+
+    def _update_cells(self, wanted: dict[str, tuple[Text, ...]]) -> None:
+        for key, cells in wanted.items():
+            for label, cell, former in zip(self._labels, cells, self._shown[key], strict=True):
+                if cell != former or cell.style != former.style or cell.spans != former.spans:
+                    self.update_cell(key, label, cell, update_width=True)
+
+    def _rebuild(self, wanted: dict[str, tuple[Text, ...]]) -> None:
+        current, row = self.current, self.cursor_row
+        self.clear()
+        for key, cells in wanted.items():
+            self.add_row(*cells, key=key)
+        keys = list(wanted)
+        if keys:
+            place = keys.index(current) if current in keys else min(row, len(keys) - 1)
+            self.move_cursor(row=max(0, place), animate=False)
+
+    def _aligned(self, label: str, cell: Cell) -> Text:
+        text = Text(cell) if isinstance(cell, str) else cell
+        text.justify = "right" if label in self._numbers else "left"
+        return text
+
+    def value_to_copy(self) -> str:
+        """The row under the cursor, cells parted by tabs."""
+        return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))

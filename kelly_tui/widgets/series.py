@@ -1,0 +1,74 @@
+"""Curves made fit to be drawn: finite, split at gaps, and no more points than can be seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: its name, its points, its colour as ``#RRGGBB``, and the index of a point to mark (or None)."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    colour: str
+    mark: int | None = None
+
+
+Segment = tuple[list[float], list[float]]
+
+
+def segments(series: Series, columns: int, *, log: bool = False, first_x: float = -math.inf) -> list[Segment]:
+    """The curve as unbroken pieces; what is not a number, or not positive on a log scale, is a gap.
+
+    Args:
+        series: the curve, its x ascending.
+        columns: width of the picture; at most two points each column, the least and the greatest.
+        log: take log10 of y.
+        first_x: leave out what comes before.
+    """
+    points: list[tuple[float, float] | None] = []
+    for x, y in zip(series.xs, series.ys, strict=True):
+        if x < first_x:
+            continue
+        drawable = math.isfinite(y) and (y > 0 or not log)
+        points.append((x, math.log10(y) if log else y) if drawable else None)
+    pieces: list[Segment] = []
+    open_piece: list[tuple[float, float]] = []
+    for point in [*_thinned(points, columns), None]:
+        if point is not None:
+            open_piece.append(point)
+        elif open_piece:
+            pieces.append(([x for x, _ in open_piece], [y for _, y in open_piece]))
+            open_piece = []
+    return pieces
+
+
+def _thinned(points: list[tuple[float, float] | None], columns: int) -> list[tuple[float, float] | None]:
+    if len(points) <= 2 * columns:
+        return points
+    kept: list[tuple[float, float] | None] = []
+    for column in range(columns):
+        chunk = points[column * len(points) // columns : (column + 1) * len(points) // columns]
+        finite = [point for point in chunk if point is not None]
+        if not finite:
+            kept.append(None)
+            continue
+        least, greatest = min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])
+        kept += sorted({least, greatest})
+    return kept
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most ``count`` + 1 round numbers between two values, a step of 1, 2 or 5 times a power of ten apart."""
+    if high <= low or count < 1:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]

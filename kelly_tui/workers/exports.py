@@ -1,0 +1,39 @@
+"""Reads exports for the Validate screen: ``python -m kelly_tui.workers.exports FILE…`` prints a line a file.
+
+Some hold sixteen megabytes of JSON: parsing that in the screens' own process would make them stutter.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kelly_core.errors import ExportError
+from kelly_core.export.reader import read_export
+
+
+def main(files: list[str]) -> None:
+    """Print what each file says about itself, or why it cannot be read."""
+    for file in files:
+        sys.stdout.write(json.dumps({"file": file} | _facts(Path(file))) + "\n")
+        sys.stdout.flush()
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        export = read_export(path)
+    except ExportError as error:
+        return {"error": error.problem}
+    return {
+        "layout": export.layout,
+        "input_size": export.in_size,
+        "output_size": export.layers[-1].out_size,
+        "parameters": export.parameter_count,
+        "metadata": {key: value for key, value in export.metadata.items() if key != "golden"},
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,68 @@
+"""What all screens share: how the program was started, and the settings in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.config import DEFAULT_FILE, LoadedSettings, Settings, flatten, load_settings
+from kelly_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the program was started.
+
+    Attributes:
+        config: settings file; None reads ``config.toml`` of the working folder if there is one.
+        read_only: only watch; refuse everything that changes a file or a run.
+        demo: begin with a training on synthetic data.
+        ascii: draw with ASCII characters only.
+        theme: name of the colours; "" takes the last used.
+    """
+
+    config: Path | None = None
+    read_only: bool = False
+    demo: bool = False
+    ascii: bool = False
+    theme: str = ""
+
+
+class Workspace:
+    """The settings in force, and why they are not those of the file if it cannot be used."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.loaded = LoadedSettings(Settings(), {})
+        self.problem = ""
+        self.reload()
+
+    @property
+    def settings(self) -> Settings:
+        """All settings."""
+        return self.loaded.settings
+
+    @property
+    def config_path(self) -> Path:
+        """The settings file, which need not exist."""
+        return self.options.config or DEFAULT_FILE
+
+    @property
+    def config_words(self) -> tuple[str, ...]:
+        """The option that makes ``kelly-core`` read the same file."""
+        return () if self.options.config is None else ("--config", str(self.options.config))
+
+    @property
+    def config_argument(self) -> str:
+        """The settings file for a worker, "" for the usual one."""
+        return "" if self.options.config is None else str(self.options.config)
+
+    def reload(self) -> None:
+        """Read the settings again; ``problem`` says why the defaults are shown instead, if they are."""
+        try:
+            self.loaded = load_settings(self.options.config)
+            self.problem = ""
+        except ConfigError as error:
+            values = flatten(Settings().model_dump(mode="json"))
+            self.loaded = LoadedSettings(Settings(), dict.fromkeys(values, "default"))
+            self.problem = str(error)
