@@ -7,25 +7,42 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
+from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
 
+from kelly_core.errors import KellyError, RunError
+from kelly_core.runs import Listing, Run, RunFolder, list_runs, resume, start
+from kelly_core.spec import MODELS
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
 from kelly_tui.processes import Job
+from kelly_tui.screens.benchmark import Benchmark
 from kelly_tui.screens.datasets import Datasets
+from kelly_tui.run_words import age_text, short_id
 from kelly_tui.screens.models import Models
+from kelly_tui.screens.new_training import Order
 from kelly_tui.screens.page import Page
+from kelly_tui.screens.run_page import RunPage
+from kelly_tui.screens.runs import Runs
+from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
-from kelly_tui.widgets.dialogs import Help
+from kelly_tui.widgets.dialogs import Help, Question
 from kelly_tui.widgets.frame import SCREENS
 from kelly_tui.workspace import Options, Workspace
 
+SECONDS_BETWEEN_LISTS = 1.0
+
 _MEMORY = "screens"
+_DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
 
 class KellyApp(App[None]):
@@ -33,7 +50,14 @@ class KellyApp(App[None]):
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
-    MODES: ClassVar[dict[str, type[Page]]] = {"datasets": Datasets, "models": Models, "validate": Validate}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "datasets": Datasets,
+        "models": Models,
+        "train": Train,
+        "validate": Validate,
+        "benchmark": Benchmark,
+        "runs": Runs,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
@@ -44,10 +68,26 @@ class KellyApp(App[None]):
         Binding("q", "quit", "Quit", tooltip="Leave; a training goes on unless you say otherwise"),
     ]
 
+    @dataclass
+    class RunsListed(Message):
+        """The runs on disk, or why they cannot be listed."""
+
+        listing: Listing
+        problem: str
+
+    @dataclass
+    class Started(Message):
+        """A training was started."""
+
+        run_id: str
+
     def __init__(self, options: Options | None = None) -> None:
         super().__init__()
         self.workspace = Workspace(options or Options())
-        self.live_text = ""
+        self.listing = Listing((), {})
+        self.attached = ""
+        self._greeted = False
+        self._runs_problem = ""
         self._jobs: list[Job] = []
         for theme in THEMES:
             self.register_theme(theme)
@@ -62,7 +102,11 @@ class KellyApp(App[None]):
             with contextlib.suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.exit)
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
-        self.switch_mode("datasets")
+        if self.workspace.options.demo:
+            self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+        self._list_runs()
+        self.set_interval(SECONDS_BETWEEN_LISTS, self._list_runs)
+        self.switch_mode("train" if self.workspace.options.demo else "datasets")
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""
@@ -72,9 +116,120 @@ class KellyApp(App[None]):
     def _remember(self, **what: object) -> None:
         remember(_MEMORY, recall(_MEMORY) | what)
 
-    def start(self, command: Sequence[str]) -> Job:
+    @property
+    def runs_folder(self) -> Path:
+        """Where the runs lie."""
+        return self.workspace.settings.runs.dir.expanduser()
+
+    @property
+    def live_text(self) -> str:
+        """What is running, in a few words."""
+        live = [run for run in self.listing.runs if run.live]
+        if not live:
+            return ""
+        return f"{live[0].state} {short_id(live[0].id)}" if len(live) == 1 else f"{len(live)} runs live"
+
+    @work(thread=True, exclusive=True, group="list")
+    def _list_runs(self) -> None:
+        try:
+            listing, problem = list_runs(self.runs_folder), ""
+        except OSError as error:
+            listing, problem = Listing((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
+        self.post_message(self.RunsListed(listing, problem))
+
+    def on_kelly_app_runs_listed(self, message: RunsListed) -> None:
+        """Attach the latest run where none is, and tell the screen in front."""
+        former, self.listing = self.listing, message.listing
+        if message.problem and message.problem != self._runs_problem:
+            self.notify(message.problem, severity="error", timeout=10)
+        self._runs_problem = message.problem
+        runs = self.listing.runs
+        if self.attached not in {run.id for run in runs}:
+            latest = max(runs, key=lambda run: (run.live, run.created), default=None)
+            self.attached = "" if latest is None else latest.id
+        if not self._greeted:
+            self._greet()
+        if self.listing != former and isinstance(self.screen, Page):
+            self.screen.refresh_frame()
+            if isinstance(self.screen, RunPage):
+                self.screen.runs_changed()
+            self._remember_states()
+
+    def _greet(self) -> None:
+        """Tell what has happened to runs since the last time."""
+        self._greeted = True
+        memory = recall(_MEMORY).get("runs", {})
+        seen, folder = memory.get("states", {}), memory.get("folder")
+        if folder != str(self.runs_folder.absolute()):
+            return
+        news = [f"{short_id(run.id)} {run.state}" for run in self.listing.runs if seen.get(run.id) != run.state]
+        live = [f"{short_id(run.id)} is still {run.state}" for run in self.listing.runs if run.live and run.id in seen]
+        lines = [line for line in [*live, *news][:5] if line]
+        if lines:
+            self.notify("\n".join(lines), title=f"Since you left, {age_text(memory['time'])}", timeout=12)
+
+    def _remember_states(self) -> None:
+        states = {run.id: run.state for run in self.listing.runs}
+        self._remember(runs={"folder": str(self.runs_folder.absolute()), "states": states, "time": time.time()})
+
+    def attach(self, run_id: str) -> None:
+        """Choose the run that the Train screen shows."""
+        self.attached = run_id
+
+    @work(thread=True, group="start")
+    def start_training(self, order: Order) -> None:
+        """Start a run in a process of its own."""
+        try:
+            settings = self.workspace.load(order.typed).settings
+            self.post_message(self.Started(start(settings, order.models, command=order.command).id))
+        except KellyError as error:
+            self.notify(str(error), title="Not started", severity="error", timeout=12)
+
+    @work(thread=True, group="start")
+    def resume_run(self, run_id: str, more_epochs: int) -> None:
+        """Start an ended run once more."""
+        try:
+            self.post_message(self.Started(resume(Run(RunFolder(self.runs_folder / run_id)), more_epochs).id))
+        except KellyError as error:
+            self.notify(str(error), title="Not resumed", severity="error", timeout=12)
+
+    def on_kelly_app_started(self, message: Started) -> None:
+        """Watch it."""
+        self.attached = message.run_id
+        self._list_runs()
+
+    @work(thread=True, group="steer")
+    def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
+        """Ask something of a run, beside the screens."""
+        try:
+            ask(Run(RunFolder(self.runs_folder / run_id)))
+        except RunError as error:
+            self.notify(str(error), severity="error", timeout=10)
+
+    def action_quit(self) -> None:  # type: ignore[override]
+        """Leave; where a training runs, ask what shall become of it."""
+        live = [run for run in self.listing.runs if run.live]
+        if not live or self.workspace.options.read_only:
+            self.exit()
+            return
+        names = ", ".join(short_id(run.id) for run in live)
+        text = f"{names} {'is' if len(live) == 1 else 'are'} training, and goes on without these screens."
+        answers = [("leave", "Leave running"), ("epoch", "Stop after epoch"), ("", "Cancel")]
+        self.push_screen(Question("Leave?", text, answers), self._leave)
+
+    def _leave(self, answer: str | None) -> None:
+        if not answer:
+            return
+        if answer == "epoch":
+            for run in self.listing.runs:
+                if run.live:
+                    with contextlib.suppress(RunError):
+                        Run(RunFolder(self.runs_folder / run.id)).request_stop(after_epochs=1)
+        self.exit()
+
+    def start(self, command: Sequence[str], *, with_errors: bool = False) -> Job:
         """Start a worker process that ends with the application at the latest."""
-        job = Job(command)
+        job = Job(command, with_errors=with_errors)
         self._jobs.append(job)
         return job
 
@@ -109,9 +264,9 @@ class KellyApp(App[None]):
                 run = self._runner(binding.action, active.node)
                 yield SystemCommand(binding.description, binding.tooltip or binding.description, run)
 
-    def _runner(self, action: str, node: object):  # type: ignore[no-untyped-def]
+    def _runner(self, action: str, node: Any) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
-            await self.run_action(action, node)  # type: ignore[arg-type]
+            await self.run_action(action, node)
 
         return run
 

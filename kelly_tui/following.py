@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kelly_core import events
 from kelly_core.runs import Record, Run, RunFolder, RunSnapshot
+from kelly_core.runs.log import LogReader
 from kelly_core.runs.records import AttemptBegun
 from kelly_core.runs.wording import describe
 
@@ -28,11 +29,16 @@ class Curves:
     def add(self, event: events.EpochDone) -> None:
         """Take in an epoch; one that was trained once more after a resume replaces its former self."""
         while self.epochs and self.epochs[-1] >= event.epoch:
-            for values in (self.epochs, *self._values()):
+            self.epochs.pop()
+            for values in self._values():
                 values.pop()
         self.epochs.append(event.epoch)
         for values, value in zip(self._values(), _figures(event), strict=True):
             values.append(value)
+
+    def copy(self) -> Curves:
+        """The same epochs, which stay as they are when this grows."""
+        return Curves(list(self.epochs), *map(list, self._values()))
 
     def _values(self) -> tuple[list[float], ...]:
         return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
@@ -61,18 +67,11 @@ class Follower:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._run = Run(folder, quick=True)
-        self._records = self._run.records()
-        self._history_read = False
+        self._run = Run(folder)
+        self._reader = LogReader(folder.events)
         self._curves: dict[str, Curves] = {}
         self._alarms: dict[str, events.Alarm] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
-        self._backlog: list[Record] = []
-
-    @property
-    def run(self) -> Run:
-        """The run, to ask things of it."""
-        return self._run
 
     def look(self) -> RunView:
         """Read on for a moment and tell how things stand.
@@ -81,24 +80,13 @@ class Follower:
             RunError: the log cannot be read any more.
         """
         deadline = time.monotonic() + _SECONDS_A_LOOK
-        self._backlog += self._run.poll()
-        while not self._history_read and time.monotonic() < deadline:
-            self._read_history()
-        if self._history_read:
-            for record in self._backlog:
+        self._run.poll()
+        while time.monotonic() < deadline and (found := self._reader.read()):
+            for record in found:
                 self._take(record)
-            self._backlog = []
-        curves = {name: Curves(**{key: list(values) for key, values in vars(c).items()}) for name, c in self._curves.items()}
-        return RunView(
-            self._run.snapshot, curves, tuple(self._lines), dict(self._alarms), self._run.record.command
-        )
-
-    def _read_history(self) -> None:
-        record = next(self._records, None)
-        if record is None:
-            self._history_read = True
-        else:
-            self._take(record)
+        curves = {name: each.copy() for name, each in self._curves.items()}
+        command = self._run.record.command
+        return RunView(self._run.snapshot, curves, tuple(self._lines), dict(self._alarms), command)
 
     def _take(self, record: Record) -> None:
         event = record.event

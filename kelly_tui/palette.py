@@ -99,9 +99,7 @@ class Palette:
         text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
         muted = Color.parse(text).blend(Color.parse(ground), 0.42).hex
         series = tuple(variables.get(f"series-{number}", colour) for number, colour in enumerate(_ON_DARK, 1))
-        good, warning, bad, accent = (
-            _hex(variables[name], text) for name in ("success", "warning", "error", "accent")
-        )
+        good, warning, bad, accent = (_hex(variables[name], text) for name in ("success", "warning", "error", "accent"))
         return cls(good, warning, bad, accent, muted, text, ground, series)
 
 

@@ -32,12 +32,17 @@ class Job:
 
     Args:
         command: program and arguments.
+        with_errors: give what it writes to standard error among its lines.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, with_errors: bool = False) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by lines()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if with_errors else self._errors,
+            start_new_session=True,
         )
         self.cancelled = False
         self.problem = ""

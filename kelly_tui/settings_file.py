@@ -72,9 +72,9 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
 
 def _insert(table: Any, name: str, value: object) -> None:
     """Add a setting before those that are there: at the end it would stand behind the next table's heading comment."""
-    body = getattr(getattr(table, "value", None), "body", None)
-    first = next((key for key, _ in body if key is not None), None) if body else None
+    entries = table.value.body
+    first = next((place for place, (key, _) in enumerate(entries) if key is not None), None)
     if first is None:
         table[name] = value
     else:
-        table.value._insert_at(body.index(next(entry for entry in body if entry[0] is first)), name, value)
+        table.value._insert_at(first, name, value)

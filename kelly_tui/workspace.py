@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.config import DEFAULT_FILE, LoadedSettings, Settings, flatten, load_settings
+from kelly_core.cli.options import settings_from
+from kelly_core.config import DEFAULT_FILE, LoadedSettings, Settings, flatten
 from kelly_core.errors import ConfigError
 
 
@@ -33,6 +36,7 @@ class Workspace:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._overrides: dict[str, tuple[str, object]] = _demo_settings() if options.demo else {}
         self.loaded = LoadedSettings(Settings(), {})
         self.problem = ""
         self.reload()
@@ -57,12 +61,30 @@ class Workspace:
         """The settings file for a worker, "" for the usual one."""
         return "" if self.options.config is None else str(self.options.config)
 
+    def load(self, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:
+        """The settings as they would be with something typed.
+
+        Raises:
+            ConfigError: what is typed, or what the file or the environment says, cannot be used.
+        """
+        return settings_from(self.options.config, {**self._overrides, **typed})
+
     def reload(self) -> None:
         """Read the settings again; ``problem`` says why the defaults are shown instead, if they are."""
         try:
-            self.loaded = load_settings(self.options.config)
+            self.loaded = self.load({})
             self.problem = ""
         except ConfigError as error:
             values = flatten(Settings().model_dump(mode="json"))
             self.loaded = LoadedSettings(Settings(), dict.fromkeys(values, "default"))
             self.problem = str(error)
+
+
+def _demo_settings() -> dict[str, tuple[str, object]]:
+    """Generated data, and a folder of its own that the system clears away, so that a first look leaves nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="kelly-demo-"))
+    return {
+        "datasets.use_synthetic": ("--demo", True),
+        "output.dir": ("--demo", folder / "models"),
+        "runs.dir": ("--demo", folder / "runs"),
+    }

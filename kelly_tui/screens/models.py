@@ -12,7 +12,6 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Label, Static
 
-from kelly_core.config import load_settings
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS, Dense, Layer, ModelSpec, model_spec
 from kelly_tui.screens.page import Page
@@ -154,7 +153,7 @@ class Models(Page):
         self._problems.pop(key, None)
         try:
             edit = {key: ("this form", self._edits[key])} if key in self._edits else {}
-            loaded = load_settings(self.kelly.workspace.options.config, edit)
+            loaded = self.kelly.workspace.load(edit)
             form.note(field, origin_text(field, self._spec, loaded))
         except ConfigError as error:
             self._problems[key] = error.problem

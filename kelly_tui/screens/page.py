@@ -35,13 +35,13 @@ class Page(Screen[None]):
         Binding("c", "copy_value", "Copy value", show=False, tooltip="Copy what is under the cursor"),
     ]
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - declared by Screen without ClassVar
         (0, "-tiny"),
         (60, "-narrow"),
         (90, "-normal"),
         (150, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-flat"), (18, "-low"), (32, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (32, "-tall")]  # noqa: RUF012 - as above
 
     @property
     def kelly(self) -> KellyApp:

@@ -90,7 +90,11 @@ class Validate(Page):
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
-        table = Listing(("", "file", "result", "parameters", "size", "state", "loss", "gain"), numbers=("parameters", "size", "loss", "gain"), id="exports")
+        table = Listing(
+            ("", "file", "result", "parameters", "size", "state", "loss", "gain"),
+            numbers=("parameters", "size", "loss", "gain"),
+            id="exports",
+        )
         table.border_title = "exports"
         yield table
         details = Facts(id="checks")
@@ -312,9 +316,11 @@ class Validate(Page):
         colours = self.palette
         left, right = (_flat(self._facts.get(file, {})) for file in (first, second))
         rows: list[tuple[str, str | Text]] = [("", f"{Path(first).name}  →  {Path(second).name}")]
-        for key in dict.fromkeys([*left, *right]):
-            if left.get(key) != right.get(key):
-                rows.append((key, Text.assemble(left.get(key, NOTHING), ("  →  ", colours.muted), right.get(key, NOTHING))))
+        rows += [
+            (key, Text.assemble(left.get(key, NOTHING), ("  →  ", colours.muted), right.get(key, NOTHING)))
+            for key in dict.fromkeys([*left, *right])
+            if left.get(key) != right.get(key)
+        ]
         width = max(len(label) for label, _ in rows)
         lines = [Text.assemble((f"{label:<{width}}  ", colours.muted), value) for label, value in rows]
         return Text("\n").join(lines) if len(rows) > 1 else Text("Both say the same of themselves.", colours.good)

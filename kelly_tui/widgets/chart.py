@@ -28,7 +28,7 @@ class CurveChart(PlotextPlot):
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
         self._series: tuple[Series, ...] = ()
-        self.log = False
+        self.logarithmic = False
         self.tail = False
         self.ascii = False
 
@@ -37,21 +37,22 @@ class CurveChart(PlotextPlot):
         self.border_title = title
         if tuple(series) != self._series:
             self._series = tuple(series)
+            self._set_legend()
             self.refresh()
 
     def toggle(self, name: str) -> None:
-        """Switch ``log`` or ``tail`` on or off."""
+        """Switch ``logarithmic`` or ``tail`` on or off."""
         setattr(self, name, not getattr(self, name))
+        self._set_legend()
         self.refresh()
 
     def render(self) -> RenderResult:
         """The picture, or why there is none."""
         width, height = self.size
         first_x = self._first_x()
-        drawn = [(each, segments(each, max(1, width), log=self.log, first_x=first_x)) for each in self._series]
+        drawn = [(each, segments(each, max(1, width), log=self.logarithmic, first_x=first_x)) for each in self._series]
         pieces = [piece for _, several in drawn for piece in several]
         if width < _LEAST_WIDTH or height < _LEAST_HEIGHT or not pieces:
-            self.border_subtitle = ""
             return Text(f"\n{self._placeholder}" if not pieces else "", justify="center", style="dim")
         self._draw(drawn, pieces, width, height)
         picture: str = self.plt.build()
@@ -64,7 +65,8 @@ class CurveChart(PlotextPlot):
     def _draw(self, drawn: list[tuple[Series, list[Segment]]], pieces: list[Segment], width: int, height: int) -> None:
         colours, plot = Palette.of(self.app.theme_variables), self.plt
         plot.clear_figure()
-        plot.plotsize(width, height)
+        # plotsize() would hold the picture to the size that the terminal had when the program began.
+        plot._set_size(width, height)
         plot.canvas_color(rgb(colours.ground))
         plot.axes_color(rgb(colours.ground))
         plot.ticks_color(rgb(colours.muted))
@@ -77,15 +79,16 @@ class CurveChart(PlotextPlot):
         for each, _ in drawn:
             self._draw_mark(each, rgb(colours.text))
         self._set_axes(pieces, height, width)
-        self._set_legend([each for each, several in drawn if several])
 
     def _draw_mark(self, series: Series, colour: tuple[int, int, int]) -> None:
         if series.mark is None or not 0 <= series.mark < len(series.ys) or series.xs[series.mark] < self._first_x():
             return
         y = series.ys[series.mark]
-        if math.isfinite(y) and (y > 0 or not self.log):
+        if math.isfinite(y) and (y > 0 or not self.logarithmic):
             marker = "@" if self.ascii else "◆"
-            self.plt.scatter([series.xs[series.mark]], [math.log10(y) if self.log else y], color=colour, marker=marker)
+            self.plt.scatter(
+                [series.xs[series.mark]], [math.log10(y) if self.logarithmic else y], color=colour, marker=marker
+            )
 
     def _set_axes(self, pieces: list[Segment], height: int, width: int) -> None:
         xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
@@ -98,17 +101,18 @@ class CurveChart(PlotextPlot):
         columns = [tick for tick in nice_ticks(left, right, max(1, width // 12)) if tick == int(tick)]
         self.plt.xticks(columns, [f"{tick:.0f}" for tick in columns])
         rows = nice_ticks(low, high, max(1, height // 4))
-        self.plt.yticks(rows, [_label(10**row if self.log else row) for row in rows])
+        self.plt.yticks(rows, [_label(10**row if self.logarithmic else row) for row in rows])
 
-    def _set_legend(self, series: Sequence[Series]) -> None:
+    def _set_legend(self) -> None:
+        series = [each for each in self._series if each.xs]
         shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
-        notes = [name for name, on in (("log", self.log), (f"last {TAIL_EPOCHS}", self.tail)) if on]
+        notes = [name for name, on in (("log", self.logarithmic), (f"last {TAIL_EPOCHS}", self.tail)) if on]
         parts = [f"[{each.colour}]{shapes[number % len(shapes)]}[/] {each.name}" for number, each in enumerate(series)]
         self.border_subtitle = "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
 
 
 def _label(value: float) -> str:
     """A number as an axis shows it: short, and of the same kind all along."""
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
         return f"{value:.0e}"
-    return f"{value:.3g}"
+    return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"

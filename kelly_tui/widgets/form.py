@@ -87,7 +87,9 @@ class SettingsForm(VerticalScroll, can_focus=False):
     def _control(self, field: Field) -> Iterator[SettingInput | SettingChoice]:
         if field.choices:
             options = [(choice, choice) for choice in field.choices]
-            yield SettingChoice(options, id=f"field-{field.name}", compact=True, allow_blank=not _required(field), prompt="as its spec")
+            yield SettingChoice(
+                options, id=f"field-{field.name}", compact=True, allow_blank=not _required(field), prompt="as its spec"
+            )
         else:
             yield SettingInput(id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
 

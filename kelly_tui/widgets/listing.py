@@ -10,6 +10,9 @@ from textual.widgets import DataTable
 
 Cell = str | Text
 
+NORMAL_WIDTH = 90
+"""Columns of a window from which on nothing needs to be left out."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,18 +28,28 @@ class Listing(DataTable[Text]):
     Args:
         columns: labels.
         numbers: labels of the columns that are set to the right.
+        extras: labels of the columns that only a window of normal width shows.
         id: of the widget.
     """
 
     HELP = "Move with the arrow keys, Home and End. The row under the cursor is what the keys below act upon."
 
-    def __init__(self, columns: Sequence[str], *, numbers: Sequence[str] = (), id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row", zebra_stripes=False, header_height=1, cell_padding=1)
-        self._labels = tuple(columns)
+    def __init__(
+        self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
+    ) -> None:
+        super().__init__(
+            id=id,
+            cursor_type="row",
+            zebra_stripes=False,
+            header_height=1,
+            cell_padding=1,
+            cursor_foreground_priority="renderable",
+        )
+        self._all, self._extras = tuple(columns), frozenset(extras)
+        self._labels: tuple[str, ...] = ()
         self._shown: dict[str, tuple[Text, ...]] = {}
+        self._current: str | None = None
         self._numbers = frozenset(numbers)
-        for label in columns:
-            self.add_column(self._aligned(label, label), key=label)
 
     @property
     def current(self) -> str | None:
@@ -45,14 +58,30 @@ class Listing(DataTable[Text]):
             return None
         return str(self.ordered_rows[self.cursor_row].key.value)
 
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Remember the row, for when the rows are built anew."""
+        self._current = event.row_key.value
+
     def show(self, rows: Iterable[Row]) -> None:
         """Make the table show these rows, in this order."""
-        wanted = {row.key: tuple(map(self._aligned, self._labels, row.cells)) for row in rows}
-        if list(wanted) == list(self._shown):
+        labels = tuple(label for label in self._all if self.app.size.width >= NORMAL_WIDTH or label not in self._extras)
+        wanted = {row.key: self._cells(row, labels) for row in rows}
+        if labels != self._labels:
+            self._labels = labels
+            self.clear(columns=True)
+            for label in labels:
+                self.add_column(self._aligned(label, label), key=label)
+            self._rebuild(wanted)
+        elif list(wanted) == list(self._shown):
             self._update_cells(wanted)
         else:
             self._rebuild(wanted)
         self._shown = wanted
+
+    def _cells(self, row: Row, labels: tuple[str, ...]) -> tuple[Text, ...]:
+        return tuple(
+            self._aligned(label, cell) for label, cell in zip(self._all, row.cells, strict=True) if label in labels
+        )
 
     def _update_cells(self, wanted: dict[str, tuple[Text, ...]]) -> None:
         for key, cells in wanted.items():
@@ -61,7 +90,7 @@ class Listing(DataTable[Text]):
                     self.update_cell(key, label, cell, update_width=True)
 
     def _rebuild(self, wanted: dict[str, tuple[Text, ...]]) -> None:
-        current, row = self.current, self.cursor_row
+        current, row = self._current, self.cursor_row
         self.clear()
         for key, cells in wanted.items():
             self.add_row(*cells, key=key)

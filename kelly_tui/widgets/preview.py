@@ -17,6 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from kelly_tui.processes import Job, worker
+import itertools
 
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .+*#"
@@ -130,4 +131,4 @@ def _pooled(values: list[float], count: int) -> list[float]:
     if len(values) <= count:
         return values
     edges = [index * len(values) // count for index in range(count + 1)]
-    return [max(values[start:stop]) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [max(values[start:stop]) for start, stop in itertools.pairwise(edges)]

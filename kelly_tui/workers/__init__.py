@@ -1,1 +1,1 @@
-"""Programs that screens start for what would take long or needs heavy libraries; each prints a line of JSON a result."""
+"""Programs that screens start for what takes long; each prints its results as lines of JSON."""

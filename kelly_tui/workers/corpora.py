@@ -1,4 +1,4 @@
-"""Reads a corpus for the Datasets screen: ``python -m kelly_tui.workers.corpora survey|preview NAME CONFIG [INDEX]``."""
+"""Reads a corpus for the Datasets screen: ``python -m kelly_tui.workers.corpora TASK NAME CONFIG [INDEX]``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,265 @@
+"""How long a frame takes: every model and the whole chain, in every engine, against what the plugin may take."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from kelly_tui.memory import recall, remember
+from kelly_tui.processes import KELLY_CORE, Job
+from kelly_tui.screens.page import Page
+from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.wording import NOTHING, bar
+
+_MEMORY = "benchmark"
+_HISTORY = "benchmarks.jsonl"
+_MAX_HISTORY_BYTES = 2**20
+_RUNS_SHOWN = 8
+_BAR = 20
+
+
+class Benchmark(Page):
+    """The figures above, the spread and the history of the chosen row below."""
+
+    NAME = "benchmark"
+    ABOUT = (
+        "Time of single frames on one thread, in microseconds, for each model and for the chain of all five, in each "
+        "engine that is installed. The bar is the 99th percentile against the budget of the plugin. Nothing else "
+        "should run meanwhile."
+    )
+    CHANGES = frozenset({"bench"})
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("b", "bench", "Benchmark", tooltip="Time all exports of the output folder"),
+        Binding("x", "cancel", "Cancel", tooltip="Stop timing"),
+    ]
+
+    @dataclass
+    class Timing(Message):
+        """An engine's turn has come."""
+
+        line: str
+
+    @dataclass
+    class Timed(Message):
+        """All is timed; ``result`` is None if that failed or was cancelled."""
+
+        folder: str
+        result: dict[str, Any] | None
+        problem: str
+
+    @dataclass
+    class HistoryRead(Message):
+        """Earlier runs, the first first."""
+
+        runs: list[dict[str, Any]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._results: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._runs: list[dict[str, Any]] = []
+        self._job: Job | None = None
+        self._timing = ""
+
+    def body(self) -> Iterator[Widget]:
+        """The table and the details."""
+        labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "p99 of budget")
+        yield Listing(labels, numbers=labels[2:6], extras=("p95 µs", "max µs"), id="latencies")
+        yield Facts(id="spread")
+
+    def command(self) -> tuple[str, ...]:
+        """``bench``."""
+        return ("bench", self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return str(self.kelly.workspace.settings.output.dir.expanduser())
+
+    @property
+    def _result(self) -> dict[str, Any]:
+        return self._results.get(str(Path(self._folder).absolute()), {})
+
+    def on_mount(self) -> None:
+        """Show the last result."""
+        self.query_one("#latencies").focus()
+        self._draw()
+
+    def on_screen_resume(self) -> None:
+        """Others may have timed meanwhile."""
+        self._read_history(Path(self._folder) / _HISTORY)
+
+    def on_resize(self) -> None:
+        """A narrow table has fewer columns."""
+        self._draw()
+
+    def repaint(self) -> None:
+        """Draw again."""
+        super().repaint()
+        self._draw()
+
+    @work(thread=True, exclusive=True, group="history")
+    def _read_history(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - _MAX_HISTORY_BYTES))
+                lines = file.read().splitlines()
+        except OSError:
+            lines = []
+        self.post_message(self.HistoryRead([run for run in map(_run_of, lines) if run]))
+
+    def on_benchmark_history_read(self, message: HistoryRead) -> None:
+        """Show it."""
+        self._runs = message.runs
+        self._draw()
+
+    def action_bench(self) -> None:
+        """Time everything."""
+        if self._job is None:
+            self._timing = "starting …"
+            self._bench(self._folder)
+            self._draw()
+
+    def action_cancel(self) -> None:
+        """Stop timing."""
+        if self._job is not None:
+            self._job.cancel()
+
+    @work(thread=True, exclusive=True, group="bench")
+    def _bench(self, folder: str) -> None:
+        job = self._job = self.kelly.start([*KELLY_CORE, "bench", folder, "--json"], with_errors=True)
+        lines = []
+        for line in job.lines():
+            if line.startswith("timing "):
+                self.post_message(self.Timing(line.strip()))
+            else:
+                lines.append(line)
+        start = next((number for number, line in enumerate(lines) if line.startswith("{")), None)
+        result, problem = None, ""
+        try:
+            result = None if start is None else json.loads("".join(lines[start:]))
+        except ValueError:
+            problem = "the benchmark ended without a result"
+        if result is None and not job.cancelled:
+            problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark said nothing"
+        self.post_message(self.Timed(folder, result, problem))
+
+    def on_benchmark_timing(self, message: Timing) -> None:
+        """Show whose turn it is."""
+        self._timing = message.line
+        self._draw()
+
+    def on_benchmark_timed(self, message: Timed) -> None:
+        """Keep the result."""
+        self._job, self._timing = None, ""
+        if message.problem:
+            self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
+        if message.result is not None:
+            self._results[str(Path(message.folder).absolute())] = message.result
+            remember(_MEMORY, self._results)
+        self._read_history(Path(self._folder) / _HISTORY)
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        table, result = self.query_one("#latencies", Listing), self._result
+        table.border_title = "latency of a frame"
+        table.border_subtitle = self._timing or _verdict(result)
+        rows = [
+            self._row(engine, part, latency)
+            for engine, figures in result.get("engines", {}).items()
+            for part, latency in _parts(figures)
+        ]
+        table.show(rows)
+        self._draw_details()
+
+    def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
+        colours, ascii_only = self.palette, self.kelly.workspace.options.ascii
+        share = latency["p99_us"] / (1000 * self._result["budget_ms"])
+        colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
+        budget = Text.assemble((bar(share, _BAR, ascii_only), colour), f" {share:.1%}")
+        figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
+        name = Text(part, "bold" if part == "chain" else "")
+        return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, budget))
+
+    @on(Listing.RowHighlighted)
+    def _draw_details(self) -> None:
+        details, current = self.query_one("#spread", Facts), self.query_one("#latencies", Listing).current
+        details.border_title = current or "benchmark"
+        if current is None:
+            empty = self._timing or f"Nothing of {self._folder} has been timed yet. Press b."
+            details.show(Text(empty, self.palette.muted))
+            return
+        engine, part = current.split("/", 1)
+        latency = dict(_parts(self._result["engines"][engine])).get(part, {})
+        lines = [*self._histogram(latency.get("histogram")), Text(), *self._history(engine, part), *self._notes()]
+        details.show(Text("\n").join(lines))
+
+    def _histogram(self, histogram: dict[str, Any] | None) -> Iterator[Text]:
+        if not histogram:
+            yield Text("This engine tells no spread.", self.palette.muted)
+            return
+        most = math.log1p(max(histogram["counts"]))
+        yield Text("calls by time, lengths logarithmic", self.palette.muted)
+        for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
+            length = math.ceil(32 * math.log1p(count) / most) if most else 0
+            block = ("#" if self.kelly.workspace.options.ascii else "█") * length
+            yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
+
+    def _history(self, engine: str, part: str) -> Iterator[Text]:
+        found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
+        earlier = [(run, latency) for run, latency in found if latency][-_RUNS_SHOWN:]
+        if earlier:
+            yield Text("earlier runs, median and 99th percentile", self.palette.muted)
+        for run, latency in reversed(earlier):
+            when = str(run.get("time", ""))[:16].replace("T", " ")
+            yield Text(f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}")
+
+    def _notes(self) -> Iterator[Text]:
+        result, colours = self._result, self.palette
+        if result.get("missing"):
+            yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colours.warning)
+        for name, figures in result.get("engines", {}).items():
+            if figures.get("error"):
+                yield Text(f"{name} failed: {figures['error']}", colours.bad)
+        for change in result.get("slower", []):
+            yield Text(
+                f"slower: {change['engine']} {change['part']}, {change['before_us']:,.0f} → {change['now_us']:,.0f} µs",
+                colours.bad,
+            )
+
+
+def _parts(figures: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    chain = figures.get("chain")
+    return [*([("chain", chain)] if chain else []), *figures.get("models", {}).items()]
+
+
+def _figure(time_us: float | None) -> str:
+    return NOTHING if time_us is None else f"{time_us:,.1f}" if time_us < 100 else f"{time_us:,.0f}"
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    if not result:
+        return ""
+    words = {True: "passed", False: "FAILED", None: "not judged"}[result.get("passed")]
+    return f"{words} · budget {result['budget_ms']:g} ms"
+
+
+def _run_of(line: bytes) -> dict[str, Any] | None:
+    """A line of the history; None for one cut short."""
+    try:
+        run = json.loads(line)
+    except ValueError:
+        return None
+    return run if isinstance(run, dict) and isinstance(run.get("engines"), dict) else None
