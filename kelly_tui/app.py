@@ -166,7 +166,7 @@ class KellyApp(App[None]):
         live = [f"{short_id(run.id)} is still {run.state}" for run in self.listing.runs if run.live and run.id in seen]
         lines = [line for line in [*live, *news][:5] if line]
         if lines:
-            self.notify("\n".join(lines), title=f"Since you left, {age_text(memory['time'])}", timeout=12)
+            self.notify("\n".join(lines), title=f"Since you left, {age_text(memory['time'])}", timeout=8)
 
     def _remember_states(self) -> None:
         states = {run.id: run.state for run in self.listing.runs}
@@ -249,9 +249,9 @@ class KellyApp(App[None]):
             return
         about = getattr(self.focused, "HELP", None) or ""
         keys = [
-            (self.get_key_display(active.binding), active.binding.tooltip or active.binding.description)
+            (self.get_key_display(active.binding), active.binding.tooltip)
             for active in self.screen.active_bindings.values()
-            if active.enabled and active.binding.description and not active.binding.system
+            if active.enabled and active.binding.tooltip
         ]
         self.push_screen(Help(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
@@ -260,9 +260,9 @@ class KellyApp(App[None]):
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
         for active in screen.active_bindings.values():
             binding = active.binding
-            if active.enabled and binding.description and not binding.system and binding.action != "command_palette":
+            if active.enabled and binding.tooltip and binding.action != "command_palette":
                 run = self._runner(binding.action, active.node)
-                yield SystemCommand(binding.description, binding.tooltip or binding.description, run)
+                yield SystemCommand(binding.description, binding.tooltip, run)
 
     def _runner(self, action: str, node: Any) -> Callable[[], Awaitable[None]]:
         async def run() -> None:

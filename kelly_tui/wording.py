@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.table import Table
@@ -62,7 +63,8 @@ def loss(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.4f}"
 
 
-def bar(share: float, width: int, ascii_only: bool) -> str:
-    """A bar for a share between 0 and 1."""
-    full = round(min(1.0, max(0.0, share)) * width)
-    return ("#" if ascii_only else "━") * full + ("." if ascii_only else "─") * (width - full)
+def bar(share: float, width: int, colours: tuple[str, str], *, ascii_only: bool) -> Text:
+    """A bar for a share between 0 and 1, in a colour for what is reached and one for the rest."""
+    full = math.ceil(min(1.0, max(0.0, share)) * width)
+    done, rest = "#." if ascii_only else "━─"
+    return Text.assemble((done * full, colours[0]), (rest * (width - full), colours[1]))

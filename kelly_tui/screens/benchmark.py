@@ -188,7 +188,7 @@ class Benchmark(Page):
         colours, ascii_only = self.palette, self.kelly.workspace.options.ascii
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
         colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
-        budget = Text.assemble((bar(share, _BAR, ascii_only), colour), f" {share:.1%}")
+        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted), ascii_only=ascii_only), f" {share:.1%}")
         figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
         name = Text(part, "bold" if part == "chain" else "")
         return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, budget))

@@ -262,7 +262,8 @@ class Datasets(Page):
             yield "reading", "finding the files …"
             return
         done, total = self._progress.done, max(1, self._progress.total)
-        yield "reading", Text(bar(done / total, 24, self.kelly.workspace.options.ascii), self.palette.accent)
+        colours = (self.palette.accent, self.palette.muted)
+        yield "reading", bar(done / total, 24, colours, ascii_only=self.kelly.workspace.options.ascii)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:

@@ -11,11 +11,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Checkbox, Input, Label, SelectionList, Static
+from textual.widgets import Button, Input, Label, Static
 
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS
 from kelly_tui.widgets.form import parsed
+from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.workspace import Workspace
 
 _INPUTS = (
@@ -40,11 +41,15 @@ class NewTraining(ModalScreen[Order | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("ctrl+s", "start", "Start"),
+        Binding("space", "choose", "Choose"),
+        Binding("ctrl+y", "synthetic", "Synthetic data"),
     ]
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
+        self._chosen = {spec.name for spec in MODELS}
+        self._synthetic = workspace.settings.datasets.use_synthetic
 
     def compose(self) -> ComposeResult:
         """Models, then what differs, then the command."""
@@ -52,21 +57,44 @@ class NewTraining(ModalScreen[Order | None]):
         shown = {"epochs": settings.training.epochs, "device": settings.training.device, "output": settings.output.dir}
         with VerticalScroll(classes="dialog", can_focus=False):
             yield Label("Start a training", classes="dialog-title")
-            yield SelectionList(*[(spec.name, spec.name, True) for spec in MODELS], id="chosen", compact=True)
+            yield Listing(("", "model", "learns from"), id="chosen")
             for name, _, _ in _INPUTS:
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Checkbox("use synthetic data", settings.datasets.use_synthetic, id="synthetic", compact=True)
+            yield Label("space chooses a model, ctrl+y switches synthetic data, ctrl+s starts", classes="hint")
             yield Static("", id="order", markup=False)
             with Horizontal(classes="answers"):
-                yield Button("Start", id="start", variant="primary")
-                yield Button("Cancel", id="cancel")
+                yield Button("Start", id="start", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
 
     def on_mount(self) -> None:
         """Begin with the models."""
         self.query_one("#chosen").focus()
+        self._show_models()
         self._show()
+
+    def _show_models(self) -> None:
+        """A cross for each chosen model; it says the same without colours."""
+        synthetic = "synthetic " if self._synthetic else ""
+        rows = [
+            Row(spec.name, ("[x]" if spec.name in self._chosen else "[ ]", spec.name, f"{synthetic}{spec.dataset}"))
+            for spec in MODELS
+        ]
+        self.query_one("#chosen", Listing).show(rows)
+        self._show()
+
+    def action_choose(self) -> None:
+        """Choose the model under the cursor, or leave it out."""
+        current = self.query_one("#chosen", Listing).current
+        if current is not None:
+            self._chosen ^= {current}
+            self._show_models()
+
+    def action_synthetic(self) -> None:
+        """Train on synthetic data, or on the corpora where the settings do not forbid them."""
+        self._synthetic = not self._synthetic or self._workspace.settings.datasets.use_synthetic
+        self._show_models()
 
     def _typed(self) -> dict[str, tuple[str, object]]:
         typed: dict[str, tuple[str, object]] = {}
@@ -74,13 +102,12 @@ class NewTraining(ModalScreen[Order | None]):
             text = self.query_one(f"#{name}", Input).value.strip()
             if text:
                 typed[key] = (option, parsed(text) if name == "epochs" else text)
-        if self.query_one("#synthetic", Checkbox).value:
+        if self._synthetic and not self._workspace.settings.datasets.use_synthetic:
             typed["datasets.use_synthetic"] = ("--use-synthetic", True)
         return typed
 
     def _order(self) -> Order:
-        chosen = self.query_one("#chosen", SelectionList).selected
-        models = tuple(spec.name for spec in MODELS if spec.name in chosen)
+        models = tuple(spec.name for spec in MODELS if spec.name in self._chosen)
         typed = self._typed()
         words = ["train", "--detach"]
         words += [word for model in models for word in ("--model", model)] if len(models) < len(MODELS) else []
@@ -98,8 +125,6 @@ class NewTraining(ModalScreen[Order | None]):
         return ""
 
     @on(Input.Changed)
-    @on(Checkbox.Changed)
-    @on(SelectionList.SelectedChanged)
     def _show(self) -> None:
         order = self._order()
         problem = self._problem(order)

@@ -86,7 +86,9 @@ class Runs(RunPage):
         """Begin with the list."""
         self.query_one("#filter").display = False
         self.query_one("#runs").focus()
-        self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
+        chart = self.query_one(CurveChart)
+        chart.ascii = self.kelly.workspace.options.ascii
+        chart.logarithmic = True
         self._draw_list()
 
     def on_screen_resume(self) -> None:

@@ -100,7 +100,7 @@ class CurveChart(PlotextPlot):
         self.plt.ylim(low, high)
         columns = [tick for tick in nice_ticks(left, right, max(1, width // 12)) if tick == int(tick)]
         self.plt.xticks(columns, [f"{tick:.0f}" for tick in columns])
-        rows = nice_ticks(low, high, max(1, height // 4))
+        rows = nice_ticks(low, high, max(2, height // 3))
         self.plt.yticks(rows, [_label(10**row if self.logarithmic else row) for row in rows])
 
     def _set_legend(self) -> None:

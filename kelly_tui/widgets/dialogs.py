@@ -41,11 +41,12 @@ class Question(ModalScreen[str]):
             yield Static(self._text, markup=False)
             with Horizontal(classes="answers"):
                 for answer, label in self._answers:
-                    yield Button(label, id=answer, variant="error" if answer == self._destructive else "default")
+                    variant = "error" if answer == self._destructive else "default"
+                    yield Button(label, id=answer or "none", variant=variant, compact=True)
 
     @on(Button.Pressed)
     def _answered(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id or "")
+        self.dismiss("" if event.button.id == "none" else event.button.id)
 
 
 class Help(ModalScreen[None]):
