@@ -1,0 +1,144 @@
+"""A folder to work in, with runs made by hand, and an application that starts no process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from kelly_core import events
+from kelly_core.config import load_settings
+from kelly_core.runs.folder import RunFolder, RunRecord, write_record
+from kelly_core.runs.lock import FileLock
+from kelly_core.runs.records import AttemptBegun, Outcome, Record, RunEnded, RunEvent, StateChanged, encode
+from kelly_tui.app import KellyApp
+from kelly_tui.workspace import Options
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BEGAN = 1_790_000_000.0
+SECONDS_AT_MOST = 20.0
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with the usual settings file, where the clock stands still for what is shown."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("kelly_tui.run_words.age_text", lambda then: "2 h ago")
+    monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda then: "2 h ago")
+    (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
+    return tmp_path
+
+
+def epoch(model: str, number: int, epochs: int = 10, val: float | None = None) -> events.EpochDone:
+    """An epoch of a training that does well until it overfits from the seventh on."""
+    train = 0.4 / number + 0.02
+    val = train + 0.01 + 0.03 * max(0, number - 6) if val is None else val
+    best = min(number, 6)
+    return events.EpochDone(
+        model, number, epochs, train, val, 0.4 / best + 0.03, best, 10 - max(0, number - 6), 0.001, 1.5, 12000.0 + number
+    )
+
+
+def trained(model: str, epochs: int = 10, of: int | None = None) -> list[RunEvent]:
+    """A training of one model, to its end unless ``of`` says that there shall be more epochs."""
+    begun: list[RunEvent] = [
+        events.ModelStarted(model, "groove_midi", True, 800, 120, 1, of or epochs, "cpu", 0.25),
+        *(epoch(model, number, of or epochs) for number in range(1, epochs + 1)),
+    ]
+    if of is not None:
+        return begun
+    export = f"models/{model.lower()}.json"
+    return [*begun, events.ModelEnded(model, "epochs_done", epochs, 6, 0.0967), events.Exported(model, export)]
+
+
+def make_run(
+    runs: Path, run_id: str, models: Sequence[str], told: Sequence[RunEvent], created: float = BEGAN
+) -> RunFolder:
+    """A run on disk as its process would have left it."""
+    folder = RunFolder(runs / run_id)
+    folder.path.mkdir(parents=True)
+    settings = load_settings().settings.model_dump(mode="json")
+    command = ("kelly-core", "train", "--model", models[0])
+    write_record(folder, RunRecord(created, tuple(models), "/home/ada/kelly", False, command, settings, attempts=1))
+    records = [
+        Record(created + number, float(number), 1, event)
+        for number, event in enumerate([AttemptBegun(), StateChanged("running"), *told])
+    ]
+    folder.events.write_bytes(b"".join(map(encode, records)))
+    folder.heartbeat.touch()
+    return folder
+
+
+@pytest.fixture
+def finished_run(workplace: Path) -> RunFolder:
+    """A run of two models that has ended well."""
+    told = [*trained("EmotionRecognizer"), *trained("GroovePredictor", 8), RunEnded("finished")]
+    return make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["EmotionRecognizer", "GroovePredictor"], told)
+
+
+@pytest.fixture
+def live_run(workplace: Path) -> Iterator[RunFolder]:
+    """A run in the middle of its first model, whose heartbeat this test keeps."""
+    models = ["EmotionRecognizer", "GroovePredictor"]
+    folder = make_run(
+        workplace / "runs",
+        "2026-09-21-1100-brave-cadence",
+        models,
+        trained("EmotionRecognizer", 7, of=10),
+        created=BEGAN + 3600,
+    )
+    lock = FileLock.take(folder.heartbeat)
+    assert lock is not None
+    yield folder
+    lock.release()
+
+
+class Script:
+    """Stands in for a worker process: gives lines that a test has written."""
+
+    def __init__(self, lines: Sequence[str], problem: str = "") -> None:
+        self._lines, self.problem, self.cancelled = lines, problem, False
+
+    def lines(self) -> Iterator[str]:
+        """The lines."""
+        yield from self._lines
+
+    def cancel(self) -> None:
+        """Remember that it was cancelled."""
+        self.cancelled = True
+
+
+@pytest.fixture
+def make_app(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., KellyApp]:
+    """Makes an application whose worker processes are ``script(command)``, by default silent ones."""
+
+    def make(script: Callable[[Sequence[str]], Script] = lambda command: Script([]), **options: object) -> KellyApp:
+        app = KellyApp(Options(**options))  # type: ignore[arg-type]
+        monkeypatch.setattr(app, "start", lambda command, with_errors=False: script(command))
+        return app
+
+    return make
+
+
+async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
+    """Let the application work until something holds."""
+    deadline = asyncio.get_running_loop().time() + SECONDS_AT_MOST
+    while not true():
+        assert asyncio.get_running_loop().time() < deadline, "it never came to hold"
+        await pilot.pause(0.02)
+
+
+def outcome(model: str, error: str) -> Outcome:
+    """A model that could not be trained."""
+    return Outcome(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
+
+

@@ -1,0 +1,215 @@
+"""Whatever is missing, broken or cut off gets a calm screen, and nothing is lost."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.lock import FileLock
+from kelly_core.runs.records import RunEnded
+from kelly_tui.app import KellyApp
+from kelly_tui.memory import recall
+from kelly_tui.palette import THEMES
+from kelly_tui.screens.train import Train
+from kelly_tui.widgets.chart import CurveChart
+from kelly_tui.widgets.dialogs import Question
+from tests.tui.conftest import epoch, make_run, trained, until
+from tests.tui.test_screens import cells, details
+
+MakeApp = Callable[..., KellyApp]
+
+
+async def test_nothing_at_all(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        for key in "123456":
+            await pilot.press(key)
+        assert "No runs in runs yet" in details(app, "#run-facts")
+        await pilot.press("enter", "space", "d", "s", "R")
+        await pilot.press("4")
+        await until(pilot, lambda: "does not exist yet" in details(app, "#checks"))
+        await pilot.press("v", "a", "space", "f", "x")
+        assert app.is_running
+
+
+async def test_a_broken_settings_file_is_told_and_kept(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "config.toml").write_text("[training]\nepochs = -3\n")
+    app = make_app()
+    async with app.run_test() as pilot:
+        problem = app.screen.query_one("#problem", Static)
+        assert problem.display
+        assert "config.toml, line 2" in str(problem.content)
+        (workplace / "config.toml").write_text("[training]\nepochs = 3\n")
+        await pilot.press("2", "1")
+        assert not problem.display
+        assert app.workspace.settings.training.epochs == 3
+
+
+async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("kelly_tui.app.list_runs", refuse)
+    monkeypatch.setattr("kelly_tui.screens.datasets.is_present", refuse)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "unreadable")
+        assert "Permission denied" in details(app, "#details")
+        await until(pilot, lambda: [notice.message for notice in app._notifications])
+        assert "runs cannot be looked into" in next(iter(app._notifications)).message
+
+
+async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    lock = FileLock.take(folder.heartbeat)
+    assert lock is not None
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: cells(app, "#training") and cells(app, "#training")[0][1] == "running")
+        lock.release()
+        await until(pilot, lambda: cells(app, "#training")[0][1] == "died")
+        assert "last checkpoint" in str(app.screen.query_one("#alarm", Static).content)
+        assert app.screen.check_action("resume", ())
+        assert not app.screen.check_action("stop", ())
+
+
+async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: len(cells(app, "#training")) == 2)
+        for path in sorted(finished_run.path.iterdir()):
+            path.unlink()
+        finished_run.path.rmdir()
+        await until(pilot, lambda: app.attached == "" and cells(app, "#training") == [])
+
+
+async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: RunFolder) -> None:
+    finished_run.record.write_text("{")
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: cells(app, "#runs") and cells(app, "#runs")[0][2] == "unreadable")
+        await until(pilot, lambda: "damaged" in details(app, "#run-facts"))
+
+
+async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4)
+    told[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
+    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*told, RunEnded("failed")])
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.query_one("#loss", CurveChart)._series)
+        await pilot.press("l")
+        assert app.is_running
+
+
+async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.pause()
+        assert app.screen.query_one("#too-small").display
+        assert not app.screen.query_one("#body").display
+        for width, height in ((200, 60), (61, 19), (30, 60), (80, 24)):
+            await pilot.resize_terminal(width, height)
+            await pilot.pause()
+        assert not app.screen.query_one("#too-small").display
+        assert app.screen.query_one("#body").display
+
+
+async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.live_text)
+        await pilot.press("q")
+        assert isinstance(app.screen, Question)
+        await pilot.press("escape")
+        assert app.is_running
+        await pilot.press("q", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert not live_run.control.exists()
+
+
+async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.live_text)
+        await pilot.press("q", "right", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert '"after_epochs": 1' in live_run.control.read_text()
+
+
+async def test_what_happened_since_is_told(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    lock = FileLock.take(folder.heartbeat)
+    assert lock is not None
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: recall("screens").get("runs"))
+    lock.release()
+    again = make_app()
+    async with again.run_test() as pilot:
+        await until(pilot, lambda: list(again._notifications))
+        (notice,) = again._notifications
+        assert notice.title.startswith("Since you left")
+        assert "brave-cadence died" in notice.message
+
+
+async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app(read_only=True)
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        screen = app.screen
+        assert isinstance(screen, Train)
+        await until(pilot, lambda: screen.view is not None)
+        await pilot.press("s", "p", "n", "R")
+        assert app.screen is screen
+        assert not live_run.control.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_signals_end_it_in_order(make_app: MakeApp, live_run: RunFolder, number: signal.Signals) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        os.kill(os.getpid(), number)
+        await until(pilot, lambda: not app.is_running)
+    assert not live_run.control.exists()
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES] + ["ansi-dark", "nord"])
+async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder, theme: str) -> None:
+    app = make_app(theme=theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for key in "123456":
+            await pilot.press(key)
+        await until(pilot, lambda: app.screen.query_one(CurveChart)._series)
+        assert app.theme == theme
+
+
+async def test_ascii_draws_nothing_else(make_app: MakeApp, finished_run: RunFolder) -> None:
+    app = make_app(ascii=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        chart = app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: chart._series)
+        assert str(chart.render()).isascii()
+
+
+async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        assert app.no_color

@@ -1,0 +1,18 @@
+"""The screens' process stays light: no torch, no librosa, and a first screen in well under a second."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+HEAVY = ("torch", "librosa", "matplotlib", "onnxruntime", "scipy")
+
+
+def test_no_heavy_library_is_imported() -> None:
+    script = (
+        "import json, sys, kelly_tui.app, kelly_tui.cli, kelly_core.cli.app, kelly_core.runs, kelly_core.validation; "
+        f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,319 @@
+"""What each screen does when keys are pressed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Label, Static
+
+from kelly_core.runs.folder import RunFolder
+from kelly_tui.app import KellyApp
+from kelly_tui.screens.datasets import Datasets
+from kelly_tui.screens.models import Models
+from kelly_tui.screens.new_training import NewTraining
+from kelly_tui.screens.runs import Runs
+from kelly_tui.screens.train import Train
+from kelly_tui.settings_file import read_values
+from kelly_tui.widgets.chart import CurveChart
+from kelly_tui.widgets.dialogs import Help, Question
+from kelly_tui.widgets.frame import CommandLine, Facts
+from kelly_tui.widgets.listing import Listing
+from tests.tui.conftest import Script, until
+
+MakeApp = Callable[..., KellyApp]
+
+
+def cells(app: KellyApp, table: str) -> list[list[str]]:
+    listing = app.screen.query_one(table, Listing)
+    return [[cell.plain for cell in listing.get_row_at(row)] for row in range(listing.row_count)]
+
+
+def details(app: KellyApp, name: str) -> str:
+    return app.screen.query_one(name, Facts).value_to_copy()
+
+
+async def test_number_keys_go_to_the_six_screens(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        for key, name in zip("123456", ["datasets", "models", "train", "validate", "benchmark", "runs"], strict=True):
+            await pilot.press(key)
+            assert app.current_mode == name
+            assert app.screen.query_one(CommandLine).command.startswith("kelly-core ")
+
+
+async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
+        assert "DEAM_audio" in details(app, "#details")
+        await pilot.press("p")
+        assert isinstance(app.screen, Datasets)
+        assert not app.screen._reading
+
+
+async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workplace: Path) -> None:
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    report = {
+        "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
+        "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
+        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "",
+    }  # fmt: skip
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script([json.dumps({"done": 1, "total": 2}), json.dumps({"report": report})])
+
+    app = make_app(script)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora")[2][1] == "found")
+        await pilot.press("down", "down", "p")
+        await until(pilot, lambda: cells(app, "#corpora")[2][1:4] == ["ready", "12", "345"])
+        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
+        assert "2 × unknown chord" in details(app, "#details")
+        assert "one, two" in details(app, "#details")
+    again = make_app()
+    async with again.run_test() as pilot:
+        await until(pilot, lambda: cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"])
+
+
+async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(make_app: MakeApp, workplace: Path) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "e", "7", "x")
+        screen = app.screen
+        assert isinstance(screen, Models)
+        await until(pilot, lambda: screen.query_one("#note-epochs").has_class("-problem"))
+        await pilot.press("ctrl+s")
+        assert "models.EmotionRecognizer.epochs" not in read_values(workplace / "config.toml")
+        await pilot.press("backspace")
+        await until(pilot, lambda: not screen.query_one("#note-epochs").has_class("-problem"))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "epochs = 7" in (workplace / "config.toml").read_text())
+        note = str(screen.query_one("#note-epochs", Label).content)
+        assert note.startswith("7 · config.toml, line")
+
+
+async def test_pasted_garbage_is_refused_in_words(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "e")
+        app.screen.query_one("#field-epochs", Input).value = "1e999 \x1b[31m rm -rf"
+        await until(pilot, lambda: app.screen.query_one("#form-status").has_class("-problem"))
+        assert "models.EmotionRecognizer.epochs" in str(app.screen.query_one("#form-status", Label).content)
+
+
+async def test_someone_else_changed_the_same_setting(make_app: MakeApp, workplace: Path) -> None:
+    config = workplace / "config.toml"
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "e", "7")
+        await until(pilot, lambda: "1 unsaved" in str(app.screen.query_one("#form-status", Label).content))
+        config.write_text(config.read_text().replace("# epochs = 50", "epochs = 99", 1))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        await pilot.press("enter")
+        assert read_values(config)["models.EmotionRecognizer.epochs"] == 99
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: read_values(config)["models.EmotionRecognizer.epochs"] == 7)
+
+
+async def test_an_environment_variable_wins_and_cannot_be_edited(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KELLY_MODELS_EMOTIONRECOGNIZER_EPOCHS", "5")
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        assert app.screen.query_one("#field-epochs", Input).disabled
+        assert "KELLY_MODELS" in str(app.screen.query_one("#note-epochs", Label).content)
+
+
+async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, finished_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: len(cells(app, "#training")) == 2)
+        row = cells(app, "#training")[0]
+        assert row[0] == "● EmotionRecognizer"
+        assert row[1:3] == ["finished", "10/10"]
+        assert "wrote models/emotionrecognizer.json" in details(app, "#said")
+        chart = app.screen.query_one("#loss", CurveChart)
+        assert [series.name for series in chart._series] == ["train", "validation"]
+        assert chart._series[1].mark == 5
+        await pilot.press("o")
+        assert [series.name for series in chart._series] == ["EmotionRecognizer", "GroovePredictor"]
+        await pilot.press("l", "z")
+        assert "log, last 20" in str(chart.border_subtitle)
+        assert app.screen.query_one(CommandLine).command.endswith("attach 2026-09-21-1000-calm-melody")
+
+
+async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("stop", ()))
+        await pilot.press("s")
+        await pilot.press("right", "enter")
+        await until(pilot, live_run.control.exists)
+        request = json.loads(live_run.control.read_text())
+        assert (request["kind"], request["after_epochs"], request["at_once"]) == ("stop", 1, False)
+
+
+async def test_pause_asks_a_live_run(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("pause", ()))
+        await pilot.press("p")
+        await until(pilot, live_run.control.exists)
+        assert json.loads(live_run.control.read_text())["kind"] == "pause"
+
+
+async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) -> None:
+    app = make_app()
+    orders = []
+    app.start_training = orders.append  # type: ignore[method-assign, assignment]
+    async with app.run_test() as pilot:
+        await pilot.press("3", "n")
+        await until(pilot, lambda: isinstance(app.screen, NewTraining))
+        await pilot.press("space", "down", "space", "ctrl+y")
+        app.screen.query_one("#epochs", Input).value = "x"
+        await until(pilot, lambda: app.screen.query_one("#order").has_class("-problem"))
+        await pilot.press("ctrl+s")
+        assert isinstance(app.screen, NewTraining)
+        app.screen.query_one("#epochs", Input).value = "3"
+        await until(pilot, lambda: not app.screen.query_one("#order").has_class("-problem"))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: orders)
+    (order,) = orders
+    assert order.models == ("HarmonyPredictor", "DynamicsEngine", "GroovePredictor")
+    assert order.command == (
+        "kelly-core", "train", "--detach", "--model", "HarmonyPredictor", "--model", "DynamicsEngine", "--model",
+        "GroovePredictor", "--epochs", "3", "--use-synthetic",
+    )  # fmt: skip
+    assert order.typed["training.epochs"] == ("--epochs", 3)
+
+
+async def test_two_marked_runs_are_compared(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        assert [row[2] for row in cells(app, "#runs")] == ["running", "finished"]
+        await pilot.press("space", "down", "space")
+        await until(pilot, lambda: "brave-cadence → calm-melody" in details(app, "#run-facts"))
+        assert "settings\tthe same" in details(app, "#run-facts")
+        assert len(app.screen.query_one(CurveChart)._series) == 2
+        assert "diff 2026-09-21-1100-brave-cadence" in app.screen.query_one(CommandLine).command
+
+
+async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
+    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        screen = app.screen
+        assert isinstance(screen, Runs)
+        await until(pilot, lambda: screen.view is not None)
+        await pilot.press("d")
+        assert app.screen is screen
+        await pilot.press("down")
+        await until(pilot, lambda: screen.view is not None and screen.view.snapshot.state == "finished")
+        await pilot.press("d", "enter")
+        assert finished_run.path.exists()
+        await pilot.press("d", "right", "enter")
+        await until(pilot, lambda: not finished_run.path.exists())
+        await until(pilot, lambda: len(cells(app, "#runs")) == 1)
+
+
+async def test_the_filter_keeps_what_matches(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        await pilot.press("slash", *"calm")
+        await until(pilot, lambda: [row[1] for row in cells(app, "#runs")] == ["calm-melody"])
+        await pilot.press("escape")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+
+
+async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        await pilot.press("down", "enter")
+        assert isinstance(app.screen, Train)
+        assert app.attached == finished_run.id
+
+
+async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
+             "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
+    checks = [{"name": "readable", "passed": True, "detail": "yes"}, {"name": "gates", "passed": False, "detail": "no"}]
+
+    def script(command: Sequence[str]) -> Script:
+        report = {"passed": False, "files": [{"file": "models/odd.json", "checks": checks}]}
+        return Script([json.dumps(report, indent=1) if "validate" in command else json.dumps(facts)])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][3] == "3")
+        assert cells(app, "#exports")[0][2] == "not checked"
+        assert cells(app, "#exports")[0][5:] == ["stateful", "0.5000", "+50%"]
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2] == "1 failed")
+        assert "✗ gates" in details(app, "#checks")
+        await pilot.press("f")
+        assert "readable" not in details(app, "#checks")
+
+
+LATENCY = {"p50_us": 100.0, "p95_us": 110.0, "p99_us": 5000.0, "max_us": 6000.0, "n": 2000,
+           "histogram": {"edges_us": [64.0, 128.0, 256.0], "counts": [10, 1]}}  # fmt: skip
+RESULT = {
+    "budget_ms": 10.0, "passed": True, "calls": 2000, "missing": [], "command": None, "last_run": None, "slower": [],
+    "engines": {"numpy": {"chain": LATENCY, "models": {"EmotionRecognizer": LATENCY}, "error": None}},
+}  # fmt: skip
+
+
+async def test_a_benchmark_is_shown_against_the_budget(make_app: MakeApp) -> None:
+    app = make_app(lambda command: Script(["timing numpy …\n", *json.dumps(RESULT, indent=1).splitlines()]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
+        assert "Press b" in details(app, "#spread")
+        await pilot.press("b")
+        await until(pilot, lambda: len(cells(app, "#latencies")) == 2)
+        assert cells(app, "#latencies")[0][:4] == ["numpy", "chain", "100", "110"]
+        assert cells(app, "#latencies")[0][6].endswith("50.0%")
+        assert "passed · budget 10 ms" in str(app.screen.query_one("#latencies").border_subtitle)
+
+
+async def test_help_tells_of_the_screen_and_its_keys(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, Help)
+        text = " ".join(str(part.content) for part in app.screen.query(Static))
+        assert "five corpora" in text
+        assert "Look again which corpora are here" in text
+        await pilot.press("escape")
+        assert isinstance(app.screen, Datasets)
+
+
+async def test_the_command_is_copied(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("y")
+        assert app.clipboard == "kelly-core datasets"
+        await pilot.press("c")
+        assert app.clipboard.startswith("deam\t")
