@@ -122,6 +122,7 @@ class Models(Page):
     def _show_model(self) -> None:
         form = self.query_one(SettingsForm)
         form.load(self._spec, self.kelly.workspace.loaded)
+        self.query_one("#models").border_subtitle = _sizes(self._spec)
         self.query_one("#settings").border_title = f"settings of {self._spec.name}"
         self.query_one("#layers", Static).update(self._layers(self._spec))
         self._show_edits(form)
@@ -205,6 +206,12 @@ class Models(Page):
         count = len(self._edits)
         self._load()
         self.notify(f"{count} setting{'s' * (count > 1)} saved to {path}")
+
+
+def _sizes(spec: ModelSpec) -> str:
+    """The layers in one line: sizes, with lstm before what one gives."""
+    outputs = [f"{'' if isinstance(layer, Dense) else 'lstm '}{layer.out_size}" for layer in spec.layers]
+    return " → ".join([str(spec.input_size), *outputs])
 
 
 def _layer_text(layer: Layer, muted: str) -> Text:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS
+from kelly_tui.processes import KELLY_CORE, Job
 from kelly_tui.widgets.form import parsed
 from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.wording import duration, size
 from kelly_tui.workspace import Workspace
 
 _INPUTS = (
@@ -43,11 +48,19 @@ class NewTraining(ModalScreen[Order | None]):
         Binding("ctrl+s", "start", "Start"),
         Binding("space", "choose", "Choose"),
         Binding("ctrl+y", "synthetic", "Synthetic data"),
+        Binding("ctrl+e", "estimate", "Estimate"),
     ]
 
-    def __init__(self, workspace: Workspace) -> None:
+    @dataclass
+    class Estimated(Message):
+        """What a short trial foretells, in words."""
+
+        order: Order
+        text: str
+
+    def __init__(self, workspace: Workspace, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
-        self._workspace = workspace
+        self._workspace, self._start_job = workspace, start
         self._chosen = {spec.name for spec in MODELS}
         self._synthetic = workspace.settings.datasets.use_synthetic
 
@@ -62,8 +75,9 @@ class NewTraining(ModalScreen[Order | None]):
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Label("space chooses a model, ctrl+y switches synthetic data, ctrl+s starts", classes="hint")
+            yield Label("space: model · ctrl+y: synthetic data · ctrl+e: estimate · ctrl+s: start", classes="hint")
             yield Static("", id="order", markup=False)
+            yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):
                 yield Button("Start", id="start", variant="primary", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
@@ -132,6 +146,29 @@ class NewTraining(ModalScreen[Order | None]):
         shown.update(problem or f"$ {shlex.join(order.command)}")
         shown.set_class(bool(problem), "-problem")
         self.query_one("#start", Button).disabled = bool(problem)
+
+    def action_estimate(self) -> None:
+        """Try the training for a few seconds, and tell how long it would take."""
+        order = self._order()
+        if not self._problem(order):
+            self.query_one("#estimate", Static).update("trying for a few seconds …")
+            self._estimate(order)
+
+    @work(thread=True, exclusive=True)
+    def _estimate(self, order: Order) -> None:
+        words = [word for word in order.command[1:] if word != "--detach"]
+        job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
+        try:
+            rows = json.loads("".join(job.lines()))["models"]
+            seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)
+            text = f"at most {duration(seconds)} for all epochs, {size(memory)} of memory"
+        except (ValueError, KeyError):
+            text = job.problem or "the trial ended without an answer"
+        self.post_message(self.Estimated(order, text))
+
+    def on_new_training_estimated(self, message: Estimated) -> None:
+        """Show it, if the same is still asked for."""
+        self.query_one("#estimate", Static).update(message.text if message.order == self._order() else "")
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:

@@ -205,4 +205,4 @@ class Train(RunPage):
             if order is not None:
                 self.kelly.start_training(order)
 
-        self.app.push_screen(NewTraining(self.kelly.workspace), answered)
+        self.app.push_screen(NewTraining(self.kelly.workspace, self.kelly.start), answered)

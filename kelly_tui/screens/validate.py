@@ -22,7 +22,9 @@ from kelly_tui.widgets.frame import Facts
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, Labelled, loss, size
 
+_COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss", "gain", "p99 µs")
 _MEMORY = "validation"
+_PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
 
 
@@ -68,6 +70,13 @@ class Validate(Page):
         facts: dict[str, Any]
 
     @dataclass
+    class Compared(Message):
+        """What differs between two files, in words."""
+
+        files: list[str]
+        text: str
+
+    @dataclass
     class Checked(Message):
         """A file was checked; ``report`` is None if that failed or was cancelled."""
 
@@ -83,6 +92,7 @@ class Validate(Page):
         self._folder_problem = ""
         self._looked = False
         self._marked: list[str] = []
+        self._comparison = ""
         self._only_failed = False
         self._checking = ""
         self._waiting: list[str] = []
@@ -91,8 +101,9 @@ class Validate(Page):
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
         table = Listing(
-            ("", "file", "result", "parameters", "size", "state", "loss", "gain"),
-            numbers=("parameters", "size", "loss", "gain"),
+            _COLUMNS,
+            numbers=_COLUMNS[4:6] + _COLUMNS[7:],
+            extras=("parameters", "gain", "p99 µs"),
             id="exports",
         )
         table.border_title = "exports"
@@ -102,7 +113,9 @@ class Validate(Page):
         yield details
 
     def command(self) -> tuple[str, ...]:
-        """``validate`` of the chosen file."""
+        """``validate`` of the chosen file, or ``compare`` of the marked ones."""
+        if len(self._marked) == 2:
+            return ("compare", *self._marked)
         file = self.query_one("#exports", Listing).current
         return ("validate", file or str(self.kelly.workspace.settings.output.dir / "*.json"), "--check-specs")
 
@@ -114,6 +127,10 @@ class Validate(Page):
     def on_screen_resume(self) -> None:
         """There may be new exports."""
         self._look()
+
+    def on_resize(self) -> None:
+        """A narrow table has fewer columns."""
+        self._draw()
 
     def repaint(self) -> None:
         """Draw again."""
@@ -218,7 +235,22 @@ class Validate(Page):
             self._marked.remove(current)
         else:
             self._marked = [*self._marked, current][-2:]
+        self._comparison = ""
+        self.refresh_frame()
         self._draw()
+        if len(self._marked) == 2:
+            self._compare(list(self._marked))
+
+    @work(thread=True, exclusive=True, group="compare")
+    def _compare(self, files: list[str]) -> None:
+        job = self.kelly.start([*KELLY_CORE, "compare", *files], with_errors=True)
+        self.post_message(self.Compared(files, "".join(job.lines()).strip()))
+
+    def on_validate_compared(self, message: Compared) -> None:
+        """Show it, if the same files are still marked."""
+        if message.files == self._marked:
+            self._comparison = message.text
+            self._draw_details()
 
     def action_failed(self) -> None:
         """Show only what failed, or everything."""
@@ -247,8 +279,26 @@ class Validate(Page):
         parameters = f"{facts['parameters']:,}" if "parameters" in facts else NOTHING
         state = str(metadata.get("state", NOTHING))
         mark = Text("◆" if key in self._marked else " ", self.palette.accent)
-        cells = (mark, file.path.stem, self._verdict(key), parameters, size(file.bytes), state, loss(value), gain)
-        return Row(key, cells)
+        deploy = (self._parity(key), parameters, size(file.bytes), state, loss(value), gain, self._latency(file.path))
+        return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
+
+    def _parity(self, key: str) -> Text:
+        """Whether every check that held the file against another engine passed."""
+        result = self._result(key)
+        checks = [] if result is None else result["checks"]
+        asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
+        if not asked:
+            return Text(NOTHING, self.palette.muted)
+        same = all(check["passed"] for check in asked)
+        return Text("same" if same else "differs", self.palette.good if same else self.palette.bad)
+
+    def _latency(self, path: Path) -> str:
+        """The 99th percentile of the model in the first engine of the last benchmark of its folder."""
+        benchmark: dict[str, Any] = recall("benchmark").get(str(path.parent.absolute()), {})
+        engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {"models": {}})
+        names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
+        figures = next((engine["models"][name] for name in names if name in engine["models"]), None)
+        return NOTHING if figures is None else f"{figures['p99_us']:,.0f}"
 
     def _verdict(self, key: str) -> Text:
         colours, result = self.palette, self._result(key)
@@ -270,7 +320,7 @@ class Validate(Page):
         current = self.query_one("#exports", Listing).current
         if len(self._marked) == 2:
             details.border_title = "compared"
-            details.show(self._comparison(*self._marked))
+            details.show(Text(self._comparison or "Comparing …"))
         elif current is None:
             details.border_title = "checks"
             empty = "No exports here yet. A training writes them." if self._looked else "Looking …"
@@ -311,20 +361,6 @@ class Validate(Page):
             rows.append(("trained on", f"{kind}{trained.get('dataset')}"))
         return rows
 
-    def _comparison(self, first: str, second: str) -> Text:
-        """What differs between two files, line by line."""
-        colours = self.palette
-        left, right = (_flat(self._facts.get(file, {})) for file in (first, second))
-        rows: list[tuple[str, str | Text]] = [("", f"{Path(first).name}  →  {Path(second).name}")]
-        rows += [
-            (key, Text.assemble(left.get(key, NOTHING), ("  →  ", colours.muted), right.get(key, NOTHING)))
-            for key in dict.fromkeys([*left, *right])
-            if left.get(key) != right.get(key)
-        ]
-        width = max(len(label) for label, _ in rows)
-        lines = [Text.assemble((f"{label:<{width}}  ", colours.muted), value) for label, value in rows]
-        return Text("\n").join(lines) if len(rows) > 1 else Text("Both say the same of themselves.", colours.good)
-
 
 def _file(path: Path) -> ExportFile:
     status = path.stat()
@@ -334,13 +370,3 @@ def _file(path: Path) -> ExportFile:
 def _number(metrics: object, name: str) -> float | None:
     value = metrics.get(name) if isinstance(metrics, dict) else None
     return float(value) if isinstance(value, int | float) else None
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}." if key != "metadata" else "")
-        else:
-            flat[prefix + key] = str(value)[:60]
-    return flat

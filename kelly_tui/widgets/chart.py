@@ -10,7 +10,7 @@ from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
 from kelly_tui.palette import Palette, rgb
-from kelly_tui.widgets.series import Segment, Series, nice_ticks, segments
+from kelly_tui.widgets.series import Segment, Series, log_ticks, nice_ticks, segments
 
 TAIL_EPOCHS = 20
 
@@ -100,8 +100,9 @@ class CurveChart(PlotextPlot):
         self.plt.ylim(low, high)
         columns = [tick for tick in nice_ticks(left, right, max(1, width // 12)) if tick == int(tick)]
         self.plt.xticks(columns, [f"{tick:.0f}" for tick in columns])
-        rows = nice_ticks(low, high, max(2, height // 3))
-        self.plt.yticks(rows, [_label(10**row if self.logarithmic else row) for row in rows])
+        count = max(2, height // 3)
+        rows = log_ticks(low, high, count) if self.logarithmic else nice_ticks(low, high, count)
+        self.plt.yticks([math.log10(row) for row in rows] if self.logarithmic else rows, list(map(_label, rows)))
 
     def _set_legend(self) -> None:
         series = [each for each in self._series if each.xs]

@@ -41,8 +41,9 @@ class Question(ModalScreen[str]):
             yield Static(self._text, markup=False)
             with Horizontal(classes="answers"):
                 for answer, label in self._answers:
-                    variant = "error" if answer == self._destructive else "default"
-                    yield Button(label, id=answer or "none", variant=variant, compact=True)
+                    button = Button(label, id=answer or "none", compact=True)
+                    button.set_class(answer == self._destructive, "-error")
+                    yield button
 
     @on(Button.Pressed)
     def _answered(self, event: Button.Pressed) -> None:

@@ -62,6 +62,17 @@ def _thinned(points: list[tuple[float, float] | None], columns: int) -> list[tup
     return kept
 
 
+def log_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most ``count`` + 1 round numbers between 10^low and 10^high: 1, 2 and 5 of each power, or only the powers."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    for factors in ((1, 2, 5), (1,)):
+        ticks = [factor * 10.0**power for power in powers for factor in factors]
+        within = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
+        if 2 <= len(within) <= count + 1:
+            return within
+    return nice_ticks(10**low, 10**high, count) if len(within) < 2 else within[:: math.ceil(len(within) / (count + 1))]
+
+
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
     """At most ``count`` + 1 round numbers between two values, a step of 1, 2 or 5 times a power of ten apart."""
     if high <= low or count < 1:

@@ -44,7 +44,17 @@ def epoch(model: str, number: int, epochs: int = 10, val: float | None = None) -
     val = train + 0.01 + 0.03 * max(0, number - 6) if val is None else val
     best = min(number, 6)
     return events.EpochDone(
-        model, number, epochs, train, val, 0.4 / best + 0.03, best, 10 - max(0, number - 6), 0.001, 1.5, 12000.0 + number
+        model,
+        number,
+        epochs,
+        train,
+        val,
+        0.4 / best + 0.03,
+        best,
+        10 - max(0, number - 6),
+        0.001,
+        1.5,
+        12000.0 + number,
     )
 
 
@@ -140,5 +150,3 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
 def outcome(model: str, error: str) -> Outcome:
     """A model that could not be trained."""
     return Outcome(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
-
-

@@ -125,7 +125,9 @@ async def test_someone_else_changed_the_same_setting(make_app: MakeApp, workplac
         await until(pilot, lambda: read_values(config)["models.EmotionRecognizer.epochs"] == 7)
 
 
-async def test_an_environment_variable_wins_and_cannot_be_edited(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_environment_variable_wins_and_cannot_be_edited(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KELLY_MODELS_EMOTIONRECOGNIZER_EPOCHS", "5")
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -200,6 +202,46 @@ async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) 
     assert order.typed["training.epochs"] == ("--epochs", 3)
 
 
+async def test_a_trial_foretells_time_and_memory(make_app: MakeApp) -> None:
+    rows = {"models": [{"seconds": 100.0, "memory_bytes": 2_000_000}, {"seconds": 25.0, "memory_bytes": 5_000_000}]}
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script([json.dumps(rows)])
+
+    app = make_app(script)
+    async with app.run_test() as pilot:
+        await pilot.press("3", "n")
+        await until(pilot, lambda: isinstance(app.screen, NewTraining))
+        await pilot.press("space", "ctrl+e")
+        text = "at most 2:05 for all epochs, 5.0 MB of memory"
+        await until(pilot, lambda: str(app.screen.query_one("#estimate", Static).content) == text)
+    (command,) = asked
+    assert "--estimate" in command
+    assert "--detach" not in command
+
+
+async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "models").mkdir()
+    for name in ("a", "b"):
+        (workplace / "models" / f"{name}.json").write_text("{}")
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script(["weights differ"] if "compare" in command else [])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: len(cells(app, "#exports")) == 2)
+        await pilot.press("space", "down", "space")
+        await until(pilot, lambda: details(app, "#checks") == "weights differ")
+        assert app.screen.query_one(CommandLine).command == "kelly-core compare models/a.json models/b.json"
+        assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
+
+
 async def test_two_marked_runs_are_compared(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -259,7 +301,10 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
     (workplace / "models" / "odd.json").write_text("{}")
     facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
              "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
-    checks = [{"name": "readable", "passed": True, "detail": "yes"}, {"name": "gates", "passed": False, "detail": "no"}]
+    checks = [
+        {"name": "readable", "passed": True, "detail": "yes"},
+        {"name": "parity", "passed": False, "detail": "no"},
+    ]
 
     def script(command: Sequence[str]) -> Script:
         report = {"passed": False, "files": [{"file": "models/odd.json", "checks": checks}]}
@@ -268,12 +313,12 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
     app = make_app(script)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("4")
-        await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][3] == "3")
+        await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][4] == "3")
         assert cells(app, "#exports")[0][2] == "not checked"
-        assert cells(app, "#exports")[0][5:] == ["stateful", "0.5000", "+50%"]
+        assert cells(app, "#exports")[0][6:9] == ["stateful", "0.5000", "+50%"]
         await pilot.press("v")
-        await until(pilot, lambda: cells(app, "#exports")[0][2] == "1 failed")
-        assert "✗ gates" in details(app, "#checks")
+        await until(pilot, lambda: cells(app, "#exports")[0][2:4] == ["1 failed", "differs"])
+        assert "✗ parity" in details(app, "#checks")
         await pilot.press("f")
         assert "readable" not in details(app, "#checks")
 

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelly_tui.widgets.series import Series, nice_ticks, segments
+from kelly_tui.widgets.series import Series, log_ticks, nice_ticks, segments
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -54,3 +54,9 @@ def test_ticks_are_few_and_lie_within(low: float, span: float, count: int) -> No
 
 def test_ticks_are_round() -> None:
     assert nice_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+
+
+def test_logarithmic_ticks_are_round_too() -> None:
+    assert log_ticks(-2, 0, 8) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    assert log_ticks(-6, 0, 3) == [1e-6, 1e-4, 1e-2, 1.0]
+    assert log_ticks(math.log10(0.031), math.log10(0.039), 4) == nice_ticks(0.031, 0.039, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def test_a_missing_file_is_made(tmp_path: Path) -> None:
 def test_a_link_and_the_permissions_survive(config: Path, tmp_path: Path) -> None:
     config.chmod(0o600)
     link = tmp_path / "link.toml"
-    os.symlink(config, link)
+    link.symlink_to(config)
     save_values(link, {"models.DynamicsEngine.epochs": 3})
     assert link.is_symlink()
     assert read_values(config)["models.DynamicsEngine.epochs"] == 3

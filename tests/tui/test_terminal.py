@@ -1,0 +1,168 @@
+"""The real program in a real terminal: a training outlives it, and watching costs little."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import kelly_tui
+from kelly_core.config import load_settings
+from kelly_core.runs import Run, list_runs, start
+
+SOURCES = Path(kelly_tui.__file__).parents[1]
+PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
+SECONDS_AT_MOST = 60.0
+BYTES_A_SECOND = 20_000
+
+pytestmark = pytest.mark.slow
+
+
+def wait_for(true: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SECONDS_AT_MOST
+    while not true():
+        assert time.monotonic() < deadline, f"never: {what}"
+        select.select([], [], [], 0.1)
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> dict[str, str]:
+    """A working folder of its own, with settings for a quick training on synthetic data."""
+    (tmp_path / "config.toml").write_text(
+        "[training]\nepochs = 400\n[training.early_stopping]\npatience = 0\n[datasets]\nuse_synthetic = true\n"
+        "synthetic_examples = 200\n"
+    )
+    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return os.environ | {"PYTHONPATH": paths, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm-256color"}
+
+
+class Terminal:
+    """A tmux session of its own server."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._socket = str(folder / "tmux")
+        self._folder, self._environment = folder, environment
+        self.tmux("new-session", "-d", "-x", "100", "-y", "30", *PROGRAM)
+
+    def tmux(self, *words: str) -> str:
+        command = ["tmux", "-S", self._socket, "-f", "/dev/null", *words]
+        done = subprocess.run(command, cwd=self._folder, env=self._environment, capture_output=True, text=True)
+        return done.stdout
+
+    def shows(self, text: str) -> bool:
+        return text in self.tmux("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", *keys)
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Callable[[], Terminal]]:
+    opened: list[Terminal] = []
+
+    def open_one() -> Terminal:
+        opened.append(Terminal(tmp_path, surroundings))
+        return opened[-1]
+
+    yield open_one
+    for terminal in opened:
+        terminal.tmux("kill-server")
+    for run in list_runs(tmp_path / "runs").runs:
+        if run.live:
+            os.kill(run.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_a_training_outlives_its_terminal_and_is_found_again(
+    tmp_path: Path, open_terminal: Callable[[], Terminal]
+) -> None:
+    first = open_terminal()
+    wait_for(lambda: first.shows("corpora"), "the first screen")
+    first.press("3")
+    wait_for(lambda: first.shows("n starts one"), "the Train screen")
+    first.press("n")
+    wait_for(lambda: first.shows("Start a training"), "the dialog")
+    # All but the last model are left out.
+    first.press("Space", "Down", "Space", "Down", "Space", "Down", "Space")
+    wait_for(lambda: first.shows("--model GroovePredictor") and first.shows("[x]"), "the choice")
+    first.press("C-s")
+    wait_for(lambda: first.shows("GroovePredictor") and first.shows("running"), "the running training")
+    first.tmux("kill-server")
+
+    (run,) = list_runs(tmp_path / "runs").runs
+    assert run.live
+    second = open_terminal()
+    wait_for(lambda: second.shows("Since you left"), "the greeting")
+    second.press("3")
+    wait_for(lambda: second.shows("what it says") or second.shows("loss of GroovePredictor"), "the curves")
+    second.press("s")
+    wait_for(lambda: second.shows("After this epoch"), "the question")
+    second.press("Right", "Enter")
+    wait_for(lambda: not list_runs(tmp_path / "runs").runs[0].live, "the end of the run")
+    wait_for(lambda: second.shows("stopped"), "the ending on the screen")
+    export = tmp_path / "models" / "groovepredictor.json"
+    assert json.loads(export.read_text())["metadata"]["model_name"] == "GroovePredictor"
+    second.press("q")
+    wait_for(lambda: not second.tmux("list-sessions"), "the end of the program")
+
+
+def test_watching_a_live_run_costs_little(
+    tmp_path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = start(load_settings(tmp_path / "config.toml").settings, ["HarmonyPredictor"])
+    try:
+        wait_for(lambda: run.poll() or run.snapshot.models[0].epoch, "the first epoch")
+        received = _bytes_while_watching(tmp_path, surroundings, settle=4.0, seconds=8.0)
+    finally:
+        _end(run)
+    assert 0 < received < 8.0 * BYTES_A_SECOND
+
+
+def _bytes_while_watching(folder: Path, environment: dict[str, str], settle: float, seconds: float) -> int:
+    """What the Train screen writes in so many seconds, once it has come to rest."""
+    child, handle = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execve(PROGRAM[0], PROGRAM, environment)
+    fcntl.ioctl(handle, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    try:
+        _read_for(handle, settle)
+        os.write(handle, b"3")
+        _read_for(handle, settle)
+        return _read_for(handle, seconds)
+    finally:
+        os.kill(child, signal.SIGHUP)
+        _read_for(handle, 2.0)
+        os.close(handle)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+
+
+def _read_for(handle: int, seconds: float) -> int:
+    deadline, total = time.monotonic() + seconds, 0
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([handle], [], [], left)[0]:
+            try:
+                total += len(os.read(handle, 65536))
+            except OSError:
+                break
+    return total
+
+
+def _end(run: Run) -> None:
+    run.kill()
+    wait_for(lambda: run.poll() or not run.snapshot.live, "the end of the run")
