@@ -25,9 +25,9 @@ from kelly_core.spec import MODELS
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
 from kelly_tui.processes import Job
+from kelly_tui.run_words import age_text, short_id
 from kelly_tui.screens.benchmark import Benchmark
 from kelly_tui.screens.datasets import Datasets
-from kelly_tui.run_words import age_text, short_id
 from kelly_tui.screens.models import Models
 from kelly_tui.screens.new_training import Order
 from kelly_tui.screens.page import Page

@@ -12,7 +12,7 @@ from kelly_core.runs import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.following import Curves
 from kelly_tui.palette import Palette
-from kelly_tui.widgets.series import Series
+from kelly_tui.series import Series
 from kelly_tui.wording import NOTHING, duration, loss, size
 
 _NAMES = [spec.name for spec in MODELS]

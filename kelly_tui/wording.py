@@ -23,6 +23,12 @@ class Labelled:
         self._rows = [(label, value if isinstance(value, Text) else Text(value)) for label, value in rows]
         self._muted = muted
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labelled) and (self._rows, self._muted) == (other._rows, other._muted)
+
+    def __hash__(self) -> int:
+        return hash(self.plain)
+
     @property
     def plain(self) -> str:
         """The lines without colours."""

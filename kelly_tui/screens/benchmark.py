@@ -18,7 +18,7 @@ from textual.widget import Widget
 from kelly_tui.memory import recall, remember
 from kelly_tui.processes import KELLY_CORE, Job
 from kelly_tui.screens.page import Page
-from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, bar
 
@@ -174,8 +174,7 @@ class Benchmark(Page):
         if not self.is_mounted:
             return
         table, result = self.query_one("#latencies", Listing), self._result
-        table.border_title = "latency of a frame"
-        table.border_subtitle = self._timing or _verdict(result)
+        set_title(table, "latency of a frame", self._timing or _verdict(result))
         rows = [
             self._row(engine, part, latency)
             for engine, figures in result.get("engines", {}).items()

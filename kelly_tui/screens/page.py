@@ -77,7 +77,8 @@ class Page(Screen[None]):
             return
         self.query_one(CommandLine).show(self.kelly.command_text(self.command()))
         problem = self.query_one("#problem", Static)
-        problem.update(self.kelly.workspace.problem)
+        if problem.display or self.kelly.workspace.problem:
+            problem.update(self.kelly.workspace.problem)
         problem.display = bool(self.kelly.workspace.problem)
         self.query_one(Masthead).show_live(self.kelly.live_text)
 

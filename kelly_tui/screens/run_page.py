@@ -19,8 +19,8 @@ from kelly_tui.screens.page import Page
 from kelly_tui.widgets.dialogs import Question
 from kelly_tui.widgets.steering import EpochsQuestion, stop_question
 
-SECONDS_BETWEEN_LOOKS = 0.5
-"""Twice a second is as often as anything here is drawn."""
+SECONDS_BETWEEN_LOOKS = 1.0
+"""Nothing here is drawn more often, however fast the epochs come."""
 
 
 class RunPage(Page):
@@ -103,9 +103,10 @@ class RunPage(Page):
     def on_run_page_run_read(self, message: RunRead) -> None:
         """Show it."""
         if message.view.snapshot.id == self.run_id:
-            self.view = message.view
+            former, self.view = self.view, message.view
             self.draw_run()
-            self.refresh_bindings()
+            if former is None or former.snapshot.state != message.view.snapshot.state:
+                self.refresh_bindings()
 
     def on_run_page_run_lost(self, message: RunLost) -> None:
         """Say so, and show no figures that may be wrong."""

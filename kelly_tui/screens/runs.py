@@ -21,10 +21,10 @@ from kelly_tui.following import Follower, RunView
 from kelly_tui.processes import KELLY_CORE
 from kelly_tui.run_words import age_text, best_text, epochs_text, model_colour, run_colours, short_id, state_text
 from kelly_tui.screens.run_page import RunPage
+from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.frame import Facts
 from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.widgets.series import Series
 from kelly_tui.wording import NOTHING, Labelled, loss
 
 

@@ -16,10 +16,10 @@ from kelly_core.runs import ModelSnapshot
 from kelly_tui.run_words import best_text, epochs_text, host_text, loss_series, model_colour, short_id, state_text
 from kelly_tui.screens.new_training import NewTraining, Order
 from kelly_tui.screens.run_page import RunPage
+from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.frame import RunLog, set_title
 from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.widgets.series import Series
 from kelly_tui.wording import NOTHING, duration, loss
 
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
@@ -47,6 +47,7 @@ class Train(RunPage):
     def __init__(self) -> None:
         super().__init__()
         self._overlay = False
+        self._alarm = ""
 
     def body(self) -> Iterator[Widget]:
         """Models, alarm, curves beside each other, log."""
@@ -57,7 +58,9 @@ class Train(RunPage):
             with Vertical(id="side"):
                 yield CurveChart("Learning rate: after the first epoch.", id="rate")
                 yield CurveChart("Throughput: after the first epoch.", id="pace")
-        yield Facts(id="said")
+        said = RunLog(id="said")
+        said.border_title = "what it says"
+        yield said
 
     @property
     def run_id(self) -> str:
@@ -101,22 +104,16 @@ class Train(RunPage):
         table = self.query_one("#training", Listing)
         view = self.view
         if view is None:
-            table.border_title = short_id(self.run_id) if self.run_id else "no training yet"
-            table.border_subtitle = "" if self.run_id else "n starts one"
+            title = short_id(self.run_id) if self.run_id else "no training yet"
+            set_title(table, title, "" if self.run_id else "n starts one")
             table.show([])
         else:
             run = view.snapshot
-            table.border_title = f"{short_id(run.id)} · {self._state_line()}"
-            table.border_subtitle = host_text(run)
+            set_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run))
             table.show(self._row(model) for model in run.models)
         self._draw_alarm()
         self._draw_curves()
-        said = self.query_one("#said", Facts)
-        at_end = said.max_scroll_y - said.scroll_y < 2
-        said.border_title = "what it says"
-        said.show(Text("\n".join(view.lines) if view else ""))
-        if at_end:
-            said.scroll_end(animate=False)
+        self.query_one("#said", RunLog).show(view.lines if view else ())
 
     def _state_line(self) -> str:
         assert self.view is not None
@@ -158,8 +155,11 @@ class Train(RunPage):
             lines += [f"{each.model}: {each.message}" for each in view.alarms.values() if each.kind != "synthetic"]
             if run.state == "died":
                 lines.append("Its process is gone. R goes on from the last checkpoint.")
-        alarm.update("\n".join(lines[:3]))
-        alarm.display = bool(lines)
+        text = "\n".join(lines[:3])
+        if text != self._alarm:
+            self._alarm = text
+            alarm.update(text)
+            alarm.display = bool(text)
 
     @property
     def _chosen(self) -> str:

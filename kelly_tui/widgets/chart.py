@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from rich.text import Text
 from textual.app import RenderResult
+from textual.geometry import Region
 from textual_plotext import PlotextPlot
 
 from kelly_tui.palette import Palette, rgb
-from kelly_tui.widgets.series import Segment, Series, log_ticks, nice_ticks, segments
+from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments
 
 TAIL_EPOCHS = 20
 
@@ -28,17 +29,26 @@ class CurveChart(PlotextPlot):
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
         self._series: tuple[Series, ...] = ()
+        self._picture: list[Text] = []
+        self._legend = ""
         self.logarithmic = False
         self.tail = False
         self.ascii = False
 
     def show(self, title: str, series: Sequence[Series]) -> None:
-        """Draw these series."""
-        self.border_title = title
+        """Draw these series; of the former picture, only the lines that differ are sent again."""
+        if self.border_title != title:
+            self.border_title = title
         if tuple(series) != self._series:
             self._series = tuple(series)
             self._set_legend()
-            self.refresh()
+            former, self._picture = self._picture, self._drawn()
+            if len(former) == len(self._picture):
+                changed = [row for row, line in enumerate(self._picture) if line != former[row]]
+                for row in changed:
+                    self.refresh(Region(0, row, self.size.width, 1))
+            else:
+                self.refresh()
 
     def toggle(self, name: str) -> None:
         """Switch ``logarithmic`` or ``tail`` on or off."""
@@ -48,15 +58,23 @@ class CurveChart(PlotextPlot):
 
     def render(self) -> RenderResult:
         """The picture, or why there is none."""
+        self._picture = self._drawn()
+        if not self._picture:
+            return Text(f"\n{self._placeholder}", justify="center", style="dim")
+        return Text("\n").join(self._picture)
+
+    def _drawn(self) -> list[Text]:
+        """The lines of the picture; none where nothing can be drawn."""
         width, height = self.size
         first_x = self._first_x()
         drawn = [(each, segments(each, max(1, width), log=self.logarithmic, first_x=first_x)) for each in self._series]
         pieces = [piece for _, several in drawn for piece in several]
         if width < _LEAST_WIDTH or height < _LEAST_HEIGHT or not pieces:
-            return Text(f"\n{self._placeholder}" if not pieces else "", justify="center", style="dim")
+            return []
         self._draw(drawn, pieces, width, height)
         picture: str = self.plt.build()
-        return Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
+        text = Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
+        return [_with_fewer_colours(line) for line in text.split("\n")]
 
     def _first_x(self) -> float:
         last = max((each.xs[-1] for each in self._series if each.xs), default=0.0)
@@ -109,7 +127,9 @@ class CurveChart(PlotextPlot):
         shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
         notes = [name for name, on in (("log", self.logarithmic), (f"last {TAIL_EPOCHS}", self.tail)) if on]
         parts = [f"[{each.colour}]{shapes[number % len(shapes)]}[/] {each.name}" for number, each in enumerate(series)]
-        self.border_subtitle = "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
+        legend = "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
+        if legend != self._legend:
+            self._legend = self.border_subtitle = legend
 
 
 def _label(value: float) -> str:
@@ -117,3 +137,13 @@ def _label(value: float) -> str:
     if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
         return f"{value:.0e}"
     return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def _with_fewer_colours(line: Text) -> Text:
+    """The same line, where a blank goes on in the colour before it: over a slow link each change of colour counts."""
+    calm = Text(line.plain)
+    for start, end, style in line.spans:
+        if not line.plain[start:end].isspace():
+            blanks = len(line.plain[end:]) - len(line.plain[end:].lstrip(" "))
+            calm.stylize(style, start, end + blanks)
+    return calm

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Label, Static
+from textual.widget import Widget
+from textual.widgets import Label, Log, Static
 
 from kelly_tui.wording import Labelled
 
@@ -19,6 +20,7 @@ class Masthead(Horizontal):
     def __init__(self, current: str) -> None:
         super().__init__()
         self._current = current
+        self._live = ""
 
     def compose(self) -> ComposeResult:
         """The name, a tab a screen, the live run."""
@@ -30,7 +32,9 @@ class Masthead(Horizontal):
 
     def show_live(self, text: str) -> None:
         """Say on the right what is running."""
-        self.query_one("#live", Label).update(text)
+        if text != self._live:
+            self._live = text
+            self.query_one("#live", Label).update(text)
 
 
 class CommandLine(Static):
@@ -42,8 +46,46 @@ class CommandLine(Static):
 
     def show(self, command: str) -> None:
         """Show another command."""
+        if command == self.command:
+            return
         self.command = command
         self.update(Text.assemble(("$ ", "bold"), command, no_wrap=True, overflow="ellipsis"))
+
+
+def set_title(widget: Widget, title: str, subtitle: str = "") -> None:
+    """Title above and below a widget's border; setting the same one again would draw all of the widget again."""
+    if widget.border_title != title:
+        widget.border_title = title
+    if (widget.border_subtitle or "") != subtitle:
+        widget.border_subtitle = subtitle
+
+
+class RunLog(Log):
+    """Lines as they come; only new ones are drawn."""
+
+    HELP = "What the training said. Scroll with the arrow keys; the copy key takes all of it."
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, max_lines=500, classes="panel")
+        self._told: tuple[str, ...] = ()
+
+    def show(self, lines: tuple[str, ...]) -> None:
+        """Show these lines."""
+        known = len(self._told)
+        if lines[:known] == self._told:
+            new = lines[known:]
+        elif known and self._told[-1] in lines:
+            new = lines[lines.index(self._told[-1]) + 1 :]
+        else:
+            self.clear()
+            new = lines
+        self._told = lines
+        if new:
+            self.write_lines(new)
+
+    def value_to_copy(self) -> str:
+        """All lines."""
+        return "\n".join(self._told)
 
 
 class Facts(VerticalScroll):
@@ -51,15 +93,20 @@ class Facts(VerticalScroll):
 
     HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
 
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._text: Text | Labelled = Text()
+
     def compose(self) -> ComposeResult:
         """The text."""
         yield Static(id="text", markup=False)
 
     def show(self, text: Text | Labelled) -> None:
         """Show another text."""
-        self._plain = text.plain
-        self.query_one("#text", Static).update(text)
+        if text != self._text:
+            self._text = text
+            self.query_one("#text", Static).update(text)
 
     def value_to_copy(self) -> str:
         """All of the text."""
-        return getattr(self, "_plain", "")
+        return self._text.plain

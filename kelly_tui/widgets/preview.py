@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from kelly_tui.processes import Job, worker
-import itertools
 
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .+*#"

@@ -188,14 +188,18 @@ async def test_signals_end_it_in_order(make_app: MakeApp, live_run: RunFolder, n
     assert not live_run.control.exists()
 
 
-@pytest.mark.parametrize("theme", [theme.name for theme in THEMES] + ["ansi-dark", "nord"])
-async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder, theme: str) -> None:
-    app = make_app(theme=theme)
+async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder) -> None:
+    app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        for key in "123456":
+        for key, theme in zip("123456", [*(theme.name for theme in THEMES), "ansi-dark", "nord"], strict=True):
+            app.theme = theme
             await pilot.press(key)
         await until(pilot, lambda: app.screen.query_one(CurveChart)._series)
-        assert app.theme == theme
+        for theme in app.available_themes:
+            app.theme = theme
+            await pilot.pause()
+        assert recall("screens")["theme"] == app.theme
+    assert make_app().theme == app.theme
 
 
 async def test_ascii_draws_nothing_else(make_app: MakeApp, finished_run: RunFolder) -> None:

@@ -19,7 +19,7 @@ from kelly_tui.screens.train import Train
 from kelly_tui.settings_file import read_values
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Help, Question
-from kelly_tui.widgets.frame import CommandLine, Facts
+from kelly_tui.widgets.frame import CommandLine, Facts, RunLog
 from kelly_tui.widgets.listing import Listing
 from tests.tui.conftest import Script, until
 
@@ -32,7 +32,9 @@ def cells(app: KellyApp, table: str) -> list[list[str]]:
 
 
 def details(app: KellyApp, name: str) -> str:
-    return app.screen.query_one(name, Facts).value_to_copy()
+    part = app.screen.query_one(name)
+    assert isinstance(part, Facts | RunLog)
+    return part.value_to_copy()
 
 
 async def test_number_keys_go_to_the_six_screens(make_app: MakeApp) -> None:

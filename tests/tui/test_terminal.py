@@ -46,7 +46,12 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
         "synthetic_examples = 200\n"
     )
     paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    return os.environ | {"PYTHONPATH": paths, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm-256color"}
+    return os.environ | {
+        "PYTHONPATH": paths,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+    }
 
 
 class Terminal:
@@ -115,6 +120,7 @@ def test_a_training_outlives_its_terminal_and_is_found_again(
     wait_for(lambda: second.shows("stopped"), "the ending on the screen")
     export = tmp_path / "models" / "groovepredictor.json"
     assert json.loads(export.read_text())["metadata"]["model_name"] == "GroovePredictor"
+    wait_for(lambda: not second.shows("running"), "the news at the top")
     second.press("q")
     wait_for(lambda: not second.tmux("list-sessions"), "the end of the program")
 
