@@ -40,12 +40,13 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
 async def watch() -> None:
     """Start the trainings and take the pictures."""
     settings = load_settings().settings
-    first = start(settings, MODELS[:1], command=("kelly-core", "train", "--model", MODELS[0]))
+    slower = load_settings(options={"training.learning_rate": ("--learning-rate", 0.0002)}).settings
+    first = start(slower, MODELS, command=("kelly-core", "train", "--learning-rate", "0.0002"))
     while first.poll() or first.snapshot.live:
         await asyncio.sleep(0.1)
     app = KellyApp(Options(theme="kelly-dark"))
     async with app.run_test(size=SIZE) as pilot:
-        second = start(settings, MODELS, command=("kelly-core", "train", *(f"--model {name}" for name in MODELS)))
+        second = start(settings, MODELS, command=("kelly-core", "train"))
         app.attach(second.id)
         await until(pilot, lambda: second.id in [run.id for run in app.listing.runs])
         app.attach(second.id)

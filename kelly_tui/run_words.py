@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from kelly_core.runs import ModelSnapshot, RunSnapshot
+from kelly_core.runs.comparison import Best
 from kelly_core.spec import MODELS
 from kelly_tui.following import Curves
 from kelly_tui.palette import Palette
@@ -58,7 +59,7 @@ def epochs_text(model: ModelSnapshot) -> str:
     return NOTHING if model.epochs is None else f"{model.epoch}/{model.epochs}"
 
 
-def best_text(model: ModelSnapshot) -> str:
+def best_text(model: ModelSnapshot | Best) -> str:
     """The best loss and its epoch."""
     return NOTHING if model.best_loss is None else f"{loss(model.best_loss)} @{model.best_epoch}"
 

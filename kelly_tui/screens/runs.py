@@ -25,7 +25,7 @@ from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.frame import Facts
 from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.wording import NOTHING, Labelled, loss
+from kelly_tui.wording import NOTHING, Labelled
 
 
 class Runs(RunPage):
@@ -206,7 +206,7 @@ class Runs(RunPage):
     def _differences(self, comparison: Comparison) -> Iterator[tuple[str, str | Text]]:
         yield "", " → ".join(short_id(run_id) for run_id in self._marked)
         for model, (first, second) in comparison.models.items():
-            yield model, f"{loss(first.best_loss)} @{first.best_epoch} → {loss(second.best_loss)} @{second.best_epoch}"
+            yield model, f"{best_text(first)} → {best_text(second)}"
         if not comparison.settings:
             yield "settings", "the same"
         for key, (before, after) in comparison.settings.items():
