@@ -113,7 +113,7 @@ def _note(model: ModelSnapshot, state: str) -> str:
     parts = []
     if model.train_loss is not None and model.val_loss is not None and model.best_loss is not None:
         parts.append(f"train {model.train_loss:.4f} val {model.val_loss:.4f} best {model.best_loss:.4f}")
-    if model.state == "running" and state != "running":
+    if model.state in ("running", "paused") and state != "running":
         parts.append(state)
     elif model.eta_seconds is not None:
         parts.append(f"{duration(model.eta_seconds)} left")

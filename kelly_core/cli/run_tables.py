@@ -36,7 +36,7 @@ def run_table(runs: Sequence[RunSnapshot]) -> Table:
     """One row a run."""
     # An id that is cut short could not be typed.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
-    table = Table(name, "state", "models", "now at", "output", box=None, pad_edge=False)
+    table = Table(name, "state", *map(_folding, ("models", "now at", "output")), box=None, pad_edge=False)
     for run in runs:
         table.add_row(run.id, _state(run), _models(run), _position(run), _shown(run.output))
     return table
@@ -82,15 +82,20 @@ def model_table(run: RunSnapshot) -> Table:
 
 def comparison_table(first: str, second: str, comparison: Comparison) -> Group:
     """Settings that differ, then what was reached."""
-    settings = Table("setting", first, second, box=None, pad_edge=False)
+    settings = Table(*map(_folding, ("setting", first, second)), box=None, pad_edge=False)
     for key, (one, other) in comparison.settings.items():
         settings.add_row(key, str(one), str(other))
-    models = Table("model", "best of", first, second, box=None, pad_edge=False)
+    models = Table("model", "best of", _folding(first), _folding(second), box=None, pad_edge=False)
     for model, (one, other) in comparison.models.items():
         models.add_row(model, "loss", _loss(one.best_loss), _loss(other.best_loss))
         models.add_row("", "baseline", _loss(one.baseline_loss), _loss(other.baseline_loss))
         models.add_row("", "epoch", _best_epoch(one), _best_epoch(other))
     return Group(settings if comparison.settings else Text("the settings are the same"), Text(), models)
+
+
+def _folding(header: str) -> Column:
+    """A column that goes on in the next line where it is too narrow, headers and long words included."""
+    return Column(header, overflow="fold")
 
 
 def _state(run: RunSnapshot) -> Text:

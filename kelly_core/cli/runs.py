@@ -98,7 +98,7 @@ def pause(context: typer.Context, run_id: IdArgument) -> None:
     """Let a run hold after the step in hand, until it is resumed."""
     run = _open(context, run_id)
     run.request_pause()
-    _tell_answer(run, "pausing", "paused", "stopping")
+    _tell_answer(run, "paused", "stopping")
 
 
 @app.command("resume")

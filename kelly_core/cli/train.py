@@ -178,7 +178,8 @@ def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: _Signals) -> int:
     """Exit code by how the run ended; says why where no outcome does."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
-        _say(f"its process is gone. Go on with `kelly-core runs resume {run.id}`", of=f"run {run.id} died")
+        hint = f"`kelly-core runs logs {run.id}` shows its last words, `kelly-core runs resume {run.id}` goes on"
+        _say(f"its process is gone. {hint}", of=f"run {run.id} died")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
         _say(ended.error, of=f"run {run.id} failed")
     if signals.exit_code is not None:

@@ -27,7 +27,7 @@ class HostMeter:
         memory = psutil.virtual_memory()
         return HostLoad(
             cpu_percent=psutil.cpu_percent(None),
-            process_memory=self._process.memory_info().rss,
+            process_memory=sum(map(_resident, [self._process, *self._process.children(recursive=True)])),
             memory_used=memory.total - memory.available,
             memory_total=memory.total,
             gpus=tuple(self._gpu(handle) for handle in self._handles),
@@ -37,6 +37,13 @@ class HostMeter:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
         busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
         return GpuLoad(self._nvml.nvmlDeviceGetName(handle), float(busy), int(memory.used), int(memory.total))
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _open_gpus() -> tuple[Any, list[Any]]:

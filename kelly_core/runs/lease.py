@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from kelly_core.errors import RunError
@@ -30,7 +31,9 @@ def take_lease(output: Path) -> FileLock:
 def give_up_lease(output: Path) -> None:
     """Let others train into the folder; only for the process that has the lease."""
     # Removing the name frees it: the lock that lives on until this process ends is then on a file nobody can open.
-    (output / _NAME).unlink(missing_ok=True)
+    # Where it cannot be removed, the end of the process frees it a moment later.
+    with contextlib.suppress(OSError):
+        (output / _NAME).unlink()
 
 
 def _refusal(output: Path, path: Path) -> RunError:

@@ -71,5 +71,5 @@ def _folders(runs: Path) -> list[RunFolder]:
     """Folders that hold a run; one that is just being made has no record yet and is none."""
     if not runs.is_dir():
         return []
-    found = [RunFolder(path) for path in runs.iterdir() if path.is_dir()]
+    found = [RunFolder(path) for path in runs.absolute().iterdir() if path.is_dir()]
     return [folder for folder in found if folder.record.exists() or folder.events.exists()]

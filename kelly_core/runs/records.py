@@ -55,7 +55,7 @@ class GpuLoad:
 
 @dataclass(frozen=True)
 class HostLoad:
-    """What the machine is doing: CPU in percent of all cores, memory in bytes."""
+    """What the machine is doing: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
 
     cpu_percent: float
     process_memory: int

@@ -169,7 +169,7 @@ class Run:
         Raises:
             RunError: a process is at work on it.
         """
-        snapshot = self.snapshot
+        snapshot = Run(self.folder).snapshot
         lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"

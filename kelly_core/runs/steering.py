@@ -45,11 +45,6 @@ class Steering:
         """Whether to end as soon as possible."""
         return self._stop
 
-    @property
-    def holding(self) -> bool:
-        """Whether the training shall wait."""
-        return self._shall_hold()
-
     def busy(self) -> float:
         """Seconds at work so far, pauses left out."""
         with self._lock:
@@ -58,8 +53,22 @@ class Steering:
     def should_stop(self) -> bool:
         """The training's question after each step; does not return while it shall hold."""
         if self._paused:
-            self._hold()
+            while self.holding():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._stop
+
+    def holding(self) -> bool:
+        """Whether the training shall hold now; for one that goes on asking while it does."""
+        with self._lock:
+            hold = self._paused and not self._stop
+            if hold and self._pause_began is None:
+                self._pause_began = time.monotonic()
+                self._enter("paused")
+            elif self._pause_began is not None and not hold:
+                self._pauses += time.monotonic() - self._pause_began
+                self._pause_began = None
+                self._enter(self._at_work())
+            return hold
 
     def epoch_done(self) -> None:
         """Count down where the training shall stop after some more epochs."""
@@ -140,22 +149,6 @@ class Steering:
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         self.interrupt()
-
-    def _hold(self) -> None:
-        with self._lock:
-            if not self._shall_hold():
-                return
-            began = self._pause_began = time.monotonic()
-            self._enter("paused")
-        while self._shall_hold():
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        with self._lock:
-            self._pauses += time.monotonic() - began
-            self._pause_began = None
-            self._enter(self._at_work())
-
-    def _shall_hold(self) -> bool:
-        return self._paused and not self._stop
 
     def _at_work(self) -> LiveState:
         return "stopping" if self._stop or self._epochs_left is not None else "running"

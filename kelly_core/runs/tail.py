@@ -66,16 +66,13 @@ class LineTail:
 
     def _chunk(self) -> bytes:
         try:
-            handle = os.open(self.path, os.O_RDONLY)
+            with self.path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self.offset:
+                    self.damaged += 1
+                    self.offset = size
+                return os.pread(file.fileno(), CHUNK, self.offset)
         except FileNotFoundError:
             return b""
         except OSError as error:
             raise RunError(f"cannot be read ({error.strerror})", where=self.path) from error
-        try:
-            size = os.fstat(handle).st_size
-            if size < self.offset:
-                self.damaged += 1
-                self.offset = size
-            return os.pread(handle, CHUNK, self.offset)
-        finally:
-            os.close(handle)

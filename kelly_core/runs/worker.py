@@ -124,8 +124,8 @@ class _Training:
             [(spec, self._goes_on(spec, settings)) for spec in specs],
             settings.training.jobs,
             listen=self._listen,
-            should_stop=self._steering.should_stop,
-            holding=lambda: self._steering.holding,
+            should_stop=lambda: self._steering.stopping,
+            holding=self._steering.holding,
         )
         complete = True
         for outcome in outcomes:

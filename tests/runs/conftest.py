@@ -9,7 +9,10 @@ import pytest
 
 from kelly_core.config import Settings, load_settings
 from kelly_core.runs import Run, RunFolder, launch
+from tests.cli.conftest import run as kelly_core
 from tests.forked_workers import Forker, forker
+
+__all__ = ["kelly_core"]
 
 Start = Callable[..., Run]
 

@@ -6,15 +6,16 @@ import io
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kelly_core import events
-from kelly_core.runs import Run, RunFolder, find_run, resume
+from kelly_core.cli.display import _note
+from kelly_core.runs import ModelSnapshot, Run, RunFolder, find_run, resume
 from kelly_core.runs.records import AttemptBegun, RunEnded, StateChanged
 from tests.cli.conftest import Run as Command
-from tests.cli.conftest import run as kelly_core  # noqa: F401 - a fixture
 from tests.forked_workers import Forker
 
 from .conftest import Start, until, until_epoch
@@ -24,16 +25,12 @@ ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25),
 
 
 @pytest.fixture
-def ended(tmp_path: Path, kelly_core: Command) -> RunFolder:  # noqa: F811
+def ended(tmp_path: Path, kelly_core: Command) -> RunFolder:
     """A run that was stopped, in the default folder."""
-    return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ended_log())
+    return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ENDED)
 
 
-def ended_log() -> list:
-    return list(ENDED)
-
-
-def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunFolder) -> None:
     broken = make_run(ended.path.with_name("broken"))
     broken.record.write_text("{")
     shown = kelly_core("runs")
@@ -47,16 +44,12 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunF
     assert list(listed["unreadable"]) == ["broken"]
 
 
-def test_an_id_is_never_cut_short(
-    kelly_core: Command,  # noqa: F811
-    ended: RunFolder,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert ended.id in kelly_core("runs").out
 
 
-def test_no_runs_is_no_mistake(kelly_core: Command) -> None:  # noqa: F811
+def test_no_runs_is_no_mistake(kelly_core: Command) -> None:
     assert "no runs in" in kelly_core("runs").out
     assert json.loads(kelly_core("runs", "--json").out) == {"runs": [], "unreadable": {}}
     nothing = kelly_core("runs", "show", "last")
@@ -64,17 +57,14 @@ def test_no_runs_is_no_mistake(kelly_core: Command) -> None:  # noqa: F811
 
 
 def test_the_folder_moves_with_its_variable(
-    kelly_core: Command,  # noqa: F811
-    ended: RunFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kelly_core: Command, ended: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended.path.parent.rename(tmp_path / "elsewhere")
     monkeypatch.setenv("KELLY_RUNS_DIR", "elsewhere")
     assert ended.id in kelly_core("runs").out
 
 
-def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None:
     with ended.events.open("ab") as file:
         file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
     shown = kelly_core("runs", "show", "2026")
@@ -84,7 +74,7 @@ def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None
     assert told["settings"]["training"]["batch_size"] == 16 and told["damaged_lines"] == 1
 
 
-def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:
     make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
     shown = kelly_core("runs", "diff", "2026", "other")
     assert shown.code == 0
@@ -96,10 +86,7 @@ def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:  # no
 
 
 def test_rm_asks_and_leaves_the_output(
-    kelly_core: Command,  # noqa: F811
-    ended: RunFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kelly_core: Command, ended: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs" / "out").mkdir()
     for answer, code in (("n\n", 1), ("", 1)):
@@ -126,14 +113,14 @@ def test_rm_asks_and_leaves_the_output(
         ["diff", "last", "nothing"],
     ],
 )
-def test_mistakes_get_a_message(kelly_core: Command, ended: RunFolder, arguments: list[str]) -> None:  # noqa: F811
+def test_mistakes_get_a_message(kelly_core: Command, ended: RunFolder, arguments: list[str]) -> None:
     before = ended.events.read_bytes()
     shown = kelly_core("runs", *arguments)
     assert shown.code in (1, 2) and shown.err and "Traceback" not in shown.err + shown.out
     assert ended.events.read_bytes() == before and not ended.control.exists()
 
 
-def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:  # noqa: F811
+def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
@@ -160,7 +147,7 @@ def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) ->
     until(Run(run.folder), "stopped")
 
 
-def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:  # noqa: F811
+def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:
     run = start(epochs=3)
     attached = kelly_core("runs", "attach", "last")
     assert attached.code == 0 and "finished" in attached.out
@@ -170,17 +157,13 @@ def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start)
     assert followed.code == 0 and "epoch 4/4" in followed.out and followed.out.count("finished") == 2
 
 
-def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunFolder) -> None:  # noqa: F811
+def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunFolder) -> None:
     make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
     shown = kelly_core("runs", "attach", "last")
     assert shown.code == 1 and "the disk is full" in shown.out
 
 
-def test_ctrl_c_ends_only_the_watching(
-    kelly_core: Command,  # noqa: F811
-    start: Start,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(epochs=100_000)
     follow = Run.follow
 
@@ -195,13 +178,16 @@ def test_ctrl_c_ends_only_the_watching(
     monkeypatch.setattr(Run, "follow", follow)
     assert shown.code == 0 and f"{run.id} goes on" in shown.err
     until_epoch(run, 3)
-    assert run.snapshot.state == "running" and threading.active_count() >= 1
+    assert run.snapshot.state == "running"
 
 
-def test_attached_training_in_json_is_the_same_as_ever(
-    kelly_core: Command,  # noqa: F811
-    forked: Forker,
-) -> None:
+def test_a_bar_tells_that_its_run_holds() -> None:
+    model = ModelSnapshot("DynamicsEngine", "paused", epoch=1, epochs=3, train_loss=1.0, val_loss=1.0, best_loss=1.0)
+    assert _note(model, "paused").endswith("paused")
+    assert _note(replace(model, state="running", eta_seconds=90.0), "running").endswith("2 min left")
+
+
+def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command, forked: Forker) -> None:
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
     (model,) = json.loads(trained.out)["models"]
@@ -220,11 +206,7 @@ def test_attached_training_in_json_is_the_same_as_ever(
     assert "GroovePredictor: epoch 2/2" in trained.err
 
 
-def test_a_training_whose_process_dies_says_so(
-    kelly_core: Command,  # noqa: F811
-    forked: Forker,
-    tmp_path: Path,
-) -> None:
+def test_a_training_whose_process_dies_says_so(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass

@@ -62,7 +62,9 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
 
 @pytest.mark.slow
 def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str], no_run_left: None) -> None:
-    detached = subprocess.run([*COMMAND, *LONG, "--detach"], env=environment, capture_output=True, text=True, timeout=60)
+    detached = subprocess.run(
+        [*COMMAND, *LONG, "--detach"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert detached.returncode == 0, detached.stderr
     run = Run(find_run(folder / "runs", detached.stdout.removesuffix("\n")))
     assert run.snapshot.live and run.id in detached.stderr
@@ -79,7 +81,9 @@ def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[s
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("sent", "code"), [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)], ids=["terminated", "ctrl-c twice"]
+    ("sent", "code"),
+    [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
+    ids=["terminated", "ctrl-c twice"],
 )
 def test_attached_it_ends_as_asked(
     folder: Path, environment: dict[str, str], no_run_left: None, sent: list[signal.Signals], code: int
