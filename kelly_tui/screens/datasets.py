@@ -183,7 +183,8 @@ class Datasets(Page):
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            self._reports[message.name] = message.report
+            folder = str(self.kelly.workspace.settings.datasets.folder(message.name))
+            self._reports[message.name] = message.report | {"folder": folder}
             problem = remember(_MEMORY, self._reports)
             if problem:
                 self.notify(problem, severity="warning")
@@ -201,7 +202,9 @@ class Datasets(Page):
         """The last report, if it is of the folder that the settings name."""
         report = self._reports.get(name)
         folder = str(self.kelly.workspace.settings.datasets.folder(name))
-        return report if report is not None and report["path"] == folder and self._found.get(name) is True else None
+        return (
+            report if report is not None and report.get("folder") == folder and self._found.get(name) is True else None
+        )
 
     def _draw(self) -> None:
         if self.is_mounted:

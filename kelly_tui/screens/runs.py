@@ -137,7 +137,7 @@ class Runs(RunPage):
 
     def _row(self, run: RunSnapshot) -> Row:
         colours = self.palette
-        colour = run_colours([run.id], colours)[run.id]
+        colour = run_colours(self._marked if run.id in self._marked else [run.id], colours)[run.id]
         mark = Text("◆" if run.id in self._marked else "●", colour)
         names = [model.model for model in run.models]
         models = "all five" if len(names) == 5 else ", ".join(names) if len(names) < 2 else f"{len(names)} models"
