@@ -290,7 +290,7 @@ class Validate(Page):
         if not asked:
             return Text(NOTHING, self.palette.muted)
         same = all(check["passed"] for check in asked)
-        return Text("same" if same else "differs", self.palette.good if same else self.palette.bad)
+        return Text("same" if same else "failed", self.palette.good if same else self.palette.bad)
 
     def _latency(self, path: Path) -> str:
         """The 99th percentile of the model in the first engine of the last benchmark of its folder."""

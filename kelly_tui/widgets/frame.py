@@ -49,7 +49,7 @@ class CommandLine(Static):
         if command == self.command:
             return
         self.command = command
-        self.update(Text.assemble(("$ ", "bold"), command, no_wrap=True, overflow="ellipsis"))
+        self.update(Text.assemble(("$ ", "bold"), command))
 
 
 def set_title(widget: Widget, title: str, subtitle: str = "") -> None:

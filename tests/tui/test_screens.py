@@ -319,7 +319,7 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
         assert cells(app, "#exports")[0][2] == "not checked"
         assert cells(app, "#exports")[0][6:9] == ["stateful", "0.5000", "+50%"]
         await pilot.press("v")
-        await until(pilot, lambda: cells(app, "#exports")[0][2:4] == ["1 failed", "differs"])
+        await until(pilot, lambda: cells(app, "#exports")[0][2:4] == ["1 failed", "failed"])
         assert "✗ parity" in details(app, "#checks")
         await pilot.press("f")
         assert "readable" not in details(app, "#checks")
