@@ -89,6 +89,15 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
         raise error(f"cannot be written: {reason}", where=path, hint=hint) from fault
 
 
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what writers of files in ``folder`` that begin with ``prefix`` left when they were killed.
+
+    Only for who owns these files: another writer's temporary file would go, too.
+    """
+    for leftover in folder.glob(f".{prefix}*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the renaming itself durable, where the system lets a folder be opened."""
     if os.name != "posix":

@@ -13,6 +13,7 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.errors import CheckpointError, TrainingError
 from kelly_core.events import Alarm, CheckpointSaved, Listener, ModelEnded
+from kelly_core.files import remove_leftovers
 from kelly_core.spec import ModelSpec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kelly_core.training.device import cpu_threads, resolve_device
@@ -114,6 +115,7 @@ def train(
     check_loss(settings.loss, spec)
     device = resolve_device(settings.device)
     paths = TrainingPaths(output, spec.file_stem)
+    remove_leftovers(paths.latest.parent, spec.file_stem)
     with cpu_threads(settings.threads, spec.recurrent and settings.state == "stateful"):
         loop = Loop(spec, dataset, settings, device)
         if resume:

@@ -385,3 +385,14 @@ def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
     assert [(event.step, event.steps) for event in run.heard(BatchDone)] == [(step, STEPS) for step in range(1, 5)]
+
+
+def test_what_a_killed_training_left_half_written_is_cleared(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    half, other = folder / ".groovepredictor_latest.pt.1a2b3c4d.tmp", folder / ".dynamicsengine_best.pt.1a2b3c4d.tmp"
+    for leftover in (half, other):
+        leftover.write_bytes(b"half")
+    run(epochs=1)
+    assert not half.exists() and other.exists()
