@@ -149,11 +149,13 @@ class KellyApp(App[None]):
             self.attached = "" if latest is None else latest.id
         if not self._greeted:
             self._greet()
-        if self.listing != former and isinstance(self.screen, Page):
+        if self.listing == former:
+            return
+        self._remember_states()
+        if isinstance(self.screen, Page):
             self.screen.refresh_frame()
             if isinstance(self.screen, RunPage):
                 self.screen.runs_changed()
-            self._remember_states()
 
     def _greet(self) -> None:
         """Tell what has happened to runs since the last time."""

@@ -42,7 +42,7 @@ def wait_for(true: Callable[[], object], what: str) -> None:
 def surroundings(tmp_path: Path) -> dict[str, str]:
     """A working folder of its own, with settings for a quick training on synthetic data."""
     (tmp_path / "config.toml").write_text(
-        "[training]\nepochs = 400\n[training.early_stopping]\npatience = 0\n[datasets]\nuse_synthetic = true\n"
+        "[training]\nepochs = 100000\n[training.early_stopping]\npatience = 0\n[datasets]\nuse_synthetic = true\n"
         "synthetic_examples = 200\n"
     )
     paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
@@ -105,10 +105,12 @@ def test_a_training_outlives_its_terminal_and_is_found_again(
     wait_for(lambda: first.shows("--model GroovePredictor") and first.shows("[x]"), "the choice")
     first.press("C-s")
     wait_for(lambda: first.shows("GroovePredictor") and first.shows("running"), "the running training")
-    first.tmux("kill-server")
-
     (run,) = list_runs(tmp_path / "runs").runs
-    assert run.live
+    # The screens look at the list of runs once a second, and remember what they saw.
+    state = tmp_path / "state" / "kelly"
+    wait_for(lambda: any(run.id in file.read_text() for file in state.glob("*.json")), "the memory of the run")
+    first.tmux("kill-server")
+    assert list_runs(tmp_path / "runs").runs[0].live
     second = open_terminal()
     wait_for(lambda: second.shows("Since you left"), "the greeting")
     second.press("3")
