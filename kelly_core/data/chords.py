@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, Rows, assign_splits, require_usable
-from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Standardisation
+from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
 from kelly_core.data.listing import Affect, parse_affect, read_json, spread
 from kelly_core.data.split import TRAIN
 from kelly_core.errors import DataError
@@ -159,7 +159,7 @@ def load(root: Path, options: LoadOptions) -> HarmonyDataset:
     known = np.array([song.affect for song in songs], np.float32)
     estimated = np.column_stack([scale(features), known[:, 1]])
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
-    rows = Rows.of_files(np.arange(len(songs)), groups, [song.source for song in songs], splits)
+    rows = Rows.of_files("chords", np.arange(len(songs)), groups, [song.source for song in songs], splits)
     report = CorpusReport("chords", str(path), found=True, files=len(entries), skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
     dataset.facts = {

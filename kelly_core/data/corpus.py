@@ -22,9 +22,10 @@ from kelly_core.data.dataset import (
     Example,
     Floats,
     Indices,
+    Rows,
     Standardisation,
 )
-from kelly_core.data.split import TRAIN, VALIDATION, split_groups
+from kelly_core.data.split import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 
 DEFAULT_CACHE = Path("~/.cache/kelly")
@@ -77,26 +78,6 @@ class AudioContext:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Where each example comes from: one entry an example.
-
-    Attributes:
-        groups: song, piece or session; no group is in two splits.
-        sources: label source of each.
-        splits: "train" or "validation".
-    """
-
-    groups: NDArray[np.str_]
-    sources: NDArray[np.str_]
-    splits: NDArray[np.str_]
-
-    @classmethod
-    def of_files(cls, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]) -> Rows:
-        """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
-        return cls(np.asarray(groups)[owner], np.asarray(sources)[owner], splits[owner])
-
-
 def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
     """Features of the files as the options ask."""
     return load_features(
@@ -127,6 +108,7 @@ class CorpusDataset(Dataset):
         self.rows = rows
         self.train = np.flatnonzero(rows.splits == TRAIN)
         self.validation = np.flatnonzero(rows.splits == VALIDATION)
+        self.test = np.flatnonzero(rows.splits == TEST)
         if not len(self.train) or not len(self.validation):
             raise DataError("too few usable examples to train and to validate", where=report.path)
         self.weights = np.array([LABEL_WEIGHTS[source] for source in rows.sources], np.float32)
@@ -147,14 +129,7 @@ class CorpusDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         raw = self._assemble(np.array([index]), np.random.default_rng(_VALIDATION_SEED), augment=False)
-        return Example(
-            inputs=raw.inputs[0],
-            targets=raw.targets[0],
-            weights=raw.weights[0],
-            group=str(self.rows.groups[index]),
-            label_source=str(self.rows.sources[index]),
-            split=str(self.rows.splits[index]),
-        )
+        return Example(raw.inputs[0], raw.targets[0], raw.weights[0], **self.rows.origin(index))
 
     def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
         """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""

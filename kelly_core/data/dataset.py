@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,38 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Where each example comes from: one entry an example.
+
+    Attributes:
+        corpora: corpus of each.
+        groups: song, piece or session; no group is in two splits.
+        sources: label source of each, one of ``LABEL_WEIGHTS``.
+        splits: "train", "validation" or "test".
+    """
+
+    corpora: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    splits: NDArray[np.str_]
+
+    @classmethod
+    def of_files(
+        cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
+    ) -> Rows:
+        """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
+        return cls(np.full(len(owner), corpus), np.asarray(groups)[owner], np.asarray(sources)[owner], splits[owner])
+
+    def origin(self, index: int) -> dict[str, str]:
+        """What ``Example`` says of where the example comes from."""
+        return {
+            "group": str(self.groups[index]),
+            "label_source": str(self.sources[index]),
+            "split": str(self.splits[index]),
+        }
+
+
+@dataclass(frozen=True)
 class ReferenceLosses:
     """What a synthetic set's validation loss can be compared with."""
 
@@ -100,7 +133,9 @@ class Dataset(ABC):
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
         fingerprint: hash of the content and of the settings that shaped it.
         standardisation: what the export must fold into the first layer.
+        rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
+        test: indices of the official test split, which no training sees; empty unless it was asked for.
         facts: what the export's metadata says about the features (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
     """
@@ -112,8 +147,10 @@ class Dataset(ABC):
     sequence_length: int
     fingerprint: str
     standardisation: Standardisation
+    rows: Rows
     train: Indices
     validation: Indices
+    test: Indices
     facts: dict[str, Any]
     reference: ReferenceLosses | None = None
 

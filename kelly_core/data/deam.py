@@ -23,12 +23,11 @@ from kelly_core.data.corpus import (
     AudioContext,
     CorpusDataset,
     LoadOptions,
-    Rows,
     assign_splits,
     extract,
     require_usable,
 )
-from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Standardisation
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
 from kelly_core.data.listing import Affect, find_files, has_files, lookup, read_sidecar, read_table, spread
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CODE_SIZE, encode
@@ -158,7 +157,9 @@ def load(root: Path, options: LoadOptions) -> EmotionDataset:
         [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
     )
     groups = [Path(file).stem for file in table.files]
-    rows = Rows.of_files(np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options))
+    rows = Rows.of_files(
+        "deam", np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
+    )
     report = CorpusReport("deam", str(root), found=True, files=len(files), skipped=skipped)
     return EmotionDataset(report, rows, table, values)
 

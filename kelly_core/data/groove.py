@@ -20,13 +20,12 @@ from kelly_core.data.cache import Extraction, Features, FeatureTable
 from kelly_core.data.corpus import (
     CorpusDataset,
     LoadOptions,
-    Rows,
     assign_splits,
     extract,
     has_both_sides,
     require_usable,
 )
-from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import has_files, lookup, read_sidecar, read_table
 from kelly_core.data.official import Row, check_table, select_files
 from kelly_core.data.split import TRAIN
@@ -92,7 +91,7 @@ def load(root: Path, options: LoadOptions) -> GrooveDataset:
     affect, sources = _label(root, table, scale)
     owner = table.owner("values")
     report = CorpusReport("groove_midi", str(root), found=True, files=selection.found, skipped=skipped)
-    dataset = GrooveDataset(report, Rows.of_files(owner, groups, sources, splits), table, affect[owner])
+    dataset = GrooveDataset(report, Rows.of_files("groove_midi", owner, groups, sources, splits), table, affect[owner])
     dataset.facts = {
         "positions_per_bar": POSITIONS,
         "timing": "value x 60 ticks at 480 PPQ, positive is late",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from kelly_core.data import midi
 from kelly_core.data.affect_labels import label_files
 from kelly_core.data.cache import Extraction, Features, FeatureTable
-from kelly_core.data.corpus import CorpusDataset, LoadOptions, Rows, assign_splits, extract, require_usable
-from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices
+from kelly_core.data.corpus import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import find_files, has_files, spread
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CODE_SIZE, jittered, noisy_codes
@@ -68,7 +68,7 @@ def load(root: Path, options: LoadOptions) -> MelodyDataset:
     features = table.arrays["affect"]
     affect, sources, estimator = label_files(root, table.files, features, splits, options.annotations_file)
     owner = table.owner("steps")
-    rows = Rows.of_files(owner, table.files, sources, splits)
+    rows = Rows.of_files("lakh_midi", owner, table.files, sources, splits)
     report = CorpusReport("lakh_midi", str(root), found=True, files=len(found), skipped=table.skipped)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.facts = {

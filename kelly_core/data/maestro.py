@@ -15,8 +15,8 @@ import numpy as np
 from kelly_core.data import midi
 from kelly_core.data.affect_labels import label_files
 from kelly_core.data.cache import Extraction, Features, FeatureTable
-from kelly_core.data.corpus import CorpusDataset, LoadOptions, Rows, assign_splits, extract, require_usable
-from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices
+from kelly_core.data.corpus import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import has_files, read_json, read_table
 from kelly_core.data.official import Row, check_table, select_files
 from kelly_core.errors import DataError
@@ -68,7 +68,7 @@ def load(root: Path, options: LoadOptions) -> DynamicsDataset:
     splits = assign_splits(groups, selection.official(table.files), options)
     affect, sources, estimator = label_files(root, table.files, table.arrays["affect"], splits, use_velocity=False)
     owner = table.owner("values")
-    rows = Rows.of_files(owner, groups, sources, splits)
+    rows = Rows.of_files("maestro", owner, groups, sources, splits)
     report = CorpusReport("maestro", str(root), found=True, files=selection.found, skipped=skipped)
     dataset = DynamicsDataset(report, rows, table, affect[owner])
     dataset.facts = {

@@ -8,8 +8,9 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, ReferenceLosses, Standardisation
+from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, ReferenceLosses, Rows, Standardisation
 from kelly_core.data.generators import GENERATORS
+from kelly_core.data.split import TRAIN, VALIDATION
 from kelly_core.errors import ConfigError
 from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec
 
@@ -76,6 +77,8 @@ class SyntheticDataset(Dataset):
         # Validation comes first, so that it stays the same when the epochs grow.
         self.validation = np.arange(validation_examples)
         self.train = np.arange(validation_examples, validation_examples + examples)
+        self.test = np.arange(0)
+        self.rows = self._origins()
         self._seed = seed
         self._generator = GENERATORS[self.name](self._rng(0))
         self._held_out = self._generator.draw(validation_examples, sequence_length, self._rng(1))
@@ -98,14 +101,7 @@ class SyntheticDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         example = self.fixed(np.array([index]))
-        return Example(
-            inputs=example.inputs[0],
-            targets=example.targets[0],
-            weights=example.weights[0],
-            group=f"{self.name}-{index}",
-            label_source="synthetic",
-            split="validation" if index < len(self.validation) else "train",
-        )
+        return Example(example.inputs[0], example.targets[0], example.weights[0], **self.rows.origin(index))
 
     def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
         """As many new examples as there are indices: nothing of a generated example is worth seeing twice."""
@@ -119,6 +115,15 @@ class SyntheticDataset(Dataset):
     def best(self, inputs: Floats) -> Floats:
         """What the best possible predictor makes of ``inputs`` [n, T, in]: the expected targets [n, T, out]."""
         return self._generator.best(inputs)
+
+    def _origins(self) -> Rows:
+        count = len(self)
+        return Rows(
+            corpora=np.full(count, self.name),
+            groups=np.array([f"{self.name}-{index}" for index in range(count)]),
+            sources=np.full(count, "synthetic"),
+            splits=np.where(np.arange(count) < len(self.validation), VALIDATION, TRAIN),
+        )
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
