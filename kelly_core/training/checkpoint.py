@@ -18,7 +18,7 @@ from kelly_core.files import atomic_write
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 256 * 2**20
 
 

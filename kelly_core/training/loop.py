@@ -18,6 +18,7 @@ from kelly_core.spec import ModelSpec
 from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.early_stopping import EarlyStopping
+from kelly_core.training.gradients import backward_of
 from kelly_core.training.history import Row
 from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
 from kelly_core.training.networks import KellyNetwork, build_network
@@ -46,6 +47,7 @@ class Loop:
         self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
         self.network = build_network(spec, settings.seed).to(device)
         self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
+        self.backward = backward_of(self.network, settings.loss)
         self.rng = np.random.default_rng(settings.seed)
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
         self.best_network = _copy(self.network)
@@ -70,7 +72,8 @@ class Loop:
 
     def train_epoch(self, listen: Listener, should_stop: StopAsked) -> float | None:
         """One pass over the training examples; its mean loss, or None when a stop was asked for."""
-        network, optimiser, settings = self.network.train(), self.optimiser, self.settings
+        self.network.train()
+        optimiser, settings = self.optimiser, self.settings
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         steps = steps_per_epoch(self.dataset, settings)
         told = time.monotonic()
@@ -78,10 +81,8 @@ class Loop:
             optimiser.zero_grad()
             weights = []
             for part in self._parts_of(batch):
-                logits, _ = network.logits(part.inputs)
-                loss_sum, weight_sum = weighted_loss(settings.loss, self.spec.output_activation, logits, part)
-                torch.autograd.backward(loss_sum)
-                total += loss_sum.detach()
+                loss_sum, weight_sum = self.backward(part)
+                total += loss_sum
                 weights.append(weight_sum)
             step_weight = weights[0] if len(weights) == 1 else torch.stack(weights).sum()
             optimiser.step(step_weight)

@@ -1,4 +1,4 @@
-"""Adam over all weights of a network at once."""
+"""Adam (Kingma and Ba, 2015) over all weights of a network at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 
 class FlatAdam:
@@ -18,6 +19,9 @@ class FlatAdam:
         network: on its device already; moving it afterwards would part it from the vectors.
         learning_rate: of Adam.
         gradient_clip: largest norm of a step's gradient; 0 does not clip.
+
+    Attributes:
+        learning_rate: of the next steps.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, gradient_clip: float) -> None:
@@ -29,24 +33,15 @@ class FlatAdam:
         for parameter, values, gradient in parts:
             parameter.data = values.view_as(parameter)
             parameter.grad = gradient.view_as(parameter)
-        vector = nn.Parameter(weights)
-        vector.grad = self._gradient
-        self._adam = torch.optim.Adam([vector], lr=learning_rate, fused=True)
+        self._weights = weights
+        self._mean, self._square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self._steps = torch.zeros((), device=weights.device)
         self._gradient_clip = gradient_clip
+        self.learning_rate = learning_rate
 
     def zero_grad(self) -> None:
         """Clear the gradient in place: setting it to None would part it from the parameters' own."""
         self._gradient.zero_()
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the next steps."""
-        rate: float = self._adam.param_groups[0]["lr"]
-        return rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        self._adam.param_groups[0]["lr"] = rate
 
     def step(self, weight: Tensor) -> None:
         """Divide the gradient of a weighted sum by its ``weight``, clip it, and move the weights.
@@ -60,13 +55,41 @@ class FlatAdam:
         self._gradient.mul_(factor)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # Denormals are flushed in the calling thread only; see cpu_threads.
-        self._adam.step()
+        self._move()
         torch.set_num_threads(threads)
 
+    @torch.no_grad()
+    def _move(self) -> None:
+        # The function instead of torch.optim.Adam, which spends longer on its own books than on weights so few.
+        adam(
+            [self._weights],
+            [self._gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
     def state_dict(self) -> dict[str, Any]:
-        """Adam's state, as PyTorch gives it: live tensors."""
-        return self._adam.state_dict()
+        """Both moments, the number of steps and the learning rate: live tensors."""
+        return {
+            "mean": self._mean,
+            "square": self._square,
+            "steps": self._steps,
+            "learning_rate": self.learning_rate,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave."""
-        self._adam.load_state_dict(state)
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        self._steps.copy_(state["steps"])
+        self.learning_rate = state["learning_rate"]

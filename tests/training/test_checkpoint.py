@@ -101,7 +101,7 @@ def test_a_code_bearing_pickle_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "sprung",)
 
-    torch.save({"format": 1, "model": Trap()}, tmp_path / "trap.pt")
+    torch.save({"format": module.FORMAT, "model": Trap()}, tmp_path / "trap.pt")
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()

@@ -70,6 +70,6 @@ def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
         optimiser.zero_grad()
         for _ in range(300):
             optimiser.step(WHOLE)
-        moments = optimiser.state_dict()["state"][0]["exp_avg"]
+        moments = optimiser.state_dict()["mean"]
     tiny = torch.finfo(torch.float32).tiny
     assert not ((moments != 0) & (moments.abs() < tiny)).any()
