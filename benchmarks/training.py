@@ -1,39 +1,37 @@
-"""Speed of the training loop beside a plain DataLoader loop of the same network, in one run.
+"""Speed of the training loop beside a plain DataLoader loop, Lightning's Trainer and bare matrix products, in one run.
 
-Both loops do the same work on the same random numbers: forward, loss, backward, gradient clipping, Adam. The plain one
-takes 64 single frames a step, as a textbook does; ours takes 64 examples a step, which are sequences of 64 frames where
-the network has an LSTM. The two take turns, and the median of each counts.
+All train the same networks on the same kind of random numbers: forward, loss, backward, gradient clipping, Adam. The
+plain loop and Lightning take 64 single frames a step, as a textbook does; ours takes 64 examples a step, which are
+sequences of 64 frames where the network has an LSTM. They take turns, and the best round of each counts: whatever else
+runs on the machine can only make a round slower.
 
-Waiting threads spin here, as is PyTorch's default and best for the plain loop. `kelly-core train` lets them sleep; set
+Waiting threads spin here, as is PyTorch's default and best for the others. `kelly-core train` lets them sleep; set
 OMP_WAIT_POLICY=PASSIVE to measure that.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from kelly_core.data.dataset import Batch, Dataset, Example, Indices, Standardisation
+from benchmarks.figures import Figure, main
+from kelly_core.data.dataset import Batch, Dataset, Example, Indices, Rows, Standardisation
 from kelly_core.events import EpochDone, Event
-from kelly_core.spec import MODELS, Loss, ModelSpec
+from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
 from kelly_core.training import trainer
 from kelly_core.training.device import cpu_threads
 from kelly_core.training.gradients import Autograd, DenseChain
@@ -45,9 +43,13 @@ BATCH = 64
 SEQUENCE = 64
 CLIP = 1.0
 RATE = 0.001
-WANTED_RATIO = {True: 3.0, False: 3.0}
-"""Frames a second of our loop over those of the plain one, for networks with an LSTM and for dense ones."""
-WANTED_OVERHEAD = 0.1
+ROUNDS = 4
+SECONDS = 1.0
+"""Longest turn of the others, lest a busy machine keep us for ever."""
+MATRIX = 2048
+
+Epoch = Callable[[], float]
+"""Trains one epoch and gives its frames a second."""
 
 
 class RandomDataset(Dataset):
@@ -61,7 +63,9 @@ class RandomDataset(Dataset):
         self.sequence_length = SEQUENCE if spec.recurrent else 1
         self.input_size, self.output_size = spec.input_size, spec.output_size
         self.standardisation = Standardisation.identity(spec.input_size)
-        self.train, self.validation = np.arange(examples), np.arange(BATCH)
+        self.train, self.validation, self.test = np.arange(examples), np.arange(BATCH), np.arange(0)
+        names = np.full(examples, "random")
+        self.rows = Rows(corpora=names, groups=names, sources=np.full(examples, "imputed"), splits=names)
         self.facts: dict[str, Any] = {}
         shape = (examples, self.sequence_length)
         self._inputs = rng.standard_normal((*shape, spec.input_size), dtype=np.float32)
@@ -83,47 +87,82 @@ class RandomDataset(Dataset):
         return Batch(self._inputs[indices], self._targets[indices], self._weights[indices])
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Frames a second of both loops for one model, and the share of ours spent beside the network's own work."""
-
-    model: str
-    threads: int
-    plain: float
-    ours: float
-    ratio: float
-    overhead: float
-
-    @property
-    def fast(self) -> bool:
-        """Whether the ratio is as wanted."""
-        recurrent = next(spec.recurrent for spec in MODELS if spec.name == self.model)
-        return self.ratio >= WANTED_RATIO[recurrent]
-
-    @property
-    def lean(self) -> bool:
-        """Whether the overhead is as wanted."""
-        return self.overhead < WANTED_OVERHEAD
-
-
-def plain_epoch(spec: ModelSpec, batches: int) -> Callable[[], float]:
-    """A textbook loop over single frames; each call trains one epoch and gives its frames a second."""
-    network = build_network(spec, seed=0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
+def single_frames(spec: ModelSpec, batches: int) -> DataLoader[tuple[Tensor, ...]]:
+    """Random single frames as a textbook loads them."""
     frames = batches * BATCH
     targets = torch.rand(frames, 1, spec.output_size)
-    loader = DataLoader(TensorDataset(torch.randn(frames, 1, spec.input_size), targets), BATCH, shuffle=True)
+    return DataLoader(TensorDataset(torch.randn(frames, 1, spec.input_size), targets), BATCH, shuffle=True)
+
+
+def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
+    """A textbook loop over single frames."""
+    network = build_network(spec, seed=0)
+    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
+    loader = single_frames(spec, batches)
 
     def epoch() -> float:
-        started, total = time.perf_counter(), 0.0
+        started, steps, total = time.perf_counter(), 0, 0.0
         for x, y in loader:
             optimiser.zero_grad()
             loss = plain_loss(spec.loss, network(x)[0], y)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimiser.step()
             total += loss.item()
-        return frames / (time.perf_counter() - started)
+            steps += 1
+            seconds = time.perf_counter() - started
+            if seconds > SECONDS:
+                break
+        return steps * BATCH / seconds
+
+    return epoch
+
+
+def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
+    """The same in Lightning, without its logging, checkpoints and progress bar."""
+    import pytorch_lightning as lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = build_network(spec, seed=0)
+
+        def training_step(self, batch: list[Tensor]) -> Tensor:
+            return plain_loss(spec.loss, self.network(batch[0])[0], batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=RATE)
+
+    class Clock(lightning.Callback):
+        """Frames a second of the epoch alone, without setting up the trainer."""
+
+        started = speed = 0.0
+
+        def on_train_epoch_start(self, *_: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+            self.speed = trainer.global_step * BATCH / (time.perf_counter() - self.started)
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    module, loader = Module(), single_frames(spec, batches)
+
+    def epoch() -> float:
+        clock = Clock()
+        run = lightning.Trainer(
+            max_epochs=1,
+            max_time=timedelta(seconds=SECONDS),
+            accelerator="cpu",
+            gradient_clip_val=CLIP,
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        run.fit(module, loader)
+        return clock.speed
 
     return epoch
 
@@ -187,60 +226,73 @@ def stopwatch() -> Iterator[list[float]]:
         yield seconds
 
 
-def measure(spec: ModelSpec, rounds: int) -> Measurement:
-    """Let the two loops take turns; about a second each a round."""
+def product_flops() -> float:
+    """Floating-point operations a second of one large float32 matrix product."""
+    one, other = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
+    started = time.perf_counter()
+    for _ in range(4):
+        one @ other
+    return 4 * 2 * MATRIX**3 / (time.perf_counter() - started)
+
+
+def flops_per_frame(spec: ModelSpec) -> int:
+    """Operations of the matrix products of one frame, forward and backward; nobody needs the first layer's inputs'."""
+    products = [
+        layer.in_size * layer.out_size
+        if isinstance(layer, Dense)
+        else 4 * layer.out_size * (layer.in_size + layer.out_size)
+        for layer in spec.layers
+    ]
+    first = spec.layers[0]
+    return 2 * (3 * sum(products) - first.in_size * first.out_size)
+
+
+def measure_model(spec: ModelSpec) -> list[Figure]:
+    """Let the loops take turns, about a second each a round."""
     with cpu_threads(0, spec.recurrent):
-        dataset = RandomDataset(spec, BATCH * (6 if spec.recurrent else 800))
-        plain = plain_epoch(spec, batches=100 if spec.recurrent else 800)
-        plain()
-        theirs: list[float] = []
+        batches = 100 if spec.recurrent else 600
+        dataset = RandomDataset(spec, BATCH * (6 if spec.recurrent else batches))
+        loops = {"a plain loop": plain_epoch(spec, batches)}
+        if spec.recurrent:
+            loops["Lightning"] = lightning_epoch(spec, batches)
+        others: dict[str, list[float]] = {name: [epoch()] for name, epoch in loops.items()}
         ours: list[tuple[float, float]] = []
-        for _ in range(rounds):
-            theirs.append(plain())
+        products: list[float] = []
+        for _ in range(ROUNDS):
+            for name, epoch in loops.items():
+                others[name].append(epoch())
             ours += our_epochs(spec, dataset, epochs=2)
-        speed = statistics.median(speed for speed, _ in ours)
-        return Measurement(
-            model=spec.name,
-            threads=torch.get_num_threads(),
-            plain=statistics.median(theirs),
-            ours=speed,
-            ratio=speed / statistics.median(theirs),
-            overhead=statistics.median(share for _, share in ours),
+            products.append(product_flops())
+        return figures_of(spec, ours, {name: max(speeds) for name, speeds in others.items()}, max(products))
+
+
+def figures_of(
+    spec: ModelSpec, ours: list[tuple[float, float]], others: dict[str, float], product: float
+) -> list[Figure]:
+    """What the rounds of one model say."""
+    speed, overhead = max(ours)
+    wanted = {"a plain loop": 3.0, "Lightning": 4.0}
+    figures = [
+        Figure.at_least(
+            f"{spec.name}: frames/s beside {name}", speed / other, "×", wanted[name], f"{speed:,.0f} and {other:,.0f}"
         )
+        for name, other in others.items()
+    ]
+    flops = speed * flops_per_frame(spec)
+    note = f"{flops / 1e9:.0f} of {product / 1e9:.0f} GFLOP/s on {torch.get_num_threads()} threads"
+    share = 100 * flops / product
+    name = f"{spec.name}: share of a large matrix product"
+    figures.append(
+        Figure.at_least(name, share, "%", 65, note) if spec.recurrent else Figure(name, share, "%", note=note)
+    )
+    figures.append(Figure.at_most(f"{spec.name}: time beside gradient and step", 100 * overhead, "%", 25))
+    return figures
 
 
-def show(measurements: list[Measurement]) -> None:
-    """Print a table."""
-    table = Table("model", title=f"Training on {os.cpu_count()} cores, PyTorch {torch.__version__}")
-    for column in ("threads", "plain, frames/s", "ours, frames/s", "ratio", "wanted", "overhead", "wanted"):
-        table.add_column(column, justify="right")
-    for row, spec in zip(measurements, MODELS, strict=True):
-        colours = ["green" if good else "red" for good in (row.fast, row.lean)]
-        table.add_row(
-            row.model,
-            str(row.threads),
-            f"{row.plain:,.0f}",
-            f"{row.ours:,.0f}",
-            f"[{colours[0]}]{row.ratio:.2f}",
-            f"≥ {WANTED_RATIO[spec.recurrent]}",
-            f"[{colours[1]}]{row.overhead:.1%}",
-            f"< {WANTED_OVERHEAD:.0%}",
-        )
-    Console().print(table)
-
-
-def main() -> None:
-    """Measure all five models."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each loop")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    measurements = [measure(spec, options.rounds) for spec in MODELS]
-    if options.json:
-        print(json.dumps([asdict(row) | {"fast": row.fast, "lean": row.lean} for row in measurements], indent=2))
-    else:
-        show(measurements)
+def measure() -> list[Figure]:
+    """All five models."""
+    return [figure for spec in MODELS for figure in measure_model(spec)]
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, __doc__)

@@ -1,0 +1,71 @@
+"""All benchmarks, each in a process of its own, as one table.
+
+python -m benchmarks [TOPIC …] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.figures import Figure, print_table
+
+TOPICS = ("training", "features", "startup", "screens", "parallel")
+
+
+def main() -> int:
+    """Run the topics one after the other; 0 when each of them ran to its end, whatever it measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("topics", nargs="*", choices=[[], *TOPICS], default=TOPICS, metavar="TOPIC")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    figures: list[Figure] = []
+    broken = []
+    started = time.monotonic()
+    for topic in options.topics:
+        console.print(f"{topic} …")
+        child = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{topic}", "--json"], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if child.returncode:
+            broken.append(topic)
+        else:
+            figures += [Figure(**figure) for figure in json.loads(child.stdout)]
+    print_table(figures, f"{machine()}; {time.monotonic() - started:.0f} s")
+    if options.json:
+        options.json.write_text(document(figures))
+    if broken:
+        console.print(f"failed: {', '.join(broken)}", style="red")
+    return 1 if broken else 0
+
+
+def document(figures: list[Figure]) -> str:
+    """The figures with the machine that they hold for, as JSON."""
+    return json.dumps({"machine": machine(), "figures": [vars(figure) for figure in figures]}, indent=2) + "\n"
+
+
+def machine() -> str:
+    """The machine in one line."""
+    return f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, PyTorch {version('torch')}"
+
+
+def processor() -> str:
+    """Name of the processor, as the system has it."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
