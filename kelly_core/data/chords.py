@@ -165,10 +165,23 @@ def load(root: Path, options: LoadOptions) -> HarmonyDataset:
     dataset.facts = {
         "chords": list(CHORD_NAMES),
         "chord_frame": "C major / A minor; the plugin adds the tonic back",
-        "audio_context": "nearest DEAM frames, dB" if options.context else "none: inputs 64-127 are ignored",
         "valence": asdict(scale),
+        **_context_facts(options.context),
     }
     return dataset
+
+
+def _context_facts(context: AudioContext | None) -> dict[str, Any]:
+    """What the export says of inputs 64-127."""
+    if context is None:
+        return {"audio_context": "none: inputs 64-127 are ignored"}
+    mean, scale = context.standardisation.mean[:_CONTEXT_BANDS], context.standardisation.scale[:_CONTEXT_BANDS]
+    return {
+        "audio_context": "nearest DEAM frames, dB",
+        "context_mean": mean.tolist(),
+        "context_std": np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0).tolist(),
+        "context_standardisation": "folded into the first layer: feed raw dB",
+    }
 
 
 def _entries(document: object, path: Path) -> list[Any]:

@@ -314,6 +314,13 @@ class TestChords:
         for row in audio[~silent]:
             assert np.abs(frames - row).max(axis=1).min() < 1e-4
 
+    def test_what_is_folded_into_its_audio_inputs_is_told(self, load, tmp_path) -> None:
+        deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        dataset = load("chords", tiny.chords(tmp_path / "chords"), context=deam.context())
+        raw = np.full((1, 128), -30.0, np.float32)
+        told = (raw[0, 64:] - dataset.facts["context_mean"]) / dataset.facts["context_std"]
+        np.testing.assert_allclose(dataset.standardisation.apply(raw)[0, 64:], told, rtol=1e-5)
+
     @pytest.mark.parametrize("text", ["", "{", "3", '{"songs": []}', "[" * 100_000, '[{"chords": "C F"}]'])
     def test_a_file_that_makes_no_sense_is_a_data_error(self, load, tmp_path, text) -> None:
         root = tmp_path / "chords"
