@@ -138,6 +138,7 @@ class Dataset(ABC):
         test: indices of the official test split, which no training sees; empty unless it was asked for.
         facts: what the export's metadata says about the features (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
+        bpm: tempo of each example, where it is known and matters.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Dataset(ABC):
     test: Indices
     facts: dict[str, Any]
     reference: ReferenceLosses | None = None
+    bpm: NDArray[np.float64] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -59,6 +59,7 @@ class GrooveDataset(CorpusDataset):
         self._affect = affect
         self._values = table.arrays["values"].astype(np.float32)
         self._mask = table.arrays["mask"].astype(np.float32)
+        self.bpm = table.arrays["pace"][table.owner("values"), 0]
         super().__init__(report, rows, table.hashes, affect)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:

@@ -17,9 +17,12 @@ WINDOW_BARS = 8
 HOP_BARS = 4
 MIN_BARS = 2
 MIN_HITS = 2
+SHIFT_TICKS = 60.0
+"""What a timing of 1 moves a note by, at ``PPQ``."""
+NEUTRAL_ACCENT = 0.5
+"""The accent that leaves velocities as they are."""
 
 _POSITION_TICKS = PPQ // 4
-_SHIFT_TICKS = 60.0
 _LEAST_SCALE, _SCALE_SPAN = 0.8, 0.4
 
 
@@ -57,7 +60,7 @@ def groove_windows(onset_ticks_at_480: ArrayLike, velocity: ArrayLike) -> Groove
     if len(bar) == 0 or np.ptp(bar) + 1 < MIN_BARS:
         return GrooveWindows(np.empty((0, 2 * POSITIONS), np.float32), np.empty((0, 2 * POSITIONS), np.bool_))
     sixteenth = nearest - POSITIONS * bar.min()
-    late = (tick - _POSITION_TICKS * nearest) / _SHIFT_TICKS
+    late = (tick - _POSITION_TICKS * nearest) / SHIFT_TICKS
     hits = _window_sums(np.bincount(sixteenth))
     values = np.concatenate([_timings(sixteenth, late, loudness, hits), _accents(sixteenth, loudness, hits)], axis=1)
     known = np.tile(hits >= MIN_HITS, 2)
@@ -80,7 +83,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
     position = _nearest_sixteenth(np.asarray(tick, np.float64)) % POSITIONS
     timing, accent = np.split(np.asarray(groove, np.float64), 2)
     scale = _LEAST_SCALE + _SCALE_SPAN * accent[position]
-    return np.asarray(tick) + _SHIFT_TICKS * timing[position], np.asarray(velocity) * scale
+    return np.asarray(tick) + SHIFT_TICKS * timing[position], np.asarray(velocity) * scale
 
 
 def _nearest_sixteenth(tick: Doubles) -> Indices:

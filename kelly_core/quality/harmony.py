@@ -1,0 +1,79 @@
+"""HarmonyPredictor: how well a song's distribution of chords is foretold."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kelly_core.data.dataset import Floats
+from kelly_core.export.quality import Reference
+from kelly_core.music.chords import CHORD_NAMES
+from kelly_core.quality.cells import EVERYTHING, VALENCE_QUARTILES, constant, fit_cells
+from kelly_core.quality.measures import (
+    Criterion,
+    Labels,
+    Measures,
+    Rivals,
+    Sums,
+    Training,
+    log_likelihood,
+    ratio,
+)
+
+_CHORDS = len(CHORD_NAMES)
+_POP909 = "POP909, 909 songs"
+
+
+class HarmonyMeasures(Measures):
+    """Perplexity, the share of a song's time that its likeliest one and three chords take, and KL divergence (nats)."""
+
+    criteria = (Criterion("perplexity", ("nats", "weight"), lambda sums: np.exp(ratio(sums["nats"], sums["weight"]))),)
+    epsilon_limit = 0.10
+    published: ClassVar[tuple[Reference, ...]] = (
+        Reference("unigram", "perplexity", 13.0, _POP909),
+        Reference("mode", "perplexity", 12.4, _POP909),
+        Reference("valence quartile", "perplexity", 12.2, _POP909),
+        Reference("song oracle", "perplexity", 8.4, _POP909),
+    )
+
+    def truth(self, labels: Labels) -> Sums:
+        """See ``Measures``."""
+        weight = labels.weights.astype(np.float64)
+        entropy = -(labels.targets * log_likelihood(labels.targets)).sum(axis=-1, keepdims=True, dtype=np.float64)
+        return {"weight": weight.sum(axis=(1, 2)), "entropy": (weight * entropy).sum(axis=(1, 2))}
+
+    def errors(self, outputs: Floats, labels: Labels) -> Sums:
+        """See ``Measures``."""
+        weight = labels.weights[..., 0].astype(np.float64)
+        nats = -(labels.targets * log_likelihood(outputs)).sum(axis=-1, dtype=np.float64)
+        likeliest = np.argsort(outputs, axis=-1)[..., :-4:-1]
+        taken = np.take_along_axis(labels.targets, likeliest, axis=-1)
+        return {
+            "nats": (weight * nats).sum(axis=1),
+            "top1": (weight * taken[..., 0]).sum(axis=1),
+            "top3": (weight * taken.sum(axis=-1)).sum(axis=1),
+        }
+
+    def figures(self, sums: Sums) -> dict[str, float]:
+        """See ``Measures``."""
+        weight = sums["weight"]
+        return {
+            "perplexity": float(np.exp(ratio(sums["nats"], weight))),
+            "kl": float(ratio(sums["nats"] - sums["entropy"], weight)),
+            "top1": float(ratio(sums["top1"], weight)),
+            "top3": float(ratio(sums["top3"], weight)),
+        }
+
+    def rivals(self, training: Training) -> Rivals:
+        """All chords alike, their mean distribution, and the mean by valence; one song of all chords assumed."""
+        partitions = {"unigram": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
+        fitted = fit_cells(training, partitions, prior=1 / _CHORDS, strength=1.0)
+        uniform = constant(np.full(_CHORDS, 1 / _CHORDS, np.float32))
+        baselines = {"uniform": uniform, "unigram": fitted["unigram"]}
+        return Rivals(baselines, {"valence quartile": fitted["valence quartile"]})
+
+    def oracle(self, groups: Sums) -> tuple[Reference, ...]:
+        """Each song's own distribution."""
+        nats = ratio(groups["entropy"].sum(), groups["weight"].sum())
+        return (Reference("song oracle", "perplexity", float(np.exp(nats))),)
