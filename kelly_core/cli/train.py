@@ -99,6 +99,9 @@ def train(
         typer.echo(json.dumps({"run": run.id, "models": [_as_json(outcome) for outcome in outcomes]}, indent=2))
     else:
         Console().print(_table(outcomes))
+        for outcome in outcomes:
+            if outcome.verdict:
+                Console(highlight=False).print(f"{outcome.model}: {outcome.verdict}", markup=False, soft_wrap=True)
     for outcome in outcomes:
         if outcome.error:
             _say(outcome.error, of=outcome.model)

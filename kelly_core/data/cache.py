@@ -67,6 +67,10 @@ class FeatureTable:
         """Index into ``files`` of each row of the array ``name``."""
         return np.repeat(np.arange(len(self.files)), self.counts[name])
 
+    def hashes_of(self, name: str, chosen: NDArray[np.bool_]) -> list[str]:
+        """Hashes of the files that have any of the ``chosen`` rows of the array ``name``."""
+        return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
+
 
 @dataclass(frozen=True)
 class _Stamp:

@@ -101,15 +101,19 @@ def is_present(name: str, path: Path) -> bool:
     return present(path)
 
 
-def open_dataset(name: str, settings: Settings, progress: Progress | None = None) -> Dataset:
+def open_dataset(
+    name: str, settings: Settings, progress: Progress | None = None, *, include_test: bool = False
+) -> Dataset:
     """The real corpus where it is present and wanted, its synthetic stand-in otherwise (``Dataset.synthetic`` says).
+
+    ``include_test`` reads the official test split, too; all else stays as it is.
 
     Raises:
         DataError: the corpus is present and holds nothing usable.
     """
     if settings.datasets.use_synthetic or not is_present(name, settings.datasets.folder(name)):
         return synthetic_dataset(name, settings)
-    return open_corpus(name, settings, progress)
+    return open_corpus(name, settings, progress, include_test=include_test)
 
 
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
@@ -126,7 +130,9 @@ def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
     )
 
 
-def open_corpus(name: str, settings: Settings, progress: Progress | None = None) -> CorpusDataset:
+def open_corpus(
+    name: str, settings: Settings, progress: Progress | None = None, *, include_test: bool = False
+) -> CorpusDataset:
     """The real corpus as the settings describe it.
 
     Raises:
@@ -142,6 +148,7 @@ def open_corpus(name: str, settings: Settings, progress: Progress | None = None)
         annotations_file=getattr(datasets, name).annotations_file,
         duration=datasets.deam.duration,
         progress=progress,
+        include_test=include_test,
     )
     if name == "chords" and is_present("deam", datasets.folder("deam")):
         options = replace(options, context=_audio_context(settings, progress))

@@ -47,6 +47,7 @@ class LoadOptions:
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
         context: training frames that harmony examples take their audio half from.
+        include_test: read the official test split, too, which no training asks for.
     """
 
     validation_split: float = 0.15
@@ -58,6 +59,7 @@ class LoadOptions:
     duration: float = 45.0
     progress: Progress | None = None
     context: AudioContext | None = None
+    include_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,23 @@ def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: 
 
 
 def assign_splits(groups: Sequence[str], official: Sequence[str | None], options: LoadOptions) -> NDArray[np.str_]:
-    """Official splits where every group has one and both sides are there, a seeded split by group otherwise."""
+    """Official splits where every group has one and both sides are there, a seeded split by group otherwise.
+
+    What is officially for testing stays so, and has no say in the split of the others.
+    """
     if has_both_sides(official):
         return np.array(official)
-    return split_groups(groups, options.validation_split, options.seed)
+    splits = np.full(len(official), TEST, dtype=object)
+    ours = np.array([split != TEST for split in official], bool)
+    splits[ours] = split_groups(
+        [g for g, mine in zip(groups, ours, strict=True) if mine], options.validation_split, options.seed
+    )
+    return splits.astype(np.str_)
 
 
 def has_both_sides(official: Sequence[str | None]) -> bool:
     """Whether an official split can be used as it is: it covers every file and leaves neither side empty."""
-    return set(official) == {TRAIN, VALIDATION}
+    return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
 class CorpusDataset(Dataset):
@@ -118,8 +128,7 @@ class CorpusDataset(Dataset):
             label_sources=dict(Counter(rows.sources.tolist())),
             splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
         )
-        content = json.dumps([self.name, sorted(hashes), rows.splits.tolist(), labels.shape]).encode()
-        self.fingerprint = hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
+        self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
         self.standardisation = Standardisation.identity(self.input_size)
         self.facts = {}
 
@@ -150,6 +159,14 @@ class CorpusDataset(Dataset):
     def _example_weights(self, indices: Indices) -> Floats:
         """Label weights as [n, 1, 1], to be masked by the subclass."""
         return self.weights[indices][:, np.newaxis, np.newaxis]
+
+
+def _fingerprint(name: str, hashes: Sequence[str], splits: NDArray[np.str_], labels: Floats) -> str:
+    """Hash of all that training and validation see; a test split that was read, too, does not change it."""
+    seen = splits != TEST
+    splits, labels = splits[seen], labels[seen]
+    content = json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode()
+    return hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:

@@ -67,6 +67,11 @@ class Standardisation:
         """Standardise raw inputs of shape [..., in]."""
         return ((raw - self.mean) * self.scale).astype(np.float32)
 
+    def invert(self, standardised: Floats) -> Floats:
+        """Raw inputs [..., in] that ``apply`` makes these of; an unused input is given its mean."""
+        deviation = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale != 0)
+        return (standardised * deviation + self.mean).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Example:

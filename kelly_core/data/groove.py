@@ -28,7 +28,7 @@ from kelly_core.data.corpus import (
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import has_files, lookup, read_sidecar, read_table
 from kelly_core.data.official import Row, check_table, select_files
-from kelly_core.data.split import TRAIN
+from kelly_core.data.split import TEST, TRAIN
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import (
     AROUSAL_SPREAD,
@@ -60,7 +60,7 @@ class GrooveDataset(CorpusDataset):
         self._values = table.arrays["values"].astype(np.float32)
         self._mask = table.arrays["mask"].astype(np.float32)
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
-        super().__init__(report, rows, table.hashes, affect)
+        super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -83,7 +83,9 @@ def load(root: Path, options: LoadOptions) -> GrooveDataset:
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
     """
-    selection = select_files(root, midi.SUFFIXES, _official_table(root, options), _unfit, options.max_files)
+    selection = select_files(
+        root, midi.SUFFIXES, _official_table(root, options), _unfit, options.max_files, options.include_test
+    )
     table = extract(root, selection.files, Extraction("groove_midi", _VERSION, {}, _extract), options)
     skipped = selection.skipped | table.skipped
     require_usable(table.files, skipped, root)

@@ -19,6 +19,7 @@ from kelly_core.data.corpus import CorpusDataset, LoadOptions, assign_splits, ex
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import has_files, read_json, read_table
 from kelly_core.data.official import Row, check_table, select_files
+from kelly_core.data.split import TEST
 from kelly_core.errors import DataError
 from kelly_core.music.dynamics import HOP_SECONDS, MIN_NOTES, PARAMETER_NAMES, WINDOW_SECONDS, expression_windows
 from kelly_core.music.emotion import noisy_codes
@@ -38,7 +39,7 @@ class DynamicsDataset(CorpusDataset):
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
         self._values = table.arrays["values"].astype(np.float32)
-        super().__init__(report, rows, table.hashes, affect)
+        super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -59,7 +60,13 @@ def load(root: Path, options: LoadOptions) -> DynamicsDataset:
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
     """
-    selection = select_files(root, midi.SUFFIXES, _official_table(root, options), max_files=options.max_files)
+    selection = select_files(
+        root,
+        midi.SUFFIXES,
+        _official_table(root, options),
+        max_files=options.max_files,
+        include_test=options.include_test,
+    )
     settings = {"window": WINDOW_SECONDS, "hop": HOP_SECONDS, "least": MIN_NOTES}
     table = extract(root, selection.files, Extraction("maestro", _VERSION, settings, _extract), options)
     skipped = selection.skipped | table.skipped

@@ -43,6 +43,7 @@ def select_files(
     table: Sequence[Row],
     unfit: Callable[[str, Row | None], str] = lambda name, row: "",
     max_files: int = 0,
+    include_test: bool = False,
 ) -> Selection:
     """Choose the files of a corpus by its official table.
 
@@ -55,6 +56,8 @@ def select_files(
         table: rows with the columns ``midi_filename`` and ``split``; empty where there is none.
         unfit: gives the reason why a file (its path in the corpus, its row) is of no use, or "".
         max_files: choose so many, evenly spread; 0 chooses all.
+        include_test: choose the official test files, too. They come after all others, whose order, choice and number
+            they leave as they were.
 
     Raises:
         DataError: the folder cannot be read.
@@ -63,25 +66,26 @@ def select_files(
     by_name = {row["midi_filename"].rsplit("/", 1)[-1]: row for row in table}
     by_path = {row["midi_filename"]: row for row in table}
     chosen: list[Path] = []
+    tested: list[Path] = []
     rows: dict[str, Row] = {}
     skipped: dict[str, list[str]] = {}
     for path in found:
         name = path.relative_to(root).as_posix()
         row = by_path.get(name) or by_name.get(path.name)
-        reason = unfit(name, row) or _reason(row, bool(table))
+        reason = unfit(name, row) or _reason(row, bool(table), include_test)
         if reason:
             skipped.setdefault(reason, []).append(name)
             continue
-        chosen.append(path)
+        (tested if row is not None and row["split"] == TEST else chosen).append(path)
         if row is not None:
             rows[name] = row
-    return Selection(spread(chosen, max_files), rows, skipped, len(found))
+    return Selection(spread(chosen, max_files) + spread(tested, max_files), rows, skipped, len(found))
 
 
-def _reason(row: Row | None, has_table: bool) -> str:
+def _reason(row: Row | None, has_table: bool, include_test: bool) -> str:
     if row is None:
         return _UNLISTED_REASON if has_table else ""
-    return TEST_REASON if row["split"] == TEST else ""
+    return TEST_REASON if row["split"] == TEST and not include_test else ""
 
 
 def check_table(rows: Sequence[Row], path: Path) -> Sequence[Row]:

@@ -76,6 +76,7 @@ def build_metadata(
     metrics: Mapping[str, Any],
     features: Mapping[str, Any],
     golden: Array,
+    quality: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe an export, with outputs for a few inputs so that the file can be proved whole wherever it goes.
 
@@ -88,6 +89,7 @@ def build_metadata(
         metrics: what the model reached; a number that is not finite becomes null.
         features: how the inputs are made, and with which constants.
         golden: input frames [T, in]; the outputs are computed here, stateful from zero.
+        quality: ``export.quality.Quality`` as JSON values; left out where it was not measured.
     """
     count = sum(_parameter_count(layer) for layer in layers)
     golden = golden.astype(np.float32)
@@ -103,6 +105,7 @@ def build_metadata(
         "trained_on": dict(trained_on),
         "checkpoint": checkpoint,
         "metrics": _null_if_not_finite(metrics),
+        **({"quality": dict(quality)} if quality else {}),
         "features": dict(features),
         "golden": {"inputs": _decimals(golden), "outputs": _decimals(Runtime(layers).run(golden))},
     }

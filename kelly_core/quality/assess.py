@@ -90,7 +90,8 @@ def _indices(dataset: Dataset, split: Split) -> Indices:
 
 
 def _figures(measures: Measures, sums: Sums) -> Figures:
-    values = measures.figures(sums) | {"loss": _loss(sums)}
+    values = {criterion.measure: float(criterion.value(sums)) for criterion in measures.criteria}
+    values |= measures.figures(sums) | {"loss": _loss(sums)}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 

@@ -60,7 +60,6 @@ class DynamicsMeasures(Measures):
         r2 = np.where(variation > 1e-9 * weight, 1 - ratio(sums["squares"], variation), np.nan)
         defined = r2[np.isfinite(r2)]
         figures = {
-            "rmse": float(np.sqrt(ratio(sums["all_squares"], weight * len(_PARAMETERS)))),
             "mae": float(mae.mean()),
             "r2": float(defined.mean()) if len(defined) else float("nan"),
         }

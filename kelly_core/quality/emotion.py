@@ -76,7 +76,7 @@ class EmotionMeasures(Measures):
 
     def figures(self, sums: Sums) -> dict[str, float]:
         """See ``Measures``."""
-        figures = {"rmse": float(np.sqrt(ratio(sums["squares"], sums["weight"])))}
+        figures: dict[str, float] = {}
         for kind, kind_name in enumerate(_KINDS):
             count = sums["points"][kind]
             if count > 0:

@@ -10,7 +10,7 @@ from kelly_core.data.dataset import Floats
 from kelly_core.export.quality import Reference
 from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, PPQ, SHIFT_TICKS
 from kelly_core.quality.cells import AROUSAL_QUARTILES, EVERYTHING, constant, fit_cells
-from kelly_core.quality.measures import Criterion, Labels, Measures, Rivals, Sums, Training, mean_of, ratio
+from kelly_core.quality.measures import Criterion, Labels, Measures, Rivals, Sums, Training, mean_of
 
 _MS_A_MINUTE = 60_000.0
 _TIMING_MARGIN = 0.01
@@ -50,13 +50,6 @@ class GrooveMeasures(Measures):
         return {
             "timing_error": off[..., :POSITIONS].sum(axis=(1, 2)) * milliseconds,
             "accent_error": off[..., POSITIONS:].sum(axis=(1, 2)),
-        }
-
-    def figures(self, sums: Sums) -> dict[str, float]:
-        """See ``Measures``."""
-        return {
-            _TIMING: float(ratio(sums["timing_error"], sums["timing_weight"])),
-            _ACCENT: float(ratio(sums["accent_error"], sums["accent_weight"])),
         }
 
     def rivals(self, training: Training) -> Rivals:

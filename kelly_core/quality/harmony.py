@@ -59,7 +59,6 @@ class HarmonyMeasures(Measures):
         """See ``Measures``."""
         weight = sums["weight"]
         return {
-            "perplexity": float(np.exp(ratio(sums["nats"], weight))),
             "kl": float(ratio(sums["nats"] - sums["entropy"], weight)),
             "top1": float(ratio(sums["top1"], weight)),
             "top3": float(ratio(sums["top3"], weight)),

@@ -115,9 +115,9 @@ class Measures(ABC):
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
 
-    @abstractmethod
     def figures(self, sums: Sums) -> dict[str, float]:
-        """What people read, from the sums of ``truth`` and ``errors`` over some examples; NaN if not defined."""
+        """What people read beside the criteria, from the sums over some examples; NaN if not defined."""
+        return {}
 
     @abstractmethod
     def rivals(self, training: Training) -> Rivals:

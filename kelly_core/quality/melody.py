@@ -64,7 +64,6 @@ class MelodyMeasures(Measures):
     def figures(self, sums: Sums) -> dict[str, float]:
         """See ``Measures``."""
         return {
-            "nats_per_beat": float(ratio(sums["nats"], sums["weight"])),
             "top5_hit_rate": float(ratio(sums["hits"], sums["sounding_weight"])),
             "diatonic_mass": float(ratio(sums["diatonic"], sums["mass"])),
         }

@@ -75,7 +75,9 @@ def _new_attempt(run: RunSnapshot, record: Record) -> RunSnapshot:
         features=None,
         revivals=0,
         models=tuple(
-            replace(model, state="queued", reason="", export="", alarm="", error="", eta_seconds=None, step=0)
+            replace(
+                model, state="queued", reason="", export="", alarm="", error="", verdict="", eta_seconds=None, step=0
+            )
             for model in run.models
         ),
     )
@@ -99,6 +101,7 @@ def _advance_model(model: ModelSnapshot, event: events.Event | records.Outcome, 
         case events.Exported():
             return replace(model, export=event.path)
         case records.Outcome():
+            model = replace(model, verdict=event.verdict)
             return replace(model, state="failed", error=event.error, eta_seconds=None) if event.error else model
 
 

@@ -73,7 +73,10 @@ class Revived:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one model; ``error`` is "" and ``export`` a path if there is a file for the plugin."""
+    """What became of one model; ``error`` is "" and ``export`` a path if there is a file for the plugin.
+
+    ``verdict`` says in one line whether it counts as trained, "" if that was not measured.
+    """
 
     model: str
     dataset: str
@@ -84,6 +87,7 @@ class Outcome:
     metrics: dict[str, int | float]
     seconds: float
     error: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)

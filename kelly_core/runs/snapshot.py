@@ -36,6 +36,7 @@ class ModelSnapshot:
         checkpoint: whether this run has saved one that it can go on from.
         alarm: the last alarm, "" if there was none.
         error: why it failed, "" if it did not.
+        verdict: in one line whether it counts as trained, "" before.
         epoch_began: when the epoch in progress began, in seconds of work.
         measured_at: when ``step`` was last known, in seconds of work.
     """
@@ -65,6 +66,7 @@ class ModelSnapshot:
     checkpoint: bool = False
     alarm: str = ""
     error: str = ""
+    verdict: str = ""
     epoch_began: float = 0.0
     measured_at: float = 0.0
 

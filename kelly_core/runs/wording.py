@@ -33,7 +33,8 @@ def describe(event: RunEvent) -> str | None:
         case events.Exported():
             return f"{event.model}: wrote {event.path}"
         case records.Outcome():
-            return f"{event.model}: {event.error}" if event.error else None
+            told = event.error or event.verdict
+            return f"{event.model}: {told}" if told else None
         case records.StateChanged():
             left = event.epochs_left
             later = f" after {left} more epoch{'s' if left > 1 else ''}" if left else ""

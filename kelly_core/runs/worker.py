@@ -213,6 +213,7 @@ def _as_record(outcome: ModelOutcome) -> Outcome:
         metrics={} if result is None else result.metrics,
         seconds=outcome.seconds,
         error=outcome.error,
+        verdict=result.quality.summary() if result and result.quality else "",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Checkpoint:
         mean, scale: standardisation of the inputs, [in].
         metrics: what the best weights reached.
         rollbacks: times that the training went back to its best weights.
+        quality: ``export.quality.Quality`` of the best weights as JSON values; empty until the training has ended.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Checkpoint:
     scale: Tensor
     metrics: dict[str, Any]
     rollbacks: int
+    quality: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> ModelSpec:
@@ -102,7 +104,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         hint = "Use the version of kelly-core that wrote it"
         raise CheckpointError(f"is a checkpoint of format {version!r}, not {FORMAT}", where=path, hint=hint)
     try:
-        checkpoint = Checkpoint(**{field.name: content[field.name] for field in fields(Checkpoint)})
+        checkpoint = Checkpoint(**{name: content[name] for name in _entries(content)})
     except KeyError as error:
         raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
     _check_network(checkpoint, path)
@@ -125,6 +127,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError("is no checkpoint of kelly-core", where=path)
     return content
+
+
+def _entries(content: dict[str, Any]) -> list[str]:
+    """What to take of a file: every field, but for those that an older file may lack."""
+    return [field.name for field in fields(Checkpoint) if field.name in content or field.default_factory is MISSING]
 
 
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:

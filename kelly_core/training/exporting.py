@@ -42,6 +42,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         },
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
+        quality=checkpoint.quality,
         features=data["facts"] | {NEUTRAL_INPUT: checkpoint.mean.tolist()},
         golden=golden_inputs(*_input_spread(checkpoint)),
     )

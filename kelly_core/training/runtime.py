@@ -36,6 +36,13 @@ class TorchRuntime:
         result: Array = outputs[0, 0].numpy()
         return result
 
+    def sequences(self, inputs: Array) -> Array:
+        """Compute sequences, shape [N, T, in] → [N, T, out], each from zero state; the carried state stays as it is."""
+        with torch.inference_mode():
+            outputs, _ = self._network(torch.from_numpy(inputs))
+        result: Array = outputs.numpy()
+        return result
+
 
 def _layer_spec(layer: Layer) -> LayerSpec:
     if isinstance(layer, LstmWeights):

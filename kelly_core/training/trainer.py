@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.errors import CheckpointError, TrainingError
 from kelly_core.events import Alarm, CheckpointSaved, Listener, ModelEnded
+from kelly_core.export.quality import Quality
 from kelly_core.files import remove_leftovers
 from kelly_core.spec import ModelSpec
+from kelly_core.training.assessment import assess_network
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kelly_core.training.device import cpu_threads, resolve_device
 from kelly_core.training.history import write_history
@@ -41,12 +43,14 @@ class TrainingResult:
         metrics: figures of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
             ``bayes_loss`` and ``epsilon``.
         checkpoint: the training as it ended, with the best weights; None when no weights were ever measured.
+        quality: of the best weights; None when no weights were ever measured.
     """
 
     reason: Reason
     epoch: int
     metrics: dict[str, Any]
     checkpoint: Checkpoint | None
+    quality: Quality | None
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,12 @@ def train(
             _resume(loop, paths.latest, listen)
         listen(loop.started())
         reason = _run(loop, paths, listen, should_stop)
+        quality = _assess(loop, paths, reason) if loop.measured else None
     if settings.save_plots and loop.history:
         plot_losses(paths.plot, f"{spec.name} on {loop.data_name}", loop.history, loop.metrics())
     listen(ModelEnded(spec.name, reason, loop.epoch, loop.stopping.best_epoch, loop.stopping.best_loss))
-    return TrainingResult(reason, loop.epoch, loop.metrics(), loop.checkpoint() if loop.measured else None)
+    checkpoint = replace(loop.checkpoint(), quality=quality.to_json()) if quality else None
+    return TrainingResult(reason, loop.epoch, loop.metrics(), checkpoint, quality)
 
 
 def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAsked) -> Reason:
@@ -241,6 +247,24 @@ def _keep_stopped(loop: Loop, last: Checkpoint, paths: TrainingPaths, listen: Li
     loop.take_in(loop.validate())
     if loop.measured and loop.settings.save_best:
         _save_as("best", loop.checkpoint(), paths.best, listen)
+
+
+def _assess(loop: Loop, paths: TrainingPaths, reason: Reason) -> Quality:
+    """Measure the best weights; what was found goes into the checkpoints that hold them, and into the history.
+
+    A training killed before this is done finds itself complete at a resume, and does it then.
+    """
+    settings = loop.settings
+    quality = assess_network(loop.checkpoint().best().to(loop.device), loop.dataset, settings)
+    weights = loop.checkpoint().weights_hash()
+    kept = [(settings.save_best, paths.best), (settings.save_latest or reason == "stopped", paths.latest)]
+    for path in [path for wanted, path in kept if wanted and path.exists()]:
+        saved = load_checkpoint(path)
+        if saved.weights_hash() == weights:
+            save_checkpoint(replace(saved, quality=quality.to_json()), path)
+    if settings.save_history and loop.history:
+        write_history(paths.history, loop.spec.name, loop.history, loop.metrics(), quality.to_json())
+    return quality
 
 
 def _resume(loop: Loop, latest: Path, listen: Listener) -> None:

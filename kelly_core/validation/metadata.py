@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from kelly_core.export.layers import Anatomy
+from kelly_core.export.quality import Quality
 from kelly_core.export.rtneural import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.export.runtime import describe_layer
 from kelly_core.spec import MODELS, Dense, ModelSpec, State
@@ -23,6 +24,8 @@ def check_metadata(metadata: object, anatomy: Anatomy) -> Iterator[Check]:
     wanted = METADATA if anatomy.layout == "rtneural" else LEGACY_METADATA
     yield _complete(metadata, wanted)
     yield _agrees("export version", metadata, {"export_version": EXPORT_VERSION})
+    if "quality" in metadata:
+        yield _check_quality(metadata["quality"])
     if anatomy.faults:
         return
     count = anatomy.parameter_count
@@ -30,6 +33,14 @@ def check_metadata(metadata: object, anatomy: Anatomy) -> Iterator[Check]:
     yield _agrees("parameter count", metadata, {"parameter_count": count})
     if "memory_bytes" in wanted:
         yield _agrees("memory", metadata, {"memory_bytes": 4 * count})
+
+
+def _check_quality(record: object) -> Check:
+    """Whether what the file says of its quality can be read; the verdict itself decides nothing here."""
+    try:
+        return Check("quality record", True, Quality.from_json(record).summary())
+    except ValueError as error:
+        return Check("quality record", False, str(error))
 
 
 def _complete(metadata: dict[str, Any], wanted: tuple[str, ...]) -> Check:

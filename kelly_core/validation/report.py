@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
+
+from kelly_core.export.quality import Quality
+from kelly_core.validation.quality_table import render_quality
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,21 @@ class Check:
 
 @dataclass(frozen=True)
 class FileReport:
-    """All that was asked of one file; ``layout`` is None where the file could not be read at all."""
+    """All that was asked of one file.
+
+    Attributes:
+        file: its path.
+        model: the name that it gives itself.
+        layout: None where the file could not be read at all.
+        checks: in the order in which they were made.
+        quality: what it reaches, as it says itself or as it was measured now; None where neither is so.
+    """
 
     file: str
     model: str
     layout: str | None
     checks: tuple[Check, ...]
+    quality: Quality | None = None
 
     @property
     def passed(self) -> bool:
@@ -47,17 +59,37 @@ def _file_to_json(report: FileReport) -> dict[str, Any]:
         "layout": report.layout,
         "passed": report.passed,
         "checks": [asdict(check) for check in report.checks],
+        "quality": None if report.quality is None else report.quality.to_json(),
     }
 
 
-def render(reports: Sequence[FileReport], *, verbose: bool = False) -> Group:
-    """A table with a row a file, then the failed checks with their reasons, or all checks if ``verbose``."""
+def render(reports: Sequence[FileReport], *, verbose: bool = False, figures: bool = False) -> Group:
+    """A table with a row a file and the verdicts on their quality, then the failed checks with their reasons.
+
+    Args:
+        reports: one a file.
+        verbose: show the checks that passed, too.
+        figures: show every figure of their quality, too.
+    """
     table = Table("", Column("file", overflow="fold"), "model", "layout", "checks", box=None, pad_edge=False)
     for report in reports:
         passed = sum(check.passed for check in report.checks)
         count = f"{passed}/{len(report.checks)}"
         table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
-    return Group(table, *(_details(report, verbose) for report in reports if verbose or not report.passed))
+    parts: list[RenderableType] = [table]
+    measured = [report for report in reports if report.quality is not None]
+    parts += [Text(), *map(_verdict, measured)] if measured else []
+    parts += [_details(report, verbose) for report in reports if verbose or not report.passed]
+    for report in measured if figures else ():
+        assert report.quality is not None
+        parts += [Text(f"\n{report.model}", style="bold"), render_quality(report.quality)]
+    return Group(*parts)
+
+
+def _verdict(report: FileReport) -> Text:
+    assert report.quality is not None
+    style = "green" if report.quality.trained else "yellow"
+    return Text.assemble((report.model, "bold"), ": ", (report.quality.summary(), style))
 
 
 def _details(report: FileReport, verbose: bool) -> Text:

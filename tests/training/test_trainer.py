@@ -156,10 +156,10 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     steps: list[set[float]] = []
     logits = KellyNetwork.logits
 
-    def watched(network: KellyNetwork, x: torch.Tensor) -> Any:
+    def watched(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
         if torch.is_grad_enabled():
             steps.append(set(x.flatten().tolist()))
-        return logits(network, x)
+        return logits(network, x, state)
 
     monkeypatch.setattr(KellyNetwork, "logits", watched)
     Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, Standardisation
+from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, Rows, Standardisation
+from kelly_core.data.split import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec
 from kelly_core.training.settings import TrainingSettings
@@ -27,6 +28,13 @@ class ToyDataset(Dataset):
             rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size)
         )
         self.validation, self.train = np.arange(examples // 3), np.arange(examples // 3, examples)
+        self.test = np.arange(0)
+        self.rows = Rows(
+            corpora=np.full(examples, "toy"),
+            groups=np.array([f"song {index // 2}" for index in range(examples)]),
+            sources=np.full(examples, "sidecar"),
+            splits=np.where(np.arange(examples) < examples // 3, VALIDATION, TRAIN),
+        )
         self.facts: dict[str, Any] = {"kind": "toy"}
         self.inputs: Floats = rng.normal(size=(examples, frames, spec.input_size)).astype(np.float32)
         mixing = rng.normal(size=(spec.input_size, spec.output_size)) / np.sqrt(spec.input_size)

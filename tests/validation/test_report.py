@@ -34,6 +34,7 @@ def test_json_has_exactly_what_programs_rely_on() -> None:
                 "layout": "rtneural",
                 "passed": True,
                 "checks": [{"name": "finite", "passed": True, "detail": "nothing wrong"}],
+                "quality": None,
             },
             {
                 "file": "models/[red]b[/red].json",
@@ -44,6 +45,7 @@ def test_json_has_exactly_what_programs_rely_on() -> None:
                     {"name": "readable", "passed": True, "detail": "a JSON object"},
                     {"name": "gates", "passed": False, "detail": "layer 2: [input] differs"},
                 ],
+                "quality": None,
             },
         ],
     }

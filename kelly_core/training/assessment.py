@@ -1,0 +1,55 @@
+"""The quality of a network in PyTorch: of one in training, and of an export on its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from kelly_core.data.dataset import Batch, Dataset, Floats
+from kelly_core.errors import ExportError
+from kelly_core.export.quality import Quality, Split
+from kelly_core.export.reader import Export
+from kelly_core.quality.assess import assess
+from kelly_core.spec import ModelSpec
+from kelly_core.training.networks import KellyNetwork
+from kelly_core.training.runtime import TorchRuntime
+from kelly_core.training.settings import TrainingSettings
+
+_OTHER_DATA = "the file was not trained on this split of these examples: it may have learned some of them"
+
+
+def assess_network(network: KellyNetwork, dataset: Dataset, settings: TrainingSettings) -> Quality:
+    """Measure a network on the validation examples, each sequence from zero state and each frame if stateless."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    @torch.inference_mode()
+    def predict(batch: Batch) -> Floats:
+        inputs = torch.from_numpy(batch.inputs)
+        frames = inputs.reshape(-1, 1, inputs.shape[-1]) if settings.state == "stateless" else inputs
+        parts = [network(part.to(device))[0].cpu() for part in torch.split(frames, settings.batch_size)]
+        outputs: Floats = torch.cat(parts).reshape(*inputs.shape[:2], -1).numpy()
+        return outputs
+
+    return assess(network.spec, dataset, predict)
+
+
+def assess_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Split) -> Quality:
+    """Measure an export with what the plugin feeds it: raw inputs, each sequence from zero state.
+
+    Raises:
+        DataError: the dataset has no such split.
+        ExportError: the networks in PyTorch do not know a layer, or it takes or gives other sizes than the dataset.
+    """
+    if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
+        raise ExportError(f"does not take what {dataset.name} gives", where=export.path)
+    runtime = TorchRuntime(export.layers)
+    quality = assess(
+        spec, dataset, lambda batch: runtime.sequences(dataset.standardisation.invert(batch.inputs)), split
+    )
+    trained_on = export.metadata.get("trained_on")
+    known = isinstance(trained_on, dict) and trained_on.get("dataset_hash") == dataset.fingerprint
+    if split == "test" or known:
+        return quality
+    return replace(quality, notes=(*quality.notes, _OTHER_DATA))
