@@ -130,7 +130,7 @@ class Quality:
             return f"ε {self.epsilon:.3f}, at most {self.epsilon_limit:g} wanted"
         baseline, difference = self._decisive()
         ours, theirs = self.metrics[difference.measure], baseline.metrics[difference.measure]
-        if not ours or not theirs:
+        if ours is None or not theirs:
             return ""
         interval = f"{difference.low / theirs:+.1%} to {difference.high / theirs:+.1%}"
         return f"{words(difference.measure)} {ours:.4g} against {theirs:.4g} of {baseline.name} ({interval})"

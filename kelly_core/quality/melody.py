@@ -69,9 +69,9 @@ class MelodyMeasures(Measures):
         }
 
     def rivals(self, training: Training) -> Rivals:
-        """A rate for all pitches, one for each, and one for each by the valence of the song; half a note assumed."""
+        """One rate for all pitches, one for each, and that by valence; a beat with a note of any pitch is assumed."""
         partitions = {"marginal": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
-        fitted = fit_cells(training, partitions, prior=0.5, strength=1.0)
+        fitted = fit_cells(training, partitions, prior=1 / PITCHES, strength=1.0)
         rate = np.full(PITCHES, mean_target(training.dataset).mean(), np.float32)
         baselines = {"constant rate": constant(rate), "marginal": fitted["marginal"]}
         return Rivals(baselines, {"valence quartile": fitted["valence quartile"]})
