@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from kelly_core.data.dataset import Batch, Dataset, Floats
-from kelly_core.errors import ExportError
+from kelly_core.errors import DataError, ExportError
 from kelly_core.export.quality import Quality, Split
 from kelly_core.export.reader import Export
 from kelly_core.quality.assess import assess
@@ -39,17 +39,19 @@ def assess_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Spli
     """Measure an export with what the plugin feeds it: raw inputs, each sequence from zero state.
 
     Raises:
-        DataError: the dataset has no such split.
-        ExportError: the networks in PyTorch do not know a layer, or it takes or gives other sizes than the dataset.
+        DataError: the dataset has no such split, or was generated anew in the place of what the file learned from.
+        ExportError: the file does not fit the dataset, or the networks in PyTorch do not know a layer.
     """
     if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
         raise ExportError(f"does not take what {dataset.name} gives", where=export.path)
-    runtime = TorchRuntime(export.layers)
-    quality = assess(
-        spec, dataset, lambda batch: runtime.sequences(dataset.standardisation.invert(batch.inputs)), split
-    )
     trained_on = export.metadata.get("trained_on")
     known = isinstance(trained_on, dict) and trained_on.get("dataset_hash") == dataset.fingerprint
-    if split == "test" or known:
-        return quality
-    return replace(quality, notes=(*quality.notes, _OTHER_DATA))
+    if dataset.synthetic and not known:
+        raise DataError(f"{dataset.name} is not here, and what is generated in its place is not what the file learned")
+    runtime = TorchRuntime(export.layers)
+
+    def predict(batch: Batch) -> Floats:
+        return runtime.sequences(dataset.standardisation.invert(batch.inputs))
+
+    quality = assess(spec, dataset, predict, split)
+    return quality if known or split == "test" else replace(quality, notes=(*quality.notes, _OTHER_DATA))

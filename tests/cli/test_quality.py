@@ -1,0 +1,112 @@
+"""How good a file is, as a person asks: after training, from the file, and measured anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kelly_core.config import load_settings
+from kelly_core.export.quality import Quality
+from kelly_core.spec import model_spec
+from kelly_core.training.session import train_models
+from tests.data import tiny
+
+from .conftest import Run
+
+GROOVE = "out/groovepredictor.json"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny corpus and what a short training on it leaves."""
+    folder = tmp_path_factory.mktemp("workshop")
+    tiny.groove_midi(folder / "data" / "groove_midi")
+    typed = {
+        "datasets.dir": ("", folder / "data"),
+        "datasets.cache_dir": ("", folder / "cache"),
+        "output.dir": ("", folder / "out"),
+        "output.plots": ("", False),
+        "training.epochs": ("", 1),
+    }
+    (outcome,) = train_models(load_settings(None, typed).settings, [model_spec("GroovePredictor")])
+    assert not outcome.error
+    return folder
+
+
+@pytest.fixture
+def trained(workshop: Path, tmp_path: Path) -> None:
+    for part in ("data", "out"):
+        shutil.copytree(workshop / part, tmp_path / part)
+
+
+def reports(run: Run, *options: str, code: int = 0) -> list[dict[str, Any]]:
+    shown = run("validate", GROOVE, "--json", *options)
+    assert shown.code == code, shown.err
+    files: list[dict[str, Any]] = json.loads(shown.out)["files"]
+    return files
+
+
+def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
+    shown = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
+    assert shown.code == 0, shown.err
+    quality = Quality.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
+    assert quality.epsilon is not None and f"GroovePredictor: {quality.summary()}" in shown.out
+    (report,) = reports(run, "--split", "test", code=1)
+    assert "has no official test split" in report["checks"][-1]["detail"]
+
+
+def test_a_file_carries_its_verdict(run: Run, tmp_path: Path, trained: None) -> None:
+    quality = Quality.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
+    assert {baseline.name for baseline in quality.baselines} == {"zero and neutral", "position mean"}
+    (report,) = reports(run)
+    assert report["passed"] and Quality.from_json(report["quality"]) == quality
+    shown = run("validate", GROOVE)
+    assert quality.verdict in shown.out and "arousal quartile" not in shown.out
+    assert "arousal quartile" in run("validate", GROOVE, "--verbose").out
+
+
+def test_a_split_is_measured_anew(run: Run, tmp_path: Path, trained: None) -> None:
+    (recorded,) = reports(run)
+    (again,) = reports(run, "--split", "validation", "--datasets-dir", "data")
+    assert again["quality"]["verdict"] == recorded["quality"]["verdict"]
+    assert again["quality"]["metrics"] == pytest.approx(recorded["quality"]["metrics"], rel=1e-4)
+    (tested,) = reports(run, "--split", "test", "--datasets-dir", "data")
+    assert tested["quality"]["split"] == "test" and tested["passed"]
+    assert tested["quality"]["metrics"]["loss"] != recorded["quality"]["metrics"]["loss"]
+
+
+def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, trained: None) -> None:
+    document = json.loads((tmp_path / GROOVE).read_text())
+    quality = document["metadata"]["quality"]
+    for verdict, code in (("trained", 0), ("not better than position mean", 1)):
+        quality["verdict"] = verdict
+        (tmp_path / GROOVE).write_text(json.dumps(document))
+        assert reports(run)[0]["passed"]
+        (report,) = reports(run, "--require-trained", code=code)
+        assert report["checks"][-1]["name"] == "trained" and report["checks"][-1]["passed"] is (code == 0)
+    del document["metadata"]["quality"]
+    (tmp_path / GROOVE).write_text(json.dumps(document))
+    assert reports(run)[0]["quality"] is None
+    assert "nothing says" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
+
+
+def test_a_record_that_makes_no_sense_fails(run: Run, tmp_path: Path, trained: None) -> None:
+    document = json.loads((tmp_path / GROOVE).read_text())
+    document["metadata"]["quality"]["baselines"][0]["differences"] = "[/red] better"
+    (tmp_path / GROOVE).write_text(json.dumps(document))
+    (report,) = reports(run, code=1)
+    (failed,) = [check for check in report["checks"] if not check["passed"]]
+    assert failed["name"] == "quality record" and "baselines.0.differences" in failed["detail"]
+    assert report["quality"] is None
+
+
+def test_what_cannot_be_measured_says_why(run: Run, trained: None) -> None:
+    (report,) = reports(run, "--split", "validation", code=1)
+    assert report["checks"][-1]["name"] == "quality on validation"
+    assert "groove_midi is not here" in report["checks"][-1]["detail"]
+    shown = run("validate", GROOVE, "--split", "train")
+    assert shown.code == 2 and "neither validation nor test" in shown.err
