@@ -49,8 +49,8 @@ class Change:
 _RUN = TypeAdapter(Run)
 
 
-def last_run(folder: Path) -> Run | None:
-    """The last run on this machine, None if there is none.
+def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
+    """The last run on this machine, or ``anywhere``; None if there is none.
 
     Lines that are no run, such as one cut short, are passed over.
 
@@ -63,7 +63,8 @@ def last_run(folder: Path) -> Run | None:
         return None
     except OSError as fault:
         raise KellyError(f"cannot be read: {fault.strerror}", where=folder / FILE) from fault
-    return next((run for run in map(_parse, reversed(lines)) if run is not None and run.host == platform.node()), None)
+    runs = (run for run in map(_parse, reversed(lines)) if run is not None)
+    return next((run for run in runs if anywhere or run.host == platform.node()), None)
 
 
 def append_run(folder: Path, result: BenchmarkResult) -> None:

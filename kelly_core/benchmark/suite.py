@@ -72,7 +72,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
             model comes twice.
     """
     models: dict[str, Export] = {}
-    for path in [file for source in sources for file in _files(source)]:
+    for path in [file for source in sources for file in export_files(source)]:
         export = read_export(path)
         named = export.metadata.get("model_name")
         spec = _BY_STEM.get((named if isinstance(named, str) else path.stem).lower())
@@ -87,7 +87,12 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
     return models
 
 
-def _files(source: Path) -> list[Path]:
+def export_files(source: Path) -> list[Path]:
+    """The exports of the five models in a folder, in the models' order; a file stands for itself.
+
+    Raises:
+        ExportError: a folder holds none.
+    """
     if not source.is_dir():
         return [source]
     files = [source / f"{spec.file_stem}.json" for spec in MODELS]

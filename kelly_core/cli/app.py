@@ -18,6 +18,7 @@ from kelly_core.cli import (
     export,
     features,
     generate,
+    report,
     runs,
     train,
     validate,
@@ -38,6 +39,7 @@ app.add_typer(runs.app, name="runs")
 app.command("validate")(validate.validate)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("features")(features.features)
 app.command("generate")(generate.generate)

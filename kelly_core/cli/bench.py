@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import KellyError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _MIN_CALLS = 2_000
 """Below this the 99th percentile rests on too few calls."""
-_BUDGET_MS = 10.0
-"""What the chain may take of a frame of half a second."""
 
 
 def bench(
@@ -29,7 +28,7 @@ def bench(
     calls: Annotated[int, typer.Option("--calls", min=_MIN_CALLS, help="Calls to time, after a warm-up.")] = _MIN_CALLS,
     budget_ms: Annotated[
         float, typer.Option("--budget-ms", help="What the chain's 99th percentile may take.")
-    ] = _BUDGET_MS,
+    ] = BUDGET_MS,
     as_json: JsonOption = False,
 ) -> None:
     """Time the exports frame by frame, on one thread: in NumPy, PyTorch, ONNX Runtime and the plugin's own engine.

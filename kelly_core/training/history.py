@@ -6,13 +6,72 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
+from kelly_core.errors import KellyError
 from kelly_core.files import atomic_write
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
+
+
+class _Epoch(BaseModel):
+    """What a curve needs of a row."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+
+
+class _BestEpoch(BaseModel):
+    """What a curve needs of the best epoch's figures; the last two are levels to draw."""
+
+    best_epoch: int
+    val_loss: float
+    baseline_loss: float | None = None
+    bayes_loss: float | None = None
+
+
+class _Document(BaseModel):
+    epochs: list[_Epoch] = Field(min_length=1)
+    metrics: _BestEpoch
+
+
+@dataclass(frozen=True)
+class History:
+    """The losses of a training: ``rows``, at least one, and the figures of the best epoch."""
+
+    rows: Sequence[Row]
+    metrics: dict[str, Any]
+
+
+_MAX_BYTES = 64 * 2**20
+
+
+def read_history(path: Path) -> History | None:
+    """Read the losses that ``write_history`` wrote; None if there is no such file.
+
+    Raises:
+        KellyError: the file cannot be read, or is no history.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise KellyError(f"cannot be read: {fault.strerror}", where=path) from fault
+    try:
+        document = _Document.model_validate_json(content)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        raise KellyError(f"is no history: {first['msg']}{f' at {at}' if at else ''}", where=path) from fault
+    return History([row.model_dump() for row in document.epochs], document.metrics.model_dump(exclude_none=True))
 
 
 def write_history(

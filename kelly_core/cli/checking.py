@@ -1,0 +1,105 @@
+"""Exports checked as a person asks: against the specification, other engines, and the corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kelly_core.cli.display import feature_progress
+from kelly_core.errors import ExportError, KellyError
+
+if TYPE_CHECKING:
+    from kelly_core.config import Settings
+    from kelly_core.export.quality import Quality, Split
+    from kelly_core.external_engine import ExternalEngine
+    from kelly_core.validation.behaviour import Reference
+    from kelly_core.validation.report import FileReport
+
+
+def _known_split(name: str | None) -> str | None:
+    if name not in (None, "validation", "test"):
+        raise typer.BadParameter(f"{name!r} is neither validation nor test")
+    return name
+
+
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", callback=_known_split, help="Measure quality anew, on validation or the official test."),
+]
+
+
+def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None) -> list[FileReport]:
+    """Put every check to the files, parity with the checkpoint beside each and with the plugin's engine included.
+
+    Args:
+        files: exports; the checkpoint is looked for in checkpoints/ beside each.
+        check_specs: also hold them against the models' specs.
+        engine: command of the plugin's own engine.
+
+    Raises:
+        KellyError: there is no such engine.
+    """
+    from kelly_core.external_engine import ExternalEngine
+    from kelly_core.validation.checks import validate_file
+
+    external = None if engine is None else ExternalEngine(engine)
+    return [validate_file(path, check_specs=check_specs, references=_references(path, external)) for path in files]
+
+
+def measured_anew(report: FileReport, split: str, settings: Settings) -> FileReport:
+    """The report with the quality measured now; a corpus or a file that cannot be used is a failed check."""
+    from kelly_core.validation.report import Check
+
+    name = f"quality on {split}"
+    try:
+        quality = _measure(Path(report.file), "test" if split == "test" else "validation", settings)
+    except KellyError as error:
+        return replace(report, quality=None, checks=(*report.checks, Check(name, False, str(error))))
+    return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))
+
+
+def _measure(path: Path, split: Split, settings: Settings) -> Quality:
+    from kelly_core.data.catalog import open_dataset
+    from kelly_core.export.reader import read_export
+    from kelly_core.spec import model_spec
+    from kelly_core.training.assessment import assess_export
+
+    export = read_export(path)
+    spec = model_spec(str(export.metadata.get("model_name", path.stem)))
+    corpus = settings.models[spec.name].dataset
+    with feature_progress(corpus) as progress:
+        dataset = open_dataset(corpus, settings, progress, include_test=split == "test")
+    return assess_export(export, spec, dataset, split)
+
+
+def _references(path: Path, engine: ExternalEngine | None) -> list[Reference]:
+    """What must compute the same as the file: the checkpoint beside it, if there is one, and the plugin's engine."""
+    from kelly_core.validation.behaviour import Reference
+
+    references = []
+    checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
+    named = _named_checkpoint(path)
+    if named is not None and checkpoint.is_file():
+        from kelly_core.training.exporting import CheckpointEngine
+
+        references.append(Reference("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
+    if engine is not None:
+        references.append(Reference("the plugin's engine", partial(engine.run, path)))
+    return references
+
+
+def _named_checkpoint(path: Path) -> str | None:
+    """Hash of the weights that an export says it was made from; None where the file says nothing."""
+    from kelly_core.export.reader import read_document
+
+    try:
+        metadata = read_document(path).get("metadata")
+    except ExportError:
+        return None
+    named = metadata.get("checkpoint") if isinstance(metadata, dict) else None
+    return named if isinstance(named, str) else None

@@ -1,0 +1,275 @@
+"""From what was gathered to sections: the words, and which figure stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kelly_core.benchmark.latency import Latency
+from kelly_core.benchmark.suite import EngineResult
+from kelly_core.export.quality import Quality, words
+from kelly_core.reporting.content import Benchmarks, Content, ModelContent
+from kelly_core.reporting.document import (
+    Block,
+    Cell,
+    Curves,
+    Document,
+    Facts,
+    Figure,
+    Heading,
+    Section,
+    Table,
+    Words,
+)
+from kelly_core.reporting.quality import best_baseline, lay_out_quality, spread
+from kelly_core.validation.quality_table import NOTHING, number
+from kelly_core.validation.report import Check
+
+_NOTHING = Words(NOTHING)
+_ENGINE = "numpy"
+"""Whose latency stands in the summary: every benchmark has it."""
+_PERCENTILES = ("p50", "p95", "p99", "longest")
+_SUMMARY = ("model", "trained on", "verdict", "measure", "model's", "best baseline", "difference, 95 %")
+_FITNESS = ("checks", "parity", "p99 in NumPy", "file", "state")
+_STATES = {
+    "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
+    "stateless": "stateless: every call stands alone, bit for bit",
+    None: "not declared",
+}
+_WHOLE_US = 100
+
+
+def lay_out(content: Content) -> Document:
+    """Put a report's content into sections: a summary, the chain's latency, and one for each model."""
+    return Document(
+        title="Kelly: the five models",
+        lead=f"{content.folder} · {content.written} · kelly-core {content.version}",
+        badges=tuple(_badges(content)),
+        sections=(
+            Section("Summary", "summary", blocks=(_summary(content), *_missing(content))),
+            Section("The chain's latency", "latency", blocks=tuple(_chain(content.benchmarks))),
+            *(_model(model, content.benchmarks) for model in content.models),
+        ),
+    )
+
+
+def _badges(content: Content) -> Iterator[Words]:
+    failed = sum(len(model.failed) for model in content.models)
+    yield _checks(failed, sum(len(model.checked.checks) for model in content.models))
+    trained = [model for model in content.models if model.checked.quality and model.checked.quality.trained]
+    told = f"{len(trained)} of {len(content.models)} trained"
+    yield Words(told, "good" if len(trained) == len(content.models) else "warn")
+    yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
+    if any(model.trained_on and model.trained_on.synthetic for model in content.models):
+        yield Words("SYNTHETIC data among it", "warn")
+
+
+def _checks(failed: int, asked: int) -> Words:
+    if failed:
+        return Words(f"{failed} of {asked} checks FAILED", "bad")
+    return Words(f"all {asked} checks passed", "good")
+
+
+def _numpy_chain(benchmarks: Benchmarks) -> Latency | None:
+    engine = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
+    return engine.chain if engine else None
+
+
+def _budget(benchmarks: Benchmarks, chain: Latency) -> Words:
+    within = chain.p99_us <= 1000 * benchmarks.budget_ms
+    told = f"chain p99 {chain.p99_us / 1000:.3g} ms of {benchmarks.budget_ms:g} ms"
+    return Words(told if within else f"{told}: TOO SLOW", "good" if within else "bad")
+
+
+def _summary(content: Content) -> Table:
+    rows = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
+    rows += [(Words(name), Words("no file", "warn"), *[_NOTHING] * (len(_SUMMARY + _FITNESS) - 2)) for name in content.missing]
+    return Table((*_SUMMARY, *_FITNESS), tuple(rows), fold=len(_SUMMARY))
+
+
+def _missing(content: Content) -> Iterator[Words]:
+    if content.missing:
+        yield Words(f"Without {', '.join(content.missing)} the plugin's chain is not complete.", "warn")
+
+
+def _summary_rows(model: ModelContent, benchmarks: Benchmarks) -> Iterator[tuple[Cell, ...]]:
+    """A row, and one more for each further measure that decides."""
+    numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
+    latency = numpy.models.get(model.name) if numpy else None
+    quality = model.checked.quality
+    decisive = list(_decisive(quality)) if quality else [(_NOTHING,) * 4]
+    fitness = (
+        _checks(len(model.failed), len(model.checked.checks)),
+        _parity(model.parity),
+        Figure(NOTHING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
+        Figure(_bytes(model.size.file_bytes)),
+        Words(model.state or NOTHING),
+    )
+    yield (Words(model.name), _data(model), _verdict(quality), *decisive[0], *fitness)
+    for further in decisive[1:]:
+        yield (Words(""), Words(""), Words(""), *further, *(Words(""),) * len(fitness))
+
+
+def _decisive(quality: Quality) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
+    """Measure, the model's figure, that of the best baseline, and the difference."""
+    if quality.epsilon is not None:
+        limit = f"at most {number(quality.epsilon_limit)} wanted"
+        yield Words("ε"), Figure(f"{quality.epsilon:.3f}"), Words(limit), _NOTHING
+        return
+    for measure in quality.primary:
+        baseline = best_baseline(quality, measure)
+        ours = Figure(number(quality.metrics.get(measure)))
+        if baseline is None:
+            yield Words(words(measure)), ours, _NOTHING, _NOTHING
+            continue
+        theirs = Words(f"{number(baseline.metrics[measure])} ({baseline.name})")
+        yield Words(words(measure)), ours, theirs, Figure(spread(baseline, measure))
+
+
+def _data(model: ModelContent) -> Words:
+    told = model.trained_on
+    if told is None or told.synthetic is None:
+        return Words("not told", "warn")
+    corpus = told.corpus or "without a name"
+    return Words(f"SYNTHETIC, in place of {corpus}", "warn") if told.synthetic else Words(f"corpus {corpus}")
+
+
+def _verdict(quality: Quality | None) -> Words:
+    if quality is None:
+        return Words("not measured", "warn")
+    return Words(quality.verdict, "good" if quality.trained else "warn")
+
+
+def _parity(checks: list[Check]) -> Words:
+    apart = [check for check in checks if not check.passed]
+    if not checks:
+        return Words("not compared", "warn")
+    return Words(f"{len(apart)} of {len(checks)} DIFFER", "bad") if apart else Words(f"{len(checks)} of {len(checks)} agree")
+
+
+def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
+    if benchmarks.problem:
+        yield Words(benchmarks.problem + ".", "warn")
+    if benchmarks.run is None:
+        return
+    run = benchmarks.run
+    rows = [
+        (Words(_engine(name, run.command)), *_times(engine.chain), _chain_verdict(benchmarks, engine))
+        for name, engine in run.engines.items()
+    ]
+    yield Table(("engine", *_PERCENTILES, "budget"), tuple(rows))
+    yield Words(f"Microseconds for one frame through all five models, one thread; measured {run.time} on {run.host}.")
+
+
+def _chain_verdict(benchmarks: Benchmarks, engine: EngineResult) -> Words:
+    if engine.error:
+        return Words(f"FAILED: {engine.error}", "bad")
+    if engine.chain is None:
+        return Words("no chain: it needs all five models", "warn")
+    return _budget(benchmarks, engine.chain)
+
+
+def _engine(name: str, command: str | None) -> str:
+    return f"{name}: {command}" if name == "external" and command else name
+
+
+def _times(latency: Latency | None) -> tuple[Figure, ...]:
+    if latency is None:
+        return (Figure(NOTHING),) * len(_PERCENTILES)
+    times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
+    return tuple(Figure(_microseconds(time)) for time in times)
+
+
+def _microseconds(time: float | None) -> str:
+    return NOTHING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
+
+
+def _bytes(count: int | None) -> str:
+    return NOTHING if count is None else f"{count / 1e6:,.2f} MB"
+
+
+def _model(model: ModelContent, benchmarks: Benchmarks) -> Section:
+    badges = [_verdict(model.checked.quality)]
+    if model.trained_on and model.trained_on.synthetic:
+        badges.append(Words("SYNTHETIC data", "warn"))
+    badges.append(_checks(len(model.failed), len(model.checked.checks)))
+    blocks = (
+        *_failures(model),
+        *_training(model),
+        *lay_out_quality(model.checked.quality),
+        *_compared(model),
+        *_latency(model, benchmarks),
+        *_file(model),
+    )
+    return Section(model.name, model.stem, tuple(badges), blocks)
+
+
+def _failures(model: ModelContent) -> Iterator[Block]:
+    if model.failed:
+        rows = tuple((Words(check.name, "bad"), Words(check.detail)) for check in model.failed)
+        yield Heading("Failed checks")
+        yield Table(("check", "what was seen"), rows)
+
+
+def _training(model: ModelContent) -> Iterator[Block]:
+    yield Heading("Data and training")
+    told, quality = model.trained_on, model.checked.quality
+    if told is None:
+        yield Words("The file does not tell what it was trained on.", "warn")
+    else:
+        sources = sorted({source.label_source for source in quality.sources}) if quality else []
+        counts = [("training", told.train_examples), ("validation", told.validation_examples)]
+        examples = ", ".join(f"{count:,} {split}" for split, count in counts if count is not None)
+        yield Facts(
+            (
+                ("data", _data(model)),
+                ("examples", Words(examples or "not told")),
+                ("label sources", Words(", ".join(sources) or "not told")),
+                ("hash of the examples", Words(told.content_hash or "not told")),
+            )
+        )
+    if model.history_problem:
+        yield Words(model.history_problem + ".", "warn")
+    if model.history is not None:
+        yield Curves(model.name, model.history, model.plot)
+
+
+def _compared(model: ModelContent) -> Iterator[Block]:
+    yield Heading("Parity")
+    rows = tuple(
+        (Words(check.name), Words("agrees", "good") if check.passed else Words("DIFFERS", "bad"), Words(check.detail))
+        for check in model.parity
+    )
+    if rows:
+        yield Table(("the file in NumPy, against", "", "what was seen"), rows)
+    else:
+        yield Words("Its outputs were not compared with those of any other engine.", "warn")
+
+
+def _latency(model: ModelContent, benchmarks: Benchmarks) -> Iterator[Block]:
+    yield Heading("Latency")
+    engines = benchmarks.run.engines if benchmarks.run else {}
+    rows = tuple((Words(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
+    if rows:
+        yield Table(("µs a frame", *_PERCENTILES), rows)
+    if benchmarks.problem:
+        yield Words(benchmarks.problem + ".", "warn")
+
+
+def _file(model: ModelContent) -> Iterator[Block]:
+    yield Heading("File, size and state")
+    size, checks = model.size, model.checked.checks
+    passed = [check.name for check in checks if check.passed]
+    yield Facts(
+        (
+            ("file", Words(f"{model.stem}.json, {_count(size.file_bytes, 'bytes')}, layout {model.checked.layout or 'unknown'}")),
+            ("layers", Words("; ".join(size.layers) if size.layers else "cannot be read")),
+            ("parameters", Words(_count(size.parameters, "numbers"))),
+            ("memory", Words(_count(size.memory_bytes, "bytes"))),
+            ("state", Words(_STATES[model.state])),
+            ("checks passed", Words(f"{len(passed)} of {len(checks)}: {', '.join(passed)}" if passed else "none")),
+        )
+    )
+
+
+def _count(count: int | None, noun: str) -> str:
+    return "cannot be read" if count is None else f"{count:,} {noun}"

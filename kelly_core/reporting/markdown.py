@@ -1,0 +1,99 @@
+"""A report as Markdown, which reads well in a terminal, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from kelly_core.reporting.document import (
+    Block,
+    Cell,
+    Curves,
+    Document,
+    Facts,
+    Figure,
+    Forest,
+    Heading,
+    Section,
+    Table,
+    Words,
+    printable,
+)
+
+_SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|:(?=//))")
+_LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
+
+
+def render(document: Document, plots: str | None) -> str:
+    """The report as Markdown text, every table with a column's numbers to the right.
+
+    Args:
+        document: the report.
+        plots: way to the folder that holds the pictures of the losses; None leaves the pictures out.
+    """
+    parts = [f"# {escape(document.title)}", escape(document.lead), " · ".join(map(_words, document.badges))]
+    parts += [part for section in document.sections for part in _section(section, plots)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """A text as Markdown that shows it as it is, whatever it contains."""
+    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", printable(text)))
+
+
+def _section(section: Section, plots: str | None) -> Iterator[str]:
+    yield f"## {escape(section.title)}"
+    yield " · ".join(map(_words, section.badges))
+    for block in section.blocks:
+        yield from _block(block, plots)
+
+
+def _block(block: Block, plots: str | None) -> Iterator[str]:
+    match block:
+        case Heading(text):
+            yield f"### {escape(text)}"
+        case Words():
+            yield _words(block)
+        case Facts(entries):
+            yield "\n".join(f"- {escape(name)}: {_words(value)}" for name, value in entries)
+        case Table():
+            yield from _table(block)
+        case Curves():
+            yield from _curves(block, plots)
+        case Forest():  # the same figures stand in the table before it
+            return
+
+
+def _table(table: Table) -> Iterator[str]:
+    if table.title:
+        yield f"**{escape(table.title)}**"
+    if not table.fold:
+        yield _grid(table.columns, table.rows)
+        return
+    yield _grid(table.columns[: table.fold], [row[: table.fold] for row in table.rows])
+    rest = [(row[0], *row[table.fold :]) for row in table.rows if row[0] != Words("")]
+    yield _grid((table.columns[0], *table.columns[table.fold :]), rest)
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    right = [any(isinstance(row[index], Figure) for row in rows) for index in range(len(columns))]
+    lines = [[escape(title) for title in columns], ["---:" if numbers else "---" for numbers in right]]
+    lines += [[_cell(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.text) if isinstance(cell, Figure) else _words(cell)
+
+
+def _words(words: Words) -> str:
+    """What a reader should not miss is in bold."""
+    text = escape(words.text.strip())
+    return f"**{text}**" if words.tone in ("warn", "bad") and text else text
+
+
+def _curves(curves: Curves, plots: str | None) -> Iterator[str]:
+    yield escape(curves.summary())
+    if curves.plot is not None and plots is not None:
+        yield f"![Losses of {escape(curves.model)} by epoch]({quote(f'{plots}/{curves.plot}')})"
