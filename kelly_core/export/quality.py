@@ -159,7 +159,23 @@ class Quality:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f'"quality" makes no sense at {where or "its beginning"}: {first["msg"]}') from error
+        quality._check_complete()
         return quality
+
+    def _check_complete(self) -> None:
+        """Raise a ValueError unless all that the verdict rests on is there."""
+        if self.epsilon is not None and self.epsilon_limit is not None:
+            return
+        if not self.primary or not self.baselines:
+            raise ValueError('"quality" names no measure or no baseline that decides')
+        for measure in self.primary:
+            if any(measure not in figures for figures in (self.metrics, *(each.metrics for each in self.baselines))):
+                raise ValueError(f'"quality" lacks a figure for {measure!r}, which decides')
+        compared = [{difference.measure for difference in baseline.differences} for baseline in self.baselines]
+        if any(measures != set(self.primary) for measures in compared):
+            raise ValueError('"quality" lacks the difference from a baseline')
+        if any(set(source.baselines) != {each.name for each in self.baselines} for source in self.sources):
+            raise ValueError('"quality" lacks the baselines of a source')
 
 
 def words(measure: str) -> str:

@@ -131,9 +131,7 @@ def gather(folder: Path, reports: Sequence[FileReport]) -> Content:
 
 def to_json(content: Content) -> str:
     """The content as JSON with every figure in full; one that is not finite becomes null."""
-    return pydantic_core.to_json(
-        {"passed": content.passed} | asdict(content), indent=2, inf_nan_mode="null"
-    ).decode()
+    return pydantic_core.to_json({"passed": content.passed} | asdict(content), indent=2, inf_nan_mode="null").decode()
 
 
 def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelContent:

@@ -30,6 +30,7 @@ class Figure:
 
 
 Cell = Words | Figure
+Rows = tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class Table:
         columns: titles.
         rows: each as long as ``columns``.
         title: "" if what stands before says it.
-        fold: column at which a narrow medium goes on in a second table with the first column again; 0 for none.
+        folds: columns at which a narrow medium goes on in another table, with the first column again.
         aside: whether a reader may want to open it rather than to see it.
     """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: Rows
     title: str = ""
-    fold: int = 0
+    folds: tuple[int, ...] = ()
     aside: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
 from kelly_core.export.quality import Quality, words
@@ -16,6 +17,7 @@ from kelly_core.reporting.document import (
     Facts,
     Figure,
     Heading,
+    Rows,
     Section,
     Table,
     Words,
@@ -28,8 +30,9 @@ _NOTHING = Words(NOTHING)
 _ENGINE = "numpy"
 """Whose latency stands in the summary: every benchmark has it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
-_SUMMARY = ("model", "trained on", "verdict", "measure", "model's", "best baseline", "difference, 95 %")
-_FITNESS = ("checks", "parity", "p99 in NumPy", "file", "state")
+_SUMMARY = ("model", "trained on", "verdict", "checks")
+_DECISIVE = ("measure", "model's", "best baseline", "difference, 95 %")
+_FITNESS = ("parity", "p99, NumPy", "file", "state")
 _STATES = {
     "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
     "stateless": "stateless: every call stands alone, bit for bit",
@@ -81,9 +84,11 @@ def _budget(benchmarks: Benchmarks, chain: Latency) -> Words:
 
 
 def _summary(content: Content) -> Table:
-    rows = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
-    rows += [(Words(name), Words("no file", "warn"), *[_NOTHING] * (len(_SUMMARY + _FITNESS) - 2)) for name in content.missing]
-    return Table((*_SUMMARY, *_FITNESS), tuple(rows), fold=len(_SUMMARY))
+    rows: list[tuple[Cell, ...]] = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
+    others = [_NOTHING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
+    rows += [(Words(name), Words("no file", "warn"), *others) for name in content.missing]
+    folds = (len(_SUMMARY), len(_SUMMARY + _DECISIVE))
+    return Table((*_SUMMARY, *_DECISIVE, *_FITNESS), tuple(rows), folds=folds)
 
 
 def _missing(content: Content) -> Iterator[Words]:
@@ -96,17 +101,21 @@ def _summary_rows(model: ModelContent, benchmarks: Benchmarks) -> Iterator[tuple
     numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
     latency = numpy.models.get(model.name) if numpy else None
     quality = model.checked.quality
-    decisive = list(_decisive(quality)) if quality else [(_NOTHING,) * 4]
-    fitness = (
-        _checks(len(model.failed), len(model.checked.checks)),
+    decisive = list(_decisive(quality)) if quality else [(_NOTHING,) * len(_DECISIVE)]
+    failed, asked = len(model.failed), len(model.checked.checks)
+    yield (
+        Words(model.name),
+        _data(model),
+        _verdict(quality),
+        Words(f"{failed} of {asked} FAILED", "bad") if failed else Words(f"{asked} of {asked}", "good"),
+        *decisive[0],
         _parity(model.parity),
         Figure(NOTHING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
         Figure(_bytes(model.size.file_bytes)),
         Words(model.state or NOTHING),
     )
-    yield (Words(model.name), _data(model), _verdict(quality), *decisive[0], *fitness)
     for further in decisive[1:]:
-        yield (Words(""), Words(""), Words(""), *further, *(Words(""),) * len(fitness))
+        yield (*[Words("")] * len(_SUMMARY), *further, *[Words("")] * len(_FITNESS))
 
 
 def _decisive(quality: Quality) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
@@ -129,8 +138,8 @@ def _data(model: ModelContent) -> Words:
     told = model.trained_on
     if told is None or told.synthetic is None:
         return Words("not told", "warn")
-    corpus = told.corpus or "without a name"
-    return Words(f"SYNTHETIC, in place of {corpus}", "warn") if told.synthetic else Words(f"corpus {corpus}")
+    corpus = told.corpus or "a corpus without a name"
+    return Words(f"SYNTHETIC, in place of {corpus}", "warn") if told.synthetic else Words(corpus)
 
 
 def _verdict(quality: Quality | None) -> Words:
@@ -143,7 +152,9 @@ def _parity(checks: list[Check]) -> Words:
     apart = [check for check in checks if not check.passed]
     if not checks:
         return Words("not compared", "warn")
-    return Words(f"{len(apart)} of {len(checks)} DIFFER", "bad") if apart else Words(f"{len(checks)} of {len(checks)} agree")
+    if apart:
+        return Words(f"{len(apart)} of {len(checks)} DIFFER", "bad")
+    return Words(f"{len(checks)} of {len(checks)} agree", "good")
 
 
 def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
@@ -152,12 +163,16 @@ def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
     if benchmarks.run is None:
         return
     run = benchmarks.run
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (Words(_engine(name, run.command)), *_times(engine.chain), _chain_verdict(benchmarks, engine))
         for name, engine in run.engines.items()
     ]
     yield Table(("engine", *_PERCENTILES, "budget"), tuple(rows))
-    yield Words(f"Microseconds for one frame through all five models, one thread; measured {run.time} on {run.host}.")
+    yield Words(f"Microseconds for one frame through all five models, one thread; measured {_when(run)} on {run.host}.")
+
+
+def _when(run: Run) -> str:
+    return run.time.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _chain_verdict(benchmarks: Benchmarks, engine: EngineResult) -> Words:
@@ -221,7 +236,7 @@ def _training(model: ModelContent) -> Iterator[Block]:
         examples = ", ".join(f"{count:,} {split}" for split, count in counts if count is not None)
         yield Facts(
             (
-                ("data", _data(model)),
+                ("corpus", _data(model)),
                 ("examples", Words(examples or "not told")),
                 ("label sources", Words(", ".join(sources) or "not told")),
                 ("hash of the examples", Words(told.content_hash or "not told")),
@@ -248,7 +263,7 @@ def _compared(model: ModelContent) -> Iterator[Block]:
 def _latency(model: ModelContent, benchmarks: Benchmarks) -> Iterator[Block]:
     yield Heading("Latency")
     engines = benchmarks.run.engines if benchmarks.run else {}
-    rows = tuple((Words(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
+    rows: Rows = tuple((Words(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
     if rows:
         yield Table(("µs a frame", *_PERCENTILES), rows)
     if benchmarks.problem:
@@ -259,9 +274,10 @@ def _file(model: ModelContent) -> Iterator[Block]:
     yield Heading("File, size and state")
     size, checks = model.size, model.checked.checks
     passed = [check.name for check in checks if check.passed]
+    layout = model.checked.layout or "unknown"
     yield Facts(
         (
-            ("file", Words(f"{model.stem}.json, {_count(size.file_bytes, 'bytes')}, layout {model.checked.layout or 'unknown'}")),
+            ("file", Words(f"{model.stem}.json, {_count(size.file_bytes, 'bytes')}, layout {layout}")),
             ("layers", Words("; ".join(size.layers) if size.layers else "cannot be read")),
             ("parameters", Words(_count(size.parameters, "numbers"))),
             ("memory", Words(_count(size.memory_bytes, "bytes"))),

@@ -68,12 +68,12 @@ def _block(block: Block, plots: str | None) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     if table.title:
         yield f"**{escape(table.title)}**"
-    if not table.fold:
-        yield _grid(table.columns, table.rows)
-        return
-    yield _grid(table.columns[: table.fold], [row[: table.fold] for row in table.rows])
-    rest = [(row[0], *row[table.fold :]) for row in table.rows if row[0] != Words("")]
-    yield _grid((table.columns[0], *table.columns[table.fold :]), rest)
+    ends = (*table.folds, len(table.columns))
+    for start, end in zip((1, *table.folds), ends, strict=True):
+        columns = (0, *range(start, end))
+        rows = [[row[column] for column in columns] for row in table.rows]
+        shown = [row for row in rows if any(cell.text for cell in row)]
+        yield _grid([table.columns[column] for column in columns], shown)
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

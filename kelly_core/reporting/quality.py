@@ -1,12 +1,12 @@
-"""The quality of one model laid out: beside what it must beat, as a forest of intervals, by source, and every figure."""
+"""The quality of one model laid out: beside what it must beat, as intervals, by source, and every figure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from kelly_core.export.quality import Baseline, Difference, Quality, words
-from kelly_core.reporting.document import Block, Cell, Figure, Forest, Heading, Table, Whisker, Words
+from kelly_core.export.quality import Baseline, Difference, Figures, Quality, words
+from kelly_core.reporting.document import Block, Cell, Figure, Forest, Heading, Rows, Table, Whisker, Words
 from kelly_core.validation.quality_table import NOTHING, number
 
 
@@ -14,7 +14,8 @@ def lay_out_quality(quality: Quality | None) -> Iterator[Block]:
     """Everything that a quality record tells."""
     yield Heading("Quality")
     if quality is None:
-        yield Words("The file does not tell how good it is: kelly-core train measures it, --split measures it anew.", "warn")
+        told = "The file does not tell how good it is: kelly-core train measures it, --split measures it anew."
+        yield Words(told, "warn")
         return
     yield Words(quality.summary() + ".", "good" if quality.trained else "warn")
     yield Words(f"Measured on {quality.examples:,} {quality.split} examples in {quality.groups:,} groups.")
@@ -44,18 +45,19 @@ def spread(baseline: Baseline, measure: str) -> str:
 
 
 def _interval(difference: Difference) -> str:
-    return f"{difference.value:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
+    return f"{difference.value:+.3g} ({difference.low:+.3g} to {difference.high:+.3g})"
 
 
 def _against(quality: Quality) -> Table:
     """Every baseline by every measure that decides."""
     rows: list[tuple[Cell, ...]] = []
     for measure in quality.primary:
-        rows.append((Words(words(measure)), Words("the model"), Figure(number(quality.metrics.get(measure))), *[Words("")] * 3))
+        ours = Figure(number(quality.metrics.get(measure)))
+        rows.append((Words("the model"), Words(words(measure)), ours, *[Words("")] * 3))
         rows += [
             (
-                Words(words(measure)),
                 Words(baseline.name),
+                Words(words(measure)),
                 Figure(number(baseline.metrics.get(measure))),
                 Figure(_interval(difference)),
                 Figure(_shares(baseline, difference)),
@@ -65,7 +67,7 @@ def _against(quality: Quality) -> Table:
             for difference in baseline.differences
             if difference.measure == measure
         ]
-    columns = ("measure", "", "figure", "model less this, 95 %", "as a share of it", "")
+    columns = ("", "measure", "figure", "model less this, 95 %", "as a share of it", "")
     return Table(columns, tuple(rows), title="What it must beat (smaller is better)")
 
 
@@ -111,14 +113,13 @@ def _references(quality: Quality) -> Table:
 
 def _by_source(quality: Quality) -> Table:
     names = [baseline.name for baseline in quality.baselines]
-    rows = tuple(
+    rows: Rows = tuple(
         (
             Words(f"{source.corpus}, {source.label_source}"),
             Figure(f"{source.examples:,}"),
             Figure(f"{source.groups:,}"),
             Words(words(measure)),
-            Figure(number(source.metrics.get(measure))),
-            *(Figure(number(source.baselines.get(name, {}).get(measure))) for name in names),
+            *_numbers(measure, [source.metrics, *(source.baselines.get(name, {}) for name in names)]),
         )
         for source in quality.sources
         for measure in quality.primary
@@ -130,12 +131,10 @@ def _by_source(quality: Quality) -> Table:
 def _figures(quality: Quality) -> Table:
     """Every figure of the model and of every baseline."""
     names = [baseline.name for baseline in quality.baselines]
-    rows = tuple(
-        (
-            Words(words(measure)),
-            Figure(number(value)),
-            *(Figure(number(baseline.metrics.get(measure))) for baseline in quality.baselines),
-        )
-        for measure, value in quality.metrics.items()
-    )
+    figures = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
+    rows: Rows = tuple((Words(words(measure)), *_numbers(measure, figures)) for measure in quality.metrics)
     return Table(("measure", "the model", *names), rows, title="Every figure", aside=True)
+
+
+def _numbers(measure: str, figures: Sequence[Figures]) -> Iterator[Figure]:
+    return (Figure(number(each.get(measure))) for each in figures)
