@@ -57,6 +57,8 @@ def show(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False
     console.print(run_header(snapshot, run.record), soft_wrap=True)
     console.print(model_table(snapshot))
     for model in snapshot.models:
+        if model.verdict:
+            console.print(f"{model.model}: {model.verdict}", markup=False, soft_wrap=True)
         if model.alarm:
             console.print(f"{model.model}: {model.alarm}", style="yellow", markup=False, soft_wrap=True)
     _tell_of_damage(snapshot)

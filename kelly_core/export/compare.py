@@ -35,7 +35,8 @@ class Comparison:
         model: the model that both hold.
         weights: by layer and array, such as "2 lstm 256→128: recurrent weights".
         outputs: of both networks for the golden inputs of "old" and of "new", in sequence from zero state.
-        metrics: every metric of either file as (old, new), None where a file lacks it.
+        metrics: every metric of either file, the verdict on its quality and the figures of that among them, as
+            (old, new), None where a file lacks it.
         metadata: every other entry that differs, likewise; of long lists their length and how far apart they are.
     """
 
@@ -58,8 +59,8 @@ def compare_exports(old: Export, new: Export) -> Comparison:
         ExportError: they hold different models or networks of different layers, or a golden vector makes no sense.
     """
     _require_same_model(old, new)
-    metrics = _pairs(old.metadata.get("metrics", {}), new.metadata.get("metrics", {}))
-    before, after = ({**export.metadata, "metrics": None, "golden": None} for export in (old, new))
+    metrics = _pairs(_figures(old.metadata), _figures(new.metadata))
+    before, after = ({**export.metadata, "metrics": None, "quality": None, "golden": None} for export in (old, new))
     return Comparison(
         model=str(new.metadata.get("model_name", new.path.stem)),
         weights=dict(_weights(old, new)),
@@ -67,6 +68,14 @@ def compare_exports(old: Export, new: Export) -> Comparison:
         metrics={path: _brief(*pair) for path, *pair in metrics},
         metadata={path: _brief(one, other) for path, one, other in _pairs(before, after) if one != other},
     )
+
+
+def _figures(metadata: dict[str, Any]) -> Any:
+    """What a file says it reached; of its quality the verdict and its own figures, for the rest follows from them."""
+    metrics, quality = metadata.get("metrics", {}), metadata.get("quality")
+    if not isinstance(metrics, dict) or not isinstance(quality, dict):
+        return metrics
+    return metrics | {"verdict": quality.get("verdict"), "quality": quality.get("metrics")}
 
 
 def _require_same_model(old: Export, new: Export) -> None:

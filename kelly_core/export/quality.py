@@ -178,6 +178,14 @@ class Quality:
             raise ValueError('"quality" lacks the baselines of a source')
 
 
+def recorded_quality(metadata: object) -> Quality | None:
+    """What a file says of its quality; None where it says nothing, or nothing that makes sense."""
+    try:
+        return Quality.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
+    except (KeyError, ValueError):  # a record that makes no sense fails a check of its own
+        return None
+
+
 def words(measure: str) -> str:
     """A measure's name as people read it."""
     return measure.replace("_", " ")

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from kelly_core.errors import ExportError
 from kelly_core.export.layers import Anatomy, Rule, dissect
-from kelly_core.export.quality import Quality
+from kelly_core.export.quality import recorded_quality
 from kelly_core.export.reader import read_document
 from kelly_core.validation.behaviour import Reference, check_behaviour
 from kelly_core.validation.metadata import check_metadata, check_specification
@@ -37,14 +37,6 @@ def validate_file(path: Path, *, check_specs: bool = False, references: Sequence
     checks = tuple(_checks(document, anatomy, path.stem, check_specs, references))
     metadata = document.get("metadata")
     return FileReport(str(path), _model_name(metadata, path.stem), anatomy.layout, checks, recorded_quality(metadata))
-
-
-def recorded_quality(metadata: object) -> Quality | None:
-    """What a file says of its quality; None where it says nothing, or nothing that makes sense."""
-    try:
-        return Quality.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
-    except (KeyError, ValueError):  # a record that makes no sense fails a check of its own
-        return None
 
 
 def _checks(

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
+from kelly_core.export.quality import recorded_quality
 from kelly_core.spec import MODELS
 from kelly_tui.memory import recall, remember
 from kelly_tui.processes import KELLY_CORE, Job, worker
@@ -359,6 +360,11 @@ class Validate(Page):
         if isinstance(trained, dict):
             kind = "synthetic " if trained.get("synthetic") else ""
             rows.append(("trained on", f"{kind}{trained.get('dataset')}"))
+        quality = recorded_quality(facts["metadata"])
+        if quality is not None:
+            rows.append(
+                ("quality", Text(quality.summary(), self.palette.good if quality.trained else self.palette.warning))
+            )
         return rows
 
 

@@ -103,6 +103,19 @@ def test_metrics_of_either_file_and_metadata_that_differ(tmp_path: Path) -> None
     }
 
 
+def test_of_the_quality_the_verdict_and_its_figures_are_compared(tmp_path: Path) -> None:
+    def judged(verdict: str, rmse: float) -> Callable[[dict[str, Any]], object]:
+        record = {"verdict": verdict, "metrics": {"rmse": rmse}, "baselines": [{"name": "mean"}]}
+        return lambda metadata: metadata.update(quality=record)
+
+    old, new = judged("not better than mean", 0.5), judged("trained", 0.25)
+    found = compare_exports(export(tmp_path / "old", edit=old), export(tmp_path / "new", edit=new))
+    assert found.metrics == {"verdict": ("not better than mean", "trained"), "quality.rmse": (0.5, 0.25)}
+    assert found.metadata == {}
+    unjudged = compare_exports(export(tmp_path / "old"), export(tmp_path / "new", edit=new))
+    assert unjudged.metrics["verdict"] == (None, "trained") and unjudged.metadata == {}
+
+
 def test_layouts_can_be_compared_and_legacy_files_have_no_golden_inputs(tmp_path: Path) -> None:
     found = compare_exports(export(tmp_path / "old"), export(tmp_path / "new", layout="legacy"))
     assert found.same_network

@@ -201,6 +201,7 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command, fork
         "metrics",
         "seconds",
         "error",
+        "verdict",
     }
     assert (model["export"], model["epochs"], model["error"]) == ("out/groovepredictor.json", 2, None)
     assert "GroovePredictor: epoch 2/2" in trained.err

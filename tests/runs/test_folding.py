@@ -13,6 +13,7 @@ from kelly_core.runs import records
 from kelly_core.runs.folding import fold
 from kelly_core.runs.records import Record, RunEvent
 from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
+from kelly_core.runs.wording import describe
 
 MODEL = "DynamicsEngine"
 FRESH = RunSnapshot("run", "queued", 0, 1e9, "/out", (ModelSnapshot(MODEL), ModelSnapshot("GroovePredictor")))
@@ -93,6 +94,14 @@ def test_a_later_attempt_knows_what_was_reached_and_nothing_of_the_ending() -> N
     assert (model.state, model.error, model.epoch, model.best_loss, model.checkpoint) == ("queued", "", 1, 0.25, True)
     late = fold(run, log((6.0, records.RunEnded("stopped")), attempt=1))
     assert late == run
+
+
+def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> None:
+    outcome = records.Outcome(MODEL, "maestro", False, "a.json", "epochs_done", 1, {}, 4.0, verdict="trained: 1 of 2")
+    run = fold(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (4.0, outcome)))
+    assert run.models[0].verdict == "trained: 1 of 2" and run.models[0].state != "failed"
+    assert describe(outcome) == f"{MODEL}: trained: 1 of 2"
+    assert fold(run, log((0.0, records.AttemptBegun()), attempt=2)).models[0].verdict == ""
 
 
 def test_a_log_whose_beginning_is_missing_still_tells_the_state() -> None:

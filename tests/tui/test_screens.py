@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Label, Static
 
+from kelly_core.export.quality import Quality
 from kelly_core.runs.folder import RunFolder
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.datasets import Datasets
@@ -303,6 +304,8 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
     (workplace / "models" / "odd.json").write_text("{}")
     facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
              "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
+    quality = Quality("validation", "trained", ("loss",), 64, 64, {}, epsilon=0.012, epsilon_limit=0.05)
+    facts["metadata"]["quality"] = quality.to_json()  # type: ignore[index]
     checks = [
         {"name": "readable", "passed": True, "detail": "yes"},
         {"name": "parity", "passed": False, "detail": "no"},
@@ -317,6 +320,7 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
         await pilot.press("4")
         await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][4] == "3")
         assert cells(app, "#exports")[0][2] == "not checked"
+        assert quality.summary() in details(app, "#checks")
         assert cells(app, "#exports")[0][6:9] == ["stateful", "0.5000", "+50%"]
         await pilot.press("v")
         await until(pilot, lambda: cells(app, "#exports")[0][2:4] == ["1 failed", "failed"])
