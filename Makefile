@@ -5,10 +5,20 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test check bench clean
 
-# Training, export and validation of all five models, on whatever is in datasets/ and on synthetic data for the rest.
+# From a small corpus made from rules to five checked exports, music out of them, and a report on it all.
+DEMO := out/demo
 demo: $(STAMP)
-	$(BIN)/kelly-core train --epochs 8 --batch-size 32 --output out/demo
-	$(BIN)/kelly-core validate out/demo/*.json --check-specs
+	test -d $(DEMO)/datasets || $(BIN)/kelly-core datasets demo $(DEMO)/datasets
+	$(BIN)/kelly-core train --datasets-dir $(DEMO)/datasets --epochs 12 --learning-rate 0.002 --batch-size 8 --output $(DEMO)
+	$(BIN)/kelly-core validate $(DEMO)/*.json --check-specs
+	-$(BIN)/kelly-core bench $(DEMO)
+	$(BIN)/kelly-core generate $(DEMO)/datasets/deam/audio/2.wav --models $(DEMO) --bars 16 -o $(DEMO)/tune.mid --plot $(DEMO)/tune.png
+	$(BIN)/kelly-core report $(DEMO)
+	@echo
+	@echo "What to look at:"
+	@echo "  $(DEMO)/report.html   how good, how fast and how large the five models are"
+	@echo "  $(DEMO)/tune.mid      the music that they make of $(DEMO)/datasets/deam/audio/2.wav"
+	@echo "  $(DEMO)/tune.png      what they heard and what they made of it"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2

@@ -149,11 +149,11 @@ def _verdict(quality: Quality | None) -> Words:
 
 
 def _parity(checks: list[Check]) -> Words:
-    apart = [check for check in checks if not check.passed]
+    failed = [check for check in checks if not check.passed]
     if not checks:
         return Words("not compared", "warn")
-    if apart:
-        return Words(f"{len(apart)} of {len(checks)} DIFFER", "bad")
+    if failed:
+        return Words(f"{len(failed)} of {len(checks)} FAILED", "bad")
     return Words(f"{len(checks)} of {len(checks)} agree", "good")
 
 
@@ -251,7 +251,7 @@ def _training(model: ModelContent) -> Iterator[Block]:
 def _compared(model: ModelContent) -> Iterator[Block]:
     yield Heading("Parity")
     rows = tuple(
-        (Words(check.name), Words("agrees", "good") if check.passed else Words("DIFFERS", "bad"), Words(check.detail))
+        (Words(check.name), Words("agrees", "good") if check.passed else Words("FAILED", "bad"), Words(check.detail))
         for check in model.parity
     )
     if rows:

@@ -52,6 +52,8 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
         "kelly_core.validation.checks",
         "kelly_core.benchmark.report",
         "kelly_core.export.onnx",
+        "kelly_core.reporting.content",
+        "kelly_core.reporting.page",
         "kelly_core.data",
         "kelly_core.config",
     ],

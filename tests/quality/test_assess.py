@@ -232,6 +232,25 @@ def test_a_record_survives_json_and_nonsense_is_refused() -> None:
             Quality.from_json(broken)
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"primary": []}, "no measure or no baseline"),
+        ({"baselines": []}, "no measure or no baseline"),
+        ({"metrics": {}}, "lacks a figure for 'rmse'"),
+        ({"primary": ["rmse", "loss"]}, "lacks the difference"),
+        ({"sources": [{"baselines": {}}]}, "lacks the baselines of a source"),
+    ],
+)
+def test_a_record_without_what_its_verdict_rests_on_is_refused(damage: dict[str, Any], words: str) -> None:
+    dataset = random_corpus(DYNAMICS)
+    record = assess(DYNAMICS, dataset, constant(np.full(16, 0.5, np.float32))).to_json()
+    if "sources" in damage:
+        damage = {"sources": [source | damage["sources"][0] for source in record["sources"]]}
+    with pytest.raises(ValueError, match=words):
+        Quality.from_json(json.loads(json.dumps(record | damage)))
+
+
 def shared_dataset(folder: Path, name: str) -> Dataset:
     return open_dataset(name, load_settings(None, {"datasets.dir": ("--datasets-dir", folder)}).settings)
 

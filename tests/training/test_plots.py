@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kelly_core.training.plots import plot_losses
+from kelly_core.errors import KellyError
+from kelly_core.training.history import read_history, write_history
+from kelly_core.training.plots import draw_losses, plot_losses
 
 
 def rows_of(losses: list[float]) -> list[dict[str, Any]]:
@@ -29,3 +32,31 @@ def test_a_baseline_that_is_not_finite_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "loss.png"
     plot_losses(path, "model", rows_of([0.5, 0.4]), {"best_epoch": 2, "val_loss": 0.4, "baseline_loss": math.inf})
     assert path.exists()
+
+
+def test_a_history_of_nothing_but_nan_can_be_drawn() -> None:
+    figure = draw_losses("", rows_of([math.nan, math.nan]), {"best_epoch": 1, "val_loss": math.nan}, ink="#ffffff")
+    assert figure.axes[0].xaxis.label.get_color() == "#ffffff"
+
+
+def test_a_history_is_read_back_as_far_as_a_curve_needs_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    assert read_history(path) is None
+    metrics = {"best_epoch": 2, "val_loss": 0.4, "baseline_loss": 0.9, "epsilon": 0.1}
+    write_history(path, "model", [row | {"seconds": 1.5} for row in rows_of([0.5, 0.4])], metrics)
+    history = read_history(path)
+    assert history is not None and list(history.rows) == rows_of([0.5, 0.4])
+    assert history.metrics == {key: metrics[key] for key in ("best_epoch", "val_loss", "baseline_loss")}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"epochs": [], "metrics": {}}', '{"epochs": [{"epoch": "x"}]}'])
+def test_what_is_no_history_is_an_error_in_words(content: str, tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text(content)
+    with pytest.raises(KellyError, match="is no history"):
+        read_history(tmp_path / "history.json")
+
+
+def test_a_history_without_a_best_epoch_says_where(tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text(json.dumps({"epochs": rows_of([1.0]), "metrics": {"val_loss": 1}}))
+    with pytest.raises(KellyError, match=r"at metrics\.best_epoch"):
+        read_history(tmp_path / "history.json")

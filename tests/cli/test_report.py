@@ -1,0 +1,307 @@
+"""The report: its sources' figures on a page that needs nothing else, the same in Markdown, and calm about gaps."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from kelly_core.benchmark.history import FILE, append_run
+from kelly_core.benchmark.latency import Latency
+from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
+from kelly_core.config import load_settings
+from kelly_core.export.layers import Layout
+from kelly_core.export.quality import Quality
+from kelly_core.export.rtneural import write_export
+from kelly_core.spec import ModelSpec, model_spec
+from kelly_core.training.session import train_models
+from tests.data import tiny
+from tests.engines import GOOD, engine
+from tests.networks import metadata_of, spec_network
+
+from .conftest import Finished, Run
+
+GROOVE, DYNAMICS = model_spec("GroovePredictor"), model_spec("DynamicsEngine")
+HOSTILE = "</td><script>alert(1)</script>| **x** [y](javascript:z) `q` _w_ &lt; \x1b[31m\n# head"
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: every tag, the rows of its tables, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._in_cell:
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+    def row(self, *beginning: str) -> list[str]:
+        """The first row that begins so."""
+        return next(row for row in self.rows if row[: len(beginning)] == list(beginning))
+
+
+def rendered(markdown: str) -> str:
+    """Markdown as the HTML that a reader of it shows, tables included."""
+    return MarkdownIt("commonmark").enable("table").render(markdown)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What short trainings leave: one model on a tiny corpus, one on generated examples."""
+    folder = tmp_path_factory.mktemp("workshop")
+    tiny.groove_midi(folder / "data" / "groove_midi")
+    typed = {
+        "datasets.dir": ("", folder / "data"),
+        "datasets.cache_dir": ("", folder / "cache"),
+        "datasets.synthetic_examples": ("", 64),
+        "output.dir": ("", folder / "out"),
+        "training.epochs": ("", 2),
+    }
+    outcomes = train_models(load_settings(None, typed).settings, [GROOVE, DYNAMICS])
+    assert not any(outcome.error for outcome in outcomes)
+    return folder
+
+
+@pytest.fixture
+def trained(workshop: Path, tmp_path: Path) -> Path:
+    for part in ("data", "out"):
+        shutil.copytree(workshop / part, tmp_path / part)
+    return tmp_path / "out"
+
+
+def remember(folder: Path, p99_us: float, *, after: int = 60) -> None:
+    """A run of the benchmark, ``after`` seconds after the exports were written."""
+    latency = Latency(11.5, 17.25, p99_us, 4321.0, 2000, None)
+    engine_result = EngineResult({GROOVE.name: latency}, latency)
+    append_run(folder, BenchmarkResult(10.0, 2000, (), {"numpy": engine_result}))
+    record = json.loads((folder / FILE).read_text())
+    for path in folder.glob("*.json"):
+        written = path.stat().st_mtime
+        os.utime(path, (written - after, written - after))
+    (folder / FILE).write_text(json.dumps(record | {"host": "elsewhere"}) + "\n")
+
+
+def change(path: Path, **entries: Any) -> None:
+    """Put entries into an export's metadata."""
+    document = json.loads(path.read_text())
+    document["metadata"] |= entries
+    path.write_text(json.dumps(document))
+
+
+def page_of(run: Run, *options: object, code: int = 0) -> tuple[Page, Finished]:
+    shown = run("report", "out", *options)
+    assert shown.code == code and "Traceback" not in shown.err, shown.err
+    return Page(Path("out/report.html").read_text()), shown
+
+
+def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
+    page, shown = page_of(run)
+    assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "srcset", "href"):
+                assert (value or "").startswith("#" if name == "href" else "data:image/svg+xml;base64,"), (tag, value)
+    html = Path("out/report.html").read_text()
+    assert not re.search(r"@import|url\(", html)
+    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    anchors = {attributes.get("id") for _, attributes in page.tags}
+    assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"} <= anchors
+
+
+def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
+    remember(trained, 321.0)
+    page, _ = page_of(run)
+    metadata = json.loads((trained / "groovepredictor.json").read_text())["metadata"]
+    quality = Quality.from_json(metadata["quality"])
+    assert len(quality.baselines) == 2 and len(quality.primary) == 2
+    for baseline in quality.baselines:
+        for difference in baseline.differences:
+            row = page.row(baseline.name, difference.measure.replace("_", " "))
+            told = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*(?:e-?\d+)?", " ".join(row[2:4]))]
+            wanted = [baseline.metrics[difference.measure], difference.value, difference.low, difference.high]
+            assert told == pytest.approx(wanted, rel=6e-3)
+            share = f"{difference.value / wanted[0]:+.1%}" if wanted[0] else "–"
+            assert row[4].split(" ")[0] == share
+            assert row[5].startswith(("not worse", "beaten") if difference.beaten else ("perhaps", "not beaten"))
+    for measure, value in quality.metrics.items():
+        row = next(row for row in page.rows if row[0] == measure.replace("_", " ") and len(row) == 4)
+        assert row[1] == "–" if value is None else float(row[1]) == pytest.approx(value, rel=1e-3)
+    for reference in quality.references:
+        named = [reference.name, reference.measure.replace("_", " ")]
+        row = next(row for row in page.rows if row[:2] == named and len(row) == 5)
+        assert float(row[2]) == pytest.approx(reference.value, rel=1e-3)
+    (source,) = quality.sources
+    row = page.row(f"{source.corpus}, {source.label_source}", str(source.examples), str(source.groups))
+    assert float(row[4]) == pytest.approx(source.metrics[quality.primary[0]], rel=1e-3)
+    history = json.loads((trained / "history" / "groovepredictor_history.json").read_text())
+    assert f"{len(history['epochs'])} epochs. Best validation loss {history['metrics']['val_loss']:.4g}" in page.text
+    assert page.row("numpy", "11.5")[1:5] == ["11.5", "17.2", "321", "4,321"]
+    assert "chain p99 0.321 ms of 10 ms" in page.text and "on elsewhere" in page.text
+    assert metadata["trained_on"]["dataset_hash"] in page.text and quality.summary() in page.text
+    assert f"{(trained / 'groovepredictor.json').stat().st_size:,} bytes" in page.text
+    assert f"{GROOVE.parameter_count:,} numbers" in page.text
+
+
+def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run, trained: Path) -> None:
+    page, _ = page_of(run)
+    groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
+    quality = Quality.from_json(json.loads((trained / "dynamicsengine.json").read_text())["metadata"]["quality"])
+    assert groove[1] == "groove_midi" and dynamics[1] == "SYNTHETIC, in place of maestro"
+    assert dynamics[2] == quality.verdict and dynamics[4:6] == ["ε", f"{quality.epsilon:.3f}"]
+    assert groove[8] == dynamics[8] == "2 of 2 agree" and dynamics[-1] == "stateless"
+    assert page.row("EmotionRecognizer")[1] == page.row("MelodyTransformer")[1] == "no file"
+    assert page.row("parity with its checkpoint in PyTorch")[1] == "agrees"
+
+
+def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
+    remember(trained, 99_000.0)
+    page, _ = page_of(run)
+    twin = Page(rendered((trained / "report.md").read_text()))
+    assert {tuple(row) for row in page.rows if len(row) < 12} <= {tuple(row) for row in twin.rows}
+    assert "TOO SLOW" in page.text and "TOO SLOW" in twin.text
+    pictures = [attributes["src"] for tag, attributes in twin.tags if tag == "img"]
+    assert pictures == ["./plots/dynamicsengine_loss.png", "./plots/groovepredictor_loss.png"]
+    assert run("report", "out", "-o", "other place/report").code == 0
+    moved = Page(rendered(Path("other place/report/report.md").read_text()))
+    pictures = [attributes["src"] or "" for tag, attributes in moved.tags if tag == "img"]
+    assert all((Path("other place/report") / picture).is_file() for picture in pictures) and len(pictures) == 2
+
+
+def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
+    quality = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
+    quality["notes"] = [HOSTILE]
+    quality["sources"][0]["corpus"] = HOSTILE
+    told = {"dataset": HOSTILE, "synthetic": False, "train_examples": HOSTILE, "dataset_hash": "x" * 5000}
+    change(trained / "groovepredictor.json", quality=quality, trained_on=told, model_name=HOSTILE)
+    page, _ = page_of(run, code=1)
+    twin = Page(rendered((trained / "report.md").read_text()))
+    shown = HOSTILE.replace("\x1b", " ").replace("\n", " ")
+    for reader in (page, twin):
+        assert reader.text.count(shown) >= 3
+        assert not {"script", "h1 onload"} & {tag for tag, _ in reader.tags}
+        assert "\x1b" not in reader.text and "x" * 700 not in reader.text
+    assert sum(tag == "h1" for tag, _ in twin.tags) == 1
+    assert not [a for tag, a in twin.tags if tag == "a"]
+    assert "\x1b" not in run("report", "out", "--text").out
+
+
+def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> None:
+    """An export that says nothing of data or quality."""
+    layers = spec_network(spec)
+    metadata = metadata_of(layers, spec.name, "stateless")
+    write_export(folder / f"{spec.file_stem}.json", layers, metadata | {"trained_on": None}, layout)
+
+
+def test_what_is_missing_is_told_in_its_place(run: Run, tmp_path: Path) -> None:
+    for spec in (GROOVE, DYNAMICS):
+        write_bare(tmp_path / "out", spec)
+    page, _ = page_of(run)
+    assert page.text.count("The file does not tell how good it is") == 2
+    assert page.text.count("The file does not tell what it was trained on") == 2
+    assert "there is no history/dynamicsengine_history.json" in page.text
+    assert page.row("GroovePredictor")[1:3] == ["not told", "not measured"]
+    assert page.row("GroovePredictor")[8] == "1 of 1 agree"
+    assert "Not measured, there is no benchmarks.jsonl: run kelly-core bench out" in page.text
+    assert not any(tag == "img" for tag, _ in page.tags)
+
+
+def test_damage_is_told_in_its_place(run: Run, trained: Path) -> None:
+    (trained / "history" / "groovepredictor_history.json").write_text('{"epochs": [')
+    history = trained / "history" / "dynamicsengine_history.json"
+    history.write_text(json.dumps(json.loads(history.read_text()) | {"metrics": {"best_epoch": 77, "val_loss": 0.5}}))
+    (trained / FILE).write_text("no run\n")
+    (trained / "checkpoints" / "dynamicsengine_best.pt").write_bytes(b"no checkpoint")
+    change(trained / "groovepredictor.json", quality={"verdict": "trained"})
+    page, _ = page_of(run, code=1)
+    assert "The losses cannot be shown" in page.text and "is no history" in page.text
+    assert "losses are of another training" in page.text and "at epoch 77" in page.text
+    assert "benchmarks.jsonl holds no run that can be read" in page.text
+    assert page.row("parity with its checkpoint in PyTorch")[1] != "agrees"
+    assert '"quality" makes no sense' in page.row("quality record")[1]
+    assert page.row("GroovePredictor")[2:4] == ["not measured", "1 of 18 FAILED"]
+
+
+def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: Path) -> None:
+    (trained / "groovepredictor.json").write_text('{"layers": [')
+    page, _ = page_of(run, code=1)
+    assert page.row("readable")[1].startswith("is not JSON")
+    assert page.row("GroovePredictor")[3] == "1 of 1 FAILED" and page.row("DynamicsEngine")[3] == "18 of 18"
+
+
+def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
+    write_bare(tmp_path / "out", GROOVE, "legacy")
+    page, _ = page_of(run)
+    assert "layout legacy" in page.text and "not compared with those of any other engine" in page.text
+
+
+def test_a_benchmark_older_than_the_files_says_so(run: Run, trained: Path) -> None:
+    remember(trained, 50.0, after=-3600)
+    page, _ = page_of(run)
+    assert "Measured before the files became what they are: run kelly-core bench out" in page.text
+    assert page.row("numpy")[3] == "50.0"
+
+
+def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(trained.rglob("*"))
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("report", "out", "--text")
+    assert shown.code == 0 and max(map(len, shown.out.splitlines())) <= 80
+    assert "GroovePredictor" in shown.out and "SYNTHETIC" in shown.out and "What it must beat" in shown.out
+    printed = run("report", "out", "--json")
+    report = json.loads(printed.out)
+    recorded = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
+    assert report["passed"] and report["missing"] == ["EmotionRecognizer", "MelodyTransformer", "HarmonyPredictor"]
+    assert next(m for m in report["models"] if m["name"] == GROOVE.name)["checked"]["quality"] == recorded
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path) -> None:
+    (trained / "dynamicsengine.json").unlink()
+    options = ("--engine", engine(tmp_path, GOOD), "--split", "test", "--datasets-dir", "data")
+    page, _ = page_of(run, *options)
+    assert page.row("parity with the plugin's engine")[1] == "agrees"
+    assert "test examples in" in page.text and page.row("GroovePredictor")[8] == "3 of 3 agree"
+    page, _ = page_of(run, "--engine", engine(tmp_path, "raise SystemExit('out of tune')"), code=1)
+    assert "out of tune" in page.row("parity with the plugin's engine")[1]
+    assert page.row("parity with the plugin's engine", "FAILED") and page.row("GroovePredictor")[8] == "1 of 3 FAILED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere"], 1, "is no folder"),
+        (["data"], 1, "holds no export of any of the five models"),
+        (["out", "--text", "--json"], 2, "exclude each other"),
+        (["out", "--split", "train"], 2, "neither validation nor test"),
+    ],
+)
+def test_it_refuses_what_makes_no_sense(run: Run, trained: Path, arguments: list[str], code: int, words: str) -> None:
+    shown = run("report", *arguments)
+    assert shown.code == code and words in shown.err and "Traceback" not in shown.err
