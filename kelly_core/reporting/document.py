@@ -65,6 +65,10 @@ class Table:
     folds: tuple[int, ...] = ()
     aside: bool = False
 
+    def numeric(self) -> list[bool]:
+        """Which columns hold figures, so that all in them goes to the right."""
+        return [any(isinstance(row[column], Figure) for row in self.rows) for column in range(len(self.columns))]
+
 
 @dataclass(frozen=True)
 class Curves:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
-from kelly_core.export.quality import Quality, words
+from kelly_core.export.quality import FEW_GROUPS, Quality, words
 from kelly_core.reporting.content import Benchmarks, Content, ModelContent
 from kelly_core.reporting.document import (
     Block,
@@ -145,6 +145,8 @@ def _data(model: ModelContent) -> Words:
 def _verdict(quality: Quality | None) -> Words:
     if quality is None:
         return Words("not measured", "warn")
+    if quality.epsilon is None and quality.groups < FEW_GROUPS:
+        return Words(f"{quality.verdict}, but {quality.groups:,} groups say little", "warn")
     return Words(quality.verdict, "good" if quality.trained else "warn")
 
 
@@ -154,7 +156,7 @@ def _parity(checks: list[Check]) -> Words:
         return Words("not compared", "warn")
     if failed:
         return Words(f"{len(failed)} of {len(checks)} FAILED", "bad")
-    return Words(f"{len(checks)} of {len(checks)} agree", "good")
+    return Words(f"{len(checks)} of {len(checks)}", "good")
 
 
 def _chain(benchmarks: Benchmarks) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from kelly_core.reporting.document import (
@@ -71,15 +71,14 @@ def _table(table: Table) -> Iterator[str]:
     ends = (*table.folds, len(table.columns))
     for start, end in zip((1, *table.folds), ends, strict=True):
         columns = (0, *range(start, end))
-        rows = [[row[column] for column in columns] for row in table.rows]
-        shown = [row for row in rows if any(cell.text for cell in row)]
-        yield _grid([table.columns[column] for column in columns], shown)
+        rows = [tuple(row[column] for column in columns) for row in table.rows]
+        shown = tuple(row for row in rows if any(cell.text for cell in row))
+        yield _grid(Table(tuple(table.columns[column] for column in columns), shown))
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    right = [any(isinstance(row[index], Figure) for row in rows) for index in range(len(columns))]
-    lines = [[escape(title) for title in columns], ["---:" if numbers else "---" for numbers in right]]
-    lines += [[_cell(cell) for cell in row] for row in rows]
+def _grid(table: Table) -> str:
+    lines = [[escape(title) for title in table.columns], ["---:" if number else "---" for number in table.numeric()]]
+    lines += [[_cell(cell) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.reporting.document import Curves, Document, Figure, Table, printable
+from kelly_core.reporting.document import Curves, Document, printable
 from kelly_core.reporting.figures import INKS, draw_forest, loss_picture
 
 
@@ -26,8 +26,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"draw_forest": draw_forest, "loss_pictures": _loss_pictures, "numeric": _numeric}
-    environment.tests["figure"] = lambda cell: isinstance(cell, Figure)
+    environment.globals |= {"draw_forest": draw_forest, "loss_pictures": _loss_pictures}
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("page.html.jinja")
 
@@ -39,8 +38,3 @@ def _shown(value: object) -> object:
 def _loss_pictures(curves: Curves) -> dict[str, Markup]:
     """A picture by colour scheme."""
     return {scheme: Markup(loss_picture(curves, ink)) for scheme, ink in INKS.items()}
-
-
-def _numeric(table: Table, column: int) -> bool:
-    """Whether a column holds figures, so that its title goes to the right, too."""
-    return any(isinstance(row[column], Figure) for row in table.rows)
