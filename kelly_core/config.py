@@ -132,6 +132,31 @@ class Runs(_Section):
     dir: FolderPath = Path("runs")
 
 
+class Parallel(_Section):
+    """Where features are computed and the trials of a sweep are trained."""
+
+    backend: Literal["local", "dask"] = "local"
+    scheduler: Annotated[str, Field(pattern=r"^$|^\w+://.+:\d+$")] = ""
+
+    @property
+    def cluster(self) -> str:
+        """Address of the Dask scheduler to use, "" for this machine."""
+        return self.scheduler if self.backend == "dask" else ""
+
+
+class Sweep(_Section):
+    """What `kelly-core sweep` tries."""
+
+    set: list[str] = Field(default_factory=list)
+    """Settings to try, each ``key=value,value…`` or, for random points, ``key=low..high``."""
+    seeds: Count = 1
+    """Trainings of each point, with seeds that follow each other from ``training.seed``."""
+    random: CountOrAuto = 0
+    """So many random points; 0 takes every combination."""
+    jobs: CountOrAuto = 0
+    """Trials that train at once on this machine; 0: as many as there are cores for them."""
+
+
 def _every_model() -> dict[str, ModelSettings]:
     return {spec.name: ModelSettings(dataset=spec.dataset) for spec in MODELS}
 
@@ -144,6 +169,8 @@ class Settings(_Section):
     datasets: Datasets = Datasets()
     output: Output = Output()
     runs: Runs = Runs()
+    parallel: Parallel = Parallel()
+    sweep: Sweep = Sweep()
 
 
 @dataclass(frozen=True)
@@ -193,6 +220,7 @@ def load_settings(
     except ValidationError as error:
         raise _readable(error, origins) from None
     _check_models(settings, origins)
+    _check_parallel(settings, origins)
     return LoadedSettings(settings, origins)
 
 
@@ -208,6 +236,12 @@ def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
             key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
             problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
             raise ConfigError(problem, where=origins[key])
+
+
+def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:
+    if settings.parallel.backend == "dask" and not settings.parallel.scheduler:
+        hint = "Give --scheduler tcp://HOST:PORT, as `dask scheduler` prints it, or set it in [parallel]"
+        raise ConfigError("parallel.backend = 'dask' needs a scheduler", where=origins["parallel.backend"], hint=hint)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

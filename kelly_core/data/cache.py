@@ -8,6 +8,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kelly_core.errors import DataError
 from kelly_core.files import atomic_write
+from kelly_core.parallel import in_order
 
 Features = dict[str, NDArray[Any]]
 """What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
@@ -93,6 +95,7 @@ def load_features(
     *,
     cache_dir: Path,
     jobs: int = 0,
+    scheduler: str = "",
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Features of ``files``: from the cache where content and settings are the same, computed otherwise.
@@ -105,6 +108,7 @@ def load_features(
         extraction: what to compute.
         cache_dir: folder of the cache files, made when missing.
         jobs: worker processes; 0 chooses by the number of files and cores.
+        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
         progress: called with (files done, files in all) while computing.
     """
     store = cache_dir / f"{extraction.corpus}-{_key(root, extraction)}.npz"
@@ -124,7 +128,7 @@ def load_features(
             records[path] = (stamp, by_hash[stamp.hash])
         else:
             pending[path] = stamp
-    for path, (reason, features) in _compute(list(pending), extraction, jobs, progress):
+    for path, (reason, features) in _compute(list(pending), extraction, jobs, scheduler, progress):
         records[path] = (replace(pending[path], reason=reason), features)
     ordered = [records[path] for path in files]
     if [stamp for stamp, _ in ordered] != [stamp for stamp, _ in known]:
@@ -152,15 +156,12 @@ def _content_hash(path: Path) -> str:
 
 
 def _compute(
-    paths: Sequence[Path], extraction: Extraction, jobs: int, progress: Progress | None
+    paths: Sequence[Path], extraction: Extraction, jobs: int, scheduler: str, progress: Progress | None
 ) -> Iterator[tuple[Path, tuple[str, Features]]]:
     if not paths:
         return
-    import joblib
-
-    workers = jobs or (1 if len(paths) < extraction.few_files else joblib.cpu_count())
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator")
-    outcomes = parallel(joblib.delayed(_outcome)(extraction.extract, path) for path in paths)
+    workers = jobs or (1 if len(paths) < extraction.few_files else 0)
+    outcomes = in_order(partial(_outcome, extraction.extract), paths, jobs=workers, scheduler=scheduler, sees=paths)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
         if progress:
             progress(done, len(paths))

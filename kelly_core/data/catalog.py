@@ -145,6 +145,7 @@ def open_corpus(
         max_files=datasets.max_files,
         cache_dir=datasets.cache_dir.expanduser(),
         jobs=datasets.jobs,
+        scheduler=settings.parallel.cluster,
         annotations_file=getattr(datasets, name).annotations_file,
         duration=datasets.deam.duration,
         progress=progress,

@@ -43,6 +43,7 @@ class LoadOptions:
         max_files: use so many files at most, evenly spread; 0 uses all.
         cache_dir: folder of the feature files.
         jobs: worker processes for features; 0 chooses.
+        scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
@@ -55,6 +56,7 @@ class LoadOptions:
     max_files: int = 0
     cache_dir: Path = DEFAULT_CACHE
     jobs: int = 0
+    scheduler: str = ""
     annotations_file: str = ""
     duration: float = 45.0
     progress: Progress | None = None
@@ -83,7 +85,13 @@ class AudioContext:
 def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
     """Features of the files as the options ask."""
     return load_features(
-        root, files, extraction, cache_dir=options.cache_dir, jobs=options.jobs, progress=options.progress
+        root,
+        files,
+        extraction,
+        cache_dir=options.cache_dir,
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        progress=options.progress,
     )
 
 
