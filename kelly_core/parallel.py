@@ -33,6 +33,7 @@ ALLOWED_LOSSES = 3
 """How often in a row processes may be lost over the same work before it is given up; as Dask's own default."""
 
 _SECONDS_TO_ANSWER = 10
+_SECONDS_FOR_WORKERS = 10
 _WINDOW = 4096
 """Items whose results may wait for one before them: this bounds memory. Two windows are in work at a time."""
 _EXAMPLES = 3
@@ -174,7 +175,7 @@ def _connected(scheduler: str) -> Iterator[Any]:
         raise ParallelError("no Dask scheduler answers here", where=scheduler, hint=hint) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=_SECONDS_TO_ANSWER)
+            client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
         except TimeoutError as error:
             hint = f"Start some, on any machine that sees the same files: dask worker {scheduler} --nthreads 1"
             raise ParallelError("the scheduler has no workers", where=scheduler, hint=hint) from error
@@ -193,7 +194,7 @@ def _in_words(scheduler: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         hint = "Out of memory, perhaps; the worker's own output tells"
-        problem = f"{ALLOWED_LOSSES + 1} workers died one after the other over the same task"
+        problem = f"a task was given up, for every worker that tried it died ({error.allowed_failures + 1} in all)"
         raise ParallelError(problem, where=error.last_worker.address, hint=hint) from error
     except (CancelledError, CommClosedError) as error:
         hint = "Start it again, and then this command"
