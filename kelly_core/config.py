@@ -21,6 +21,12 @@ DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
 
 _MAX_FILE_BYTES = 2**20
+_PER_MODEL = {
+    "training.epochs": "epochs",
+    "training.batch_size": "batch_size",
+    "training.learning_rate": "learning_rate",
+    "training.early_stopping.patience": "patience",
+}
 
 Count = Annotated[int, Field(ge=1)]
 CountOrAuto = Annotated[int, Field(ge=0)]
@@ -211,6 +217,34 @@ def load_settings(
         _from_environment(environment, values),
         dict(options or {}),
     ]
+    return _merge(values, origins, layers)
+
+
+def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:
+    """Settings with typed options on top, by dotted key, each with the option's name and its value.
+
+    Raises:
+        ConfigError: as ``load_settings``.
+    """
+    values = flatten(settings.model_dump())
+    return _merge(values, dict.fromkeys(values, "settings"), [options]).settings
+
+
+def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
+    """Options to which those that every model has are added for each: what is typed wins over a model's own section."""
+    added = {
+        f"models.{spec.name}.{name}": options[key]
+        for key, name in _PER_MODEL.items()
+        if key in options
+        for spec in MODELS
+    }
+    return {**options, **added}
+
+
+def _merge(
+    values: dict[str, Any], origins: dict[str, str], layers: Iterable[Mapping[str, tuple[str, Any]]]
+) -> LoadedSettings:
+    """Put layers on top of all settings, by dotted key, and check the whole."""
     for layer in layers:
         _reject_unknown(layer, values)
         values.update({key: value for key, (_, value) in layer.items()})
@@ -324,11 +358,11 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
         raise ConfigError("no setting has this variable", where=name, hint=_did_you_mean(name, names))
-    return {names[name]: (name, _parsed(text, defaults[names[name]])) for name, text in found.items()}
+    return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
 
 
-def _parsed(text: str, default: object) -> object:
-    """A variable's text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
+def parse_value(text: str, default: object) -> object:
+    """Text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
     if isinstance(default, str | Path):
         return text
     try:

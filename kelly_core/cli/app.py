@@ -19,6 +19,7 @@ from kelly_core.cli import (
     features,
     generate,
     runs,
+    sweep,
     train,
     validate,
     verify,
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("sweep")(sweep.sweep)
 app.add_typer(runs.app, name="runs")
 app.command("validate")(validate.validate)
 app.command("export")(export.export)

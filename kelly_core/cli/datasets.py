@@ -13,7 +13,15 @@ from rich.panel import Panel
 from rich.text import Text
 
 from kelly_core.cli.display import feature_progress
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
+from kelly_core.cli.options import (
+    BackendOption,
+    ConfigOption,
+    DatasetsDirOption,
+    JsonOption,
+    MaxFilesOption,
+    SchedulerOption,
+    settings_from,
+)
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
@@ -27,6 +35,8 @@ def datasets(
     context: typer.Context,
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
+    backend: BackendOption = None,
+    scheduler: SchedulerOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,6 +48,8 @@ def datasets(
     typed = {
         "datasets.dir": ("--datasets-dir", datasets_dir),
         "datasets.max_files": ("--max-files", max_files),
+        "parallel.backend": ("--backend", backend),
+        "parallel.scheduler": ("--scheduler", scheduler),
     }
     settings = settings_from(config, typed).settings
     reports = []

@@ -68,6 +68,11 @@ class Run:
         return self.folder.id
 
     @property
+    def live(self) -> bool:
+        """Whether a process is at work on it, as of the last ``poll``."""
+        return self.snapshot.live
+
+    @property
     def snapshot(self) -> RunSnapshot:
         """How it stands, as of the last ``poll``."""
         logged, life = self._logged, _SignOfLife.read(self.folder)
