@@ -1,9 +1,9 @@
 """Trainings side by side: what each loses to the others, and what is won over training one after the other.
 
-As many processes as there are cores take turns: one of them trains alone with one thread, all of them train at once with
-one thread each, and one trains with all cores. The best round of each counts. Cores share memory, caches and clock, so
-that even plain matrix products of one thread each slow each other down; what trainings lose is compared with what these
-products lose in the same rounds.
+As many processes as there are cores take turns: one of them trains alone with one thread, all of them train at once
+with one thread each, and one trains with all cores. The best round of each counts. Cores share memory, caches and
+clock, so that even plain matrix products of one thread each slow each other down; what trainings lose is compared with
+what these products lose in the same rounds.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """One process a core, gone afterwards."""
+    """One process a core, gone afterwards; their waiting threads sleep, as those of `kelly-core train` do."""
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(os.cpu_count() or 1)]
     children = [context.Process(target=serve, args=(theirs,), daemon=True) for _, theirs in pairs]
     for child in children:
         child.start()
+    for _, theirs in pairs:
+        # Kept open here, it would hide the end of a child that has failed.
+        theirs.close()
     try:
         yield Processes([ours for ours, _ in pairs])
     finally:
@@ -67,8 +71,6 @@ def processes() -> Iterator[Processes]:
 
 def serve(pipe: Connection) -> None:
     """A process: does what it is told and tells how fast it was."""
-    import torch
-
     from benchmarks.training import product_flops
     from kelly_core.training.device import cpu_threads
 
@@ -78,7 +80,6 @@ def serve(pipe: Connection) -> None:
     while True:
         work, threads = pipe.recv()
         with cpu_threads(threads, sequences=True):
-            assert torch.get_num_threads() == threads
             pipe.send(works[work]())
 
 
