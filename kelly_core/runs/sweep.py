@@ -12,7 +12,6 @@ from pathlib import Path
 
 from kelly_core.config import Settings
 from kelly_core.data.cache import Progress
-from kelly_core.data.catalog import is_present, open_corpus
 from kelly_core.errors import RunError
 from kelly_core.files import atomic_write_all
 from kelly_core.parallel import ALLOWED_LOSSES, as_done
@@ -56,6 +55,8 @@ class Sweep:
             DataError: the corpus holds nothing usable.
             ParallelError: the cluster cannot be reached or used.
         """
+        from kelly_core.data.catalog import is_present, open_corpus
+
         different = {trial.settings.datasets.model_dump_json(): trial.settings for trial in self.trials}
         for settings in different.values():
             if not settings.datasets.use_synthetic and is_present(dataset, settings.datasets.folder(dataset)):
