@@ -148,6 +148,33 @@ class Run:
         """
         self._send(control.Request(self._attempt(), "resume"))
 
+    def request_rollback(self, model: str = "") -> str:
+        """Ask that a model in training go back to its best weights, and learn half as fast from there.
+
+        Done after the step in hand, the epoch in progress is dropped; of a run that holds, once it goes on. It may be
+        asked for any number of times: only rollbacks that were not asked for are limited.
+
+        Args:
+            model: its name; may be left out where only one is in training.
+
+        Returns:
+            The name of the model.
+
+        Raises:
+            RunError: no process is at work on it, the model is not in training or has no best weights yet, or several
+                are in training and none was named.
+        """
+        self._check_live()
+        wanted = [each.model for each in self.snapshot.models if each.can_roll_back and model in ("", each.model)]
+        if not wanted:
+            problem = f"{model} has no best epoch to go back to" if model else "no model has a best epoch to go back to"
+            raise RunError(problem, where=self.id, hint="It must be in training, and have completed an epoch")
+        if len(wanted) > 1:
+            hint = f"Name one with --model: {', '.join(wanted)}"
+            raise RunError(f"{len(wanted)} models are in training", where=self.id, hint=hint)
+        self._send(control.Request(self._attempt(), "rollback", model=wanted[0]))
+        return wanted[0]
+
     def kill(self) -> None:
         """End its process on this machine without any courtesy; what is on disk stays valid."""
         life = _SignOfLife.read(self.folder)
@@ -204,10 +231,13 @@ class Run:
         return read_record(self.folder).attempts
 
     def _send(self, request: control.Request) -> None:
+        self._check_live()
+        control.send(self.folder.control, request)
+
+    def _check_live(self) -> None:
         if not self.snapshot.live:
             hint = f"`kelly-core runs resume {self.id}` starts it again"
             raise RunError(f"it has ended ({self.snapshot.state})", where=self.id, hint=hint)
-        control.send(self.folder.control, request)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def train_models(
     resume: bool = False,
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_roll_back: Callable[[str], bool] = lambda model: False,
     progress: Callable[[str], Progress | None] = lambda dataset: None,
 ) -> list[ModelOutcome]:
     """Train and export several models, one after the other.
@@ -85,11 +86,12 @@ def train_models(
         resume: go on from the latest checkpoints.
         listen: gets every event.
         should_stop: asked after each step; True ends the training and leaves out the models that follow.
+        should_roll_back: asked after each step whether the named model shall go back to its best weights.
         progress: gives the callback for a corpus's features.
     """
     outcomes = []
     for spec in specs:
-        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, progress))
+        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, should_roll_back, progress))
         if should_stop():
             break
     return outcomes
@@ -101,6 +103,7 @@ def _train_one(
     resume: bool,
     listen: Listener,
     should_stop: Callable[[], bool],
+    should_roll_back: Callable[[str], bool],
     progress: Callable[[str], Progress | None],
 ) -> ModelOutcome:
     started = time.monotonic()
@@ -122,6 +125,7 @@ def _train_one(
             resume=resume,
             listen=listen,
             should_stop=should_stop,
+            should_roll_back=lambda: should_roll_back(spec.name),
         )
         if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
