@@ -79,11 +79,11 @@ class LossWatch:
         if self.concern == "overfitting":
             best = self._progress.best_loss
             rise = (median(self._val[-SEVERAL:]) - best) / abs(best) if best else math.inf
-            since = f"validation loss {rise:.0%} above its best of epoch {self._progress.best_epoch}"
-            return f"overfitting, {since}: stop (the best is kept), or roll back to go on at half the learning rate"
+            since = f"validation loss {100 * rise:.0f} % above its best of epoch {self._progress.best_epoch}"
+            return f"overfitting, {since}: stop, or roll back to half the learning rate"
         since = f"no progress since epoch {len(self._val) - self._progress.waited}"
         end = f" (it stops in {patience_left} epochs)" if patience_left else ""
-        return f"on a plateau, {since}: wait{end}, or roll back to go on at half the learning rate"
+        return f"on a plateau, {since}: wait{end}, or roll back to half the learning rate"
 
     def _is_on_plateau(self) -> bool:
         waited, patience = self._progress.waited, self._progress.patience
