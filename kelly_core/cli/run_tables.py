@@ -73,7 +73,8 @@ def model_table(run: RunSnapshot) -> Table:
             *(_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
             _or_dash(model.best_epoch),
             _loss(model.baseline_loss),
-            _or_dash(model.patience_left),
+            # None left, and yet it goes on: early stopping is off.
+            _or_dash(model.patience_left or (0 if model.reason else None)),
             "–" if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
             "–" if model.eta_seconds is None else duration(model.eta_seconds),
         )

@@ -106,6 +106,8 @@ def _advance_model(model: ModelSnapshot, event: events.Event | records.Outcome, 
             return replace(model, alarm=event.message, alarm_kind=event.kind)
         case events.ModelEnded():
             state: ModelState = "finished" if event.reason in ("epochs_done", "early_stopping") else "stopped"
+            if model.alarm_kind in CONCERNS:
+                model = replace(model, alarm="", alarm_kind="")
             return replace(model, state=state, reason=event.reason, eta_seconds=None, step=0)
         case events.Exported():
             return replace(model, export=event.path)

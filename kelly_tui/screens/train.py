@@ -167,7 +167,9 @@ class Train(RunPage):
         else:
             epochs = epochs_text(model)
         pace = NOTHING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
-        patience = NOTHING if model.patience_left is None else str(model.patience_left)
+        # None left, and yet it goes on: early stopping is off.
+        endless = model.patience_left == 0 and not model.reason
+        patience = NOTHING if model.patience_left is None or endless else str(model.patience_left)
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
         eta = duration(model.eta_seconds)
         state = model_state_text(model, colours)

@@ -84,8 +84,9 @@ def test_an_alarm_about_the_losses_ends_when_they_do_better() -> None:
     run = fold(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (2.0, alarm), (3.0, replace(epoch(2), concern="plateau"))))
     assert (run.models[0].alarm, run.models[0].alarm_kind) == ("on a plateau", "plateau")
     assert replace(run, state="running").concerns == ("plateau",)
-    run = fold(run, log((4.0, epoch(3, best=3))))
-    assert (run.models[0].alarm, run.concerns) == ("", ())
+    assert fold(run, log((4.0, epoch(3, best=3)))).models[0].alarm == ""
+    ended = fold(run, log((4.0, events.ModelEnded(MODEL, "early_stopping", 2, 1, 0.25))))
+    assert (ended.models[0].alarm, ended.concerns) == ("", ())
 
 
 def test_a_rollback_is_told_until_something_better_is_reached() -> None:
