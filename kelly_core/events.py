@@ -63,13 +63,15 @@ class CheckpointSaved:
 class Alarm:
     """Something a person should know.
 
-    ``synthetic``: generated examples stand in; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the
-    loss ran away, so back to the best weights at half the learning rate; ``diverged``: once too often, so training
-    ends; ``out_of_memory``: batches are computed in parts.
+    ``synthetic``: generated examples stand in; ``missing``: the main corpus is not here, an additional one takes its
+    place; ``leak``: training and validation share what they should not, or a gain is too good to be true;
+    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss ran away, so back to the best weights at
+    half the learning rate; ``diverged``: once too often, so training ends; ``out_of_memory``: batches are computed in
+    parts.
     """
 
     model: str
-    kind: Literal["synthetic", "nothing_to_resume", "rollback", "diverged", "out_of_memory"]
+    kind: Literal["synthetic", "missing", "leak", "nothing_to_resume", "rollback", "diverged", "out_of_memory"]
     message: str
 
 
