@@ -99,8 +99,17 @@ class AudioDatasetSettings(DatasetSettings):
     """Seconds of each file that are used, from its start."""
 
 
+class AdditionalDatasetSettings(_Section):
+    """A corpus that is mixed into others."""
+
+    path: str = ""
+    """Its folder; empty means its usual place."""
+    weight: Annotated[float, Field(ge=0, le=100)]
+    """Loss weight of its examples, times that of their label source; at 0 it only stands in for a missing corpus."""
+
+
 class Datasets(_Section):
-    """The corpora."""
+    """The corpora: one a model, and additional ones."""
 
     dir: FolderPath = Path("datasets")
     cache_dir: FolderPath = Path("~/.cache/kelly")
@@ -114,10 +123,17 @@ class Datasets(_Section):
     chords: DatasetSettings = DatasetSettings()
     maestro: DatasetSettings = DatasetSettings()
     groove_midi: DatasetSettings = DatasetSettings()
+    emotion_midi: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=0.0)
+    emotion_audio: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=1.0)
+
+    def weight(self, name: str) -> float:
+        """Mixing weight of the corpus ``name``; 1 for a main one."""
+        settings = getattr(self, name)
+        return settings.weight if isinstance(settings, AdditionalDatasetSettings) else 1.0
 
     def folder(self, name: str) -> Path:
         """Folder of the corpus ``name``."""
-        settings: DatasetSettings = getattr(self, name)
+        settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
         return Path(settings.path).expanduser() if settings.path else self.dir / name
 
 
@@ -163,8 +179,14 @@ class Sweep(_Section):
     """Trials that train at once on this machine; 0: as many as there are cores for them."""
 
 
+_LEARNING_RATES = {"GroovePredictor": 0.0003}
+"""Where another rate than that of [training] measurably does better on real data; see docs/contracts.md."""
+
+
 def _every_model() -> dict[str, ModelSettings]:
-    return {spec.name: ModelSettings(dataset=spec.dataset) for spec in MODELS}
+    return {
+        spec.name: ModelSettings(dataset=spec.dataset, learning_rate=_LEARNING_RATES.get(spec.name)) for spec in MODELS
+    }
 
 
 class Settings(_Section):

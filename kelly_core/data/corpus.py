@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.cache import Extraction, FeatureTable, Progress, load_features
+from kelly_core.data.content import Pair, equal_keys
 from kelly_core.data.dataset import (
     LABEL_WEIGHTS,
     Batch,
@@ -71,14 +73,15 @@ class AudioContext:
     Attributes:
         frames: [F, 128] in dB.
         valence, arousal: [F].
-        standardisation: how the recogniser standardises the 128 bands.
-        fingerprint: of the corpus they come from.
+        standardisation: how that corpus standardises the 128 bands.
+        corpus, fingerprint: of where they come from.
     """
 
     frames: Floats
     valence: Floats
     arousal: Floats
     standardisation: Standardisation
+    corpus: str
     fingerprint: str
 
 
@@ -118,7 +121,11 @@ def has_both_sides(official: Sequence[str | None]) -> bool:
 class CorpusDataset(Dataset):
     """Examples read from files.
 
-    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    Subclasses give ``content`` and ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+
+    Attributes:
+        report: what was found and what of it can be used.
+        training_frames: how many frames the standardisation was measured on.
     """
 
     def __init__(self, report: CorpusReport, rows: Rows, hashes: Sequence[str], labels: Floats) -> None:
@@ -137,8 +144,13 @@ class CorpusDataset(Dataset):
             splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
         )
         self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
-        self.standardisation = Standardisation.identity(self.input_size)
         self.facts = {}
+        self.training_frames = len(self.train) * self.sequence_length
+        self.standardise(Standardisation.identity(self.input_size))
+
+    def standardise(self, standardisation: Standardisation) -> None:
+        """Standardise the inputs so from now on; corpora that train together share one standardisation."""
+        self.standardisation = standardisation
 
     def __len__(self) -> int:
         return len(self.rows.groups)
@@ -159,6 +171,19 @@ class CorpusDataset(Dataset):
 
     def _standardised(self, raw: Batch) -> Batch:
         return replace(raw, inputs=self.standardisation.apply(raw.inputs))
+
+    def twins(self) -> list[Pair]:
+        """(training example, validation example) with the same content: at most one pair a validation example."""
+        return self.match(self.content(), self.train, self.validation)
+
+    @staticmethod
+    def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
+        """Pairs of one of ``first`` and one of ``second`` whose ``content`` is the same."""
+        return equal_keys(content, first, second)
+
+    @abstractmethod
+    def content(self) -> NDArray[Any]:
+        """What each example holds, whatever its file looks like: keys [n] or fingerprints [n, k], see ``content``."""
 
     @abstractmethod
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:

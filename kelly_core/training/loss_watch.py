@@ -29,7 +29,7 @@ class LossWatch:
     times their noise and by 2 %, while the training loss went on falling. Levels are medians of five epochs: the best
     loss itself is the luckiest draw of all, above which every fair one lies. The training loss tells it from a training
     that merely gets worse. Of 200 curves of 100 epochs that were nothing but noise on a level, none was taken for it; a
-    rise of 5 % an epoch is told 8 to 14 epochs after the best, where the noise is 5 %.
+    rise of 5 % an epoch is told 9 to 14 epochs after the best, where the noise is 5 %.
 
     A concern stays until there is progress, an overfitting also until there is a new best; then it may come again.
 

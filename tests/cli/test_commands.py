@@ -172,7 +172,11 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
         tiny.WRITERS[name](tmp_path / "data" / name)
     report = json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["datasets"]
     found = {corpus["name"]: corpus for corpus in report}
-    assert [corpus["name"] for corpus in report] == [spec.dataset for spec in MODELS]
+    assert [corpus["name"] for corpus in report] == [
+        *(spec.dataset for spec in MODELS),
+        "emotion_midi",
+        "emotion_audio",
+    ]
     assert found["maestro"]["found"] and found["maestro"]["splits"]["validation"] > 0
     skipped = found["maestro"]["skipped"]["not in the official table"]
     assert skipped == {"count": 1, "first": ["2009/unlisted.midi"]}
@@ -180,6 +184,16 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
     shown = run("datasets", "--datasets-dir", "data")
     assert shown.code == 0 and "non-commercial" in shown.out and "unlisted.midi" in shown.out
     assert "training falls back to synthetic data" in shown.out
+    tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
+    assert "training uses emotion_audio instead" in run("datasets", "--datasets-dir", "data").out
+
+
+def test_datasets_warns_of_a_song_in_both_splits(run: Run, tmp_path: Path) -> None:
+    songs = [["C", "Am", "F", "G7", "C", "Em", "F", "G"] * 2, ["Am", "F", "C", "G", "Dm", "E7", "Am", "E7"] * 2]
+    (tmp_path / "data" / "chords").mkdir(parents=True)
+    (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs * 6))
+    shown = run("datasets", "--datasets-dir", "data")
+    assert shown.code == 0 and "same content in training and validation: 2 of 2 validation groups" in shown.out
 
 
 def test_datasets_fails_when_one_has_nothing_usable(run: Run, tmp_path: Path) -> None:
