@@ -69,13 +69,15 @@ class AudioContext:
     """Mel frames of a training split with the affect of each.
 
     Attributes:
-        frames: [F, 128] in dB.
+        frames: [all, 128] in dB, of the whole corpus.
+        rows: [F] which of them are meant.
         valence, arousal: [F].
         standardisation: how the recogniser standardises the 128 bands.
         fingerprint: of the corpus they come from.
     """
 
     frames: Floats
+    rows: Indices
     valence: Floats
     arousal: Floats
     standardisation: Standardisation
@@ -84,6 +86,9 @@ class AudioContext:
 
 def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
     """Features of the files as the options ask."""
+    if options.max_files:
+        # A cache of its own: a look at a few files must not put out what all of them took long to give.
+        extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
     return load_features(
         root,
         files,

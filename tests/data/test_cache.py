@@ -42,7 +42,7 @@ def read(tmp_path: Path, lengths: Lengths):
         return load_features(root, sorted(root.glob("*.txt")), Extraction(**fields), cache_dir=tmp_path / "cache")
 
     run.root = root
-    run.store = lambda: next((tmp_path / "cache").glob("*.npz"))
+    run.store = lambda: next((tmp_path / "cache").glob("texts-*/features-*"))
     for name, text in (("a", "one"), ("b", "bad"), ("c", "three")):
         (root / f"{name}.txt").write_text(text)
     return run
