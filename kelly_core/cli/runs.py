@@ -18,7 +18,9 @@ from kelly_core.runs import Run, RunSnapshot, compare_runs, find_run, list_runs,
 from kelly_core.runs.records import to_json
 from kelly_core.runs.tail import LineTail
 
-app = typer.Typer(help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True)
+app = typer.Typer(
+    help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True, add_completion=False
+)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
 
