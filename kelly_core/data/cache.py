@@ -27,7 +27,7 @@ Features = dict[str, NDArray[Any]]
 Progress = Callable[[int, int], None]
 
 _FORMAT = 2
-_PART_BYTES = 8 * 2**20
+_PART_BYTES = 4 * 2**20
 """Features that are held in memory before they are written: this bounds memory, whatever the corpus's size."""
 _PART_SECONDS = 10.0
 """Work that is lost at most when the process is killed."""
