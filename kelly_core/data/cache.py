@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.generations import Generations
+from kelly_core.data.listing import names_below
 from kelly_core.data.merge import Listing, Plan
 from kelly_core.data.store import Block, Layout, Manifest, Store
 from kelly_core.errors import DataError
@@ -134,9 +135,8 @@ def _key(root: Path, extraction: Extraction) -> str:
 
 
 def _list(root: Path, files: Sequence[Path]) -> Listing:
-    below = len(str(root / "_")) - 1
     stamps = np.array([_size_and_time(path) for path in files], np.int64).reshape(-1, 2)
-    return Listing([str(path)[below:].replace(os.sep, "/") for path in files], stamps[:, 0], stamps[:, 1])
+    return Listing(names_below(root, files), stamps[:, 0], stamps[:, 1])
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +37,12 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
     return [Path(path) for path in _walk(root, tuple(suffixes))]
+
+
+def names_below(root: Path, files: Iterable[Path]) -> list[str]:
+    """Paths of files relative to ``root``, below which each of them is, with forward slashes."""
+    below = len(str(root / "_")) - 1
+    return [str(path)[below:].replace(os.sep, "/") for path in files]
 
 
 def has_files(root: Path, suffixes: Collection[str]) -> bool:
