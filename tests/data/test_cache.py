@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,19 @@ def test_a_reader_keeps_what_it_has_mapped(read) -> None:
 def test_arrays_are_mapped_not_read(read) -> None:
     letters = read().arrays["letters"]
     assert isinstance(letters.base, np.memmap) and not letters.flags.writeable
+
+
+def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
+    monkeypatch.setattr(cache, "_PART_BYTES", 2**21)
+    for number in range(64):
+        (read.root / f"{number:02}.txt").write_text(str(number))
+    read(extract=lambda path: {"letters": np.zeros(1, np.uint8)}, version=2)
+    tracemalloc.start()
+    table = read(extract=lambda path: {"letters": np.full(2**20, len(path.name), np.uint8)}, version=3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table.arrays["letters"].nbytes == 67 * 2**20
+    assert peak < 8 * 2**20
 
 
 def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:

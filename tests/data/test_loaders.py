@@ -205,6 +205,12 @@ class TestDeam:
         np.testing.assert_allclose(heard.mean(axis=(0, 1)), 0, atol=1e-3)
         np.testing.assert_allclose(heard.std(axis=(0, 1)), 1, atol=1e-3)
 
+    def test_statistics_are_those_of_all_training_frames_at_once(self, load, tmp_path) -> None:
+        dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        heard = np.concatenate([dataset[i].inputs[:39] for i in dataset.train]).astype(np.float64)
+        np.testing.assert_array_equal(dataset.standardisation.mean, heard.mean(axis=0))
+        np.testing.assert_array_equal(1 / dataset.standardisation.scale, 1 / (1 / heard.std(axis=0)))
+
     def test_gain_moves_all_bands_alike(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         indices = dataset.train
