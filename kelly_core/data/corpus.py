@@ -22,6 +22,7 @@ from kelly_core.data.dataset import (
     Example,
     Floats,
     Indices,
+    Names,
     Rows,
     Standardisation,
 )
@@ -174,12 +175,14 @@ class CorpusDataset(Dataset):
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
-def _fingerprint(name: str, hashes: Sequence[str], splits: NDArray[np.str_], labels: Floats) -> str:
+def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats) -> str:
     """Hash of all that training and validation see; a test split that was read, too, does not change it."""
     seen = splits != TEST
     splits, labels = splits[seen], labels[seen]
-    content = json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode()
-    return hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
