@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.display import feature_progress
+from kelly_core.cli.feature_bar import feature_progress
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -27,7 +27,7 @@ from kelly_core.data.dataset import CorpusReport
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.callback(invoke_without_command=True)

@@ -21,7 +21,9 @@ from kelly_core.runs.tail import LineTail
 from kelly_core.runs.wording import describe
 from kelly_core.spec import model_spec
 
-app = typer.Typer(help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True)
+app = typer.Typer(
+    help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True, add_completion=False
+)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kelly_core.cli.display import feature_progress
+from kelly_core.cli.feature_bar import feature_progress
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,

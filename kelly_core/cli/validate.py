@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kelly_core.cli.display import feature_progress
+from kelly_core.cli.feature_bar import feature_progress
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
 from kelly_core.errors import ExportError, KellyError
 

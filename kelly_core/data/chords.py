@@ -113,9 +113,9 @@ class _Neighbourhood:
     _STEPS = 41
 
     def __init__(self, context: AudioContext) -> None:
-        self._frames = context.frames[:, :_CONTEXT_BANDS]
+        self._frames, self._rows = context.frames, context.rows
         axis = np.linspace(-1, 1, self._STEPS)
-        count = min(_NEIGHBOURS, len(self._frames))
+        count = min(_NEIGHBOURS, len(self._rows))
         by_row = []
         for valence in axis:
             points = (context.valence - valence) ** 2 + (context.arousal - axis[:, np.newaxis]) ** 2
@@ -127,7 +127,7 @@ class _Neighbourhood:
         unit = (np.clip([valence, arousal], -1, 1) + 1) / 2
         row, column = np.rint(unit * (self._STEPS - 1)).astype(np.intp)
         pick = rng.integers(self._nearest.shape[2], size=len(row))
-        frames: Floats = self._frames[self._nearest[row, column, pick]]
+        frames: Floats = self._frames[self._rows[self._nearest[row, column, pick]], :_CONTEXT_BANDS]
         return frames
 
 

@@ -24,6 +24,7 @@ from kelly_core.data.dataset import (
     Example,
     Floats,
     Indices,
+    Names,
     Rows,
     Standardisation,
 )
@@ -71,13 +72,15 @@ class AudioContext:
     """Mel frames of a training split with the affect of each.
 
     Attributes:
-        frames: [F, 128] in dB.
+        frames: [all, 128] in dB, of the whole corpus.
+        rows: [F] which of them are meant.
         valence, arousal: [F].
         standardisation: how that corpus standardises the 128 bands.
         corpus, fingerprint: of where they come from.
     """
 
     frames: Floats
+    rows: Indices
     valence: Floats
     arousal: Floats
     standardisation: Standardisation
@@ -87,6 +90,9 @@ class AudioContext:
 
 def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
     """Features of the files as the options ask."""
+    if options.max_files:
+        # A cache of its own: a look at a few files must not put out what all of them took long to give.
+        extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
     return load_features(
         root,
         files,
@@ -194,12 +200,14 @@ class CorpusDataset(Dataset):
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
-def _fingerprint(name: str, hashes: Sequence[str], splits: NDArray[np.str_], labels: Floats) -> str:
+def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats) -> str:
     """Hash of all that training and validation see; a test split that was read, too, does not change it."""
     seen = splits != TEST
     splits, labels = splits[seen], labels[seen]
-    content = json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode()
-    return hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:

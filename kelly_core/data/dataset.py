@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+Names = NDArray[np.object_]
+"""Strings that are shared: an example of a file costs a reference, however long the file's name is."""
 
 LABEL_WEIGHTS = {
     "sidecar": 1.0,
@@ -122,22 +124,23 @@ class Rows:
         splits: "train", "validation" or "test".
     """
 
-    corpora: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    sources: NDArray[np.str_]
-    splits: NDArray[np.str_]
+    corpora: Names
+    groups: Names
+    sources: Names
+    splits: Names
 
     @classmethod
     def of_files(
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> Rows:
         """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
-        return cls(np.full(len(owner), corpus), np.asarray(groups)[owner], np.asarray(sources)[owner], splits[owner])
+        columns = [np.array(column, object)[owner] for column in (groups, sources, splits.tolist())]
+        return cls(np.full(len(owner), corpus, object), *columns)
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         """The examples of several corpora, one after the other; equal names of groups are kept apart."""
-        named = [np.char.add(np.char.add(part.corpora, "/"), part.groups) for part in parts]
+        named = [part.corpora + "/" + part.groups for part in parts]
         return cls(
             np.concatenate([part.corpora for part in parts]),
             np.concatenate(named),

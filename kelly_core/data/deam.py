@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,17 +90,18 @@ class EmotionDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, labels: Floats) -> None:
         self.sequence_length = labels.shape[1]
-        self._frames = _padded(table, self.sequence_length)
-        self._heard = np.minimum(table.counts["frames"], self.sequence_length)
+        counts = table.counts["frames"]
+        self._frames = table.arrays["frames"]
+        self._starts = np.cumsum(counts) - counts
+        self._heard = np.minimum(counts, self.sequence_length)
         self._labels = labels
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (
-            np.arange(self.sequence_length)[:, np.newaxis] < table.counts["frames"][:, np.newaxis, np.newaxis]
+            np.arange(self.sequence_length)[:, np.newaxis] < self._heard[:, np.newaxis, np.newaxis]
         )
         super().__init__(report, rows, table.hashes, labels)
         self._pooled = rows.sources != "dynamic"
-        heard = np.concatenate([self._frames[i, : table.counts["frames"][i]] for i in self.train]).astype(np.float64)
-        self.training_frames = len(heard)
-        self.standardise(Standardisation.of_moments(heard.mean(axis=0), heard.std(axis=0)))
+        self.training_frames = int(self._heard[self.train].sum())
+        self.standardise(Standardisation.of_moments(*self._moments()))
 
     def standardise(self, standardisation: Standardisation) -> None:
         """Standardise as told, and say so in ``facts``, from which the plugin's maker learns of it."""
@@ -118,7 +120,7 @@ class EmotionDataset(CorpusDataset):
         return similar_signs(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        frames = self._frames[indices]
+        frames = self._padded(indices)
         if augment:
             gain = rng.uniform(-_GAIN_DB, _GAIN_DB, (len(indices), 1, 1)).astype(np.float32)
             frames = np.maximum(frames + gain, np.float32(_FLOOR_DB))
@@ -127,12 +129,34 @@ class EmotionDataset(CorpusDataset):
         weights = self._mask[indices] * self._example_weights(indices)
         return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
 
+    def _padded(self, indices: Indices) -> Floats:
+        """Frames of some files as [n, T, 128]; what a short file lacks is silence that the mask leaves out."""
+        padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
+        for frames, index in zip(padded, indices, strict=True):
+            own = self._own_frames(index)
+            frames[: len(own)] = own
+        return padded
+
+    def _own_frames(self, index: int) -> Floats:
+        """Frames of one file, as they lie on the disk."""
+        start = self._starts[index]
+        own: Floats = self._frames[start : start + self._heard[index]]
+        return own
+
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
+        frames = self._heard[self.train].sum()
+        mean = _sum(self._own_frames(index) for index in self.train) / frames
+        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
+        return mean, np.sqrt(squares / frames)
+
     def context(self) -> AudioContext:
         """The training split's labelled frames, for models whose own corpus has no audio."""
         labelled = self._mask[self.train, :, 0]
         affect = self._labels[self.train][labelled]
         return AudioContext(
-            frames=self._frames[self.train][labelled],
+            frames=self._frames,
+            rows=(self._starts[self.train, np.newaxis] + np.arange(self.sequence_length))[labelled],
             valence=affect[:, 0],
             arousal=affect[:, 1],
             standardisation=self.standardisation,
@@ -190,15 +214,12 @@ def _extract(path: Path, seconds: float) -> Features:
     return {"frames": frames}
 
 
-def _padded(table: FeatureTable, length: int) -> Floats:
-    """Frames of every file as [F, length, 128]; what a short file lacks is silence that the mask leaves out."""
-    padded = np.full((len(table.files), length, BANDS), _FLOOR_DB, np.float32)
-    start = 0
-    for row, count in enumerate(table.counts["frames"]):
-        kept = min(count, length)
-        padded[row, :kept] = table.arrays["frames"][start : start + kept]
-        start += count
-    return padded
+def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
+    """Sum of all rows of the blocks [n, 128], in double precision and row after row, as NumPy adds those of one."""
+    total = np.zeros(BANDS)
+    for block in blocks:
+        total = np.concatenate([total[np.newaxis], block]).sum(axis=0)
+    return total
 
 
 def _read_labels(root: Path, annotations_file: str) -> _Labels:

@@ -60,8 +60,8 @@ class GrooveDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
-        self._values = table.arrays["values"].astype(np.float32)
-        self._mask = table.arrays["mask"].astype(np.float32)
+        self._values = table.arrays["values"]
+        self._mask = table.arrays["mask"]
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
         super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
 

@@ -39,7 +39,7 @@ class DynamicsDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
-        self._values = table.arrays["values"].astype(np.float32)
+        self._values = table.arrays["values"]
         super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
 
     def content(self) -> Keys:

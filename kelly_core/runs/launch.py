@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from kelly_core.config import Settings
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder, RunRecord, read_record, write_record
 from kelly_core.runs.lease import take_lease
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.log import LogWriter
 from kelly_core.runs.records import AttemptBegun, Record, RunEnded
 from kelly_core.runs.run import Run
@@ -54,7 +54,7 @@ def start(
         lease = _until_end(locks, take_lease(record.output))
         runs = settings.runs.dir.expanduser().absolute()
         folder = _named_folder(runs / name) if name else _new_folder(runs)
-        life = FileLock.take(folder.heartbeat)
+        life = FileLock.take(folder.heartbeat, error=RunError)
         assert life is not None
         return _launch(folder, record, _until_end(locks, life), lease)
 

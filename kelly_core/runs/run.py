@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock, Holder, is_held
 from kelly_core.runs import control
 from kelly_core.runs.folder import RunFolder, read_record
 from kelly_core.runs.folding import fold
-from kelly_core.runs.lock import FileLock, Holder, is_held
 from kelly_core.runs.log import LogReader
 from kelly_core.runs.records import Record
 from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
@@ -202,7 +202,7 @@ class Run:
             RunError: a process is at work on it.
         """
         snapshot = Run(self.folder).snapshot
-        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END)
+        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
             raise RunError(f"a process ({snapshot.pid}) is at work on it", where=self.id, hint=hint)
@@ -254,7 +254,7 @@ class _SignOfLife:
             age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
         except FileNotFoundError:
             age = math.inf
-        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat), age)
+        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
 
     @property
     def here(self) -> bool:

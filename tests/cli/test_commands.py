@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,18 @@ DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
 def test_help_names_every_command(run: Run) -> None:
     shown = run("--help")
     assert shown.code == 0
-    commands = "train validate export bench compare features generate deploy datasets config verify"
+    commands = "train runs validate export bench compare features generate deploy datasets config verify"
     for command in commands.split():
         assert command in shown.out
         assert run(command, "--help").code == 0
+    assert "Did you mean 'train'" in run("trian").err
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = "import sys; sys.argv[1:] = ['--help']; from kelly_core.cli.app import main\ntry: main()\nfinally: "
+    code += "print([name for name in ('numpy', 'pydantic', 'kelly_core.cli.train') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "datasets" in done.stdout and done.stdout.splitlines()[-1] == "[]"
 
 
 def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
