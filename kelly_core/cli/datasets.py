@@ -101,7 +101,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             ("files", f"{report.files:,}"),
             ("examples", f"{report.examples:,}" + _counts(report.splits)),
             ("labels", _listed(report.label_sources)),
-            *([("joins", _listed(report.joins))] if report.joins else []),
+            *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
             *(("warning", warning) for warning in report.warnings),
         ]
@@ -117,6 +117,10 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
 
 def _counts(counts: dict[str, int]) -> str:
     return f" ({_listed(counts)})"
+
+
+def _weight(weight: float) -> str:
+    return f"{weight:g}" if weight else "0: not mixed in, only in the place of a missing corpus"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -245,7 +245,7 @@ def survey(name: str, settings: Settings, progress: Progress | None = None) -> C
             report = _survey_present(corpus, settings, progress)
         except DataError as error:
             report = CorpusReport(name, str(folder), found=True, problem=str(error))
-    return replace(report, licence=corpus.licence)
+    return replace(report, licence=corpus.licence, weight=settings.datasets.weight(name))
 
 
 def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | None) -> CorpusReport:

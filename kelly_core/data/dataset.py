@@ -237,6 +237,7 @@ class CorpusReport:
         advice: what to do when it is missing.
         warnings: what a person should know before training on it.
         joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
+        weight: with which they are mixed in; at 0 they only stand in for a missing corpus.
         problem: why nothing of it can be used, "" if it can.
     """
 
@@ -252,4 +253,5 @@ class CorpusReport:
     advice: str = ""
     warnings: list[str] = field(default_factory=list)
     joins: dict[str, int] = field(default_factory=dict)
+    weight: float = 1.0
     problem: str = ""

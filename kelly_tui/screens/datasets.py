@@ -282,6 +282,7 @@ class Datasets(Page):
         yield "labels", _counts(report["label_sources"]) or "not needed"
         if report.get("joins"):
             yield "joins", _counts(report["joins"])
+            yield "weight", f"{report['weight']:g}"
         for warning in report.get("warnings", ()):
             yield "warning", Text(warning, colours.warning)
         if not report["skipped"]:

@@ -194,7 +194,10 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
     shown = run("datasets", "--datasets-dir", "data")
     assert shown.code == 0 and "non-commercial" in shown.out and "unlisted.midi" in shown.out
     assert "training falls back to synthetic data" in shown.out
-    tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
+    assert "0: not mixed in" not in shown.out
+    for name in ("emotion_audio", "emotion_midi"):
+        tiny.WRITERS[name](tmp_path / "data" / name)
+    assert "0: not mixed in" in run("datasets", "--datasets-dir", "data").out
     assert "training uses emotion_audio instead" in run("datasets", "--datasets-dir", "data").out
 
 

@@ -161,4 +161,12 @@ def emotion_audio(root: Path) -> Path:
     return root
 
 
-WRITERS = {"deam": deam, "lakh_midi": lakh_midi, "chords": chords, "maestro": maestro, "groove_midi": groove_midi}
+WRITERS = {
+    "deam": deam,
+    "lakh_midi": lakh_midi,
+    "chords": chords,
+    "maestro": maestro,
+    "groove_midi": groove_midi,
+    "emotion_midi": emotion_midi,
+    "emotion_audio": emotion_audio,
+}
