@@ -21,6 +21,12 @@ DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
 
 _MAX_FILE_BYTES = 2**20
+_PER_MODEL = {
+    "training.epochs": "epochs",
+    "training.batch_size": "batch_size",
+    "training.learning_rate": "learning_rate",
+    "training.early_stopping.patience": "patience",
+}
 
 Count = Annotated[int, Field(ge=1)]
 CountOrAuto = Annotated[int, Field(ge=0)]
@@ -93,8 +99,17 @@ class AudioDatasetSettings(DatasetSettings):
     """Seconds of each file that are used, from its start."""
 
 
+class AdditionalDatasetSettings(_Section):
+    """A corpus that is mixed into others."""
+
+    path: str = ""
+    """Its folder; empty means its usual place."""
+    weight: Annotated[float, Field(ge=0, le=100)]
+    """Loss weight of its examples, times that of their label source; at 0 it only stands in for a missing corpus."""
+
+
 class Datasets(_Section):
-    """The corpora."""
+    """The corpora: one a model, and additional ones."""
 
     dir: FolderPath = Path("datasets")
     cache_dir: FolderPath = Path("~/.cache/kelly")
@@ -108,10 +123,17 @@ class Datasets(_Section):
     chords: DatasetSettings = DatasetSettings()
     maestro: DatasetSettings = DatasetSettings()
     groove_midi: DatasetSettings = DatasetSettings()
+    emotion_midi: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=0.0)
+    emotion_audio: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=1.0)
+
+    def weight(self, name: str) -> float:
+        """Mixing weight of the corpus ``name``; 1 for a main one."""
+        settings = getattr(self, name)
+        return settings.weight if isinstance(settings, AdditionalDatasetSettings) else 1.0
 
     def folder(self, name: str) -> Path:
         """Folder of the corpus ``name``."""
-        settings: DatasetSettings = getattr(self, name)
+        settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
         return Path(settings.path).expanduser() if settings.path else self.dir / name
 
 
@@ -132,8 +154,39 @@ class Runs(_Section):
     dir: FolderPath = Path("runs")
 
 
+class Parallel(_Section):
+    """Where features are computed and the trials of a sweep are trained."""
+
+    backend: Literal["local", "dask"] = "local"
+    scheduler: Annotated[str, Field(pattern=r"^$|^\w+://.+:\d+$")] = ""
+
+    @property
+    def cluster(self) -> str:
+        """Address of the Dask scheduler to use, "" for this machine."""
+        return self.scheduler if self.backend == "dask" else ""
+
+
+class Sweep(_Section):
+    """What `kelly-core sweep` tries."""
+
+    set: list[str] = Field(default_factory=list)
+    """Settings to try, each ``key=value,value…`` or, for random points, ``key=low..high``."""
+    seeds: Count = 1
+    """Trainings of each point, with seeds that follow each other from ``training.seed``."""
+    random: CountOrAuto = 0
+    """So many random points; 0 takes every combination."""
+    jobs: CountOrAuto = 0
+    """Trials that train at once on this machine; 0: as many as there are cores for them."""
+
+
+_LEARNING_RATES = {"GroovePredictor": 0.0003}
+"""Where another rate than that of [training] measurably does better on real data; see docs/contracts.md."""
+
+
 def _every_model() -> dict[str, ModelSettings]:
-    return {spec.name: ModelSettings(dataset=spec.dataset) for spec in MODELS}
+    return {
+        spec.name: ModelSettings(dataset=spec.dataset, learning_rate=_LEARNING_RATES.get(spec.name)) for spec in MODELS
+    }
 
 
 class Settings(_Section):
@@ -144,6 +197,8 @@ class Settings(_Section):
     datasets: Datasets = Datasets()
     output: Output = Output()
     runs: Runs = Runs()
+    parallel: Parallel = Parallel()
+    sweep: Sweep = Sweep()
 
 
 @dataclass(frozen=True)
@@ -184,6 +239,34 @@ def load_settings(
         _from_environment(environment, values),
         dict(options or {}),
     ]
+    return _merge(values, origins, layers)
+
+
+def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:
+    """Settings with typed options on top, by dotted key, each with the option's name and its value.
+
+    Raises:
+        ConfigError: as ``load_settings``.
+    """
+    values = flatten(settings.model_dump())
+    return _merge(values, dict.fromkeys(values, "settings"), [options]).settings
+
+
+def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
+    """Options to which those that every model has are added for each: what is typed wins over a model's own section."""
+    added = {
+        f"models.{spec.name}.{name}": options[key]
+        for key, name in _PER_MODEL.items()
+        if key in options
+        for spec in MODELS
+    }
+    return {**options, **added}
+
+
+def _merge(
+    values: dict[str, Any], origins: dict[str, str], layers: Iterable[Mapping[str, tuple[str, Any]]]
+) -> LoadedSettings:
+    """Put layers on top of all settings, by dotted key, and check the whole."""
     for layer in layers:
         _reject_unknown(layer, values)
         values.update({key: value for key, (_, value) in layer.items()})
@@ -193,6 +276,7 @@ def load_settings(
     except ValidationError as error:
         raise _readable(error, origins) from None
     _check_models(settings, origins)
+    _check_parallel(settings, origins)
     return LoadedSettings(settings, origins)
 
 
@@ -208,6 +292,12 @@ def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
             key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
             problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
             raise ConfigError(problem, where=origins[key])
+
+
+def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:
+    if settings.parallel.backend == "dask" and not settings.parallel.scheduler:
+        hint = "Give --scheduler tcp://HOST:PORT, as `dask scheduler` prints it, or set it in [parallel]"
+        raise ConfigError("parallel.backend = 'dask' needs a scheduler", where=origins["parallel.backend"], hint=hint)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -290,11 +380,11 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
         raise ConfigError("no setting has this variable", where=name, hint=_did_you_mean(name, names))
-    return {names[name]: (name, _parsed(text, defaults[names[name]])) for name, text in found.items()}
+    return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
 
 
-def _parsed(text: str, default: object) -> object:
-    """A variable's text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
+def parse_value(text: str, default: object) -> object:
+    """Text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
     if isinstance(default, str | Path):
         return text
     try:

@@ -57,5 +57,9 @@ class ExportError(KellyError):
     """An export that cannot be written or read."""
 
 
+class ParallelError(KellyError):
+    """Workers that cannot be reached or used."""
+
+
 class RunError(KellyError):
     """A run that cannot be found, started, steered or read."""

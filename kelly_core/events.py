@@ -6,10 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+Concern = Literal["", "plateau", "overfitting"]
+"""What the loss curves give reason to worry about; "" is nothing."""
+
 
 @dataclass(frozen=True)
 class ModelStarted:
-    """Training of one model begins, or goes on after ``first_epoch - 1`` epochs."""
+    """Training of one model begins, or goes on after ``first_epoch - 1`` epochs.
+
+    ``baseline_loss`` is that of the best constant output; ``bayes_loss``, known of generated data only, the least that
+    any model could reach.
+    """
 
     model: str
     dataset: str
@@ -20,6 +27,7 @@ class ModelStarted:
     epochs: int
     device: str
     baseline_loss: float
+    bayes_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,11 @@ class BatchDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch was trained and measured; losses are weighted means over examples."""
+    """An epoch was trained and measured; losses are weighted means over examples.
+
+    ``steps`` are those that ``seconds`` were spent on; None in logs of former versions. ``concern`` is what the curves
+    give reason to worry about as of this epoch.
+    """
 
     model: str
     epoch: int
@@ -47,6 +59,8 @@ class EpochDone:
     learning_rate: float
     seconds: float
     frames_per_second: float
+    steps: int | None = None
+    concern: Concern = ""
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,26 @@ class CheckpointSaved:
 class Alarm:
     """Something a person should know.
 
-    ``synthetic``: generated examples stand in; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the
-    loss ran away, so back to the best weights at half the learning rate; ``diverged``: once too often, so training
-    ends; ``out_of_memory``: batches are computed in parts.
+    ``synthetic``: generated examples stand in; ``missing``: the main corpus is not here, an additional one takes its
+    place; ``leak``: training and validation share what they should not, or a gain is too good to be true;
+    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss ran away or a person asked, so back to the
+    best weights at half the learning rate; ``diverged``: the loss ran away once too often, so training ends;
+    ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``: the losses do not go where they
+    should (see ``training.loss_watch``), told once when it begins.
     """
 
     model: str
-    kind: Literal["synthetic", "nothing_to_resume", "rollback", "diverged", "out_of_memory"]
+    kind: Literal[
+        "synthetic",
+        "missing",
+        "leak",
+        "nothing_to_resume",
+        "rollback",
+        "diverged",
+        "out_of_memory",
+        "plateau",
+        "overfitting",
+    ]
     message: str
 
 

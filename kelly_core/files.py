@@ -83,10 +83,15 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
             for temporary in temporaries.values():
                 temporary.unlink(missing_ok=True)
         for folder in {path.parent for path in files}:
-            _sync_folder(folder)
+            sync_folder(folder)
     except OSError as fault:
-        reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
-        raise error(f"cannot be written: {reason}", where=path, hint=hint) from fault
+        raise write_error(path, fault, error) from fault
+
+
+def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError) -> KellyError:
+    """Say in words why a file or folder cannot be written."""
+    reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
+    return error(f"cannot be written: {reason}", where=path, hint=hint)
 
 
 def remove_leftovers(folder: Path, prefix: str) -> None:
@@ -98,7 +103,7 @@ def remove_leftovers(folder: Path, prefix: str) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renaming itself durable, where the system lets a folder be opened."""
     if os.name != "posix":
         return

@@ -86,6 +86,7 @@ class KellyApp(App[None]):
         self.workspace = Workspace(options or Options())
         self.listing = Listing((), {})
         self.attached = ""
+        self.marked: list[str] = []
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from kelly_core import events
 from kelly_core.runs import Record, Run, RunFolder, RunSnapshot
+from kelly_core.runs.folder import RunRecord
 from kelly_core.runs.log import LogReader
-from kelly_core.runs.records import AttemptBegun
 from kelly_core.runs.wording import describe
 
 _LINES = 500
@@ -52,11 +52,10 @@ def _figures(event: events.EpochDone) -> tuple[float, ...]:
 class RunView:
     """What a screen shows of a run."""
 
+    record: RunRecord
     snapshot: RunSnapshot
     curves: dict[str, Curves]
     lines: tuple[str, ...]
-    alarms: dict[str, events.Alarm]
-    command: tuple[str, ...]
 
 
 class Follower:
@@ -70,7 +69,6 @@ class Follower:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
         self._curves: dict[str, Curves] = {}
-        self._alarms: dict[str, events.Alarm] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def look(self) -> RunView:
@@ -85,19 +83,14 @@ class Follower:
             for record in found:
                 self._take(record)
         curves = {name: each.copy() for name, each in self._curves.items()}
-        command = self._run.record.command
-        return RunView(self._run.snapshot, curves, tuple(self._lines), dict(self._alarms), command)
+        return RunView(self._run.record, self._run.snapshot, curves, tuple(self._lines))
 
     def _take(self, record: Record) -> None:
         event = record.event
-        if isinstance(event, AttemptBegun):
-            self._alarms = {}
-        elif isinstance(event, events.ModelStarted) and event.first_epoch == 1:
+        if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             self._curves.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
             self._curves.setdefault(event.model, Curves()).add(event)
-        elif isinstance(event, events.Alarm):
-            self._alarms[event.model] = event
         text = describe(event)
         if text is not None:
             self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(record.time))}  {text}")

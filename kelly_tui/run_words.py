@@ -10,11 +10,15 @@ from rich.text import Text
 
 from kelly_core.runs import ModelSnapshot, RunSnapshot
 from kelly_core.runs.comparison import Best
+from kelly_core.runs.snapshot import CONCERNS
 from kelly_core.spec import MODELS
-from kelly_tui.following import Curves
+from kelly_tui.following import Curves, RunView
 from kelly_tui.palette import Palette
 from kelly_tui.series import Series
 from kelly_tui.wording import NOTHING, duration, loss, size
+
+MOST_MARKS = 4
+"""Runs that can be marked: with the one in front there is a colour for each."""
 
 _NAMES = [spec.name for spec in MODELS]
 
@@ -22,6 +26,20 @@ _NAMES = [spec.name for spec in MODELS]
 def short_id(run_id: str) -> str:
     """The two words of an id by which people remember a run."""
     return "-".join(run_id.split("-")[4:]) or run_id
+
+
+def run_state_text(run: RunSnapshot, colours: Palette) -> Text:
+    """The state of a run; of one that goes on as usual rather what there is to worry about."""
+    if run.state == "running" and run.concerns and not run.silent_seconds:
+        return Text(run.concerns[0], colours.warning)
+    return state_text(run.state, run.silent_seconds, colours)
+
+
+def model_state_text(model: ModelSnapshot, colours: Palette) -> Text:
+    """The state of a model; of one in training rather what there is to worry about."""
+    if model.state == "running" and model.alarm_kind in CONCERNS:
+        return Text(model.alarm_kind, colours.warning)
+    return state_text(model.state, 0.0, colours)
 
 
 def state_text(state: str, silent_seconds: float, colours: Palette) -> Text:
@@ -87,11 +105,54 @@ def age_text(then: float) -> str:
     return "just now"
 
 
-def loss_series(curves: Curves, colours: Palette, colour: str) -> list[Series]:
-    """Training and validation loss of one model, the best epoch marked."""
+def models_text(run: RunSnapshot) -> str:
+    """Which models a run trains, in few words."""
+    names = [model.model for model in run.models]
+    return "all five" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"
+
+
+def marked_with(marked: Sequence[str], run_id: str) -> list[str]:
+    """The marked runs after one more mark, or one less; where there are too many, the first loses its mark."""
+    if run_id in marked:
+        return [other for other in marked if other != run_id]
+    return [*marked, run_id][-MOST_MARKS:]
+
+
+def validation_series(name: str, curves: Curves, colour: str) -> Series:
+    """Validation losses under a name, the best epoch marked."""
     finite = [(value, index) for index, value in enumerate(curves.val_loss) if value == value]
-    best = min(finite)[1] if finite else None
+    return Series(name, curves.epochs, curves.val_loss, colour, min(finite)[1] if finite else None)
+
+
+def loss_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
+    """Training and validation loss of one model, and the baseline where they come near it."""
     return [
+        *_level("baseline", curves, model.baseline_loss, colours, guide=True),
         Series("train", curves.epochs, curves.train_loss, colours.muted),
-        Series("validation", curves.epochs, curves.val_loss, colour, best),
+        validation_series("validation", curves, model_colour(model.model, colours)),
     ]
+
+
+def baseline_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
+    """Validation loss between that of the best constant output and, on generated data, the least there can be."""
+    return [
+        *_level("baseline", curves, model.baseline_loss, colours),
+        *_level("Bayes", curves, model.bayes_loss, colours),
+        validation_series("val", curves, model_colour(model.model, colours)),
+    ]
+
+
+def overlaid_series(model: str, views: Sequence[RunView], colours: Palette) -> list[Series]:
+    """Validation losses of one model in several runs, each run in its colour."""
+    of_runs = run_colours([view.snapshot.id for view in views], colours)
+    return [
+        validation_series(short_id(view.snapshot.id), view.curves[model], of_runs[view.snapshot.id])
+        for view in views
+        if model in view.curves
+    ]
+
+
+def _level(name: str, curves: Curves, value: float | None, colours: Palette, *, guide: bool = False) -> list[Series]:
+    if value is None:
+        return []
+    return [Series(name, curves.epochs, [value] * len(curves.epochs), colours.muted, dashed=True, guide=guide)]

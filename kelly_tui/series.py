@@ -9,13 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name, its points, its colour as ``#RRGGBB``, and the index of a point to mark (or None)."""
+    """One curve: its name, its points, its colour as ``#RRGGBB``, and the index of a point to mark (or None).
+
+    A guide is only there to hold the others against: it is left out where they do not come near it.
+    """
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
     colour: str
     mark: int | None = None
+    dashed: bool = False
+    guide: bool = False
 
 
 Segment = tuple[list[float], list[float]]
@@ -60,6 +65,17 @@ def _thinned(points: list[tuple[float, float] | None], columns: int) -> list[tup
         least, greatest = min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])
         kept += sorted({least, greatest})
     return kept
+
+
+def without_far_guides(curves: Sequence[Series], first_x: float = -math.inf) -> list[Series]:
+    """The curves, without those guides that would stretch the picture: none of the others comes to where they lie."""
+    drawn = [y for each in curves if not each.guide for y in _finite(each, first_x)]
+    low, high = min(drawn, default=-math.inf), max(drawn, default=math.inf)
+    return [each for each in curves if not each.guide or all(low <= y <= high for y in _finite(each, first_x))]
+
+
+def _finite(curve: Series, first_x: float) -> list[float]:
+    return [y for x, y in zip(curve.xs, curve.ys, strict=True) if x >= first_x and math.isfinite(y)]
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:

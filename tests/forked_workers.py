@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,12 +35,14 @@ class Forker:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.largest_file: int | None = None
+        self._one_at_a_time = threading.Lock()
 
     def spawn(self, folder: RunFolder, handles: Sequence[int]) -> int:
         """Start the worker of a run and give it the run's locks; its process id."""
         order = {"folder": str(folder.path), "environment": dict(os.environ), "largest_file": self.largest_file}
-        socket.send_fds(self._connection, [json.dumps(order).encode()], list(handles))
-        return int(self._connection.recv(_ENOUGH))
+        with self._one_at_a_time:
+            socket.send_fds(self._connection, [json.dumps(order).encode()], list(handles))
+            return int(self._connection.recv(_ENOUGH))
 
 
 @contextlib.contextmanager

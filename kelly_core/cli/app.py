@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
 from kelly_core import __version__
-from kelly_core.cli import (
-    bench,
-    compare,
-    config,
-    datasets,
-    deploy,
-    export,
-    features,
-    generate,
-    report,
-    runs,
-    train,
-    validate,
-    verify,
-)
 from kelly_core.errors import KellyError
+
+COMMANDS = {
+    "train": "Train models, keep checkpoints, and export the best weights as RTNeural files.",
+    "sweep": "Train with many settings and seeds, each trial a run of its own, and export the best.",
+    "runs": "Trainings, live or ended: list, watch, steer, compare.",
+    "validate": "Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.",
+    "report": "Write all that is known of a folder's exports as one page, and as Markdown.",
+    "export": "Write the best weights of checkpoints as files for the plugin.",
+    "bench": "Time the exports frame by frame, on one thread, in several engines.",
+    "compare": "Compare two exports of a model: weights, outputs, metrics, metadata.",
+    "features": "Print the frames that EmotionRecognizer hears: 128 mel bands in dB, two frames a second.",
+    "generate": "Write the music that the five models make of audio or of a given emotion, as a MIDI file.",
+    "deploy": "Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none.",
+    "datasets": "Show which corpora are here and what of them can be used; write a demo corpus.",
+    "config": "Show the effective settings and where each comes from.",
+    "verify": "Build the five networks and check their layers, sizes and parameter counts against the specs.",
+}
+"""What the list of commands says of each; the module of that name holds a function or an ``app`` of that name."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is to run, and none of them for the list of commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, and the rest of them."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else _load(name), rest
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"kelly_core.cli.{name}")
+    commands: typer.Typer | None = getattr(module, "app", None)
+    if commands is None:
+        commands = typer.Typer(add_completion=False)
+        commands.command(name)(getattr(module, name))
+    return typer.main.get_command(commands)
+
 
 app = typer.Typer(
     name="kelly-core",
+    cls=_Commands,
     help="Train, export and validate the five neural networks of the Kelly MIDI Companion.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.add_typer(runs.app, name="runs")
-app.command("validate")(validate.validate)
-app.command("export")(export.export)
-app.command("bench")(bench.bench)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("features")(features.features)
-app.command("generate")(generate.generate)
-app.command("deploy")(deploy.deploy)
-app.add_typer(datasets.app, name="datasets")
-app.command("config")(config.config)
-app.command("verify")(verify.verify)
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,6 +82,9 @@ def main() -> None:
     try:
         app()
     except KellyError as error:
+        from rich.console import Console
+        from rich.markup import escape
+
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

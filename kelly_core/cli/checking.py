@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.display import feature_progress
+from kelly_core.cli.feature_bar import feature_progress
 from kelly_core.errors import ExportError, KellyError
 
 if TYPE_CHECKING:

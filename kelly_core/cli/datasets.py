@@ -12,14 +12,22 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.display import feature_progress
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
+from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.options import (
+    BackendOption,
+    ConfigOption,
+    DatasetsDirOption,
+    JsonOption,
+    MaxFilesOption,
+    SchedulerOption,
+    settings_from,
+)
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -27,17 +35,21 @@ def datasets(
     context: typer.Context,
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
+    backend: BackendOption = None,
+    scheduler: SchedulerOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
     if context.invoked_subcommand is not None:
         return
-    from kelly_core.data.catalog import CORPORA, survey
+    from kelly_core.data.catalog import CORPORA, stand_in, survey
 
     typed = {
         "datasets.dir": ("--datasets-dir", datasets_dir),
         "datasets.max_files": ("--max-files", max_files),
+        "parallel.backend": ("--backend", backend),
+        "parallel.scheduler": ("--scheduler", scheduler),
     }
     settings = settings_from(config, typed).settings
     reports = []
@@ -47,7 +59,8 @@ def datasets(
     if as_json:
         typer.echo(json.dumps({"datasets": [_as_json(report) for report in reports]}, indent=2, ensure_ascii=False))
     else:
-        Console().print(Group(*(_panel(report, CORPORA[report.name].title) for report in reports)))
+        here = [report.name for report in reports if report.found]
+        Console().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
     if any(report.problem for report in reports):
         raise typer.Exit(1)
 
@@ -74,30 +87,44 @@ def _as_json(report: CorpusReport) -> dict[str, Any]:
     return asdict(report) | {"skipped": skipped}
 
 
-def _panel(report: CorpusReport, title: str) -> RenderableType:
+def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
+    """One corpus in a frame; ``stand_in`` says what trainings do without it."""
+    from kelly_core.data.catalog import CORPORA
+
     lines = [("path", report.path)]
     if not report.found:
-        lines += [("missing", "training falls back to synthetic data"), ("get it", report.advice)]
+        lines += [("missing", stand_in), ("get it", report.advice)]
     elif report.problem:
         lines.append(("problem", report.problem))
     else:
         lines += [
             ("files", f"{report.files:,}"),
             ("examples", f"{report.examples:,}" + _counts(report.splits)),
-            ("labels", ", ".join(f"{source} {count:,}" for source, count in report.label_sources.items())),
+            ("labels", _listed(report.label_sources)),
+            *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
+            *(("warning", warning) for warning in report.warnings),
         ]
     lines.append(("licence", report.licence))
     text = Text()
     for label, value in lines:
         text.append(f"{label:>9}  ", style="dim").append(value + "\n")
     text.rstrip()
-    style = "red" if report.problem else "green" if report.found else "yellow"
-    return Panel(text, title=f"[bold]{report.name}[/] · {title}", title_align="left", border_style=style)
+    style = "red" if report.problem else "green" if report.found and not report.warnings else "yellow"
+    title = f"[bold]{report.name}[/] · {CORPORA[report.name].title}"
+    return Panel(text, title=title, title_align="left", border_style=style)
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return " (" + ", ".join(f"{split} {count:,}" for split, count in counts.items()) + ")"
+    return f" ({_listed(counts)})"
+
+
+def _weight(weight: float) -> str:
+    return f"{weight:g}" if weight else "0: not mixed in, only in the place of a missing corpus"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def _reason(reason: str, names: list[str]) -> str:

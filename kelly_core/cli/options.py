@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kelly_core.config import LoadedSettings, load_settings
-from kelly_core.spec import MODELS
+from kelly_core.config import LoadedSettings, for_every_model, load_settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
@@ -24,14 +23,13 @@ EngineOption = Annotated[
     str | None,
     typer.Option("--engine", help="Command of the plugin's own engine: CMD MODEL.json, frames in, frames out."),
 ]
+BackendOption = Annotated[
+    str | None, typer.Option("--backend", help="local, or dask for a cluster.", show_default="local")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask's scheduler: tcp://HOST:PORT.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
-
-_PER_MODEL = {
-    "training.epochs": "epochs",
-    "training.batch_size": "batch_size",
-    "training.learning_rate": "learning_rate",
-    "training.early_stopping.patience": "patience",
-}
 
 
 def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:
@@ -44,7 +42,4 @@ def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) 
         typed: (option, value) by dotted key.
     """
     options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
-    for key, name in _PER_MODEL.items():
-        if key in options:
-            options |= {f"models.{spec.name}.{name}": options[key] for spec in MODELS}
-    return load_settings(config, options)
+    return load_settings(config, for_every_model(options))

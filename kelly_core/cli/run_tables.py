@@ -63,7 +63,7 @@ def run_header(run: RunSnapshot, record: RunRecord) -> Table:
 
 def model_table(run: RunSnapshot) -> Table:
     """One row a model."""
-    columns = ("model", "state", "epoch", "train", "val", "best", "at", "baseline", "patience", "frames/s", "left")
+    columns = ("model", "state", "epoch", "train", "val", "best", "at", "baseline", "patience", "steps/s", "left")
     table = Table(*columns, box=None, pad_edge=False)
     for model in run.models:
         table.add_row(
@@ -73,8 +73,9 @@ def model_table(run: RunSnapshot) -> Table:
             *(_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
             _or_dash(model.best_epoch),
             _loss(model.baseline_loss),
-            _or_dash(model.patience_left),
-            "–" if model.frames_per_second is None else f"{model.frames_per_second:,.0f}",
+            # None left, and yet it goes on: early stopping is off.
+            _or_dash(model.patience_left or (0 if model.reason else None)),
+            "–" if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
             "–" if model.eta_seconds is None else duration(model.eta_seconds),
         )
     return table
@@ -104,6 +105,8 @@ def _state(run: RunSnapshot) -> Text:
         text.append(f" after {run.epochs_left} more", style="dim")
     if run.silent_seconds:
         text.append(f", silent for {duration(run.silent_seconds)}", style="bold red")
+    for concern in run.concerns:
+        text.append(f", {concern}", style="yellow")
     if run.revivals:
         text.append(f", revived {run.revivals}×", style="dim")
     return text

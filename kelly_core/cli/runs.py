@@ -14,11 +14,16 @@ from kelly_core.cli.display import watch
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
 from kelly_core.errors import RunError
+from kelly_core.events import Alarm
 from kelly_core.runs import Run, RunSnapshot, compare_runs, find_run, list_runs, resume
 from kelly_core.runs.records import to_json
 from kelly_core.runs.tail import LineTail
+from kelly_core.runs.wording import describe
+from kelly_core.spec import model_spec
 
-app = typer.Typer(help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True)
+app = typer.Typer(
+    help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True, add_completion=False
+)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
 
@@ -101,6 +106,21 @@ def pause(context: typer.Context, run_id: IdArgument) -> None:
     run = _open(context, run_id)
     run.request_pause()
     _tell_answer(run, "paused", "stopping")
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    run_id: IdArgument,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Which model, where several are in training.")
+    ] = None,
+) -> None:
+    """Let a model in training go back to its best weights, and learn half as fast from there."""
+    run = _open(context, run_id)
+    chosen = run.request_rollback(model_spec(model).name if model else "")
+    said = _next_rollback(run, chosen)
+    typer.echo(said or f"{run.id}: asked; {chosen} goes back after the step in hand, a paused one once it goes on")
 
 
 @app.command("resume")
@@ -193,6 +213,18 @@ def _tell_answer(run: Run, *expected: str) -> None:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         run.poll()
     typer.echo(f"{run.id}: {run.snapshot.state}")
+
+
+def _next_rollback(run: Run, model: str) -> str:
+    """What a run says of going back, "" if it has not said so in time."""
+    deadline = time.monotonic() + _SECONDS_FOR_AN_ANSWER
+    while run.snapshot.live and time.monotonic() < deadline:
+        for record in run.poll():
+            event = record.event
+            if isinstance(event, Alarm) and (event.model, event.kind) == (model, "rollback"):
+                return describe(event) or ""
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return ""
 
 
 def _tell_of_damage(run: RunSnapshot) -> None:

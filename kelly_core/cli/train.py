@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +15,19 @@ from rich.text import Text
 
 from kelly_core.cli.display import watch
 from kelly_core.cli.estimates import show_estimates
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, MaxFilesOption, settings_from
+from kelly_core.cli.options import (
+    BackendOption,
+    ConfigOption,
+    DatasetsDirOption,
+    JsonOption,
+    MaxFilesOption,
+    SchedulerOption,
+    settings_from,
+)
+from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.runs import Run, start
 from kelly_core.runs.records import Outcome
 from kelly_core.spec import MODELS, ModelSpec, model_spec
-
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 def train(
@@ -49,6 +53,8 @@ def train(
     max_files: MaxFilesOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and return; it trains on.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Models that train at once.")] = None,
+    backend: BackendOption = None,
+    scheduler: SchedulerOption = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only foretell time and memory, from a few seconds of training.")
     ] = False,
@@ -74,6 +80,8 @@ def train(
         "training.early_stopping.min_delta": ("--early-stopping-min-delta", min_delta),
         "training.seed": ("--seed", seed),
         "training.jobs": ("--jobs", jobs),
+        "parallel.backend": ("--backend", backend),
+        "parallel.scheduler": ("--scheduler", scheduler),
         "datasets.dir": ("--datasets-dir", datasets_dir),
         "datasets.max_files": ("--max-files", max_files),
         "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
@@ -87,7 +95,7 @@ def train(
         show_estimates(settings, specs, as_json)
         return
     command = _command_line(specs if model else (), typed, config, resume)
-    with _Signals() as signals:
+    with Signals() as signals:
         run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
         if detach:
             _tell_detached(run, as_json)
@@ -106,55 +114,6 @@ def train(
         if outcome.error:
             _say(outcome.error, of=outcome.model)
     raise typer.Exit(_exit_code(run, outcomes, signals))
-
-
-class _Signals:
-    """Turns Ctrl-C and SIGTERM into requests to the run: the first stops it, a second at once, a third kills it.
-
-    A hang-up of the terminal ends only this command: the training is a process of its own.
-    """
-
-    def __init__(self) -> None:
-        self._run: Run | None = None
-        self._interrupts = 0
-        self._terminated = False
-
-    @property
-    def exit_code(self) -> int | None:
-        """Exit code of a training that a signal was to stop; None if none came."""
-        return TERMINATED if self._terminated else INTERRUPTED if self._interrupts else None
-
-    @property
-    def killed(self) -> bool:
-        """Whether the process was killed from here."""
-        return self._interrupts > 2
-
-    def __enter__(self) -> _Signals:
-        self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def steer(self, run: Run) -> None:
-        """From now on requests go to this run, those that came earlier first."""
-        self._run = run
-        if self._interrupts or self._terminated:
-            self._ask()
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += number == signal.SIGINT
-        self._terminated = self._terminated or number == signal.SIGTERM
-        self._ask()
-
-    def _ask(self) -> None:
-        if self._run is None or not self._run.snapshot.live:
-            return
-        if self.killed:
-            self._run.kill()
-        else:
-            self._run.request_stop(at_once=self._interrupts > 1)
 
 
 def _command_line(
@@ -177,7 +136,7 @@ def _tell_detached(run: Run, as_json: bool) -> None:
     _say(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
 
 
-def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: _Signals) -> int:
+def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
     """Exit code by how the run ended; says why where no outcome does."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:

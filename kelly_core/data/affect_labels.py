@@ -1,4 +1,4 @@
-"""Emotion labels of files that only have notes: from a sidecar, else estimated relative to the corpus."""
+"""Emotion labels of files of notes: from a sidecar, else from people's quadrants, else estimated from the notes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Floats
+from kelly_core.data.emopia import find_quadrants
 from kelly_core.data.listing import lookup, read_sidecar
 from kelly_core.data.split import TRAIN
 from kelly_core.music.emotion import CorpusAffect
@@ -28,7 +29,7 @@ def label_files(
     The estimator is fitted to the training files alone, so that validation stays unseen.
 
     Args:
-        root: the corpus folder, where a sidecar may lie.
+        root: the corpus folder, where a sidecar and a ``label.csv`` of quadrants may lie; the sidecar wins.
         files: path of each file in the corpus, F of them.
         features: [F, 5], rows of ``music.key.AffectFeatures``.
         splits: split of each file.
@@ -39,15 +40,16 @@ def label_files(
         Affect [F, 2], the label source of each file, and the estimator.
 
     Raises:
-        DataError: the sidecar is damaged.
+        DataError: the sidecar or the table is damaged.
     """
     estimator = CorpusAffect.fit(features[splits == TRAIN], use_velocity=use_velocity)
     affect = np.stack(estimator(features), axis=1)
-    sidecar = read_sidecar(root, sidecar_file)
-    sources = []
+    tables = {"sidecar": read_sidecar(root, sidecar_file), "human_quadrant": find_quadrants(root)}
+    sources = ["estimated"] * len(files)
     for row, file in enumerate(files):
-        known = lookup(sidecar, file)
-        sources.append("estimated" if known is None else "sidecar")
-        if known is not None:
-            affect[row] = known
+        for source, table in tables.items():
+            known = lookup(table, file)
+            if known is not None:
+                affect[row], sources[row] = known, source
+                break
     return affect, sources, estimator

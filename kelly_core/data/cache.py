@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-from collections import defaultdict
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.data.generations import Generations
+from kelly_core.data.listing import names_below
+from kelly_core.data.merge import Listing, Plan
+from kelly_core.data.store import Block, Layout, Manifest, Store
 from kelly_core.errors import DataError
-from kelly_core.files import atomic_write
+from kelly_core.parallel import in_order
 
 Features = dict[str, NDArray[Any]]
 """What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
 
 Progress = Callable[[int, int], None]
 
-_FORMAT = 1
-_MANIFEST = "manifest"
+_FORMAT = 2
+_PART_BYTES = 4 * 2**20
+"""Features that are held in memory before they are written: this bounds memory, whatever the corpus's size."""
+_PART_SECONDS = 10.0
+"""Work that is lost at most when the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,11 @@ class Extraction:
     """How to turn the files of one corpus into features.
 
     Attributes:
-        corpus: name of the corpus, part of the cache file's name.
+        corpus: name of the corpus, part of the cache folder's name.
         version: raised by hand whenever ``extract`` computes something else.
         settings: all that shapes the features besides the files' content (JSON types).
         extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it.
+            Every file gives the same arrays, of one type and one shape of row each.
         few_files: below this many files, starting worker processes takes longer than the work.
     """
 
@@ -52,7 +61,7 @@ class FeatureTable:
     Attributes:
         files: path of each usable file relative to its corpus, F of them, with forward slashes.
         hashes: content hash of each usable file.
-        arrays: one array a feature, [rows of all files, ...].
+        arrays: one array a feature, [rows of all files, ...], mapped from the disk: index them, never copy them whole.
         counts: rows that each file has in each array, [F].
         skipped: names of unusable files by reason.
     """
@@ -72,18 +81,12 @@ class FeatureTable:
         return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """One file as the cache knows it: where it is, what it holds, and why it is of no use ("" if it is)."""
+class Outcome(NamedTuple):
+    """What became of one file: the hash of its content, why it is of no use ("" if it is), and its features."""
 
-    path: str
-    size: int
-    mtime_ns: int
     hash: str
     reason: str
-
-
-_Record = tuple[_Stamp, Features]
+    features: Features
 
 
 def load_features(
@@ -93,43 +96,37 @@ def load_features(
     *,
     cache_dir: Path,
     jobs: int = 0,
+    scheduler: str = "",
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Features of ``files``: from the cache where content and settings are the same, computed otherwise.
 
-    A file whose size and time of change are those of last time is not even opened.
+    A file whose size and time of change are those of last time is not even opened. Features go to the disk as they
+    are computed, so memory does not grow with the corpus, and a process that is killed loses only its last seconds.
+    Of several processes that want the same features one computes, and the others wait for it.
 
     Args:
         root: the corpus folder; names in the table are relative to it.
         files: what to read, each below ``root``.
         extraction: what to compute.
-        cache_dir: folder of the cache files, made when missing.
+        cache_dir: folder of the caches, made when missing.
         jobs: worker processes; 0 chooses by the number of files and cores.
+        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
         progress: called with (files done, files in all) while computing.
+
+    Raises:
+        DataError: the cache cannot be written.
     """
-    store = cache_dir / f"{extraction.corpus}-{_key(root, extraction)}.npz"
-    known = _read(store)
-    by_path = {stamp.path: (stamp, features) for stamp, features in known}
-    by_hash = {stamp.hash: features for stamp, features in known if not stamp.reason}
-    records: dict[Path, _Record] = {}
-    pending: dict[Path, _Stamp] = {}
-    for path in files:
-        name, (size, mtime_ns) = path.relative_to(root).as_posix(), _size_and_time(path)
-        old = by_path.get(name)
-        if old and (old[0].size, old[0].mtime_ns) == (size, mtime_ns):
-            records[path] = old
-            continue
-        stamp = _Stamp(name, size, mtime_ns, _content_hash(path), "")
-        if stamp.hash in by_hash:
-            records[path] = (stamp, by_hash[stamp.hash])
-        else:
-            pending[path] = stamp
-    for path, (reason, features) in _compute(list(pending), extraction, jobs, progress):
-        records[path] = (replace(pending[path], reason=reason), features)
-    ordered = [records[path] for path in files]
-    if [stamp for stamp, _ in ordered] != [stamp for stamp, _ in known]:
-        _write(store, ordered)
-    return _table(ordered)
+    generations = Generations(cache_dir / f"{extraction.corpus}-{_key(root, extraction)}")
+    listing = _list(root, files)
+    store = generations.newest()
+    if store is None or not listing.is_that_of(store):
+        with generations.sole_writer(lambda: progress(0, len(files)) if progress else None):
+            store = generations.newest()
+            if store is None or not listing.is_that_of(store):
+                compute = partial(_compute, extraction=extraction, jobs=jobs, scheduler=scheduler, progress=progress)
+                store = _update(generations, store, listing, files, compute)
+    return _table(store)
 
 
 def _key(root: Path, extraction: Extraction) -> str:
@@ -137,9 +134,58 @@ def _key(root: Path, extraction: Extraction) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def _list(root: Path, files: Sequence[Path]) -> Listing:
+    stamps = np.array([_size_and_time(path) for path in files], np.int64).reshape(-1, 2)
+    return Listing(names_below(root, files), stamps[:, 0], stamps[:, 1])
+
+
 def _size_and_time(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    """Size and time of change of a file; a file that is gone is for the extractor to refuse."""
+    try:
+        status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat
+    except OSError:
+        return 0, 0
     return status.st_size, status.st_mtime_ns
+
+
+def _update(
+    generations: Generations,
+    store: Store | None,
+    listing: Listing,
+    files: Sequence[Path],
+    compute: Callable[[Sequence[Path]], Iterator[tuple[Path, Outcome]]],
+) -> Store:
+    """Compute what no store holds yet, part by part, and write the store of all files."""
+    plan = Plan(listing, [*([store] if store else []), *generations.parts()], lambda row: _content_hash(files[row]))
+    pending = plan.missing()
+    done = 0
+    for part in _in_parts(outcome for _, outcome in compute([files[row] for row in pending])):
+        rows = pending[done : done + len(part)]
+        done += len(part)
+        plan.add(rows, _add_part(generations, listing, rows, part))
+    return generations.replace(*plan.merged())
+
+
+def _compute(
+    paths: Sequence[Path], extraction: Extraction, jobs: int, scheduler: str, progress: Progress | None
+) -> Iterator[tuple[Path, Outcome]]:
+    """Each path with its outcome, in order, while others are being computed."""
+    if not paths:
+        return
+    workers = jobs or (1 if len(paths) < extraction.few_files else 0)
+    outcomes = in_order(partial(_outcome, extraction.extract), paths, jobs=workers, scheduler=scheduler, sees=paths)
+    for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
+        if progress:
+            progress(done, len(paths))
+        yield path, outcome
+
+
+def _outcome(extract: Callable[[Path], Features], path: Path) -> Outcome:
+    content = _content_hash(path)
+    try:
+        return Outcome(content, "", extract(path))
+    except DataError as error:
+        return Outcome(content, error.problem, {})
 
 
 def _content_hash(path: Path) -> str:
@@ -148,90 +194,61 @@ def _content_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError:
-        return f"unreadable:{path.name}"
+        return hashlib.blake2b(f"unreadable {path.name}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _compute(
-    paths: Sequence[Path], extraction: Extraction, jobs: int, progress: Progress | None
-) -> Iterator[tuple[Path, tuple[str, Features]]]:
-    if not paths:
-        return
-    import joblib
-
-    workers = jobs or (1 if len(paths) < extraction.few_files else joblib.cpu_count())
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator")
-    outcomes = parallel(joblib.delayed(_outcome)(extraction.extract, path) for path in paths)
-    for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
-        if progress:
-            progress(done, len(paths))
-        yield path, outcome
+def _in_parts(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:
+    """Outcomes in groups that are small enough to hold and quick enough to lose."""
+    part: list[Outcome] = []
+    size, began = 0, time.monotonic()
+    for outcome in outcomes:
+        part.append(outcome)
+        size += sum(array.nbytes for array in outcome.features.values())
+        if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS:
+            yield part
+            part, size, began = [], 0, time.monotonic()
+    if part:
+        yield part
 
 
-def _outcome(extract: Callable[[Path], Features], path: Path) -> tuple[str, Features]:
-    try:
-        return "", extract(path)
-    except DataError as error:
-        return error.problem, {}
+def _add_part(generations: Generations, listing: Listing, rows: NDArray[np.intp], part: Sequence[Outcome]) -> Store:
+    arrays: dict[str, list[NDArray[Any]]] = {}
+    for outcome in part:
+        for name, array in outcome.features.items():
+            arrays.setdefault(name, []).append(np.ascontiguousarray(array))
+    manifest = Manifest(
+        paths=[listing.paths[row] for row in rows],
+        sizes=listing.sizes[rows],
+        times=listing.times[rows],
+        hashes=[outcome.hash for outcome in part],
+        reasons=[outcome.reason for outcome in part],
+        counts={name: np.array([len(outcome.features.get(name, ())) for outcome in part], np.int64) for name in arrays},
+    )
+    layouts = {name: Layout.of(pieces[0]) for name, pieces in arrays.items()}
+    return generations.add_part(
+        manifest, layouts, {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
+    )
 
 
-def _write(store: Path, records: Sequence[_Record]) -> None:
-    names = sorted({name for _, features in records for name in features})
-    arrays = {f"array.{name}": _stacked(records, name) for name in names}
-    arrays |= {f"count.{name}": _counts(records, name) for name in names}
-    manifest = json.dumps([asdict(stamp) for stamp, _ in records]).encode()
-    arrays[_MANIFEST] = np.frombuffer(manifest, np.uint8)
-    # savez also takes keyword options, which the stubs cannot tell from names of arrays.
-    atomic_write(store, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
+    for piece in pieces:
+        if Layout.of(piece) != layout:
+            raise ValueError(f"rows of {Layout.of(piece)} among rows of {layout}")
+        yield piece.tobytes()
 
 
-def _stacked(records: Sequence[_Record], name: str) -> NDArray[Any]:
-    return np.concatenate([features[name] for _, features in records if name in features])
-
-
-def _counts(records: Sequence[_Record], name: str) -> NDArray[np.int64]:
-    return np.array([len(features.get(name, ())) for _, features in records], np.int64)
-
-
-def _read(store: Path) -> list[_Record]:
-    """Records of a cache file; none where it is missing or damaged in any way, so that it is made anew.
-
-    The archive carries a CRC-32 of each array, which reading checks.
-    """
-    try:
-        with np.load(store, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        stamps = [_Stamp(**entry) for entry in json.loads(arrays.pop(_MANIFEST).tobytes())]
-        names = [name.removeprefix("array.") for name in arrays if name.startswith("array.")]
-        pieces = {name: _split(arrays[f"array.{name}"], arrays[f"count.{name}"], len(stamps)) for name in names}
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
-        return []
-    return [
-        (stamp, {} if stamp.reason else {name: pieces[name][row] for name in names}) for row, stamp in enumerate(stamps)
-    ]
-
-
-def _split(array: NDArray[Any], counts: NDArray[np.int64], files: int) -> list[NDArray[Any]]:
-    if len(counts) != files or counts.sum() != len(array):
-        raise ValueError("counts do not add up")
-    return np.split(array, np.cumsum(counts)[:-1])
-
-
-def _table(records: Sequence[_Record]) -> FeatureTable:
-    usable: list[_Record] = []
-    skipped: defaultdict[str, list[str]] = defaultdict(list)
-    seen: set[str] = set()
-    for stamp, features in records:
-        reason = stamp.reason or ("same content as another file" if stamp.hash in seen else "")
+def _table(store: Store) -> FeatureTable:
+    manifest = store.manifest
+    skipped: dict[str, list[str]] = {}
+    for path, reason in zip(manifest.paths, manifest.reasons, strict=True):
         if reason:
-            skipped[reason].append(stamp.path)
-        else:
-            seen.add(stamp.hash)
-            usable.append((stamp, features))
-    names = sorted({name for _, features in usable for name in features})
+            skipped.setdefault(reason, []).append(path)
+    usable = np.array([not reason for reason in manifest.reasons], bool)
+    rows = np.flatnonzero(usable).tolist()
     return FeatureTable(
-        files=[stamp.path for stamp, _ in usable],
-        hashes=[stamp.hash for stamp, _ in usable],
-        arrays={name: _stacked(usable, name) for name in names},
-        counts={name: _counts(usable, name) for name in names},
-        skipped=dict(skipped),
+        files=[manifest.paths[row] for row in rows],
+        hashes=[manifest.hashes[row] for row in rows],
+        arrays=store.arrays,
+        counts={name: counts[usable] for name, counts in manifest.counts.items()},
+        skipped=skipped,
     )

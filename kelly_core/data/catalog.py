@@ -1,9 +1,10 @@
-"""The five corpora: where each comes from, whether it is here, and the dataset that stands for it."""
+"""The corpora: where each comes from, whether it is here, and the dataset that a model learns from."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from kelly_core.data.cache import Progress
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import CorpusReport, Dataset
 from kelly_core.data.deam import EmotionDataset
+from kelly_core.data.leaks import data_leaks
+from kelly_core.data.mixed import MixedDataset
 from kelly_core.data.synthetic import SEQUENCE_LENGTH, SyntheticDataset, create_synthetic
 from kelly_core.errors import ConfigError, DataError
+from kelly_core.spec import DATASETS
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class Corpus:
 
     Attributes:
         name: its folder below the datasets folder.
-        module: the loader, with ``load(root, options)`` and ``is_present(root)``.
+        module: the loader, with ``is_present(root)`` and, for a main corpus, ``load(root, options)``.
         title: what it is and how large.
         licence: in short.
         advice: where to get it and where to put it.
+        joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Corpus:
     title: str
     licence: str
     advice: str
+    joins: tuple[str, ...] = ()
 
 
 CORPORA: dict[str, Corpus] = {
@@ -74,8 +80,25 @@ CORPORA: dict[str, Corpus] = {
             "CC BY 4.0",
             "Get groove-v1.0.0-midionly.zip from magenta.tensorflow.org/datasets/groove and unpack it into the folder",
         ),
+        Corpus(
+            "emotion_midi",
+            "kelly_core.data.lakh",
+            "EMOPIA, 1,078 piano clips with the quadrant that people heard, 6 MB of MIDI",
+            "CC BY-NC-SA 4.0, non-commercial",
+            "Optional. Get EMOPIA_1.0.zip from zenodo.org/record/5090631 and unpack it into the folder",
+            joins=("lakh_midi", "maestro"),
+        ),
+        Corpus(
+            "emotion_audio",
+            "kelly_core.data.deam",
+            "More audio with a quadrant, or with valence and arousal, for each file",
+            "that of the files' source",
+            "Optional. Put audio and label.csv (ID, 4Q) or a table (filename, valence, arousal) into the folder",
+            joins=("deam",),
+        ),
     )
 }
+"""The five main corpora, one a model, and the additional ones."""
 
 
 def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset:
@@ -90,9 +113,9 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
         ConfigError: no corpus has that name.
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
-    if name not in CORPORA:
-        raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(CORPORA)}")
-    return _load(name, Path(path), LoadOptions(**options))
+    if name not in DATASETS:
+        raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
+    return _load(name, name, Path(path), LoadOptions(**options))
 
 
 def is_present(name: str, path: Path) -> bool:
@@ -101,19 +124,57 @@ def is_present(name: str, path: Path) -> bool:
     return present(path)
 
 
+def sources(name: str, settings: Settings) -> list[str]:
+    """Corpora that a training on the main corpus ``name`` reads: itself and those mixed in, as far as they are here.
+
+    Where the main corpus is missing, any additional one stands in for it, whatever its weight. None where generated
+    examples are asked for or nothing is here.
+    """
+    datasets = settings.datasets
+    if datasets.use_synthetic:
+        return []
+    additional = [each for each in _joining(name) if is_present(each, datasets.folder(each))]
+    if is_present(name, datasets.folder(name)):
+        return [name, *(each for each in additional if datasets.weight(each) > 0)]
+    return additional
+
+
+def stand_in(name: str, here: Collection[str]) -> str:
+    """What trainings do without the corpus ``name``, in words; ``here`` are the corpora that are present."""
+    if CORPORA[name].joins:
+        return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
+    others = [each for each in _joining(name) if each in here]
+    return f"training uses {' and '.join(others)} instead" if others else "training falls back to synthetic data"
+
+
+def _joining(name: str) -> list[str]:
+    """Additional corpora that can be mixed into the main corpus ``name``."""
+    return [each.name for each in CORPORA.values() if name in each.joins]
+
+
 def open_dataset(
     name: str, settings: Settings, progress: Progress | None = None, *, include_test: bool = False
 ) -> Dataset:
-    """The real corpus where it is present and wanted, its synthetic stand-in otherwise (``Dataset.synthetic`` says).
+    """What a model learns from: the real corpora that are here, else generated examples (``Dataset.synthetic`` says).
 
-    ``include_test`` reads the official test split, too; all else stays as it is.
+    Args:
+        name: a main corpus, one of ``spec.DATASETS``; or an additional one, to look at it alone.
+        settings: all of them.
+        progress: called with (files done, files in all) while features are computed.
+        include_test: read the official test splits, too; all else stays as it is.
 
     Raises:
-        DataError: the corpus is present and holds nothing usable.
+        DataError: a corpus is present and holds nothing usable, or an additional one is missing.
     """
-    if settings.datasets.use_synthetic or not is_present(name, settings.datasets.folder(name)):
+    present = sources(name, settings)
+    if not present and CORPORA[name].joins:
+        raise DataError("is not here, and nothing stands in for it", where=settings.datasets.folder(name))
+    if not present:
         return synthetic_dataset(name, settings)
-    return open_corpus(name, settings, progress, include_test=include_test)
+    parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
+    if len(parts) == 1:
+        return parts[0]
+    return MixedDataset(parts, [settings.datasets.weight(each) or 1.0 for each in present])
 
 
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
@@ -131,9 +192,21 @@ def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
 
 
 def open_corpus(
-    name: str, settings: Settings, progress: Progress | None = None, *, include_test: bool = False
+    name: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    main: str | None = None,
+    *,
+    include_test: bool = False,
 ) -> CorpusDataset:
-    """The real corpus as the settings describe it.
+    """One real corpus as the settings describe it.
+
+    Args:
+        name: the corpus.
+        settings: all of them.
+        progress: called with (files done, files in all) while features are computed.
+        main: the main corpus with which an additional one is to be trained on; None for a main one.
+        include_test: read the official test split, too; all else stays as it is.
 
     Raises:
         DataError: the corpus is missing, damaged, or holds nothing usable.
@@ -145,18 +218,19 @@ def open_corpus(
         max_files=datasets.max_files,
         cache_dir=datasets.cache_dir.expanduser(),
         jobs=datasets.jobs,
-        annotations_file=getattr(datasets, name).annotations_file,
+        scheduler=settings.parallel.cluster,
+        annotations_file=getattr(getattr(datasets, name), "annotations_file", ""),
         duration=datasets.deam.duration,
         progress=progress,
         include_test=include_test,
     )
-    if name == "chords" and is_present("deam", datasets.folder("deam")):
-        options = replace(options, context=_audio_context(settings, progress))
-    return _load(name, datasets.folder(name), options)
+    if name == "chords" and (audio := sources("deam", settings)):
+        options = replace(options, context=_audio_context(audio[0], settings, progress))
+    return _load(name, main or name, datasets.folder(name), options)
 
 
-def _audio_context(settings: Settings, progress: Progress | None) -> AudioContext:
-    dataset = open_corpus("deam", settings, progress)
+def _audio_context(name: str, settings: Settings, progress: Progress | None) -> AudioContext:
+    dataset = open_corpus(name, settings, progress, main="deam")
     assert isinstance(dataset, EmotionDataset)
     return dataset.context()
 
@@ -168,12 +242,45 @@ def survey(name: str, settings: Settings, progress: Progress | None = None) -> C
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice}: {folder}")
     else:
         try:
-            report = open_corpus(name, settings, progress).report
+            report = _survey_present(corpus, settings, progress)
         except DataError as error:
             report = CorpusReport(name, str(folder), found=True, problem=str(error))
-    return replace(report, licence=corpus.licence)
+    return replace(report, licence=corpus.licence, weight=settings.datasets.weight(name))
 
 
-def _load(name: str, path: Path, options: LoadOptions) -> CorpusDataset:
-    dataset: CorpusDataset = importlib.import_module(CORPORA[name].module).load(path, options)
+def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | None) -> CorpusReport:
+    if not corpus.joins:
+        return _checked(open_corpus(corpus.name, settings, progress))
+    reports = [_checked(open_corpus(corpus.name, settings, progress, main)) for main in corpus.joins]
+    return _together(reports, corpus.joins)
+
+
+def _checked(dataset: CorpusDataset) -> CorpusReport:
+    return replace(dataset.report, warnings=data_leaks(dataset))
+
+
+def _together(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
+    """One report of an additional corpus from those for each training that it joins; examples add up."""
+    skipped: dict[str, list[str]] = {}
+    for report in reports:
+        for reason, names in report.skipped.items():
+            skipped[reason] = sorted({*skipped.get(reason, ()), *names})
+    return replace(
+        reports[0],
+        examples=sum(report.examples for report in reports),
+        skipped=skipped,
+        label_sources=_sum([report.label_sources for report in reports]),
+        splits=_sum([report.splits for report in reports]),
+        warnings=sorted({warning for report in reports for warning in report.warnings}),
+        joins={main: report.examples for main, report in zip(joins, reports, strict=True)},
+    )
+
+
+def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter[str]()))
+
+
+def _load(name: str, main: str, path: Path, options: LoadOptions) -> CorpusDataset:
+    """Read the corpus ``name`` with the loader of the main corpus ``main``."""
+    dataset: CorpusDataset = importlib.import_module(CORPORA[main].module).load(path, options, name)
     return dataset

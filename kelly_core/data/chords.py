@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.data.content import Keys, content_keys
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
 from kelly_core.data.listing import Affect, parse_affect, read_json, spread
@@ -44,6 +45,8 @@ FILE = "chord_progressions.json"
 _CONTEXT_BANDS = 64
 _NEIGHBOURS = 20
 _MIN_CHORDS = 4
+_TELLING_CHORDS = 16
+"""Fewer chords than this could be in two songs by chance."""
 _LISTS = ("progressions", "chord_progressions")
 
 
@@ -53,6 +56,7 @@ class _Song:
 
     group: str
     digest: str
+    content: int
     distribution: Floats
     mode: float
     minor_share: float
@@ -75,6 +79,7 @@ class HarmonyDataset(CorpusDataset):
         self, report: CorpusReport, rows: Rows, songs: list[_Song], affect: Floats, context: AudioContext | None
     ) -> None:
         self._affect = affect
+        self._content = np.array([song.content for song in songs], np.uint64)
         self._targets = np.stack([song.distribution for song in songs])
         self._context = None if context is None else _Neighbourhood(context)
         super().__init__(report, rows, [song.digest for song in songs], affect)
@@ -85,6 +90,10 @@ class HarmonyDataset(CorpusDataset):
             scale[CODE_SIZE:] = context.standardisation.scale[:_CONTEXT_BANDS]
             self.fingerprint = f"{self.fingerprint}-{context.fingerprint}"
         self.standardisation = Standardisation(mean, scale)
+
+    def content(self) -> Keys:
+        """Keys of the songs: equal chords for equal lengths, in whatever key."""
+        return self._content
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -104,9 +113,9 @@ class _Neighbourhood:
     _STEPS = 41
 
     def __init__(self, context: AudioContext) -> None:
-        self._frames = context.frames[:, :_CONTEXT_BANDS]
+        self._frames, self._rows = context.frames, context.rows
         axis = np.linspace(-1, 1, self._STEPS)
-        count = min(_NEIGHBOURS, len(self._frames))
+        count = min(_NEIGHBOURS, len(self._rows))
         by_row = []
         for valence in axis:
             points = (context.valence - valence) ** 2 + (context.arousal - axis[:, np.newaxis]) ** 2
@@ -118,7 +127,7 @@ class _Neighbourhood:
         unit = (np.clip([valence, arousal], -1, 1) + 1) / 2
         row, column = np.rint(unit * (self._STEPS - 1)).astype(np.intp)
         pick = rng.integers(self._nearest.shape[2], size=len(row))
-        frames: Floats = self._frames[self._nearest[row, column, pick]]
+        frames: Floats = self._frames[self._rows[self._nearest[row, column, pick]], :_CONTEXT_BANDS]
         return frames
 
 
@@ -127,7 +136,7 @@ def is_present(root: Path) -> bool:
     return root.is_file() or (root.is_dir() and any(root.glob("*.json")))
 
 
-def load(root: Path, options: LoadOptions) -> HarmonyDataset:
+def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
     """Read ``chord_progressions.json``: a list of songs, or an object that holds one under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
@@ -159,8 +168,8 @@ def load(root: Path, options: LoadOptions) -> HarmonyDataset:
     known = np.array([song.affect for song in songs], np.float32)
     estimated = np.column_stack([scale(features), known[:, 1]])
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
-    rows = Rows.of_files("chords", np.arange(len(songs)), groups, [song.source for song in songs], splits)
-    report = CorpusReport("chords", str(path), found=True, files=len(entries), skipped=skipped)
+    rows = Rows.of_files(name, np.arange(len(songs)), groups, [song.source for song in songs], splits)
+    report = CorpusReport(name, str(path), found=True, files=len(entries), skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
     dataset.facts = {
         "chords": list(CHORD_NAMES),
@@ -175,11 +184,10 @@ def _context_facts(context: AudioContext | None) -> dict[str, Any]:
     """What the export says of inputs 64-127."""
     if context is None:
         return {"audio_context": "none: inputs 64-127 are ignored"}
-    mean, scale = context.standardisation.mean[:_CONTEXT_BANDS], context.standardisation.scale[:_CONTEXT_BANDS]
     return {
-        "audio_context": "nearest DEAM frames, dB",
-        "context_mean": mean.tolist(),
-        "context_std": np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0).tolist(),
+        "audio_context": f"nearest frames of {context.corpus}, dB",
+        "context_mean": context.standardisation.mean[:_CONTEXT_BANDS].tolist(),
+        "context_std": context.standardisation.deviation[:_CONTEXT_BANDS].tolist(),
         "context_standardisation": "folded into the first layer: feed raw dB",
     }
 
@@ -205,11 +213,14 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
         raise DataError(f"fewer than {_MIN_CHORDS} chords", where=name)
     indices, weights = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
     key = progression_key(indices, weights)
+    at_home = transpose(indices, home_shift(key))
+    content = content_keys(np.stack([at_home, weights])[np.newaxis], np.array([len(kept) >= _TELLING_CHORDS]))
     affect, source = _known_affect(song, name)
     return _Song(
         group=name,
         digest=hashlib.blake2b(json.dumps([name, symbols, durations]).encode(), digest_size=16).hexdigest(),
-        distribution=chord_distribution(transpose(indices, home_shift(key)), weights),
+        content=int(content[0]),
+        distribution=chord_distribution(at_home, weights),
         mode=key.m,
         minor_share=minor_share(indices, weights),
         affect=affect,

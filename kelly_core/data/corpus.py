@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.cache import Extraction, FeatureTable, Progress, load_features
+from kelly_core.data.content import Pair, equal_keys
 from kelly_core.data.dataset import (
     LABEL_WEIGHTS,
     Batch,
@@ -22,6 +24,7 @@ from kelly_core.data.dataset import (
     Example,
     Floats,
     Indices,
+    Names,
     Rows,
     Standardisation,
 )
@@ -43,6 +46,7 @@ class LoadOptions:
         max_files: use so many files at most, evenly spread; 0 uses all.
         cache_dir: folder of the feature files.
         jobs: worker processes for features; 0 chooses.
+        scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
@@ -55,6 +59,7 @@ class LoadOptions:
     max_files: int = 0
     cache_dir: Path = DEFAULT_CACHE
     jobs: int = 0
+    scheduler: str = ""
     annotations_file: str = ""
     duration: float = 45.0
     progress: Progress | None = None
@@ -67,23 +72,35 @@ class AudioContext:
     """Mel frames of a training split with the affect of each.
 
     Attributes:
-        frames: [F, 128] in dB.
+        frames: [all, 128] in dB, of the whole corpus.
+        rows: [F] which of them are meant.
         valence, arousal: [F].
-        standardisation: how the recogniser standardises the 128 bands.
-        fingerprint: of the corpus they come from.
+        standardisation: how that corpus standardises the 128 bands.
+        corpus, fingerprint: of where they come from.
     """
 
     frames: Floats
+    rows: Indices
     valence: Floats
     arousal: Floats
     standardisation: Standardisation
+    corpus: str
     fingerprint: str
 
 
 def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
     """Features of the files as the options ask."""
+    if options.max_files:
+        # A cache of its own: a look at a few files must not put out what all of them took long to give.
+        extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
     return load_features(
-        root, files, extraction, cache_dir=options.cache_dir, jobs=options.jobs, progress=options.progress
+        root,
+        files,
+        extraction,
+        cache_dir=options.cache_dir,
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        progress=options.progress,
     )
 
 
@@ -110,7 +127,11 @@ def has_both_sides(official: Sequence[str | None]) -> bool:
 class CorpusDataset(Dataset):
     """Examples read from files.
 
-    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    Subclasses give ``content`` and ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+
+    Attributes:
+        report: what was found and what of it can be used.
+        training_frames: how many frames the standardisation was measured on.
     """
 
     def __init__(self, report: CorpusReport, rows: Rows, hashes: Sequence[str], labels: Floats) -> None:
@@ -129,8 +150,13 @@ class CorpusDataset(Dataset):
             splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
         )
         self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
-        self.standardisation = Standardisation.identity(self.input_size)
         self.facts = {}
+        self.training_frames = len(self.train) * self.sequence_length
+        self.standardise(Standardisation.identity(self.input_size))
+
+    def standardise(self, standardisation: Standardisation) -> None:
+        """Standardise the inputs so from now on; corpora that train together share one standardisation."""
+        self.standardisation = standardisation
 
     def __len__(self) -> int:
         return len(self.rows.groups)
@@ -152,6 +178,19 @@ class CorpusDataset(Dataset):
     def _standardised(self, raw: Batch) -> Batch:
         return replace(raw, inputs=self.standardisation.apply(raw.inputs))
 
+    def twins(self) -> list[Pair]:
+        """(training example, validation example) with the same content: at most one pair a validation example."""
+        return self.match(self.content(), self.train, self.validation)
+
+    @staticmethod
+    def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
+        """Pairs of one of ``first`` and one of ``second`` whose ``content`` is the same."""
+        return equal_keys(content, first, second)
+
+    @abstractmethod
+    def content(self) -> NDArray[Any]:
+        """What each example holds, whatever its file looks like: keys [n] or fingerprints [n, k], see ``content``."""
+
     @abstractmethod
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         """Examples with raw inputs; ``augment`` adds what only training should see."""
@@ -161,12 +200,14 @@ class CorpusDataset(Dataset):
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
-def _fingerprint(name: str, hashes: Sequence[str], splits: NDArray[np.str_], labels: Floats) -> str:
+def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats) -> str:
     """Hash of all that training and validation see; a test split that was read, too, does not change it."""
     seen = splits != TEST
     splits, labels = splits[seen], labels[seen]
-    content = json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode()
-    return hashlib.blake2b(content + labels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+Names = NDArray[np.object_]
+"""Strings that are shared: an example of a file costs a reference, however long the file's name is."""
 
 LABEL_WEIGHTS = {
     "sidecar": 1.0,
@@ -23,6 +25,9 @@ LABEL_WEIGHTS = {
     "synthetic": 1.0,
 }
 """Loss weight of an example by where its emotion label comes from."""
+
+_CONSTANT = 1e-6
+"""An input that deviates less than this says nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,37 @@ class Standardisation:
         """Inputs that the network takes as they are."""
         return cls(np.zeros(size), np.ones(size))
 
+    @classmethod
+    def of_moments(cls, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Standardisation:
+        """Zero mean and unit deviation for inputs with these moments, both [in]; a constant input is switched off."""
+        scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
+        return cls(mean, scale)
+
+    @classmethod
+    def joint(cls, parts: Sequence[tuple[Standardisation, int]]) -> Standardisation:
+        """That of the frames of several corpora together, from that of each and its number of frames.
+
+        The joint variance is the mean of the variances plus the variance of the means.
+        """
+        counts = np.array([frames for _, frames in parts], np.float64)[:, np.newaxis]
+        means = np.stack([part.mean for part, _ in parts])
+        variances = np.stack([part.deviation for part, _ in parts]) ** 2
+        mean = (counts * means).sum(axis=0) / counts.sum()
+        variance = (counts * (variances + (means - mean) ** 2)).sum(axis=0) / counts.sum()
+        return cls.of_moments(mean, np.sqrt(variance))
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviation of the raw inputs, [in]; 0 where an input is switched off."""
+        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
+
     def apply(self, raw: Floats) -> Floats:
         """Standardise raw inputs of shape [..., in]."""
         return ((raw - self.mean) * self.scale).astype(np.float32)
 
     def invert(self, standardised: Floats) -> Floats:
         """Raw inputs [..., in] that ``apply`` makes these of; an unused input is given its mean."""
-        deviation = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale != 0)
-        return (standardised * deviation + self.mean).astype(np.float32)
+        return (standardised * self.deviation + self.mean).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,17 +124,29 @@ class Rows:
         splits: "train", "validation" or "test".
     """
 
-    corpora: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    sources: NDArray[np.str_]
-    splits: NDArray[np.str_]
+    corpora: Names
+    groups: Names
+    sources: Names
+    splits: Names
 
     @classmethod
     def of_files(
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> Rows:
         """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
-        return cls(np.full(len(owner), corpus), np.asarray(groups)[owner], np.asarray(sources)[owner], splits[owner])
+        columns = [np.array(column, object)[owner] for column in (groups, sources, splits.tolist())]
+        return cls(np.full(len(owner), corpus, object), *columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """The examples of several corpora, one after the other; equal names of groups are kept apart."""
+        named = [part.corpora + "/" + part.groups for part in parts]
+        return cls(
+            np.concatenate([part.corpora for part in parts]),
+            np.concatenate(named),
+            np.concatenate([part.sources for part in parts]),
+            np.concatenate([part.splits for part in parts]),
+        )
 
     def origin(self, index: int) -> dict[str, str]:
         """What ``Example`` says of where the example comes from."""
@@ -175,6 +215,10 @@ class Dataset(ABC):
     def fixed(self, indices: Indices) -> Batch:
         """The examples as validation sees them: the same numbers at every call."""
 
+    def twins(self) -> list[tuple[int, int]]:
+        """(training example, validation example) with the same content; none where there is no way to tell."""
+        return []
+
 
 @dataclass(frozen=True)
 class CorpusReport:
@@ -191,6 +235,9 @@ class CorpusReport:
         splits: examples by split.
         licence: in short.
         advice: what to do when it is missing.
+        warnings: what a person should know before training on it.
+        joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
+        weight: with which they are mixed in; at 0 they only stand in for a missing corpus.
         problem: why nothing of it can be used, "" if it can.
     """
 
@@ -204,4 +251,7 @@ class CorpusReport:
     splits: dict[str, int] = field(default_factory=dict)
     licence: str = ""
     advice: str = ""
+    warnings: list[str] = field(default_factory=list)
+    joins: dict[str, int] = field(default_factory=dict)
+    weight: float = 1.0
     problem: str = ""

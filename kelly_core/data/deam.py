@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.audio import SUFFIXES, read_audio
 from kelly_core.data.cache import Extraction, Features, FeatureTable
+from kelly_core.data.content import Pair, Signs, audio_signs, similar_signs
 from kelly_core.data.corpus import (
     AudioContext,
     CorpusDataset,
@@ -28,6 +30,7 @@ from kelly_core.data.corpus import (
     require_usable,
 )
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
+from kelly_core.data.emopia import read_quadrants, song_of
 from kelly_core.data.listing import Affect, find_files, has_files, lookup, read_sidecar, read_table, spread
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CODE_SIZE, encode
@@ -47,9 +50,10 @@ _DYNAMIC_COLUMN = re.compile(r"sample_(\d+) ?ms")
 
 @dataclass
 class _Labels:
-    """Labels by song: one value a song, and one value a frame where raters followed the song."""
+    """Labels by song: one value a song or its quadrant, and one value a frame where raters followed the song."""
 
     static: dict[str, Affect]
+    quadrants: dict[str, Affect]
     dynamic: dict[str, dict[int, list[float]]]
     sidecar: dict[str, Affect]
 
@@ -60,7 +64,9 @@ class _Labels:
         stem = Path(file).stem
         if any(len(pair) == 2 for pair in self.dynamic.get(stem, {}).values()):
             return "dynamic"
-        return "static" if self._static(file) is not None else None
+        if lookup(self.static, file) is not None:
+            return "static"
+        return "human_quadrant" if lookup(self.quadrants, file) is not None else None
 
     def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
         """Valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
@@ -70,13 +76,10 @@ class _Labels:
                 if 0 <= frame < length and len(pair) == 2:
                     values[frame] = pair
             return values
-        affect = lookup(self.sidecar, file) if source == "sidecar" else self._static(file)
-        values = np.full((length, 2), affect, np.float32)
+        table = {"sidecar": self.sidecar, "static": self.static, "human_quadrant": self.quadrants}[source]
+        values = np.full((length, 2), lookup(table, file), np.float32)
         values[: min(_WARM_UP_FRAMES, heard // 2)] = np.nan
         return values
-
-    def _static(self, file: str) -> Affect | None:
-        return lookup(self.static, file)
 
 
 class EmotionDataset(CorpusDataset):
@@ -87,21 +90,37 @@ class EmotionDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, labels: Floats) -> None:
         self.sequence_length = labels.shape[1]
-        self._frames = _padded(table, self.sequence_length)
+        counts = table.counts["frames"]
+        self._frames = table.arrays["frames"]
+        self._starts = np.cumsum(counts) - counts
+        self._heard = np.minimum(counts, self.sequence_length)
         self._labels = labels
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (
-            np.arange(self.sequence_length)[:, np.newaxis] < table.counts["frames"][:, np.newaxis, np.newaxis]
+            np.arange(self.sequence_length)[:, np.newaxis] < self._heard[:, np.newaxis, np.newaxis]
         )
         super().__init__(report, rows, table.hashes, labels)
-        heard = np.concatenate([self._frames[i, : table.counts["frames"][i]] for i in self.train]).astype(np.float64)
-        mean, deviation = heard.mean(axis=0), heard.std(axis=0)
-        scale = np.divide(1.0, deviation, out=np.zeros(BANDS), where=deviation > 1e-6)
-        self.standardisation = Standardisation(mean, scale)
         self._pooled = rows.sources != "dynamic"
-        self.facts = {**features_metadata(mean, deviation), "gain_augmentation_db": _GAIN_DB}
+        self.training_frames = int(self._heard[self.train].sum())
+        self.standardise(Standardisation.of_moments(*self._moments()))
+
+    def standardise(self, standardisation: Standardisation) -> None:
+        """Standardise as told, and say so in ``facts``, from which the plugin's maker learns of it."""
+        super().standardise(standardisation)
+        metadata = features_metadata(standardisation.mean, standardisation.deviation)
+        self.facts = {**metadata, "gain_augmentation_db": _GAIN_DB}
+
+    def content(self) -> Signs:
+        """Fingerprints of the recordings."""
+        pairs = enumerate(self._heard.tolist())
+        return np.stack([audio_signs(self[index].inputs, heard) for index, heard in pairs])
+
+    @staticmethod
+    def match(content: Signs, first: Indices, second: Indices) -> list[Pair]:
+        """Pairs whose fingerprints are alike: a recording encoded anew has no equal one."""
+        return similar_signs(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        frames = self._frames[indices]
+        frames = self._padded(indices)
         if augment:
             gain = rng.uniform(-_GAIN_DB, _GAIN_DB, (len(indices), 1, 1)).astype(np.float32)
             frames = np.maximum(frames + gain, np.float32(_FLOOR_DB))
@@ -110,15 +129,38 @@ class EmotionDataset(CorpusDataset):
         weights = self._mask[indices] * self._example_weights(indices)
         return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
 
+    def _padded(self, indices: Indices) -> Floats:
+        """Frames of some files as [n, T, 128]; what a short file lacks is silence that the mask leaves out."""
+        padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
+        for frames, index in zip(padded, indices, strict=True):
+            own = self._own_frames(index)
+            frames[: len(own)] = own
+        return padded
+
+    def _own_frames(self, index: int) -> Floats:
+        """Frames of one file, as they lie on the disk."""
+        start = self._starts[index]
+        own: Floats = self._frames[start : start + self._heard[index]]
+        return own
+
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
+        frames = self._heard[self.train].sum()
+        mean = _sum(self._own_frames(index) for index in self.train) / frames
+        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
+        return mean, np.sqrt(squares / frames)
+
     def context(self) -> AudioContext:
         """The training split's labelled frames, for models whose own corpus has no audio."""
         labelled = self._mask[self.train, :, 0]
         affect = self._labels[self.train][labelled]
         return AudioContext(
-            frames=self._frames[self.train][labelled],
+            frames=self._frames,
+            rows=(self._starts[self.train, np.newaxis] + np.arange(self.sequence_length))[labelled],
             valence=affect[:, 0],
             arousal=affect[:, 1],
             standardisation=self.standardisation,
+            corpus=self.name,
             fingerprint=self.fingerprint,
         )
 
@@ -128,12 +170,12 @@ def is_present(root: Path) -> bool:
     return has_files(root, SUFFIXES)
 
 
-def load(root: Path, options: LoadOptions) -> EmotionDataset:
-    """Read DEAM, or any folder of audio with a table of valence and arousal.
+def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset:
+    """Read DEAM, or any folder of audio with a table of valence and arousal; ``name`` is what the corpus is called.
 
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
     annotations averaged per song/`` (static and dynamic tables); any CSV with the columns ``filename, valence,
-    arousal``. Values in 1..9 become (x - 5) / 4; values within -1..1 stay.
+    arousal``, or ``ID, 4Q`` with quadrants. Values in 1..9 become (x - 5) / 4; values within -1..1 stay.
 
     Raises:
         DataError: no labels, a table that makes no sense, or no usable file.
@@ -144,11 +186,11 @@ def load(root: Path, options: LoadOptions) -> EmotionDataset:
     labelled = spread([path for path in files if labels.source(names[path])], options.max_files)
     length = round(options.duration / FRAME_SECONDS)
     extraction = Extraction(
-        "deam", _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
+        name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
     table = extract(root, labelled, extraction, options)
     skipped = dict(table.skipped)
-    if unlabelled := [name for name in names.values() if not labels.source(name)]:
+    if unlabelled := [file for file in names.values() if not labels.source(file)]:
         skipped["no valence and arousal for it"] = unlabelled
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
@@ -156,11 +198,11 @@ def load(root: Path, options: LoadOptions) -> EmotionDataset:
     values = np.stack(
         [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
     )
-    groups = [Path(file).stem for file in table.files]
+    groups = [song_of(Path(file).stem) for file in table.files]
     rows = Rows.of_files(
-        "deam", np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
+        name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
     )
-    report = CorpusReport("deam", str(root), found=True, files=len(files), skipped=skipped)
+    report = CorpusReport(name, str(root), found=True, files=len(files), skipped=skipped)
     return EmotionDataset(report, rows, table, values)
 
 
@@ -172,20 +214,18 @@ def _extract(path: Path, seconds: float) -> Features:
     return {"frames": frames}
 
 
-def _padded(table: FeatureTable, length: int) -> Floats:
-    """Frames of every file as [F, length, 128]; what a short file lacks is silence that the mask leaves out."""
-    padded = np.full((len(table.files), length, BANDS), _FLOOR_DB, np.float32)
-    start = 0
-    for row, count in enumerate(table.counts["frames"]):
-        kept = min(count, length)
-        padded[row, :kept] = table.arrays["frames"][start : start + kept]
-        start += count
-    return padded
+def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
+    """Sum of all rows of the blocks [n, 128], in double precision and row after row, as NumPy adds those of one."""
+    total = np.zeros(BANDS)
+    for block in blocks:
+        total = np.concatenate([total[np.newaxis], block]).sum(axis=0)
+    return total
 
 
 def _read_labels(root: Path, annotations_file: str) -> _Labels:
     tables = [_annotations(root, annotations_file)] if annotations_file else find_files(root, {".csv"})
     static: dict[str, Affect] = {}
+    quadrants: dict[str, Affect] = {}
     dynamic: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     frame_tables = {path.stem: path for path in tables if path.stem in {"valence", "arousal"}}
     for kind in ("valence", "arousal"):
@@ -194,11 +234,12 @@ def _read_labels(root: Path, annotations_file: str) -> _Labels:
     for path in tables:
         if path not in frame_tables.values():
             static |= _read_static(path)
+            quadrants |= read_quadrants(path)
     sidecar = read_sidecar(root)
-    if not static and not dynamic and not sidecar:
+    if not (static or quadrants or dynamic or sidecar):
         hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
         raise DataError("no table of valence and arousal", where=root, hint=hint)
-    return _Labels(static, dict(dynamic), sidecar)
+    return _Labels(static, quadrants, dict(dynamic), sidecar)
 
 
 def _annotations(root: Path, name: str) -> Path:

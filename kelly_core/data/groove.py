@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kelly_core.data import midi
 from kelly_core.data.cache import Extraction, Features, FeatureTable
+from kelly_core.data.content import Keys, content_keys
 from kelly_core.data.corpus import (
     CorpusDataset,
     LoadOptions,
@@ -44,6 +45,8 @@ _INDEX = "info.csv"
 _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)$")
 _OUTPUTS = 2 * POSITIONS
 _BEATS_PER_BAR = 4
+_TELLING_POSITIONS = 4
+"""A window with fewer positions off the grid could be in two recordings by chance."""
 _OTHER_METRE = "not in 4/4"
 _VERSION = 1
 
@@ -57,10 +60,15 @@ class GrooveDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
-        self._values = table.arrays["values"].astype(np.float32)
-        self._mask = table.arrays["mask"].astype(np.float32)
+        self._values = table.arrays["values"]
+        self._mask = table.arrays["mask"]
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
         super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
+
+    def content(self) -> Keys:
+        """Keys of the windows: timing and accents equal to three decimals, where anything is off the grid."""
+        played = np.round(self._values * self._mask, 3)
+        return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -74,7 +82,7 @@ def is_present(root: Path) -> bool:
     return has_files(root, midi.SUFFIXES)
 
 
-def load(root: Path, options: LoadOptions) -> GrooveDataset:
+def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveDataset:
     """Read Groove MIDI, or any folder of drum recordings as MIDI files, flat or nested.
 
     Only beats in 4/4 are used; where there is no ``info.csv``, the file's name tells (``…_120_beat_4-4.mid``), else the
@@ -86,15 +94,15 @@ def load(root: Path, options: LoadOptions) -> GrooveDataset:
     selection = select_files(
         root, midi.SUFFIXES, _official_table(root, options), _unfit, options.max_files, options.include_test
     )
-    table = extract(root, selection.files, Extraction("groove_midi", _VERSION, {}, _extract), options)
+    table = extract(root, selection.files, Extraction(name, _VERSION, {}, _extract), options)
     skipped = selection.skipped | table.skipped
     require_usable(table.files, skipped, root)
     groups, splits = _split(table.files, selection.official(table.files), options)
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(root, table, scale)
     owner = table.owner("values")
-    report = CorpusReport("groove_midi", str(root), found=True, files=selection.found, skipped=skipped)
-    dataset = GrooveDataset(report, Rows.of_files("groove_midi", owner, groups, sources, splits), table, affect[owner])
+    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    dataset = GrooveDataset(report, Rows.of_files(name, owner, groups, sources, splits), table, affect[owner])
     dataset.facts = {
         "positions_per_bar": POSITIONS,
         "timing": "value x 60 ticks at 480 PPQ, positive is late",

@@ -12,18 +12,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data import midi
+from kelly_core.data import emopia, midi
 from kelly_core.data.affect_labels import label_files
 from kelly_core.data.cache import Extraction, Features, FeatureTable
+from kelly_core.data.content import Keys, content_keys
 from kelly_core.data.corpus import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
-from kelly_core.data.listing import find_files, has_files, spread
+from kelly_core.data.listing import has_files
+from kelly_core.data.official import select_files
+from kelly_core.data.split import TEST
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CODE_SIZE, jittered, noisy_codes
 from kelly_core.music.key import affect_features, home_shift, pitch_class_histogram, tonality
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_steps
 
 _MIN_BEATS = 16
+_TELLING_BEATS = 24
+_TELLING_PITCHES = 4
+"""A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
+_BLOCK = 4096
 _VERSION = 1
 
 
@@ -38,7 +45,12 @@ class MelodyDataset(CorpusDataset):
         self._affect = affect
         self._steps = table.arrays["steps"]
         self._lengths = table.arrays["length"]
-        super().__init__(report, rows, table.hashes, affect)
+        super().__init__(report, rows, table.hashes_of("steps", rows.splits != TEST), affect)
+
+    def content(self) -> Keys:
+        """Keys of the sequences: equal notes in equal beats, in whatever key and tempo."""
+        starts = range(0, len(self), _BLOCK)
+        return np.concatenate([_keys(self._steps[start : start + _BLOCK]) for start in starts])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         file_valence, file_arousal = self._affect[indices].T
@@ -49,27 +61,43 @@ class MelodyDataset(CorpusDataset):
         return Batch(noisy_codes(valence, arousal, rng), sounding, weights.astype(np.float32))
 
 
+def _keys(steps: NDArray[np.uint8]) -> Keys:
+    sounding = np.bitwise_count(steps).sum(axis=(1, 2))
+    pitches = np.bitwise_count(np.bitwise_or.reduce(steps, axis=1)).sum(axis=1)
+    return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
+
+
 def is_present(root: Path) -> bool:
     """Whether there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
 
 
-def load(root: Path, options: LoadOptions) -> MelodyDataset:
-    """Read Lakh MIDI, or any folder of MIDI files, flat or nested.
+def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDataset:
+    """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is what the corpus is called.
+
+    EMOPIA's quadrants, songs and official split are understood.
 
     Raises:
-        DataError: no usable file, or a damaged sidecar.
+        DataError: no usable file, or a damaged table or sidecar.
     """
-    found = find_files(root, midi.SUFFIXES)
-    extraction = Extraction("lakh_midi", _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
-    table = extract(root, spread(found, options.max_files), extraction, options)
-    require_usable(table.files, table.skipped, root)
-    splits = assign_splits(table.files, [None] * len(table.files), options)
+    selection = select_files(
+        root,
+        midi.SUFFIXES,
+        emopia.official_table(root),
+        max_files=options.max_files,
+        include_test=options.include_test,
+    )
+    extraction = Extraction(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
+    table = extract(root, selection.files, extraction, options)
+    skipped = selection.skipped | table.skipped
+    require_usable(table.files, skipped, root)
+    groups = [emopia.song_of(file) for file in table.files]
+    splits = assign_splits(groups, selection.official(table.files), options)
     features = table.arrays["affect"]
     affect, sources, estimator = label_files(root, table.files, features, splits, options.annotations_file)
     owner = table.owner("steps")
-    rows = Rows.of_files("lakh_midi", owner, table.files, sources, splits)
-    report = CorpusReport("lakh_midi", str(root), found=True, files=len(found), skipped=table.skipped)
+    rows = Rows.of_files(name, owner, groups, sources, splits)
+    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.facts = {
         "step": "one beat",

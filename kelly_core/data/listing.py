@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,16 +36,34 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and not _hidden(path.relative_to(root))
-    )
+    return [Path(path) for path in _walk(root, tuple(suffixes))]
+
+
+def names_below(root: Path, files: Iterable[Path]) -> list[str]:
+    """Paths of files relative to ``root``, below which each of them is, with forward slashes."""
+    below = len(str(root / "_")) - 1
+    return [str(path)[below:].replace(os.sep, "/") for path in files]
 
 
 def has_files(root: Path, suffixes: Collection[str]) -> bool:
-    """Whether any file below ``root`` has one of the suffixes."""
-    return any(path.suffix.lower() in suffixes and path.is_file() for path in root.rglob("*"))
+    """Whether any file below ``root`` that is not hidden has one of the suffixes."""
+    return any(True for _ in _walk(root, tuple(suffixes)))
+
+
+def _walk(folder: Path | str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Paths in the order of their parts; links to folders and folders that may not be read are left out."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, suffixes)
+        elif entry.name.lower().endswith(suffixes) and entry.is_file():
+            yield entry.path
 
 
 def spread(items: list[T], most: int) -> list[T]:
@@ -53,10 +71,6 @@ def spread(items: list[T], most: int) -> list[T]:
     if not most or len(items) <= most:
         return items
     return [items[i * len(items) // most] for i in range(most)]
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kelly_core.data import midi
+from kelly_core.data import emopia, midi
 from kelly_core.data.affect_labels import label_files
 from kelly_core.data.cache import Extraction, Features, FeatureTable
+from kelly_core.data.content import Keys, content_keys
 from kelly_core.data.corpus import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows
 from kelly_core.data.listing import has_files, read_json, read_table
@@ -38,8 +39,12 @@ class DynamicsDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
-        self._values = table.arrays["values"].astype(np.float32)
+        self._values = table.arrays["values"]
         super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
+
+    def content(self) -> Keys:
+        """Keys of the windows: all parameters equal to three decimals, which transposing does not change."""
+        return content_keys(np.round(self._values, 3), np.ones(len(self), bool))
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -52,10 +57,10 @@ def is_present(root: Path) -> bool:
     return has_files(root, midi.SUFFIXES)
 
 
-def load(root: Path, options: LoadOptions) -> DynamicsDataset:
-    """Read MAESTRO, or any folder of piano performances as MIDI files, flat or nested.
+def load(root: Path, options: LoadOptions, name: str = "maestro") -> DynamicsDataset:
+    """Read MAESTRO, or any folder of piano performances as MIDI files, flat or nested; ``name`` is the corpus's.
 
-    Where the official table is there, files that it does not name are skipped.
+    Where the official table is there, files that it does not name are skipped. EMOPIA's tables are understood too.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -68,15 +73,15 @@ def load(root: Path, options: LoadOptions) -> DynamicsDataset:
         include_test=options.include_test,
     )
     settings = {"window": WINDOW_SECONDS, "hop": HOP_SECONDS, "least": MIN_NOTES}
-    table = extract(root, selection.files, Extraction("maestro", _VERSION, settings, _extract), options)
+    table = extract(root, selection.files, Extraction(name, _VERSION, settings, _extract), options)
     skipped = selection.skipped | table.skipped
     require_usable(table.files, skipped, root)
-    groups = [_composition(selection.rows.get(name), name) for name in table.files]
+    groups = [_composition(selection.rows.get(file), file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
     affect, sources, estimator = label_files(root, table.files, table.arrays["affect"], splits, use_velocity=False)
     owner = table.owner("values")
-    rows = Rows.of_files("maestro", owner, groups, sources, splits)
-    report = CorpusReport("maestro", str(root), found=True, files=selection.found, skipped=skipped)
+    rows = Rows.of_files(name, owner, groups, sources, splits)
+    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
     dataset = DynamicsDataset(report, rows, table, affect[owner])
     dataset.facts = {
         "window_seconds": WINDOW_SECONDS,
@@ -94,20 +99,22 @@ def _extract(path: Path) -> Features:
     return {"values": values, "affect": np.array([affect_features(notes)])}
 
 
-def _composition(row: Row | None, name: str) -> str:
-    """Performances of one composition stay together."""
-    return f"{row.get('canonical_composer')}: {row.get('canonical_title')}" if row else name
+def _composition(row: Row | None, file: str) -> str:
+    """Performances of one composition, or clips of one song, stay together."""
+    if row and "canonical_title" in row:
+        return f"{row.get('canonical_composer')}: {row['canonical_title']}"
+    return emopia.song_of(file)
 
 
 def _official_table(root: Path, options: LoadOptions) -> Sequence[Row]:
-    """Rows of the official table, CSV before JSON; none where there is no table."""
+    """Rows of the official table, CSV before JSON before EMOPIA's; none where there is no table."""
     if options.annotations_file and not (root / options.annotations_file).is_file():
         raise DataError("the official table is not there", where=root / options.annotations_file)
     names = [options.annotations_file] if options.annotations_file else ["maestro-v*.csv", "maestro-v*.json"]
     for path in (path for name in names for path in sorted(root.glob(name))):
         rows = _json_rows(path) if path.suffix.lower() == ".json" else read_table(path)
         return check_table(rows, path)
-    return []
+    return emopia.official_table(root)
 
 
 def _json_rows(path: Path) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.data.listing import find_files, spread
+from kelly_core.data.listing import find_files, names_below, spread
 from kelly_core.data.split import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
 
@@ -69,8 +69,7 @@ def select_files(
     tested: list[Path] = []
     rows: dict[str, Row] = {}
     skipped: dict[str, list[str]] = {}
-    for path in found:
-        name = path.relative_to(root).as_posix()
+    for path, name in zip(found, names_below(root, found), strict=True):
         row = by_path.get(name) or by_name.get(path.name)
         reason = unfit(name, row) or _reason(row, bool(table), include_test)
         if reason:

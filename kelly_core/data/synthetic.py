@@ -119,10 +119,10 @@ class SyntheticDataset(Dataset):
     def _origins(self) -> Rows:
         count = len(self)
         return Rows(
-            corpora=np.full(count, self.name),
-            groups=np.array([f"{self.name}-{index}" for index in range(count)]),
-            sources=np.full(count, "synthetic"),
-            splits=np.where(np.arange(count) < len(self.validation), VALIDATION, TRAIN),
+            corpora=np.full(count, self.name, object),
+            groups=np.array([f"{self.name}-{index}" for index in range(count)], object),
+            sources=np.full(count, "synthetic", object),
+            splits=np.where(np.arange(count) < len(self.validation), VALIDATION, TRAIN).astype(object),
         )
 
     def _rng(self, *key: int) -> np.random.Generator:

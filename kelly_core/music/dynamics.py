@@ -95,15 +95,13 @@ class _Members:
         """Means [windows] of the values [members]; 0 where there are none."""
         return np.bincount(self.window, values, len(self.count)) / np.maximum(self.count, 1)
 
-    def deviation(self, values: Doubles) -> Doubles:
-        """Standard deviations [windows]."""
-        return np.sqrt(self.mean(self._centred(values) ** 2))
+    def centred(self, values: Doubles) -> Doubles:
+        """Values [members] less the mean of those in the same window."""
+        return values - self.mean(values)[self.window]
 
-    def correlation(self, one: Doubles, other: Doubles) -> Doubles:
-        """Pearson correlations [windows]; 0 where one of the two does not vary."""
-        one, other = self._centred(one), self._centred(other)
-        size = np.sqrt(self.mean(one**2) * self.mean(other**2))
-        return np.divide(self.mean(one * other), size, out=np.zeros_like(size), where=size > 1e-9)
+    def variance(self, centred: Doubles) -> Doubles:
+        """Variances [windows] of centred values [members]."""
+        return self.mean(centred**2)
 
     def quantiles(self, values: Doubles, *shares: float) -> Doubles:
         """Quantiles [shares, windows], linear between the values [members]; 0 where there are none."""
@@ -118,8 +116,26 @@ class _Members:
         low, high = ordered[first + below], ordered[first + np.minimum(below + 1, last)]
         return np.where(self.count > 0, low + (rank - below) * (high - low), 0.0)
 
-    def _centred(self, values: Doubles) -> Doubles:
-        return values - self.mean(values)[self.window]
+
+@dataclass(frozen=True)
+class _Correlator:
+    """Pearson correlations of one series [members], centred, with others."""
+
+    members: _Members
+    centred: Doubles
+    variance: Doubles
+
+    @classmethod
+    def of(cls, members: _Members, values: Doubles) -> Self:
+        """Of the values as they are."""
+        centred = members.centred(values)
+        return cls(members, centred, members.variance(centred))
+
+    def __call__(self, other: Doubles) -> Doubles:
+        """Correlations [windows]; 0 where one of the two does not vary."""
+        other = self.members.centred(other)
+        size = np.sqrt(self.variance * self.members.variance(other))
+        return np.divide(self.members.mean(self.centred * other), size, out=np.zeros_like(size), where=size > 1e-9)
 
 
 @dataclass(frozen=True)
@@ -187,23 +203,25 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
     pitch = notes.pitch[in_window.event].astype(np.float64)
     u = (notes.onset[in_window.event] - starts[in_window.window]) / WINDOW_SECONDS
     ratio = (notes.duration / note_ioi)[timed.event]
+    with_velocity = _Correlator.of(in_window, velocity)
+    tempo = followed.centred(groups.tempo[followed.event])
     pedal_share, pedal_presses = _pedal_use(notes.pedal, starts)
     return [
         in_window.mean(velocity) / 127,
         (loud - soft) / 80,
-        in_window.deviation(velocity) / 32,
-        0.5 + 0.5 * in_window.correlation(velocity, u),
-        0.5 + 0.5 * in_window.correlation(velocity, np.sin(np.pi * u)),
+        np.sqrt(with_velocity.variance) / 32,
+        0.5 + 0.5 * with_velocity(u),
+        0.5 + 0.5 * with_velocity(np.sin(np.pi * u)),
         groups_in.mean(groups.accent[groups_in.event]) / 12,
         0.5 + chords.mean(groups.voicing[chords.event]) / 50,
         0.5 + chords.mean(groups.bass[chords.event]) / 40,
-        0.5 + 0.5 * in_window.correlation(velocity, pitch),
+        0.5 + 0.5 * with_velocity(pitch),
         timed.quantiles(np.clip(ratio, 0, 2), 0.5)[0] / 2,
         timed.mean(ratio < 0.5),
         pedal_share,
         pedal_presses / WINDOW_SECONDS / 2,
         chords.mean(groups.spread[chords.event]) / 0.02,
-        followed.deviation(groups.tempo[followed.event]),
+        np.sqrt(followed.variance(tempo)),
         np.log2(1 + in_window.count / WINDOW_SECONDS) / 5,
     ]
 
@@ -231,8 +249,18 @@ def _running_median(values: Doubles) -> Doubles:
     if len(values) == 0:
         return values
     padded = np.pad(values, _TEMPO_SPAN // 2, mode="edge")
-    medians: Doubles = np.median(sliding_window_view(padded, _TEMPO_SPAN), axis=1)
-    return medians
+    # The median of nine is that of the largest minimum, the median of the medians and the least maximum of three
+    # triples (J. L. Smith, "Implementing median filters in XC4000E FPGAs", 1996); np.median partitions every window.
+    triples = sliding_window_view(padded, len(values)).reshape(3, 3, len(values))
+    medians = _median_of_three(*triples.swapaxes(0, 1))
+    return _median_of_three(
+        triples.min(axis=1).max(axis=0), _median_of_three(*medians), triples.max(axis=1).min(axis=0)
+    )
+
+
+def _median_of_three(a: Doubles, b: Doubles, c: Doubles) -> Doubles:
+    least, most = np.minimum(a, b), np.maximum(a, b)
+    return np.maximum(least, np.minimum(most, c))
 
 
 def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Batch, Dataset, Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
 from kelly_core.export.quality import Reference
 from kelly_core.spec import Loss
 
@@ -60,7 +60,7 @@ class Training:
 
     dataset: Dataset
 
-    def batches(self) -> Iterator[tuple[Batch, NDArray[np.str_]]]:
+    def batches(self) -> Iterator[tuple[Batch, Names]]:
         """All of them, without augmentation, and the group of each."""
         indices = self.dataset.train
         for start in range(0, len(indices), CHUNK):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Floats
+from kelly_core.data.dataset import Floats, Names
 from kelly_core.quality.measures import Doubles
 
 NEIGHBOURS = 10
@@ -34,7 +34,7 @@ class Points:
     inputs: Floats
     targets: Floats
     weights: Floats
-    groups: NDArray[np.str_]
+    groups: Names
 
     def __len__(self) -> int:
         return len(self.inputs)

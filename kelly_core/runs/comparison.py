@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kelly_core.config import flatten
-from kelly_core.runs.run import Run
-from kelly_core.runs.snapshot import ModelSnapshot
+from kelly_core.runs.folder import RunRecord
+from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
+
+
+class Comparable(Protocol):
+    """A run, or what a watcher keeps of one."""
+
+    @property
+    def record(self) -> RunRecord:
+        """What was asked for."""
+
+    @property
+    def snapshot(self) -> RunSnapshot:
+        """How it stands."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class Comparison:
     models: dict[str, tuple[Best, Best]]
 
 
-def compare_runs(first: Run, second: Run) -> Comparison:
+def compare_runs(first: Comparable, second: Comparable) -> Comparison:
     """What differs between two runs."""
     asked = [flatten(run.record.settings) for run in (first, second)]
     keys = dict.fromkeys([*asked[0], *asked[1]])

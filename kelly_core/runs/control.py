@@ -20,15 +20,17 @@ class Request:
 
     Attributes:
         attempt: the attempt that is meant; a later one must not obey it.
-        kind: stop, pause, or resume after a pause.
+        kind: stop, pause, resume after a pause, or rollback of one model to its best weights.
         at_once: stop without finishing the step in hand or whatever else is being done.
         after_epochs: stop after so many more complete epochs; 0 stops after the step in hand.
+        model: which one to roll back.
     """
 
     attempt: int
-    kind: Literal["stop", "pause", "resume"]
+    kind: Literal["stop", "pause", "resume", "rollback"]
     at_once: bool = False
     after_epochs: int = 0
+    model: str = ""
 
 
 def send(path: Path, request: Request) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from kelly_core import events
 from kelly_core.runs import records
 from kelly_core.runs.records import Record
-from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
+from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, ModelState, RunSnapshot
 
 _SHARE_OF_LAST_EPOCH = 0.3
 """How much one epoch's duration moves the expected one: enough to follow a change, too little to jump about."""
@@ -76,7 +76,16 @@ def _new_attempt(run: RunSnapshot, record: Record) -> RunSnapshot:
         revivals=0,
         models=tuple(
             replace(
-                model, state="queued", reason="", export="", alarm="", error="", verdict="", eta_seconds=None, step=0
+                model,
+                state="queued",
+                reason="",
+                export="",
+                alarm="",
+                alarm_kind="",
+                error="",
+                verdict="",
+                eta_seconds=None,
+                step=0,
             )
             for model in run.models
         ),
@@ -94,9 +103,11 @@ def _advance_model(model: ModelSnapshot, event: events.Event | records.Outcome, 
         case events.CheckpointSaved():
             return replace(model, checkpoint=model.checkpoint or event.kind == "latest")
         case events.Alarm():
-            return replace(model, alarm=event.message)
+            return replace(model, alarm=event.message, alarm_kind=event.kind)
         case events.ModelEnded():
             state: ModelState = "finished" if event.reason in ("epochs_done", "early_stopping") else "stopped"
+            if model.alarm_kind in CONCERNS:
+                model = replace(model, alarm="", alarm_kind="")
             return replace(model, state=state, reason=event.reason, eta_seconds=None, step=0)
         case events.Exported():
             return replace(model, export=event.path)
@@ -106,7 +117,9 @@ def _advance_model(model: ModelSnapshot, event: events.Event | records.Outcome, 
 
 
 def _model_started(model: ModelSnapshot, event: events.ModelStarted, busy: float) -> ModelSnapshot:
-    known = model if event.first_epoch > 1 else ModelSnapshot(model.model, alarm=model.alarm)
+    known = (
+        model if event.first_epoch > 1 else ModelSnapshot(model.model, alarm=model.alarm, alarm_kind=model.alarm_kind)
+    )
     return replace(
         known,
         state="running",
@@ -117,6 +130,7 @@ def _model_started(model: ModelSnapshot, event: events.ModelStarted, busy: float
         epochs=event.epochs,
         step=0,
         baseline_loss=event.baseline_loss,
+        bayes_loss=event.bayes_loss,
         epoch_began=busy,
         measured_at=busy,
     )
@@ -136,10 +150,15 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
     took = max(0.0, busy - model.epoch_began)
     first = model.train_loss is None or model.epoch_seconds is None
     expected = model.epoch_seconds or took
-    pace = model.steps / event.seconds if model.steps and event.seconds > 0 else None
+    steps = event.steps or model.steps
+    pace = steps / event.seconds if steps and event.seconds > 0 else None
+    over = _is_over(model.alarm_kind, event)
     model = replace(
         model,
         state="running",
+        steps=steps,
+        alarm="" if over else model.alarm,
+        alarm_kind="" if over else model.alarm_kind,
         epoch=event.epoch,
         epochs=event.epochs,
         step=0,
@@ -156,6 +175,13 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
         measured_at=busy,
     )
     return replace(model, eta_seconds=_eta(model, busy))
+
+
+def _is_over(alarm: str, event: events.EpochDone) -> bool:
+    """Whether an epoch shows that there is no reason for an alarm any more."""
+    if alarm in CONCERNS:
+        return not event.concern
+    return alarm == "rollback" and event.best_epoch == event.epoch
 
 
 def _eta(model: ModelSnapshot, busy: float) -> float | None:

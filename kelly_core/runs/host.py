@@ -19,24 +19,37 @@ class HostMeter:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._nvml, self._handles = _open_gpus()
-        # The first figure covers no time and is always 0.
-        psutil.cpu_percent(None)
+        self._cpu = _cpu_seconds()
 
     def sample(self) -> HostLoad:
         """Figures since the last call."""
         memory = psutil.virtual_memory()
         return HostLoad(
-            cpu_percent=psutil.cpu_percent(None),
+            cpu_percent=self._cpu_percent(),
             process_memory=sum(map(_resident, [self._process, *self._process.children(recursive=True)])),
             memory_used=memory.total - memory.available,
             memory_total=memory.total,
             gpus=tuple(self._gpu(handle) for handle in self._handles),
         )
 
+    def _cpu_percent(self) -> float:
+        """Share of all cores since the last call; psutil's own figure is one since the last call in the same thread."""
+        former, self._cpu = self._cpu, _cpu_seconds()
+        busy, total = (now - then for now, then in zip(self._cpu, former, strict=True))
+        return round(100 * min(1.0, max(0.0, busy / total)), 1) if total > 0 else 0.0
+
     def _gpu(self, handle: Any) -> GpuLoad:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
         busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
         return GpuLoad(self._nvml.nvmlDeviceGetName(handle), float(busy), int(memory.used), int(memory.total))
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Seconds that all cores together were busy, and seconds in all, since the machine began."""
+    times = psutil.cpu_times()._asdict()
+    # On Linux the time of guests is a part of that of users.
+    total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
+    return total - times["idle"] - times.get("iowait", 0.0), total
 
 
 def _resident(process: psutil.Process) -> int:

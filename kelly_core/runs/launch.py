@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from kelly_core.config import Settings
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder, RunRecord, read_record, write_record
 from kelly_core.runs.lease import take_lease
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.log import LogWriter
 from kelly_core.runs.records import AttemptBegun, Record, RunEnded
 from kelly_core.runs.run import Run
@@ -27,7 +27,9 @@ from kelly_core.runs.words import new_run_id
 _TRIES = 1000
 
 
-def start(settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()) -> Run:
+def start(
+    settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = (), name: str = ""
+) -> Run:
     """Start a training in a process of its own, which goes on whatever becomes of this one.
 
     Args:
@@ -35,9 +37,10 @@ def start(settings: Settings, models: Sequence[str], *, resume: bool = False, co
         models: names, in order.
         resume: go on from checkpoints in the output folder.
         command: the command line that asks for the same, to be shown.
+        name: id of the run, which must be free; "" finds one.
 
     Raises:
-        RunError: another run trains into the same output folder, or a folder cannot be written.
+        RunError: a run has this name, another run trains into the same output folder, or a folder cannot be written.
     """
     record = RunRecord(
         created=time.time(),
@@ -49,8 +52,9 @@ def start(settings: Settings, models: Sequence[str], *, resume: bool = False, co
     )
     with ExitStack() as locks:
         lease = _until_end(locks, take_lease(record.output))
-        folder = _new_folder(settings.runs.dir.expanduser().absolute())
-        life = FileLock.take(folder.heartbeat)
+        runs = settings.runs.dir.expanduser().absolute()
+        folder = _named_folder(runs / name) if name else _new_folder(runs)
+        life = FileLock.take(folder.heartbeat, error=RunError)
         assert life is not None
         return _launch(folder, record, _until_end(locks, life), lease)
 
@@ -126,15 +130,30 @@ def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
 def _new_folder(runs: Path) -> RunFolder:
     for _ in range(_TRIES):
         path = runs / new_run_id(datetime.now())
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            hint = "Set KELLY_RUNS_DIR or [runs] dir to a folder that you may write to"
-            raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
-        return RunFolder(path)
+        with suppress(FileExistsError):
+            _make(path)
+            return RunFolder(path)
     raise RunError("no name is free for another run", where=runs)
+
+
+def _named_folder(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    # One without a record is what a start left that did not get far; who starts now has the lease of its output.
+    with suppress(FileExistsError):
+        _make(path)
+    if folder.record.exists():
+        raise RunError("there is a run of this name", where=folder.id)
+    return folder
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        hint = "Set KELLY_RUNS_DIR or [runs] dir to a folder that you may write to"
+        raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
 
 
 def _launch(folder: RunFolder, record: RunRecord, life: FileLock, lease: FileLock) -> Run:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from kelly_core.errors import RunError
-from kelly_core.runs.lock import FileLock, Holder
+from kelly_core.lock import FileLock, Holder
 
 _NAME = ".lease"
 
@@ -22,7 +22,7 @@ def take_lease(output: Path) -> FileLock:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
-    lock = FileLock.take(path)
+    lock = FileLock.take(path, error=RunError)
     if lock is None:
         raise _refusal(output, path)
     return lock

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock, Holder, is_held
 from kelly_core.runs import control
 from kelly_core.runs.folder import RunFolder, read_record
 from kelly_core.runs.folding import fold
-from kelly_core.runs.lock import FileLock, Holder, is_held
 from kelly_core.runs.log import LogReader
 from kelly_core.runs.records import Record
 from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
@@ -66,6 +66,11 @@ class Run:
     def id(self) -> str:
         """Name of its folder."""
         return self.folder.id
+
+    @property
+    def live(self) -> bool:
+        """Whether a process is at work on it, as of the last ``poll``."""
+        return self.snapshot.live
 
     @property
     def snapshot(self) -> RunSnapshot:
@@ -143,6 +148,33 @@ class Run:
         """
         self._send(control.Request(self._attempt(), "resume"))
 
+    def request_rollback(self, model: str = "") -> str:
+        """Ask that a model in training go back to its best weights, and learn half as fast from there.
+
+        Done after the step in hand, the epoch in progress is dropped; of a run that holds, once it goes on. It may be
+        asked for any number of times: only rollbacks that were not asked for are limited.
+
+        Args:
+            model: its name; may be left out where only one is in training.
+
+        Returns:
+            The name of the model.
+
+        Raises:
+            RunError: no process is at work on it, the model is not in training or has no best weights yet, or several
+                are in training and none was named.
+        """
+        self._check_live()
+        wanted = [each.model for each in self.snapshot.models if each.can_roll_back and model in ("", each.model)]
+        if not wanted:
+            problem = f"{model} has no best epoch to go back to" if model else "no model has a best epoch to go back to"
+            raise RunError(problem, where=self.id, hint="It must be in training, and have completed an epoch")
+        if len(wanted) > 1:
+            hint = f"Name one with --model: {', '.join(wanted)}"
+            raise RunError(f"{len(wanted)} models are in training", where=self.id, hint=hint)
+        self._send(control.Request(self._attempt(), "rollback", model=wanted[0]))
+        return wanted[0]
+
     def kill(self) -> None:
         """End its process on this machine without any courtesy; what is on disk stays valid."""
         life = _SignOfLife.read(self.folder)
@@ -170,7 +202,7 @@ class Run:
             RunError: a process is at work on it.
         """
         snapshot = Run(self.folder).snapshot
-        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END)
+        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
             raise RunError(f"a process ({snapshot.pid}) is at work on it", where=self.id, hint=hint)
@@ -199,10 +231,13 @@ class Run:
         return read_record(self.folder).attempts
 
     def _send(self, request: control.Request) -> None:
+        self._check_live()
+        control.send(self.folder.control, request)
+
+    def _check_live(self) -> None:
         if not self.snapshot.live:
             hint = f"`kelly-core runs resume {self.id}` starts it again"
             raise RunError(f"it has ended ({self.snapshot.state})", where=self.id, hint=hint)
-        control.send(self.folder.control, request)
 
 
 @dataclass(frozen=True)
@@ -219,7 +254,7 @@ class _SignOfLife:
             age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
         except FileNotFoundError:
             age = math.inf
-        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat), age)
+        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
 
     @property
     def here(self) -> bool:

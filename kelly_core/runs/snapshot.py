@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from kelly_core.events import Concern
 from kelly_core.runs.records import EndState, FeaturesRead, HostLoad, LiveState
 
 RunState = LiveState | EndState | Literal["died"]
@@ -12,6 +13,9 @@ ModelState = Literal["queued", "running", "paused", "finished", "stopped", "fail
 
 LIVE: tuple[str, ...] = get_args(LiveState)
 """States in which a process is at work."""
+
+CONCERNS: tuple[str, ...] = tuple(filter(None, get_args(Concern)))
+"""Kinds of alarms that end by themselves once the losses do better."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class ModelSnapshot:
         reason: why its training ended, "" before.
         export: file for the plugin, "" before.
         checkpoint: whether this run has saved one that it can go on from.
-        alarm: the last alarm, "" if there was none.
+        bayes_loss: as ``events.ModelStarted`` tells.
+        alarm, alarm_kind: the last alarm that still holds, "" if there is none.
         error: why it failed, "" if it did not.
         verdict: in one line whether it counts as trained, "" before.
         epoch_began: when the epoch in progress began, in seconds of work.
@@ -65,10 +70,17 @@ class ModelSnapshot:
     export: str = ""
     checkpoint: bool = False
     alarm: str = ""
+    alarm_kind: str = ""
     error: str = ""
     verdict: str = ""
+    bayes_loss: float | None = None
     epoch_began: float = 0.0
     measured_at: float = 0.0
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether it is in training and has best weights to go back to."""
+        return self.state in ("running", "paused") and bool(self.best_epoch)
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,14 @@ class RunSnapshot:
     damaged_lines: int = 0
     unknown_records: int = 0
     skipped_bytes: int = 0
+
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """What there is to worry about in the losses of models in training: plateau, overfitting."""
+        if not self.live:
+            return ()
+        kinds = (model.alarm_kind for model in self.models if model.state in ("running", "paused"))
+        return tuple(dict.fromkeys(kind for kind in kinds if kind in CONCERNS))
 
     @property
     def live(self) -> bool:

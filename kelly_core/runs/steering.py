@@ -35,6 +35,7 @@ class Steering:
         self._stop = False
         self._paused = False
         self._epochs_left: int | None = None
+        self._rollbacks: set[str] = set()
         self._interruptible = False
         self._began = time.monotonic()
         self._pause_began: float | None = None
@@ -56,6 +57,13 @@ class Steering:
             while self.holding():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._stop
+
+    def should_roll_back(self, model: str) -> bool:
+        """Whether a model shall go back to its best weights; each request is answered once."""
+        if model not in self._rollbacks:
+            return False
+        self._rollbacks.discard(model)
+        return True
 
     def holding(self) -> bool:
         """Whether the training shall hold now; for one that goes on asking while it does."""
@@ -88,6 +96,8 @@ class Steering:
         with self._lock:
             if request.kind == "stop":
                 self._obey_stop(request)
+            elif request.kind == "rollback":
+                self._rollbacks.add(request.model)
             elif not self._stop and request.kind == "pause":
                 self._enter("paused" if self._pause_began else "pausing")
                 self._paused = True

@@ -106,6 +106,7 @@ class _Training:
                 resume=self._goes_on(spec, settings),
                 listen=self._listen,
                 should_stop=self._steering.should_stop,
+                should_roll_back=self._steering.should_roll_back,
                 progress=self._progress,
             )
             self._end_model(_as_record(outcome))
@@ -126,6 +127,7 @@ class _Training:
             listen=self._listen,
             should_stop=lambda: self._steering.stopping,
             holding=self._steering.holding,
+            should_roll_back=self._steering.should_roll_back,
         )
         complete = True
         for outcome in outcomes:

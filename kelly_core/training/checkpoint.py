@@ -39,7 +39,7 @@ class Checkpoint:
         dataset: name, whether synthetic, fingerprint, example counts and facts.
         mean, scale: standardisation of the inputs, [in].
         metrics: what the best weights reached.
-        rollbacks: times that the training went back to its best weights.
+        rollbacks: times that the training went back to its best weights because the loss had run away.
         quality: ``export.quality.Quality`` of the best weights as JSON values; empty until the training has ended.
     """
 

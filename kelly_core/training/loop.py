@@ -20,12 +20,13 @@ from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.early_stopping import EarlyStopping
 from kelly_core.training.gradients import backward_of
 from kelly_core.training.history import Row
+from kelly_core.training.loss_watch import LossWatch
 from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
 from kelly_core.training.networks import KellyNetwork, build_network
 from kelly_core.training.optimiser import FlatAdam
 from kelly_core.training.settings import TrainingSettings
 
-StopAsked = Callable[[], bool]
+Asked = Callable[[], bool]
 Draw = Callable[[Indices], Batch]
 
 _DRAWN_BATCHES = 16
@@ -38,7 +39,8 @@ class Loop:
 
     Attributes:
         epoch: complete epochs.
-        rollbacks: times that the training went back to its best weights with half the learning rate.
+        rollbacks: times that it went back to its best weights because the loss had run away.
+        watch: judges the losses so far.
         parts: pieces in which a batch goes through the network, as many as the device's memory asks for.
         baseline: loss of the best constant output.
     """
@@ -50,6 +52,7 @@ class Loop:
         self.backward = backward_of(self.network, settings.loss)
         self.rng = np.random.default_rng(settings.seed)
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
+        self.watch = LossWatch(settings.patience, settings.min_delta)
         self.best_network = _copy(self.network)
         self.history: list[Row] = []
         self.epoch = 0
@@ -70,8 +73,8 @@ class Loop:
         """Whether any weights have been validated."""
         return bool(np.isfinite(self.stopping.best_loss))
 
-    def train_epoch(self, listen: Listener, should_stop: StopAsked) -> float | None:
-        """One pass over the training examples; its mean loss, or None when a stop was asked for."""
+    def train_epoch(self, listen: Listener, should_end: Asked) -> float | None:
+        """One pass over the training examples; its mean loss, or None when it was to end before."""
         self.network.train()
         optimiser, settings = self.optimiser, self.settings
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -87,7 +90,7 @@ class Loop:
             step_weight = weights[0] if len(weights) == 1 else torch.stack(weights).sum()
             optimiser.step(step_weight)
             weight += step_weight
-            if should_stop():
+            if should_end():
                 return None
             if time.monotonic() - told > _SECONDS_BETWEEN_BATCH_EVENTS:
                 listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
@@ -126,6 +129,7 @@ class Loop:
                 "frames_per_second": round(frames / seconds, 1),
             }
         )
+        self.watch.take_in(train_loss, val_loss)
         return self.take_in(val_loss)
 
     def metrics(self) -> dict[str, Any]:
@@ -149,6 +153,7 @@ class Loop:
             epochs=self.settings.epochs,
             device=str(self.device),
             baseline_loss=self.baseline,
+            bayes_loss=self.reference.bayes if self.reference else None,
         )
 
     def epoch_done(self) -> EpochDone:
@@ -160,6 +165,8 @@ class Loop:
             best_loss=stopping.best_loss,
             best_epoch=stopping.best_epoch,
             patience_left=stopping.patience_left,
+            steps=steps_per_epoch(self.dataset, self.settings),
+            concern=self.watch.concern,
             **row,
         )
 
@@ -195,11 +202,13 @@ class Loop:
         self.network.load_state_dict(checkpoint.network)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
-        today = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
+        today: dict[str, Any] = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
         self.stopping = EarlyStopping(**checkpoint.stopping | today)
         if self.settings.epochs > checkpoint.settings["epochs"]:
             self.stopping.renew()
         self.history = list(checkpoint.history)
+        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
+        self.watch = LossWatch.of(losses, **today)
         self.epoch = checkpoint.epoch
         self.rollbacks = checkpoint.rollbacks
         self.rng.bit_generator.state = checkpoint.random["numpy"]
@@ -207,12 +216,15 @@ class Loop:
         if self.device.type == "cuda" and checkpoint.random["cuda"]:
             torch.cuda.set_rng_state_all(checkpoint.random["cuda"])
 
-    def roll_back(self, best: Checkpoint) -> None:
-        """Go back to the best weights and learn half as fast from there."""
-        count = self.rollbacks + 1
+    def roll_back(self, best: Checkpoint, *, by_hand: bool) -> None:
+        """Go back to the best weights and learn half as fast from there.
+
+        One that a person asked for is not counted: those that are counted end a training which cannot help itself.
+        """
+        count, rate = self.rollbacks + (not by_hand), self.optimiser.learning_rate / 2
         self.restore(best)
         self.rollbacks = count
-        self.optimiser.learning_rate = self.settings.learning_rate / 2**count
+        self.optimiser.learning_rate = rate
 
     def _parts_of(self, batch: TensorBatch) -> Iterable[TensorBatch]:
         return (batch,) if self.parts == 1 else batch.batches(-(-len(batch) // self.parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from kelly_core.config import Settings
 from kelly_core.data.cache import Progress
 from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Dataset
+from kelly_core.data.leaks import data_leaks, gain_leak
 from kelly_core.errors import KellyError
 from kelly_core.events import Alarm, Exported, Listener
 from kelly_core.spec import ModelSpec
@@ -73,6 +74,7 @@ def train_models(
     resume: bool = False,
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_roll_back: Callable[[str], bool] = lambda model: False,
     progress: Callable[[str], Progress | None] = lambda dataset: None,
 ) -> list[ModelOutcome]:
     """Train and export several models, one after the other.
@@ -85,11 +87,12 @@ def train_models(
         resume: go on from the latest checkpoints.
         listen: gets every event.
         should_stop: asked after each step; True ends the training and leaves out the models that follow.
+        should_roll_back: asked after each step whether the named model shall go back to its best weights.
         progress: gives the callback for a corpus's features.
     """
     outcomes = []
     for spec in specs:
-        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, progress))
+        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, should_roll_back, progress))
         if should_stop():
             break
     return outcomes
@@ -101,6 +104,7 @@ def _train_one(
     resume: bool,
     listen: Listener,
     should_stop: Callable[[], bool],
+    should_roll_back: Callable[[str], bool],
     progress: Callable[[str], Progress | None],
 ) -> ModelOutcome:
     started = time.monotonic()
@@ -111,8 +115,8 @@ def _train_one(
     error = ""
     try:
         dataset = open_dataset(corpus, settings, progress(corpus))
-        if dataset.synthetic:
-            listen(Alarm(spec.name, "synthetic", _synthetic_message(corpus, settings)))
+        for alarm in _alarms(spec, dataset, settings):
+            listen(alarm)
         output = settings.output.dir
         result = train(
             spec,
@@ -122,7 +126,10 @@ def _train_one(
             resume=resume,
             listen=listen,
             should_stop=should_stop,
+            should_roll_back=lambda: should_roll_back(spec.name),
         )
+        if leak := _gain_leak(spec, dataset, settings, result):
+            listen(Alarm(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
             export_network(result.checkpoint, export, settings.output.layout)
@@ -133,7 +140,23 @@ def _train_one(
     return ModelOutcome(spec.name, corpus, synthetic, export, result, time.monotonic() - started, error)
 
 
-def _synthetic_message(corpus: str, settings: Settings) -> str:
+def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:
+    """What to say of a gain that is too good to be true; bounds are known for real music and the model's own loss."""
+    own_loss = settings.models[spec.name].loss in (None, spec.loss)
+    if dataset.synthetic or not own_loss or result.checkpoint is None:
+        return ""
+    return gain_leak(spec.name, result.metrics["val_loss"], result.metrics["baseline_loss"])
+
+
+def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[Alarm]:
+    """What a person should know of the data before the training begins."""
+    corpus = settings.models[spec.name].dataset
+    missing = f"{corpus} is not in {settings.datasets.folder(corpus)}"
     if settings.datasets.use_synthetic:
-        return f"training on synthetic data, as asked, instead of {corpus}"
-    return f"{corpus} is not in {settings.datasets.folder(corpus)}: training on SYNTHETIC data instead"
+        yield Alarm(spec.name, "synthetic", f"training on synthetic data, as asked, instead of {corpus}")
+    elif dataset.synthetic:
+        yield Alarm(spec.name, "synthetic", f"{missing}: training on SYNTHETIC data instead")
+    elif corpus not in dataset.rows.corpora:
+        yield Alarm(spec.name, "missing", f"{missing}: training on {dataset.name} ALONE instead")
+    if leaks := data_leaks(dataset):
+        yield Alarm(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")

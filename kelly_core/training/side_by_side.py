@@ -32,6 +32,7 @@ def train_side_by_side(
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     holding: Callable[[], bool] = lambda: False,
+    should_roll_back: Callable[[str], bool] = lambda model: False,
 ) -> Iterator[ModelOutcome]:
     """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
 
@@ -45,12 +46,14 @@ def train_side_by_side(
         listen: gets every event of every model, in the order in which they arrive.
         should_stop: asked all the time; True ends all trainings after the step in hand.
         holding: asked all the time; while it answers True, all trainings wait.
+        should_roll_back: asked all the time whether the named model shall go back to its best weights.
 
     Raises:
         TrainingError: a process died.
     """
     context = multiprocessing.get_context("spawn")
-    channel = _Channel(context.Queue(), context.Event(), context.Event(), os.getpid())
+    rollbacks = {spec.name: context.Event() for spec, _ in specs}
+    channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, os.getpid())
     gpus: Queue[int | None] = context.Queue()
     for worker in range(jobs):
         gpus.put(_gpu_of(worker))
@@ -63,6 +66,9 @@ def train_side_by_side(
             if should_stop():
                 channel.stop.set()
             (channel.hold.set if holding() else channel.hold.clear)()
+            for model, flag in rollbacks.items():
+                if should_roll_back(model):
+                    flag.set()
             _hand_on(channel, listen)
             ended = {future for future in pending if future.done()}
             pending -= ended
@@ -78,6 +84,7 @@ class _Channel:
     events: Queue[Event]
     stop: Flag
     hold: Flag
+    rollbacks: dict[str, Flag]
     parent: int
 
 
@@ -136,9 +143,15 @@ def _begin(channel: _Channel, gpus: Queue[int | None]) -> None:
 
 def _train_here(settings: Settings, spec: ModelSpec, resume: bool) -> ModelOutcome:
     """Train one model in a child; its checkpoint stays on disk and does not travel."""
-    assert _channel is not None
+    channel = _channel
+    assert channel is not None
     (outcome,) = train_models(
-        settings, [spec], resume=resume, listen=_channel.events.put, should_stop=lambda: _told_to_stop(_channel)
+        settings,
+        [spec],
+        resume=resume,
+        listen=channel.events.put,
+        should_stop=lambda: _told_to_stop(channel),
+        should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),
     )
     result = None if outcome.result is None else replace(outcome.result, checkpoint=None)
     return replace(outcome, result=result)
@@ -150,6 +163,14 @@ def _told_to_stop(channel: _Channel) -> bool:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     _end_with_parent(channel)
     return channel.stop.is_set()
+
+
+def _told_to_roll_back(flag: Flag) -> bool:
+    """Whether it was told so since it was last asked."""
+    told = flag.is_set()
+    if told:
+        flag.clear()
+    return told
 
 
 def _end_with_parent(channel: _Channel) -> None:

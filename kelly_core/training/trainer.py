@@ -20,7 +20,7 @@ from kelly_core.training.assessment import assess_network
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kelly_core.training.device import cpu_threads, resolve_device
 from kelly_core.training.history import write_history
-from kelly_core.training.loop import Loop, StopAsked
+from kelly_core.training.loop import Asked, Loop
 from kelly_core.training.losses import check_loss
 from kelly_core.training.plots import plot_losses
 from kelly_core.training.settings import TrainingSettings
@@ -93,7 +93,8 @@ def train(
     *,
     resume: bool = False,
     listen: Listener = lambda event: None,
-    should_stop: StopAsked = lambda: False,
+    should_stop: Asked = lambda: False,
+    should_roll_back: Asked = lambda: False,
 ) -> TrainingResult:
     """Train one model, keep its checkpoints, history and plot.
 
@@ -108,6 +109,8 @@ def train(
         resume: go on from the latest checkpoint, or from the beginning where there is none.
         listen: gets every event.
         should_stop: asked after each step.
+        should_roll_back: asked after each step; True drops the epoch in progress, and the training goes on from its
+            best weights with half the learning rate.
 
     Raises:
         ConfigError: the loss needs another output than the model's.
@@ -125,7 +128,7 @@ def train(
         if resume:
             _resume(loop, paths.latest, listen)
         listen(loop.started())
-        reason = _run(loop, paths, listen, should_stop)
+        reason = _run(loop, paths, listen, should_stop, should_roll_back)
         quality = _assess(loop, paths, reason) if loop.measured else None
     if settings.save_plots and loop.history:
         plot_losses(paths.plot, f"{spec.name} on {loop.data_name}", loop.history, loop.metrics())
@@ -134,7 +137,7 @@ def train(
     return TrainingResult(reason, loop.epoch, loop.metrics(), checkpoint, quality)
 
 
-def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAsked) -> Reason:
+def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: Asked, should_roll_back: Asked) -> Reason:
     """Epoch after epoch until there is a reason to end; the loop then is as after its last complete epoch."""
     last = loop.checkpoint()
     best = _best_so_far(last, paths)
@@ -143,29 +146,32 @@ def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: StopAs
             return "early_stopping"
         started = time.perf_counter()
         try:
-            train_loss = loop.train_epoch(listen, should_stop)
+            train_loss = loop.train_epoch(listen, lambda: should_stop() or should_roll_back())
             seconds = time.perf_counter() - started
             val_loss = None if train_loss is None else loop.validate()
         except torch.OutOfMemoryError as error:
             _split_batches(loop, last, listen, error)
             continue
         if train_loss is None or val_loss is None:
-            _keep_stopped(loop, last, paths, listen)
-            return "stopped"
+            if should_stop():
+                _keep_stopped(loop, last, paths, listen)
+                return "stopped"
+            last = _roll_back(loop, best, paths, listen, "as asked", by_hand=True)
+            continue
         if trouble := _trouble(loop, train_loss, val_loss):
             if loop.rollbacks == MAX_ROLLBACKS:
                 listen(Alarm(loop.spec.name, "diverged", f"{trouble}, for the fourth time: giving up"))
                 loop.restore(last)
                 return "diverged"
-            loop.roll_back(best)
-            last = loop.checkpoint()
-            listen(Alarm(loop.spec.name, "rollback", _rollback_message(loop, trouble)))
+            last = _roll_back(loop, best, paths, listen, trouble, by_hand=False)
             continue
         improved = loop.complete_epoch(train_loss, val_loss, seconds)
         last = loop.checkpoint()
         best = last if improved else best
         _save(loop, last, paths, improved, listen)
         listen(loop.epoch_done())
+        if loop.watch.is_new and loop.watch.concern:
+            listen(Alarm(loop.spec.name, loop.watch.concern, loop.watch.advice(loop.stopping.patience_left)))
     return "epochs_done"
 
 
@@ -187,9 +193,22 @@ def _trouble(loop: Loop, train_loss: float, val_loss: float) -> str:
     return ""
 
 
-def _rollback_message(loop: Loop, trouble: str) -> str:
+def _roll_back(
+    loop: Loop, best: Checkpoint, paths: TrainingPaths, listen: Listener, why: str, *, by_hand: bool
+) -> Checkpoint:
+    """Go back to the best weights, say so, and give the state from which it goes on.
+
+    What a person asked for must not be forgotten where the training ends before its next epoch does, so it is saved;
+    a loss that runs away does so again.
+    """
+    loop.roll_back(best, by_hand=by_hand)
+    last = loop.checkpoint()
     where = f"epoch {loop.epoch}" if loop.epoch else "the beginning"
-    return f"{trouble}: back to {where} with a learning rate of {loop.optimiser.learning_rate:.3g}"
+    message = f"{why}: back to {where} with a learning rate of {loop.optimiser.learning_rate:.3g}"
+    listen(Alarm(loop.spec.name, "rollback", message))
+    if by_hand and loop.epoch and loop.settings.save_latest:
+        _save_as("latest", last, paths.latest, listen)
+    return last
 
 
 def _split_batches(loop: Loop, last: Checkpoint, listen: Listener, error: torch.OutOfMemoryError) -> None:

@@ -1,4 +1,4 @@
-"""The five corpora: found or not, what of each can be used, and what to do to get it."""
+"""The corpora: found or not, what of each can be used, and what to do to get it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.data.catalog import CORPORA, is_present
+from kelly_core.data.catalog import CORPORA, is_present, stand_in
 from kelly_tui.memory import recall, remember
 from kelly_tui.processes import Job, worker
 from kelly_tui.screens.page import Page
@@ -32,7 +32,8 @@ class Datasets(Page):
 
     NAME = "datasets"
     ABOUT = (
-        "The five corpora that the models learn from. A corpus that is missing is replaced by synthetic data. "
+        "The five corpora that the models learn from, and additional ones that are mixed into them. A corpus that is "
+        "missing is replaced by an additional one or by synthetic data. "
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
     )
     CHANGES = frozenset({"prepare", "prepare_all"})
@@ -213,7 +214,8 @@ class Datasets(Page):
 
     def _row(self, name: str) -> Row:
         models = self.kelly.workspace.settings.models
-        model = next((model for model, settings in models.items() if settings.dataset == name), NOTHING)
+        served = CORPORA[name].joins or (name,)
+        model = ", ".join(model for model, settings in models.items() if settings.dataset in served) or NOTHING
         report = self._report(name)
         counts = [NOTHING, NOTHING] if report is None else [f"{report[key]:,}" for key in ("files", "examples")]
         return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
@@ -254,7 +256,8 @@ class Datasets(Page):
         elif isinstance(found, str):
             yield "problem", Text(found, colours.bad)
         elif found is False:
-            yield "missing", Text("training falls back to synthetic data", colours.warning)
+            here = [each for each, state in self._found.items() if state is True]
+            yield "missing", Text(stand_in(name, here), colours.warning)
             yield "get it", f"{corpus.advice}: {folder}"
         elif found:
             report = self._report(name)
@@ -277,6 +280,11 @@ class Datasets(Page):
         yield "files", f"{report['files']:,}"
         yield "examples", f"{report['examples']:,}  {_counts(report['splits'])}"
         yield "labels", _counts(report["label_sources"]) or "not needed"
+        if report.get("joins"):
+            yield "joins", _counts(report["joins"])
+            yield "weight", f"{report['weight']:g}"
+        for warning in report.get("warnings", ()):
+            yield "warning", Text(warning, colours.warning)
         if not report["skipped"]:
             yield "skipped", Text("nothing", colours.good)
         for number, (reason, files) in enumerate(report["skipped"].items()):

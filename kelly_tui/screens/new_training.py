@@ -43,6 +43,7 @@ class Order:
 class NewTraining(ModalScreen[Order | None]):
     """Choose models and what differs from the settings."""
 
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (22, "-low")]  # noqa: RUF012 - declared by Screen without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("ctrl+s", "start", "Start"),
@@ -75,7 +76,7 @@ class NewTraining(ModalScreen[Order | None]):
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Label("space: model · ctrl+y: synthetic data · ctrl+e: estimate · ctrl+s: start", classes="hint")
+            yield Label("space model · ^y synthetic · ^e estimate · ^s start", classes="hint")
             yield Static("", id="order", markup=False)
             yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import ClassVar
 
@@ -17,28 +18,28 @@ from kelly_tui.following import Follower, RunView
 from kelly_tui.run_words import short_id
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.dialogs import Question
-from kelly_tui.widgets.steering import EpochsQuestion, stop_question
+from kelly_tui.widgets.steering import EpochsQuestion, StopOrder, StopQuestion
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """Nothing here is drawn more often, however fast the epochs come."""
 
 
 class RunPage(Page):
-    """Follows the run ``run_id`` while the screen is in front."""
+    """Follows the run ``run_id``, and those beside it, while the screen is in front."""
 
-    CHANGES = frozenset({"stop", "pause", "resume", "new", "export", "delete"})
+    CHANGES = frozenset({"stop", "pause", "rollback", "resume", "new", "export", "delete"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "stop", "Stop", tooltip="Stop the run: now, or after this epoch"),
+        Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),
         Binding("p", "pause", "Pause", tooltip="Let the run hold after the step in hand, or go on again"),
         Binding("R", "resume", "Resume", tooltip="Go on with an ended run, with more epochs if you like"),
     ]
 
     @dataclass
     class RunRead(Message):
-        """How the followed run stands now."""
+        """How the followed runs stand now, by id."""
 
-        view: RunView
+        views: dict[str, RunView]
 
         def can_replace(self, message: Message) -> bool:
             """Only the latest matters."""
@@ -46,72 +47,87 @@ class RunPage(Page):
 
     @dataclass
     class RunLost(Message):
-        """The followed run cannot be read any more."""
+        """A followed run cannot be read any more."""
 
         run_id: str
         problem: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.view: RunView | None = None
-        self._followed = ""
+        self.views: dict[str, RunView] = {}
+        self._followed: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
         """The run to follow, "" for none."""
         raise NotImplementedError
 
+    @property
+    def other_ids(self) -> tuple[str, ...]:
+        """Runs to follow beside it."""
+        return ()
+
+    @property
+    def view(self) -> RunView | None:
+        """The run to show; None before it is read."""
+        return self.views.get(self.run_id)
+
     def runs_changed(self) -> None:
         """The list of runs is another one; show what follows from that."""
 
     def draw_run(self) -> None:
-        """Show ``view``, or that there is none."""
+        """Show ``view`` and the others, or that there are none."""
         raise NotImplementedError
 
     def on_screen_suspend(self) -> None:
         """Out of sight nothing is read."""
-        self._followed = ""
+        self._followed = ()
         self.workers.cancel_group(self, "follow")
 
     def follow(self) -> None:
-        """Follow the run that is chosen now."""
-        if self.run_id == self._followed or not self.is_current:
+        """Follow the runs that are chosen now."""
+        wanted = tuple(dict.fromkeys(filter(None, (self.run_id, *self.other_ids))))
+        if wanted == self._followed or not self.is_current:
             return
-        self._followed = self.run_id
+        self._followed = wanted
         self.workers.cancel_group(self, "follow")
-        if self.view is not None and self.view.snapshot.id != self.run_id:
-            self.view = None
+        self.views = {run_id: view for run_id, view in self.views.items() if run_id in wanted}
         self.draw_run()
-        if self._followed:
-            self._follow(RunFolder(self.kelly.runs_folder / self._followed))
+        if wanted:
+            self._follow([RunFolder(self.kelly.runs_folder / run_id) for run_id in wanted])
 
     @work(thread=True, exclusive=True, group="follow")
-    def _follow(self, folder: RunFolder) -> None:
+    def _follow(self, folders: list[RunFolder]) -> None:
         worker, pause, last = get_current_worker(), Event(), None
-        try:
-            follower = Follower(folder)
-            while not worker.is_cancelled:
-                view = follower.look()
-                if view != last and not worker.is_cancelled:
-                    self.post_message(self.RunRead(view))
-                last = view
-                pause.wait(SECONDS_BETWEEN_LOOKS)
-        except (RunError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.RunLost(folder.id, str(error)))
+        followers: dict[str, Follower] = {}
+        while folders and not worker.is_cancelled:
+            views: dict[str, RunView] = {}
+            for folder in list(folders):
+                try:
+                    if folder.id not in followers:
+                        followers[folder.id] = Follower(folder)
+                    views[folder.id] = followers[folder.id].look()
+                except (RunError, OSError) as error:
+                    folders.remove(folder)
+                    if not worker.is_cancelled:
+                        self.post_message(self.RunLost(folder.id, str(error)))
+            if views != last and not worker.is_cancelled:
+                self.post_message(self.RunRead(views))
+            last = views
+            pause.wait(SECONDS_BETWEEN_LOOKS)
 
     def on_run_page_run_read(self, message: RunRead) -> None:
-        """Show it."""
-        if message.view.snapshot.id == self.run_id:
-            former, self.view = self.view, message.view
-            self.draw_run()
-            if former is None or former.snapshot.state != message.view.snapshot.state:
-                self.refresh_bindings()
+        """Show those that are still chosen."""
+        former = _can(self._snapshot)
+        self.views |= {run_id: view for run_id, view in message.views.items() if run_id in self._followed}
+        self.draw_run()
+        if former != _can(self._snapshot):
+            self.refresh_bindings()
 
     def on_run_page_run_lost(self, message: RunLost) -> None:
         """Say so, and show no figures that may be wrong."""
-        if message.run_id == self.run_id:
-            self.view = None
+        if message.run_id in self._followed:
+            self.views.pop(message.run_id, None)
             self.notify(message.problem, title="This run cannot be read", severity="error", timeout=10)
             self.draw_run()
 
@@ -135,12 +151,12 @@ class RunPage(Page):
         """Ask how to stop, then stop."""
         run_id = self.run_id
 
-        def answered(answer: str | None) -> None:
-            if answer:
-                after = 1 if answer == "epoch" else 0
-                self.kelly.steer(run_id, lambda run: run.request_stop(at_once=answer == "now", after_epochs=after))
+        def answered(order: StopOrder | None) -> None:
+            if order is not None:
+                stop = partial(Run.request_stop, at_once=order.at_once, after_epochs=order.after_epochs)
+                self.kelly.steer(run_id, stop)
 
-        self.app.push_screen(stop_question(short_id(run_id)), answered)
+        self.app.push_screen(StopQuestion(short_id(run_id)), answered)
 
     def action_pause(self) -> None:
         """Let it hold, or go on if it does already."""
@@ -168,3 +184,8 @@ class RunPage(Page):
                 self.kelly.steer(run_id, Run.remove)
 
         self.app.push_screen(question, answered)
+
+
+def _can(run: RunSnapshot | None) -> tuple[object, ...]:
+    """What decides which keys a run answers."""
+    return () if run is None else (run.id, run.state, *(model.can_roll_back for model in run.models))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,15 +11,25 @@ from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from kelly_core.errors import RunError
-from kelly_core.runs import Comparison, Run, RunFolder, RunSnapshot, compare_runs
-from kelly_tui.following import Follower, RunView
+from kelly_core.runs import RunSnapshot, compare_runs
+from kelly_tui.following import RunView
 from kelly_tui.processes import KELLY_CORE
-from kelly_tui.run_words import age_text, best_text, epochs_text, model_colour, run_colours, short_id, state_text
+from kelly_tui.run_words import (
+    age_text,
+    best_text,
+    epochs_text,
+    marked_with,
+    model_colour,
+    models_text,
+    overlaid_series,
+    run_colours,
+    run_state_text,
+    short_id,
+    validation_series,
+)
 from kelly_tui.screens.run_page import RunPage
 from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
@@ -34,30 +44,23 @@ class Runs(RunPage):
     NAME = "runs"
     ABOUT = (
         "Every run in the runs folder, the latest first. Mark two with the space bar to compare their settings and "
-        "curves. Deleting a run removes its log, never what it trained."
+        "curves, or up to four to compare curves only; Train lays marked runs over the one that it shows. Deleting a "
+        "run removes its log, never what it trained."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "attach", "Attach", tooltip="Watch this run on the Train screen", priority=True),
-        Binding("space", "mark", "Mark", tooltip="Mark up to two runs to compare"),
+        Binding("space", "mark", "Mark", tooltip="Mark runs to compare"),
+        Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
         Binding("slash", "filter", "Filter", tooltip="Show only runs with a text in id, state or models"),
         Binding("escape", "unfilter", "Back", show=False, tooltip="Back to the list, without the filter"),
     ]
 
-    @dataclass
-    class Compared(Message):
-        """Two runs side by side, or why that is not possible."""
-
-        comparison: Comparison | None
-        views: tuple[RunView, ...]
-        problem: str
-
     def __init__(self) -> None:
         super().__init__()
-        self._marked: list[str] = []
-        self._compared: Runs.Compared | None = None
+        self._compared_model = 0
 
     def body(self) -> Iterator[Widget]:
         """Filter and table; chart and details."""
@@ -74,6 +77,15 @@ class Runs(RunPage):
     def run_id(self) -> str:
         """The run under the cursor."""
         return self.query_one("#runs", Listing).current or "" if self.is_mounted else ""
+
+    @property
+    def _marked(self) -> list[str]:
+        return self.kelly.marked
+
+    @property
+    def other_ids(self) -> tuple[str, ...]:
+        """Those to compare."""
+        return tuple(self._marked) if len(self._marked) > 1 else ()
 
     def command(self) -> tuple[str, ...]:
         """``runs``, ``runs show`` or ``runs diff``."""
@@ -122,7 +134,7 @@ class Runs(RunPage):
             return
         text = self.query_one("#filter", Input).value.lower()
         known = {run.id for run in self.kelly.listing.runs}
-        self._marked = [run_id for run_id in self._marked if run_id in known]
+        self.kelly.marked = [run_id for run_id in self._marked if run_id in known]
         rows = [self._row(run) for run in reversed(self.kelly.listing.runs)]
         rows += [
             Row(name, ("", short_id(name), Text("unreadable", self.palette.bad), "", ""))
@@ -139,10 +151,8 @@ class Runs(RunPage):
         colours = self.palette
         colour = run_colours(self._marked if run.id in self._marked else [run.id], colours)[run.id]
         mark = Text("◆" if run.id in self._marked else "●", colour)
-        names = [model.model for model in run.models]
-        models = "all five" if len(names) == 5 else ", ".join(names) if len(names) < 2 else f"{len(names)} models"
-        state = state_text(run.state, run.silent_seconds, colours)
-        return Row(run.id, (mark, short_id(run.id), state, models, age_text(run.created).removesuffix(" ago")))
+        when = age_text(run.created).removesuffix(" ago")
+        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colours), models_text(run), when))
 
     def draw_run(self) -> None:
         """Show the chosen run, or the comparison of the marked ones."""
@@ -150,13 +160,13 @@ class Runs(RunPage):
             return
         self.refresh_frame()
         facts, chart = self.query_one("#run-facts", Facts), self.query_one(CurveChart)
-        if len(self._marked) == 2:
+        if self.other_ids:
             self._draw_comparison(facts, chart)
             return
         facts.border_title = self.run_id or "runs"
         if self.view is not None:
             facts.show(Labelled(self._facts(self.view), self.palette.muted))
-            chart.show("validation loss", self._curves((self.view,)))
+            chart.show("validation loss", self._curves_of_models(self.view))
             return
         chart.show("validation loss", [])
         unreadable = self.kelly.listing.unreadable.get(self.run_id)
@@ -165,7 +175,7 @@ class Runs(RunPage):
 
     def _facts(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
         run, colours = view.snapshot, self.palette
-        yield "state", state_text(run.state, run.silent_seconds, colours)
+        yield "state", run_state_text(run, colours)
         if run.error:
             yield "error", Text(run.error, colours.bad)
         yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
@@ -174,72 +184,76 @@ class Runs(RunPage):
             yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
             if model.error:
                 yield "", Text(model.error, colours.bad)
-        yield "command", " ".join(view.command) or NOTHING
+        yield "command", " ".join(view.record.command) or NOTHING
         if run.damaged_lines:
             yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colours.warning)
 
-    def _curves(self, views: tuple[RunView, ...]) -> list[Series]:
-        """Validation losses: models in their colours for one run, runs in theirs for two."""
-        if len(views) == 1:
-            colours = self.palette
-            curves = views[0].curves.items()
-            return [Series(name, one.epochs, one.val_loss, model_colour(name, colours)) for name, one in curves]
-        of_runs = run_colours([view.snapshot.id for view in views], self.palette)
-        shared = next((name for name in views[0].curves if name in views[1].curves), "")
+    def _curves_of_models(self, view: RunView) -> list[Series]:
         return [
-            Series(short_id(view.snapshot.id), curves_of_run.epochs, curves_of_run.val_loss, of_runs[view.snapshot.id])
-            for view in views
-            if (curves_of_run := view.curves.get(shared))
+            validation_series(name, curves, model_colour(name, self.palette)) for name, curves in view.curves.items()
         ]
+
+    @property
+    def _compared(self) -> list[RunView]:
+        """The marked runs that could be read."""
+        return [self.views[run_id] for run_id in self._marked if run_id in self.views]
+
+    @property
+    def _shared(self) -> list[str]:
+        """Models of which more than one of the marked runs has curves."""
+        names = Counter(name for view in self._compared for name in view.curves)
+        return [name for name, count in names.items() if count > 1]
 
     def _draw_comparison(self, facts: Facts, chart: CurveChart) -> None:
         facts.border_title = "compared"
-        done = self._compared
-        if done is None or done.comparison is None:
+        views, shared = self._compared, self._shared
+        if len(views) < len(self._marked):
             chart.show("validation loss", [])
-            facts.show(Text(done.problem if done else "Comparing …", self.palette.muted))
+            facts.show(Text("Comparing …", self.palette.muted))
             return
-        shared = next((name for name in done.views[0].curves if name in done.views[1].curves), "")
-        chart.show(f"validation loss of {shared}" if shared else "no model in common", self._curves(done.views))
-        facts.show(Labelled(self._differences(done.comparison), self.palette.muted))
+        title, series = "no model in common", []
+        if shared:
+            number = self._compared_model % len(shared)
+            title = f"validation loss of {shared[number]}"
+            title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
+            series = overlaid_series(shared[number], views, self.palette)
+        chart.show(title, series)
+        facts.show(Labelled(self._differences(views), self.palette.muted))
+        self.refresh_bindings()
 
-    def _differences(self, comparison: Comparison) -> Iterator[tuple[str, str | Text]]:
-        yield "", " → ".join(short_id(run_id) for run_id in self._marked)
-        for model, (first, second) in comparison.models.items():
-            yield model, f"{best_text(first)} → {best_text(second)}"
-        if not comparison.settings:
+    def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:
+        """The best of each model; of two runs also the settings that differ."""
+        yield "", " → ".join(short_id(view.snapshot.id) for view in views)
+        reached = [{model.model: model for model in view.snapshot.models} for view in views]
+        begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
+        for name in dict.fromkeys(begun):
+            yield name, " → ".join(best_text(models[name]) if name in models else NOTHING for models in reached)
+        if len(views) > 2:
+            return
+        settings = compare_runs(*views).settings
+        if not settings:
             yield "settings", "the same"
-        for key, (before, after) in comparison.settings.items():
+        for key, (before, after) in settings.items():
             yield key, f"{before} → {after}"
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Another model can be chosen only where there are several."""
+        if action == "model":
+            return bool(self.other_ids) and len(self._shared) > 1
+        return super().check_action(action, parameters)
+
     def action_mark(self) -> None:
-        """Mark or unmark the chosen run; a third mark drops the first."""
-        run_id = self.run_id
-        if not run_id:
-            return
-        if run_id in self._marked:
-            self._marked.remove(run_id)
-        else:
-            self._marked = [*self._marked, run_id][-2:]
-        self._compared = None
-        self._draw_list()
-        self.draw_run()
-        if len(self._marked) == 2:
-            self._compare(*self._marked)
+        """Mark or unmark the chosen run."""
+        if self.run_id:
+            self.kelly.marked = marked_with(self._marked, self.run_id)
+            self._compared_model = 0
+            self._draw_list()
+            self.follow()
+            self.draw_run()
 
-    @work(thread=True, exclusive=True, group="compare")
-    def _compare(self, first: str, second: str) -> None:
-        folders = [RunFolder(self.kelly.runs_folder / run_id) for run_id in (first, second)]
-        try:
-            views = tuple(Follower(folder).look() for folder in folders)
-            comparison = compare_runs(Run(folders[0]), Run(folders[1]))
-            self.post_message(self.Compared(comparison, views, ""))
-        except RunError as error:
-            self.post_message(self.Compared(None, (), str(error)))
-
-    def on_runs_compared(self, message: Compared) -> None:
-        """Show it."""
-        self._compared = message
+    def action_model(self) -> None:
+        """Compare the curves of the next model."""
+        self._compared_model += 1
         self.draw_run()
 
     def action_attach(self) -> None:

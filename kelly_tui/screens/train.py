@@ -13,16 +13,35 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kelly_core.runs import ModelSnapshot
-from kelly_tui.run_words import best_text, epochs_text, host_text, loss_series, model_colour, short_id, state_text
+from kelly_core.runs.snapshot import CONCERNS
+from kelly_tui.following import Curves
+from kelly_tui.run_words import (
+    baseline_series,
+    best_text,
+    epochs_text,
+    host_text,
+    loss_series,
+    model_colour,
+    model_state_text,
+    overlaid_series,
+    short_id,
+    state_text,
+    validation_series,
+)
 from kelly_tui.screens.new_training import NewTraining, Order
 from kelly_tui.screens.run_page import RunPage
 from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.frame import RunLog, set_title
 from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.widgets.run_picker import RunPicker
+from kelly_tui.widgets.steering import rollback_question
 from kelly_tui.wording import NOTHING, duration, loss
 
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
+_KINDS = ("loss", "baseline", "rate", "pace")
+"""Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
+_ROWS_FOR_ALL_CHARTS = 48
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
@@ -33,20 +52,26 @@ class Train(RunPage):
     ABOUT = (
         "A training runs in a process of its own: leaving these screens, or losing the connection, does not stop it. "
         "Choose a model with the arrow keys to see its curves. Best is the lowest validation loss and its epoch; "
-        "patience is how many more epochs may pass without progress."
+        "patience is how many more epochs may pass without progress. The baseline is the loss of the best constant "
+        "output, Bayes on generated data the least that any model could reach. Runs marked here or on Runs are laid "
+        "over this one."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="Choose models and start a training"),
-        Binding("l", "scale('logarithmic')", "Log", tooltip="Logarithmic or linear scale"),
-        Binding("z", "scale('tail')", "Zoom", tooltip="The last epochs only, or all"),
+        Binding("b", "rollback", "Back", tooltip="Send the chosen model back to its best epoch, at half the rate"),
+        Binding("v", "chart", "Chart", tooltip="Loss, baseline, learning rate or throughput in the large chart"),
+        Binding("l", "scale('logarithmic')", "Log", show=False, tooltip="Logarithmic or linear scale"),
+        Binding("z", "scale('tail')", "Zoom", show=False, tooltip="The last epochs only, or all"),
         Binding("o", "overlay", "All", tooltip="Curves of all models, or of the chosen one"),
+        Binding("w", "others", "With", tooltip="Lay the curves of other runs over this one's"),
         Binding("g", "pane", "Says", tooltip="What the training said, instead of the curves in a small window"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._overlay = False
+        self._kind = 0
         self._alarm = ""
 
     def body(self) -> Iterator[Widget]:
@@ -56,8 +81,8 @@ class Train(RunPage):
         with Horizontal(id="curves"):
             yield CurveChart("The curves appear after the first epoch.", id="loss")
             with Vertical(id="side"):
-                yield CurveChart("Learning rate: after the first epoch.", id="rate")
-                yield CurveChart("Throughput: after the first epoch.", id="pace")
+                for kind in _KINDS[1:]:
+                    yield CurveChart("After the first epoch.", id=kind)
         said = RunLog(id="said")
         said.border_title = "what it says"
         yield said
@@ -66,6 +91,11 @@ class Train(RunPage):
     def run_id(self) -> str:
         """The run that was attached last."""
         return self.kelly.attached
+
+    @property
+    def other_ids(self) -> tuple[str, ...]:
+        """The marked runs."""
+        return tuple(run_id for run_id in self.kelly.marked if run_id != self.run_id) if self.run_id else ()
 
     def command(self) -> tuple[str, ...]:
         """``runs attach``, or ``train`` where nothing runs."""
@@ -84,7 +114,8 @@ class Train(RunPage):
         self.follow()
 
     def on_resize(self) -> None:
-        """A narrow table has fewer columns."""
+        """A narrow table has fewer columns, and a low column of charts fewer charts."""
+        self.query_one("#pace").display = self.size.height >= _ROWS_FOR_ALL_CHARTS
         self.draw_run()
 
     def runs_changed(self) -> None:
@@ -136,10 +167,12 @@ class Train(RunPage):
         else:
             epochs = epochs_text(model)
         pace = NOTHING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
-        patience = NOTHING if model.patience_left is None else str(model.patience_left)
+        # None left, and yet it goes on: early stopping is off.
+        endless = model.patience_left == 0 and not model.reason
+        patience = NOTHING if model.patience_left is None or endless else str(model.patience_left)
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
         eta = duration(model.eta_seconds)
-        state = state_text(model.state, 0.0, colours)
+        state = model_state_text(model, colours)
         cells = (name, state, epochs, pace, eta, loss(model.val_loss), best_text(model), patience, data)
         return Row(model.model, cells)
 
@@ -152,7 +185,11 @@ class Train(RunPage):
             lines += [
                 f"{model.model}: {model.error}" for model in run.models if model.error and model.error != run.error
             ]
-            lines += [f"{each.model}: {each.message}" for each in view.alarms.values() if each.kind != "synthetic"]
+            lines += [
+                f"{each.model}: {each.alarm}{self._offer(each)}"
+                for each in run.models
+                if each.alarm and each.alarm_kind != "synthetic"
+            ]
             if run.state == "died":
                 lines.append("Its process is gone. R goes on from the last checkpoint.")
         text = "\n".join(lines[:3])
@@ -161,29 +198,62 @@ class Train(RunPage):
             alarm.update(text)
             alarm.display = bool(text)
 
+    def _offer(self, model: ModelSnapshot) -> str:
+        """Which key helps, where the screens may steer and there is something to go back to."""
+        offered = model.alarm_kind in CONCERNS and model.can_roll_back and self.check_action("rollback", ())
+        return " [b rolls back]" if offered else ""
+
     @property
-    def _chosen(self) -> str:
-        models = [] if self.view is None else self.view.snapshot.models
+    def _models(self) -> tuple[ModelSnapshot, ...]:
+        return () if self.view is None else self.view.snapshot.models
+
+    @property
+    def _chosen(self) -> ModelSnapshot | None:
+        """The model under the cursor, or the first."""
+        models = {model.model: model for model in self._models}
         current = self.query_one("#training", Listing).current
-        return current or next((model.model for model in models), "")
+        return models.get(current or "", next(iter(models.values()), None))
 
     @on(Listing.RowHighlighted)
     def _draw_curves(self) -> None:
-        rate, pace, chart = (self.query_one(f"#{name}", CurveChart) for name in ("rate", "pace", "loss"))
-        curves = {} if self.view is None else self.view.curves
-        colours, model = self.palette, self._chosen
+        large = _KINDS[self._kind]
+        for place in _KINDS:
+            # The chart that is large leaves its place at the side to the one that is there otherwise.
+            kind = {"loss": large, large: "loss"}.get(place, place) if large != "loss" else place
+            self.query_one(f"#{place}", CurveChart).show(*self._chart(kind))
+
+    def _chart(self, kind: str) -> tuple[str, list[Series]]:
+        """Title and curves of one kind of chart."""
+        model = self._chosen
+        curves = None if model is None or self.view is None else self.view.curves.get(model.model)
+        if model is None or curves is None:
+            return kind, []
+        colour = model_colour(model.model, self.palette)
+        match kind:
+            case "loss":
+                return self._loss_chart(model, curves)
+            case "baseline":
+                return "against the baseline", baseline_series(curves, model, self.palette)
+            case "rate":
+                return "learning rate", [Series("of Adam", curves.epochs, curves.learning_rate, colour)]
+        return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, colour)]
+
+    def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
+        """One model's losses; or the validation losses of all models, or of this model in several runs."""
+        assert self.view is not None
+        colours, others = self.palette, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:
-            series = [
-                Series(name, each.epochs, each.val_loss, model_colour(name, colours)) for name, each in curves.items()
-            ]
-            chart.show("validation loss of all models", series)
-        else:
-            shown = loss_series(curves[model], colours, model_colour(model, colours)) if model in curves else []
-            chart.show(f"loss of {model}" if model else "loss", shown)
-        one = curves.get(model)
-        colour = model_colour(model, colours)
-        rate.show("learning rate", [Series("of Adam", one.epochs, one.learning_rate, colour)] if one else [])
-        pace.show("throughput", [Series("frames/s", one.epochs, one.frames_per_second, colour)] if one else [])
+            of_models = self.view.curves.items()
+            series = [validation_series(name, each, model_colour(name, colours)) for name, each in of_models]
+            return "validation loss of all models", series
+        if others:
+            return f"validation loss of {model.model}", overlaid_series(model.model, [self.view, *others], colours)
+        return f"loss of {model.model}", loss_series(curves, model, colours)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A rollback needs a model in training that has a best epoch."""
+        possible = action != "rollback" or any(model.can_roll_back for model in self._models)
+        return possible and super().check_action(action, parameters)
 
     def action_scale(self, name: str) -> None:
         """Switch the chart's scale or its part."""
@@ -193,6 +263,40 @@ class Train(RunPage):
         """All models, or the chosen one."""
         self._overlay = not self._overlay
         self._draw_curves()
+
+    def action_chart(self) -> None:
+        """The next kind of chart in the large one."""
+        self._kind = (self._kind + 1) % len(_KINDS)
+        self._draw_curves()
+
+    def action_others(self) -> None:
+        """Choose runs to lay over this one."""
+
+        def answered(marked: list[str] | None) -> None:
+            if marked is not None:
+                self.kelly.marked = marked
+                self.follow()
+                self.draw_run()
+
+        runs = [run for run in reversed(self.kelly.listing.runs) if run.id != self.run_id]
+        if runs:
+            self.app.push_screen(RunPicker(runs, self.other_ids), answered)
+        else:
+            self.notify("There is no other run yet.", timeout=4)
+
+    def action_rollback(self) -> None:
+        """Ask, then send the chosen model back; if it is not in training, the first that is."""
+        models = [model for model in self._models if model.can_roll_back]
+        model = self._chosen if self._chosen in models else next(iter(models), None)
+        if model is None:
+            return
+        name, run_id = model.model, self.run_id
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.kelly.steer(run_id, lambda run: run.request_rollback(name))
+
+        self.app.push_screen(rollback_question(name, model.best_epoch or 0), answered)
 
     def action_pane(self) -> None:
         """Show what the training said instead of the curves, or the curves again."""

@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual_plotext import PlotextPlot
 
 from kelly_tui.palette import Palette, rgb
-from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments
+from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments, without_far_guides
 
 TAIL_EPOCHS = 20
 
@@ -23,7 +23,7 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
 class CurveChart(PlotextPlot):
     """Draws series again only when they have changed; where nothing can be drawn, it says so."""
 
-    HELP = "Losses by epoch. ◆ marks the best one. A gap is a loss that was not a number."
+    HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to hold it against. A gap is a loss that was not a number."
 
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
@@ -60,14 +60,16 @@ class CurveChart(PlotextPlot):
         """The picture, or why there is none."""
         self._picture = self._drawn()
         if not self._picture:
-            return Text(f"\n{self._placeholder}", justify="center", style="dim")
+            small = self.size.width < _LEAST_WIDTH or self.size.height < _LEAST_HEIGHT
+            why = "No room for the curves." if small and self._near else self._placeholder
+            return Text(why if small else f"\n{why}", justify="center", style="dim")
         return Text("\n").join(self._picture)
 
     def _drawn(self) -> list[Text]:
         """The lines of the picture; none where nothing can be drawn."""
         width, height = self.size
         first_x = self._first_x()
-        drawn = [(each, segments(each, max(1, width), log=self.logarithmic, first_x=first_x)) for each in self._series]
+        drawn = [(each, segments(each, max(1, width), log=self.logarithmic, first_x=first_x)) for each in self._near]
         pieces = [piece for _, several in drawn for piece in several]
         if width < _LEAST_WIDTH or height < _LEAST_HEIGHT or not pieces:
             return []
@@ -75,6 +77,14 @@ class CurveChart(PlotextPlot):
         picture: str = self.plt.build()
         text = Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
         return [_with_fewer_colours(line) for line in text.split("\n")]
+
+    @property
+    def _dash(self) -> str:
+        return "." if self.ascii else "╌"
+
+    @property
+    def _near(self) -> list[Series]:
+        return without_far_guides(self._series, self._first_x())
 
     def _first_x(self) -> float:
         last = max((each.xs[-1] for each in self._series if each.xs), default=0.0)
@@ -93,7 +103,10 @@ class CurveChart(PlotextPlot):
         for number, (each, several) in enumerate(drawn):
             marker = _ASCII_MARKERS[number % len(_ASCII_MARKERS)] if self.ascii else "braille"
             for xs, ys in several:
-                plot.plot(xs, ys, color=rgb(each.colour), marker=marker)
+                if each.dashed:
+                    plot.scatter(*_dashes(xs, ys, width), color=rgb(each.colour), marker=self._dash)
+                else:
+                    plot.plot(xs, ys, color=rgb(each.colour), marker=marker)
         for each, _ in drawn:
             self._draw_mark(each, rgb(colours.text))
         self._set_axes(pieces, height, width)
@@ -123,13 +136,21 @@ class CurveChart(PlotextPlot):
         self.plt.yticks([math.log10(row) for row in rows] if self.logarithmic else rows, list(map(_label, rows)))
 
     def _set_legend(self) -> None:
-        series = [each for each in self._series if each.xs]
+        series = [each for each in self._near if each.xs]
         shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
         notes = [name for name, on in (("log", self.logarithmic), (f"last {TAIL_EPOCHS}", self.tail)) if on]
-        parts = [f"[{each.colour}]{shapes[number % len(shapes)]}[/] {each.name}" for number, each in enumerate(series)]
+        parts = [
+            f"[{each.colour}]{self._dash if each.dashed else shapes[number % len(shapes)]}[/] {each.name}"
+            for number, each in enumerate(series)
+        ]
         legend = "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
         if legend != self._legend:
             self._legend = self.border_subtitle = legend
+
+
+def _dashes(xs: list[float], ys: list[float], columns: int) -> Segment:
+    """A level as a point in every column."""
+    return [xs[0] + (xs[-1] - xs[0]) * number / columns for number in range(columns + 1)], [ys[0]] * (columns + 1)
 
 
 def _label(value: float) -> str:

@@ -1,23 +1,85 @@
-"""Asking things of runs: stop, pause, go on, delete; the same on every screen that shows a run."""
+"""Asking things of runs: stop, go back, go on; the same on every screen that shows a run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Static
+from textual.widgets import Button, Input, Label, Static
 
 from kelly_tui.widgets.dialogs import Question
 
 
-def stop_question(name: str) -> Question:
-    """How to stop a run; the answers are "", "epoch", "step" and "now"."""
-    text = "Whatever you choose, checkpoints stay and the best so far is exported."
-    answers = [("", "Go on"), ("epoch", "After this epoch"), ("step", "Stop"), ("now", "At once")]
-    return Question(f"Stop {name}?", text, answers, "now")
+@dataclass(frozen=True)
+class StopOrder:
+    """How a run shall stop, as ``Run.request_stop`` takes it."""
+
+    at_once: bool = False
+    after_epochs: int = 0
+
+
+class StopQuestion(ModalScreen[StopOrder | None]):
+    """Asks how to stop a run; gives None where it shall go on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("left,up", "app.focus_previous", show=False),
+        Binding("right,down", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name_of_run = name
+
+    def compose(self) -> ComposeResult:
+        """The question, a number of epochs, and a button an answer; the harmless one has the focus."""
+        with Vertical(classes="dialog"):
+            yield Label(f"Stop {self._name_of_run}?", classes="dialog-title", markup=False)
+            yield Static("Whatever you choose, checkpoints stay and the best so far is exported.")
+            with Horizontal(classes="answers"):
+                yield Button("Go on", id="none", compact=True)
+                yield Button("After this epoch", id="later", compact=True)
+                yield Button("Stop", id="step", compact=True)
+                yield Button("At once", id="now", variant="error", compact=True)
+            with Horizontal(id="after"):
+                yield Label("epochs to complete first, this one included")
+                yield Input("1", type="integer", max_length=6, id="epochs", compact=True, select_on_focus=True)
+
+    @on(Input.Changed)
+    def _name_the_number(self) -> None:
+        button, epochs = self.query_one("#later", Button), self._epochs
+        button.label = "After this epoch" if epochs == 1 else f"After {epochs or '…'} epochs"
+        button.disabled = not epochs
+
+    @property
+    def _epochs(self) -> int:
+        """The number that is typed; 0 where it is none."""
+        text = self.query_one("#epochs", Input).value
+        return int(text) if text.isdecimal() else 0
+
+    @on(Input.Submitted)
+    def _number_given(self) -> None:
+        if self._epochs:
+            self.dismiss(StopOrder(after_epochs=self._epochs))
+
+    @on(Button.Pressed)
+    def _answered(self, event: Button.Pressed) -> None:
+        orders = {"later": StopOrder(after_epochs=self._epochs), "step": StopOrder(), "now": StopOrder(at_once=True)}
+        self.dismiss(orders.get(event.button.id or ""))
+
+
+def rollback_question(model: str, epoch: int) -> Question:
+    """Whether a model shall go back to its best epoch; the answers are "" and "back"."""
+    text = (
+        f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate. "
+        "What came after is dropped. It may be done any number of times."
+    )
+    return Question(f"Back to epoch {epoch}?", text, [("", "Go on as it is"), ("back", "Roll back")], "back")
 
 
 class EpochsQuestion(ModalScreen[int | None]):

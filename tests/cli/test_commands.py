@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,18 @@ DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
 def test_help_names_every_command(run: Run) -> None:
     shown = run("--help")
     assert shown.code == 0
-    commands = "train validate export bench compare features generate deploy datasets config verify"
+    commands = "train runs validate export bench compare features generate deploy datasets config verify"
     for command in commands.split():
         assert command in shown.out
         assert run(command, "--help").code == 0
+    assert "Did you mean 'train'" in run("trian").err
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = "import sys; sys.argv[1:] = ['--help']; from kelly_core.cli.app import main\ntry: main()\nfinally: "
+    code += "print([name for name in ('numpy', 'pydantic', 'kelly_core.cli.train') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "datasets" in done.stdout and done.stdout.splitlines()[-1] == "[]"
 
 
 def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
@@ -172,7 +182,11 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
         tiny.WRITERS[name](tmp_path / "data" / name)
     report = json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["datasets"]
     found = {corpus["name"]: corpus for corpus in report}
-    assert [corpus["name"] for corpus in report] == [spec.dataset for spec in MODELS]
+    assert [corpus["name"] for corpus in report] == [
+        *(spec.dataset for spec in MODELS),
+        "emotion_midi",
+        "emotion_audio",
+    ]
     assert found["maestro"]["found"] and found["maestro"]["splits"]["validation"] > 0
     skipped = found["maestro"]["skipped"]["not in the official table"]
     assert skipped == {"count": 1, "first": ["2009/unlisted.midi"]}
@@ -180,6 +194,19 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
     shown = run("datasets", "--datasets-dir", "data")
     assert shown.code == 0 and "non-commercial" in shown.out and "unlisted.midi" in shown.out
     assert "training falls back to synthetic data" in shown.out
+    assert "0: not mixed in" not in shown.out
+    for name in ("emotion_audio", "emotion_midi"):
+        tiny.WRITERS[name](tmp_path / "data" / name)
+    assert "0: not mixed in" in run("datasets", "--datasets-dir", "data").out
+    assert "training uses emotion_audio instead" in run("datasets", "--datasets-dir", "data").out
+
+
+def test_datasets_warns_of_a_song_in_both_splits(run: Run, tmp_path: Path) -> None:
+    songs = [["C", "Am", "F", "G7", "C", "Em", "F", "G"] * 2, ["Am", "F", "C", "G", "Dm", "E7", "Am", "E7"] * 2]
+    (tmp_path / "data" / "chords").mkdir(parents=True)
+    (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs * 6))
+    shown = run("datasets", "--datasets-dir", "data")
+    assert shown.code == 0 and "same content in training and validation: 2 of 2 validation groups" in shown.out
 
 
 def test_datasets_fails_when_one_has_nothing_usable(run: Run, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kelly_core.data import cache
 from kelly_core.data.cache import Extraction, FeatureTable, load_features
 from kelly_core.errors import DataError
 
@@ -23,7 +27,7 @@ class Lengths:
         text = path.read_text()
         if "bad" in text:
             raise DataError("bad text", where=path)
-        return {"letters": np.array([ord(letter) for letter in text]), "length": np.array([len(text)])}
+        return {"letters": np.array([ord(letter) for letter in text], np.int64), "length": np.array([len(text)])}
 
 
 @pytest.fixture
@@ -42,7 +46,8 @@ def read(tmp_path: Path, lengths: Lengths):
         return load_features(root, sorted(root.glob("*.txt")), Extraction(**fields), cache_dir=tmp_path / "cache")
 
     run.root = root
-    run.store = lambda: next((tmp_path / "cache").glob("*.npz"))
+    run.folder = lambda: next((tmp_path / "cache").glob("texts-*"))
+    run.store = lambda: next(run.folder().glob("features-*"))
     for name, text in (("a", "one"), ("b", "bad"), ("c", "three")):
         (root / f"{name}.txt").write_text(text)
     return run
@@ -97,19 +102,139 @@ def test_other_settings_are_another_cache(read, lengths, change) -> None:
     assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
 
 
-def test_a_damaged_cache_is_made_anew(read, lengths) -> None:
-    whole = read()
-    content = read.store().read_bytes()
-    damages = [content[: len(content) // 2], b"", b"PK\x03\x04 nothing", content[:-30]]
-    middle = content.index(b"NUMPY") + 130
-    damages.append(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    for damage in damages:
-        read.store().write_bytes(damage)
-        table = read()
-        assert lengths.calls, f"trusted {damage[:20]!r}…"
-        np.testing.assert_array_equal(table.arrays["letters"], whole.arrays["letters"])
+@pytest.mark.parametrize("name", ["manifest", "letters", "length"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "foreign", "one bit", "missing"])
+def test_a_damaged_cache_is_made_anew(read, lengths, name, damage) -> None:
+    read()
+    path = read.store() / name
+    content = path.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "cut": content[:-1],
+        "longer": content + b"\0",
+        "empty": b"",
+        "foreign": b"PK\x03\x04 nothing",
+        "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }
+    path.unlink() if damage == "missing" else path.write_bytes(damaged[damage])
+    table = read()
+    assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
+    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
+    read()
+    assert not lengths.calls and len(list(read.store().parent.iterdir())) == 2
+
+
+def test_a_cache_that_was_copied_is_read_once_more_and_trusted(read, lengths) -> None:
+    read()
+    for path in read.store().iterdir():
+        os.utime(path, (1, 1))
+    assert read().files == ["a.txt", "c.txt"] and not lengths.calls
+
+
+def test_a_reader_keeps_what_it_has_mapped(read) -> None:
+    before = read()
+    (read.root / "a.txt").write_text("changed")
+    after = read()
+    assert bytes(before.arrays["letters"].astype(np.uint8)) == b"onethree"
+    assert bytes(after.arrays["letters"].astype(np.uint8)) == b"changedthree"
+
+
+def test_arrays_are_mapped_not_read(read) -> None:
+    letters = read().arrays["letters"]
+    assert isinstance(letters.base, np.memmap) and not letters.flags.writeable
+
+
+def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
+    monkeypatch.setattr(cache, "_PART_BYTES", 2**21)
+    for number in range(64):
+        (read.root / f"{number:02}.txt").write_text(str(number))
+    read(extract=lambda path: {"letters": np.zeros(1, np.uint8)}, version=2)
+    tracemalloc.start()
+    table = read(extract=lambda path: {"letters": np.full(2**20, len(path.name), np.uint8)}, version=3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table.arrays["letters"].nbytes == 67 * 2**20
+    assert peak < 8 * 2**20
+
+
+def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:
+    (read.root / "z.txt").write_text("one")
+    read()
+    (read.root / "a.txt").unlink()
+    assert read().files == ["c.txt", "z.txt"] and not lengths.calls
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_words(read, tmp_path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written: a part of its path is a file"):
         read()
-        assert not lengths.calls
+
+
+def test_what_a_killed_process_had_computed_is_kept(read, lengths, monkeypatch) -> None:
+    monkeypatch.setattr(cache, "_PART_SECONDS", 0.0)
+
+    def killed(path: Path) -> dict[str, np.ndarray]:
+        if path.name == "c.txt":
+            raise KeyboardInterrupt
+        return lengths(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        read(extract=killed)
+    leftover = read.folder() / ".features-000001.00.tmp"
+    leftover.mkdir()
+    table = read()
+    assert lengths.calls == ["c.txt"]
+    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
+    assert table.skipped == {"bad text": ["b.txt"]}
+    assert sorted(path.name for path in read.folder().iterdir()) == ["features-000001", "lock"]
+
+
+class Noted(Lengths):
+    """Notes each file it is asked for in a file that two processes share, and takes its time."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self.log = log
+
+    def __call__(self, path: Path) -> dict[str, np.ndarray]:
+        with self.log.open("a") as log:
+            log.write(path.name + "\n")
+        threading.Event().wait(0.1)
+        return super().__call__(path)
+
+
+def test_two_processes_at_once_compute_each_file_once(read, tmp_path) -> None:
+    log = tmp_path / "log"
+    start = multiprocessing.get_context("spawn").Process
+    others = [start(target=_load, args=(read.root, Noted(log), tmp_path / "cache")) for _ in range(2)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0, 0]
+    assert sorted(log.read_text().split()) == ["a.txt", "b.txt", "c.txt"]
+    assert read().files == ["a.txt", "c.txt"]
+
+
+def _load(root: Path, extract: Lengths, folder: Path) -> None:
+    files = sorted(root.glob("*.txt"))
+    table = load_features(root, files, Extraction("texts", 1, {}, extract), cache_dir=folder)
+    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
+
+
+def test_rows_follow_the_files_whatever_the_stores_they_come_from(read, monkeypatch) -> None:
+    monkeypatch.setattr(cache, "_PART_BYTES", 8)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        for name in rng.choice(list("abcdefghij"), 3):
+            path = read.root / f"{name}.txt"
+            path.unlink(missing_ok=True) if rng.random() < 0.3 else path.write_text(str(name) * int(rng.integers(5)))
+        (read.root / "k.txt").write_text("k" * int(rng.integers(1, 9)))
+        table = read()
+        texts = [(read.root / file).read_text() for file in table.files]
+        assert bytes(table.arrays["letters"].astype(np.uint8)).decode() == "".join(texts)
+        assert table.arrays["length"].tolist() == [len(text) for text in texts]
+        assert table.counts["letters"].tolist() == [len(text) for text in texts]
 
 
 def test_the_same_content_twice_counts_once(read) -> None:

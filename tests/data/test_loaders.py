@@ -162,7 +162,7 @@ class TestDeam:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=4), duration=45)
         weights = dataset.fixed(dataset.train).weights[:, :, 0]
         assert [np.flatnonzero(row).tolist() for row in weights] == [[3, 4, 5, 6]] * len(weights)
-        assert len(dataset.context().frames) == 4 * len(weights)
+        assert len(dataset.context().rows) == 4 * len(weights)
 
     def test_dynamic_labels_sit_on_the_frame_that_ends_at_their_time(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam", songs=3, seconds=20)
@@ -204,6 +204,12 @@ class TestDeam:
         heard = dataset.fixed(dataset.train).inputs[:, :39]
         np.testing.assert_allclose(heard.mean(axis=(0, 1)), 0, atol=1e-3)
         np.testing.assert_allclose(heard.std(axis=(0, 1)), 1, atol=1e-3)
+
+    def test_statistics_are_those_of_all_training_frames_at_once(self, load, tmp_path) -> None:
+        dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
+        heard = np.concatenate([dataset[i].inputs[:39] for i in dataset.train]).astype(np.float64)
+        np.testing.assert_array_equal(dataset.standardisation.mean, heard.mean(axis=0))
+        np.testing.assert_array_equal(1 / dataset.standardisation.scale, 1 / (1 / heard.std(axis=0)))
 
     def test_gain_moves_all_bands_alike(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
@@ -310,7 +316,8 @@ class TestChords:
         audio = dataset.draw(dataset.train, np.random.default_rng(0)).inputs[:, 0, 64:]
         silent = np.abs(audio).max(axis=1) < 1e-5
         assert 0.2 < silent.mean() < 0.8
-        frames = deam.standardisation.apply(deam.context().frames)[:, :64]
+        context = deam.context()
+        frames = deam.standardisation.apply(context.frames[context.rows])[:, :64]
         for row in audio[~silent]:
             assert np.abs(frames - row).max(axis=1).min() < 1e-4
 

@@ -110,7 +110,8 @@ def maestro(root: Path) -> Path:
     rows = [("canonical_composer", "canonical_title", "split", "year", "midi_filename")]
     for number, split in enumerate(("train", "train", "validation", "test")):
         name = f"200{number}/performance {number}.midi"
-        notes = [(beat / 2, 0.4, 60 + (beat * 7) % 12 + number, 40 + (beat * 11) % 60) for beat in range(120)]
+        step = 11 + number
+        notes = [(beat / 2, 0.4, 60 + (beat * 7) % 12 + number, 40 + (beat * step) % 60) for beat in range(120)]
         write_midi(root / name, {"Piano": notes}, pedal=[(0, 127), (20, 0)])
         rows.append(("Composer", f"Piece {number}", split, f"200{number}", name))
     write_midi(root / "2009" / "unlisted.midi", {"Piano": melody_notes(80)})
@@ -140,4 +141,32 @@ def groove_midi(root: Path) -> Path:
     return root
 
 
-WRITERS = {"deam": deam, "lakh_midi": lakh_midi, "chords": chords, "maestro": maestro, "groove_midi": groove_midi}
+def emotion_midi(root: Path) -> Path:
+    """EMOPIA's layout: clips of three songs, one of which has ``_`` and ``-`` in its name and two emotions."""
+    clips = {"Q1_a-_b_0": 1, "Q3_a-_b_1": 3, "Q2_cc_0": 2, "Q4_dd_0": 4}
+    for number, clip in enumerate(clips):
+        notes = [(beat / 2, 0.4, 60 + (beat * 5) % 12 + number, 50 + (beat * (7 + number)) % 40) for beat in range(80)]
+        write_midi(root / "EMOPIA_1.0" / "midis" / f"{clip}.mid", {"": notes})
+    rows = [("ID", "4Q", "annotator"), *((clip, quadrant, "A") for clip, quadrant in clips.items())]
+    write_csv(root / "EMOPIA_1.0" / "label.csv", rows)
+    return root
+
+
+def emotion_audio(root: Path) -> Path:
+    """Clips of two songs with EMOPIA's quadrants."""
+    clips = {"Q1_x_0": 1, "Q1_x_1": 1, "Q3_y_0": 3}
+    for number, clip in enumerate(clips):
+        write_tone(root / "audio" / f"{clip}.wav", 6, 300 + 170 * number)
+    write_csv(root / "annotations" / "label.csv", [("ID", "4Q", "annotator"), *((c, q, "A") for c, q in clips.items())])
+    return root
+
+
+WRITERS = {
+    "deam": deam,
+    "lakh_midi": lakh_midi,
+    "chords": chords,
+    "maestro": maestro,
+    "groove_midi": groove_midi,
+    "emotion_midi": emotion_midi,
+    "emotion_audio": emotion_audio,
+}

@@ -105,6 +105,8 @@ def test_rm_asks_and_leaves_the_output(
     [
         ["show", "nothing"],
         ["stop", "last"],
+        ["rollback", "last"],
+        ["rollback", "last", "--model", "nothing"],
         ["pause", "last"],
         ["stop", "last", "--now", "--after-epoch"],
         ["stop", "last", "--after", "0"],
@@ -133,6 +135,7 @@ def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) ->
     assert kelly_core("runs", "resume", "last").out == f"{run.id}: running\n"
     assert kelly_core("runs", "rm", "last", "--yes").code == 1
     assert kelly_core("runs", "resume", "last").code == 1
+    assert "DynamicsEngine: as asked: back to epoch" in kelly_core("runs", "rollback", "last").out
     assert "stop" in kelly_core("runs", "stop", "last", "--after", 2).out
     until(run, "stopped")
     run.take().release()

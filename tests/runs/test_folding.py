@@ -73,6 +73,29 @@ def test_a_training_from_its_start_to_its_end() -> None:
     assert run.models[1].state == "queued"
 
 
+def test_the_pace_of_an_epoch_without_batches_comes_from_its_own_steps() -> None:
+    run = fold(FRESH, log((1.0, STARTED), (2.0, replace(epoch(1), steps=40))))
+    assert (run.models[0].steps, run.models[0].steps_per_second) == (40, 80.0)
+    assert fold(FRESH, log((1.0, STARTED), (2.0, epoch(1)))).models[0].steps_per_second is None
+
+
+def test_an_alarm_about_the_losses_ends_when_they_do_better() -> None:
+    alarm = events.Alarm(MODEL, "plateau", "on a plateau")
+    run = fold(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (2.0, alarm), (3.0, replace(epoch(2), concern="plateau"))))
+    assert (run.models[0].alarm, run.models[0].alarm_kind) == ("on a plateau", "plateau")
+    assert replace(run, state="running").concerns == ("plateau",)
+    assert fold(run, log((4.0, epoch(3, best=3)))).models[0].alarm == ""
+    ended = fold(run, log((4.0, events.ModelEnded(MODEL, "early_stopping", 2, 1, 0.25))))
+    assert (ended.models[0].alarm, ended.concerns) == ("", ())
+
+
+def test_a_rollback_is_told_until_something_better_is_reached() -> None:
+    alarm = events.Alarm(MODEL, "rollback", "as asked")
+    run = fold(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (2.0, alarm), (3.0, epoch(2, best=1))))
+    assert run.models[0].alarm == "as asked"
+    assert fold(run, log((4.0, epoch(3, best=3)))).models[0].alarm == ""
+
+
 def test_a_clock_that_is_set_changes_no_pace() -> None:
     steps = [(2.0, STARTED), (3.0, batch(1, 10)), (7.0, epoch(1)), (12.0, epoch(2))]
     straight = fold(FRESH, log(*steps))

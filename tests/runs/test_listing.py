@@ -13,9 +13,9 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock
 from kelly_core.runs import Run, RunFolder, compare_runs, find_run, launch, list_runs
 from kelly_core.runs.folder import RunRecord, read_record, write_record
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.records import AttemptBegun, Record, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.summary import read_summary
 from kelly_core.runs.words import new_run_id

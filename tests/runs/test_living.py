@@ -87,10 +87,16 @@ def test_pause_and_go_on(start: Start, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_models_that_train_at_once_hold_and_stop_together(start: Start, folder: Path) -> None:
+def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, folder: Path) -> None:
     run = start("DynamicsEngine", "GroovePredictor", epochs=LONG, training__jobs=2)
     while min(model.epoch for model in run.snapshot.models) < 1:
         next(run.follow())
+    with pytest.raises(RunError, match="2 models are in training"):
+        run.request_rollback()
+    run.request_rollback("GroovePredictor")
+    told = (record.event for record in run.follow())
+    alarm = next(event for event in told if isinstance(event, events.Alarm) and event.kind == "rollback")
+    assert alarm.model == "GroovePredictor"
     run.request_pause()
     until(run, "paused")
     for record in run.follow():
@@ -103,6 +109,43 @@ def test_models_that_train_at_once_hold_and_stop_together(start: Start, folder: 
     run.request_stop(at_once=True)
     until(run, "stopped")
     assert exported(folder) and exported(folder, "out/groovepredictor.json")
+
+
+def rates(run: Run) -> list[float]:
+    return [record.event.learning_rate for record in run.records() if isinstance(record.event, events.EpochDone)]
+
+
+def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 2)
+    assert run.request_rollback() == "DynamicsEngine"
+    told = (record.event for record in run.follow())
+    alarm = next(event for event in told if isinstance(event, events.Alarm) and event.kind == "rollback")
+    assert "as asked: back to epoch" in alarm.message
+    assert next(event for event in told if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
+    run.request_pause()
+    until(run, "paused")
+    run.request_rollback("DynamicsEngine")
+    run.request_resume()
+    assert next(event for event in told if isinstance(event, events.Alarm)).kind == "rollback"
+    run.request_stop()
+    until(run, "stopped")
+    assert run.folder.console.read_text().count("as asked: back to epoch") == 2
+    assert exported(folder)
+    resumed = resume(run)
+    until_epoch(resumed, load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt").epoch + 1)
+    assert rates(resumed)[-1] == rates(resumed)[0] / 4
+
+
+def test_only_a_model_in_training_with_a_best_epoch_can_go_back(start: Start) -> None:
+    run = start("DynamicsEngine", "GroovePredictor", epochs=LONG)
+    until_epoch(run, 1)
+    with pytest.raises(RunError, match="GroovePredictor has no best epoch to go back to"):
+        run.request_rollback("GroovePredictor")
+    run.request_stop()
+    until(run, "stopped")
+    with pytest.raises(RunError, match="it has ended"):
+        run.request_rollback()
 
 
 def test_a_paused_run_can_be_stopped(start: Start, folder: Path) -> None:

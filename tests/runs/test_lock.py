@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kelly_core.errors import RunError
+from kelly_core.lock import FileLock, Holder, is_held
 from kelly_core.runs.lease import give_up_lease, take_lease
-from kelly_core.runs.lock import FileLock, Holder, is_held
 
 KEEPER = """
 import sys

@@ -43,6 +43,16 @@ def test_there_is_an_example_of_every_kind() -> None:
     assert {type(example) for example in EXAMPLES} == set(records.KINDS.values())
 
 
+def test_an_epoch_of_a_former_version_is_read() -> None:
+    line = (
+        b'{"t":1,"busy":1,"attempt":1,"kind":"epoch","data":{"model":"EmotionRecognizer","epoch":2,"epochs":50,'
+        b'"train_loss":0.06,"val_loss":0.05,"best_loss":0.05,"best_epoch":2,"patience_left":10,'
+        b'"learning_rate":0.001,"seconds":1.25,"frames_per_second":43000.0}}'
+    )
+    event = decode(line).event
+    assert isinstance(event, events.EpochDone) and (event.steps, event.concern) == (None, "")
+
+
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
 def test_a_record_comes_back_from_one_line_of_strict_json(event: records.RunEvent) -> None:
     import json

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -152,6 +153,22 @@ def test_the_load_of_a_machine_without_gpu() -> None:
     assert 0 < load.process_memory < load.memory_total and 0 < load.memory_used <= load.memory_total
     assert 0.0 <= load.cpu_percent <= 100.0
     assert load.memory_total == psutil.virtual_memory().total
+
+
+def test_the_share_of_cpu_is_since_the_last_sample_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Times(NamedTuple):
+        user: float
+        idle: float
+        iowait: float
+        guest: float
+
+    times = iter([Times(100.0, 500.0, 0.0, 50.0), Times(103.0, 501.0, 0.0, 53.0), Times(103.0, 502.0, 1.0, 53.0)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(times))
+    meter, measured = HostMeter(), []
+    other = threading.Thread(target=lambda: measured.append(meter.sample().cpu_percent))
+    other.start()
+    other.join()
+    assert [*measured, meter.sample().cpu_percent] == [75.0, 0.0]
 
 
 def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

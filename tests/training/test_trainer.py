@@ -19,7 +19,7 @@ from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.loop import Loop
 from kelly_core.training.networks import KellyNetwork
-from kelly_core.training.trainer import TrainingResult
+from kelly_core.training.trainer import MAX_ROLLBACKS, TrainingResult
 from tests.training.toy import Run, ToyDataset
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -249,6 +249,71 @@ def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path) -> None:
     run(epochs=3)
     result = run(epochs=5, resume=True)
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015, 0.0015]
+
+
+def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
+    (alarm,) = run.heard(Alarm)
+    assert (alarm.kind, alarm.message) == ("rollback", "as asked: back to epoch 1 with a learning rate of 0.0015")
+    assert result.checkpoint is not None and result.checkpoint.rollbacks == 0
+    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
+    assert [event.epoch for event in run.heard(EpochDone)] == [1, 2, 2, 3, 4]
+
+
+def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
+    times = len(run.heard(Alarm))
+    assert (result.reason, result.epoch) == ("epochs_done", 2) and times > MAX_ROLLBACKS
+    assert result.checkpoint is not None
+    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
+
+
+def test_a_rollback_in_the_first_epoch_begins_anew(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    result = run(epochs=1, roll_back_after=[2])
+    assert "back to the beginning" in run.heard(Alarm)[0].message
+    assert_same_training(result, Run(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
+
+
+def test_a_rollback_by_hand_outlives_a_stop_in_the_same_epoch(tmp_path: Path) -> None:
+    asked = [2 * STEPS + 2]
+    whole = Run(GROOVE, tmp_path / "whole")(epochs=4, roll_back_after=asked)
+    run = Run(GROOVE, tmp_path / "parts")
+    assert run(epochs=4, roll_back_after=asked, stop_after=2 * STEPS + 4).reason == "stopped"
+    assert_same_training(run(epochs=4, resume=True), whole)
+
+
+def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [1.0, *(7 * [0.5]), *(0.5 + 0.02 * epoch for epoch in range(12)), 0.4, 0.3]
+    train_epoch = Loop.train_epoch
+
+    def falling(loop: Loop, *asked: Any) -> float | None:
+        """The loss that comes out is set by hand; the weights are those of the training."""
+        return None if train_epoch(loop, *asked) is None else 0.9**loop.epoch
+
+    monkeypatch.setattr(Loop, "train_epoch", falling)
+    monkeypatch.setattr(Loop, "validate", lambda loop: losses[loop.epoch])
+    told: list[list[tuple[str, str]]] = []
+    results = []
+    for name, stops in (("whole", []), ("parts", [5, 9, 16])):
+        run = Run(GROOVE, tmp_path / name)
+        for epoch in stops:
+            run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.heard(EpochDone))) * STEPS + 2)
+        results.append(run(epochs=len(losses), resume=True))
+        told.append([(event.kind, event.message) for event in run.heard(Alarm) if event.kind != "nothing_to_resume"])
+        concerns = [event.concern for event in run.heard(EpochDone)]
+    assert [kind for kind, _ in told[0]] == ["plateau", "overfitting"] and told[0] == told[1]
+    assert concerns[10] == "" and concerns[11:13] == ["plateau"] * 2 and concerns[-2:] == ["", ""]
+    assert_same_training(*results)
+
+
+def test_an_epoch_tells_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    assert [event.steps for event in run.heard(EpochDone)] == [STEPS]
+    assert [event.bayes_loss for event in run.heard(ModelStarted)] == [None]
 
 
 def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,15 @@ class Run:
         self.dataset = dataset or ToyDataset(spec, frames=6 if spec.recurrent else 1)
         self.events: list[Event] = []
 
-    def __call__(self, *, resume: bool = False, stop_after: int | None = None, **changes: Any) -> TrainingResult:
-        """Train; ``stop_after`` so many steps in all a stop is asked for."""
+    def __call__(
+        self,
+        *,
+        resume: bool = False,
+        stop_after: int | None = None,
+        roll_back_after: Collection[int] = (),
+        **changes: Any,
+    ) -> TrainingResult:
+        """Train; after ``stop_after`` steps a stop is asked for, after those of ``roll_back_after`` a rollback."""
         asked = 0
 
         def should_stop() -> bool:
@@ -103,6 +111,7 @@ class Run:
             resume=resume,
             listen=self.events.append,
             should_stop=should_stop,
+            should_roll_back=lambda: asked in roll_back_after,
         )
 
     def heard(self, kind: type[Event]) -> list[Any]:

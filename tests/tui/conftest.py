@@ -12,8 +12,8 @@ from textual.pilot import Pilot
 
 from kelly_core import events
 from kelly_core.config import load_settings
+from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder, RunRecord, write_record
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.records import AttemptBegun, Outcome, Record, RunEnded, RunEvent, StateChanged, encode
 from kelly_tui.app import KellyApp
 from kelly_tui.workspace import Options

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
+from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.records import RunEnded
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import recall

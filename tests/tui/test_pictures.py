@@ -31,7 +31,7 @@ def test_datasets(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -
     app = make_app()
 
     async def ready(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: [row[1] for row in cells(app, "#corpora")] == 5 * ["missing"])
+        await until(pilot, lambda: [row[1] for row in cells(app, "#corpora")] == 7 * ["missing"])
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
 

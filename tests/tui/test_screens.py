@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, Label, Static
+from textual.widgets import Button, Input, Label, Static
 
+from kelly_core import events
 from kelly_core.export.quality import Quality
 from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.records import Record, RunEnded, encode
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
@@ -22,7 +24,9 @@ from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Help, Question
 from kelly_tui.widgets.frame import CommandLine, Facts, RunLog
 from kelly_tui.widgets.listing import Listing
-from tests.tui.conftest import Script, until
+from kelly_tui.widgets.run_picker import RunPicker
+from kelly_tui.widgets.steering import StopQuestion
+from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 
 MakeApp = Callable[..., KellyApp]
 
@@ -149,8 +153,8 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, fin
         assert row[1:3] == ["finished", "10/10"]
         assert "wrote models/emotionrecognizer.json" in details(app, "#said")
         chart = app.screen.query_one("#loss", CurveChart)
-        assert [series.name for series in chart._series] == ["train", "validation"]
-        assert chart._series[1].mark == 5
+        assert [series.name for series in chart._series] == ["baseline", "train", "validation"]
+        assert chart._series[2].mark == 5
         await pilot.press("o")
         assert [series.name for series in chart._series] == ["EmotionRecognizer", "GroovePredictor"]
         await pilot.press("l", "z")
@@ -168,6 +172,112 @@ async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, li
         await until(pilot, live_run.control.exists)
         request = json.loads(live_run.control.read_text())
         assert (request["kind"], request["after_epochs"], request["at_once"]) == ("stop", 1, False)
+
+
+async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("stop", ()))
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, StopQuestion))
+        await pilot.press("up", "backspace")
+        button = app.screen.query_one("#later", Button)
+        await until(pilot, lambda: button.disabled)
+        await pilot.press("enter")
+        assert isinstance(app.screen, StopQuestion)
+        await pilot.press("1", "2")
+        await until(pilot, lambda: str(button.label) == "After 12 epochs")
+        await pilot.press("enter")
+        await until(pilot, live_run.control.exists)
+        assert json.loads(live_run.control.read_text())["after_epochs"] == 12
+
+
+async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, live_run: RunFolder) -> None:
+    told = events.Alarm("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
+    with live_run.events.open("ab") as log:
+        log.write(encode(Record(BEGAN, 20.0, 1, told)))
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("rollback", ()))
+        assert cells(app, "#training")[0][1] == "overfitting"
+        alarm = str(app.screen.query_one("#alarm", Static).content)
+        assert alarm == "EmotionRecognizer: overfitting, since epoch 6 [b rolls back]"
+        # The model under the cursor is not in training; the one that is goes back.
+        await pilot.press("down", "b")
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        await pilot.press("enter", "b")
+        assert not live_run.control.exists()
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        await pilot.press("right", "enter")
+        await until(pilot, live_run.control.exists)
+        request = json.loads(live_run.control.read_text())
+        assert (request["kind"], request["model"]) == ("rollback", "EmotionRecognizer")
+
+
+async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp, finished_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
+        assert not app.screen.check_action("rollback", ())
+
+
+async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app(read_only=True)
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
+        assert not app.screen.check_action("rollback", ())
+
+
+async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        chart = app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: chart._series)
+        shown = []
+        for _ in range(4):
+            await pilot.press("v")
+            shown.append([series.name for series in chart._series])
+        assert shown == [["baseline", "val"], ["of Adam"], ["frames/s"], ["baseline", "train", "validation"]]
+
+
+async def test_other_runs_are_laid_over_this_one(
+    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        chart = app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: chart._series)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, RunPicker))
+        await pilot.press("space", "enter")
+        await until(pilot, lambda: [series.name for series in chart._series] == ["brave-cadence", "calm-melody"])
+        colours = [series.colour for series in chart._series]
+        assert len(set(colours)) == 2
+        # The marks are those of Runs, and a mark taken away there is away here.
+        await pilot.press("6")
+        await until(pilot, lambda: [row[0] for row in cells(app, "#runs")] == ["●", "◆"])
+        await pilot.press("down", "space", "3")
+        await until(pilot, lambda: [series.name for series in chart._series] == ["baseline", "train", "validation"])
+
+
+async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
+    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: len(app.listing.runs) == 2)
+        app.marked = [finished_run.id]
+        finished_run.record.write_text("{")
+        await pilot.press("3")
+        chart = app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: [series.name for series in chart._series] == ["baseline", "train", "validation"])
+        await until(pilot, lambda: "This run cannot be read" in [notice.title for notice in app._notifications])
 
 
 async def test_pause_asks_a_live_run(make_app: MakeApp, live_run: RunFolder) -> None:
@@ -256,6 +366,29 @@ async def test_two_marked_runs_are_compared(make_app: MakeApp, finished_run: Run
         assert "settings\tthe same" in details(app, "#run-facts")
         assert len(app.screen.query_one(CurveChart)._series) == 2
         assert "diff 2026-09-21-1100-brave-cadence" in app.screen.query_one(CommandLine).command
+
+
+async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: Path) -> None:
+    models = ["EmotionRecognizer", "GroovePredictor"]
+    for number, name in enumerate(["calm-melody", "golden-march", "brave-cadence"]):
+        told = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
+        make_run(workplace / "runs", f"2026-09-21-100{number}-{name}", models, told, created=BEGAN + number)
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 3)
+        assert not app.screen.check_action("model", ())
+        await pilot.press("space", "down", "space")
+        chart = app.screen.query_one(CurveChart)
+        await until(pilot, lambda: chart.border_title == "validation loss of EmotionRecognizer, 1 of 2")
+        await pilot.press("m")
+        await until(pilot, lambda: chart.border_title == "validation loss of GroovePredictor, 2 of 2")
+        assert [len(series.xs) for series in chart._series] == [8, 8]
+        await pilot.press("m", "down", "space")
+        await until(pilot, lambda: len(chart._series) == 3)
+        assert chart.border_title == "validation loss of EmotionRecognizer, 1 of 2"
+        assert len({series.colour for series in chart._series}) == 3
+        assert "settings" not in details(app, "#run-facts")
 
 
 async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(

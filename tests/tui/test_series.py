@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelly_tui.series import Series, log_ticks, nice_ticks, segments
+from kelly_tui.series import Series, log_ticks, nice_ticks, segments, without_far_guides
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -43,6 +44,14 @@ def test_whatever_comes_only_finite_points_in_order_and_few(ys: list[float], col
 def test_the_tail_leaves_out_what_comes_before() -> None:
     curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, 2.0, 1.0], "#FFFFFF")
     assert segments(curve, 40, first_x=3) == [([3, 4], [2.0, 1.0])]
+
+
+def test_a_guide_is_left_out_where_no_curve_comes_to_it() -> None:
+    curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, math.nan, 1.0], "#FFFFFF")
+    near, far = (Series("level", [1, 2, 3, 4], 4 * [y], "#FFFFFF", guide=True) for y in (3.5, 5.0))
+    assert without_far_guides([near, far, curve]) == [near, curve]
+    assert without_far_guides([near, curve], first_x=2) == [curve]
+    assert without_far_guides([replace(far, guide=False), curve]) == [replace(far, guide=False), curve]
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(1, 20))

@@ -22,13 +22,13 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_only_what_changed_changes(config: Path) -> None:
-    save_values(config, {"models.EmotionRecognizer.epochs": 7, "models.GroovePredictor.learning_rate": 0.01})
+    save_values(config, {"models.EmotionRecognizer.epochs": 7, "models.DynamicsEngine.learning_rate": 0.01})
     before, after = CONFIG.splitlines(), config.read_text().splitlines()
     assert sorted(set(after) - set(before)) == ["epochs = 7", "learning_rate = 0.01"]
     assert [line for line in after if line in before] == before
     models = load_settings(config, environment={}).settings.models
     assert models["EmotionRecognizer"].epochs == 7
-    assert models["GroovePredictor"].learning_rate == 0.01
+    assert models["DynamicsEngine"].learning_rate == 0.01
     assert models["DynamicsEngine"].epochs is None
 
 

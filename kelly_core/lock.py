@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.errors import RunError
+from kelly_core.errors import KellyError
 
 _SECONDS_BETWEEN_TRIES = 0.02
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -28,40 +28,41 @@ class FileLock:
         self.handle = handle
 
     @classmethod
-    def take(cls, path: Path, patience: float = 0.5) -> FileLock | None:
+    def take(cls, path: Path, patience: float = 0.5, *, error: type[KellyError] = KellyError) -> FileLock | None:
         """Lock a file, which is made if need be.
 
         Args:
             path: the file; its content stays as it is.
             patience: seconds to wait for a holder to let go; a reader that asks ``is_held`` holds it for an instant.
+            error: kind of error to raise.
 
         Returns:
             The lock, or None if another process keeps it.
 
         Raises:
-            RunError: the file cannot be made, or its file system has no locks.
+            KellyError: (or ``error``) the file cannot be made, or its file system has no locks.
         """
         deadline = time.monotonic() + patience
         while True:
-            lock = cls._try(path)
+            lock = cls._try(path, error)
             if lock is not None or time.monotonic() > deadline:
                 return lock
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     @classmethod
-    def _try(cls, path: Path) -> FileLock | None:
+    def _try(cls, path: Path, error: type[KellyError]) -> FileLock | None:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
+        except OSError as fault:
+            raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             return None
-        except OSError as error:
+        except OSError as fault:
             os.close(handle)
-            raise _no_lock(path, error) from error
+            raise _no_lock(path, fault, error) from fault
         lock = cls(path, handle)
         if lock._is_at_its_path():
             return lock
@@ -104,29 +105,29 @@ class Holder:
             return cls()
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
     """Whether a process holds the lock of a file.
 
     Raises:
-        RunError: the file system has no locks.
+        KellyError: (or ``error``) the file cannot be opened, or its file system has no locks.
     """
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
-    except OSError as error:
-        raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
+    except OSError as fault:
+        raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError as error:
-        raise _no_lock(path, error) from error
+    except OSError as fault:
+        raise _no_lock(path, fault, error) from fault
     finally:
         os.close(handle)
     return False
 
 
-def _no_lock(path: Path, error: OSError) -> RunError:
-    hint = "Choose a folder on a file system with locks" if error.errno in _NO_LOCKS else None
-    return RunError(f"cannot be locked ({error.strerror})", where=path, hint=hint)
+def _no_lock(path: Path, fault: OSError, error: type[KellyError]) -> KellyError:
+    hint = "Choose a folder on a file system with locks" if fault.errno in _NO_LOCKS else None
+    return error(f"cannot be locked ({fault.strerror})", where=path, hint=hint)

@@ -1,0 +1,269 @@
+"""Features: how fast they are computed and read back, and what memory that takes as a corpus grows.
+
+The corpora are those of the settings' datasets folder (KELLY_DATASETS_DIR=… names another); the demo corpus stands in
+for what is not there. Large corpora are made of its melodies: files that are transposed and told apart by a marker. A
+figure "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
+several. What is to be measured runs in a fresh process each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+
+from benchmarks.figures import Figure, main
+from kelly_core.config import load_settings
+from kelly_core.data import create_dataset, lakh
+from kelly_core.data.audio import SUFFIXES
+from kelly_core.data.catalog import is_present
+from kelly_core.data.demo import write_demo
+from kelly_core.data.listing import find_files
+from kelly_core.data.midi import SUFFIXES as MIDI_SUFFIXES
+
+CORPORA = ("lakh_midi", "maestro", "groove_midi", "deam")
+FILES_A_SECOND = {"lakh_midi": 500, "maestro": 300, "groove_midi": 300}
+TIMES_REAL_TIME = 300
+AUDIO_SECONDS = 45.0
+
+SIZES = (1_000, 4_000, 16_000)
+"""Files in a corpus of 1×, 4× and 16×."""
+LAKH_FILES = 176_581
+EXAMPLES = 100_000
+EXAMPLES_A_FILE = 4
+SECONDS_TO_START = 2.0
+GROWTH = 1.5
+"""Most that 16 times the corpus may do to peak memory, or to the time of a file, as a factor."""
+
+DRAWN = 1024
+ROUNDS = 3
+MB = 1e6
+
+Result = TypeVar("Result")
+
+
+def measure() -> list[Figure]:
+    """All figures."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        roots = corpora(folder / "demo")
+        return [*speeds(roots, folder), *growth(roots["lakh_midi"], folder), cached_start(folder)]
+
+
+def corpora(demo: Path) -> dict[str, Path]:
+    """Folder of each corpus: the real one, or that of the demo corpus, which is then made."""
+    datasets = load_settings(None, {}).settings.datasets
+    roots = {name: datasets.folder(name) for name in CORPORA}
+    missing = [name for name, root in roots.items() if not is_present(name, root)]
+    if missing:
+        write_demo(demo)
+    return roots | {name: demo / name for name in missing}
+
+
+def speeds(roots: dict[str, Path], folder: Path) -> list[Figure]:
+    """Files a second from cold to a dataset, and seconds of audio a second, on one core."""
+    figures = []
+    for name, wanted in FILES_A_SECOND.items():
+        files, seconds = alone(cold_start, name, roots[name], folder)
+        note = f"{files} files of {roots[name]}"
+        figures.append(Figure.at_least(f"{name}: features per core", files / seconds, "files/s", wanted, note))
+    files, seconds = alone(cold_start, "deam", roots["deam"], folder)
+    heard = audio_seconds(roots["deam"])
+    note = f"{heard:.0f} s of audio in {files} files of {roots['deam']}, decoding included"
+    figures.append(Figure.at_least("audio: features per core", heard / seconds, "× real time", TIMES_REAL_TIME, note))
+    return figures
+
+
+def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
+    """Files that were computed, and processor seconds from an empty cache to a dataset; the first round warms up."""
+    computed = 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal computed
+        computed = total
+
+    seconds = []
+    for _ in range(ROUNDS + 1):
+        with tempfile.TemporaryDirectory(dir=folder) as cache:
+            started = time.process_time()
+            create_dataset(name, root, cache_dir=Path(cache), jobs=1, progress=count)
+            seconds.append(time.process_time() - started)
+    return computed, min(seconds[1:])
+
+
+def audio_seconds(root: Path) -> float:
+    """Seconds of audio that are listened to in a folder."""
+    import soundfile
+
+    return sum(min(soundfile.info(path).duration, AUDIO_SECONDS) for path in find_files(root, SUFFIXES))
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What it took to prepare a corpus, and to draw one epoch from it.
+
+    Attributes:
+        files, examples: its size.
+        seconds: of processor time, from cold.
+        memory: the process's peak while preparing, Python and its libraries included, in bytes.
+        cache: bytes on disk.
+        drawing: most that drawing added to the process's own memory (without mapped files), in bytes.
+    """
+
+    files: int
+    examples: int
+    seconds: float
+    memory: float
+    cache: int
+    drawing: float
+
+
+def growth(root: Path, folder: Path) -> list[Figure]:
+    """Memory, time and disk of corpora of 1×, 4× and 16×, and what Lakh complete would take."""
+    small, _, large = rows = [alone(prepare, root, folder, files) for files in SIZES]
+    features = (large.cache - small.cache) / (large.files - small.files)
+    figures = [
+        Figure(f"{row.files:,} files: peak memory", row.memory / MB, "MB", note=f"cache {row.cache / MB:.1f} MB")
+        for row in rows
+    ]
+    bookkeeping = (large.memory - small.memory) / (large.files - small.files)
+    note = f"{bookkeeping / 1e3:.2f} kB a file: names, stamps, groups; its features have {features / 1e3:.1f} kB"
+    figures.append(Figure.at_most("peak memory of 16× over that of 1×", large.memory / small.memory, "×", GROWTH, note))
+    slower = (large.seconds / large.files) / (small.seconds / small.files)
+    figures.append(Figure.at_most("time of a file in 16× over that in 1×", slower, "×", GROWTH))
+    note = f"16× adds {(large.drawing - small.drawing) / MB:.1f} MB to that of 1×"
+    figures.append(Figure(f"memory to draw an epoch, {DRAWN} examples at a time", large.drawing / MB, "MB", note=note))
+    note = f"reckoned from {large.files:,} files"
+    minutes = large.seconds / large.files * LAKH_FILES / 60
+    memory = small.memory + bookkeeping * (LAKH_FILES - small.files)
+    return [
+        *figures,
+        Figure("Lakh complete: time on one core", minutes, "min", note=note),
+        Figure("Lakh complete: cache", features * LAKH_FILES / MB, "MB", note=note),
+        Figure("Lakh complete: peak memory", memory / MB, "MB", note=note),
+    ]
+
+
+def prepare(root: Path, folder: Path, files: int) -> Preparation:
+    """Make a corpus of so many files, prepare it from cold, and draw an epoch."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        corpus, cache = Path(name) / "corpus", Path(name) / "cache"
+        alone(write_corpus, root, corpus, files)
+        create_dataset("lakh_midi", root, cache_dir=Path(name) / "warm", jobs=1, max_files=8)
+        started = time.process_time()
+        dataset = create_dataset("lakh_midi", corpus, cache_dir=cache, jobs=1)
+        seconds, memory = time.process_time() - started, peak_memory()
+        before = own_memory()
+        drawing = max(own_memory() for _ in epoch(dataset)) - before
+        size = sum(path.stat().st_size for path in cache.rglob("*"))
+        return Preparation(files, len(dataset), seconds, memory, size, drawing)
+
+
+def epoch(dataset: Any) -> Iterator[Any]:
+    """All training examples in a random order, batch after batch."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(dataset.train)
+    for start in range(0, len(order), DRAWN):
+        yield dataset.draw(order[start : start + DRAWN], rng)
+
+
+def write_corpus(root: Path, corpus: Path, files: int) -> None:
+    """Write so many files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
+    import symusic
+
+    scores = []
+    for path in find_files(root, MIDI_SUFFIXES):
+        with contextlib.suppress(RuntimeError, ValueError):
+            scores.append(symusic.Score(str(path)))
+    for digit in "0123456789abcdef":
+        (corpus / digit).mkdir(parents=True)
+    for number in range(files):
+        score = scores[number % len(scores)].copy()
+        transpose(score, number // len(scores) % 12 - 6)
+        score.markers.append(symusic.TextMeta(0, str(number)))
+        (corpus / f"{number % 16:x}" / f"{number:032x}.mid").write_bytes(score.dumps_midi())
+
+
+def transpose(score: Any, semitones: int) -> None:
+    """Move all tracks but drums, as far as no note leaves 0..127."""
+    for track in score.tracks:
+        pitch = track.notes.numpy()["pitch"]
+        if not track.is_drum and len(pitch) and pitch.min() + semitones >= 0 and pitch.max() + semitones <= 127:
+            track.shift_pitch(semitones, inplace=True)
+
+
+def cached_start(folder: Path) -> Figure:
+    """Seconds until a corpus whose features are cached can be trained on."""
+    files = EXAMPLES // EXAMPLES_A_FILE
+    corpus, cache = folder / "many", folder / "cache"
+    alone(fill_cache, corpus, cache, files)
+    seconds = min(alone(warm_start, corpus, cache) for _ in range(ROUNDS))
+    note = f"{files:,} files with random features"
+    return Figure.at_most(f"cached start of {EXAMPLES:,} examples", seconds, "s", SECONDS_TO_START, note)
+
+
+def fill_cache(corpus: Path, cache: Path, files: int) -> None:
+    """Make a cache of so many files without the work: files that are no music, and features that are random."""
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        path = corpus / f"{number % 16:x}" / f"{number:032x}.mid"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(number))
+
+    def random_features(path: Path) -> dict[str, Any]:
+        shape = (EXAMPLES_A_FILE, lakh.SEQUENCE_BEATS, lakh.PITCHES // 8)
+        return {
+            "steps": rng.integers(0, 256, shape, np.uint8),
+            "length": np.full(EXAMPLES_A_FILE, lakh.SEQUENCE_BEATS),
+            "affect": rng.random((1, 5)),
+            "kind": np.zeros(1, np.int64),
+        }
+
+    with patch.object(lakh, "_extract", random_features):
+        create_dataset("lakh_midi", corpus, cache_dir=cache, jobs=1)
+
+
+def warm_start(corpus: Path, cache: Path) -> float:
+    """Seconds to a dataset whose features are all cached."""
+    started = time.perf_counter()
+    dataset = create_dataset("lakh_midi", corpus, cache_dir=cache)
+    seconds = time.perf_counter() - started
+    assert len(dataset) == EXAMPLES
+    return seconds
+
+
+def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+    """The function's result, computed in a fresh process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+def peak_memory() -> float:
+    """Most bytes that this process has had in memory; unlike getrusage's, Linux's own figure forgets the parent's."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def own_memory() -> float:
+    """Bytes that this process has in memory, without those of files that it has mapped where the system tells them."""
+    memory = psutil.Process().memory_info()
+    return float(memory.rss - getattr(memory, "shared", 0))
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

@@ -1,0 +1,129 @@
+"""Trainings side by side: what each loses to the others, and what is won over training one after the other.
+
+As many processes as there are cores take turns: one of them trains alone with one thread, all of them train at once
+with one thread each, and one trains with all cores. The best round of each counts. Cores share memory, caches and
+clock, so that even plain matrix products of one thread each slow each other down; what trainings lose is compared with
+what these products lose in the same rounds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from statistics import fmean
+from typing import Literal
+
+from benchmarks.figures import Figure, main
+from kelly_core.spec import MODELS, ModelSpec
+
+Way = Literal["alone", "together", "all cores"]
+
+ROUNDS = 3
+EPOCHS = 3
+BATCHES = {True: 4, False: 300}
+"""Steps of an epoch, of networks with an LSTM and of dense ones; less than a second each."""
+
+
+class Processes:
+    """One process a core, each of which does its turn when told to."""
+
+    def __init__(self, pipes: Sequence[Connection]) -> None:
+        self._pipes = pipes
+
+    def turn(self, work: str, way: Way) -> float:
+        """Mean speed of those whose turn it is, in frames or operations a second."""
+        pipes = self._pipes if way == "together" else self._pipes[:1]
+        for pipe in pipes:
+            pipe.send((work, len(self._pipes) if way == "all cores" else 1))
+        return fmean(pipe.recv() for pipe in pipes)
+
+    def best(self, work: str, ways: Sequence[Way]) -> dict[Way, float]:
+        """Best of some rounds in which the ways take turns."""
+        found: dict[Way, float] = dict.fromkeys(ways, 0.0)
+        for _ in range(ROUNDS):
+            for way in ways:
+                found[way] = max(found[way], self.turn(work, way))
+        return found
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """One process a core, gone afterwards; their waiting threads sleep, as those of `kelly-core train` do."""
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    context = multiprocessing.get_context("spawn")
+    pairs = [context.Pipe() for _ in range(os.cpu_count() or 1)]
+    children = [context.Process(target=serve, args=(theirs,), daemon=True) for _, theirs in pairs]
+    for child in children:
+        child.start()
+    for _, theirs in pairs:
+        # Kept open here, it would hide the end of a child that has failed.
+        theirs.close()
+    try:
+        yield Processes([ours for ours, _ in pairs])
+    finally:
+        for child in children:
+            child.terminate()
+            child.join()
+
+
+def serve(pipe: Connection) -> None:
+    """A process: does what it is told and tells how fast it was."""
+    from benchmarks.training import product_flops
+    from kelly_core.training.device import cpu_threads
+
+    works: dict[str, Callable[[], float]] = {"product": product_flops} | {
+        spec.name: trainer_of(spec) for spec in MODELS
+    }
+    while True:
+        work, threads = pipe.recv()
+        with cpu_threads(threads, sequences=True):
+            pipe.send(works[work]())
+
+
+def trainer_of(spec: ModelSpec) -> Callable[[], float]:
+    """Trains some epochs; its frames a second in the middle one."""
+    from benchmarks.training import BATCH, RandomDataset, our_epochs
+
+    dataset = RandomDataset(spec, BATCH * BATCHES[spec.recurrent])
+    return lambda: sorted(speed for speed, _ in our_epochs(spec, dataset, EPOCHS))[EPOCHS // 2]
+
+
+def measure() -> list[Figure]:
+    """All five models."""
+    with processes() as all_of_them:
+        product = all_of_them.best("product", ("alone", "together"))
+        forced = product["together"] / product["alone"]
+        figures = [Figure("Matrix products side by side: speed of each, of that alone", 100 * forced, "%")]
+        for spec in MODELS:
+            figures += figures_of(spec, all_of_them.best(spec.name, ("alone", "together", "all cores")), forced)
+    return figures
+
+
+def figures_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) -> list[Figure]:
+    """What the rounds of one model say; ``forced`` is the share of its speed that a matrix product keeps."""
+    kept = speeds["together"] / speeds["alone"]
+    one_by_one = max(speeds["alone"], speeds["all cores"])
+    cores = os.cpu_count() or 1
+    return [
+        Figure.at_least(
+            f"{spec.name} side by side: speed kept, of what the products keep",
+            100 * kept / forced,
+            "%",
+            90,
+            f"{speeds['together']:,.0f} of {speeds['alone']:,.0f} frames/s",
+        ),
+        Figure.at_least(
+            f"{spec.name}: {cores} at once against one after the other",
+            cores * speeds["together"] / one_by_one,
+            "×",
+            1.0,
+            f"one alone: {speeds['alone']:,.0f} frames/s with a thread, {speeds['all cores']:,.0f} with all cores",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

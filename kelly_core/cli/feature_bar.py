@@ -1,0 +1,31 @@
+"""A bar that shows how far the features of a corpus are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from kelly_core.data.cache import Progress as ProgressCallback
+
+
+@contextmanager
+def feature_progress(name: str) -> Iterator[ProgressCallback]:
+    """A bar on standard error for the features of one corpus, shown only once something is computed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _advance(progress, name)
+
+
+def _advance(progress: Progress, name: str) -> ProgressCallback:
+    task: TaskID | None = None
+
+    def advance(done: int, total: int) -> None:
+        nonlocal task
+        if task is None:
+            task = progress.add_task(f"features of {name}", total=total)
+        progress.update(task, completed=done)
+
+    return advance

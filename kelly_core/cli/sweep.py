@@ -1,0 +1,141 @@
+"""``kelly-core sweep``: many trainings, over settings and seeds, and the best of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.options import (
+    BackendOption,
+    ConfigOption,
+    DatasetsDirOption,
+    JsonOption,
+    MaxFilesOption,
+    SchedulerOption,
+    settings_from,
+)
+from kelly_core.cli.signals import INTERRUPTED, Signals
+from kelly_core.runs.standings import Standing, TrialResult, as_json, standings
+from kelly_core.runs.sweep import Sweep
+from kelly_core.runs.trials import plan_trials
+from kelly_core.spec import MODELS, model_spec
+
+
+def sweep(
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A model; repeat for more.")] = None,
+    tried: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUES", help="What to try: key=value,value or key=low..high; repeat."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Train each point with so many seeds.")] = None,
+    random: Annotated[int | None, typer.Option("--random", help="Draw so many points; 0 takes all.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Trials at once on this machine.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the best exports and all.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs of each trial, at most.")] = None,
+    datasets_dir: DatasetsDirOption = None,
+    use_synthetic: Annotated[bool, typer.Option("--use-synthetic", help="Train on generated data.")] = False,
+    max_files: MaxFilesOption = None,
+    backend: BackendOption = None,
+    scheduler: SchedulerOption = None,
+    config: ConfigOption = None,
+    as_json_: JsonOption = False,
+) -> None:
+    """Train each model with each combination of settings and each seed, and export the best.
+
+    Every trial is a run, to be watched and steered as any other. Ctrl-C stops all of them; the same command goes on
+    where it was, and repeats nothing that is finished.
+    """
+    specs = tuple(dict.fromkeys(model_spec(name) for name in model)) if model else MODELS
+    typed = {
+        "sweep.set": ("--set", tried or None),
+        "sweep.seeds": ("--seeds", seeds),
+        "sweep.random": ("--random", random),
+        "sweep.jobs": ("--jobs", jobs),
+        "training.epochs": ("--epochs", epochs),
+        "output.dir": ("--output", output),
+        "datasets.dir": ("--datasets-dir", datasets_dir),
+        "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
+        "datasets.max_files": ("--max-files", max_files),
+        "parallel.backend": ("--backend", backend),
+        "parallel.scheduler": ("--scheduler", scheduler),
+    }
+    settings = settings_from(config, typed).settings
+    command = ["kelly-core", *sys.argv[1:]]
+    work = Sweep(plan_trials(settings, specs), settings, command)
+    for name in dict.fromkeys(spec.dataset for spec in specs):
+        with feature_progress(name) as progress:
+            work.prepare(name, progress)
+    results, signals = _carry_out(work)
+    work.write(results)
+    if as_json_:
+        typer.echo(json.dumps(as_json(results), indent=2, ensure_ascii=False))
+    else:
+        Console().print(_table(standings(results)))
+    raise typer.Exit(_end(work, results, signals, command))
+
+
+def _carry_out(work: Sweep) -> tuple[list[TrialResult], Signals]:
+    """Results in the order of the trials, told as they come."""
+    results: dict[str, TrialResult] = {}
+    say = Console(stderr=True, highlight=False)
+    say.print(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
+    with Signals() as signals:
+        signals.steer(work)
+        for result in work.results():
+            results[result.run] = result
+            if result.state != "queued":
+                say.print(f"{len(results)}/{len(work.trials)}  {_words(result)}", markup=False, soft_wrap=True)
+    return [results[trial.id] for trial in work.trials], signals
+
+
+def _end(work: Sweep, results: Sequence[TrialResult], signals: Signals, command: Sequence[str]) -> int:
+    """Export the best where all trials have ended, say how to go on otherwise; the exit code."""
+    say = Console(stderr=True, highlight=False)
+    unfinished = [result for result in results if result.state != "finished"]
+    if signals.exit_code is None:
+        for run, path in work.export_best(results).items():
+            say.print(f"best: {run}, copied to {path}", markup=False, soft_wrap=True)
+    say.print(f"table: {work.table}", markup=False, soft_wrap=True)
+    if unfinished:
+        left = f"{len(unfinished)} of {len(results)} trials are not finished; the same command goes on with them:"
+        say.print(f"{left} {shlex.join(command)}", markup=False, soft_wrap=True)
+    if signals.exit_code is not None:
+        return signals.exit_code
+    if any(result.state in ("failed", "died") for result in unfinished):
+        return 1
+    return INTERRUPTED if unfinished else 0
+
+
+def _words(result: TrialResult) -> str:
+    loss = "" if result.best_loss is None else f"  best {result.best_loss:.4f} in epoch {result.best_epoch}"
+    error = f"  {result.error}" if result.error else ""
+    point = "".join(f"  {key}={value}" for key, value in result.point)
+    return f"{result.run}{point}  {result.state}{loss}{error}"
+
+
+def _table(table: Sequence[Standing]) -> Table:
+    keys = list(dict.fromkeys(key for standing in table for key, _ in standing.point))
+    shown = Table("model", *(key.rpartition(".")[2] for key in keys), box=None, pad_edge=False, padding=(0, 1))
+    for column in ("seeds", "loss", "behind the best"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for standing in table:
+        point = dict(standing.point)
+        seeds = f"{len(standing.losses)}" + (f" of {len(standing.losses) + standing.missing}" * bool(standing.missing))
+        values = [str(point.get(key, "–")) for key in keys]
+        figures = (standing.mean, standing.spread), (standing.behind, standing.behind_spread)
+        shown.add_row(standing.model, *values, seeds, *(_figure(*pair) for pair in figures))
+    return shown
+
+
+def _figure(mean: float | None, spread: float | None) -> str:
+    """A mean, with the standard deviation where there is one."""
+    return "–" if mean is None else f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"

@@ -1,0 +1,211 @@
+"""A sweep: many trials, each a run of its own, what they reached, and the best of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from kelly_core.config import Settings
+from kelly_core.data.cache import Progress
+from kelly_core.errors import RunError
+from kelly_core.files import atomic_write_all
+from kelly_core.parallel import ALLOWED_LOSSES, as_done
+from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.launch import resume, start
+from kelly_core.runs.lease import give_up_lease, take_lease
+from kelly_core.runs.run import Run
+from kelly_core.runs.standings import TrialResult, as_json, best_runs, standings
+from kelly_core.runs.trials import Trial
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
+
+
+class Sweep:
+    """Trials to be carried out, once each, however often this is begun anew.
+
+    Args:
+        trials: what to train.
+        settings: those of the sweep itself.
+        command: the command line that asks for the same, to be shown.
+    """
+
+    def __init__(self, trials: Sequence[Trial], settings: Settings, command: Sequence[str] = ()) -> None:
+        self.trials = list(trials)
+        self._settings = settings
+        self._command = tuple(command)
+        self._output = settings.output.dir.expanduser().absolute()
+        self._wish = self._output / "trials" / ".stop"
+        self.live = False
+
+    @property
+    def table(self) -> Path:
+        """The file that tells what was tried and what came of it."""
+        return self._output / "sweep.json"
+
+    def prepare(self, dataset: str, progress: Progress | None = None) -> None:
+        """Compute the features of a corpus that the trials need, so that they find them in the cache.
+
+        Raises:
+            DataError: the corpus holds nothing usable.
+            ParallelError: the cluster cannot be reached or used.
+        """
+        from kelly_core.data.catalog import is_present, open_corpus
+
+        different = {trial.settings.datasets.model_dump_json(): trial.settings for trial in self.trials}
+        for settings in different.values():
+            if not settings.datasets.use_synthetic and is_present(dataset, settings.datasets.folder(dataset)):
+                here = settings.model_copy(update={"parallel": self._settings.parallel})
+                open_corpus(dataset, here, progress)
+
+    def results(self) -> Iterator[TrialResult]:
+        """Carry out what is not finished yet, and tell of each trial as it ends.
+
+        A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
+        checkpoints.
+
+        Raises:
+            RunError: something else is training into the output folder.
+            ParallelError: the cluster cannot be reached or used.
+        """
+        lease = take_lease(self._output)
+        try:
+            self._wish.parent.mkdir(exist_ok=True)
+            self._wish.unlink(missing_ok=True)
+            runs = self.trials[0].settings.runs.dir
+            runs.mkdir(parents=True, exist_ok=True)
+            self.write([_not_begun(trial) for trial in self.trials])
+            self.live = True
+            carry_out = partial(_carry_out, wish=self._wish, command=self._command)
+            yield from as_done(
+                carry_out,
+                self.trials,
+                jobs=self._jobs,
+                scheduler=self._settings.parallel.cluster,
+                sees=[self.table, runs],
+            )
+        finally:
+            self.live = False
+            give_up_lease(self._output)
+            lease.release()
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Begin no more trials, and stop those in progress after the step in hand, or at once."""
+        self._wish.write_text(_STOP_AT_ONCE if at_once else _STOP)
+
+    def kill(self) -> None:
+        """End the processes of the trials; what is on disk stays valid."""
+        self._wish.write_text(_KILL)
+
+    def write(self, results: Sequence[TrialResult]) -> None:
+        """Write the table file.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        text = json.dumps(as_json(results), indent=2, ensure_ascii=False)
+        atomic_write_all({self.table: text.encode()}, error=RunError)
+
+    def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
+        """Copy the best export of each model into the output folder; where each went, by the id of its run.
+
+        Raises:
+            RunError: it is gone, or cannot be copied.
+        """
+        exports = {result.run: Path(result.export) for result in results if result.export}
+        best = {run: exports[run] for run in best_runs(standings(results)).values()}
+        targets = {run: self._output / path.name for run, path in best.items()}
+        if best:
+            atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
+        return targets
+
+    @property
+    def _jobs(self) -> int:
+        threads = self.trials[0].settings.training.threads
+        return self._settings.sweep.jobs or max(1, (os.cpu_count() or 1) // threads)
+
+
+def _content(run: str, export: Path) -> bytes:
+    try:
+        return export.read_bytes()
+    except OSError as error:
+        hint = f"`kelly-core runs rm {run}` and the same sweep once more train it again"
+        raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
+
+
+def _carry_out(trial: Trial, *, wish: Path, command: Sequence[str]) -> TrialResult:
+    """Bring a trial to its end and wait for it; on whatever machine, and after however many attempts."""
+    try:
+        run = _begun(trial, wish, command)
+        return _not_begun(trial) if run is None else _followed(trial, run, wish)
+    except RunError as error:
+        return TrialResult(trial.id, trial.model, trial.seed, trial.point, "failed", error=str(error))
+
+
+def _begun(trial: Trial, wish: Path, command: Sequence[str]) -> Run | None:
+    """The run of a trial, started if need be; None where it has none, and none shall be started."""
+    folder = RunFolder(trial.settings.runs.dir / trial.id)
+    run = Run(folder) if folder.record.exists() else None
+    if wish.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
+        return run
+    if run is not None:
+        return resume(run)
+    return start(trial.settings, [trial.model], command=command, name=trial.id)
+
+
+def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
+    """Wait for a run, hand on what is wished, and start it again if its process is lost."""
+    asked, losses = "", 0
+    while True:
+        while run.poll():
+            pass
+        wanted = _read(wish)
+        if run.snapshot.state == "died" and not wanted and losses < ALLOWED_LOSSES:
+            losses += 1
+            run = resume(run)
+        elif not run.live:
+            return _result(trial, run)
+        elif wanted != asked:
+            asked = wanted
+            _ask(run, wanted)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _read(wish: Path) -> str:
+    with suppress(FileNotFoundError):
+        return wish.read_text()
+    return ""
+
+
+def _ask(run: Run, wanted: str) -> None:
+    if wanted == _KILL:
+        run.kill()
+    elif wanted:
+        run.request_stop(at_once=wanted == _STOP_AT_ONCE)
+
+
+def _not_begun(trial: Trial) -> TrialResult:
+    return TrialResult(trial.id, trial.model, trial.seed, trial.point)
+
+
+def _result(trial: Trial, run: Run) -> TrialResult:
+    snapshot = run.snapshot
+    (model,) = snapshot.models
+    return TrialResult(
+        run=run.id,
+        model=trial.model,
+        seed=trial.seed,
+        point=trial.point,
+        state=snapshot.state,
+        epochs=model.epoch,
+        best_epoch=model.best_epoch,
+        best_loss=model.best_loss,
+        baseline_loss=model.baseline_loss,
+        export=model.export,
+        error=model.error or snapshot.error,
+    )

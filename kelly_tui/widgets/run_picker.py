@@ -1,0 +1,75 @@
+"""Choosing runs whose curves are laid over another's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Label
+
+from kelly_core.runs import RunSnapshot
+from kelly_tui.palette import Palette
+from kelly_tui.run_words import age_text, marked_with, models_text, run_state_text, short_id
+from kelly_tui.widgets.listing import Listing, Row
+
+
+class RunPicker(ModalScreen[list[str] | None]):
+    """Marks runs with the space bar; gives the marked ids, None where all shall stay as it was.
+
+    Args:
+        runs: those to choose from, the latest first.
+        marked: ids of those that are marked already.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("space", "mark", "Mark"),
+        Binding("enter", "done", "Done", priority=True),
+    ]
+
+    def __init__(self, runs: Sequence[RunSnapshot], marked: Sequence[str]) -> None:
+        super().__init__()
+        self._runs, self._marked = runs, list(marked)
+
+    def compose(self) -> ComposeResult:
+        """The runs, and which keys do what."""
+        with Vertical(classes="dialog"):
+            yield Label("Curves of other runs", classes="dialog-title")
+            yield Listing(("", "run", "state", "models", "when"), extras=("models",), id="others")
+            yield Label("space: mark · enter: show them · escape: cancel", classes="hint")
+
+    def on_mount(self) -> None:
+        """Begin with the latest."""
+        self._show()
+
+    def _show(self) -> None:
+        colours = Palette.of(self.app.theme_variables)
+        rows = [
+            Row(
+                run.id,
+                (
+                    "[x]" if run.id in self._marked else "[ ]",
+                    short_id(run.id),
+                    run_state_text(run, colours),
+                    models_text(run),
+                    age_text(run.created),
+                ),
+            )
+            for run in self._runs
+        ]
+        self.query_one(Listing).show(rows)
+
+    def action_mark(self) -> None:
+        """Mark or unmark the run under the cursor."""
+        current = self.query_one(Listing).current
+        if current is not None:
+            self._marked = marked_with(self._marked, current)
+            self._show()
+
+    def action_done(self) -> None:
+        """Show those that are marked."""
+        self.dismiss(self._marked)

@@ -1,0 +1,134 @@
+"""Loss curves that give reason to worry, and those that do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kelly_core.training.loss_watch import LossWatch, noise
+
+
+def concerns(train: list[float], val: list[float], patience: int = 10, min_delta: float = 0.001) -> list[tuple]:
+    """Epoch and kind of each concern that began."""
+    watch = LossWatch(patience, min_delta)
+    found = []
+    for epoch, losses in enumerate(zip(train, val, strict=True), start=1):
+        watch.take_in(*losses)
+        if watch.is_new:
+            found.append((epoch, watch.concern))
+    return found
+
+
+def falling(epochs: int, to: float = 0.1) -> list[float]:
+    return [to + 0.4 * 0.8**epoch for epoch in range(epochs)]
+
+
+def test_a_curve_that_falls_gives_no_reason() -> None:
+    losses = [0.99**epoch for epoch in range(300)]
+    assert concerns(losses, losses) == []
+
+
+def test_half_the_patience_without_progress_is_a_plateau_told_once() -> None:
+    losses = [0.5, 0.4, 0.3] + 20 * [0.3]
+    assert concerns(losses, losses, patience=16) == [(11, "plateau")]
+    assert concerns(losses, losses, patience=0) == [(13, "plateau")]
+
+
+def test_gains_below_min_delta_are_no_progress() -> None:
+    losses = [0.5, *(0.3 * 0.9999**epoch for epoch in range(12))]
+    assert concerns(losses, losses, patience=16) == [(10, "plateau")]
+    assert concerns(losses, losses, patience=16, min_delta=0.0) == []
+
+
+def test_a_plateau_comes_again_after_progress() -> None:
+    losses = [0.5, *(8 * [0.3]), *(8 * [0.2])]
+    assert concerns(losses, losses, patience=12) == [(8, "plateau"), (16, "plateau")]
+
+
+def test_where_training_ends_at_once_nothing_is_said_of_a_plateau() -> None:
+    losses = [0.5] + 12 * [0.3]
+    assert concerns(losses, losses, patience=3) == []
+
+
+def test_overfitting_is_told_once_and_again_after_a_new_best() -> None:
+    rise = [0.1 + 0.002 * epoch for epoch in range(1, 12)]
+    val = [0.3, 0.2, 0.15, 0.1, *rise, 0.09, *rise]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+    found = concerns(train, val, patience=30)
+    assert [kind for _, kind in found] == ["overfitting", "overfitting"]
+    first, second = (epoch for epoch, _ in found)
+    assert 4 + 5 <= first <= 4 + 8 and 16 + 5 <= second <= 16 + 8
+
+
+def test_a_plateau_may_turn_into_overfitting_but_not_back() -> None:
+    val = [0.3, 0.1, *(10 * [0.101]), *(0.101 + 0.002 * epoch for epoch in range(8)), *(10 * [0.101])]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+    assert [kind for _, kind in concerns(train, val, patience=12)] == ["plateau", "overfitting"]
+
+
+def test_losses_that_rise_together_are_not_overfitting() -> None:
+    losses = [0.3, 0.2, *(0.1 + 0.01 * epoch for epoch in range(20))]
+    assert "overfitting" not in [kind for _, kind in concerns(losses, losses, patience=0)]
+
+
+def test_a_rise_of_one_per_cent_is_not_worth_a_word() -> None:
+    val = [0.3, 0.2, 0.1, *(30 * [0.101])]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+    assert "overfitting" not in [kind for _, kind in concerns(train, val, patience=0)]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_losses_of_any_size_are_judged_alike(scale: float) -> None:
+    val = [0.3, 0.2, 0.1, *(0.1 + 0.003 * epoch for epoch in range(1, 15))]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+    scaled = concerns([scale * loss for loss in train], [scale * loss for loss in val])
+    assert scaled == concerns(train, val) != []
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+def test_noise_on_a_level_is_not_overfitting(share: float) -> None:
+    rng = np.random.default_rng(7)
+    alarms = 0
+    for _ in range(40):
+        val = np.abs(0.1 * (1 + share * rng.standard_normal(100)))
+        train = 0.1 * 0.99 ** np.arange(100)
+        alarms += "overfitting" in [kind for _, kind in concerns(train.tolist(), val.tolist(), patience=0)]
+    assert alarms == 0
+
+
+def test_noise_does_not_hide_overfitting() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        val = np.array([*falling(20), *(0.105 + 0.005 * np.arange(20))]) + 0.003 * rng.standard_normal(40)
+        train = np.array(falling(40, to=0.0))
+        (epoch,) = (at for at, kind in concerns(train.tolist(), val.tolist(), patience=0) if kind == "overfitting")
+        assert 20 < epoch <= 34
+
+
+def test_a_watch_that_sees_all_at_once_judges_as_one_that_was_there() -> None:
+    val = [0.3, 0.1, *(10 * [0.101]), *(0.101 + 0.002 * epoch for epoch in range(8))]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+    for epochs in range(len(val)):
+        there = LossWatch(12, 0.001)
+        for losses in zip(train[:epochs], val[:epochs], strict=True):
+            there.take_in(*losses)
+        later = LossWatch.of(zip(train[:epochs], val[:epochs], strict=True), 12, 0.001)
+        assert later.concern == there.concern
+
+
+def test_the_advice_says_what_and_since_when() -> None:
+    plateau = LossWatch.of([(loss, loss) for loss in [0.5, 0.3, *(5 * [0.3])]], 10, 0.001)
+    assert plateau.advice(5) == (
+        "on a plateau, no progress since epoch 2: wait (it stops in 5 epochs), or roll back to half the learning rate"
+    )
+    val = [0.3, 0.11, 0.1, 0.1, 0.1, *(6 * [0.11])]
+    overfitting = LossWatch.of([(0.9**epoch, loss) for epoch, loss in enumerate(val)], 0, 0.001)
+    assert overfitting.advice(0).startswith("overfitting, validation loss 10 % above its best of epoch 3: stop")
+
+
+def test_noise_is_measured_whatever_the_slope() -> None:
+    rng = np.random.default_rng(9)
+    white = 0.3 * rng.standard_normal(2000)
+    assert noise((white + 5.0 * np.arange(2000)).tolist()) == pytest.approx(0.3, rel=0.1)
+    assert noise([3.0, 2.0, 1.0, 0.0]) == 0.0
+    assert noise([1.0, 2.0]) == 0.0

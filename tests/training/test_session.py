@@ -1,0 +1,76 @@
+"""What a training says of its data before it begins, and of its result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kelly_core.config import Settings, load_settings
+from kelly_core.events import Alarm, Event
+from kelly_core.spec import MODELS
+from kelly_core.training.session import train_models
+from tests.data import tiny
+
+SPECS = {spec.name: spec for spec in MODELS}
+
+
+@pytest.fixture
+def alarms(tmp_path: Path):
+    """Train one model for an epoch or so on what lies in ``data`` below the test's folder; the alarms that sounded."""
+
+    def train(model: str, **options: Any) -> list[tuple[str, str]]:
+        values = {
+            "datasets.dir": str(tmp_path / "data"),
+            "datasets.cache_dir": str(tmp_path / "cache"),
+            "output.dir": str(tmp_path / "out"),
+            "output.plots": False,
+            "training.epochs": 1,
+        } | {key.replace("__", "."): value for key, value in options.items()}
+        settings: Settings = load_settings(None, {key: ("test", value) for key, value in values.items()}, {}).settings
+        heard: list[Event] = []
+        (outcome,) = train_models(settings, [SPECS[model]], listen=heard.append)
+        assert outcome.export is not None, outcome.error
+        return [(event.kind, event.message) for event in heard if isinstance(event, Alarm)]
+
+    return train
+
+
+def test_an_additional_corpus_alone_is_said_loudly(alarms, tmp_path: Path) -> None:
+    tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
+    ((kind, message),) = alarms("DynamicsEngine")
+    assert kind == "missing" and "maestro is not in" in message and "on emotion_midi ALONE" in message
+
+
+def test_both_corpora_are_no_cause_for_alarm(alarms, tmp_path: Path) -> None:
+    tiny.maestro(tmp_path / "data" / "maestro")
+    tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
+    assert alarms("DynamicsEngine", datasets__emotion_midi__weight=1.0) == []
+
+
+def test_a_song_in_both_splits_is_told_before_training(alarms, tmp_path: Path) -> None:
+    progression = ["C", "Am", "F", "G7", "C", "Em", "F", "G"] * 2
+    (tmp_path / "data" / "chords").mkdir(parents=True)
+    (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps([progression] * 12))
+    ((kind, message), *_) = alarms("HarmonyPredictor")
+    assert kind == "leak" and "same content in training and validation" in message
+
+
+def test_a_gain_beyond_belief_is_told_after_training(alarms, tmp_path: Path) -> None:
+    """Chords that the song's label gives away, as no real music's do: 24 songs of C, 24 of A minor."""
+    songs = [
+        {"chords": ["C", "F"] * 4 if number % 2 else ["Am", "Dm"] * 4, "source": f"song {number}",
+         "emotion": {"valence": 0.5 if number % 2 else -0.5, "arousal": 0.0}}
+        for number in range(48)
+    ]  # fmt: skip
+    (tmp_path / "data" / "chords").mkdir(parents=True)
+    (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs))
+    ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
+    assert kind == "leak" and "too good to be true" in message
+
+
+def test_generated_data_may_be_learned_as_well_as_it_can(alarms) -> None:
+    kinds = [kind for kind, _ in alarms("DynamicsEngine", training__epochs=2, datasets__use_synthetic=True)]
+    assert kinds == ["synthetic"]
