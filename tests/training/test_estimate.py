@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core.data.synthetic import create_synthetic
+from kelly_core.events import EpochDone, Event, ModelStarted
 from kelly_core.spec import model_spec
 from kelly_core.training.estimate import estimate
 from kelly_core.training.trainer import train
@@ -23,9 +24,14 @@ def test_it_foretells_the_order_of_size(tmp_path: Path, examples: int, trial: fl
     dataset = create_synthetic(SPEC.dataset, examples=examples)
     asked = settings(SPEC, epochs=2, batch_size=32)
     foretold = estimate(SPEC, dataset, asked, trial_seconds=trial)
-    started = time.perf_counter()
-    train(SPEC, dataset, asked, tmp_path)
-    took = time.perf_counter() - started
+    epochs: list[float] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ModelStarted | EpochDone):
+            epochs.append(time.perf_counter())
+
+    train(SPEC, dataset, asked, tmp_path, listen=listen)
+    took = epochs[-1] - epochs[0]
     assert foretold.steps == examples // 32 and foretold.epochs == 2
     assert took / 3 < foretold.seconds < took * 3
     assert foretold.memory_bytes > 50 * 2**20
