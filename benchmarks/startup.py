@@ -65,7 +65,7 @@ def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str
     for _ in range(ROUNDS + 1):
         for name, command in commands.items():
             started = time.perf_counter()
-            subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(command, env=environment, cwd=folder, capture_output=True, check=True)
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(each[1:]) for name, each in seconds.items()}
 

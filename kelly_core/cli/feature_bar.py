@@ -13,9 +13,10 @@ from kelly_core.data.cache import Progress as ProgressCallback
 
 @contextmanager
 def feature_progress(name: str) -> Iterator[ProgressCallback]:
-    """A bar on standard error for the features of one corpus, shown only once something is computed."""
+    """A bar on standard error for the features of one corpus, shown on a terminal once something is computed."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield _advance(progress, name)
 
 

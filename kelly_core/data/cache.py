@@ -120,13 +120,13 @@ def load_features(
     generations = Generations(cache_dir / f"{extraction.corpus}-{_key(root, extraction)}")
     listing = _list(root, files)
     store = generations.newest()
-    if store is None or not listing.is_that_of(store):
+    if store is None or not listing.begins(store):
         with generations.sole_writer(lambda: progress(0, len(files)) if progress else None):
             store = generations.newest()
-            if store is None or not listing.is_that_of(store):
+            if store is None or not listing.begins(store):
                 compute = partial(_compute, extraction=extraction, jobs=jobs, scheduler=scheduler, progress=progress)
                 store = _update(generations, store, listing, files, compute)
-    return _table(store)
+    return _table(store, len(files))
 
 
 def _key(root: Path, extraction: Extraction) -> str:
@@ -237,18 +237,20 @@ def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
         yield piece.tobytes()
 
 
-def _table(store: Store) -> FeatureTable:
+def _table(store: Store, files: int) -> FeatureTable:
+    """The first so many files of a store; those after them are a test split that was read another time."""
     manifest = store.manifest
+    reasons = manifest.reasons[:files]
     skipped: dict[str, list[str]] = {}
-    for path, reason in zip(manifest.paths, manifest.reasons, strict=True):
+    for path, reason in zip(manifest.paths, reasons, strict=False):
         if reason:
             skipped.setdefault(reason, []).append(path)
-    usable = np.array([not reason for reason in manifest.reasons], bool)
-    rows = np.flatnonzero(usable).tolist()
+    rows = [row for row, reason in enumerate(reasons) if not reason]
+    counts = {name: counts[rows] for name, counts in manifest.counts.items()}
     return FeatureTable(
         files=[manifest.paths[row] for row in rows],
         hashes=[manifest.hashes[row] for row in rows],
-        arrays=store.arrays,
-        counts={name: counts[usable] for name, counts in manifest.counts.items()},
+        arrays={name: array[: counts[name].sum()] for name, array in store.arrays.items()},
+        counts=counts,
         skipped=skipped,
     )

@@ -140,10 +140,11 @@ class Rows:
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         """The examples of several corpora, one after the other; equal names of groups are kept apart."""
-        named = [part.corpora + "/" + part.groups for part in parts]
+        names: dict[tuple[str, str], str] = {}
+        pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
         return cls(
             np.concatenate([part.corpora for part in parts]),
-            np.concatenate(named),
+            np.array([names.setdefault((corpus, group), f"{corpus}/{group}") for corpus, group in pairs], object),
             np.concatenate([part.sources for part in parts]),
             np.concatenate([part.splits for part in parts]),
         )

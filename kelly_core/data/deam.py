@@ -145,10 +145,9 @@ class EmotionDataset(CorpusDataset):
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
-        frames = self._heard[self.train].sum()
-        mean = _sum(self._own_frames(index) for index in self.train) / frames
+        mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
         squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
-        return mean, np.sqrt(squares / frames)
+        return mean, np.sqrt(squares / self.training_frames)
 
     def context(self) -> AudioContext:
         """The training split's labelled frames, for models whose own corpus has no audio."""

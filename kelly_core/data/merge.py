@@ -33,13 +33,13 @@ class Listing:
     sizes: Ints
     times: Ints
 
-    def is_that_of(self, store: Store) -> bool:
-        """Whether a store was made of these very files."""
-        known = store.manifest
+    def begins(self, store: Store) -> bool:
+        """Whether a store was made of these very files, and perhaps of more that come after them."""
+        known, count = store.manifest, len(self.paths)
         return (
-            self.paths == known.paths
-            and np.array_equal(self.sizes, known.sizes)
-            and np.array_equal(self.times, known.times)
+            self.paths == known.paths[:count]
+            and np.array_equal(self.sizes, known.sizes[:count])
+            and np.array_equal(self.times, known.times[:count])
         )
 
 

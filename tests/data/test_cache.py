@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import threading
@@ -140,8 +141,10 @@ def test_a_reader_keeps_what_it_has_mapped(read) -> None:
 
 
 def test_arrays_are_mapped_not_read(read) -> None:
-    letters = read().arrays["letters"]
-    assert isinstance(letters.base, np.memmap) and not letters.flags.writeable
+    letters = owner = read().arrays["letters"]
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    assert isinstance(owner.base, mmap.mmap) and not letters.flags.writeable
 
 
 def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
@@ -162,6 +165,18 @@ def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:
     read()
     (read.root / "a.txt").unlink()
     assert read().files == ["c.txt", "z.txt"] and not lengths.calls
+
+
+def test_files_at_the_end_may_come_and_go(read, lengths) -> None:
+    both = read()
+    last = read.root / "c.txt"
+    last.rename(read.root / "c")
+    table = read()
+    assert table.files == ["a.txt"] and table.skipped == {"bad text": ["b.txt"]}
+    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"one" and table.counts["letters"].tolist() == [3]
+    (read.root / "c").rename(last)
+    np.testing.assert_array_equal(read().arrays["letters"], both.arrays["letters"])
+    assert not lengths.calls
 
 
 def test_a_cache_that_cannot_be_written_is_told_in_words(read, tmp_path) -> None:
