@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 # From a small corpus made from rules to five checked exports, music out of them, and a report on it all.
 DEMO := out/demo
 demo: $(STAMP)
-	test -d $(DEMO)/datasets || $(BIN)/kelly-core datasets demo $(DEMO)/datasets
+	test -f $(DEMO)/datasets/groove_midi/info.csv || \
+		{ rm -rf $(DEMO)/datasets && $(BIN)/kelly-core datasets demo $(DEMO)/datasets; }
 	$(BIN)/kelly-core train --datasets-dir $(DEMO)/datasets --epochs 12 --learning-rate 0.002 --batch-size 8 --output $(DEMO)
 	$(BIN)/kelly-core validate $(DEMO)/*.json --check-specs
 	-$(BIN)/kelly-core bench $(DEMO)

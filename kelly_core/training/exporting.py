@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kelly_core.data.dataset import Standardisation
 from kelly_core.errors import CheckpointError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.layers import Layout
@@ -93,6 +94,5 @@ def _state(checkpoint: Checkpoint) -> State:
 
 def _input_spread(checkpoint: Checkpoint) -> tuple[Array, Array]:
     """Mean and deviation of each raw input; an input that the network ignores stays at its mean."""
-    scale = checkpoint.scale.numpy()
-    deviation = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    return checkpoint.mean.numpy().astype(np.float32), deviation.astype(np.float32)
+    standardisation = Standardisation(checkpoint.mean.numpy(), checkpoint.scale.numpy())
+    return standardisation.mean.astype(np.float32), standardisation.deviation.astype(np.float32)
