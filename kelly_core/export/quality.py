@@ -19,6 +19,23 @@ FEW_GROUPS = 5
 
 
 @dataclass(frozen=True)
+class Share:
+    """A difference as a share of the baseline's figure, which is resampled with it; -1 at the least.
+
+    Attributes:
+        value: over all examples.
+        low, high: 95 % interval by the paired bootstrap over groups.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%})"
+
+
+@dataclass(frozen=True)
 class Difference:
     """The model's figure less the baseline's; below 0 the model is better.
 
@@ -26,6 +43,7 @@ class Difference:
         measure: name of the figure; smaller is better.
         value: difference over all examples.
         low, high: 95 % interval by the paired bootstrap over groups.
+        share: the same beside the baseline's figure; None where that one may be 0.
         margin: share of the baseline's figure by which the model may be worse and still count as as good.
         beaten: whether the upper end of the interval of model - (1 + margin) · baseline is below 0.
     """
@@ -34,6 +52,7 @@ class Difference:
     value: float
     low: float
     high: float
+    share: Share | None
     margin: float
     beaten: bool
 
@@ -130,10 +149,11 @@ class Quality:
             return f"ε {self.epsilon:.3f}, at most {self.epsilon_limit:g} wanted"
         baseline, difference = self._decisive()
         ours, theirs = self.metrics[difference.measure], baseline.metrics[difference.measure]
-        if ours is None or not theirs:
+        if ours is None or theirs is None:
             return ""
-        interval = f"{difference.low / theirs:+.1%} to {difference.high / theirs:+.1%}"
-        return f"{words(difference.measure)} {ours:.4g} against {theirs:.4g} of {baseline.name} ({interval})"
+        told = f"{words(difference.measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        share = difference.share
+        return told if share is None else f"{told} ({share.low:+.1%} to {share.high:+.1%})"
 
     def _decisive(self) -> tuple[Baseline, Difference]:
         """Where the model fails: the weakest baseline that it does not beat; else the strongest that it beats."""

@@ -17,6 +17,7 @@ from kelly_core.export.quality import (
     Figures,
     Quality,
     Reference,
+    Share,
     SourceQuality,
     Split,
 )
@@ -25,7 +26,7 @@ from kelly_core.quality.dynamics import DynamicsMeasures
 from kelly_core.quality.emotion import EmotionMeasures
 from kelly_core.quality.groove import GrooveMeasures
 from kelly_core.quality.harmony import HarmonyMeasures
-from kelly_core.quality.measures import Doubles, Measures, Predictor, Rivals, Sums, Training, ratio
+from kelly_core.quality.measures import Criterion, Doubles, Measures, Predictor, Rivals, Sums, Training, ratio
 from kelly_core.quality.melody import MelodyMeasures
 from kelly_core.quality.tally import Tally, tally
 from kelly_core.spec import ModelSpec
@@ -109,14 +110,21 @@ def _baselines(
     drawn = _resampled(found, (_MODEL, *names), columns)
     points = {name: found.total(name) for name in (_MODEL, *names)}
     for name in names:
-        differences = []
-        for criterion in measures.criteria:
-            value = float(criterion.value(points[_MODEL]) - criterion.value(points[name]))
-            ours, theirs = criterion.value(drawn[_MODEL]), criterion.value(drawn[name])
-            beaten = interval(ours - (1 + criterion.margin) * theirs).high < 0
-            low, high = interval(ours - theirs)
-            differences.append(Difference(criterion.measure, value, low, high, criterion.margin, beaten))
-        yield Baseline(name, figures[name], tuple(differences))
+        ends = ((points[_MODEL], drawn[_MODEL]), (points[name], drawn[name]))
+        differences = tuple(_difference(criterion, *ends) for criterion in measures.criteria)
+        yield Baseline(name, figures[name], differences)
+
+
+def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[Sums, Sums]) -> Difference:
+    """The model less the baseline, each given by its sums and its resampled sums."""
+    ours, theirs = (float(criterion.value(point)) for point, _ in (model, baseline))
+    our_draws, their_draws = (criterion.value(drawn) for _, drawn in (model, baseline))
+    low, high = interval(our_draws - their_draws)
+    share = None
+    if theirs > 0 and (their_draws > 0).all():
+        share = Share(ours / theirs - 1, *interval(our_draws / their_draws - 1))
+    beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
+    return Difference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)
 
 
 def _resampled(found: Tally, names: tuple[str, ...], columns: list[str]) -> dict[str, dict[str, Doubles]]:

@@ -60,7 +60,7 @@ def _against(quality: Quality) -> Table:
                 Words(words(measure)),
                 Figure(number(baseline.metrics.get(measure))),
                 Figure(_interval(difference)),
-                Figure(_shares(baseline, difference)),
+                Figure(NOTHING if difference.share is None else str(difference.share)),
                 _beaten(difference),
             )
             for baseline in quality.baselines
@@ -78,23 +78,14 @@ def _beaten(difference: Difference) -> Words:
     return Words("beaten", "good") if difference.beaten else Words("not beaten", "warn")
 
 
-def _shares(baseline: Baseline, difference: Difference) -> str:
-    whole = baseline.metrics.get(difference.measure)
-    if not whole:
-        return NOTHING
-    return f"{difference.value / whole:+.1%} ({difference.low / whole:+.1%} to {difference.high / whole:+.1%})"
-
-
 def _whiskers(quality: Quality) -> Iterator[Whisker]:
     """The differences that can be drawn."""
     for baseline in quality.baselines:
         for difference in baseline.differences:
-            whole = baseline.metrics.get(difference.measure)
-            label = f"{baseline.name}, {words(difference.measure)}"
-            ends = (difference.low, difference.value, difference.high)
-            if whole and all(math.isfinite(end / whole) for end in ends):
-                low, value, high = (end / whole for end in ends)
-                yield Whisker(label, low, value, high, difference.beaten)
+            share = difference.share
+            if share is not None and all(map(math.isfinite, (share.low, share.value, share.high))):
+                label = f"{baseline.name}, {words(difference.measure)}"
+                yield Whisker(label, share.low, share.value, share.high, difference.beaten)
 
 
 def _references(quality: Quality) -> Table:

@@ -99,6 +99,19 @@ def test_the_difference_and_its_interval_are_those_of_the_groups() -> None:
     assert quality.groups == 10 and quality.examples == 20
 
 
+def test_shares_are_of_the_baseline_as_it_is_resampled() -> None:
+    """Songs that the mean knows from hardly to badly: a model that is nearly right is never more than 100 % better."""
+    spread = np.repeat(np.geomspace(0.001, 0.4, 10), 2) * np.where(np.arange(20) % 2, 1, -1)
+    targets = 0.5 + np.tile(np.concatenate([spread, spread])[:, None, None], (1, 1, 16))
+    dataset = Handmade(targets, 20, groups=[f"{index // 2}" for index in range(40)])
+    said = targets[:20] + 0.002
+    (difference,) = named(assess(DYNAMICS, dataset, dataset.answers(said)), "mean").differences
+    share, theirs = difference.share, float(np.sqrt((spread**2).mean()))
+    assert share is not None and difference.low / theirs < -1
+    assert share.value == pytest.approx(0.002 / theirs - 1, rel=1e-3)
+    assert -1 < share.low < share.value < share.high < 0
+
+
 @pytest.mark.parametrize(("worse", "enough"), [(1.005, True), (1.02, False)])
 def test_timing_need_only_be_no_worse_by_a_hundredth(worse: float, enough: bool) -> None:
     """Every note is .2 early or late, which the grid knows nothing of; accents are right."""
