@@ -77,13 +77,18 @@ def speeds(roots: dict[str, Path], folder: Path) -> list[Figure]:
     figures = []
     for name, wanted in FILES_A_SECOND.items():
         files, seconds = alone(cold_start, name, roots[name], folder)
-        note = f"{files} files of {roots[name]}"
+        note = f"{files} files of {kind(roots[name], folder)}"
         figures.append(Figure.at_least(f"{name}: features per core", files / seconds, "files/s", wanted, note))
     files, seconds = alone(cold_start, "deam", roots["deam"], folder)
     heard = audio_seconds(roots["deam"])
-    note = f"{heard:.0f} s of audio in {files} files of {roots['deam']}, decoding included"
+    note = f"{heard:.0f} s of audio in {files} files of {kind(roots['deam'], folder)}, decoding included"
     figures.append(Figure.at_least("audio: features per core", heard / seconds, "× real time", TIMES_REAL_TIME, note))
     return figures
+
+
+def kind(root: Path, folder: Path) -> str:
+    """What a corpus is, for people."""
+    return "the demo corpus" if root.is_relative_to(folder) else "the real corpus"
 
 
 def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
