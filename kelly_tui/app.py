@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from textual.screen import Screen
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs import Listing, Run, RunFolder, list_runs, resume, start
 from kelly_core.spec import MODELS
+from kelly_tui.ending import Driver, end_when_told
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
 from kelly_tui.processes import Job
@@ -82,7 +82,7 @@ class KellyApp(App[None]):
         run_id: str
 
     def __init__(self, options: Options | None = None) -> None:
-        super().__init__()
+        super().__init__(driver_class=Driver)
         self.workspace = Workspace(options or Options())
         self.listing = Listing((), {})
         self.attached = ""
@@ -96,12 +96,7 @@ class KellyApp(App[None]):
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def on_mount(self) -> None:
-        """Show the first screen, and give the terminal back whole whatever ends the program."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Only the main thread may; elsewhere, as in tests, whoever started the loop has its own handlers.
-            with contextlib.suppress(RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.exit)
+        """Show the first screen."""
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
         if self.workspace.options.demo:
             self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
@@ -111,6 +106,10 @@ class KellyApp(App[None]):
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""
+        self.cancel_jobs()
+
+    def cancel_jobs(self) -> None:
+        """End all worker processes of screens."""
         for job in self._jobs:
             job.cancel()
 
@@ -275,6 +274,18 @@ class KellyApp(App[None]):
 
 
 def run(options: Options, *, mouse: bool) -> None:
-    """Show the screens until a person leaves."""
-    KellyApp(options).run(mouse=mouse)
+    """Show the screens until a person leaves, a signal ends the program, or its terminal is lost."""
+    asyncio.run(_show(KellyApp(options), mouse))
     sys.stdout.flush()
+
+
+async def _show(app: KellyApp, mouse: bool) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        # The loop may be closed already: then the end is near anyhow.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(app.exit)
+
+    end_when_told(leave, app.cancel_jobs)
+    await app.run_async(mouse=mouse)

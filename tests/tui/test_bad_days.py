@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -177,15 +175,6 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder
         await pilot.press("s", "p", "n", "R")
         assert app.screen is screen
         assert not live_run.control.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_signals_end_it_in_order(make_app: MakeApp, live_run: RunFolder, number: signal.Signals) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        os.kill(os.getpid(), number)
-        await until(pilot, lambda: not app.is_running)
-    assert not live_run.control.exists()
 
 
 async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder) -> None:
