@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter, Monochrome
 from textual.message import Message
 from textual.screen import Screen
 
@@ -24,6 +25,7 @@ from kelly_core.spec import MODELS
 from kelly_tui.ending import Driver, end_when_told
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
+from kelly_tui.plain import ASCII, KEY_NAMES, NO_COLOUR
 from kelly_tui.processes import Job
 from kelly_tui.run_words import age_text, short_id
 from kelly_tui.screens.benchmark import Benchmark
@@ -94,6 +96,16 @@ class KellyApp(App[None]):
             self.register_theme(theme)
         chosen = self.workspace.options.theme or recall(_MEMORY).get("theme", "")
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Take all colours away where NO_COLOR asks for that, not only their hue, and keep to ASCII if told to."""
+        filters = [NO_COLOUR if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
+        return [*filters, ASCII] if self.workspace.options.ascii else filters
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys by name where their signs cannot be shown."""
+        shown = super().get_key_display(binding)
+        return KEY_NAMES.get(shown, shown) if self.workspace.options.ascii else shown
 
     def on_mount(self) -> None:
         """Show the first screen."""

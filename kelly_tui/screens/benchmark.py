@@ -184,10 +184,10 @@ class Benchmark(Page):
         self._draw_details()
 
     def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
-        colours, ascii_only = self.palette, self.kelly.workspace.options.ascii
+        colours = self.palette
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
         colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
-        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted), ascii_only=ascii_only), f" {share:.1%}")
+        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted)), f" {share:.1%}")
         figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
         name = Text(part, "bold" if part == "chain" else "")
         return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, budget))
@@ -213,7 +213,7 @@ class Benchmark(Page):
         yield Text("calls by time, lengths logarithmic", self.palette.muted)
         for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
             length = math.ceil(32 * math.log1p(count) / most) if most else 0
-            block = ("#" if self.kelly.workspace.options.ascii else "█") * length
+            block = "█" * length
             yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:

@@ -269,7 +269,7 @@ class Datasets(Page):
             return
         done, total = self._progress.done, max(1, self._progress.total)
         colours = (self.palette.accent, self.palette.muted)
-        yield "reading", bar(done / total, 24, colours, ascii_only=self.kelly.workspace.options.ascii)
+        yield "reading", bar(done / total, 24, colours)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:

@@ -84,7 +84,6 @@ class Page(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the frame, and again whenever the theme changes."""
-        self.set_class(self.kelly.workspace.options.ascii, "-ascii")
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
         self.refresh_frame()
 

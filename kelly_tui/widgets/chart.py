@@ -15,7 +15,6 @@ from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments, w
 
 TAIL_EPOCHS = 20
 
-_ASCII_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 _ASCII_MARKERS = "*o+x#"
 _LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
 
@@ -75,8 +74,7 @@ class CurveChart(PlotextPlot):
             return []
         self._draw(drawn, pieces, width, height)
         picture: str = self.plt.build()
-        text = Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
-        return [_with_fewer_colours(line) for line in text.split("\n")]
+        return [_with_fewer_colours(line) for line in Text.from_ansi(picture).split("\n")]
 
     @property
     def _dash(self) -> str:
@@ -116,9 +114,8 @@ class CurveChart(PlotextPlot):
             return
         y = series.ys[series.mark]
         if math.isfinite(y) and (y > 0 or not self.logarithmic):
-            marker = "@" if self.ascii else "◆"
             self.plt.scatter(
-                [series.xs[series.mark]], [math.log10(y) if self.logarithmic else y], color=colour, marker=marker
+                [series.xs[series.mark]], [math.log10(y) if self.logarithmic else y], color=colour, marker="◆"
             )
 
     def _set_axes(self, pieces: list[Segment], height: int, width: int) -> None:

@@ -14,13 +14,15 @@ from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder
 from kelly_core.runs.records import RunEnded
 from kelly_tui.app import KellyApp
-from kelly_tui.memory import recall
+from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Question
+from kelly_tui.widgets.listing import Listing
 from tests.tui.conftest import epoch, make_run, trained, until
-from tests.tui.test_screens import cells, details
+from tests.tui.pictures import SCREENS, lines, segments
+from tests.tui.test_screens import RESULT, cells, details
 
 MakeApp = Callable[..., KellyApp]
 
@@ -191,18 +193,53 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
     assert make_app().theme == app.theme
 
 
-async def test_ascii_draws_nothing_else(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_ascii_draws_nothing_else(
+    make_app: MakeApp, workplace: Path, finished_run: RunFolder, live_run: RunFolder
+) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "groß→.json").write_text("{}")
+    remember("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(ascii=True)
+
+    async def look() -> None:
+        assert [line for line in lines(app) if not line.isascii()] == []
+
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
-        chart = app.screen.query_one("#loss", CurveChart)
-        await until(pilot, lambda: chart._series)
-        assert str(chart.render()).isascii()
+        for keys in ([], ["question_mark"], ["ctrl+p"]):
+            for screen in SCREENS:
+                await pilot.press(screen)
+                await until(
+                    pilot, lambda: not app.screen.query(CurveChart) or app.screen.query(CurveChart).first()._series
+                )
+                await pilot.press(*keys)
+                await look()
+                if keys:
+                    await pilot.press("escape")
+        for keys in (["1", "v"], ["3", "n"], ["3", "s"], ["6", "d"], ["2", "e", *4 * ["tab"], "enter"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            await look()
+            await pilot.press("escape")
+        await pilot.resize_terminal(50, 12)
+        await pilot.pause()
+        assert "60 x 18" in " ".join(lines(app))
+        await look()
 
 
-async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colours(make_app: MakeApp, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = make_app()
     async with app.run_test() as pilot:
-        await pilot.press("3")
-        assert app.no_color
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            styles = [piece.style for line in segments(app) for piece in line if piece.style]
+            assert {colour.name for style in styles for colour in (style.color, style.bgcolor) if colour} <= {"default"}
+            # Without colours the row under the cursor and the screen's name are told by reversed text.
+            reversed_text = [
+                piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse
+            ]
+            assert any(app.current_mode.title() in text for text in reversed_text)
+            listing = app.screen.query(Listing).first()
+            if listing.row_count:
+                assert any(listing.get_row_at(listing.cursor_row)[1].plain in text for text in reversed_text)
