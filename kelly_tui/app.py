@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -28,18 +30,13 @@ from kelly_tui.palette import THEMES
 from kelly_tui.plain import ASCII, KEY_NAMES, NO_COLOUR
 from kelly_tui.processes import Job
 from kelly_tui.run_words import age_text, short_id
-from kelly_tui.screens.benchmark import Benchmark
-from kelly_tui.screens.datasets import Datasets
-from kelly_tui.screens.models import Models
-from kelly_tui.screens.new_training import Order
 from kelly_tui.screens.page import Page
-from kelly_tui.screens.run_page import RunPage
-from kelly_tui.screens.runs import Runs
-from kelly_tui.screens.train import Train
-from kelly_tui.screens.validate import Validate
 from kelly_tui.widgets.dialogs import Help, Question
 from kelly_tui.widgets.frame import SCREENS
 from kelly_tui.workspace import Options, Workspace
+
+if TYPE_CHECKING:
+    from kelly_tui.screens.new_training import Order
 
 SECONDS_BETWEEN_LISTS = 1.0
 
@@ -47,19 +44,18 @@ _MEMORY = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
 
+def _make_screen(name: str) -> Page:
+    """A screen by its name; its module is read when it is first wanted, so that the first screen comes soon."""
+    screen: type[Page] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
+    return screen()
+
+
 class KellyApp(App[None]):
     """Kelly's workbench in a terminal."""
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "datasets": Datasets,
-        "models": Models,
-        "train": Train,
-        "validate": Validate,
-        "benchmark": Benchmark,
-        "runs": Runs,
-    }
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_make_screen, name) for name in SCREENS}
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
@@ -111,10 +107,21 @@ class KellyApp(App[None]):
         """Show the first screen."""
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
         if self.workspace.options.demo:
-            self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+            self._start_demo()
         self._list_runs()
         self.set_interval(SECONDS_BETWEEN_LISTS, self._list_runs)
         self.switch_mode("train" if self.workspace.options.demo else "datasets")
+
+    def _start_demo(self) -> None:
+        from kelly_tui.screens.new_training import Order
+
+        self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+
+    @work(thread=True, group="read ahead")
+    def on_ready(self) -> None:
+        """Read the other screens' modules beside the first screen, so that going there does not wait for them."""
+        for name in SCREENS:
+            import_module(f"kelly_tui.screens.{name}")
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""
@@ -166,8 +173,7 @@ class KellyApp(App[None]):
         self._remember_states()
         if isinstance(self.screen, Page):
             self.screen.refresh_frame()
-            if isinstance(self.screen, RunPage):
-                self.screen.runs_changed()
+            self.screen.runs_changed()
 
     def _greet(self) -> None:
         """Tell what has happened to runs since the last time."""
