@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
@@ -55,7 +56,9 @@ class KellyApp(App[None]):
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_make_screen, name) for name in SCREENS}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        name: partial(_make_screen, name) for name in SCREENS
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
@@ -88,9 +91,11 @@ class KellyApp(App[None]):
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
+        self._memory = recall(_MEMORY)
+        self._one_writer = Lock()
         for theme in THEMES:
             self.register_theme(theme)
-        chosen = self.workspace.options.theme or recall(_MEMORY).get("theme", "")
+        chosen = self.workspace.options.theme or self._memory.get("theme", "")
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -133,7 +138,14 @@ class KellyApp(App[None]):
             job.cancel()
 
     def _remember(self, **what: object) -> None:
-        remember(_MEMORY, recall(_MEMORY) | what)
+        self._memory |= what
+        self._keep_memory()
+
+    @work(thread=True, group="memory")
+    def _keep_memory(self) -> None:
+        """Beside the screens: a busy disk may keep a writer waiting for a second."""
+        with self._one_writer:
+            remember(_MEMORY, dict(self._memory))
 
     @property
     def runs_folder(self) -> Path:
@@ -157,7 +169,9 @@ class KellyApp(App[None]):
         self.post_message(self.RunsListed(listing, problem))
 
     def on_kelly_app_runs_listed(self, message: RunsListed) -> None:
-        """Attach the latest run where none is, and tell the screen in front."""
+        """Attach the latest run where none is, and tell the screen in front, unless all screens are closing."""
+        if not self.is_running:
+            return
         former, self.listing = self.listing, message.listing
         if message.problem and message.problem != self._runs_problem:
             self.notify(message.problem, severity="error", timeout=10)
@@ -178,7 +192,7 @@ class KellyApp(App[None]):
     def _greet(self) -> None:
         """Tell what has happened to runs since the last time."""
         self._greeted = True
-        memory = recall(_MEMORY).get("runs", {})
+        memory = self._memory.get("runs", {})
         seen, folder = memory.get("states", {}), memory.get("folder")
         if folder != str(self.runs_folder.absolute()):
             return

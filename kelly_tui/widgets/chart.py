@@ -20,7 +20,7 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
 
 
 class CurveChart(PlotextPlot):
-    """Draws series again only when they have changed; where nothing can be drawn, it says so."""
+    """Draws series again only when what is to be seen has changed; where nothing can be drawn, it says so."""
 
     HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to hold it against. A gap is a loss that was not a number."
 
@@ -29,25 +29,20 @@ class CurveChart(PlotextPlot):
         self._placeholder = placeholder
         self._series: tuple[Series, ...] = ()
         self._picture: list[Text] = []
+        self._pictured: object = None
         self._legend = ""
         self.logarithmic = False
         self.tail = False
         self.ascii = False
 
     def show(self, title: str, series: Sequence[Series]) -> None:
-        """Draw these series; of the former picture, only the lines that differ are sent again."""
+        """Draw these series soon, each chart in a turn of the loop of its own."""
         if self.border_title != title:
             self.border_title = title
         if tuple(series) != self._series:
             self._series = tuple(series)
             self._set_legend()
-            former, self._picture = self._picture, self._drawn()
-            if len(former) == len(self._picture):
-                changed = [row for row, line in enumerate(self._picture) if line != former[row]]
-                for row in changed:
-                    self.refresh(Region(0, row, self.size.width, 1))
-            else:
-                self.refresh()
+            self.call_later(self._draw_again)
 
     def toggle(self, name: str) -> None:
         """Switch ``logarithmic`` or ``tail`` on or off."""
@@ -55,9 +50,25 @@ class CurveChart(PlotextPlot):
         self._set_legend()
         self.refresh()
 
+    def _draw_again(self) -> None:
+        """Of the former picture, send only those lines again that differ."""
+        former = self._picture
+        self._keep_picture()
+        if len(former) != len(self._picture):
+            self.refresh()
+        for row, (line, before) in enumerate(zip(self._picture, former, strict=False)):
+            if line != before:
+                self.refresh(Region(0, row, self.size.width, 1))
+
+    def _keep_picture(self) -> None:
+        """Draw, unless the last picture is of the same."""
+        what = (self._series, self.size, self.logarithmic, self.tail, self.ascii, self.app.theme)
+        if what != self._pictured:
+            self._picture, self._pictured = self._drawn(), what
+
     def render(self) -> RenderResult:
         """The picture, or why there is none."""
-        self._picture = self._drawn()
+        self._keep_picture()
         if not self._picture:
             small = self.size.width < _LEAST_WIDTH or self.size.height < _LEAST_HEIGHT
             why = "No room for the curves." if small and self._near else self._placeholder

@@ -189,7 +189,7 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
         for theme in app.available_themes:
             app.theme = theme
             await pilot.pause()
-        assert recall("screens")["theme"] == app.theme
+        await until(pilot, lambda: recall("screens").get("theme") == app.theme)
     assert make_app().theme == app.theme
 
 
