@@ -83,7 +83,8 @@ class Datasets(Page):
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
-        table = Listing(("corpus", "state", "files", "examples", "model"), numbers=("files", "examples"), id="corpora")
+        labels = ("corpus", "state", "files", "examples", "hours", "model")
+        table = Listing(labels, numbers=labels[2:5], id="corpora")
         table.border_title = "corpora"
         yield table
         yield Facts(id="details")
@@ -217,7 +218,7 @@ class Datasets(Page):
         served = CORPORA[name].joins or (name,)
         model = ", ".join(model for model, settings in models.items() if settings.dataset in served) or NOTHING
         report = self._report(name)
-        counts = [NOTHING, NOTHING] if report is None else [f"{report[key]:,}" for key in ("files", "examples")]
+        counts = [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
         return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
 
     def _state(self, name: str) -> Text:
@@ -291,6 +292,12 @@ class Datasets(Page):
             yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colours.warning)
             names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
             yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colours.muted)
+
+
+def _hours(report: dict[str, Any]) -> str:
+    """Of audio; a report of a corpus of notes, and one that an earlier version kept, does not tell."""
+    seconds = report.get("seconds")
+    return NOTHING if seconds is None else f"{seconds / 3600:,.2f}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -68,7 +68,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
     report = {
         "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
         "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
-        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "",
+        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "", "seconds": 5400.0,
     }  # fmt: skip
     asked: list[Sequence[str]] = []
 
@@ -80,7 +80,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
     async with app.run_test() as pilot:
         await until(pilot, lambda: cells(app, "#corpora")[2][1] == "found")
         await pilot.press("down", "down", "p")
-        await until(pilot, lambda: cells(app, "#corpora")[2][1:4] == ["ready", "12", "345"])
+        await until(pilot, lambda: cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"])
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
