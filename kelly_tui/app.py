@@ -92,6 +92,8 @@ class KellyApp(App[None]):
         self._runs_problem = ""
         self._jobs: list[Job] = []
         self._memory = recall(_MEMORY)
+        self._memory_problem = ""
+        self._to_keep: dict[str, dict[str, Any]] = {}
         self._one_writer = Lock()
         for theme in THEMES:
             self.register_theme(theme)
@@ -139,13 +141,22 @@ class KellyApp(App[None]):
 
     def _remember(self, **what: object) -> None:
         self._memory |= what
-        self._keep_memory()
+        self.keep(_MEMORY, self._memory)
+
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Remember something for the next start, under a name; a read-only session keeps nothing."""
+        if not self.workspace.options.read_only:
+            self._to_keep[name] = dict(content)
+            self._write_memory()
 
     @work(thread=True, group="memory")
-    def _keep_memory(self) -> None:
+    def _write_memory(self) -> None:
         """Beside the screens: a busy disk may keep a writer waiting for a second."""
         with self._one_writer:
-            remember(_MEMORY, dict(self._memory))
+            while self._to_keep:
+                former, self._memory_problem = self._memory_problem, remember(*self._to_keep.popitem())
+                if self._memory_problem not in ("", former):
+                    self.notify(self._memory_problem, severity="warning")
 
     @property
     def runs_folder(self) -> Path:

@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_tui.memory import recall, remember
+from kelly_tui.memory import recall
 from kelly_tui.processes import KELLY_CORE, Job
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.frame import Facts, set_title
@@ -166,7 +166,7 @@ class Benchmark(Page):
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
         if message.result is not None:
             self._results[str(Path(message.folder).absolute())] = message.result
-            remember(_MEMORY, self._results)
+            self.kelly.keep(_MEMORY, self._results)
         self._read_history(Path(self._folder) / _HISTORY)
         self._draw()
 

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
-from kelly_tui.memory import recall, remember
+from kelly_tui.memory import recall
 from kelly_tui.processes import Job, worker
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.frame import Facts
@@ -36,7 +36,8 @@ class Datasets(Page):
         "missing is replaced by an additional one or by synthetic data. "
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
     )
-    CHANGES = frozenset({"prepare", "prepare_all"})
+    # To draw an example may take features that are not there yet, which are then computed and kept.
+    CHANGES = frozenset({"prepare", "prepare_all", "preview"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
@@ -187,9 +188,7 @@ class Datasets(Page):
         if message.report is not None:
             folder = str(self.kelly.workspace.settings.datasets.folder(message.name))
             self._reports[message.name] = message.report | {"folder": folder}
-            problem = remember(_MEMORY, self._reports)
-            if problem:
-                self.notify(problem, severity="warning")
+            self.kelly.keep(_MEMORY, self._reports)
         self._next()
 
     def action_preview(self) -> None:
@@ -218,7 +217,9 @@ class Datasets(Page):
         served = CORPORA[name].joins or (name,)
         model = ", ".join(model for model, settings in models.items() if settings.dataset in served) or NOTHING
         report = self._report(name)
-        counts = [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
+        counts = (
+            [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
+        )
         return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
 
     def _state(self, name: str) -> Text:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kelly_tui.screens.train import Train
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Question
 from kelly_tui.widgets.listing import Listing
-from tests.tui.conftest import epoch, make_run, trained, until
+from tests.tui.conftest import Script, epoch, make_run, trained, until
 from tests.tui.pictures import SCREENS, lines, segments
 from tests.tui.test_screens import RESULT, cells, details
 
@@ -177,6 +178,34 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder
         await pilot.press("s", "p", "n", "R")
         assert app.screen is screen
         assert not live_run.control.exists()
+
+
+async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunFolder) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    report = {
+        "passed": True,
+        "files": [{"file": "models/odd.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}],
+    }
+
+    def script(command: Sequence[str]) -> Script:
+        return Script([json.dumps(report)] if "validate" in command else [])
+
+    def on_disk() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+
+    before = on_disk()
+    app = make_app(script, read_only=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.live_text)
+        for key in ("1", "p", "P", "v", "2", "e", "7", "ctrl+s", "escape", "5", "b", "3", "n", "6", "d", "e"):
+            await pilot.press(key)
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
+        app.theme = "kelly-light"
+    assert on_disk() == before
 
 
 async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder) -> None:
