@@ -28,6 +28,8 @@ _ENGINE = "engine"
 _HISTORY = "benchmarks.jsonl"
 _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
+_LINES_BESIDE_RUNS = 20
+"""Lines of the details that the spread and the notes may take."""
 _BAR = 20
 
 
@@ -253,7 +255,8 @@ class Benchmark(Page):
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
         found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
-        earlier = [(run, latency) for run, latency in found if latency][-_RUNS_SHOWN:]
+        shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
+        earlier = [(run, latency) for run, latency in found if latency][-shown:]
         if earlier:
             yield Text("earlier runs, median and 99th percentile", self.palette.muted)
         for run, latency in reversed(earlier):

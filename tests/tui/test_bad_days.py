@@ -62,7 +62,7 @@ async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pyte
     monkeypatch.setattr("kelly_tui.screens.datasets.is_present", refuse)
     app = make_app()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "unreadable")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "unreadable")
         assert "Permission denied" in details(app, "#details")
         await until(pilot, lambda: [notice.message for notice in app._notifications])
         assert "runs cannot be looked into" in next(iter(app._notifications)).message

@@ -55,7 +55,7 @@ async def test_number_keys_go_to_the_six_screens(make_app: MakeApp) -> None:
 async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
@@ -79,15 +79,19 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
 
     app = make_app(script)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[2][1] == "found")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1] == "found")
         await pilot.press("down", "down", "p")
-        await until(pilot, lambda: cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"])
+        await until(
+            pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
+        )
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
     again = make_app()
     async with again.run_test() as pilot:
-        await until(pilot, lambda: cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"])
+        await until(
+            pilot, lambda: cells(again, "#corpora") and cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"]
+        )
 
 
 async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(make_app: MakeApp, workplace: Path) -> None:
