@@ -24,9 +24,9 @@ from benchmarks.figures import Figure, main
 from benchmarks.terminal import Terminal
 from kelly_core import events
 from kelly_core.config import load_settings
+from kelly_core.lock import FileLock
 from kelly_core.runs import Run, RunFolder, start
 from kelly_core.runs.folder import RunRecord, write_record
-from kelly_core.runs.lock import FileLock
 from kelly_core.runs.records import AttemptBegun, Record, RunEvent, StateChanged, encode
 from kelly_tui.app import KellyApp
 from kelly_tui.series import Series
