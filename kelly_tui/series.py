@@ -76,13 +76,23 @@ def _extremes(xs: Sequence[float], ys: Sequence[float], log: bool) -> Iterator[t
 
 def without_far_guides(curves: Sequence[Series], first_x: float = -math.inf) -> list[Series]:
     """The curves, without those guides that would stretch the picture: none of the others comes to where they lie."""
-    drawn = [y for each in curves if not each.guide for y in _finite(each, first_x)]
-    low, high = min(drawn, default=-math.inf), max(drawn, default=math.inf)
-    return [each for each in curves if not each.guide or all(low <= y <= high for y in _finite(each, first_x))]
+    low, high = _bounds([each for each in curves if not each.guide], first_x)
+    return [each for each in curves if not each.guide or _lies_within(_bounds([each], first_x), low, high)]
 
 
-def _finite(curve: Series, first_x: float) -> list[float]:
-    return [y for x, y in zip(curve.xs, curve.ys, strict=True) if x >= first_x and math.isfinite(y)]
+def _lies_within(bounds: tuple[float, float], low: float, high: float) -> bool:
+    return low > high or (low <= bounds[0] and bounds[1] <= high)
+
+
+def _bounds(curves: Sequence[Series], first_x: float) -> tuple[float, float]:
+    """The least and the greatest of what can be drawn; where there is nothing, the least is the greater one."""
+    found = [value for curve in curves for value in _extent(curve.ys[bisect_left(curve.xs, first_x) :])]
+    return min(found, default=math.inf), max(found, default=-math.inf)
+
+
+def _extent(ys: Sequence[float]) -> Sequence[float]:
+    finite = ys if math.isfinite(sum(ys)) else [y for y in ys if math.isfinite(y)]
+    return (min(finite), max(finite)) if finite else ()
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:

@@ -28,6 +28,7 @@ class CurveChart(PlotextPlot):
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
         self._series: tuple[Series, ...] = ()
+        self._near: list[Series] = []
         self._picture: list[Text] = []
         self._pictured: object = None
         self._legend = ""
@@ -41,13 +42,13 @@ class CurveChart(PlotextPlot):
             self.border_title = title
         if tuple(series) != self._series:
             self._series = tuple(series)
-            self._set_legend()
+            self._choose()
             self.call_later(self._draw_again)
 
     def toggle(self, name: str) -> None:
         """Switch ``logarithmic`` or ``tail`` on or off."""
         setattr(self, name, not getattr(self, name))
-        self._set_legend()
+        self._choose()
         self.refresh()
 
     def _draw_again(self) -> None:
@@ -90,10 +91,6 @@ class CurveChart(PlotextPlot):
     @property
     def _dash(self) -> str:
         return "." if self.ascii else "╌"
-
-    @property
-    def _near(self) -> list[Series]:
-        return without_far_guides(self._series, self._first_x())
 
     def _first_x(self) -> float:
         last = max((each.xs[-1] for each in self._series if each.xs), default=0.0)
@@ -143,7 +140,9 @@ class CurveChart(PlotextPlot):
         rows = log_ticks(low, high, count) if self.logarithmic else nice_ticks(low, high, count)
         self.plt.yticks([math.log10(row) for row in rows] if self.logarithmic else rows, list(map(_label, rows)))
 
-    def _set_legend(self) -> None:
+    def _choose(self) -> None:
+        """Find out which series come near the others, and name those."""
+        self._near = without_far_guides(self._series, self._first_x())
         series = [each for each in self._near if each.xs]
         shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
         notes = [name for name, on in (("log", self.logarithmic), (f"last {TAIL_EPOCHS}", self.tail)) if on]
