@@ -5,44 +5,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter, Monochrome
 from textual.message import Message
 from textual.screen import Screen
 
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs import Listing, Run, RunFolder, list_runs, resume, start
 from kelly_core.spec import MODELS
+from kelly_tui.ending import Driver, end_when_told
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
+from kelly_tui.plain import ASCII, KEY_NAMES, NO_COLOUR
 from kelly_tui.processes import Job
 from kelly_tui.run_words import age_text, short_id
-from kelly_tui.screens.benchmark import Benchmark
-from kelly_tui.screens.datasets import Datasets
-from kelly_tui.screens.models import Models
-from kelly_tui.screens.new_training import Order
 from kelly_tui.screens.page import Page
-from kelly_tui.screens.run_page import RunPage
-from kelly_tui.screens.runs import Runs
-from kelly_tui.screens.train import Train
-from kelly_tui.screens.validate import Validate
 from kelly_tui.widgets.dialogs import Help, Question
 from kelly_tui.widgets.frame import SCREENS
 from kelly_tui.workspace import Options, Workspace
+
+if TYPE_CHECKING:
+    from kelly_tui.screens.new_training import Order
 
 SECONDS_BETWEEN_LISTS = 1.0
 
 _MEMORY = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
+
+
+def _make_screen(name: str) -> Page:
+    """A screen by its name; its module is read when it is first wanted, so that the first screen comes soon."""
+    screen: type[Page] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
+    return screen()
 
 
 class KellyApp(App[None]):
@@ -51,12 +57,7 @@ class KellyApp(App[None]):
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "datasets": Datasets,
-        "models": Models,
-        "train": Train,
-        "validate": Validate,
-        "benchmark": Benchmark,
-        "runs": Runs,
+        name: partial(_make_screen, name) for name in SCREENS
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -82,7 +83,7 @@ class KellyApp(App[None]):
         run_id: str
 
     def __init__(self, options: Options | None = None) -> None:
-        super().__init__()
+        super().__init__(driver_class=Driver)
         self.workspace = Workspace(options or Options())
         self.listing = Listing((), {})
         self.attached = ""
@@ -90,32 +91,72 @@ class KellyApp(App[None]):
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
+        self._memory = recall(_MEMORY)
+        self._memory_problem = ""
+        self._to_keep: dict[str, dict[str, Any]] = {}
+        self._one_writer = Lock()
         for theme in THEMES:
             self.register_theme(theme)
-        chosen = self.workspace.options.theme or recall(_MEMORY).get("theme", "")
+        chosen = self.workspace.options.theme or self._memory.get("theme", "")
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Take all colours away where NO_COLOR asks for that, not only their hue, and keep to ASCII if told to."""
+        filters = [NO_COLOUR if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
+        return [*filters, ASCII] if self.workspace.options.ascii else filters
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys by name where their signs cannot be shown."""
+        shown = super().get_key_display(binding)
+        return KEY_NAMES.get(shown, shown) if self.workspace.options.ascii else shown
+
     def on_mount(self) -> None:
-        """Show the first screen, and give the terminal back whole whatever ends the program."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Only the main thread may; elsewhere, as in tests, whoever started the loop has its own handlers.
-            with contextlib.suppress(RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.exit)
+        """Show the first screen."""
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
         if self.workspace.options.demo:
-            self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+            self._start_demo()
         self._list_runs()
         self.set_interval(SECONDS_BETWEEN_LISTS, self._list_runs)
         self.switch_mode("train" if self.workspace.options.demo else "datasets")
 
+    def _start_demo(self) -> None:
+        from kelly_tui.screens.new_training import Order
+
+        self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+
+    @work(thread=True, group="read ahead")
+    def on_ready(self) -> None:
+        """Read the other screens' modules beside the first screen, so that going there does not wait for them."""
+        for name in SCREENS:
+            import_module(f"kelly_tui.screens.{name}")
+
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""
+        self.cancel_jobs()
+
+    def cancel_jobs(self) -> None:
+        """End all worker processes of screens."""
         for job in self._jobs:
             job.cancel()
 
     def _remember(self, **what: object) -> None:
-        remember(_MEMORY, recall(_MEMORY) | what)
+        self._memory |= what
+        self.keep(_MEMORY, self._memory)
+
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Remember something for the next start, under a name; a read-only session keeps nothing."""
+        if not self.workspace.options.read_only:
+            self._to_keep[name] = dict(content)
+            self._write_memory()
+
+    @work(thread=True, group="memory")
+    def _write_memory(self) -> None:
+        """Beside the screens: a busy disk may keep a writer waiting for a second."""
+        with self._one_writer:
+            while self._to_keep:
+                former, self._memory_problem = self._memory_problem, remember(*self._to_keep.popitem())
+                if self._memory_problem not in ("", former):
+                    self.notify(self._memory_problem, severity="warning")
 
     @property
     def runs_folder(self) -> Path:
@@ -139,7 +180,9 @@ class KellyApp(App[None]):
         self.post_message(self.RunsListed(listing, problem))
 
     def on_kelly_app_runs_listed(self, message: RunsListed) -> None:
-        """Attach the latest run where none is, and tell the screen in front."""
+        """Attach the latest run where none is, and tell the screen in front, unless all screens are closing."""
+        if not self.is_running:
+            return
         former, self.listing = self.listing, message.listing
         if message.problem and message.problem != self._runs_problem:
             self.notify(message.problem, severity="error", timeout=10)
@@ -155,13 +198,12 @@ class KellyApp(App[None]):
         self._remember_states()
         if isinstance(self.screen, Page):
             self.screen.refresh_frame()
-            if isinstance(self.screen, RunPage):
-                self.screen.runs_changed()
+            self.screen.runs_changed()
 
     def _greet(self) -> None:
         """Tell what has happened to runs since the last time."""
         self._greeted = True
-        memory = recall(_MEMORY).get("runs", {})
+        memory = self._memory.get("runs", {})
         seen, folder = memory.get("states", {}), memory.get("folder")
         if folder != str(self.runs_folder.absolute()):
             return
@@ -275,6 +317,18 @@ class KellyApp(App[None]):
 
 
 def run(options: Options, *, mouse: bool) -> None:
-    """Show the screens until a person leaves."""
-    KellyApp(options).run(mouse=mouse)
+    """Show the screens until a person leaves, a signal ends the program, or its terminal is lost."""
+    asyncio.run(_show(KellyApp(options), mouse))
     sys.stdout.flush()
+
+
+async def _show(app: KellyApp, mouse: bool) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        # The loop may be closed already: then the end is near anyhow.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(app.exit)
+
+    end_when_told(leave, app.cancel_jobs)
+    await app.run_async(mouse=mouse)

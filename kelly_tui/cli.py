@@ -23,7 +23,9 @@ def tui(
         Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a training on synthetic data.")] = False,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Only watch; change nothing.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only watch; write no file at all, nor what the screens remember.")
+    ] = False,
     mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Take mouse events from the terminal.")] = True,
     ascii_only: Annotated[
         bool, typer.Option("--ascii", help="Draw with ASCII only.", show_default="as the terminal's encoding needs")
@@ -36,6 +38,8 @@ def tui(
     ] = False,
 ) -> None:
     """Watch and steer Kelly's trainings from the terminal. NO_COLOR is respected."""
+    if demo and read_only:
+        raise typer.BadParameter("--demo starts a training, which --read-only forbids")
     from kelly_tui.app import run
 
     plain = ascii_only or "utf" not in (sys.stdout.encoding or "").lower()

@@ -12,6 +12,10 @@ _ON_LIGHT = ("#005F9E", "#A85B00", "#00735A", "#A2407C", "#6B6300")
 """Okabe and Ito's colours, which people who see colours differently tell apart; darker where the ground is light."""
 
 
+_MUTED = 0.25
+"""Share of the ground in muted text; with more of it, such text is hard to read on the row under the cursor."""
+
+
 def _series(colours: tuple[str, ...]) -> dict[str, str]:
     return {f"series-{number}": colour for number, colour in enumerate(colours, 1)}
 
@@ -34,18 +38,18 @@ THEMES = (
     ),
     Theme(
         name="kelly-light",
-        primary="#1F6FA8",
+        primary="#1A6093",
         secondary="#54687C",
-        accent="#9A5B00",
+        accent="#7D4900",
         foreground="#24292F",
         background="#F4F2EC",
         surface="#FBFAF6",
         panel="#E4E0D6",
-        success="#1D7A46",
-        warning="#8F5A00",
-        error="#B3261E",
+        success="#145C34",
+        warning="#704500",
+        error="#A01F18",
         dark=False,
-        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#9A5B00"},
+        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#7D4900"},
     ),
     Theme(
         name="kelly-contrast",
@@ -97,7 +101,7 @@ class Palette:
     def of(cls, variables: dict[str, str]) -> Palette:
         """The colours of a theme's variables."""
         text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
-        muted = Color.parse(text).blend(Color.parse(ground), 0.42).hex
+        muted = Color.parse(text).blend(Color.parse(ground), _MUTED).hex
         series = tuple(variables.get(f"series-{number}", colour) for number, colour in enumerate(_ON_DARK, 1))
         good, warning, bad, accent = (_hex(variables[name], text) for name in ("success", "warning", "error", "accent"))
         return cls(good, warning, bad, accent, muted, text, ground, series)

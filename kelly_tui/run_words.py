@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Sequence
@@ -120,8 +121,10 @@ def marked_with(marked: Sequence[str], run_id: str) -> list[str]:
 
 def validation_series(name: str, curves: Curves, colour: str) -> Series:
     """Validation losses under a name, the best epoch marked."""
-    finite = [(value, index) for index, value in enumerate(curves.val_loss) if value == value]
-    return Series(name, curves.epochs, curves.val_loss, colour, min(finite)[1] if finite else None)
+    losses = curves.val_loss
+    # A sum that is a number has only numbers in it; the long way is for the rest.
+    finite = losses if math.isfinite(sum(losses)) else [value for value in losses if value == value]
+    return Series(name, curves.epochs, losses, colour, losses.index(min(finite)) if finite else None)
 
 
 def loss_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:

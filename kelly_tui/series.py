@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -35,47 +36,63 @@ def segments(series: Series, columns: int, *, log: bool = False, first_x: float 
         log: take log10 of y.
         first_x: leave out what comes before.
     """
-    points: list[tuple[float, float] | None] = []
-    for x, y in zip(series.xs, series.ys, strict=True):
-        if x < first_x:
-            continue
-        drawable = math.isfinite(y) and (y > 0 or not log)
-        points.append((x, math.log10(y) if log else y) if drawable else None)
+    first = bisect_left(series.xs, first_x)
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
-    for point in [*_thinned(points, columns), None]:
+    for point in [*_thinned(series, first, columns, log), None]:
         if point is not None:
-            open_piece.append(point)
+            open_piece.append((point[0], math.log10(point[1]) if log else point[1]))
         elif open_piece:
             pieces.append(([x for x, _ in open_piece], [y for _, y in open_piece]))
             open_piece = []
     return pieces
 
 
-def _thinned(points: list[tuple[float, float] | None], columns: int) -> list[tuple[float, float] | None]:
-    if len(points) <= 2 * columns:
-        return points
-    kept: list[tuple[float, float] | None] = []
+def _thinned(series: Series, first: int, columns: int, log: bool) -> Iterator[tuple[float, float] | None]:
+    """Points from the index ``first`` on; None where there is a gap."""
+    count = len(series.xs) - first
+    if count <= 2 * columns:
+        drawable = (math.isfinite(y) and (y > 0 or not log) for y in series.ys[first:])
+        points = zip(series.xs[first:], series.ys[first:], strict=True)
+        yield from (point if can else None for point, can in zip(points, drawable, strict=True))
+        return
     for column in range(columns):
-        chunk = points[column * len(points) // columns : (column + 1) * len(points) // columns]
-        finite = [point for point in chunk if point is not None]
-        if not finite:
-            kept.append(None)
-            continue
-        least, greatest = min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])
-        kept += sorted({least, greatest})
-    return kept
+        start, stop = (first + edge * count // columns for edge in (column, column + 1))
+        yield from _extremes(series.xs[start:stop], series.ys[start:stop], log)
+
+
+def _extremes(xs: Sequence[float], ys: Sequence[float], log: bool) -> Iterator[tuple[float, float] | None]:
+    """The least and the greatest of some points, in their order; None where none can be drawn."""
+    # Built-in functions over whole lists: a hundred thousand points are looked through at each redraw.
+    if not math.isfinite(sum(ys)) or (log and min(ys) <= 0):
+        kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y) and (y > 0 or not log)]
+        if not kept:
+            yield None
+            return
+        xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    for index in sorted({ys.index(min(ys)), ys.index(max(ys))}):
+        yield xs[index], ys[index]
 
 
 def without_far_guides(curves: Sequence[Series], first_x: float = -math.inf) -> list[Series]:
     """The curves, without those guides that would stretch the picture: none of the others comes to where they lie."""
-    drawn = [y for each in curves if not each.guide for y in _finite(each, first_x)]
-    low, high = min(drawn, default=-math.inf), max(drawn, default=math.inf)
-    return [each for each in curves if not each.guide or all(low <= y <= high for y in _finite(each, first_x))]
+    low, high = _bounds([each for each in curves if not each.guide], first_x)
+    return [each for each in curves if not each.guide or _lies_within(_bounds([each], first_x), low, high)]
 
 
-def _finite(curve: Series, first_x: float) -> list[float]:
-    return [y for x, y in zip(curve.xs, curve.ys, strict=True) if x >= first_x and math.isfinite(y)]
+def _lies_within(bounds: tuple[float, float], low: float, high: float) -> bool:
+    return low > high or (low <= bounds[0] and bounds[1] <= high)
+
+
+def _bounds(curves: Sequence[Series], first_x: float) -> tuple[float, float]:
+    """The least and the greatest of what can be drawn; where there is nothing, the least is the greater one."""
+    found = [value for curve in curves for value in _extent(curve.ys[bisect_left(curve.xs, first_x) :])]
+    return min(found, default=math.inf), max(found, default=-math.inf)
+
+
+def _extent(ys: Sequence[float]) -> Sequence[float]:
+    finite = ys if math.isfinite(sum(ys)) else [y for y in ys if math.isfinite(y)]
+    return (min(finite), max(finite)) if finite else ()
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:

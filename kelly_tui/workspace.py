@@ -18,7 +18,7 @@ class Options:
 
     Attributes:
         config: settings file; None reads ``config.toml`` of the working folder if there is one.
-        read_only: only watch; refuse everything that changes a file or a run.
+        read_only: only watch; write no file and ask nothing of a run.
         demo: begin with a training on synthetic data.
         ascii: draw with ASCII characters only.
         theme: name of the colours; "" takes the last used.

@@ -100,6 +100,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
         lines += [
             ("files", f"{report.files:,}"),
             ("examples", f"{report.examples:,}" + _counts(report.splits)),
+            *([] if report.seconds is None else [("audio", f"{report.seconds / 3600:,.2f} hours")]),
             ("labels", _listed(report.label_sources)),
             *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),

@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kelly_core.config import Settings
-from kelly_core.data.cache import Progress
-from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions
-from kelly_core.data.dataset import CorpusReport, Dataset
-from kelly_core.data.deam import EmotionDataset
-from kelly_core.data.leaks import data_leaks
-from kelly_core.data.mixed import MixedDataset
-from kelly_core.data.synthetic import SEQUENCE_LENGTH, SyntheticDataset, create_synthetic
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.spec import DATASETS
+
+if TYPE_CHECKING:
+    # To know the corpora by name takes none of what reading them does: the screens show them at once.
+    from kelly_core.data.cache import Progress
+    from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions
+    from kelly_core.data.dataset import CorpusReport, Dataset
+    from kelly_core.data.synthetic import SyntheticDataset
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
         ConfigError: no corpus has that name.
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
+    from kelly_core.data.corpus import LoadOptions
+
     if name not in DATASETS:
         raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
     return _load(name, name, Path(path), LoadOptions(**options))
@@ -174,6 +176,8 @@ def open_dataset(
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]
+    from kelly_core.data.mixed import MixedDataset
+
     return MixedDataset(parts, [settings.datasets.weight(each) or 1.0 for each in present])
 
 
@@ -182,6 +186,8 @@ def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
 
     A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
     """
+    from kelly_core.data.synthetic import SEQUENCE_LENGTH, create_synthetic
+
     stateless = any(model.dataset == name and model.state == "stateless" for model in settings.models.values())
     return create_synthetic(
         name,
@@ -211,6 +217,8 @@ def open_corpus(
     Raises:
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
+    from kelly_core.data.corpus import LoadOptions
+
     datasets = settings.datasets
     options = LoadOptions(
         validation_split=settings.training.validation_split,
@@ -230,6 +238,8 @@ def open_corpus(
 
 
 def _audio_context(name: str, settings: Settings, progress: Progress | None) -> AudioContext:
+    from kelly_core.data.deam import EmotionDataset
+
     dataset = open_corpus(name, settings, progress, main="deam")
     assert isinstance(dataset, EmotionDataset)
     return dataset.context()
@@ -237,6 +247,8 @@ def _audio_context(name: str, settings: Settings, progress: Progress | None) -> 
 
 def survey(name: str, settings: Settings, progress: Progress | None = None) -> CorpusReport:
     """What is here of a corpus and what of it can be used; computes missing features on the way."""
+    from kelly_core.data.dataset import CorpusReport
+
     corpus, folder = CORPORA[name], settings.datasets.folder(name)
     if not is_present(name, folder):
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice}: {folder}")
@@ -256,6 +268,8 @@ def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | Non
 
 
 def _checked(dataset: CorpusDataset) -> CorpusReport:
+    from kelly_core.data.leaks import data_leaks
+
     return replace(dataset.report, warnings=data_leaks(dataset))
 
 

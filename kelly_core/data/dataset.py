@@ -231,6 +231,7 @@ class CorpusReport:
         found: whether it is there.
         files: files (songs for chords) that were found.
         examples: usable examples, over both splits.
+        seconds: length of the audio that is used, all files together; None where the features do not tell.
         skipped: names of what is not used, by reason.
         label_sources: examples by where their emotion label comes from.
         splits: examples by split.
@@ -247,6 +248,7 @@ class CorpusReport:
     found: bool
     files: int = 0
     examples: int = 0
+    seconds: float | None = None
     skipped: dict[str, list[str]] = field(default_factory=dict)
     label_sources: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)

@@ -201,7 +201,8 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     rows = Rows.of_files(
         name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
     )
-    report = CorpusReport(name, str(root), found=True, files=len(files), skipped=skipped)
+    used = FRAME_SECONDS * sum(heard)
+    report = CorpusReport(name, str(root), found=True, files=len(files), skipped=skipped, seconds=used)
     return EmotionDataset(report, rows, table, values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,17 +15,21 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_tui.memory import recall, remember
+from kelly_tui.memory import recall
 from kelly_tui.processes import KELLY_CORE, Job
 from kelly_tui.screens.page import Page
+from kelly_tui.widgets.dialogs import Entry
 from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, bar
 
 _MEMORY = "benchmark"
+_ENGINE = "engine"
 _HISTORY = "benchmarks.jsonl"
 _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
+_LINES_BESIDE_RUNS = 20
+"""Lines of the details that the spread and the notes may take."""
 _BAR = 20
 
 
@@ -35,13 +39,15 @@ class Benchmark(Page):
     NAME = "benchmark"
     ABOUT = (
         "Time of single frames on one thread, in microseconds, for each model and for the chain of all five, in each "
-        "engine that is installed. The bar is the 99th percentile against the budget of the plugin. Nothing else "
-        "should run meanwhile."
+        "engine that is installed and in the one that you name. The bar is the 99th percentile against the budget of "
+        "the plugin; since is the change of the median and of the 99th percentile against the last run on this "
+        "machine. Nothing else should run meanwhile."
     )
     CHANGES = frozenset({"bench"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "bench", "Benchmark", tooltip="Time all exports of the output folder"),
+        Binding("e", "engine", "Engine", tooltip="Name the command of the plugin's own engine, to time it as well"),
         Binding("x", "cancel", "Cancel", tooltip="Stop timing"),
     ]
 
@@ -68,19 +74,20 @@ class Benchmark(Page):
     def __init__(self) -> None:
         super().__init__()
         self._results: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._engine = str(recall(_ENGINE).get("command", ""))
         self._runs: list[dict[str, Any]] = []
         self._job: Job | None = None
         self._timing = ""
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
-        labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "p99 of budget")
-        yield Listing(labels, numbers=labels[2:6], extras=("p95 µs", "max µs"), id="latencies")
+        labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "since", "p99 of budget")
+        yield Listing(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since"), id="latencies")
         yield Facts(id="spread")
 
     def command(self) -> tuple[str, ...]:
-        """``bench``."""
-        return ("bench", self._folder)
+        """``bench``, with the external engine if one is named."""
+        return ("bench", self._folder, *(("--engine", self._engine) if self._engine else ()))
 
     @property
     def _folder(self) -> str:
@@ -127,8 +134,20 @@ class Benchmark(Page):
         """Time everything."""
         if self._job is None:
             self._timing = "starting …"
-            self._bench(self._folder)
+            self._bench(self._folder, self.command())
             self._draw()
+
+    def action_engine(self) -> None:
+        """Ask for the external engine's command."""
+
+        def answered(command: str | None) -> None:
+            if command is not None:
+                self._engine = command
+                self.kelly.keep(_ENGINE, {"command": command})
+                self.refresh_frame()
+
+        about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
+        self.app.push_screen(Entry("External engine", about, self._engine), answered)
 
     def action_cancel(self) -> None:
         """Stop timing."""
@@ -136,8 +155,8 @@ class Benchmark(Page):
             self._job.cancel()
 
     @work(thread=True, exclusive=True, group="bench")
-    def _bench(self, folder: str) -> None:
-        job = self._job = self.kelly.start([*KELLY_CORE, "bench", folder, "--json"], with_errors=True)
+    def _bench(self, folder: str, words: Sequence[str]) -> None:
+        job = self._job = self.kelly.start([*KELLY_CORE, *words, "--json"], with_errors=True)
         lines = []
         for line in job.lines():
             if line.startswith("timing "):
@@ -166,7 +185,7 @@ class Benchmark(Page):
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
         if message.result is not None:
             self._results[str(Path(message.folder).absolute())] = message.result
-            remember(_MEMORY, self._results)
+            self.kelly.keep(_MEMORY, self._results)
         self._read_history(Path(self._folder) / _HISTORY)
         self._draw()
 
@@ -184,13 +203,31 @@ class Benchmark(Page):
         self._draw_details()
 
     def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
-        colours, ascii_only = self.palette, self.kelly.workspace.options.ascii
+        colours = self.palette
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
         colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
-        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted), ascii_only=ascii_only), f" {share:.1%}")
+        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted)), f" {share:.1%}")
         figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
         name = Text(part, "bold" if part == "chain" else "")
-        return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, budget))
+        since = self._since(engine, part, latency)
+        return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, since, budget))
+
+    def _since(self, engine: str, part: str, latency: dict[str, Any]) -> Text:
+        """Change of the median and of the 99th percentile since the last run; that of another engine is none."""
+        colours, last = self.palette, self._last_run
+        same = engine != "external" or last.get("command") == self._result.get("command")
+        before = dict(_parts(last.get("engines", {}).get(engine, {}))).get(part) if same else None
+        if before is None:
+            return Text(NOTHING, colours.muted)
+        ratios = [latency[name] / before[name] for name in ("p50_us", "p99_us") if before[name]]
+        slower = (engine, part) in {(change["engine"], change["part"]) for change in self._result.get("slower", [])}
+        return Text(" ".join(f"{ratio - 1:+.0%}" for ratio in ratios), colours.bad if slower else "")
+
+    @property
+    def _last_run(self) -> dict[str, Any]:
+        """What the result is compared with: the run of the history that it names."""
+        when = self._result.get("last_run")
+        return next((run for run in reversed(self._runs) if run.get("time") == when), {})
 
     @on(Listing.RowHighlighted)
     def _draw_details(self) -> None:
@@ -213,12 +250,13 @@ class Benchmark(Page):
         yield Text("calls by time, lengths logarithmic", self.palette.muted)
         for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
             length = math.ceil(32 * math.log1p(count) / most) if most else 0
-            block = ("#" if self.kelly.workspace.options.ascii else "█") * length
+            block = "█" * length
             yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
         found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
-        earlier = [(run, latency) for run, latency in found if latency][-_RUNS_SHOWN:]
+        shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
+        earlier = [(run, latency) for run, latency in found if latency][-shown:]
         if earlier:
             yield Text("earlier runs, median and 99th percentile", self.palette.muted)
         for run, latency in reversed(earlier):

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
-from kelly_tui.memory import recall, remember
+from kelly_tui.memory import recall
 from kelly_tui.processes import Job, worker
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.frame import Facts
@@ -36,7 +36,8 @@ class Datasets(Page):
         "missing is replaced by an additional one or by synthetic data. "
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
     )
-    CHANGES = frozenset({"prepare", "prepare_all"})
+    # To draw an example may take features that are not there yet, which are then computed and kept.
+    CHANGES = frozenset({"prepare", "prepare_all", "preview"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
@@ -83,7 +84,8 @@ class Datasets(Page):
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
-        table = Listing(("corpus", "state", "files", "examples", "model"), numbers=("files", "examples"), id="corpora")
+        labels = ("corpus", "state", "files", "examples", "hours", "model")
+        table = Listing(labels, numbers=labels[2:5], id="corpora")
         table.border_title = "corpora"
         yield table
         yield Facts(id="details")
@@ -186,9 +188,7 @@ class Datasets(Page):
         if message.report is not None:
             folder = str(self.kelly.workspace.settings.datasets.folder(message.name))
             self._reports[message.name] = message.report | {"folder": folder}
-            problem = remember(_MEMORY, self._reports)
-            if problem:
-                self.notify(problem, severity="warning")
+            self.kelly.keep(_MEMORY, self._reports)
         self._next()
 
     def action_preview(self) -> None:
@@ -217,7 +217,9 @@ class Datasets(Page):
         served = CORPORA[name].joins or (name,)
         model = ", ".join(model for model, settings in models.items() if settings.dataset in served) or NOTHING
         report = self._report(name)
-        counts = [NOTHING, NOTHING] if report is None else [f"{report[key]:,}" for key in ("files", "examples")]
+        counts = (
+            [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
+        )
         return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
 
     def _state(self, name: str) -> Text:
@@ -269,7 +271,7 @@ class Datasets(Page):
             return
         done, total = self._progress.done, max(1, self._progress.total)
         colours = (self.palette.accent, self.palette.muted)
-        yield "reading", bar(done / total, 24, colours, ascii_only=self.kelly.workspace.options.ascii)
+        yield "reading", bar(done / total, 24, colours)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
@@ -291,6 +293,12 @@ class Datasets(Page):
             yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colours.warning)
             names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
             yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colours.muted)
+
+
+def _hours(report: dict[str, Any]) -> str:
+    """Of audio; a report of a corpus of notes, and one that an earlier version kept, does not tell."""
+    seconds = report.get("seconds")
+    return NOTHING if seconds is None else f"{seconds / 3600:,.2f}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -71,6 +71,9 @@ class Page(Screen[None]):
         """Words of the command that does the same, after ``kelly-core``."""
         raise NotImplementedError
 
+    def runs_changed(self) -> None:
+        """The list of runs is another one; a screen that shows runs draws what follows from that."""
+
     def refresh_frame(self) -> None:
         """Show the command, the problem with the settings and the live run as they are now."""
         if not self.is_mounted:
@@ -84,7 +87,6 @@ class Page(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the frame, and again whenever the theme changes."""
-        self.set_class(self.kelly.workspace.options.ascii, "-ascii")
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
         self.refresh_frame()
 

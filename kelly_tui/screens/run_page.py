@@ -72,9 +72,6 @@ class RunPage(Page):
         """The run to show; None before it is read."""
         return self.views.get(self.run_id)
 
-    def runs_changed(self) -> None:
-        """The list of runs is another one; show what follows from that."""
-
     def draw_run(self) -> None:
         """Show ``view`` and the others, or that there are none."""
         raise NotImplementedError

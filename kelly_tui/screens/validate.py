@@ -16,7 +16,7 @@ from textual.widget import Widget
 
 from kelly_core.export.quality import recorded_quality
 from kelly_core.spec import MODELS
-from kelly_tui.memory import recall, remember
+from kelly_tui.memory import recall
 from kelly_tui.processes import KELLY_CORE, Job, worker
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.frame import Facts
@@ -224,7 +224,7 @@ class Validate(Page):
                 "checks": message.report["checks"],
                 "former": None if former is None else former["checks"],
             }
-            remember(_MEMORY, self._results)
+            self.kelly.keep(_MEMORY, self._results)
         self._next()
 
     def action_mark(self) -> None:

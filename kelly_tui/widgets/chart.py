@@ -15,13 +15,12 @@ from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments, w
 
 TAIL_EPOCHS = 20
 
-_ASCII_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 _ASCII_MARKERS = "*o+x#"
 _LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
 
 
 class CurveChart(PlotextPlot):
-    """Draws series again only when they have changed; where nothing can be drawn, it says so."""
+    """Draws series again only when what is to be seen has changed; where nothing can be drawn, it says so."""
 
     HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to hold it against. A gap is a loss that was not a number."
 
@@ -29,36 +28,48 @@ class CurveChart(PlotextPlot):
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
         self._series: tuple[Series, ...] = ()
+        self._near: list[Series] = []
         self._picture: list[Text] = []
+        self._pictured: object = None
         self._legend = ""
         self.logarithmic = False
         self.tail = False
         self.ascii = False
 
     def show(self, title: str, series: Sequence[Series]) -> None:
-        """Draw these series; of the former picture, only the lines that differ are sent again."""
+        """Draw these series soon, each chart in a turn of the loop of its own."""
         if self.border_title != title:
             self.border_title = title
         if tuple(series) != self._series:
             self._series = tuple(series)
-            self._set_legend()
-            former, self._picture = self._picture, self._drawn()
-            if len(former) == len(self._picture):
-                changed = [row for row, line in enumerate(self._picture) if line != former[row]]
-                for row in changed:
-                    self.refresh(Region(0, row, self.size.width, 1))
-            else:
-                self.refresh()
+            self._choose()
+            self.call_later(self._draw_again)
 
     def toggle(self, name: str) -> None:
         """Switch ``logarithmic`` or ``tail`` on or off."""
         setattr(self, name, not getattr(self, name))
-        self._set_legend()
+        self._choose()
         self.refresh()
+
+    def _draw_again(self) -> None:
+        """Of the former picture, send only those lines again that differ."""
+        former = self._picture
+        self._keep_picture()
+        if len(former) != len(self._picture):
+            self.refresh()
+        for row, (line, before) in enumerate(zip(self._picture, former, strict=False)):
+            if line != before:
+                self.refresh(Region(0, row, self.size.width, 1))
+
+    def _keep_picture(self) -> None:
+        """Draw, unless the last picture is of the same."""
+        what = (self._series, self.size, self.logarithmic, self.tail, self.ascii, self.app.theme)
+        if what != self._pictured:
+            self._picture, self._pictured = self._drawn(), what
 
     def render(self) -> RenderResult:
         """The picture, or why there is none."""
-        self._picture = self._drawn()
+        self._keep_picture()
         if not self._picture:
             small = self.size.width < _LEAST_WIDTH or self.size.height < _LEAST_HEIGHT
             why = "No room for the curves." if small and self._near else self._placeholder
@@ -75,16 +86,11 @@ class CurveChart(PlotextPlot):
             return []
         self._draw(drawn, pieces, width, height)
         picture: str = self.plt.build()
-        text = Text.from_ansi(picture.translate(_ASCII_FRAME) if self.ascii else picture)
-        return [_with_fewer_colours(line) for line in text.split("\n")]
+        return [_with_fewer_colours(line) for line in Text.from_ansi(picture).split("\n")]
 
     @property
     def _dash(self) -> str:
         return "." if self.ascii else "╌"
-
-    @property
-    def _near(self) -> list[Series]:
-        return without_far_guides(self._series, self._first_x())
 
     def _first_x(self) -> float:
         last = max((each.xs[-1] for each in self._series if each.xs), default=0.0)
@@ -116,9 +122,8 @@ class CurveChart(PlotextPlot):
             return
         y = series.ys[series.mark]
         if math.isfinite(y) and (y > 0 or not self.logarithmic):
-            marker = "@" if self.ascii else "◆"
             self.plt.scatter(
-                [series.xs[series.mark]], [math.log10(y) if self.logarithmic else y], color=colour, marker=marker
+                [series.xs[series.mark]], [math.log10(y) if self.logarithmic else y], color=colour, marker="◆"
             )
 
     def _set_axes(self, pieces: list[Segment], height: int, width: int) -> None:
@@ -135,7 +140,9 @@ class CurveChart(PlotextPlot):
         rows = log_ticks(low, high, count) if self.logarithmic else nice_ticks(low, high, count)
         self.plt.yticks([math.log10(row) for row in rows] if self.logarithmic else rows, list(map(_label, rows)))
 
-    def _set_legend(self) -> None:
+    def _choose(self) -> None:
+        """Find out which series come near the others, and name those."""
+        self._near = without_far_guides(self._series, self._first_x())
         series = [each for each in self._near if each.xs]
         shapes = _ASCII_MARKERS if self.ascii else "━━━━━"
         notes = [name for name, on in (("log", self.logarithmic), (f"last {TAIL_EPOCHS}", self.tail)) if on]

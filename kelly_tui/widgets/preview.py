@@ -20,7 +20,6 @@ from textual.widgets import Label, Static
 from kelly_tui.processes import Job, worker
 
 SHADES = " ░▒▓█"
-ASCII_SHADES = " .+*#"
 
 _WIDTH = 64
 _ROWS = 16
@@ -88,14 +87,12 @@ class Preview(ModalScreen[None]):
         example = message.example
         source = "synthetic" if example["synthetic"] else f"{example['group']} · {example['label_source']}"
         title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
-        ascii_only = self.has_class("-ascii") or bool(getattr(self.app, "ascii", False))
-        shades = ASCII_SHADES if ascii_only else SHADES
         picture.update(
             Text.assemble(
                 (f"{source} · {example['split']}\n\n", "dim"),
-                *_titled("input", example["inputs"], shades),
+                *_titled("input", example["inputs"], SHADES),
                 "\n",
-                *_titled("target", example["targets"], shades),
+                *_titled("target", example["targets"], SHADES),
             )
         )
 
@@ -105,7 +102,7 @@ def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[
     sizes = f"{len(frames)} frame{'s' * (len(frames) != 1)} of {len(frames[0])}, numbers upwards, time to the right"
     if len(frames) == 1:
         sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
-    return [(f"{title}  {sizes}\n", "bold"), picture(frames, shades), "\n"]
+    return [(f"{title}  {sizes}\n", "bold"), picture(frames, SHADES), "\n"]
 
 
 def picture(frames: Sequence[Sequence[float]], shades: str) -> str:

@@ -160,6 +160,7 @@ class TestDeam:
 
     def test_a_clip_shorter_than_the_warm_up_still_counts(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=4), duration=45)
+        assert dataset.report.seconds == 4 * 7 * 0.5
         weights = dataset.fixed(dataset.train).weights[:, :, 0]
         assert [np.flatnonzero(row).tolist() for row in weights] == [[3, 4, 5, 6]] * len(weights)
         assert len(dataset.context().rows) == 4 * len(weights)

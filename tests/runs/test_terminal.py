@@ -17,9 +17,6 @@ from kelly_core.validation.checks import validate_file
 
 from .conftest import until, until_epoch
 
-# Other programs on the machine may keep a real terminal waiting for longer than any sensible limit.
-pytestmark = pytest.mark.flaky(reruns=2)
-
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patience", "0", "-o", "out", "--no-plots"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +15,15 @@ from kelly_core.lock import FileLock
 from kelly_core.runs.folder import RunFolder
 from kelly_core.runs.records import RunEnded
 from kelly_tui.app import KellyApp
-from kelly_tui.memory import recall
+from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Question
-from tests.tui.conftest import epoch, make_run, trained, until
-from tests.tui.test_screens import cells, details
+from kelly_tui.widgets.listing import Listing
+from tests.tui.conftest import Script, epoch, make_run, trained, until
+from tests.tui.pictures import SCREENS, lines, segments
+from tests.tui.test_screens import RESULT, cells, details
 
 MakeApp = Callable[..., KellyApp]
 
@@ -61,7 +62,7 @@ async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pyte
     monkeypatch.setattr("kelly_tui.screens.datasets.is_present", refuse)
     app = make_app()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "unreadable")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "unreadable")
         assert "Permission denied" in details(app, "#details")
         await until(pilot, lambda: [notice.message for notice in app._notifications])
         assert "runs cannot be looked into" in next(iter(app._notifications)).message
@@ -179,13 +180,32 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder
         assert not live_run.control.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_signals_end_it_in_order(make_app: MakeApp, live_run: RunFolder, number: signal.Signals) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        os.kill(os.getpid(), number)
-        await until(pilot, lambda: not app.is_running)
-    assert not live_run.control.exists()
+async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunFolder) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    report = {
+        "passed": True,
+        "files": [{"file": "models/odd.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}],
+    }
+
+    def script(command: Sequence[str]) -> Script:
+        return Script([json.dumps(report)] if "validate" in command else [])
+
+    def on_disk() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+
+    before = on_disk()
+    app = make_app(script, read_only=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.live_text)
+        for key in ("1", "p", "P", "v", "2", "e", "7", "ctrl+s", "escape", "5", "b", "3", "n", "6", "d", "e"):
+            await pilot.press(key)
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
+        app.theme = "kelly-light"
+    assert on_disk() == before
 
 
 async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder) -> None:
@@ -198,22 +218,57 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
         for theme in app.available_themes:
             app.theme = theme
             await pilot.pause()
-        assert recall("screens")["theme"] == app.theme
+        await until(pilot, lambda: recall("screens").get("theme") == app.theme)
     assert make_app().theme == app.theme
 
 
-async def test_ascii_draws_nothing_else(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_ascii_draws_nothing_else(
+    make_app: MakeApp, workplace: Path, finished_run: RunFolder, live_run: RunFolder
+) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "groß→.json").write_text("{}")
+    remember("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(ascii=True)
+
+    async def look() -> None:
+        assert [line for line in lines(app) if not line.isascii()] == []
+
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
-        chart = app.screen.query_one("#loss", CurveChart)
-        await until(pilot, lambda: chart._series)
-        assert str(chart.render()).isascii()
+        for keys in ([], ["question_mark"], ["ctrl+p"]):
+            for screen in SCREENS:
+                await pilot.press(screen)
+                await until(
+                    pilot, lambda: not app.screen.query(CurveChart) or app.screen.query(CurveChart).first()._series
+                )
+                await pilot.press(*keys)
+                await look()
+                if keys:
+                    await pilot.press("escape")
+        for keys in (["1", "v"], ["3", "n"], ["3", "s"], ["6", "d"], ["2", "e", *4 * ["tab"], "enter"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            await look()
+            await pilot.press("escape")
+        await pilot.resize_terminal(50, 12)
+        await pilot.pause()
+        assert "60 x 18" in " ".join(lines(app))
+        await look()
 
 
-async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colours(make_app: MakeApp, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = make_app()
     async with app.run_test() as pilot:
-        await pilot.press("3")
-        assert app.no_color
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            styles = [piece.style for line in segments(app) for piece in line if piece.style]
+            assert {colour.name for style in styles for colour in (style.color, style.bgcolor) if colour} <= {"default"}
+            # Without colours the row under the cursor and the screen's name are told by reversed text.
+            reversed_text = [
+                piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse
+            ]
+            assert any(app.current_mode.title() in text for text in reversed_text)
+            listing = app.screen.query(Listing).first()
+            if listing.row_count:
+                assert any(listing.get_row_at(listing.cursor_row)[1].plain in text for text in reversed_text)

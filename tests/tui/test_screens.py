@@ -21,11 +21,12 @@ from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
 from kelly_tui.settings_file import read_values
 from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.dialogs import Help, Question
+from kelly_tui.widgets.dialogs import Entry, Help, Question
 from kelly_tui.widgets.frame import CommandLine, Facts, RunLog
 from kelly_tui.widgets.listing import Listing
 from kelly_tui.widgets.run_picker import RunPicker
 from kelly_tui.widgets.steering import StopQuestion
+from kelly_tui.wording import NOTHING
 from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 
 MakeApp = Callable[..., KellyApp]
@@ -54,7 +55,7 @@ async def test_number_keys_go_to_the_six_screens(make_app: MakeApp) -> None:
 async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
@@ -68,7 +69,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
     report = {
         "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
         "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
-        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "",
+        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "", "seconds": 5400.0,
     }  # fmt: skip
     asked: list[Sequence[str]] = []
 
@@ -78,15 +79,19 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
 
     app = make_app(script)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora")[2][1] == "found")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1] == "found")
         await pilot.press("down", "down", "p")
-        await until(pilot, lambda: cells(app, "#corpora")[2][1:4] == ["ready", "12", "345"])
+        await until(
+            pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
+        )
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
     again = make_app()
     async with again.run_test() as pilot:
-        await until(pilot, lambda: cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"])
+        await until(
+            pilot, lambda: cells(again, "#corpora") and cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"]
+        )
 
 
 async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(make_app: MakeApp, workplace: Path) -> None:
@@ -478,8 +483,40 @@ async def test_a_benchmark_is_shown_against_the_budget(make_app: MakeApp) -> Non
         await pilot.press("b")
         await until(pilot, lambda: len(cells(app, "#latencies")) == 2)
         assert cells(app, "#latencies")[0][:4] == ["numpy", "chain", "100", "110"]
-        assert cells(app, "#latencies")[0][6].endswith("50.0%")
+        assert cells(app, "#latencies")[0][7].endswith("50.0%")
         assert "passed · budget 10 ms" in str(app.screen.query_one("#latencies").border_subtitle)
+
+
+async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_is_named(
+    make_app: MakeApp, workplace: Path
+) -> None:
+    (workplace / "models").mkdir()
+    before = {name: value / 2 if name == "p50_us" else value * 2 for name, value in LATENCY.items() if "us" in name}
+    runs = [
+        {"time": time, "host": "here", "command": None, "engines": {"numpy": {"chain": chain, "models": {}}}}
+        for time, chain in (("2026-01-01", LATENCY), ("2026-01-02", before), ("2026-01-03", LATENCY))
+    ]
+    (workplace / "models" / "benchmarks.jsonl").write_text("\n".join(map(json.dumps, runs)))
+    slower = {"engine": "numpy", "part": "chain", "before_us": 50.0, "now_us": 100.0}
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script(json.dumps(RESULT | {"last_run": "2026-01-02", "slower": [slower]}, indent=1).splitlines())
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5", "e")
+        await until(pilot, lambda: isinstance(app.screen, Entry))
+        await pilot.press(*"engine", "space", "x", "enter", "b")
+        await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != NOTHING)
+        assert [row[6] for row in cells(app, "#latencies")] == ["+100% -50%", NOTHING]
+        assert list(asked[-1][-4:]) == ["models", "--engine", "engine x", "--json"]
+        assert app.screen.query_one(CommandLine).command == "kelly-core bench models --engine 'engine x'"
+    again = make_app()
+    async with again.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
+        assert "engine x" in again.screen.query_one(CommandLine).command
 
 
 async def test_help_tells_of_the_screen_and_its_keys(make_app: MakeApp) -> None:

@@ -1,0 +1,89 @@
+"""A program in a pseudo-terminal, as a person sees it: what it writes is read, keys are pressed, the line is cut."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SECONDS_AT_MOST = 60.0
+
+
+class Terminal:
+    """Starts a program that leads a session of its own, on a terminal of that size.
+
+    Attributes:
+        pid: of the program.
+        output: all that it has written so far.
+    """
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], size: tuple[int, int] = (120, 40)
+    ) -> None:
+        self.pid, self._handle = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+            os.execve(command[0], list(command), dict(environment))
+        self.output = b""
+        self._code: int | None = None
+
+    def press(self, keys: str) -> None:
+        """Type some keys."""
+        os.write(self._handle, keys.encode())
+
+    def read_for(self, seconds: float) -> int:
+        """Read what it writes for so long; returns how many bytes came."""
+        before, deadline = len(self.output), time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self._read(left):
+            pass
+        return len(self.output) - before
+
+    def read_until(self, text: str) -> float:
+        """Read until something new holds the text; returns the time of the clock then.
+
+        Raises:
+            TimeoutError: it never came.
+        """
+        start, deadline = len(self.output), time.monotonic() + SECONDS_AT_MOST
+        while text.encode() not in self.output[start:]:
+            if time.monotonic() > deadline or not self._read(deadline - time.monotonic()):
+                raise TimeoutError(f"{text!r} never came; the last was {self.output[-500:]!r}")
+        return time.monotonic()
+
+    def lose(self) -> None:
+        """Cut the line, as closing the window does."""
+        os.close(self._handle)
+
+    def local_modes(self) -> int:
+        """How the terminal treats keys and lines: the flags ``ICANON``, ``ECHO`` and others."""
+        flags: int = termios.tcgetattr(self._handle)[3]
+        return flags
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or the signal that ended it as a negative number; None if it lives on after so long."""
+        deadline = time.monotonic() + seconds
+        while self._code is None and time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+            else:
+                select.select([], [], [], 0.02)
+        return self._code
+
+    def _read(self, seconds: float) -> bool:
+        """Take in what is there, once; False where the program has gone."""
+        if not select.select([self._handle], [], [], max(0.0, seconds))[0]:
+            return True
+        try:
+            got = os.read(self._handle, 1 << 16)
+        except OSError:
+            return False
+        self.output += got
+        return bool(got)

@@ -1,0 +1,20 @@
+"""What an application shows, as the terminal gets it."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+
+from kelly_tui.app import KellyApp
+
+SCREENS = "123456"
+
+
+def segments(app: KellyApp) -> list[list[Segment]]:
+    """Lines of the screen in front, of pieces with one style each."""
+    update = app.screen._compositor.render_update(full=True)
+    return [[segment for strip in row for segment in strip] for row in update.strips]
+
+
+def lines(app: KellyApp) -> list[str]:
+    """Lines of the screen in front as text."""
+    return ["".join(segment.text for segment in line) for line in segments(app)]

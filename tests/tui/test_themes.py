@@ -1,0 +1,85 @@
+"""Text is legible in every theme: contrast as the Web Content Accessibility Guidelines (WCAG 2.2, 1.4.3) measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.segment import Segment
+
+from kelly_core.runs.folder import RunFolder
+from kelly_tui.app import KellyApp
+from kelly_tui.memory import remember
+from kelly_tui.palette import THEMES
+from tests.tui.conftest import until
+from tests.tui.pictures import SCREENS, segments
+from tests.tui.test_screens import RESULT, cells
+
+LEAST_FOR_TEXT = 4.5
+LEAST_FOR_SIGNS = 3.0
+SIGNS = "●◆▼▲"
+
+
+def luminance(red: int, green: int, blue: int) -> float:
+    """Relative luminance, 0 to 1, of a colour in sRGB."""
+    parts = [part / 255 for part in (red, green, blue)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float:
+    """From 1, the same, to 21, black on white."""
+    dark, bright = sorted((luminance(*first), luminance(*second)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def too_faint(app: KellyApp) -> Iterator[tuple[str, str, str, float]]:
+    """Words and signs in front that are too near their ground; what lies behind a dialog is meant to be."""
+    dialogs = app.screen.query(".dialog")
+    lines = segments(app)
+    for part in _within(lines, dialogs.first().region if dialogs else app.screen.region):
+        text, style = part.text.strip(), part.style
+        if not any(sign.isalnum() or sign in SIGNS for sign in text) or not (style and style.color and style.bgcolor):
+            continue
+        colour, ground = style.color.get_truecolor(), style.bgcolor.get_truecolor()
+        found = contrast(colour, ground)
+        if found < (LEAST_FOR_SIGNS if all(sign in SIGNS for sign in text) else LEAST_FOR_TEXT):
+            yield text, colour.hex, ground.hex, round(found, 1)
+
+
+def _within(lines, region) -> Iterator[Segment]:
+    for line in lines[region.y : region.bottom]:
+        column = 0
+        for part in line:
+            if region.x <= column < region.right:
+                yield part
+            column += part.cell_length
+
+
+def test_contrast_by_hand() -> None:
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
+    assert contrast((118, 118, 118), (255, 255, 255)) == pytest.approx(4.54, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def test_all_text_is_legible(
+    make_app: Callable[..., KellyApp], workplace: Path, finished_run: RunFolder, live_run: RunFolder, theme: str
+) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    remember("benchmark", {str(Path("models").absolute()): RESULT})
+    app = make_app(theme=theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot, lambda: app.live_text and cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing"
+        )
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            assert list(too_faint(app)) == []
+        for keys in (["2", "e"], ["1", "question_mark"], ["3", "n"], ["5", "e"], ["6", "d"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            assert list(too_faint(app)) == []
+            await pilot.press("escape")
