@@ -32,6 +32,7 @@ from kelly_core.data.catalog import is_present
 from kelly_core.data.demo import write_demo
 from kelly_core.data.listing import find_files
 from kelly_core.data.midi import SUFFIXES as MIDI_SUFFIXES
+from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS
 
 CORPORA = ("lakh_midi", "maestro", "groove_midi", "deam")
 FILES_A_SECOND = {"lakh_midi": 500, "maestro": 300, "groove_midi": 300}
@@ -112,7 +113,8 @@ def audio_seconds(root: Path) -> float:
     """Seconds of audio that are listened to in a folder."""
     import soundfile
 
-    return sum(min(soundfile.info(path).duration, AUDIO_SECONDS) for path in find_files(root, SUFFIXES))
+    durations = [float(soundfile.info(path).duration) for path in find_files(root, SUFFIXES)]
+    return sum(min(duration, AUDIO_SECONDS) for duration in durations)
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def write_corpus(root: Path, corpus: Path, files: int) -> None:
     """Write so many files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
     import symusic
 
-    scores = []
+    scores: list[Any] = []
     for path in find_files(root, MIDI_SUFFIXES):
         with contextlib.suppress(RuntimeError, ValueError):
             scores.append(symusic.Score(str(path)))
@@ -228,10 +230,10 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
         path.write_text(str(number))
 
     def random_features(path: Path) -> dict[str, Any]:
-        shape = (EXAMPLES_A_FILE, lakh.SEQUENCE_BEATS, lakh.PITCHES // 8)
+        shape = (EXAMPLES_A_FILE, SEQUENCE_BEATS, PITCHES // 8)
         return {
             "steps": rng.integers(0, 256, shape, np.uint8),
-            "length": np.full(EXAMPLES_A_FILE, lakh.SEQUENCE_BEATS),
+            "length": np.full(EXAMPLES_A_FILE, SEQUENCE_BEATS),
             "affect": rng.random((1, 5)),
             "kind": np.zeros(1, np.int64),
         }

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.figures import Figure, main
@@ -171,7 +172,7 @@ def _turns() -> list[float]:
         run(handle)
         taken.append(time.thread_time() - began)
 
-    asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.events.Handle._run = timed  # type: ignore[method-assign, assignment]
     return taken
 
 
@@ -198,7 +199,7 @@ def _beside_a_training(folder: Path) -> list[Figure]:
         took = []
         for _ in range(6):
             for key, text in (("2", "layers"), ("3", "loss of")):
-                took.append(_time_of(lambda key=key, text=text: (terminal.press(key), terminal.read_until(text))))
+                took.append(_time_of(partial(_switch, terminal, key, text)))
                 terminal.read_for(0.7)
         terminal.press("q\r")
         terminal.wait(10.0)
@@ -210,6 +211,11 @@ def _beside_a_training(folder: Path) -> list[Figure]:
         Figure.at_most("from key to screen", 1000 * statistics.median(took), "ms", KEY_MS, note),
         Figure.at_most("bytes while watching", a_second, "B/s", BYTES_A_SECOND, through),
     ]
+
+
+def _switch(terminal: Terminal, key: str, text: str) -> None:
+    terminal.press(key)
+    terminal.read_until(text)
 
 
 def _time_of(act: Callable[[], object]) -> float:
