@@ -128,7 +128,7 @@ def _write_on(path: Path) -> None:
 
 
 async def _loop_and_redraw(folder: Path) -> list[Figure]:
-    app = KellyApp(Options(theme="kelly-dark"))
+    app = KellyApp(Options(theme="kelly-dark"), owns_process=True)
     async with app.run_test(size=(200, 60)) as pilot:
         probe, turns = asyncio.create_task(_lags()), _turns()
         await pilot.press("3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import shlex
 import sys
 import time
@@ -52,7 +53,12 @@ def _make_screen(name: str) -> Page:
 
 
 class KellyApp(App[None]):
-    """Kelly's workbench in a terminal."""
+    """Kelly's workbench in a terminal.
+
+    Args:
+        options: how the program was started.
+        owns_process: nothing else is done in this process, so that its collector of garbage may be told what stays.
+    """
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
@@ -82,8 +88,9 @@ class KellyApp(App[None]):
 
         run_id: str
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
         super().__init__(driver_class=Driver)
+        self._owns_process = owns_process
         self.workspace = Workspace(options or Options())
         self.listing = Listing((), {})
         self.attached = ""
@@ -129,6 +136,14 @@ class KellyApp(App[None]):
         """Read the other screens' modules beside the first screen, so that going there does not wait for them."""
         for name in SCREENS:
             import_module(f"kelly_tui.screens.{name}")
+
+    def screen_was_made(self) -> None:
+        """Take what a new screen consists of, and all before it, out of the search for garbage.
+
+        It stays until the end anyhow, and each full search through it would hold the screens up for a tenth of a second.
+        """
+        if self._owns_process:
+            self.call_after_refresh(gc.freeze)
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""
@@ -318,7 +333,7 @@ class KellyApp(App[None]):
 
 def run(options: Options, *, mouse: bool) -> None:
     """Show the screens until a person leaves, a signal ends the program, or its terminal is lost."""
-    asyncio.run(_show(KellyApp(options), mouse))
+    asyncio.run(_show(KellyApp(options, owns_process=True), mouse))
     sys.stdout.flush()
 
 

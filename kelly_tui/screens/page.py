@@ -89,6 +89,7 @@ class Page(Screen[None]):
         """Show the frame, and again whenever the theme changes."""
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
         self.refresh_frame()
+        self.kelly.screen_was_made()
 
     def on_screen_resume(self) -> None:
         """Come back to a screen that shows what is true now."""
