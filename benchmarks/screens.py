@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +31,8 @@ from kelly_core.runs import Run, RunFolder, start
 from kelly_core.runs.folder import RunRecord, write_record
 from kelly_core.runs.records import AttemptBegun, Record, RunEvent, StateChanged, encode
 from kelly_tui.app import KellyApp
-from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
+from kelly_tui.widgets.curve_picture import draw
 from kelly_tui.workspace import Options
 
 SOURCES = Path(__file__).resolve().parents[1]
@@ -133,7 +134,7 @@ async def _loop_and_redraw(folder: Path) -> list[Figure]:
         probe, turns = asyncio.create_task(_lags()), _turns()
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
-        while not any(len(each.xs) > EPOCHS for each in chart._series):
+        while not any(len(each.xs) > EPOCHS for each in chart.series):
             await asyncio.sleep(0.1)
         for key in "3l3zz3o3o" + "123456" * 3 + "3":
             app.simulate_key(key)
@@ -177,11 +178,9 @@ def _turns() -> list[float]:
 
 
 def _redraw(chart: CurveChart) -> None:
-    """Show the curves with one more epoch."""
-    longer = [Series(each.name, [*each.xs, each.xs[-1] + 1], [*each.ys, each.ys[-1]], each.colour, each.mark)
-              for each in chart._series]  # fmt: skip
-    chart.show(str(chart.border_title), longer)
-    chart.render()
+    """Draw the curves with one more epoch."""
+    longer = tuple(replace(each, xs=[*each.xs, each.xs[-1] + 1], ys=[*each.ys, each.ys[-1]]) for each in chart.series)
+    draw(replace(chart.wanted, series=longer), chart.plt)
 
 
 def _beside_a_training(folder: Path) -> list[Figure]:

@@ -140,7 +140,7 @@ class KellyApp(App[None]):
     def screen_was_made(self) -> None:
         """Take what a new screen consists of, and all before it, out of the search for garbage.
 
-        It stays until the end anyhow, and each full search through it would hold the screens up for a tenth of a second.
+        It stays until the end anyhow, and a full search through it would hold the screens up for a tenth of a second.
         """
         if self._owns_process:
             self.call_after_refresh(gc.freeze)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.segment import Segment
 
 from kelly_tui.app import KellyApp
+from kelly_tui.widgets.chart import CurveChart
 
 SCREENS = "123456"
 
@@ -18,3 +19,8 @@ def segments(app: KellyApp) -> list[list[Segment]]:
 def lines(app: KellyApp) -> list[str]:
     """Lines of the screen in front as text."""
     return ["".join(segment.text for segment in line) for line in segments(app)]
+
+
+def has_curves(app: KellyApp) -> bool:
+    """Whether all charts of the screen in front that can be seen have series, and have drawn them."""
+    return all(chart.series and chart.up_to_date for chart in app.screen.query(CurveChart) if chart.size.height)

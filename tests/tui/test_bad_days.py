@@ -22,7 +22,7 @@ from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Question
 from kelly_tui.widgets.listing import Listing
 from tests.tui.conftest import Script, epoch, make_run, trained, until
-from tests.tui.pictures import SCREENS, lines, segments
+from tests.tui.pictures import SCREENS, has_curves, lines, segments
 from tests.tui.test_screens import RESULT, cells, details
 
 MakeApp = Callable[..., KellyApp]
@@ -111,7 +111,7 @@ async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplac
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: app.screen.query_one("#loss", CurveChart)._series)
+        await until(pilot, lambda: app.screen.query_one("#loss", CurveChart).series)
         await pilot.press("l")
         assert app.is_running
 
@@ -214,7 +214,7 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
         for key, theme in zip("123456", [*(theme.name for theme in THEMES), "ansi-dark", "nord"], strict=True):
             app.theme = theme
             await pilot.press(key)
-        await until(pilot, lambda: app.screen.query_one(CurveChart)._series)
+        await until(pilot, lambda: app.screen.query_one(CurveChart).series)
         for theme in app.available_themes:
             app.theme = theme
             await pilot.pause()
@@ -237,9 +237,7 @@ async def test_ascii_draws_nothing_else(
         for keys in ([], ["question_mark"], ["ctrl+p"]):
             for screen in SCREENS:
                 await pilot.press(screen)
-                await until(
-                    pilot, lambda: not app.screen.query(CurveChart) or app.screen.query(CurveChart).first()._series
-                )
+                await until(pilot, lambda: has_curves(app))
                 await pilot.press(*keys)
                 await look()
                 if keys:

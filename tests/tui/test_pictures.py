@@ -20,7 +20,7 @@ from kelly_tui.memory import remember
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.chart import CurveChart
 from tests.tui.conftest import Script, until
-from tests.tui.pictures import lines
+from tests.tui.pictures import has_curves, lines
 from tests.tui.test_screens import RESULT, cells
 
 SIZES = [(80, 24), (120, 40)]
@@ -52,6 +52,7 @@ def test_train(snap_compare: Any, make_app: MakeApp, live_run: RunFolder, size: 
         app._greeted = True
         await pilot.press("3")
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view and app.live_text)
+        await until(pilot, lambda: has_curves(app))
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
 
@@ -102,7 +103,7 @@ def test_runs(
         await pilot.press("6")
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         await pilot.press("down")
-        await until(pilot, lambda: len(app.screen.query_one(CurveChart)._series) == 2)
+        await until(pilot, lambda: len(app.screen.query_one(CurveChart).series) == 2 and has_curves(app))
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
 

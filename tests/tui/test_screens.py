@@ -158,10 +158,10 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, fin
         assert row[1:3] == ["finished", "10/10"]
         assert "wrote models/emotionrecognizer.json" in details(app, "#said")
         chart = app.screen.query_one("#loss", CurveChart)
-        assert [series.name for series in chart._series] == ["baseline", "train", "validation"]
-        assert chart._series[2].mark == 5
+        assert [series.name for series in chart.series] == ["baseline", "train", "validation"]
+        assert chart.series[2].mark == 5
         await pilot.press("o")
-        assert [series.name for series in chart._series] == ["EmotionRecognizer", "GroovePredictor"]
+        assert [series.name for series in chart.series] == ["EmotionRecognizer", "GroovePredictor"]
         await pilot.press("l", "z")
         assert "log, last 20" in str(chart.border_subtitle)
         assert app.screen.query_one(CommandLine).command.endswith("attach 2026-09-21-1000-calm-melody")
@@ -242,11 +242,11 @@ async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunFo
     async with app.run_test() as pilot:
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
-        await until(pilot, lambda: chart._series)
+        await until(pilot, lambda: chart.series)
         shown = []
         for _ in range(4):
             await pilot.press("v")
-            shown.append([series.name for series in chart._series])
+            shown.append([series.name for series in chart.series])
         assert shown == [["baseline", "val"], ["of Adam"], ["frames/s"], ["baseline", "train", "validation"]]
 
 
@@ -257,18 +257,18 @@ async def test_other_runs_are_laid_over_this_one(
     async with app.run_test() as pilot:
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
-        await until(pilot, lambda: chart._series)
+        await until(pilot, lambda: chart.series)
         await pilot.press("w")
         await until(pilot, lambda: isinstance(app.screen, RunPicker))
         await pilot.press("space", "enter")
-        await until(pilot, lambda: [series.name for series in chart._series] == ["brave-cadence", "calm-melody"])
-        colours = [series.colour for series in chart._series]
+        await until(pilot, lambda: [series.name for series in chart.series] == ["brave-cadence", "calm-melody"])
+        colours = [series.colour for series in chart.series]
         assert len(set(colours)) == 2
         # The marks are those of Runs, and a mark taken away there is away here.
         await pilot.press("6")
         await until(pilot, lambda: [row[0] for row in cells(app, "#runs")] == ["●", "◆"])
         await pilot.press("down", "space", "3")
-        await until(pilot, lambda: [series.name for series in chart._series] == ["baseline", "train", "validation"])
+        await until(pilot, lambda: [series.name for series in chart.series] == ["baseline", "train", "validation"])
 
 
 async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
@@ -281,7 +281,7 @@ async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
         finished_run.record.write_text("{")
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
-        await until(pilot, lambda: [series.name for series in chart._series] == ["baseline", "train", "validation"])
+        await until(pilot, lambda: [series.name for series in chart.series] == ["baseline", "train", "validation"])
         await until(pilot, lambda: "This run cannot be read" in [notice.title for notice in app._notifications])
 
 
@@ -369,7 +369,7 @@ async def test_two_marked_runs_are_compared(make_app: MakeApp, finished_run: Run
         await pilot.press("space", "down", "space")
         await until(pilot, lambda: "brave-cadence → calm-melody" in details(app, "#run-facts"))
         assert "settings\tthe same" in details(app, "#run-facts")
-        assert len(app.screen.query_one(CurveChart)._series) == 2
+        assert len(app.screen.query_one(CurveChart).series) == 2
         assert "diff 2026-09-21-1100-brave-cadence" in app.screen.query_one(CommandLine).command
 
 
@@ -388,11 +388,11 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
         await until(pilot, lambda: chart.border_title == "validation loss of EmotionRecognizer, 1 of 2")
         await pilot.press("m")
         await until(pilot, lambda: chart.border_title == "validation loss of GroovePredictor, 2 of 2")
-        assert [len(series.xs) for series in chart._series] == [8, 8]
+        assert [len(series.xs) for series in chart.series] == [8, 8]
         await pilot.press("m", "down", "space")
-        await until(pilot, lambda: len(chart._series) == 3)
+        await until(pilot, lambda: len(chart.series) == 3)
         assert chart.border_title == "validation loss of EmotionRecognizer, 1 of 2"
-        assert len({series.colour for series in chart._series}) == 3
+        assert len({series.colour for series in chart.series}) == 3
         assert "settings" not in details(app, "#run-facts")
 
 

@@ -1,0 +1,154 @@
+"""The picture of some curves, in characters: made of numbers alone, so that it can be made beside the screens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.geometry import Size
+from textual_plotext.plot import Plot
+
+from kelly_tui.palette import Palette, rgb
+from kelly_tui.series import Segment, Series, log_ticks, nice_ticks, segments, without_far_guides
+
+TAIL_EPOCHS = 20
+LEAST_SIZE = Size(16, 4)
+
+_ASCII_MARKERS = "*o+x#"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be drawn.
+
+    Attributes:
+        series: the curves.
+        size: columns and lines.
+        colours: of the theme in force.
+        logarithmic: logarithms of the values.
+        tail: the last epochs only.
+        ascii: with markers that are letters and signs.
+    """
+
+    series: tuple[Series, ...]
+    size: Size
+    colours: Palette
+    logarithmic: bool
+    tail: bool
+    ascii: bool
+
+    @property
+    def first_x(self) -> float:
+        """What comes before is left out."""
+        last = max((each.xs[-1] for each in self.series if each.xs), default=0.0)
+        return last - TAIL_EPOCHS if self.tail else -math.inf
+
+    @property
+    def dash(self) -> str:
+        """Of a level."""
+        return "." if self.ascii else "╌"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Lines of characters, none where nothing can be drawn, and the names of the curves in their colours."""
+
+    lines: tuple[Text, ...]
+    legend: str
+
+
+def draw(wanted: Wanted, plot: Plot) -> Picture:
+    """Make the picture with the figure ``plot``, which nobody else may use meanwhile."""
+    near = without_far_guides(wanted.series, wanted.first_x)
+    columns = max(1, wanted.size.width)
+    drawn = [(each, segments(each, columns, log=wanted.logarithmic, first_x=wanted.first_x)) for each in near]
+    pieces = [piece for _, several in drawn for piece in several]
+    if too_small(wanted.size) or not pieces:
+        return Picture((), _legend(wanted, near))
+    _plot(wanted, drawn, plot)
+    _set_axes(wanted, pieces, plot)
+    lines = Text.from_ansi(plot.build()).split("\n")
+    return Picture(tuple(map(_with_fewer_colours, lines)), _legend(wanted, near))
+
+
+def too_small(size: Size) -> bool:
+    """Whether there is no room for curves."""
+    return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height
+
+
+def _plot(wanted: Wanted, drawn: list[tuple[Series, list[Segment]]], plot: Plot) -> None:
+    colours = wanted.colours
+    plot.clear_figure()
+    # plotsize() would hold the picture to the size that the terminal had when the program began.
+    plot._set_size(*wanted.size)
+    plot.canvas_color(rgb(colours.ground))
+    plot.axes_color(rgb(colours.ground))
+    plot.ticks_color(rgb(colours.muted))
+    plot.xaxes(True, False)
+    plot.yaxes(True, False)
+    for number, (each, several) in enumerate(drawn):
+        marker = _ASCII_MARKERS[number % len(_ASCII_MARKERS)] if wanted.ascii else "braille"
+        for xs, ys in several:
+            if each.dashed:
+                plot.scatter(*_dashes(xs, ys, wanted.size.width), color=rgb(each.colour), marker=wanted.dash)
+            else:
+                plot.plot(xs, ys, color=rgb(each.colour), marker=marker)
+    for each, _ in drawn:
+        _plot_mark(wanted, each, plot)
+
+
+def _plot_mark(wanted: Wanted, series: Series, plot: Plot) -> None:
+    if series.mark is None or not 0 <= series.mark < len(series.ys) or series.xs[series.mark] < wanted.first_x:
+        return
+    y = series.ys[series.mark]
+    if math.isfinite(y) and (y > 0 or not wanted.logarithmic):
+        height = math.log10(y) if wanted.logarithmic else y
+        plot.scatter([series.xs[series.mark]], [height], color=rgb(wanted.colours.text), marker="◆")
+
+
+def _set_axes(wanted: Wanted, pieces: list[Segment], plot: Plot) -> None:
+    xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
+    low, high = min(ys), max(ys)
+    if high - low < 1e-12:
+        low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
+    left, right = min(xs), max(max(xs), min(xs) + 1)
+    plot.xlim(left, right)
+    plot.ylim(low, high)
+    columns = [tick for tick in nice_ticks(left, right, max(1, wanted.size.width // 12)) if tick == int(tick)]
+    plot.xticks(columns, [f"{tick:.0f}" for tick in columns])
+    count = max(2, wanted.size.height // 3)
+    rows = log_ticks(low, high, count) if wanted.logarithmic else nice_ticks(low, high, count)
+    plot.yticks([math.log10(row) for row in rows] if wanted.logarithmic else rows, list(map(_label, rows)))
+
+
+def _legend(wanted: Wanted, near: list[Series]) -> str:
+    shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
+    notes = [name for name, on in (("log", wanted.logarithmic), (f"last {TAIL_EPOCHS}", wanted.tail)) if on]
+    parts = [
+        f"[{each.colour}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] {each.name}"
+        for number, each in enumerate(each for each in near if each.xs)
+    ]
+    return "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
+
+
+def _dashes(xs: list[float], ys: list[float], columns: int) -> Segment:
+    """A level as a point in every column."""
+    return [xs[0] + (xs[-1] - xs[0]) * number / columns for number in range(columns + 1)], [ys[0]] * (columns + 1)
+
+
+def _label(value: float) -> str:
+    """A number as an axis shows it: short, and of the same kind all along."""
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
+        return f"{value:.0e}"
+    return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def _with_fewer_colours(line: Text) -> Text:
+    """The same line, where a blank goes on in the colour before it: over a slow link each change of colour counts."""
+    calm = Text(line.plain)
+    for start, end, style in line.spans:
+        if not line.plain[start:end].isspace():
+            blanks = len(line.plain[end:]) - len(line.plain[end:].lstrip(" "))
+            calm.stylize(style, start, end + blanks)
+    return calm
