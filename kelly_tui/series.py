@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Series:
     """One curve: its name, its points, its colour as ``#RRGGBB``, and the index of a point to mark (or None).
 
-    A guide is only there to hold the others against: it is left out where they do not come near it.
+    A dashed one is a level, the same everywhere. A guide is only there to hold the others against: it is left out where
+    they do not come near it.
     """
 
     name: str
@@ -51,6 +52,9 @@ def segments(series: Series, columns: int, *, log: bool = False, first_x: float 
 def _thinned(series: Series, first: int, columns: int, log: bool) -> Iterator[tuple[float, float] | None]:
     """Points from the index ``first`` on; None where there is a gap."""
     count = len(series.xs) - first
+    if series.dashed and count > 2:
+        yield from ((series.xs[end], series.ys[end]) for end in (first, -1))
+        return
     if count <= 2 * columns:
         drawable = (math.isfinite(y) and (y > 0 or not log) for y in series.ys[first:])
         points = zip(series.xs[first:], series.ys[first:], strict=True)
@@ -74,25 +78,15 @@ def _extremes(xs: Sequence[float], ys: Sequence[float], log: bool) -> Iterator[t
         yield xs[index], ys[index]
 
 
-def without_far_guides(curves: Sequence[Series], first_x: float = -math.inf) -> list[Series]:
-    """The curves, without those guides that would stretch the picture: none of the others comes to where they lie."""
-    low, high = _bounds([each for each in curves if not each.guide], first_x)
-    return [each for each in curves if not each.guide or _lies_within(_bounds([each], first_x), low, high)]
-
-
-def _lies_within(bounds: tuple[float, float], low: float, high: float) -> bool:
-    return low > high or (low <= bounds[0] and bounds[1] <= high)
-
-
-def _bounds(curves: Sequence[Series], first_x: float) -> tuple[float, float]:
-    """The least and the greatest of what can be drawn; where there is nothing, the least is the greater one."""
-    found = [value for curve in curves for value in _extent(curve.ys[bisect_left(curve.xs, first_x) :])]
-    return min(found, default=math.inf), max(found, default=-math.inf)
-
-
-def _extent(ys: Sequence[float]) -> Sequence[float]:
-    finite = ys if math.isfinite(sum(ys)) else [y for y in ys if math.isfinite(y)]
-    return (min(finite), max(finite)) if finite else ()
+def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tuple[Series, list[Segment]]]:
+    """Curves with their pieces, without those guides that would stretch the picture: no other one comes to them."""
+    heights = [y for each, pieces in drawn if not each.guide for _, ys in pieces for y in ys]
+    low, high = min(heights, default=-math.inf), max(heights, default=math.inf)
+    return [
+        (each, pieces)
+        for each, pieces in drawn
+        if not each.guide or all(low <= y <= high for _, ys in pieces for y in ys)
+    ]
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:

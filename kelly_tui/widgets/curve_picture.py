@@ -60,16 +60,18 @@ class Picture:
 
 def draw(wanted: Wanted, plot: Plot) -> Picture:
     """Make the picture with the figure ``plot``, which nobody else may use meanwhile."""
-    near = without_far_guides(wanted.series, wanted.first_x)
     columns = max(1, wanted.size.width)
-    drawn = [(each, segments(each, columns, log=wanted.logarithmic, first_x=wanted.first_x)) for each in near]
+    drawn = without_far_guides(
+        [(each, segments(each, columns, log=wanted.logarithmic, first_x=wanted.first_x)) for each in wanted.series]
+    )
+    legend = _legend(wanted, [each for each, _ in drawn])
     pieces = [piece for _, several in drawn for piece in several]
     if too_small(wanted.size) or not pieces:
-        return Picture((), _legend(wanted, near))
+        return Picture((), legend)
     _plot(wanted, drawn, plot)
     _set_axes(wanted, pieces, plot)
     lines = Text.from_ansi(plot.build()).split("\n")
-    return Picture(tuple(map(_with_fewer_colours, lines)), _legend(wanted, near))
+    return Picture(tuple(map(_with_fewer_colours, lines)), legend)
 
 
 def too_small(size: Size) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 from textual.widgets import DataTable
+from textual.widgets.data_table import RowKey
 
 Cell = str | Text
 
@@ -48,6 +49,7 @@ class Listing(DataTable[Text]):
         self._all, self._extras = tuple(columns), frozenset(extras)
         self._labels: tuple[str, ...] = ()
         self._shown: dict[str, tuple[Text, ...]] = {}
+        self._widths: list[int] = []
         self._current: str | None = None
         self._numbers = frozenset(numbers)
 
@@ -103,6 +105,15 @@ class Listing(DataTable[Text]):
         text = Text(cell) if isinstance(cell, str) else cell
         text.justify = "right" if label in self._numbers else "left"
         return text
+
+    def _update_dimensions(self, new_rows: Iterable[RowKey]) -> None:
+        """Draw lines again that were drawn, and kept, before their columns had their width."""
+        super()._update_dimensions(new_rows)
+        widths = [column.content_width for column in self.ordered_columns]
+        if widths != self._widths:
+            self._widths = widths
+            self._clear_caches()
+            self.refresh()
 
     def value_to_copy(self) -> str:
         """The row under the cursor, cells parted by tabs."""

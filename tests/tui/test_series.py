@@ -49,9 +49,18 @@ def test_the_tail_leaves_out_what_comes_before() -> None:
 def test_a_guide_is_left_out_where_no_curve_comes_to_it() -> None:
     curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, math.nan, 1.0], "#FFFFFF")
     near, far = (Series("level", [1, 2, 3, 4], 4 * [y], "#FFFFFF", guide=True) for y in (3.5, 5.0))
-    assert without_far_guides([near, far, curve]) == [near, curve]
-    assert without_far_guides([near, curve], first_x=2) == [curve]
-    assert without_far_guides([replace(far, guide=False), curve]) == [replace(far, guide=False), curve]
+
+    def kept(*curves: Series, first_x: float = -math.inf) -> list[Series]:
+        return [each for each, _ in without_far_guides([(one, segments(one, 40, first_x=first_x)) for one in curves])]
+
+    assert kept(near, far, curve) == [near, curve]
+    assert kept(near, curve, first_x=2) == [curve]
+    assert kept(replace(far, guide=False), curve) == [replace(far, guide=False), curve]
+
+
+def test_a_level_needs_only_its_ends() -> None:
+    level = Series("level", [1, 2, 3, 4, 5], 5 * [2.0], "#FFFFFF", dashed=True)
+    assert segments(level, 40, first_x=2) == [([2, 5], [2.0, 2.0])]
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(1, 20))
