@@ -80,7 +80,8 @@ class CurveChart(PlotextPlot):
             self._drawing = True
             self._draw_aside(wanted)
 
-    @work(thread=True, group="draw")
+    # Without a description, Textual would make one of all the numbers.
+    @work(thread=True, group="draw", description="curves")
     def _draw_aside(self, wanted: Wanted) -> None:
         self.post_message(self.Drawn(wanted, draw(wanted, self.plt)))
 
