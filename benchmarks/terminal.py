@@ -30,7 +30,8 @@ class Terminal:
         if self.pid == 0:
             os.chdir(folder)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-            os.execve(command[0], list(command), dict(environment))
+            sized = {"COLUMNS", "LINES"}  # They would count for more than the terminal's own size.
+            os.execve(command[0], list(command), {k: v for k, v in environment.items() if k not in sized})
         self.output = b""
         self._code: int | None = None
 
