@@ -14,7 +14,7 @@ from textual_plotext import PlotextPlot
 
 from kelly_tui.palette import Palette
 from kelly_tui.series import Series
-from kelly_tui.widgets.curve_picture import Picture, Wanted, draw, too_small
+from kelly_tui.widgets.curve_picture import Picture, Wanted, changed_columns, draw, too_small
 
 
 class CurveChart(PlotextPlot):
@@ -86,7 +86,7 @@ class CurveChart(PlotextPlot):
         self.post_message(self.Drawn(wanted, draw(wanted, self.plt)))
 
     def on_curve_chart_drawn(self, message: Drawn) -> None:
-        """Show it; of the former picture, send only those lines again that differ."""
+        """Show it; of the former picture, send only those parts of lines again that differ."""
         former, self._picture, self._pictured = self._picture, message.picture, message.wanted
         self._drawing = False
         if former.legend != self._picture.legend:
@@ -94,8 +94,8 @@ class CurveChart(PlotextPlot):
         if len(former.lines) != len(self._picture.lines) or not former.lines:
             self.refresh()
         for row, (line, before) in enumerate(zip(self._picture.lines, former.lines, strict=False)):
-            if line != before:
-                self.refresh(Region(0, row, self.size.width, 1))
+            if columns := changed_columns(before, line):
+                self.refresh(Region(columns.start, row, len(columns), 1))
         self._draw_soon()
 
     def render(self) -> RenderResult:

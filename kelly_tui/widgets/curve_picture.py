@@ -74,6 +74,23 @@ def draw(wanted: Wanted, plot: Plot) -> Picture:
     return Picture(tuple(map(_with_fewer_colours, lines)), legend)
 
 
+def changed_columns(before: Text, after: Text) -> range:
+    """From the first column in which two lines differ to the last; all signs of pictures are one column wide."""
+    old, new = _cells(before), _cells(after)
+    if len(old) != len(new):
+        return range(len(new))
+    changed = [column for column, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    return range(changed[0], changed[-1] + 1) if changed else range(0)
+
+
+def _cells(line: Text) -> list[tuple[str, object]]:
+    """Each sign with its style; the colour of the sign does not matter where it is a blank."""
+    styles: list[object] = [None] * len(line.plain)
+    for start, end, style in line.spans:
+        styles[start:end] = [style] * (end - start)
+    return [(sign, None if sign == " " else style) for sign, style in zip(line.plain, styles, strict=True)]
+
+
 def too_small(size: Size) -> bool:
     """Whether there is no room for curves."""
     return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height

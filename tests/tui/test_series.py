@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from kelly_tui.series import Series, log_ticks, nice_ticks, segments, without_far_guides
+from kelly_tui.widgets.curve_picture import changed_columns
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -78,3 +80,11 @@ def test_logarithmic_ticks_are_round_too() -> None:
     assert log_ticks(-2, 0, 8) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert log_ticks(-6, 0, 3) == [1e-6, 1e-4, 1e-2, 1.0]
     assert log_ticks(math.log10(0.031), math.log10(0.039), 4) == nice_ticks(0.031, 0.039, 4)
+
+
+def test_only_what_differs_of_a_line_is_sent_again() -> None:
+    before = Text.assemble(("ab", "red"), "  ", ("cd", "blue"))
+    assert changed_columns(before, before.copy()) == range(0)
+    assert changed_columns(before, Text.assemble(("ab", "red"), " x", ("cd", "blue"))) == range(3, 4)
+    assert changed_columns(before, Text.assemble(("ab", "red"), "  ", ("c", "blue"), ("d", "red"))) == range(5, 6)
+    assert changed_columns(before, Text("longer line")) == range(11)
