@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rich.style import Style
 from rich.text import Text
 from textual.geometry import Size
 from textual_plotext.plot import Plot
@@ -83,12 +84,12 @@ def changed_columns(before: Text, after: Text) -> range:
     return range(changed[0], changed[-1] + 1) if changed else range(0)
 
 
-def _cells(line: Text) -> list[tuple[str, object]]:
+def _cells(line: Text) -> list[tuple[str, str | Style]]:
     """Each sign with its style; the colour of the sign does not matter where it is a blank."""
-    styles: list[object] = [None] * len(line.plain)
+    styles: list[str | Style] = [""] * len(line.plain)
     for start, end, style in line.spans:
         styles[start:end] = [style] * (end - start)
-    return [(sign, None if sign == " " else style) for sign, style in zip(line.plain, styles, strict=True)]
+    return [(sign, "" if sign == " " else style) for sign, style in zip(line.plain, styles, strict=True)]
 
 
 def too_small(size: Size) -> bool:
@@ -165,9 +166,12 @@ def _label(value: float) -> str:
 
 def _with_fewer_colours(line: Text) -> Text:
     """The same line, where a blank goes on in the colour before it: over a slow link each change of colour counts."""
-    calm = Text(line.plain)
-    for start, end, style in line.spans:
-        if not line.plain[start:end].isspace():
-            blanks = len(line.plain[end:]) - len(line.plain[end:].lstrip(" "))
-            calm.stylize(style, start, end + blanks)
-    return calm
+    calm = Text()
+    pending = ""
+    current: str | Style = ""
+    for sign, style in _cells(line):
+        if sign != " " and style != current:
+            calm.append(pending, current)
+            pending, current = "", style
+        pending += sign
+    return calm.append(pending, current)
