@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from kelly_core.data.dataset import Dataset
+from kelly_core.quality.cells import mean_target
 from kelly_core.spec import Loss
 from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
 
@@ -18,7 +19,7 @@ def constant_baseline(dataset: Dataset, loss: Loss) -> float:
 
     The mean is the minimiser under each of the losses: squared error, binary and soft cross-entropy.
     """
-    mean = _mean_target(dataset)
+    mean = mean_target(dataset)
     if loss == "bce":
         activation, logits = "sigmoid", np.log(np.clip(mean, _TINY, 1)) - np.log(np.clip(1 - mean, _TINY, 1))
     elif loss == "soft_cross_entropy":
@@ -32,13 +33,3 @@ def constant_baseline(dataset: Dataset, loss: Loss) -> float:
         sums = weighted_loss(loss, activation, constant.expand_as(batch.targets), batch)
         total, weight = total + sums[0], weight + sums[1]
     return float(mean_loss(total, weight))
-
-
-def _mean_target(dataset: Dataset) -> np.ndarray:
-    total, weight = np.zeros(dataset.output_size), np.zeros(dataset.output_size)
-    for start in range(0, len(dataset.train), _CHUNK):
-        batch = dataset.fixed(dataset.train[start : start + _CHUNK])
-        weights = np.broadcast_to(batch.weights, batch.targets.shape)
-        total += (batch.targets * weights).sum(axis=(0, 1))
-        weight += weights.sum(axis=(0, 1))
-    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
