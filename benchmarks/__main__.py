@@ -25,14 +25,16 @@ TOPICS = ("training", "features", "startup", "screens", "parallel")
 def main() -> int:
     """Run the topics one after the other; 0 when each of them ran to its end, whatever it measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topics", nargs="*", choices=[[], *TOPICS], default=TOPICS, metavar="TOPIC")
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; all if none is named")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
+    if unknown := set(options.topics) - set(TOPICS):
+        parser.error(f"no topic is called {', '.join(sorted(unknown))}")
     console = Console(stderr=True)
     figures: list[Figure] = []
     broken = []
     started = time.monotonic()
-    for topic in options.topics:
+    for topic in options.topics or TOPICS:
         console.print(f"{topic} …")
         child = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{topic}", "--json"], stdout=subprocess.PIPE, text=True, check=False
