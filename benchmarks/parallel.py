@@ -51,8 +51,7 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """One process a core, gone afterwards; their waiting threads sleep, as those of `kelly-core train` do."""
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    """One process a core, gone afterwards."""
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(os.cpu_count() or 1)]
     children = [context.Process(target=serve, args=(theirs,), daemon=True) for _, theirs in pairs]
@@ -71,15 +70,14 @@ def processes() -> Iterator[Processes]:
 
 def serve(pipe: Connection) -> None:
     """A process: does what it is told and tells how fast it was."""
-    from benchmarks.training import product_flops
-    from kelly_core.training.device import cpu_threads
+    from benchmarks.training import product_flops, torch_threads
 
     works: dict[str, Callable[[], float]] = {"product": product_flops} | {
         spec.name: trainer_of(spec) for spec in MODELS
     }
     while True:
         work, threads = pipe.recv()
-        with cpu_threads(threads, sequences=True):
+        with torch_threads(threads):
             pipe.send(works[work]())
 
 

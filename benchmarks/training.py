@@ -4,9 +4,6 @@ All train the same networks on the same kind of random numbers: forward, loss, b
 plain loop and Lightning take 64 single frames a step, as a textbook does; ours takes 64 examples a step, which are
 sequences of 64 frames where the network has an LSTM. They take turns, and the best round of each counts: whatever else
 runs on the machine can only make a round slower.
-
-Waiting threads spin here, as is PyTorch's default and best for the others. `kelly-core train` lets them sleep; set
-OMP_WAIT_POLICY=PASSIVE to measure that.
 """
 
 from __future__ import annotations
@@ -33,8 +30,7 @@ from kelly_core.data.dataset import Batch, Dataset, Example, Indices, Rows, Stan
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
 from kelly_core.training import trainer
-from kelly_core.training.device import cpu_threads
-from kelly_core.training.gradients import Autograd, DenseChain
+from kelly_core.training.gradients import Gradients
 from kelly_core.training.networks import build_network
 from kelly_core.training.optimiser import FlatAdam
 from kelly_core.training.settings import TrainingSettings
@@ -219,11 +215,22 @@ def stopwatch() -> Iterator[list[float]]:
 
         return wrapper
 
-    parts = [(Autograd, "__call__"), (DenseChain, "__call__"), (FlatAdam, "step")]
+    parts = [(Gradients, "__call__"), (FlatAdam, "step")]
     with ExitStack() as stack:
         for owner, name in parts:
             stack.enter_context(patch.object(owner, name, timed(getattr(owner, name))))
         yield seconds
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads for a while."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
 
 
 def product_flops() -> float:
@@ -249,7 +256,7 @@ def flops_per_frame(spec: ModelSpec) -> int:
 
 def measure_model(spec: ModelSpec) -> list[Figure]:
     """Let the loops take turns, about a second each a round."""
-    with cpu_threads(0, spec.recurrent):
+    with torch_threads(torch.get_num_threads() if spec.recurrent else 1):
         batches = 100 if spec.recurrent else 600
         dataset = RandomDataset(spec, BATCH * (6 if spec.recurrent else batches))
         loops = {"a plain loop": plain_epoch(spec, batches)}

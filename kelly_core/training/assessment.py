@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from kelly_core.data.dataset import Batch, Dataset, Floats
 from kelly_core.errors import DataError, ExportError
@@ -12,6 +13,7 @@ from kelly_core.export.quality import Quality, Split
 from kelly_core.export.reader import Export
 from kelly_core.quality.assess import assess
 from kelly_core.spec import ModelSpec
+from kelly_core.training.gradients import Map
 from kelly_core.training.networks import KellyNetwork
 from kelly_core.training.runtime import TorchRuntime
 from kelly_core.training.settings import TrainingSettings
@@ -19,16 +21,22 @@ from kelly_core.training.settings import TrainingSettings
 _OTHER_DATA = "the file was not trained on this split of these examples: it may have learned some of them"
 
 
-def assess_network(network: KellyNetwork, dataset: Dataset, settings: TrainingSettings) -> Quality:
+def assess_network(
+    network: KellyNetwork, dataset: Dataset, settings: TrainingSettings, parallel_map: Map = map
+) -> Quality:
     """Measure a network on the validation examples, each sequence from zero state and each frame if stateless."""
     device = next(network.parameters()).device
     network.eval()
 
     @torch.inference_mode()
+    def compute(inputs: Tensor) -> Tensor:
+        outputs: Tensor = network(inputs.to(device))[0].cpu()
+        return outputs
+
     def predict(batch: Batch) -> Floats:
         inputs = torch.from_numpy(batch.inputs)
         frames = inputs.reshape(-1, 1, inputs.shape[-1]) if settings.state == "stateless" else inputs
-        parts = [network(part.to(device))[0].cpu() for part in torch.split(frames, settings.batch_size)]
+        parts = list(parallel_map(compute, torch.split(frames, settings.batch_size)))
         outputs: Floats = torch.cat(parts).reshape(*inputs.shape[:2], -1).numpy()
         return outputs
 

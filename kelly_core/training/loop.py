@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ from kelly_core.spec import ModelSpec
 from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.early_stopping import EarlyStopping
-from kelly_core.training.gradients import backward_of
+from kelly_core.training.gradients import Gradients, Map, Sums
 from kelly_core.training.history import Row
 from kelly_core.training.loss_watch import LossWatch
 from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
@@ -31,6 +32,9 @@ Draw = Callable[[Indices], Batch]
 
 _DRAWN_BATCHES = 16
 """Batches drawn from the dataset at once: enough to spread its cost, few enough to bound memory."""
+_MOST_PARTS, _SMALLEST_PART = 16, 16
+"""Of a batch of sequences on the CPU. More parts could keep more cores busy, but their gradients must be added up;
+smaller ones are slow, larger ones do not fit a core's own cache."""
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 
 
@@ -43,13 +47,21 @@ class Loop:
         watch: judges the losses so far.
         parts: pieces in which a batch goes through the network, as many as the device's memory asks for.
         baseline: loss of the best constant output.
+        parallel_map: computes parts of a batch, side by side where that pays.
     """
 
-    def __init__(self, spec: ModelSpec, dataset: Dataset, settings: TrainingSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        dataset: Dataset,
+        settings: TrainingSettings,
+        device: torch.device,
+        workers: Executor,
+    ) -> None:
         self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
         self.network = build_network(spec, settings.seed).to(device)
         self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
-        self.backward = backward_of(self.network, settings.loss)
+        self.gradients = Gradients(self.network, settings.loss, self.optimiser.gradient)
         self.rng = np.random.default_rng(settings.seed)
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
         self.watch = LossWatch(settings.patience, settings.min_delta)
@@ -62,6 +74,8 @@ class Loop:
         self.reference = dataset.reference if settings.loss == spec.loss else None
         self.baseline = self.reference.prior if self.reference else constant_baseline(dataset, settings.loss)
         self._single_frames = settings.state == "stateless"
+        self._side_by_side = device.type == "cpu" and spec.recurrent and not self._single_frames
+        self.parallel_map: Map = workers.map if self._side_by_side else map
 
     @property
     def data_name(self) -> str:
@@ -81,14 +95,9 @@ class Loop:
         steps = steps_per_epoch(self.dataset, settings)
         told = time.monotonic()
         for step, batch in enumerate(self._training_batches(), start=1):
-            optimiser.zero_grad()
-            weights = []
-            for part in self._parts_of(batch):
-                loss_sum, weight_sum = self.backward(part)
-                total += loss_sum
-                weights.append(weight_sum)
-            step_weight = weights[0] if len(weights) == 1 else torch.stack(weights).sum()
+            step_total, step_weight = self.gradients(self._parts_of(batch), self.parallel_map)
             optimiser.step(step_weight)
+            total += step_total
             weight += step_weight
             if should_end():
                 return None
@@ -97,16 +106,19 @@ class Loop:
                 told = time.monotonic()
         return float(mean_loss(total, weight))
 
-    @torch.inference_mode()
     def validate(self) -> float:
         """Mean loss over the validation examples."""
-        network = self.network.eval()
+        self.network.eval()
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for batch in self._batches(self.dataset.fixed, self.dataset.validation):
-            logits, _ = network.logits(batch.inputs)
-            sums = weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
-            total, weight = total + sums[0], weight + sums[1]
+            for loss_sum, weight_sum in self.parallel_map(self._loss, self._parts_of(batch)):
+                total, weight = total + loss_sum, weight + weight_sum
         return float(mean_loss(total, weight))
+
+    @torch.inference_mode()
+    def _loss(self, batch: TensorBatch) -> Sums:
+        logits, _ = self.network.logits(batch.inputs)
+        return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
 
     def take_in(self, val_loss: float) -> bool:
         """Let early stopping see a loss; keep the weights if it is the lowest so far, and say whether it is."""
@@ -226,8 +238,12 @@ class Loop:
         self.rollbacks = count
         self.optimiser.learning_rate = rate
 
-    def _parts_of(self, batch: TensorBatch) -> Iterable[TensorBatch]:
-        return (batch,) if self.parts == 1 else batch.batches(-(-len(batch) // self.parts))
+    def _parts_of(self, batch: TensorBatch) -> Sequence[TensorBatch]:
+        """As many as memory asks for, and for CPU threads those that do not depend on how many threads there are."""
+        size = -(-len(batch) // self.parts)
+        if self._side_by_side:
+            size = min(size, max(_SMALLEST_PART, -(-len(batch) // _MOST_PARTS)))
+        return (batch,) if size == len(batch) else tuple(batch.batches(size))
 
     def _training_batches(self) -> Iterator[TensorBatch]:
         order = self.rng.permutation(self.dataset.train)

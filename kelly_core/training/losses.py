@@ -91,7 +91,7 @@ def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
     else:
         outputs = activate(activation, logits)
         if batch.pooled is not None:
-            outputs = _pool(outputs, weights, batch.pooled)
+            outputs = pool(outputs, weights, batch.pooled)
         each = (outputs - batch.targets).square()
     repeats = each.shape[-1] // weights.shape[-1]
     return (each * weights).sum(), weights.sum() * repeats
@@ -102,7 +102,7 @@ def mean_loss(total: Tensor, weight: Tensor) -> Tensor:
     return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
-def _pool(outputs: Tensor, weights: Tensor, pooled: Tensor) -> Tensor:
-    """Replace the outputs of pooled examples by their weighted mean over time."""
+def pool(outputs: Tensor, weights: Tensor, pooled: Tensor) -> Tensor:
+    """Replace the outputs [N, T, out] of the examples that are ``pooled`` [N] by their weighted mean over time."""
     mean = mean_loss((outputs * weights).sum(dim=1, keepdim=True), weights.sum(dim=1, keepdim=True))
     return torch.where(pooled[:, None, None], mean, outputs)

@@ -12,8 +12,8 @@ from torch.optim.adam import adam
 class FlatAdam:
     """Adam with the norm of the gradient clipped, for networks so small that the number of operations decides.
 
-    Weights and gradients are laid end to end in two vectors, of which the network's own parameters become views.
-    Clearing, clipping and stepping then are one operation each instead of one a parameter.
+    The weights are laid end to end in a vector, of which the network's own parameters become views. Clipping and
+    stepping then are one operation each instead of one a parameter.
 
     Args:
         network: on its device already; moving it afterwards would part it from the vectors.
@@ -21,6 +21,7 @@ class FlatAdam:
         gradient_clip: largest norm of a step's gradient; 0 does not clip.
 
     Attributes:
+        gradient: of all weights, end to end in the network's order; filled before each step, scaled by it.
         learning_rate: of the next steps.
     """
 
@@ -28,21 +29,16 @@ class FlatAdam:
         parameters = list(network.parameters())
         sizes = [parameter.numel() for parameter in parameters]
         weights = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-        self._gradient = torch.zeros_like(weights)
-        parts = zip(parameters, torch.split(weights, sizes), torch.split(self._gradient, sizes), strict=True)
-        for parameter, values, gradient in parts:
+        for parameter, values in zip(parameters, torch.split(weights, sizes), strict=True):
             parameter.data = values.view_as(parameter)
-            parameter.grad = gradient.view_as(parameter)
+        self.gradient = torch.zeros_like(weights)
         self._weights = weights
         self._mean, self._square = torch.zeros_like(weights), torch.zeros_like(weights)
         self._steps = torch.zeros((), device=weights.device)
         self._gradient_clip = gradient_clip
         self.learning_rate = learning_rate
 
-    def zero_grad(self) -> None:
-        """Clear the gradient in place: setting it to None would part it from the parameters' own."""
-        self._gradient.zero_()
-
+    @torch.no_grad()
     def step(self, weight: Tensor) -> None:
         """Divide the gradient of a weighted sum by its ``weight``, clip it, and move the weights.
 
@@ -50,20 +46,13 @@ class FlatAdam:
         """
         factor = 1.0 / weight.clamp(min=torch.finfo(weight.dtype).tiny)
         if self._gradient_clip:
-            norm = torch.linalg.vector_norm(self._gradient) * factor
+            norm = torch.linalg.vector_norm(self.gradient) * factor
             factor = factor * (self._gradient_clip / norm).clamp_(max=1.0)
-        self._gradient.mul_(factor)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # Denormals are flushed in the calling thread only; see cpu_threads.
-        self._move()
-        torch.set_num_threads(threads)
-
-    @torch.no_grad()
-    def _move(self) -> None:
+        self.gradient.mul_(factor)
         # The function instead of torch.optim.Adam, which spends longer on its own books than on weights so few.
         adam(
             [self._weights],
-            [self._gradient],
+            [self.gradient],
             [self._mean],
             [self._square],
             [],

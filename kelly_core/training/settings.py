@@ -24,7 +24,7 @@ class TrainingSettings:
         save_best, save_latest, save_interval: which checkpoints are kept; an interval of 0 keeps none.
         seed: of the initial weights, the order of examples and all noise.
         device: "auto", "cpu", "cuda" or "mps".
-        threads: CPU threads; 0 chooses by the kind of network.
+        threads: on the CPU, for parts of a batch of sequences; 0 takes one for each core. They change no result.
         save_history, save_plots: whether to write them.
     """
 

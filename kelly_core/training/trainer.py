@@ -18,7 +18,7 @@ from kelly_core.files import remove_leftovers
 from kelly_core.spec import ModelSpec
 from kelly_core.training.assessment import assess_network
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from kelly_core.training.device import cpu_threads, resolve_device
+from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.history import write_history
 from kelly_core.training.loop import Asked, Loop
 from kelly_core.training.losses import check_loss
@@ -123,8 +123,8 @@ def train(
     device = resolve_device(settings.device)
     paths = TrainingPaths(output, spec.file_stem)
     remove_leftovers(paths.latest.parent, spec.file_stem)
-    with cpu_threads(settings.threads, spec.recurrent and settings.state == "stateful"):
-        loop = Loop(spec, dataset, settings, device)
+    with cpu_workers(settings.threads) as workers:
+        loop = Loop(spec, dataset, settings, device, workers)
         if resume:
             _resume(loop, paths.latest, listen)
         listen(loop.started())
@@ -274,7 +274,8 @@ def _assess(loop: Loop, paths: TrainingPaths, reason: Reason) -> Quality:
     A training killed before this is done finds itself complete at a resume, and does it then.
     """
     settings = loop.settings
-    quality = assess_network(loop.checkpoint().best().to(loop.device), loop.dataset, settings)
+    best = loop.checkpoint().best().to(loop.device)
+    quality = assess_network(best, loop.dataset, settings, loop.parallel_map)
     weights = loop.checkpoint().weights_hash()
     kept = [(settings.save_best, paths.best), (settings.save_latest or reason == "stopped", paths.latest)]
     for path in [path for wanted, path in kept if wanted and path.exists()]:

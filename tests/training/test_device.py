@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Barrier
+
 import pytest
 import torch
 
 from kelly_core.errors import TrainingError
-from kelly_core.training.device import available_devices, cpu_threads, resolve_device
+from kelly_core.training.device import available_devices, cpu_workers, resolve_device
 
 
 def test_auto_takes_the_fastest_there_is() -> None:
@@ -21,13 +23,25 @@ def test_a_device_that_is_not_there_is_an_error_that_says_what_is(monkeypatch: p
         resolve_device("cuda")
 
 
-def test_threads_are_chosen_for_a_while() -> None:
-    before = torch.get_num_threads()
-    with cpu_threads(0, sequences=False):
-        assert torch.get_num_threads() == 1
-    with cpu_threads(0, sequences=True):
-        assert torch.get_num_threads() == before
-    with pytest.raises(ZeroDivisionError), cpu_threads(before + 1, sequences=False):
-        assert torch.get_num_threads() == before + 1
+def settings_of_a_thread() -> tuple[int, float]:
+    """Its threads for one operation, and what half the smallest normal number becomes in it."""
+    halved = torch.tensor(torch.finfo(torch.float32).tiny) * 0.5
+    return torch.get_num_threads(), float(halved)
+
+
+def test_workers_compute_alone_and_without_denormals_for_a_while() -> None:
+    before = settings_of_a_thread()
+    assert before[1] > 0
+    with cpu_workers(3) as pool:
+        assert settings_of_a_thread() == (1, 0.0)
+        meet = Barrier(3, timeout=20)
+
+        def look(_: int) -> tuple[int, float]:
+            meet.wait()
+            return settings_of_a_thread()
+
+        assert list(pool.map(look, range(3))) == [(1, 0.0)] * 3
+    assert settings_of_a_thread() == before
+    with pytest.raises(ZeroDivisionError), cpu_workers(0):
         _ = 1 / 0
-    assert torch.get_num_threads() == before
+    assert settings_of_a_thread() == before

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from kelly_core.spec import LOSS_OUTPUT, MODELS, Activation, Dense, Loss, ModelSpec
-from kelly_core.training.gradients import Autograd, DenseChain, activation_gradient, backward_of
-from kelly_core.training.losses import TensorBatch
+from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, Layer, Loss, Lstm, ModelSpec
+from kelly_core.training.device import cpu_workers
+from kelly_core.training.gradients import Gradients, activation_gradient
+from kelly_core.training.losses import TensorBatch, weighted_loss
 from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_network
 
 OUTPUTS: tuple[Activation, ...] = ("", "tanh", "relu", "sigmoid", "softmax")
@@ -15,34 +17,75 @@ LOSSES: tuple[Loss, ...] = ("mse", "masked_mse", "bce", "soft_cross_entropy")
 PAIRS = [(loss, output) for loss in LOSSES for output in OUTPUTS if LOSS_OUTPUT.get(loss, output) == output]
 
 
-def network_with_gradients(spec: ModelSpec) -> KellyNetwork:
-    network = build_network(spec, seed=0)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    return network
-
-
-def random_batch(*, every_output: bool) -> TensorBatch:
+def random_batch(
+    examples: int = 5, frames: int = 2, *, every_output: bool = False, pooled: bool = False
+) -> TensorBatch:
     generator = torch.Generator().manual_seed(7)
-    weights = torch.rand(5, 2, 4 if every_output else 1, generator=generator)
+    weights = torch.rand(examples, frames, 4 if every_output else 1, generator=generator)
     weights[1] = 0.0
-    inputs = torch.randn(5, 2, 6, generator=generator)
-    return TensorBatch(inputs, torch.rand(5, 2, 4, generator=generator), weights, None)
+    inputs = torch.randn(examples, frames, 6, generator=generator)
+    targets = torch.rand(examples, frames, 4, generator=generator)
+    return TensorBatch(inputs, targets, weights, torch.arange(examples) % 2 == 0 if pooled else None)
+
+
+def of_autograd(network: KellyNetwork, loss: Loss, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+    """The gradient end to end, and the loss sum and weight sum."""
+    logits, _ = network.logits(batch.inputs)
+    sums = weighted_loss(loss, network.spec.output_activation, logits, batch)
+    parts = torch.autograd.grad(sums[0], list(network.parameters()))
+    return torch.cat([part.flatten() for part in parts]), torch.stack(sums).detach()
+
+
+def written_out(network: KellyNetwork, loss: Loss, *parts: TensorBatch, workers: int = 0) -> tuple[Tensor, Tensor]:
+    """The same by ``Gradients``, from a gradient that is not clean."""
+    gradient = torch.full((sum(parameter.numel() for parameter in network.parameters()),), 9.0)
+    gradients = Gradients(network, loss, gradient)
+    if not workers:
+        return gradient, torch.stack(gradients(parts))
+    with cpu_workers(workers) as pool:
+        return gradient, torch.stack(gradients(parts, pool.map))
 
 
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "sigmoid", "softmax", ""])
-def test_the_written_chain_rule_adds_what_autograd_adds(loss: Loss, output: Activation, hidden: Activation) -> None:
+def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Activation, hidden: Activation) -> None:
     spec = ModelSpec("Chain", (Dense(6, 8, hidden), Dense(8, 5, hidden), Dense(5, 4, output)), loss, "none")
-    written, automatic = network_with_gradients(spec), network_with_gradients(spec)
+    network = build_network(spec, seed=0)
     for every_output in (False, loss != "soft_cross_entropy"):
         batch = random_batch(every_output=every_output)
-        sums = DenseChain(written, loss)(batch)
-        wanted = Autograd(automatic, loss)(batch)
-        torch.testing.assert_close(sums, wanted)
-    for one, other in zip(written.parameters(), automatic.parameters(), strict=True):
-        assert other.grad is not None and other.grad.abs().max() > 0
-        torch.testing.assert_close(one.grad, other.grad)
+        wanted = of_autograd(network, loss, batch)
+        assert wanted[0].abs().max() > 0
+        torch.testing.assert_close(written_out(network, loss, batch), wanted)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("layers", [(Lstm(6, 5), Dense(5, 4, "tanh")), (Dense(6, 5, "relu"), Lstm(5, 7), Lstm(7, 4))])
+def test_an_lstm_hands_on_what_autograd_gives(layers: tuple[Layer, ...], pooled: bool) -> None:
+    network = build_network(ModelSpec("Chain", layers, "mse", "none"), seed=0)
+    for every_output in (False, True):
+        batch = random_batch(frames=9, every_output=every_output, pooled=pooled)
+        torch.testing.assert_close(written_out(network, "mse", batch), of_autograd(network, "mse", batch))
+
+
+def test_parts_add_up_to_the_whole_and_do_not_depend_on_how_many_compute_them() -> None:
+    network = build_network(ModelSpec("Chain", (Dense(6, 5, "relu"), Lstm(5, 4)), "mse", "none"), seed=0)
+    batch = random_batch(50, 9, pooled=True)
+    parts = list(batch.batches(8))
+    one_by_one = written_out(network, "mse", *parts)
+    torch.testing.assert_close(one_by_one, written_out(network, "mse", batch))
+    for workers in (1, 2, 3):
+        for got, wanted in zip(written_out(network, "mse", *parts, workers=workers), one_by_one, strict=True):
+            assert torch.equal(got, wanted)
+
+
+def test_fewer_parts_than_before_leave_nothing_of_the_others_behind() -> None:
+    network = build_network(ModelSpec("Chain", (Dense(6, 5, "relu"), Lstm(5, 4)), "mse", "none"), seed=0)
+    batch = random_batch(12, 3)
+    gradient = torch.zeros(sum(parameter.numel() for parameter in network.parameters()))
+    gradients = Gradients(network, "mse", gradient)
+    for size in (3, 6, 12):
+        gradients(list(batch.batches(size)))
+        torch.testing.assert_close(gradient, of_autograd(network, "mse", batch)[0])
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -56,9 +99,3 @@ def test_the_derivative_of_every_activation_is_that_of_finite_differences(name: 
     ]
     got = activation_gradient(name, upstream, ACTIVATIONS[name](x))
     torch.testing.assert_close(got[0], torch.stack(wanted), rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
-def test_networks_with_memory_are_left_to_autograd(spec: ModelSpec) -> None:
-    backward = backward_of(build_network(spec, seed=0), spec.loss)
-    assert isinstance(backward, Autograd if spec.recurrent else DenseChain)

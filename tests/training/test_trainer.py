@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.gradients import Chain
 from kelly_core.training.loop import Loop
-from kelly_core.training.networks import KellyNetwork
+from kelly_core.training.losses import TensorBatch
 from kelly_core.training.trainer import MAX_ROLLBACKS, TrainingResult
 from tests.training.toy import Run, ToyDataset
 
@@ -75,6 +77,24 @@ def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> N
     assert [event.first_epoch for event in parts.heard(ModelStarted)] == [1, 3]
     assert [event.epoch for event in parts.heard(EpochDone)] == [1, 2, 3, 4]
     assert_same_training(whole, resumed)
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kelly_core.training.loop._SMALLEST_PART", 2)
+    threads_seen: list[set[str]] = []
+    compute = Chain.__call__
+
+    def watched(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+        threads_seen[-1].add(current_thread().name)
+        return compute(chain, batch, gradient)
+
+    monkeypatch.setattr(Chain, "__call__", watched)
+    results = []
+    for threads in (1, 3):
+        threads_seen.append(set())
+        results.append(Run(MELODY, tmp_path / str(threads))(epochs=2, batch_size=8, threads=threads))
+    assert len(threads_seen[0]) == 1 < len(threads_seen[1])
+    assert_same_training(*results)
 
 
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
@@ -154,14 +174,13 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     dataset.inputs[:] = np.arange(24)[:, None, None]
     dataset.noise = 0.0
     steps: list[set[float]] = []
-    logits = KellyNetwork.logits
+    compute = Chain.__call__
 
-    def watched(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
-        if torch.is_grad_enabled():
-            steps.append(set(x.flatten().tolist()))
-        return logits(network, x, state)
+    def watched(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+        steps.append(set(batch.inputs.flatten().tolist()))
+        return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(KellyNetwork, "logits", watched)
+    monkeypatch.setattr(Chain, "__call__", watched)
     Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
     assert len(steps) == 16
     assert sum(len(sequences) > 1 for sequences in steps) > 12
@@ -320,14 +339,14 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Run(MELODY, tmp_path / "whole")(epochs=2)
-    logits = KellyNetwork.logits
+    compute = Chain.__call__
 
-    def small_memory(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
-        if network.training and len(x) > 1:
+    def small_memory(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+        if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return logits(network, x, state)
+        return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(KellyNetwork, "logits", small_memory)
+    monkeypatch.setattr(Chain, "__call__", small_memory)
     run = Run(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
     alarms = run.heard(Alarm)
@@ -337,10 +356,10 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
 
 
 def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(network: KellyNetwork, x: torch.Tensor, state: Any = None) -> Any:
+    def no_memory(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(KellyNetwork, "logits", no_memory)
+    monkeypatch.setattr(Chain, "__call__", no_memory)
     with pytest.raises(TrainingError, match="not one example of GroovePredictor fits"):
         Run(GROOVE, tmp_path)(epochs=1)
 
