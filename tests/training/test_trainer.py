@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kelly_core.data.dataset import Batch, Indices
 from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.device import cpu_workers
 from kelly_core.training.gradients import Chain
 from kelly_core.training.loop import Loop
 from kelly_core.training.losses import TensorBatch
+from kelly_core.training.settings import TrainingSettings
 from kelly_core.training.trainer import MAX_ROLLBACKS, TrainingResult
 from tests.training.toy import Run, ToyDataset
 
@@ -95,6 +98,29 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
         results.append(Run(MELODY, tmp_path / str(threads))(epochs=2, batch_size=8, threads=threads))
     assert len(threads_seen[0]) == 1 < len(threads_seen[1])
     assert_same_training(*results)
+
+
+@pytest.mark.parametrize("spec", [MELODY, GROOVE], ids=lambda spec: spec.name)
+def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_path: Path) -> None:
+    """On a GPU each number that the program looks at is a wait for all that was computed before."""
+
+    class Numbers(TorchDispatchMode):
+        looked_at = 0
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.looked_at += call is torch.ops.aten._local_scalar_dense.default
+            return call(*args, **kwargs or {})
+
+    with cpu_workers(1) as workers:
+        settings = TrainingSettings(epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss)
+        loop = Loop(spec, ToyDataset(spec), settings, torch.device("cpu"), workers)
+        loop.parallel_map = map  # The mode sees this thread only.
+        numbers = Numbers()
+        with numbers:
+            loop.train_epoch(lambda event: None, lambda: False)
+            assert numbers.looked_at == 1
+            loop.validate()
+            assert numbers.looked_at == 2
 
 
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
