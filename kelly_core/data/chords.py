@@ -18,6 +18,7 @@ import numpy as np
 from kelly_core.data.content import Keys, content_keys
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
+from kelly_core.data.emopia import song_of
 from kelly_core.data.listing import Affect, parse_affect, read_json, spread
 from kelly_core.data.split import TRAIN
 from kelly_core.errors import DataError
@@ -52,7 +53,10 @@ _LISTS = ("progressions", "chord_progressions")
 
 @dataclass(frozen=True)
 class _Song:
-    """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known)."""
+    """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
+
+    ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA.
+    """
 
     group: str
     digest: str
@@ -217,7 +221,7 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     content = content_keys(np.stack([at_home, weights])[np.newaxis], np.array([len(kept) >= _TELLING_CHORDS]))
     affect, source = _known_affect(song, name)
     return _Song(
-        group=name,
+        group=song_of(name),
         digest=hashlib.blake2b(json.dumps([name, symbols, durations]).encode(), digest_size=16).hexdigest(),
         content=int(content[0]),
         distribution=chord_distribution(at_home, weights),

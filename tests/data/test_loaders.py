@@ -307,6 +307,18 @@ class TestChords:
         (root / "chord_progressions.json").write_text(json.dumps(entries))
         assert load("chords", root).rows.sources.tolist() == ["sidecar", "human_quadrant", "imputed"]
 
+    def test_clips_of_a_song_stay_together(self, load, tmp_path) -> None:
+        root = tmp_path / "chords"
+        root.mkdir()
+        names = [f"Q{1 + clip}_song-{song:02d}_{clip}" for song in range(20) for clip in range(3)]
+        (root / "chord_progressions.json").write_text(
+            json.dumps([{"chords": ["C", "F", "G", "C"], "source": name} for name in names])
+        )
+        dataset = load("chords", root)
+        held_out, trained = dataset.rows.groups[dataset.validation], dataset.rows.groups[dataset.train]
+        assert len(dataset) == 60 and len({*held_out, *trained}) == 20
+        assert not {*held_out} & {*trained}
+
     def test_without_audio_its_inputs_are_switched_off(self, load, tmp_path) -> None:
         dataset = load("chords", tiny.chords(tmp_path / "chords"))
         assert not dataset.standardisation.scale[64:].any() and dataset.standardisation.scale[:64].all()
