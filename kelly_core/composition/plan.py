@@ -65,7 +65,7 @@ class Plan:
         melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
         tempos: as in ``Score``.
         mode: of the piece.
-        shift: semitones from the frame to the key of the piece, -6..+5.
+        shift: semitones from the frame to the key of the piece, -5..+6, the opposite of ``music.key.home_shift``.
     """
 
     bars: tuple[Bar, ...]
@@ -124,7 +124,7 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
         melody=np.stack([share.melody for share in _shares(output, bars * BEATS_PER_BAR)]),
         tempos=tuple((bar * BAR, bpms[bar]) for bar in changes),
         mode=mode,
-        shift=(tonic - HOME[mode] + 6) % 12 - 6,
+        shift=(tonic - HOME[mode] + 5) % 12 - 5,
     )
 
 

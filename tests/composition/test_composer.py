@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from kelly_core.composition.accompaniment import voicing
 from kelly_core.composition.composer import compose
 from kelly_core.composition.harmony import draw_progression
-from kelly_core.composition.plan import tempo
+from kelly_core.composition.plan import make_plan, tempo
 from kelly_core.composition.score import BAR, PPQ, Part, Score, midi_bytes
 from kelly_core.data.midi import parse_notes
 from kelly_core.music.chords import CHORD_TONES, CLASSES, minor_share
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
+from kelly_core.music.key import Tonality, home_shift
 
 from .crafted import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, joined, output
 
@@ -85,6 +87,16 @@ def test_the_frame_moves_to_the_key(valence: float, key: str, semitones: int) ->
     assert score.key == key
     assert pitch_classes(score, *PITCHED) <= scale
     assert set(score.chords) <= {(chord + semitones) % 12 for chord in (C, F, G)}
+
+
+@pytest.mark.parametrize("tonic", range(12))
+@pytest.mark.parametrize(("valence", "mode"), [(0.4, "major"), (-0.4, "minor")])
+def test_learning_from_a_piece_undoes_its_transposition(
+    valence: float, mode: Literal["major", "minor"], tonic: int
+) -> None:
+    """Also where the tonic is a tritone away, and up is as near as down."""
+    plan = make_plan(output(valence=valence), 4, np.random.default_rng(0), None, tonic)
+    assert plan.shift + home_shift(Tonality(0.0, 1.0, tonic, mode)) == 0
 
 
 @pytest.mark.parametrize("tonic", range(12))
