@@ -40,6 +40,8 @@ _CHORD_GAP_SECONDS = 0.05
 _ACCENT_SECONDS = 1.0
 _TEMPO_SPAN = 9
 _PEDAL_DOWN = 64
+_STACCATO_RATIO = 0.5 - 1e-6
+"""Just below a half, which written music holds exactly, so that the rounding of seconds does not decide."""
 
 
 def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
@@ -217,7 +219,7 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
         0.5 + chords.mean(groups.bass[chords.event]) / 40,
         0.5 + 0.5 * with_velocity(pitch),
         timed.quantiles(np.clip(ratio, 0, 2), 0.5)[0] / 2,
-        timed.mean(ratio < 0.5),
+        timed.mean(ratio < _STACCATO_RATIO),
         pedal_share,
         pedal_presses / WINDOW_SECONDS / 2,
         chords.mean(groups.spread[chords.event]) / 0.02,

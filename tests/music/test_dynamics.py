@@ -122,6 +122,17 @@ def test_articulation_is_duration_over_the_time_to_the_next_group() -> None:
     assert window["staccato share"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("bpm", [103, 130, 137])
+def test_a_note_held_for_exactly_half_is_not_staccato(bpm: int) -> None:
+    """As of written music, where rounding of seconds must not decide."""
+    beat = 60 / bpm
+    onset = np.arange(60) * beat
+    notes = make_notes(onset, duration=(onset + beat / 2) - onset)
+    values, _ = expression_windows(notes)
+    assert values[:, PARAMETER_NAMES.index("staccato share")].tolist() == [0.0] * len(values)
+    assert len(values) > 1
+
+
 def test_chord_tones_share_the_time_to_the_next_chord() -> None:
     window = first_window(chords([[60, 64, 67]], [[60, 60, 60]], [[0.0, 0.02, 0.04]]))
     assert window["articulation"] == pytest.approx(0.4 / 0.5 / 2)
