@@ -18,8 +18,26 @@ from kelly_core.spec import MODELS
 
 Floats = NDArray[np.float32]
 
+_RECOGNIZER = MODELS[0]
+
 NEUTRAL_INPUT = "neutral_input"
-"""Entry of an export's ``features``: what to feed where an input is not known, its mean in training."""
+"""Entry of an export's ``features``: what to feed where an input is not known, see ``neutral_input``."""
+
+
+def neutral_input(model: str, mean: ArrayLike) -> list[float]:
+    """What to feed a model where nothing is known: the mean of its audio in training, the code of a neutral emotion.
+
+    Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
+
+    Args:
+        model: name of the model's spec.
+        mean: of each raw input in training, [in]; not looked at where the input is a code.
+    """
+    neutral = np.array(mean, np.float64)
+    if model != _RECOGNIZER.name:
+        neutral[:CODE_SIZE] = encode(0.0, 0.0)[: len(neutral)]
+    values: list[float] = neutral.tolist()
+    return values
 
 
 class ChainOutput(NamedTuple):

@@ -13,7 +13,7 @@ from kelly_core.export.golden import golden_inputs
 from kelly_core.export.layers import Layout
 from kelly_core.export.rtneural import build_metadata, write_export
 from kelly_core.export.weights import Array, LayerWeights, fold_standardisation, fold_stateless
-from kelly_core.pipeline import NEUTRAL_INPUT
+from kelly_core.pipeline import NEUTRAL_INPUT, neutral_input
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
@@ -44,7 +44,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
         quality=checkpoint.quality,
-        features=data["facts"] | {NEUTRAL_INPUT: checkpoint.mean.tolist()},
+        features=data["facts"] | {NEUTRAL_INPUT: neutral_input(checkpoint.model, checkpoint.mean.numpy())},
         golden=golden_inputs(*_input_spread(checkpoint)),
     )
     write_export(path, layers, metadata, layout)

@@ -13,6 +13,7 @@ import torch
 from kelly_core.errors import CheckpointError
 from kelly_core.export.runtime import Runtime
 from kelly_core.export.weights import LstmWeights
+from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import CheckpointEngine, export_network, exported_layers
@@ -102,6 +103,17 @@ def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tm
     }  # fmt: skip
     assert metadata["checkpoint"] == checkpoint.weights_hash()
     assert metadata["metrics"]["val_loss"] == checkpoint.metrics["val_loss"]
+
+
+@pytest.mark.parametrize("spec", MODELS[1:], ids=lambda spec: spec.name)
+def test_without_audio_the_networks_that_read_a_code_are_told_to_read_a_neutral_one(spec: Any, tmp_path: Path) -> None:
+    """64 zeros would be read as neutral, too, but no emotion has that code."""
+    checkpoint = trained(Run(spec, tmp_path))
+    path = tmp_path / "file.json"
+    export_network(checkpoint, path)
+    neutral = json.loads(path.read_text())["metadata"]["features"]["neutral_input"]
+    np.testing.assert_allclose(neutral[:64], encode(0.0, 0.0)[: spec.input_size], atol=1e-6)
+    assert neutral[64:] == checkpoint.mean.tolist()[64:]
 
 
 def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Path) -> None:
