@@ -183,8 +183,9 @@ class Quality:
         return quality
 
     def _check_complete(self) -> None:
-        """Raise a ValueError unless all that the verdict rests on is there."""
+        """Raise a ValueError unless all that the verdict rests on is there, and bears it out."""
         if self.epsilon is not None and self.epsilon_limit is not None:
+            self._check_verdict(self.epsilon <= self.epsilon_limit)
             return
         if not self.primary or not self.baselines:
             raise ValueError('"quality" names no measure or no baseline that decides')
@@ -196,6 +197,11 @@ class Quality:
             raise ValueError('"quality" lacks the difference from a baseline')
         if any(set(source.baselines) != {each.name for each in self.baselines} for source in self.sources):
             raise ValueError('"quality" lacks the baselines of a source')
+        self._check_verdict(all(baseline.beaten for baseline in self.baselines))
+
+    def _check_verdict(self, borne_out: bool) -> None:
+        if self.trained != borne_out:
+            raise ValueError(f'"quality" says {self.verdict!r}, which its figures do not bear out')
 
 
 def recorded_quality(metadata: object) -> Quality | None:

@@ -84,6 +84,9 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, 
     quality = document["metadata"]["quality"]
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
         quality["verdict"] = verdict
+        for baseline in quality["baselines"]:
+            for difference in baseline["differences"]:
+                difference["beaten"] = verdict == "trained"
         (tmp_path / GROOVE).write_text(json.dumps(document))
         assert reports(run)[0]["passed"]
         (report,) = reports(run, "--require-trained", code=code)

@@ -264,6 +264,16 @@ def test_a_record_without_what_its_verdict_rests_on_is_refused(damage: dict[str,
         Quality.from_json(json.loads(json.dumps(record | damage)))
 
 
+@pytest.mark.parametrize(
+    "dataset", [create_synthetic("maestro", examples=4, validation_examples=4), random_corpus(DYNAMICS)]
+)
+def test_a_verdict_that_its_figures_do_not_bear_out_is_refused(dataset: Dataset) -> None:
+    poor = assess(DYNAMICS, dataset, constant(np.full(16, 0.9, np.float32)))
+    assert not poor.trained
+    with pytest.raises(ValueError, match="'trained', which its figures do not bear out"):
+        Quality.from_json(poor.to_json() | {"verdict": "trained"})
+
+
 def shared_dataset(folder: Path, name: str) -> Dataset:
     return open_dataset(name, load_settings(None, {"datasets.dir": ("--datasets-dir", folder)}).settings)
 
