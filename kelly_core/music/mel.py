@@ -124,6 +124,7 @@ def features_metadata(mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
         "nfft": fft_size(REFERENCE_RATE),
         "nfft_rule": "next power of two from window_samples, zero-padded",
         "hop_seconds": HOP_SECONDS,
+        "hop_rule": "round(hop_seconds * sample_rate), halves to the even number",
         "hop_samples": hop_length(REFERENCE_RATE),
         "centred": False,
         "power": "|X|^2 / (sum of window)^2",

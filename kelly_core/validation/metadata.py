@@ -15,6 +15,8 @@ from kelly_core.validation.report import Check
 
 STATES: tuple[str, ...] = get_args(State)
 
+_OBJECTS = ("trained_on", "metrics", "features")
+
 
 def check_metadata(metadata: object, anatomy: Anatomy) -> Iterator[Check]:
     """Whether the metadata are complete, and agree with the layers wherever both say something."""
@@ -47,6 +49,7 @@ def _complete(metadata: dict[str, Any], wanted: tuple[str, ...]) -> Check:
     wrong = [f'"{key}" is missing' for key in wanted if key not in metadata]
     if not isinstance(metadata.get("model_name", ""), str):
         wrong.append('"model_name" is not a string')
+    wrong += [f'"{key}" is no object' for key in _OBJECTS if not isinstance(metadata.get(key, {}), dict)]
     if metadata.get("state", STATES[0]) not in STATES:
         wrong.append(f'"state" is none of {", ".join(STATES)}')
     return Check("metadata", not wrong, "; ".join(wrong) or f"all {len(wanted)} entries are there")

@@ -222,7 +222,8 @@ def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> No
 def test_what_is_missing_is_told_in_its_place(run: Run, tmp_path: Path) -> None:
     for spec in (GROOVE, DYNAMICS):
         write_bare(tmp_path / "out", spec)
-    page, _ = page_of(run)
+    page, _ = page_of(run, code=1)
+    assert page.row("metadata")[1] == '"trained_on" is no object'
     assert page.text.count("The file does not tell how good it is") == 2
     assert page.text.count("The file does not tell what it was trained on") == 2
     assert "there is no history/dynamicsengine_history.json" in page.text

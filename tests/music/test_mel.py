@@ -126,6 +126,14 @@ def test_a_frame_depends_on_its_half_second_and_on_one_window_more_at_most() -> 
     assert not np.array_equal(mel_frames(inside, sample_rate)[1], frames[1])
 
 
+@pytest.mark.parametrize("sample_rate", [11_025, 22_050, 44_100, 48_000, 96_000])
+def test_metadata_give_the_rules_for_every_sample_rate(sample_rate: int) -> None:
+    facts = mel.features_metadata(np.zeros(128), np.ones(128))
+    given = {"round": round, "sample_rate": sample_rate, "hop_seconds": facts["hop_seconds"]}
+    assert eval(facts["window_rule"], given) == window_length(sample_rate)
+    assert eval(facts["hop_rule"].removesuffix(", halves to the even number"), given) == hop_length(sample_rate)
+
+
 def test_metadata_says_all_that_a_plugin_must_know() -> None:
     facts = json.loads(json.dumps(mel.features_metadata(np.arange(128.0), np.ones(128))))
     assert facts["frame_rate_hz"] == 2.0

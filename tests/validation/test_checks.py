@@ -106,6 +106,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
         "metadata",
         '"features" is missing',
     ),
+    "features that say nothing": (about(features=None), "metadata", '"features" is no object'),
     "unknown state": (about(state="sometimes"), "metadata", '"state" is none of'),
     "parameter count": (about(parameter_count=1), "parameter count", "is 1, but must be 320"),
     "parameter count is no integer": (about(parameter_count=320.0), "parameter count", "is 320.0, but must be 320"),
