@@ -15,7 +15,10 @@ from kelly_core.cli.options import JsonOption
 from kelly_core.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kelly_core.music.mel import Floats
+    from kelly_core.pipeline import ChainOutput
 
 _STEP = 16
 
@@ -23,25 +26,33 @@ _STEP = 16
 def features(
     audio: Annotated[Path, typer.Argument(help="WAV, MP3, FLAC, Ogg or M4A.", exists=True, dir_okay=False)],
     duration: Annotated[float, typer.Option("--duration", min=1, max=600, help="Seconds from the start.")] = 45.0,
+    models: Annotated[
+        Path | None, typer.Option("--models", help="Folder of the five exports; adds their answers to --json.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the frames that EmotionRecognizer hears: 128 mel bands in dB, two frames a second.
 
-    The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate.
+    The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate, and
+    with --models all outputs of the chain, frame after frame from zero state: the plugin must give the same.
     """
     from kelly_core.data.audio import read_audio
     from kelly_core.music.mel import mel_frames
+    from kelly_core.pipeline import Chain
 
     if math.isnan(duration):
         raise typer.BadParameter("nan is no time", param_hint="--duration")
+    if models and not as_json:
+        raise typer.BadParameter("448 numbers a frame do not fit a table: add --json", param_hint="--models")
     samples, sample_rate = read_audio(audio, duration)
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
-    if as_json:
-        typer.echo(json.dumps(_as_json(audio, frames, sample_rate)))
-    else:
+    if not as_json:
         Console().print(_table(frames, sample_rate))
+        return
+    chain = {"chain": _chain_as_json(Chain.load(models).run(frames))} if models else {}
+    typer.echo(json.dumps(_as_json(audio, frames, sample_rate) | chain))
 
 
 def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
@@ -61,8 +72,18 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
         "start_s": start.tolist(),
         "end_s": end.tolist(),
         "complete_s": complete.tolist(),
-        "db": [[float(str(value)) for value in frame] for frame in frames],
+        "db": _exactly(frames),
     }
+
+
+def _chain_as_json(answer: ChainOutput) -> dict[str, Any]:
+    """What each of the five networks gives, a list a frame."""
+    return {name: _exactly(values) for name, values in answer._asdict().items() if name != "affect"}
+
+
+def _exactly(values: NDArray[Any]) -> list[Any]:
+    """Nested lists of the shortest decimals that read back as the same float32."""
+    return [_exactly(part) if part.ndim else float(str(part)) for part in values]
 
 
 def _table(frames: Floats, sample_rate: int) -> Table:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kelly_core.data.midi import read_notes
+from kelly_core.export.reader import read_export
+from kelly_core.export.runtime import Runtime
 from kelly_core.spec import MODELS
 from tests.chain_files import write_chain
 from tests.data import tiny
@@ -66,6 +69,28 @@ def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, argu
     shown = run("generate", *given)
     assert shown.code in (1, 2)
     assert words in shown.err and "Traceback" not in shown.err
+
+
+def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models: Path, tmp_path: Path) -> None:
+    clip = tiny.write_tone(tmp_path / "clip.wav", 3)
+    report = json.loads(run("features", clip, "--models", models, "--json").out)
+    networks = [Runtime(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
+    emotion, melody, harmony, dynamics, groove = networks
+    assert len(report["db"]) > 3
+    for index, frame in enumerate(np.array(report["db"], np.float32)):
+        code = emotion.step(frame)
+        wanted = {
+            "code": code,
+            "melody": melody.step(code),
+            "chords": harmony.step(np.concatenate([code, frame[:64]])),
+            "dynamics": dynamics.step(code[:32]),
+            "groove": groove.step(code),
+        }
+        assert report["chain"].keys() == wanted.keys()
+        for name, values in wanted.items():
+            np.testing.assert_allclose(report["chain"][name][index], values, rtol=0, atol=2e-6, err_msg=name)
+    refused = run("features", clip, "--models", models)
+    assert refused.code == 2 and "add --json" in refused.err
 
 
 @pytest.mark.slow
