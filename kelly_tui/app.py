@@ -28,11 +28,12 @@ from kelly_core.runs import Listing, Run, RunFolder, list_runs, resume, start
 from kelly_core.spec import MODELS
 from kelly_tui.ending import Driver, end_when_told
 from kelly_tui.memory import recall, remember
-from kelly_tui.palette import THEMES
+from kelly_tui.palette import FOR_SIXTEEN, THEMES
 from kelly_tui.plain import ASCII, KEY_NAMES, NO_COLOUR
 from kelly_tui.processes import Job
 from kelly_tui.run_words import age_text, short_id
 from kelly_tui.screens.page import Page
+from kelly_tui.sixteen import SIXTEEN
 from kelly_tui.widgets.dialogs import Help, Question
 from kelly_tui.widgets.frame import SCREENS
 from kelly_tui.workspace import Options, Workspace
@@ -102,14 +103,18 @@ class KellyApp(App[None]):
         self._memory_problem = ""
         self._to_keep: dict[str, dict[str, Any]] = {}
         self._one_writer = Lock()
-        for theme in THEMES:
+        self.has_sixteen = not self.no_color and self.console.color_system == "standard"
+        for theme in (FOR_SIXTEEN, *THEMES) if self.has_sixteen else THEMES:
             self.register_theme(theme)
-        chosen = self.workspace.options.theme or self._memory.get("theme", "")
+        self.set_class(self.has_sixteen, "-sixteen")
+        own = FOR_SIXTEEN.name if self.has_sixteen else self._memory.get("theme", "")
+        chosen = self.workspace.options.theme or own
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Take all colours away where NO_COLOR asks for that, not only their hue, and keep to ASCII if told to."""
+        """Take all colours away where NO_COLOR asks for that, or all but sixteen; keep to ASCII if told to."""
         filters = [NO_COLOUR if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
+        filters += [SIXTEEN] if self.has_sixteen else []
         return [*filters, ASCII] if self.workspace.options.ascii else filters
 
     def get_key_display(self, binding: Binding) -> str:

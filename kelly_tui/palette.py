@@ -1,4 +1,4 @@
-"""Colours: four themes, and those that charts and tables take from the theme in force."""
+"""Colours: four themes, one for terminals with few, and those that charts and tables take from the theme in force."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from textual.theme import Theme
 
 _ON_DARK = ("#56B4E9", "#E69F00", "#2FC79B", "#E08FBF", "#F0E442")
 _ON_LIGHT = ("#005F9E", "#A85B00", "#00735A", "#A2407C", "#6B6300")
-"""Okabe and Ito's colours, which people who see colours differently tell apart; darker where the ground is light."""
+_OF_SIXTEEN = ("#55FFFF", "#FFFFFF", "#55FF55", "#FF55FF", "#FFFF55")
+"""Okabe and Ito's colours, which people who see colours differently tell apart; darker where the ground is light, and the
+nearest to them that a terminal with sixteen colours has."""
 
 
 _MUTED = 0.25
@@ -83,6 +85,25 @@ THEMES = (
     ),
 )
 
+FOR_SIXTEEN = Theme(
+    name="kelly-16",
+    primary="#55FFFF",
+    secondary="#00AAAA",
+    accent="#FFFF55",
+    foreground="#FFFFFF",
+    background="#000000",
+    surface="#000000",
+    panel="#0000AA",
+    success="#55FF55",
+    warning="#FFFF55",
+    error="#FF5555",
+    dark=True,
+    variables=_series(_OF_SIXTEEN)
+    | {"footer-key-foreground": "#FFFF55", "text-muted": "#AAAAAA", "muted": "#AAAAAA"}
+    | {"panel-lighten-2": "#555555", "error-darken-2": "#AA0000"},
+)
+"""Made of the colours that a terminal with sixteen has: panels and fields are blue, what has the focus is cyan."""
+
 
 @dataclass(frozen=True)
 class Palette:
@@ -101,7 +122,7 @@ class Palette:
     def of(cls, variables: dict[str, str]) -> Palette:
         """The colours of a theme's variables."""
         text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
-        muted = Color.parse(text).blend(Color.parse(ground), _MUTED).hex
+        muted = variables.get("muted") or Color.parse(text).blend(Color.parse(ground), _MUTED).hex
         series = tuple(variables.get(f"series-{number}", colour) for number, colour in enumerate(_ON_DARK, 1))
         good, warning, bad, accent = (_hex(variables[name], text) for name in ("success", "warning", "error", "accent"))
         return cls(good, warning, bad, accent, muted, text, ground, series)

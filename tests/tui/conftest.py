@@ -30,6 +30,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+    monkeypatch.setenv("COLORTERM", "truecolor")
     for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kelly_tui.run_words.age_text", lambda then: "2 h ago")

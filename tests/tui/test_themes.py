@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rich.segment import Segment
 
 from kelly_core.runs.folder import RunFolder
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import remember
 from kelly_tui.palette import THEMES
 from tests.tui.conftest import until
-from tests.tui.pictures import SCREENS, segments
+from tests.tui.pictures import SCREENS, in_front
 from tests.tui.test_screens import RESULT, cells
 
 LEAST_FOR_TEXT = 4.5
@@ -35,10 +34,8 @@ def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float
 
 
 def too_faint(app: KellyApp) -> Iterator[tuple[str, str, str, float]]:
-    """Words and signs in front that are too near their ground; what lies behind a dialog is meant to be."""
-    dialogs = app.screen.query(".dialog")
-    lines = segments(app)
-    for part in _within(lines, dialogs.first().region if dialogs else app.screen.region):
+    """Words and signs in front that are too near their ground."""
+    for part in in_front(app):
         text, style = part.text.strip(), part.style
         if not any(sign.isalnum() or sign in SIGNS for sign in text) or not (style and style.color and style.bgcolor):
             continue
@@ -46,15 +43,6 @@ def too_faint(app: KellyApp) -> Iterator[tuple[str, str, str, float]]:
         found = contrast(colour, ground)
         if found < (LEAST_FOR_SIGNS if all(sign in SIGNS for sign in text) else LEAST_FOR_TEXT):
             yield text, colour.hex, ground.hex, round(found, 1)
-
-
-def _within(lines, region) -> Iterator[Segment]:
-    for line in lines[region.y : region.bottom]:
-        column = 0
-        for part in line:
-            if region.x <= column < region.right:
-                yield part
-            column += part.cell_length
 
 
 def test_contrast_by_hand() -> None:
