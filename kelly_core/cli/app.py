@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from kelly_core import __version__
 from kelly_core.errors import KellyError
+from kelly_core.plain import show_what_can_be_shown
 
 COMMANDS = {
     "train": "Train models, keep checkpoints, and export the best weights as RTNeural files.",
@@ -79,6 +80,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
+    show_what_can_be_shown(sys.stdout, sys.stderr)
     try:
         app()
     except KellyError as error:

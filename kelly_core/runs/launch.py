@@ -110,6 +110,8 @@ def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
             process = subprocess.Popen(
                 command,
                 cwd=read_record(folder).working_folder,
+                # The log is UTF-8, whatever the terminal can show from which the run was started.
+                env=os.environ | {"PYTHONIOENCODING": "utf-8"},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,

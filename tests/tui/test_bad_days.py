@@ -226,7 +226,11 @@ async def test_ascii_draws_nothing_else(
     make_app: MakeApp, workplace: Path, finished_run: RunFolder, live_run: RunFolder
 ) -> None:
     (workplace / "models").mkdir()
-    (workplace / "models" / "groß→.json").write_text("{}")
+    export = workplace / "models" / "groß→.json"
+    export.write_text("{}")
+    checks = [{"name": "quality record", "passed": False, "detail": "97% missing: ε 0.970"}]
+    kept = {"stamp": export.stat().st_mtime_ns, "checks": checks, "former": None}
+    remember("validation", {str(export.relative_to(workplace)): kept})
     remember("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(ascii=True)
 
@@ -242,7 +246,12 @@ async def test_ascii_draws_nothing_else(
                 await look()
                 if keys:
                     await pilot.press("escape")
-        for keys in (["1", "v"], ["3", "n"], ["3", "s"], ["6", "d"], ["2", "e", *4 * ["tab"], "enter"]):
+        await pilot.press("4")
+        await until(pilot, lambda: any("97% missing: e 0.970" in line for line in lines(app)))
+        for keys in (
+            ["1", "v"], ["3", "n"], ["3", "s"], ["3", "w"], ["3", "b"], ["5", "e"], ["6", "d"], ["6", "y"],
+            ["6", "down", "R"], ["2", "e", *4 * ["tab"], "enter"],
+        ):  # fmt: skip
             await pilot.press(*keys)
             await pilot.pause()
             await look()
