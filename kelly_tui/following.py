@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kelly_core import events
+from kelly_core.errors import KellyError
 from kelly_core.runs import Record, Run, RunFolder, RunSnapshot
 from kelly_core.runs.folder import RunRecord
 from kelly_core.runs.log import LogReader
 from kelly_core.runs.wording import describe
+from kelly_core.training.history import read_history
 
 _LINES = 500
 _SECONDS_A_LOOK = 0.3
@@ -46,6 +49,20 @@ class Curves:
 
 def _figures(event: events.EpochDone) -> tuple[float, ...]:
     return event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second
+
+
+def curves_of_history(export: Path) -> Curves:
+    """The losses that lie beside an export, by epoch; none where they cannot be read."""
+    try:
+        history = read_history(export.parent / "history" / f"{export.stem}_history.json")
+    except KellyError:
+        history = None
+    curves = Curves()
+    for row in history.rows if history is not None else ():
+        curves.epochs.append(row["epoch"])
+        curves.train_loss.append(row["train_loss"])
+        curves.val_loss.append(row["val_loss"])
+    return curves
 
 
 @dataclass(frozen=True)

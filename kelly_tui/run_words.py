@@ -129,10 +129,15 @@ def validation_series(name: str, curves: Curves, colour: str) -> Series:
 
 def loss_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
     """Training and validation loss of one model, and the baseline where they come near it."""
+    baseline = _level("baseline", curves, model.baseline_loss, colours, guide=True)
+    return [*baseline, *curve_series(curves, model_colour(model.model, colours), colours)]
+
+
+def curve_series(curves: Curves, colour: str, colours: Palette) -> list[Series]:
+    """Training loss, and validation loss in a colour of its own."""
     return [
-        *_level("baseline", curves, model.baseline_loss, colours, guide=True),
         Series("train", curves.epochs, curves.train_loss, colours.muted),
-        validation_series("validation", curves, model_colour(model.model, colours)),
+        validation_series("validation", curves, colour),
     ]
 
 

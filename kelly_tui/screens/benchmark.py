@@ -18,6 +18,8 @@ from textual.widget import Widget
 from kelly_tui.memory import recall
 from kelly_tui.processes import KELLY_CORE, Job
 from kelly_tui.screens.page import Page
+from kelly_tui.series import Series
+from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Entry
 from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
@@ -30,7 +32,9 @@ _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
 """Lines of the details that the spread and the notes may take."""
-_BAR = 20
+_BESIDE_BAR = 28
+"""Columns that numbers and borders take beside the longest bar of the histogram."""
+_BAR, _SHORT_BAR = 20, 6
 
 
 class Benchmark(Page):
@@ -82,8 +86,9 @@ class Benchmark(Page):
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
         labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "since", "p99 of budget")
-        yield Listing(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since"), id="latencies")
+        yield Listing(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since", "p50 µs"), id="latencies")
         yield Facts(id="spread")
+        yield CurveChart("Earlier runs appear here.", id="trend")
 
     def command(self) -> tuple[str, ...]:
         """``bench``, with the external engine if one is named."""
@@ -100,6 +105,7 @@ class Benchmark(Page):
     def on_mount(self) -> None:
         """Show the last result."""
         self.query_one("#latencies").focus()
+        self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 
     def on_screen_resume(self) -> None:
@@ -206,7 +212,9 @@ class Benchmark(Page):
         colours = self.palette
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
         colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
-        budget = Text.assemble(bar(share, _BAR, (colour, colours.muted)), f" {share:.1%}")
+        budget = Text.assemble(
+            bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (colour, colours.muted)), f" {share:.1%}"
+        )
         figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
         name = Text(part, "bold" if part == "chain" else "")
         since = self._since(engine, part, latency)
@@ -241,22 +249,41 @@ class Benchmark(Page):
         latency = dict(_parts(self._result["engines"][engine])).get(part, {})
         lines = [*self._histogram(latency.get("histogram")), Text(), *self._history(engine, part), *self._notes()]
         details.show(Text("\n").join(lines))
+        self._draw_trend(engine, part)
+
+    def _draw_trend(self, engine: str, part: str) -> None:
+        """Median and 99th percentile of one row in all runs that are kept."""
+        earlier, colours = [latency for _, latency in self._earlier(engine, part)], self.palette
+        runs = list(range(1, len(earlier) + 1))
+        series = [
+            Series(name, runs, [latency.get(key) or math.nan for latency in earlier], colour)
+            for name, key, colour in (
+                ("99th percentile", "p99_us", colours.muted),
+                ("median", "p50_us", colours.series[0]),
+            )
+        ]
+        self.query_one(CurveChart).show("µs by run, the last at the right", series if len(runs) > 1 else [])
+
+    def _earlier(self, engine: str, part: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Runs of the history that timed a part in an engine, each with the figures."""
+        found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
+        return [(run, latency) for run, latency in found if latency]
 
     def _histogram(self, histogram: dict[str, Any] | None) -> Iterator[Text]:
         if not histogram:
             yield Text("This engine tells no spread.", self.palette.muted)
             return
         most = math.log1p(max(histogram["counts"]))
+        room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width
         yield Text("calls by time, lengths logarithmic", self.palette.muted)
         for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
-            length = math.ceil(32 * math.log1p(count) / most) if most else 0
+            length = math.ceil((room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
             block = "█" * length
             yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
-        found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
         shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
-        earlier = [(run, latency) for run, latency in found if latency][-shown:]
+        earlier = self._earlier(engine, part)[-shown:]
         if earlier:
             yield Text("earlier runs, median and 99th percentile", self.palette.muted)
         for run, latency in reversed(earlier):

@@ -41,9 +41,9 @@ class Datasets(Page):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
-        Binding("P", "prepare_all", "Prepare all", tooltip="Read every corpus that is here, one after the other"),
+        Binding("P", "prepare_all", "All", tooltip="Read every corpus that is here, one after the other"),
         Binding("x", "cancel", "Cancel", tooltip="Stop preparing; features that are done are kept"),
-        Binding("v", "preview", "View example", tooltip="Draw one example of the chosen corpus"),
+        Binding("v", "preview", "View", tooltip="Draw one example of the chosen corpus"),
         Binding("r", "rescan", "Rescan", tooltip="Look again which corpora are here"),
     ]
 
@@ -85,7 +85,7 @@ class Datasets(Page):
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
         labels = ("corpus", "state", "files", "examples", "hours", "model")
-        table = Listing(labels, numbers=labels[2:5], id="corpora")
+        table = Listing(labels, numbers=labels[2:5], extras=("model", "hours"), id="corpora")
         table.border_title = "corpora"
         yield table
         yield Facts(id="details")
@@ -213,14 +213,19 @@ class Datasets(Page):
             self._draw_details()
 
     def _row(self, name: str) -> Row:
-        models = self.kelly.workspace.settings.models
-        served = CORPORA[name].joins or (name,)
-        model = ", ".join(model for model, settings in models.items() if settings.dataset in served) or NOTHING
+        models = self._models(name)
+        model = f"{len(models)} models" if len(models) > 1 else next(iter(models), NOTHING)
         report = self._report(name)
         counts = (
             [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
         )
         return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
+
+    def _models(self, name: str) -> list[str]:
+        """The models that learn from a corpus."""
+        served = CORPORA[name].joins or (name,)
+        models = self.kelly.workspace.settings.models
+        return [model for model, settings in models.items() if settings.dataset in served]
 
     def _state(self, name: str) -> Text:
         colours = self.palette
@@ -252,6 +257,7 @@ class Datasets(Page):
         yield "what", corpus.title
         yield "folder", str(folder)
         yield "licence", corpus.licence
+        yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
         if name == self._reading:
             yield from self._facts_of_progress()

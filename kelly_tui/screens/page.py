@@ -10,10 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Label, Static
+from textual.widgets import Label, Static
 
 from kelly_tui.palette import Palette
-from kelly_tui.widgets.frame import CommandLine, Masthead
+from kelly_tui.widgets.frame import CommandLine, Keys, Masthead
 
 if TYPE_CHECKING:
     from kelly_tui.app import KellyApp
@@ -60,7 +60,7 @@ class Page(Screen[None]):
         with Container(id="body"):
             yield from self.body()
         yield CommandLine()
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
         yield Label("This window is too small.\nMake it at least 60 × 18.", id="too-small")
 
     def body(self) -> Iterator[Widget]:

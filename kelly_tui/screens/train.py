@@ -76,7 +76,7 @@ class Train(RunPage):
 
     def body(self) -> Iterator[Widget]:
         """Models, alarm, curves beside each other, log."""
-        yield Listing(_COLUMNS, numbers=_NUMBERS, extras=("step/s", "patience", "data"), id="training")
+        yield Listing(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
         yield Static("", id="alarm", markup=False)
         with Horizontal(id="curves"):
             yield CurveChart("The curves appear after the first epoch.", id="loss")

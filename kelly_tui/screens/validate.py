@@ -16,9 +16,13 @@ from textual.widget import Widget
 
 from kelly_core.export.quality import recorded_quality
 from kelly_core.spec import MODELS
+from kelly_tui.following import Curves, curves_of_history
 from kelly_tui.memory import recall
 from kelly_tui.processes import KELLY_CORE, Job, worker
+from kelly_tui.run_words import curve_series, model_colour
+from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.screens.page import Page
+from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.frame import Facts
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, Labelled, loss, size
@@ -27,15 +31,6 @@ _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss
 _MEMORY = "validation"
 _PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
-
-
-@dataclass(frozen=True)
-class ExportFile:
-    """An export on disk; ``stamp`` tells whether it is still the one that was checked."""
-
-    path: Path
-    bytes: int
-    stamp: int
 
 
 class Validate(Page):
@@ -52,7 +47,7 @@ class Validate(Page):
         Binding("a", "validate_all", "All", tooltip="Check every file, one after the other"),
         Binding("x", "cancel", "Cancel", tooltip="Stop checking"),
         Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
-        Binding("f", "failed", "Only failed", tooltip="Show only failed checks, or all"),
+        Binding("f", "failed", "Failed", tooltip="Show only failed checks, or all"),
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
 
@@ -76,6 +71,13 @@ class Validate(Page):
 
         files: list[str]
         text: str
+
+    @dataclass
+    class LossesRead(Message):
+        """The losses of the training that a file is of, by epoch."""
+
+        file: str
+        curves: Curves
 
     @dataclass
     class Checked(Message):
@@ -104,7 +106,7 @@ class Validate(Page):
         table = Listing(
             _COLUMNS,
             numbers=_COLUMNS[4:6] + _COLUMNS[7:],
-            extras=("parameters", "gain", "p99 µs"),
+            extras=("parameters", "gain", "p99 µs", "state", "size"),
             id="exports",
         )
         table.border_title = "exports"
@@ -112,6 +114,7 @@ class Validate(Page):
         details = Facts(id="checks")
         details.border_title = "checks"
         yield details
+        yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:
         """``validate`` of the chosen file, or ``compare`` of the marked ones."""
@@ -123,6 +126,7 @@ class Validate(Page):
     def on_mount(self) -> None:
         """Look for exports."""
         self.query_one("#exports").focus()
+        self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 
     def on_screen_resume(self) -> None:
@@ -141,12 +145,7 @@ class Validate(Page):
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
         folder = self.kelly.workspace.settings.output.dir.expanduser()
-        try:
-            files = [_file(path) for path in sorted(folder.glob("*.json")) if path.is_file()]
-            problem = "" if folder.is_dir() else f"{folder} does not exist yet"
-            list(folder.iterdir()) if folder.is_dir() else []
-        except OSError as error:
-            files, problem = [], f"{folder} cannot be looked into ({error.strerror})"
+        files, problem = exports_in(folder)
         self.post_message(self.Found(files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
@@ -262,6 +261,20 @@ class Validate(Page):
     def _chosen(self) -> None:
         self.refresh_frame()
         self._draw_details()
+        current = self.query_one("#exports", Listing).current
+        if current is not None:
+            self._read_losses(Path(current))
+
+    @work(thread=True, exclusive=True, group="losses")
+    def _read_losses(self, file: Path) -> None:
+        self.post_message(self.LossesRead(str(file), curves_of_history(file)))
+
+    def on_validate_losses_read(self, message: LossesRead) -> None:
+        """Draw them, if the file is still the chosen one."""
+        if message.file == self.query_one("#exports", Listing).current:
+            names = [spec.name for spec in MODELS if spec.file_stem == Path(message.file).stem]
+            series = curve_series(message.curves, model_colour(next(iter(names), ""), self.palette), self.palette)
+            self.query_one(CurveChart).show(f"losses of {Path(message.file).stem}", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
         return self._results.get(file)
@@ -337,16 +350,17 @@ class Validate(Page):
         if result is None:
             return Labelled([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colours.muted)
         former = {check["name"]: check["passed"] for check in result.get("former") or ()}
-        width = max(len(check["name"]) for check in result["checks"])
-        lines = []
+        rows = []
         for check in result["checks"]:
             if check["passed"] and self._only_failed:
                 continue
-            mark = Text("✓", colours.good) if check["passed"] else Text("✗", f"bold {colours.bad}")
+            mark = ("✓", colours.good) if check["passed"] else ("✗", f"bold {colours.bad}")
+            name = Text.assemble(mark, (f" {check['name']}", colours.muted if check["passed"] else colours.text))
             news = "" if former.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
-            name = (f" {check['name']:<{width}}  ", colours.muted if check["passed"] else "")
-            lines.append(Text.assemble(mark, name, check["detail"], (news, colours.accent)))
-        return Text("\n").join(lines) if lines else Text("Every check passed.", colours.good)
+            rows.append((name, Text.assemble(check["detail"], (news, colours.accent))))
+        if not rows:
+            return Text("Every check passed.", colours.good)
+        return Labelled([*rows, ("", ""), *self._metadata_rows(file)], colours.muted)
 
     def _metadata_rows(self, file: str) -> list[tuple[str, str | Text]]:
         facts = self._facts.get(file)
@@ -366,11 +380,6 @@ class Validate(Page):
                 ("quality", Text(quality.summary(), self.palette.good if quality.trained else self.palette.warning))
             )
         return rows
-
-
-def _file(path: Path) -> ExportFile:
-    status = path.stat()
-    return ExportFile(path, status.st_size, status.st_mtime_ns)
 
 
 def _number(metrics: object, name: str) -> float | None:

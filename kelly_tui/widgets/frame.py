@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Label, Log, Static
+from textual.widgets import Footer, Label, Log, Static
+from textual.widgets._footer import FooterKey
 
 from kelly_tui.wording import Labelled
 
@@ -50,6 +52,34 @@ class CommandLine(Static):
             return
         self.command = command
         self.update(Text.assemble(("$ ", "bold"), command))
+
+
+class Keys(Footer):
+    """The keys that work now, as many as there is room for; the last ones, help and quit, are always there."""
+
+    _ALWAYS = 2
+    _BLANKS = 3
+
+    def __init__(self) -> None:
+        super().__init__(compact=True, show_command_palette=False)
+        self._needed = self._room = 0
+
+    def compose(self) -> ComposeResult:
+        """Those that fit."""
+        keys = [key for key in super().compose() if isinstance(key, FooterKey)]
+        widths = [cell_len(key.key_display) + cell_len(key.description) + self._BLANKS for key in keys]
+        self._needed, self._room = sum(widths), self.content_size.width
+        left = self._room - sum(widths[-self._ALWAYS :])
+        for key, width in zip(keys[: -self._ALWAYS], widths, strict=False):
+            left -= width
+            if left >= 0:
+                yield key
+        yield from keys[-self._ALWAYS :]
+
+    def on_resize(self) -> None:
+        """Another width may have room for others."""
+        if self._room != self.content_size.width and self._needed > min(self._room, self.content_size.width):
+            self.call_after_refresh(self.recompose)
 
 
 def set_title(widget: Widget, title: str, subtitle: str = "") -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
 Cell = str | Text
 
-NORMAL_WIDTH = 90
-"""Columns of a window from which on nothing needs to be left out."""
+_BLANKS = 2
+"""Beside each column."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Listing(DataTable[Text]):
     Args:
         columns: labels.
         numbers: labels of the columns that are set to the right.
-        extras: labels of the columns that only a window of normal width shows.
+        extras: labels of the columns that are left out where there is no room, the first one first.
         id: of the widget.
     """
 
@@ -46,8 +47,10 @@ class Listing(DataTable[Text]):
             cell_padding=1,
             cursor_foreground_priority="renderable",
         )
-        self._all, self._extras = tuple(columns), frozenset(extras)
+        self._all, self._extras = tuple(columns), tuple(extras)
         self._labels: tuple[str, ...] = ()
+        self._rows: tuple[Row, ...] = ()
+        self._room = 0
         self._shown: dict[str, tuple[Text, ...]] = {}
         self._widths: list[int] = []
         self._current: str | None = None
@@ -66,8 +69,9 @@ class Listing(DataTable[Text]):
 
     def show(self, rows: Iterable[Row]) -> None:
         """Make the table show these rows, in this order."""
-        labels = tuple(label for label in self._all if self.app.size.width >= NORMAL_WIDTH or label not in self._extras)
-        wanted = {row.key: self._cells(row, labels) for row in rows}
+        self._rows = tuple(rows)
+        labels = self._fitting(self._rows)
+        wanted = {row.key: self._cells(row, labels) for row in self._rows}
         if labels != self._labels:
             self._labels = labels
             self.clear(columns=True)
@@ -79,6 +83,25 @@ class Listing(DataTable[Text]):
         else:
             self._rebuild(wanted)
         self._shown = wanted
+
+    def on_resize(self) -> None:
+        """Another width may have room for other columns."""
+        self.show(self._rows)
+
+    def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """The columns for which there is room; one that is left out stays so until the room is another."""
+        room = self.scrollable_content_region.width
+        labels = list(self._all if room != self._room or not self._labels else self._labels)
+        self._room = room
+        if not room:
+            return tuple(labels)
+        cells = [tuple(map(_width, row.cells)) for row in rows]
+        columns = zip(self._all, *cells, strict=True)
+        widths = {label: max(cell_len(label), *of_rows, 0) + _BLANKS for label, *of_rows in columns}
+        for extra in self._extras:
+            if sum(widths[label] for label in labels) > room and extra in labels:
+                labels.remove(extra)
+        return tuple(labels)
 
     def _cells(self, row: Row, labels: tuple[str, ...]) -> tuple[Text, ...]:
         return tuple(
@@ -118,3 +141,7 @@ class Listing(DataTable[Text]):
     def value_to_copy(self) -> str:
         """The row under the cursor, cells parted by tabs."""
         return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))
+
+
+def _width(cell: Cell) -> int:
+    return cell_len(cell) if isinstance(cell, str) else cell.cell_len

@@ -1,0 +1,31 @@
+"""Exports as they lie in the output folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """An export on disk; ``stamp`` tells whether it is still the one that was checked."""
+
+    path: Path
+    bytes: int
+    stamp: int
+
+    @classmethod
+    def at(cls, path: Path) -> ExportFile:
+        """The export as it is now."""
+        status = path.stat()
+        return cls(path, status.st_size, status.st_mtime_ns)
+
+
+def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
+    """The exports of a folder by name, and why it cannot be looked into, "" if it can."""
+    try:
+        list(folder.iterdir()) if folder.is_dir() else []
+        files = [ExportFile.at(path) for path in sorted(folder.glob("*.json")) if path.is_file()]
+        return files, "" if folder.is_dir() else f"{folder} does not exist yet"
+    except OSError as error:
+        return [], f"{folder} cannot be looked into ({error.strerror})"
