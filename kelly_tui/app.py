@@ -74,6 +74,7 @@ class KellyApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?", tooltip="What this is, and every key"),
         Binding("ctrl+p", "command_palette", "Palette", tooltip="Every action by name", show=False),
         Binding("q", "quit", "Quit", tooltip="Leave; a training goes on unless you say otherwise"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
     @dataclass

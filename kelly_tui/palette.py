@@ -51,7 +51,7 @@ THEMES = (
         warning="#704500",
         error="#A01F18",
         dark=False,
-        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#7D4900"},
+        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#7D4900", "panel-lighten-2": "#B8B1A2"},
     ),
     Theme(
         name="kelly-contrast",
@@ -66,7 +66,7 @@ THEMES = (
         warning="#FFE14D",
         error="#FF8A80",
         dark=True,
-        variables=_series(_ON_DARK) | {"footer-key-foreground": "#FFE14D"},
+        variables=_series(_ON_DARK) | {"footer-key-foreground": "#FFE14D", "panel-lighten-2": "#8C8C8C"},
     ),
     Theme(
         name="kelly-colourblind",

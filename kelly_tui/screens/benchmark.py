@@ -32,8 +32,8 @@ _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
 """Lines of the details that the spread and the notes may take."""
-_BESIDE_BAR = 28
-"""Columns that numbers and borders take beside the longest bar of the histogram."""
+_LONGEST_BAR, _BESIDE_BAR = 48, 28
+"""Columns of the longest bar of the histogram, and of numbers and borders beside it."""
 _BAR, _SHORT_BAR = 20, 6
 
 
@@ -229,7 +229,7 @@ class Benchmark(Page):
             return Text(NOTHING, colours.muted)
         ratios = [latency[name] / before[name] for name in ("p50_us", "p99_us") if before[name]]
         slower = (engine, part) in {(change["engine"], change["part"]) for change in self._result.get("slower", [])}
-        return Text(" ".join(f"{ratio - 1:+.0%}" for ratio in ratios), colours.bad if slower else "")
+        return Text(" ".join(f"{ratio - 1:+5.0%}" for ratio in ratios), colours.bad if slower else "")
 
     @property
     def _last_run(self) -> dict[str, Any]:
@@ -277,8 +277,8 @@ class Benchmark(Page):
         room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width
         yield Text("calls by time, lengths logarithmic", self.palette.muted)
         for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
-            length = math.ceil((room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
-            block = "█" * length
+            length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
+            block = "━" * length
             yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:

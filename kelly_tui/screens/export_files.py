@@ -26,6 +26,9 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
     try:
         list(folder.iterdir()) if folder.is_dir() else []
         files = [ExportFile.at(path) for path in sorted(folder.glob("*.json")) if path.is_file()]
-        return files, "" if folder.is_dir() else f"{folder} does not exist yet"
+        return (
+            files,
+            "" if folder.is_dir() else f"The folder {folder} does not exist yet. A training writes its exports there.",
+        )
     except OSError as error:
         return [], f"{folder} cannot be looked into ({error.strerror})"

@@ -70,7 +70,7 @@ class Runs(RunPage):
             table.border_title = "runs"
             yield table
         with Vertical(id="runs-right"):
-            yield CurveChart("No epoch of this run is complete yet.", id="run-curves")
+            yield CurveChart("Curves appear after an epoch.", id="run-curves")
             yield Facts(id="run-facts")
 
     @property

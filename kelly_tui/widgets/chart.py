@@ -105,4 +105,4 @@ class CurveChart(PlotextPlot):
             return Text("\n").join(self._picture.lines)
         small = too_small(self.size)
         why = "No room for the curves." if small and any(each.xs for each in self.series) else self._placeholder
-        return Text(why if small else f"\n{why}", justify="center", style="dim")
+        return Text(f" {why}", style=Palette.of(self.app.theme_variables).muted)

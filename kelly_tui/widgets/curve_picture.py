@@ -149,7 +149,7 @@ def _legend(wanted: Wanted, near: list[Series]) -> str:
         f"[{each.colour}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] {each.name}"
         for number, each in enumerate(each for each in near if each.xs)
     ]
-    return "  ".join(parts) + (f"  · {', '.join(notes)}" if notes else "")
+    return "  ".join(parts) + (f"  · {', '.join(notes)}" if notes and parts else "")
 
 
 def _dashes(xs: list[float], ys: list[float], columns: int) -> Segment:

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
+from kelly_tui.palette import Palette
 from kelly_tui.processes import Job, worker
 
 SHADES = " ░▒▓█"
@@ -89,7 +90,7 @@ class Preview(ModalScreen[None]):
         title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
         picture.update(
             Text.assemble(
-                (f"{source} · {example['split']}\n\n", "dim"),
+                (f"{source} · {example['split']}\n\n", Palette.of(self.app.theme_variables).muted),
                 *_titled("input", example["inputs"], SHADES),
                 "\n",
                 *_titled("target", example["targets"], SHADES),

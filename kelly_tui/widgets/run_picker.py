@@ -40,7 +40,7 @@ class RunPicker(ModalScreen[list[str] | None]):
         with Vertical(classes="dialog"):
             yield Label("Curves of other runs", classes="dialog-title")
             yield Listing(("", "run", "state", "models", "when"), extras=("models",), id="others")
-            yield Label("space: mark · enter: show them · escape: cancel", classes="hint")
+            yield Label("space marks · enter shows them · esc cancels", classes="hint")
 
     def on_mount(self) -> None:
         """Begin with the latest."""
