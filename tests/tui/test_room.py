@@ -20,7 +20,7 @@ from tests.tui.test_screens import RESULT
 MakeApp = Callable[..., KellyApp]
 
 
-@pytest.mark.parametrize("width", [60, 120])
+@pytest.mark.parametrize("width", [60, 92])
 async def test_nothing_is_cut_at_the_right(make_app: MakeApp, finished_run: RunFolder, width: int) -> None:
     remember("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app()
