@@ -70,7 +70,7 @@ def _far_enough(screen: Train) -> bool:
 def main() -> None:
     """Work in a folder that is cleared away afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_STATE_HOME"] = folder
+        os.environ |= {"XDG_STATE_HOME": folder, "COLORTERM": "truecolor"}
         os.chdir(folder)
         Path("config.toml").write_text(SETTINGS)
         asyncio.run(watch())

@@ -108,6 +108,7 @@ class KellyApp(App[None]):
         for theme in (FOR_SIXTEEN, *THEMES) if self.has_sixteen else THEMES:
             self.register_theme(theme)
         self.set_class(self.has_sixteen, "-sixteen")
+        self.set_class(self.console.color_system == "256", "-of-256")
         own = FOR_SIXTEEN.name if self.has_sixteen else self._memory.get("theme", "")
         chosen = self.workspace.options.theme or own
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name

@@ -42,7 +42,7 @@ THEMES = (
         name="kelly-light",
         primary="#1A6093",
         secondary="#54687C",
-        accent="#7D4900",
+        accent="#704500",
         foreground="#24292F",
         background="#F4F2EC",
         surface="#FBFAF6",
@@ -51,7 +51,7 @@ THEMES = (
         warning="#704500",
         error="#A01F18",
         dark=False,
-        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#7D4900", "panel-lighten-2": "#B8B1A2"},
+        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#704500", "panel-lighten-2": "#B8B1A2"},
     ),
     Theme(
         name="kelly-contrast",

@@ -510,7 +510,7 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
         await until(pilot, lambda: isinstance(app.screen, Entry))
         await pilot.press(*"engine", "space", "x", "enter", "b")
         await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != NOTHING)
-        assert [row[6] for row in cells(app, "#latencies")] == ["+100% -50%", NOTHING]
+        assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", NOTHING]
         assert list(asked[-1][-4:]) == ["models", "--engine", "engine x", "--json"]
         assert app.screen.query_one(CommandLine).command == "kelly-core bench models --engine 'engine x'"
     again = make_app()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.color import ColorSystem
 
 from kelly_core.runs.folder import RunFolder
 from kelly_tui.app import KellyApp
@@ -33,13 +34,13 @@ def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float
     return (bright + 0.05) / (dark + 0.05)
 
 
-def too_faint(app: KellyApp) -> Iterator[tuple[str, str, str, float]]:
+def too_faint(app: KellyApp, system: ColorSystem = ColorSystem.TRUECOLOR) -> Iterator[tuple[str, str, str, float]]:
     """Words and signs in front that are too near their ground."""
     for part in in_front(app):
         text, style = part.text.strip(), part.style
         if not any(sign.isalnum() or sign in SIGNS for sign in text) or not (style and style.color and style.bgcolor):
             continue
-        colour, ground = style.color.get_truecolor(), style.bgcolor.get_truecolor()
+        colour, ground = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
         found = contrast(colour, ground)
         if found < (LEAST_FOR_SIGNS if all(sign in SIGNS for sign in text) else LEAST_FOR_TEXT):
             yield text, colour.hex, ground.hex, round(found, 1)
@@ -71,3 +72,19 @@ async def test_all_text_is_legible(
             await pilot.pause()
             assert list(too_faint(app)) == []
             await pilot.press("escape")
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def test_the_nearest_of_256_colours_are_legible_too(
+    make_app: Callable[..., KellyApp], finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch, theme: str
+) -> None:
+    monkeypatch.delenv("COLORTERM")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    remember("benchmark", {str(Path("models").absolute()): RESULT})
+    app = make_app(theme=theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.listing.runs)
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            assert list(too_faint(app, ColorSystem.EIGHT_BIT)) == []
