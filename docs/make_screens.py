@@ -22,6 +22,7 @@ from kelly_tui.workspace import Options
 
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 36)
+SLOW = 0.0001
 MODELS = ("GroovePredictor", "DynamicsEngine")
 SETTINGS = """
 [training]
@@ -40,8 +41,9 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
 async def watch() -> None:
     """Start the trainings and take the pictures."""
     settings = load_settings().settings
-    slower = load_settings(options={"training.learning_rate": ("--learning-rate", 0.0002)}).settings
-    first = start(slower, MODELS, command=("kelly-core", "train", "--learning-rate", "0.0002"))
+    slowly = {f"models.{model}.learning_rate": ("--learning-rate", SLOW) for model in MODELS}
+    slower = load_settings(options=slowly).settings
+    first = start(slower, MODELS, command=("kelly-core", "train", "--learning-rate", str(SLOW)))
     while first.poll() or first.snapshot.live:
         await asyncio.sleep(0.1)
     app = KellyApp(Options(theme="kelly-dark"))
