@@ -233,6 +233,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
         shape = (EXAMPLES_A_FILE, SEQUENCE_BEATS, PITCHES // 8)
         return {
             "steps": rng.integers(0, 256, shape, np.uint8),
+            "content": rng.integers(1, 2**63, EXAMPLES_A_FILE, np.uint64),
             "length": np.full(EXAMPLES_A_FILE, SEQUENCE_BEATS),
             "affect": rng.random((1, 5)),
             "kind": np.zeros(1, np.int64),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kelly_core.data.content import Keys, content_keys
+from kelly_core.data.content import content_keys
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
 from kelly_core.data.emopia import song_of
@@ -55,7 +55,8 @@ _LISTS = ("progressions", "chord_progressions")
 class _Song:
     """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
 
-    ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA.
+    ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA;
+    ``content`` is a key, equal for equal chords of equal lengths, in whatever key.
     """
 
     group: str
@@ -83,10 +84,10 @@ class HarmonyDataset(CorpusDataset):
         self, report: CorpusReport, rows: Rows, songs: list[_Song], affect: Floats, context: AudioContext | None
     ) -> None:
         self._affect = affect
-        self._content = np.array([song.content for song in songs], np.uint64)
         self._targets = np.stack([song.distribution for song in songs])
         self._context = None if context is None else _Neighbourhood(context)
-        super().__init__(report, rows, [song.digest for song in songs], affect)
+        content = np.array([song.content for song in songs], np.uint64)
+        super().__init__(report, rows, [song.digest for song in songs], affect, content)
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
         scale[CODE_SIZE:] = 0.0
         if context is not None:
@@ -94,10 +95,6 @@ class HarmonyDataset(CorpusDataset):
             scale[CODE_SIZE:] = context.standardisation.scale[:_CONTEXT_BANDS]
             self.fingerprint = f"{self.fingerprint}-{context.fingerprint}"
         self.standardisation = Standardisation(mean, scale)
-
-    def content(self) -> Keys:
-        """Keys of the songs: equal chords for equal lengths, in whatever key."""
-        return self._content
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T

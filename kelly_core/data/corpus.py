@@ -127,15 +127,19 @@ def has_both_sides(official: Sequence[str | None]) -> bool:
 class CorpusDataset(Dataset):
     """Examples read from files.
 
-    Subclasses give ``content`` and ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
 
     Attributes:
         report: what was found and what of it can be used.
+        content: what each example holds, whatever its file looks like: keys [n] or fingerprints [n, k], see ``content``.
         training_frames: how many frames the standardisation was measured on.
     """
 
-    def __init__(self, report: CorpusReport, rows: Rows, hashes: Sequence[str], labels: Floats) -> None:
+    def __init__(
+        self, report: CorpusReport, rows: Rows, hashes: Sequence[str], labels: Floats, content: NDArray[Any]
+    ) -> None:
         self.name = report.name
+        self.content = content
         self.rows = rows
         self.train = np.flatnonzero(rows.splits == TRAIN)
         self.validation = np.flatnonzero(rows.splits == VALIDATION)
@@ -180,16 +184,12 @@ class CorpusDataset(Dataset):
 
     def twins(self) -> list[Pair]:
         """(training example, validation example) with the same content: at most one pair a validation example."""
-        return self.match(self.content(), self.train, self.validation)
+        return self.match(self.content, self.train, self.validation)
 
     @staticmethod
     def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
         """Pairs of one of ``first`` and one of ``second`` whose ``content`` is the same."""
         return equal_keys(content, first, second)
-
-    @abstractmethod
-    def content(self) -> NDArray[Any]:
-        """What each example holds, whatever its file looks like: keys [n] or fingerprints [n, k], see ``content``."""
 
     @abstractmethod
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:

@@ -40,7 +40,7 @@ _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 """DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
-_VERSION = 1
+_VERSION = 2
 
 _ID_COLUMNS = ("song_id", "filename", "file_name", "file", "id")
 _VALENCE_COLUMNS = ("valence", "valence_mean")
@@ -98,7 +98,7 @@ class EmotionDataset(CorpusDataset):
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (
             np.arange(self.sequence_length)[:, np.newaxis] < self._heard[:, np.newaxis, np.newaxis]
         )
-        super().__init__(report, rows, table.hashes, labels)
+        super().__init__(report, rows, table.hashes, labels, table.arrays["content"])
         self._pooled = rows.sources != "dynamic"
         self.training_frames = int(self._heard[self.train].sum())
         self.standardise(Standardisation.of_moments(*self._moments()))
@@ -108,11 +108,6 @@ class EmotionDataset(CorpusDataset):
         super().standardise(standardisation)
         metadata = features_metadata(standardisation.mean, standardisation.deviation)
         self.facts = {**metadata, "gain_augmentation_db": _GAIN_DB}
-
-    def content(self) -> Signs:
-        """Fingerprints of the recordings."""
-        pairs = enumerate(self._heard.tolist())
-        return np.stack([audio_signs(self[index].inputs, heard) for index, heard in pairs])
 
     @staticmethod
     def match(content: Signs, first: Indices, second: Indices) -> list[Pair]:
@@ -183,7 +178,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     labels = _read_labels(root, options.annotations_file)
     names = {path: path.relative_to(root).as_posix() for path in files}
     labelled = spread([path for path in files if labels.source(names[path])], options.max_files)
-    length = round(options.duration / FRAME_SECONDS)
+    length = _length(options.duration)
     extraction = Extraction(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
@@ -211,7 +206,12 @@ def _extract(path: Path, seconds: float) -> Features:
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio shorter than one frame of half a second", where=path)
-    return {"frames": frames}
+    return {"frames": frames, "content": audio_signs(frames, _length(seconds))[np.newaxis]}
+
+
+def _length(seconds: float) -> int:
+    """Frames of so many seconds of audio."""
+    return round(seconds / FRAME_SECONDS)
 
 
 def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:

@@ -48,7 +48,7 @@ _BEATS_PER_BAR = 4
 _TELLING_POSITIONS = 4
 """A window with fewer positions off the grid could be in two recordings by chance."""
 _OTHER_METRE = "not in 4/4"
-_VERSION = 1
+_VERSION = 2
 
 
 class GrooveDataset(CorpusDataset):
@@ -63,12 +63,8 @@ class GrooveDataset(CorpusDataset):
         self._values = table.arrays["values"]
         self._mask = table.arrays["mask"]
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
-        super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
-
-    def content(self) -> Keys:
-        """Keys of the windows: timing and accents equal to three decimals, where anything is off the grid."""
-        played = np.round(self._values * self._mask, 3)
-        return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
+        hashes = table.hashes_of("values", rows.splits != TEST)
+        super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -143,7 +139,14 @@ def _extract(path: Path) -> Features:
         raise DataError("too short: fewer than two bars", where=path)
     seconds = max(1.0, float(notes.onset[-1] - notes.onset[0]))
     pace = np.array([[notes.bpm, len(notes) / seconds]])
-    return {"values": windows.values, "mask": windows.mask, "pace": pace}
+    content = _content(windows.values * windows.mask)
+    return {"values": windows.values, "mask": windows.mask, "content": content, "pace": pace}
+
+
+def _content(played: Floats) -> Keys:
+    """Keys of windows [w, 32]: timing and accents equal to three decimals, where anything is off the grid."""
+    played = np.round(played, 3)
+    return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
 
 
 def _unfit(name: str, row: Row | None) -> str:

@@ -30,8 +30,7 @@ _MIN_BEATS = 16
 _TELLING_BEATS = 24
 _TELLING_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
-_BLOCK = 4096
-_VERSION = 1
+_VERSION = 2
 
 
 class MelodyDataset(CorpusDataset):
@@ -45,12 +44,8 @@ class MelodyDataset(CorpusDataset):
         self._affect = affect
         self._steps = table.arrays["steps"]
         self._lengths = table.arrays["length"]
-        super().__init__(report, rows, table.hashes_of("steps", rows.splits != TEST), affect)
-
-    def content(self) -> Keys:
-        """Keys of the sequences: equal notes in equal beats, in whatever key and tempo."""
-        starts = range(0, len(self), _BLOCK)
-        return np.concatenate([_keys(self._steps[start : start + _BLOCK]) for start in starts])
+        hashes = table.hashes_of("steps", rows.splits != TEST)
+        super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         file_valence, file_arousal = self._affect[indices].T
@@ -61,7 +56,8 @@ class MelodyDataset(CorpusDataset):
         return Batch(noisy_codes(valence, arousal, rng), sounding, weights.astype(np.float32))
 
 
-def _keys(steps: NDArray[np.uint8]) -> Keys:
+def _content(steps: NDArray[np.uint8]) -> Keys:
+    """Keys of sequences [s, 64, 16]: equal notes in equal beats, in whatever key and tempo."""
     sounding = np.bitwise_count(steps).sum(axis=(1, 2))
     pitches = np.bitwise_count(np.bitwise_or.reduce(steps, axis=1)).sum(axis=1)
     return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
@@ -121,9 +117,11 @@ def _extract(path: Path) -> Features:
     melody = find_melody(notes)
     pitched = notes.pitched()
     shift = home_shift(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
-    steps, lengths = _sequences(melody_steps(melody, shift), path)
+    sequences, lengths = _sequences(melody_steps(melody, shift), path)
+    steps = np.packbits(sequences, axis=2)
     return {
-        "steps": np.packbits(steps, axis=2),
+        "steps": steps,
+        "content": _content(steps),
         "length": lengths,
         "affect": np.array([affect_features(notes)]),
         "kind": np.array([_KINDS.index(melody.how)]),

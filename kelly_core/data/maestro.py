@@ -40,11 +40,8 @@ class DynamicsDataset(CorpusDataset):
     def __init__(self, report: CorpusReport, rows: Rows, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
         self._values = table.arrays["values"]
-        super().__init__(report, rows, table.hashes_of("values", rows.splits != TEST), affect)
-
-    def content(self) -> Keys:
-        """Keys of the windows: all parameters equal to three decimals, which transposing does not change."""
-        return content_keys(np.round(self._values, 3), np.ones(len(self), bool))
+        hashes = table.hashes_of("values", rows.splits != TEST)
+        super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
         valence, arousal = self._affect[indices].T
@@ -96,7 +93,12 @@ def _extract(path: Path) -> Features:
     values, _ = expression_windows(notes)
     if not len(values):
         raise DataError(f"no window of {WINDOW_SECONDS:g} s with {MIN_NOTES} notes", where=path)
-    return {"values": values, "affect": np.array([affect_features(notes)])}
+    return {"values": values, "content": _content(values), "affect": np.array([affect_features(notes)])}
+
+
+def _content(values: Floats) -> Keys:
+    """Keys of windows [w, 16]: all parameters equal to three decimals, which transposing does not change."""
+    return content_keys(np.round(values, 3), np.ones(len(values), bool))
 
 
 def _composition(row: Row | None, file: str) -> str:

@@ -65,7 +65,7 @@ class MixedDataset(Dataset):
 
     def twins(self) -> list[Pair]:
         """(training example, validation example) with the same content, within a corpus or between two."""
-        content = np.concatenate([part.content() for part in self.parts])
+        content = np.concatenate([part.content for part in self.parts])
         return self.parts[0].match(content, self.train, self.validation)
 
     def _part_of(self, indices: Indices) -> Indices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import mido
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from kelly_core.data import create_dataset
-from kelly_core.data.content import audio_signs, similar_signs
+from kelly_core.data.content import audio_signs, equal_keys, similar_signs
 from kelly_core.data.dataset import Rows
 from kelly_core.data.leaks import data_leaks, gain_leak
 from kelly_core.spec import MODELS
@@ -91,6 +92,26 @@ def test_a_usual_loop_is_no_leak(tmp_path: Path) -> None:
     assert leaks_of("chords", tiny.chords(tmp_path / "chords", songs=12)) == []
 
 
+def test_the_last_of_equal_keys_is_named_and_what_tells_nothing_is_not() -> None:
+    keys = np.array([7, 0, 9, 7, 8, 7, 0, 9, 5], np.uint64)
+    first, second = np.array([3, 0, 2, 1, 4]), np.array([8, 7, 6, 5])
+    assert equal_keys(keys, first, second) == [(2, 7), (0, 5)]
+    assert equal_keys(keys, first, np.array([8, 6])) == []
+
+
+def test_content_is_not_read_anew(tmp_path: Path) -> None:
+    for song in range(5):
+        for name, transposed in (("", 0), ("copy of ", 2)):
+            path = tmp_path / "a" / f"{name}{song}.mid"
+            tiny.write_midi(path, {"melody": melody(song, transposed)}, bpm=100)
+    leaks = leaks_of("lakh_midi", tmp_path / "a")
+    (steps,) = (tmp_path / "cache").glob("lakh_midi-*/features-*/steps")
+    written = steps.stat()
+    steps.write_bytes(bytes(written.st_size))
+    os.utime(steps, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert leaks and leaks_of("lakh_midi", tmp_path / "a") == leaks
+
+
 class TestAudio:
     def write(self, root: Path, song: int, name: str, loudness: float = 1.0, **options: str) -> None:
         """Noise whose colour changes twice a second, as one song's and no other's."""
@@ -124,9 +145,18 @@ class TestAudio:
         first, second = np.array([0]), np.array([1])
         different = np.stack([audio_signs(recording, 40) for recording in frames])
         assert similar_signs(different, first, second) == []
-        same = np.stack([audio_signs(frames[0], heard) for heard in (10, 8)])
+        same = np.stack([audio_signs(frames[0, :heard], 40) for heard in (10, 8)])
         assert np.count_nonzero(same, axis=1).tolist() == [9 * 31, 7 * 31]
         assert similar_signs(same, first, second) == [(0, 1)]
+
+    def test_the_likest_of_many_is_found(self) -> None:
+        rng = np.random.default_rng(0)
+        trained = rng.choice([-1, 1], (600, 400)).astype(np.int8)
+        held_out = trained[[570, 3, 300]]
+        held_out[:, :60] *= -1
+        trained[5], trained[6, :80] = trained[3], -trained[3, :80]
+        signs = np.concatenate([trained, held_out])
+        assert similar_signs(signs, np.arange(600), np.arange(600, 603)) == [(570, 600), (3, 601), (300, 602)]
 
 
 class TestCopiedTargets:
