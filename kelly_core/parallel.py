@@ -10,6 +10,8 @@ import hashlib
 import logging
 import platform
 import socket
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,6 +28,9 @@ from kelly_core.errors import ParallelError
 if TYPE_CHECKING:
     import joblib
 
+Waiting = Callable[[str], object]
+"""Takes what a person should know while there is no worker to compute anything."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -33,7 +38,8 @@ ALLOWED_LOSSES = 3
 """How often in a row processes may be lost over the same work before it is given up; as Dask's own default."""
 
 _SECONDS_TO_ANSWER = 10
-_SECONDS_FOR_WORKERS = 10
+_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_UNTIL_TOLD = 3.0
 _WINDOW = 4096
 """Items whose results may wait for one before them: this bounds memory. Two windows are in work at a time."""
 _EXAMPLES = 3
@@ -48,6 +54,7 @@ def in_order(
     jobs: int = 0,
     scheduler: str = "",
     sees: Sequence[Path] = (),
+    waiting: Waiting = lambda text: None,
 ) -> Iterator[Result]:
     """The function's result for each item, in the items' order, each as soon as it and all before it are there.
 
@@ -58,12 +65,14 @@ def in_order(
         scheduler: address of a Dask cluster, such as ``tcp://10.0.0.1:8786``; "" computes on this machine.
         sees: paths that every worker of a cluster must see as this process does; the first, the middle and the last
             are looked at.
+        waiting: told so, every second, while a cluster has no worker, and once when there is one again. It may be
+            called from another thread; what it raises ends the waiting, and is raised here.
 
     Raises:
         ParallelError: the cluster cannot be reached, or a worker cannot be used; processes were lost again and again.
     """
     done = losses = 0
-    with _workers(jobs, scheduler, sees) as workers:
+    with _workers(jobs, scheduler, sees, waiting) as workers:
         while done < len(items):
             before = done
             try:
@@ -84,12 +93,13 @@ def as_done(
     jobs: int = 0,
     scheduler: str = "",
     sees: Sequence[Path] = (),
+    waiting: Waiting = lambda text: None,
 ) -> Iterator[Result]:
     """The function's results in the order in which they come, for a function that only waits for other processes.
 
     Locally it is called in threads. Arguments and errors are those of ``in_order``.
     """
-    with _workers(jobs, scheduler, sees) as workers:
+    with _workers(jobs, scheduler, sees, waiting) as workers:
         parallel = workers.parallel(return_as="generator_unordered", prefer="threads", batch_size=1)
         yield from parallel(workers.tasks(function, items))
 
@@ -143,7 +153,9 @@ class _Cluster(_Workers):
         import joblib
 
         del options["prefer"]
-        return joblib.Parallel(n_jobs=-1, backend=_dask_backend()(client=self._client), **options)
+        # Whoever waits for workers is told so by the watch; joblib would give up.
+        backend = _dask_backend()(client=self._client, wait_for_workers_timeout=None)
+        return joblib.Parallel(n_jobs=-1, backend=backend, **options)
 
     def tasks(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Any]:
         """Calls that refuse to compute on a worker that cannot give the same result."""
@@ -151,35 +163,91 @@ class _Cluster(_Workers):
 
 
 @contextmanager
-def _workers(jobs: int, scheduler: str, sees: Sequence[Path]) -> Iterator[_Workers]:
+def _workers(jobs: int, scheduler: str, sees: Sequence[Path], waiting: Waiting) -> Iterator[_Workers]:
     if not scheduler:
         yield _Workers(jobs)
         return
-    with _connected(scheduler) as client, _in_words(scheduler):
+    client = _connect(scheduler)
+    with _in_words(scheduler), client, _Watch(client, scheduler, waiting):
         yield _Cluster(client, sees)
 
 
-@contextmanager
-def _connected(scheduler: str) -> Iterator[Any]:
+def _connect(scheduler: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
         hint = 'Install the extra dask: pip install "kelly-trainer[dask]"'
         raise ParallelError("Dask is not installed", hint=hint) from error
     # What goes wrong is said by the errors below, not by Dask's log.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        client = Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
+        return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except OSError as error:
         hint = f"Start one with `dask scheduler`, and name its address as it prints it ({error})"
         raise ParallelError("no Dask scheduler answers here", where=scheduler, hint=hint) from error
-    with client:
+
+
+class _Watch:
+    """Waits for the first worker, and then looks in a thread of its own whether there still is one.
+
+    What ``waiting`` raises there closes the client, which wakes whoever waits for a result.
+    """
+
+    def __init__(self, client: Any, scheduler: str, waiting: Waiting) -> None:
+        self._client = client
+        self._scheduler = scheduler
+        self._waiting = waiting
+        self._none_since: float | None = None
+        self._told = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="workers", daemon=True)
+        self._raised: BaseException | None = None
+
+    def __enter__(self) -> None:
+        while not self._look():
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        # A look that is under way ends with the client.
+        self._client.close()
+        self._thread.join()
+        if self._raised is not None:
+            raise self._raised from None
+
+    def _watch(self) -> None:
+        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
+            try:
+                self._look()
+            except BaseException as error:
+                if not self._over.is_set():
+                    self._raised = error
+                    self._client.close()
+                return
+
+    def _look(self) -> bool:
+        """Whether there is a worker; says so where there has been none for a while."""
+        workers, now = self._count(), time.monotonic()
+        if workers:
+            if self._told:
+                self._waiting(f"{workers} worker{'s' * (workers > 1)} of {self._scheduler} at work")
+            self._none_since, self._told = None, False
+            return True
+        if self._none_since is None:
+            self._none_since = now
+        if now - self._none_since >= _SECONDS_UNTIL_TOLD:
+            self._told = True
+            start = f"dask worker {self._scheduler} --nthreads 1"
+            self._waiting(f"{self._scheduler} has no workers; waiting for one that sees the same files: {start}")
+        return False
+
+    def _count(self) -> int:
         try:
-            client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
-        except TimeoutError as error:
-            hint = f"Start some, on any machine that sees the same files: dask worker {scheduler} --nthreads 1"
-            raise ParallelError("the scheduler has no workers", where=scheduler, hint=hint) from error
-        yield client
+            return len(self._client.scheduler_info()["workers"])
+        except (OSError, KeyError) as error:
+            raise _gone(self._scheduler) from error
 
 
 @contextmanager
@@ -197,8 +265,11 @@ def _in_words(scheduler: str) -> Iterator[None]:
         problem = f"a task was given up, for every worker that tried it died ({error.allowed_failures + 1} in all)"
         raise ParallelError(problem, where=error.last_worker.address, hint=hint) from error
     except (CancelledError, CommClosedError) as error:
-        hint = "Start it again, and then this command"
-        raise ParallelError("the scheduler is gone", where=scheduler, hint=hint) from error
+        raise _gone(scheduler) from error
+
+
+def _gone(scheduler: str) -> ParallelError:
+    return ParallelError("the scheduler is gone", where=scheduler, hint="Start it again, and then this command")
 
 
 @cache

@@ -120,18 +120,67 @@ def _content(dataset: CorpusDataset) -> tuple[object, ...]:
     return dataset.fingerprint, dataset.report.files, dataset.report.skipped, arrays
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(parallel, "_SECONDS_UNTIL_TOLD", 0.1)
+
+
 @pytest.mark.slow
-def test_a_cluster_without_workers_or_one_that_loses_them_says_so(
+def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path, impatient: None) -> None:
+    pytest.importorskip("distributed")
+    said: list[str] = []
+
+    def come(text: str) -> None:
+        if text not in said[-1:]:
+            said.append(text)
+            if "no workers" in text:
+                one.add_worker()
+
+    with cluster(tmp_path, 0) as one:
+        results = []
+        for result in parallel.in_order(square, range(1000), scheduler=one.address, waiting=come):
+            results.append(result)
+            if len(results) == 10:
+                one.workers[0].kill()
+        assert results == [number * number for number in range(1000)]
+        missing = f"{one.address} has no workers; waiting for one that sees the same files: dask worker {one.address}"
+        assert [text.removesuffix(" --nthreads 1") for text in said] == [
+            missing,
+            f"1 worker of {one.address} at work",
+        ] * 2
+
+
+class Enough(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_who_waits_for_workers_may_stop(tmp_path: Path, impatient: None) -> None:
+    pytest.importorskip("distributed")
+
+    def stop(text: str) -> None:
+        raise Enough
+
+    with cluster(tmp_path, 0) as one:
+        with pytest.raises(Enough):
+            list(parallel.in_order(square, [1], scheduler=one.address, waiting=stop))
+        one.add_worker()
+        assert list(parallel.in_order(square, [2], scheduler=one.address)) == [4]
+        results = parallel.in_order(square, range(1000), scheduler=one.address, waiting=stop)
+        assert next(results) == 0
+        one.workers[0].kill()
+        with pytest.raises(Enough):
+            list(results)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_workers_or_its_scheduler_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    with cluster(tmp_path, 0) as one:
-        with monkeypatch.context() as impatient:
-            impatient.setattr(parallel, "_SECONDS_FOR_WORKERS", 0.1)
-            with pytest.raises(ParallelError, match=f"no workers.*dask worker {one.address}"):
-                list(parallel.in_order(square, [1], scheduler=one.address))
-        one.add_worker()
+    with cluster(tmp_path, 1) as one:
         with pytest.raises(ParallelError, match="every worker that tried it died"):
             list(parallel.in_order(die, [1], scheduler=one.address))
         one.add_worker()

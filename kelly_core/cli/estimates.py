@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from kelly_core.cli.feature_bar import feature_progress
 from kelly_core.config import Settings
 from kelly_core.spec import ModelSpec
 
@@ -26,10 +27,12 @@ def show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool
     from kelly_core.training.estimate import estimate
     from kelly_core.training.session import training_settings
 
-    estimates = [
-        estimate(spec, open_dataset(settings.models[spec.name].dataset, settings), training_settings(settings, spec))
-        for spec in specs
-    ]
+    estimates = []
+    for spec in specs:
+        corpus = settings.models[spec.name].dataset
+        with feature_progress(corpus) as progress:
+            dataset = open_dataset(corpus, settings, progress)
+        estimates.append(estimate(spec, dataset, training_settings(settings, spec)))
     if as_json:
         typer.echo(json.dumps({"models": [asdict(row) for row in estimates]}, indent=2))
     else:

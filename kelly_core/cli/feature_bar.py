@@ -13,7 +13,10 @@ from kelly_core.data.cache import Progress as ProgressCallback
 
 @contextmanager
 def feature_progress(name: str) -> Iterator[ProgressCallback]:
-    """A bar on standard error for the features of one corpus, shown on a terminal once something is computed."""
+    """A bar on standard error for the features of one corpus, shown on a terminal once something is computed.
+
+    Notes are lines above it, also where there is no terminal.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -22,9 +25,13 @@ def feature_progress(name: str) -> Iterator[ProgressCallback]:
 
 def _advance(progress: Progress, name: str) -> ProgressCallback:
     task: TaskID | None = None
+    told = ""
 
-    def advance(done: int, total: int) -> None:
-        nonlocal task
+    def advance(done: int, total: int, note: str = "") -> None:
+        nonlocal task, told
+        if note and note != told:
+            told = note
+            progress.console.print(f"features of {name}: {note}", markup=False, highlight=False, soft_wrap=True)
         if task is None:
             task = progress.add_task(f"features of {name}", total=total)
         progress.update(task, completed=done)

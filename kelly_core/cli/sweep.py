@@ -88,9 +88,17 @@ def _carry_out(work: Sweep) -> tuple[list[TrialResult], Signals]:
     results: dict[str, TrialResult] = {}
     say = Console(stderr=True, highlight=False)
     say.print(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
+    told = ""
+
+    def waiting(text: str) -> None:
+        nonlocal told
+        if text != told:
+            told = text
+            say.print(text, markup=False, soft_wrap=True)
+
     with Signals() as signals:
         signals.steer(work)
-        for result in work.results():
+        for result in work.results(waiting):
             results[result.run] = result
             if result.state != "queued":
                 say.print(f"{len(results)}/{len(work.trials)}  {_words(result)}", markup=False, soft_wrap=True)

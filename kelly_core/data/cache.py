@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,13 @@ from kelly_core.parallel import in_order
 Features = dict[str, NDArray[Any]]
 """What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
 
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """Wants to know how far the features are."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> object:
+        """So many files of all are done; a note is for a person, told every second while true, from any thread."""
+
 
 _FORMAT = 2
 _PART_BYTES = 4 * 2**20
@@ -112,7 +118,8 @@ def load_features(
         cache_dir: folder of the caches, made when missing.
         jobs: worker processes; 0 chooses by the number of files and cores.
         scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
-        progress: called with (files done, files in all) while computing.
+        progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
+            what it raises ends the computing.
 
     Raises:
         DataError: the cache cannot be written.
@@ -173,7 +180,14 @@ def _compute(
     if not paths:
         return
     workers = jobs or (1 if len(paths) < extraction.few_files else 0)
-    outcomes = in_order(partial(_outcome, extraction.extract), paths, jobs=workers, scheduler=scheduler, sees=paths)
+    done = 0
+
+    def waiting(text: str) -> None:
+        if progress:
+            progress(done, len(paths), text)
+
+    compute = partial(_outcome, extraction.extract)
+    outcomes = in_order(compute, paths, jobs=workers, scheduler=scheduler, sees=paths, waiting=waiting)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
         if progress:
             progress(done, len(paths))

@@ -95,4 +95,5 @@ def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
     """Of the signs that both of a pair tell, how many are the same, [n, m]; 0 where too few are told."""
     told = np.abs(ours) @ np.abs(theirs).T
     same = (told + ours @ theirs.T) / 2
-    return np.divide(same, told, out=np.zeros_like(same), where=told >= _LEAST_SIGNS)
+    share: Floats = np.divide(same, told, out=np.zeros_like(same), where=told >= _LEAST_SIGNS)
+    return share

@@ -131,7 +131,8 @@ class CorpusDataset(Dataset):
 
     Attributes:
         report: what was found and what of it can be used.
-        content: what each example holds, whatever its file looks like: keys [n] or fingerprints [n, k], see ``content``.
+        content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
+            fingerprints [n, k].
         training_frames: how many frames the standardisation was measured on.
     """
 

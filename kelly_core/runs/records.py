@@ -36,11 +36,12 @@ class StateChanged:
 
 @dataclass(frozen=True)
 class FeaturesRead:
-    """So many files of a corpus have been turned into features."""
+    """So many files of a corpus have been turned into features; ``note`` is what a person should know just then."""
 
     dataset: str
     done: int
     total: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from kelly_core.config import Settings
 from kelly_core.data.cache import Progress
 from kelly_core.errors import RunError
 from kelly_core.files import atomic_write_all
-from kelly_core.parallel import ALLOWED_LOSSES, as_done
+from kelly_core.parallel import ALLOWED_LOSSES, Waiting, as_done
 from kelly_core.runs.folder import RunFolder
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.lease import give_up_lease, take_lease
@@ -24,6 +24,10 @@ from kelly_core.runs.trials import Trial
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
+
+
+class _StopWaiting(Exception):
+    """Thrown into the waiting for workers."""
 
 
 class Sweep:
@@ -63,11 +67,14 @@ class Sweep:
                 here = settings.model_copy(update={"parallel": self._settings.parallel})
                 open_corpus(dataset, here, progress)
 
-    def results(self) -> Iterator[TrialResult]:
+    def results(self, waiting: Waiting = lambda text: None) -> Iterator[TrialResult]:
         """Carry out what is not finished yet, and tell of each trial as it ends.
 
         A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
         checkpoints.
+
+        Args:
+            waiting: as ``parallel.in_order`` takes it.
 
         Raises:
             RunError: something else is training into the output folder.
@@ -81,14 +88,12 @@ class Sweep:
             runs.mkdir(parents=True, exist_ok=True)
             self.write([_not_begun(trial) for trial in self.trials])
             self.live = True
-            carry_out = partial(_carry_out, wish=self._wish, command=self._command)
-            yield from as_done(
-                carry_out,
-                self.trials,
-                jobs=self._jobs,
-                scheduler=self._settings.parallel.cluster,
-                sees=[self.table, runs],
-            )
+            left = {trial.id: trial for trial in self.trials}
+            with suppress(_StopWaiting):
+                for result in self._as_done(runs, waiting):
+                    del left[result.run]
+                    yield result
+            yield from map(self._carry_out, left.values())
         finally:
             self.live = False
             give_up_lease(self._output)
@@ -123,6 +128,31 @@ class Sweep:
         if best:
             atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
         return targets
+
+    def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
+        """Results as they come.
+
+        Raises:
+            _StopWaiting: a stop is wished for, and the cluster has no worker that could hand the wish on.
+        """
+
+        def wait(text: str) -> None:
+            if self._wish.exists():
+                raise _StopWaiting
+            waiting(text)
+
+        return as_done(
+            self._carry_out,
+            self.trials,
+            jobs=self._jobs,
+            scheduler=self._settings.parallel.cluster,
+            sees=[self.table, runs],
+            waiting=wait,
+        )
+
+    @property
+    def _carry_out(self) -> Callable[[Trial], TrialResult]:
+        return partial(_carry_out, wish=self._wish, command=self._command)
 
     @property
     def _jobs(self) -> int:

@@ -32,6 +32,14 @@ def describe(event: RunEvent) -> str | None:
             return f"{event.model}: {_ENDINGS[event.reason]} after epoch {event.epoch}"
         case events.Exported():
             return f"{event.model}: wrote {event.path}"
+    return _describe_record(event)
+
+
+def _describe_record(event: RunEvent) -> str | None:
+    """What the run's process adds to the training's own words."""
+    match event:
+        case records.FeaturesRead():
+            return f"features of {event.dataset}: {event.note}" if event.note else None
         case records.Outcome():
             told = event.error or event.verdict
             return f"{event.model}: {told}" if told else None

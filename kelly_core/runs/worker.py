@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from kelly_core.runs.steering import Steering, StopNow
 from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:
+    from kelly_core.data.cache import Progress
     from kelly_core.training.session import ModelOutcome
     from kelly_core.training.tensorboard import TensorBoardWriter
 
@@ -161,14 +161,18 @@ class _Training:
             case events.Exported():
                 self._unexported.pop(event.model, None)
 
-    def _progress(self, dataset: str) -> Callable[[int, int], None]:
-        def advance(done: int, total: int) -> None:
+    def _progress(self, dataset: str) -> Progress:
+        noted = ""
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            nonlocal noted
             if self._steering.stopping:
                 self._steering.interrupt()
             now = time.monotonic()
-            if done == total or now - self._features_told >= _SECONDS_BETWEEN_FEATURES:
-                self._features_told = now
-                self._journal.tell(FeaturesRead(dataset, done, total))
+            due = done == total or now - self._features_told >= _SECONDS_BETWEEN_FEATURES
+            if (note and note != noted) or (due and not note):
+                noted, self._features_told = note, now
+                self._journal.tell(FeaturesRead(dataset, done, total, note))
 
         return advance
 

@@ -60,6 +60,7 @@ class Datasets(Page):
         name: str
         done: int
         total: int
+        note: str
 
         def can_replace(self, message: Message) -> bool:
             """Only the latest count matters."""
@@ -171,12 +172,14 @@ class Datasets(Page):
         for text in job.lines():
             line = json.loads(text)
             if "total" in line:
-                self.post_message(self.Progress(name, line["done"], line["total"]))
+                self.post_message(self.Progress(name, line["done"], line["total"], line["note"]))
             report, problem = line.get("report"), line.get("error", "")
         self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem))
 
     def on_datasets_progress(self, message: Progress) -> None:
-        """Show how far the features are."""
+        """Show how far the features are, and tell once what else there is to know."""
+        if message.note and (self._progress is None or self._progress.note != message.note):
+            self.notify(message.note, title=message.name, severity="warning")
         self._progress = message
         self._draw()
 

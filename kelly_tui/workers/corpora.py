@@ -29,8 +29,12 @@ def main(arguments: list[str]) -> None:
         _say({"error": str(error)})
 
 
+def _progress(done: int, total: int, note: str = "") -> None:
+    _say({"done": done, "total": total, "note": note})
+
+
 def _survey(name: str, settings: Settings) -> dict[str, Any]:
-    report = survey(name, settings, lambda done, total: _say({"done": done, "total": total}))
+    report = survey(name, settings, _progress)
     skipped = {
         reason: {"count": len(names), "first": names[:NAMES_A_REASON]} for reason, names in report.skipped.items()
     }
@@ -38,7 +42,7 @@ def _survey(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:
-    dataset = open_dataset(name, settings, lambda done, total: _say({"done": done, "total": total}))
+    dataset = open_dataset(name, settings, _progress)
     example = dataset[index % len(dataset)]
     return {
         "example": {

@@ -1,0 +1,53 @@
+"""Commands that wait for the workers of a cluster, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.cluster import cluster
+from tests.data import tiny
+
+from .test_endings import COMMAND
+
+
+@pytest.mark.slow
+def test_datasets_waits_for_workers_aloud_and_leaves_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    corpora = tmp_path / "corpora"
+    for number in range(3):
+        drums = tiny.drum_notes(8, lag=0.01 * number)
+        tiny.write_midi(corpora / "groove_midi" / str(number) / "beat.mid", {"": drums}, channel=9)
+    with cluster(tmp_path, 0) as one:
+        arguments = ["datasets", "--json", "--datasets-dir", corpora, "--backend", "dask", "--scheduler", one.address]
+
+        def start() -> subprocess.Popen[str]:
+            environment = os.environ | {"KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache")}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, text=True, **pipes)
+
+        with start() as left:
+            _wait_for("features of groove_midi: tcp://", left.stderr)
+            left.send_signal(signal.SIGINT)
+            out, rest = left.communicate(timeout=60)
+        assert (left.returncode, out, rest) == (130, "", "")
+        with start() as patient:
+            _wait_for("has no workers; waiting for one", patient.stderr)
+            one.add_worker()
+            _wait_for("1 worker of tcp://", patient.stderr)
+            out, rest = patient.communicate(timeout=60)
+        assert patient.returncode == 0, rest
+        reports = {report["name"]: report for report in json.loads(out)["datasets"]}
+        assert reports["groove_midi"]["files"] == 3
+
+
+def _wait_for(words: str, stream: IO[str] | None) -> None:
+    assert stream is not None
+    line = next(iter(stream), "")
+    assert words in line
