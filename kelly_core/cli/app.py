@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": "Write the music that the five models make of audio or of a given emotion, as a MIDI file.",
     "deploy": "Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none.",
     "datasets": "Show which corpora are here and what of them can be used; write a demo corpus.",
+    "cache": "Show what the computed features take on the disk, and remove what is not needed.",
     "config": "Show the effective settings and where each comes from.",
     "verify": "Build the five networks and check their layers, sizes and parameter counts against the specs.",
 }

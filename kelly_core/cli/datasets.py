@@ -43,6 +43,8 @@ def datasets(
     """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
     if context.invoked_subcommand is not None:
         return
+    from kelly_core.cli.cache import summary
+    from kelly_core.data.caches import list_caches, total_bytes
     from kelly_core.data.catalog import CORPORA, stand_in, survey
 
     typed = {
@@ -56,11 +58,18 @@ def datasets(
     for name in CORPORA:
         with feature_progress(name) as progress:
             reports.append(survey(name, settings, progress))
+    folder = settings.datasets.cache_dir.expanduser()
+    caches = list_caches(folder)
     if as_json:
-        typer.echo(json.dumps({"datasets": [_as_json(report) for report in reports]}, indent=2, ensure_ascii=False))
+        content = {
+            "datasets": [_as_json(report) for report in reports],
+            "cache": {"folder": str(folder), "bytes": total_bytes(caches)},
+        }
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         here = [report.name for report in reports if report.found]
         Console().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
+        Console(highlight=False).print(summary(folder, caches), markup=False, soft_wrap=True)
     if any(report.problem for report in reports):
         raise typer.Exit(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from kelly_core.data.generations import Generations
 from kelly_core.data.listing import names_below
 from kelly_core.data.merge import Listing, Plan
+from kelly_core.data.recipe import Recipe
 from kelly_core.data.store import Block, Layout, Manifest, Store
 from kelly_core.errors import DataError
 from kelly_core.parallel import in_order
@@ -33,7 +33,6 @@ class Progress(Protocol):
         """So many files of all are done; a note is for a person, told every second while true, from any thread."""
 
 
-_FORMAT = 2
 _PART_BYTES = 4 * 2**20
 """Features that are held in memory before they are written: this bounds memory, whatever the corpus's size."""
 _PART_SECONDS = 10.0
@@ -124,7 +123,8 @@ def load_features(
     Raises:
         DataError: the cache cannot be written.
     """
-    generations = Generations(cache_dir / f"{extraction.corpus}-{_key(root, extraction)}")
+    recipe = Recipe(extraction.corpus, str(root.resolve()), dict(extraction.settings), extraction.version)
+    generations = Generations(cache_dir, recipe)
     listing = _list(root, files)
     store = generations.newest()
     if store is None or not listing.begins(store):
@@ -133,12 +133,8 @@ def load_features(
             if store is None or not listing.begins(store):
                 compute = partial(_compute, extraction=extraction, jobs=jobs, scheduler=scheduler, progress=progress)
                 store = _update(generations, store, listing, files, compute)
+    generations.touch()
     return _table(store, len(files))
-
-
-def _key(root: Path, extraction: Extraction) -> str:
-    parts = [_FORMAT, str(root.resolve()), extraction.version, extraction.settings]
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _list(root: Path, files: Sequence[Path]) -> Listing:

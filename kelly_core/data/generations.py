@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kelly_core.data.recipe import RECIPE, Recipe
 from kelly_core.data.store import Block, Layout, Manifest, Store, open_store, write_store
 from kelly_core.errors import DataError
 from kelly_core.files import sync_folder, write_error
 from kelly_core.lock import FileLock
 
+LOCK = "lock"
 _COMPLETE = "features"
 _PART = "part"
 
@@ -22,10 +25,15 @@ class Generations:
 
     Stores are made under another name and renamed when complete. A new one gets a name of its own, and the former is
     removed then: who has mapped it can go on reading. All that changes the folder is for the one ``sole_writer``.
+
+    Args:
+        cache_dir: where the folder lies.
+        recipe: what is kept in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, cache_dir: Path, recipe: Recipe) -> None:
+        self.folder = cache_dir / recipe.folder
+        self._recipe = recipe
 
     def newest(self) -> Store | None:
         """The complete store; None where there is none, or where it is damaged."""
@@ -43,17 +51,32 @@ class Generations:
         Raises:
             DataError: the folder cannot be written, or its file system has no locks.
         """
+        while (lock := self._lock()) is None:
+            while_waiting()
+        try:
+            _remove(self.folder.glob(".*.tmp"))
+            self._recipe.write(self.folder)
+            yield
+        finally:
+            lock.release()
+
+    def touch(self) -> None:
+        """Note that the features are used; those in a folder that may only be read are used all the same."""
+        with suppress(OSError):
+            os.utime(self.folder / RECIPE)
+
+    def _lock(self) -> FileLock | None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise write_error(self.folder, fault, DataError) from fault
-        while (lock := FileLock.take(self.folder / "lock", error=DataError)) is None:
-            while_waiting()
         try:
-            _remove(self.folder.glob(".*.tmp"))
-            yield
-        finally:
-            lock.release()
+            return FileLock.take(self.folder / LOCK, error=DataError)
+        except DataError:
+            if self.folder.exists():
+                raise
+            # It was removed just now, by someone who clears the cache.
+            return None
 
     def add_part(self, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]) -> Store:
         """Keep a part of the next store; arguments and errors are those of ``replace``."""

@@ -22,7 +22,7 @@ DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
 def test_help_names_every_command(run: Run) -> None:
     shown = run("--help")
     assert shown.code == 0
-    commands = "train runs validate export bench compare features generate deploy datasets config verify"
+    commands = "train runs validate export bench compare features generate deploy datasets cache config verify"
     for command in commands.split():
         assert command in shown.out
         assert run(command, "--help").code == 0

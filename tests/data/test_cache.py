@@ -122,7 +122,7 @@ def test_a_damaged_cache_is_made_anew(read, lengths, name, damage) -> None:
     assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
     read()
-    assert not lengths.calls and len(list(read.store().parent.iterdir())) == 2
+    assert not lengths.calls and len(list(read.store().parent.iterdir())) == 3
 
 
 def test_a_cache_that_was_copied_is_read_once_more_and_trusted(read, lengths) -> None:
@@ -201,7 +201,7 @@ def test_what_a_killed_process_had_computed_is_kept(read, lengths, monkeypatch) 
     assert lengths.calls == ["c.txt"]
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
     assert table.skipped == {"bad text": ["b.txt"]}
-    assert sorted(path.name for path in read.folder().iterdir()) == ["features-000001", "lock"]
+    assert sorted(path.name for path in read.folder().iterdir()) == ["features-000001", "lock", "recipe.json"]
 
 
 class Noted(Lengths):

@@ -75,7 +75,8 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
 
     def script(command: Sequence[str]) -> Script:
         asked.append(command)
-        return Script([json.dumps({"done": 1, "total": 2}), json.dumps({"report": report})])
+        progress = {"done": 1, "total": 2, "note": "no workers"}
+        return Script([json.dumps(progress), json.dumps({"report": report})])
 
     app = make_app(script)
     async with app.run_test() as pilot:
@@ -85,6 +86,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
             pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
         )
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
+        assert [toast.message for toast in app._notifications] == ["no workers"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
     again = make_app()

@@ -1,0 +1,101 @@
+"""``kelly-core cache``: what computed features take on the disk, and how to be rid of what nobody needs any more."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
+from kelly_core.data.caches import CachedFeatures, list_caches, remove_cache, total_bytes
+from kelly_core.errors import DataError
+
+_DAY = 86400.0
+
+
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what no start reads any more.")] = False,
+    unused_for: Annotated[
+        float | None,
+        typer.Option("--unused-for", metavar="DAYS", min=0, help="Remove what was not read for so many days."),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all; it is computed anew when needed.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the computed features that are kept, and remove those that are not needed.
+
+    A training that is reading them goes on undisturbed; what is being computed just now stays.
+    """
+    folder = settings_from(config, {}).settings.datasets.cache_dir.expanduser()
+    caches = list_caches(folder)
+    now = time.time()
+    unwanted = [
+        cached
+        for cached in caches
+        if clear or (prune and cached.stale) or (unused_for is not None and now - cached.last_used >= unused_for * _DAY)
+    ]
+    problems = {cached.path: problem for cached in unwanted if (problem := _remove(cached))}
+    removed = [cached for cached in unwanted if cached.path not in problems]
+    left = [cached for cached in caches if cached not in removed]
+    if as_json:
+        typer.echo(json.dumps(_as_json(folder, left, removed, problems), indent=2, ensure_ascii=False))
+    else:
+        _show(folder, left, removed)
+    for problem in problems.values():
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _remove(cached: CachedFeatures) -> str:
+    """Why it stays, "" if it is gone."""
+    try:
+        remove_cache(cached)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _as_json(
+    folder: Path, left: Sequence[CachedFeatures], removed: Sequence[CachedFeatures], problems: dict[Path, str]
+) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "bytes": total_bytes(left),
+        "caches": [asdict(cached) | {"path": str(cached.path)} for cached in left],
+        "removed": [str(cached.path) for cached in removed],
+        "problems": list(problems.values()),
+    }
+
+
+def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[CachedFeatures]) -> None:
+    console = Console(highlight=False)
+    if left:
+        table = Table("corpus", "features of", box=None, pad_edge=False, padding=(0, 1))
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("last used", justify="right", no_wrap=True)
+        table.add_column("")
+        for cached in left:
+            used = time.strftime("%Y-%m-%d", time.localtime(cached.last_used))
+            table.add_row(cached.corpus, escape(cached.source or "–"), decimal(cached.bytes), used, cached.stale)
+        console.print(table)
+    if removed:
+        console.print(f"removed {len(removed)}, {decimal(total_bytes(removed))}", markup=False)
+    console.print(summary(folder, left), markup=False, soft_wrap=True)
+
+
+def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:
+    """Where features are kept, how many bytes they take, and how to be rid of those that nobody needs."""
+    stale = total_bytes(cached for cached in caches if cached.stale)
+    advice = f", {decimal(stale)} of which no start reads any more: kelly-core cache --prune" if stale else ""
+    return f"features are kept in {folder}: {decimal(total_bytes(caches))}{advice}"

@@ -1,0 +1,69 @@
+"""``kelly-core cache``: what it shows, what it removes, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kelly_core.lock import FileLock
+from tests.data import tiny
+
+from .conftest import Run
+
+
+@pytest.fixture
+def caches(run: Run, tmp_path: Path) -> Path:
+    """The cache of two corpora, one of them not used since 1970, beside 1 MB of a former format."""
+    for name in ("groove_midi", "maestro"):
+        tiny.WRITERS[name](tmp_path / "data" / name)
+    assert run("datasets", "--datasets-dir", "data").code == 0
+    folder = tmp_path / "cache"
+    (folder / "deam-0123456789abcdef.npz").write_bytes(bytes(10**6))
+    (recipe,) = folder.glob("maestro-*/recipe.json")
+    os.utime(recipe, (0, 0))
+    return folder
+
+
+def corpora(run: Run, *options: object) -> list[str]:
+    return [cached["corpus"] for cached in json.loads(run("cache", "--json", *options).out)["caches"]]
+
+
+def test_it_is_told_how_large_the_cache_is_and_what_of_it_is_needed(run: Run, caches: Path, tmp_path: Path) -> None:
+    size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
+    told = json.loads(run("cache", "--json").out)
+    assert told["bytes"] == size and told["folder"] == str(caches) and told["removed"] == told["problems"] == []
+    shown = run("cache")
+    assert shown.code == 0 and str(tmp_path / "data" / "maestro") in shown.out and "1970-01-01" in shown.out
+    advice = f"features are kept in {caches}: 1.0 MB, 1.0 MB of which no start reads any more: kelly-core cache --prune"
+    assert advice in shown.out and advice in run("datasets", "--datasets-dir", "data").out
+    assert json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["cache"]["bytes"] == size
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], ["deam", "groove_midi", "maestro"]),
+        (["--prune"], ["groove_midi", "maestro"]),
+        (["--unused-for", 7], ["deam", "groove_midi"]),
+        (["--prune", "--unused-for", 7], ["groove_midi"]),
+        (["--clear"], []),
+    ],
+)
+def test_what_is_asked_for_is_removed(run: Run, caches: Path, options: list[object], left: list[str]) -> None:
+    assert corpora(run, *options) == left == corpora(run)
+
+
+def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> None:
+    (folder,) = caches.glob("groove_midi-*")
+    lock = FileLock.take(folder / "lock")
+    assert lock is not None
+    done = run("cache", "--clear", "--json")
+    assert done.code == 1 and f"{folder}: features are being computed" in done.err
+    told = json.loads(done.out)
+    assert [cached["corpus"] for cached in told["caches"]] == ["groove_midi"] and len(told["removed"]) == 2
+    lock.release()
+    assert "removed 1, " in run("cache", "--clear").out
+    assert list(caches.iterdir()) == []
