@@ -117,7 +117,9 @@ def _why_stale(recipe: Recipe | None, newest: dict[tuple[str, ...], int]) -> str
 
 
 def _remove_folder(folder: Path) -> None:
-    lock = None if (folder / LOCK).is_symlink() else FileLock.take(folder / LOCK, 0.0, error=DataError)
+    if (folder / LOCK).is_symlink():
+        raise DataError("its lock is a link, which is not followed", where=folder)
+    lock = FileLock.take(folder / LOCK, 0.0, error=DataError)
     if lock is None:
         raise DataError("features are being computed into it", where=folder, hint="Try again when that is done")
     try:

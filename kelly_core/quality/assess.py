@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from kelly_core.data.dataset import Dataset, Indices
+from kelly_core.data.leaks import data_leaks
 from kelly_core.errors import DataError
 from kelly_core.export.quality import (
     FEW_GROUPS,
@@ -60,6 +61,7 @@ def assess(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split =
         DataError: the dataset has no such split.
     """
     indices, measures = _indices(dataset, split), MEASURES[spec.name]
+    leaks = data_leaks(dataset) if split == "validation" else []
     rivals = Rivals() if dataset.synthetic else measures.rivals(Training(dataset))
     predictors = {_MODEL: predict} | rivals.baselines | rivals.references
     found = tally(dataset, indices, spec.loss, measures, predictors)
@@ -77,7 +79,7 @@ def assess(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split =
         baselines=baselines,
         references=references,
         sources=tuple(_sources(measures, found, tuple(rivals.baselines))),
-        notes=(*rivals.notes, *_notes(found, dataset)),
+        notes=(*rivals.notes, *_notes(found, dataset, leaks)),
         epsilon=epsilon,
         epsilon_limit=None if epsilon is None else measures.epsilon_limit,
     )
@@ -183,7 +185,8 @@ def _sources(measures: Measures, found: Tally, names: tuple[str, ...]) -> Iterat
         )
 
 
-def _notes(found: Tally, dataset: Dataset) -> Iterator[str]:
+def _notes(found: Tally, dataset: Dataset, leaks: Sequence[str]) -> Iterator[str]:
     groups = found.group_count()
     if not dataset.synthetic and groups < FEW_GROUPS:
         yield f"{groups} group{'s' if groups != 1 else ''} of examples: the intervals mean little"
+    yield from (f"the figures may be too good, {leak}" for leak in leaks)

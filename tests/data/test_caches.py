@@ -112,7 +112,7 @@ def test_a_lock_that_is_a_link_is_not_taken(corpora: Corpora) -> None:
     one = corpora.only()
     (one.path / "lock").unlink()
     (one.path / "lock").symlink_to(corpora.folder / "elsewhere")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="its lock is a link"):
         remove_cache(one)
     assert not (corpora.folder / "elsewhere").exists() and (one.path / "features-000001" / "manifest").exists()
 

@@ -116,3 +116,18 @@ def test_other_examples_than_it_was_trained_on_are_told_of(tmp_path: Path) -> No
     export = read_export(tmp_path / "export.json")
     assert "it may have learned some" in assess_export(export, GROOVE, run.dataset, "validation").notes[-1]
     assert not any("learned" in note for note in assess_export(export, GROOVE, run.dataset, "test").notes)
+
+
+def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Path) -> None:
+    class Leaky(ToyDataset):
+        def twins(self) -> list[tuple[int, int]]:
+            return [(8, 0), (10, 2)]
+
+    run = Run(GROOVE, tmp_path, Leaky(GROOVE))
+    run(epochs=1)
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    export = read_export(tmp_path / "export.json")
+    leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"
+    assert export.metadata["quality"]["notes"][-1] == f"the figures may be too good, {leak}"
+    run.dataset.test = np.arange(8)
+    assert not any("too good" in note for note in assess_export(export, GROOVE, run.dataset, "test").notes)
