@@ -113,7 +113,7 @@ def audio_seconds(root: Path) -> float:
     """Seconds of audio that are listened to in a folder."""
     import soundfile
 
-    durations = [float(soundfile.info(path).duration) for path in find_files(root, SUFFIXES)]
+    durations = [float(soundfile.info(root / name).duration) for name in find_files(root, SUFFIXES)]
     return sum(min(duration, AUDIO_SECONDS) for duration in durations)
 
 
@@ -191,7 +191,7 @@ def write_corpus(root: Path, corpus: Path, files: int) -> None:
     import symusic
 
     scores: list[Any] = []
-    for path in find_files(root, MIDI_SUFFIXES):
+    for path in (root / name for name in find_files(root, MIDI_SUFFIXES)):
         with contextlib.suppress(RuntimeError, ValueError):
             scores.append(symusic.Score(str(path)))
     for digit in "0123456789abcdef":

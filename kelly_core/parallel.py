@@ -63,8 +63,7 @@ def in_order(
         items: what to compute it for.
         jobs: local processes at once; 0 takes one a core. A cluster computes as many as its workers have threads.
         scheduler: address of a Dask cluster, such as ``tcp://10.0.0.1:8786``; "" computes on this machine.
-        sees: paths that every worker of a cluster must see as this process does; the first, the middle and the last
-            are looked at.
+        sees: paths that every worker of a cluster must see as this process does.
         waiting: told so, every second, while a cluster has no worker, and once when there is one again. It may be
             called from another thread; what it raises ends the waiting, and is raised here.
 
@@ -311,8 +310,7 @@ class _Demands:
     @classmethod
     def here(cls, paths: Sequence[Path]) -> _Demands:
         """Versions of this process, and how it sees some of the paths."""
-        few = {paths[index] for index in (0, len(paths) // 2, -1)} if paths else ()
-        return cls(_versions(), tuple((str(path.absolute()), _size(path)) for path in sorted(few)))
+        return cls(_versions(), tuple((str(path.absolute()), _size(path)) for path in sorted(set(paths))))
 
 
 @dataclass(frozen=True)

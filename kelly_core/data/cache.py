@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.generations import Generations
-from kelly_core.data.listing import names_below
 from kelly_core.data.merge import Listing, Plan
 from kelly_core.data.recipe import Recipe
 from kelly_core.data.store import Block, Layout, Manifest, Store
@@ -96,7 +95,7 @@ class Outcome(NamedTuple):
 
 def load_features(
     root: Path,
-    files: Sequence[Path],
+    files: Sequence[str],
     extraction: Extraction,
     *,
     cache_dir: Path,
@@ -111,8 +110,8 @@ def load_features(
     Of several processes that want the same features one computes, and the others wait for it.
 
     Args:
-        root: the corpus folder; names in the table are relative to it.
-        files: what to read, each below ``root``.
+        root: the corpus folder.
+        files: what to read, by path relative to ``root``, with forward slashes.
         extraction: what to compute.
         cache_dir: folder of the caches, made when missing.
         jobs: worker processes; 0 chooses by the number of files and cores.
@@ -131,18 +130,18 @@ def load_features(
         with generations.sole_writer(lambda: progress(0, len(files)) if progress else None):
             store = generations.newest()
             if store is None or not listing.begins(store):
-                compute = partial(_compute, extraction=extraction, jobs=jobs, scheduler=scheduler, progress=progress)
-                store = _update(generations, store, listing, files, compute)
+                compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
+                store = _update(generations, store, listing, root, compute)
     generations.touch()
-    return _table(store, len(files))
+    return _table(store, listing.paths)
 
 
-def _list(root: Path, files: Sequence[Path]) -> Listing:
-    stamps = np.array([_size_and_time(path) for path in files], np.int64).reshape(-1, 2)
-    return Listing(names_below(root, files), stamps[:, 0], stamps[:, 1])
+def _list(root: Path, files: Sequence[str]) -> Listing:
+    stamps = np.fromiter((value for name in files for value in _size_and_time(f"{root}/{name}")), np.int64)
+    return Listing(list(files), stamps[::2].copy(), stamps[1::2].copy())
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _size_and_time(path: str) -> tuple[int, int]:
     """Size and time of change of a file; a file that is gone is for the extractor to refuse."""
     try:
         status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat
@@ -155,14 +154,18 @@ def _update(
     generations: Generations,
     store: Store | None,
     listing: Listing,
-    files: Sequence[Path],
-    compute: Callable[[Sequence[Path]], Iterator[tuple[Path, Outcome]]],
+    root: Path,
+    compute: Callable[[Sequence[str]], Iterator[Outcome]],
 ) -> Store:
     """Compute what no store holds yet, part by part, and write the store of all files."""
-    plan = Plan(listing, [*([store] if store else []), *generations.parts()], lambda row: _content_hash(files[row]))
+    plan = Plan(
+        listing,
+        [*([store] if store else []), *generations.parts()],
+        lambda row: _content_hash(root / listing.paths[row]),
+    )
     pending = plan.missing()
     done = 0
-    for part in _in_parts(outcome for _, outcome in compute([files[row] for row in pending])):
+    for part in _in_parts(compute([listing.paths[row] for row in pending])):
         rows = pending[done : done + len(part)]
         done += len(part)
         plan.add(rows, _add_part(generations, listing, rows, part))
@@ -170,27 +173,29 @@ def _update(
 
 
 def _compute(
-    paths: Sequence[Path], extraction: Extraction, jobs: int, scheduler: str, progress: Progress | None
-) -> Iterator[tuple[Path, Outcome]]:
-    """Each path with its outcome, in order, while others are being computed."""
-    if not paths:
+    root: Path, extraction: Extraction, files: Sequence[str], jobs: int, scheduler: str, progress: Progress | None
+) -> Iterator[Outcome]:
+    """The outcome of each file, in order, while others are being computed."""
+    if not files:
         return
-    workers = jobs or (1 if len(paths) < extraction.few_files else 0)
+    workers = jobs or (1 if len(files) < extraction.few_files else 0)
     done = 0
 
     def waiting(text: str) -> None:
         if progress:
-            progress(done, len(paths), text)
+            progress(done, len(files), text)
 
-    compute = partial(_outcome, extraction.extract)
-    outcomes = in_order(compute, paths, jobs=workers, scheduler=scheduler, sees=paths, waiting=waiting)
-    for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start=1):
+    compute = partial(_outcome, extraction.extract, root)
+    sees = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
+    outcomes = in_order(compute, files, jobs=workers, scheduler=scheduler, sees=sees, waiting=waiting)
+    for done, outcome in enumerate(outcomes, start=1):
         if progress:
-            progress(done, len(paths))
-        yield path, outcome
+            progress(done, len(files))
+        yield outcome
 
 
-def _outcome(extract: Callable[[Path], Features], path: Path) -> Outcome:
+def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> Outcome:
+    path = root / name
     content = _content_hash(path)
     try:
         return Outcome(content, "", extract(path))
@@ -247,18 +252,18 @@ def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
         yield piece.tobytes()
 
 
-def _table(store: Store, files: int) -> FeatureTable:
-    """The first so many files of a store; those after them are a test split that was read another time."""
+def _table(store: Store, files: Sequence[str]) -> FeatureTable:
+    """The first files of a store, which these are; those after them are a test split that was read another time."""
     manifest = store.manifest
-    reasons = manifest.reasons[:files]
+    reasons = manifest.reasons[: len(files)]
     skipped: dict[str, list[str]] = {}
-    for path, reason in zip(manifest.paths, reasons, strict=False):
+    for path, reason in zip(files, reasons, strict=True):
         if reason:
             skipped.setdefault(reason, []).append(path)
     rows = [row for row, reason in enumerate(reasons) if not reason]
     counts = {name: counts[rows] for name, counts in manifest.counts.items()}
     return FeatureTable(
-        files=[manifest.paths[row] for row in rows],
+        files=[files[row] for row in rows],
         hashes=[manifest.hashes[row] for row in rows],
         arrays={name: array[: counts[name].sum()] for name, array in store.arrays.items()},
         counts=counts,

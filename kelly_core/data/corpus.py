@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from kelly_core.errors import DataError
 DEFAULT_CACHE = Path("~/.cache/kelly")
 
 _VALIDATION_SEED = 0
+_PIECE = 4096
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class AudioContext:
     fingerprint: str
 
 
-def extract(root: Path, files: Sequence[Path], extraction: Extraction, options: LoadOptions) -> FeatureTable:
-    """Features of the files as the options ask."""
+def extract(root: Path, files: Sequence[str], extraction: Extraction, options: LoadOptions) -> FeatureTable:
+    """Features of the files, named by their paths below ``root``, as the options ask."""
     if options.max_files:
         # A cache of its own: a look at a few files must not put out what all of them took long to give.
         extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
@@ -206,9 +207,23 @@ def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats
     seen = splits != TEST
     splits, labels = splits[seen], labels[seen]
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([name, sorted(hashes), splits.tolist(), labels.shape]).encode())
+    for text in _json_pieces([name, sorted(hashes), splits, labels.shape]):
+        digest.update(text.encode())
     digest.update(np.ascontiguousarray(labels).data)
     return digest.hexdigest()
+
+
+def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
+    """The columns as one JSON list, piece by piece: whole, it would be the largest thing in memory."""
+    for number, column in enumerate(columns):
+        yield ", " if number else "["
+        if isinstance(column, str):
+            yield json.dumps(column)
+            continue
+        for start in range(0, len(column), _PIECE):
+            yield (", " if start else "[") + json.dumps(list(column[start : start + _PIECE]))[1:-1]
+        yield "]" if len(column) else "[]"
+    yield "]"
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -134,8 +135,12 @@ class Rows:
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> Rows:
         """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
-        columns = [np.array(column, object)[owner] for column in (groups, sources, splits.tolist())]
-        return cls(np.full(len(owner), corpus, object), *columns)
+        shared = [sys.intern(split) for split in splits.tolist()]
+        columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
+        corpora = np.empty(len(owner), object)
+        # np.full would make a string of its own for each example.
+        corpora.fill(corpus)
+        return cls(corpora, *columns)
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:

@@ -176,15 +176,14 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     """
     files = find_files(root, SUFFIXES)
     labels = _read_labels(root, options.annotations_file)
-    names = {path: path.relative_to(root).as_posix() for path in files}
-    labelled = spread([path for path in files if labels.source(names[path])], options.max_files)
+    labelled = spread([file for file in files if labels.source(file)], options.max_files)
     length = _length(options.duration)
     extraction = Extraction(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
     table = extract(root, labelled, extraction, options)
     skipped = dict(table.skipped)
-    if unlabelled := [file for file in names.values() if not labels.source(file)]:
+    if unlabelled := [file for file in files if not labels.source(file)]:
         skipped["no valence and arousal for it"] = unlabelled
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
@@ -223,7 +222,7 @@ def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def _read_labels(root: Path, annotations_file: str) -> _Labels:
-    tables = [_annotations(root, annotations_file)] if annotations_file else find_files(root, {".csv"})
+    tables = [_annotations(root, annotations_file)] if annotations_file else _tables(root)
     static: dict[str, Affect] = {}
     quadrants: dict[str, Affect] = {}
     dynamic: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -240,6 +239,10 @@ def _read_labels(root: Path, annotations_file: str) -> _Labels:
         hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
         raise DataError("no table of valence and arousal", where=root, hint=hint)
     return _Labels(static, quadrants, dict(dynamic), sidecar)
+
+
+def _tables(root: Path) -> list[Path]:
+    return [root / name for name in find_files(root, {".csv"})]
 
 
 def _annotations(root: Path, name: str) -> Path:

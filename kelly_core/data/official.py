@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.data.listing import find_files, names_below, spread
+from kelly_core.data.listing import find_files, spread
 from kelly_core.data.split import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
 
@@ -21,13 +21,13 @@ class Selection:
     """Files to read, and what the official table says of each.
 
     Attributes:
-        files: what to read.
+        files: what to read, by path in the corpus.
         rows: the table's row by path in the corpus; empty where there is no table.
         skipped: names of the files left out by reason.
         found: files in the folder.
     """
 
-    files: list[Path]
+    files: list[str]
     rows: dict[str, Row]
     skipped: dict[str, list[str]]
     found: int
@@ -65,17 +65,17 @@ def select_files(
     found = find_files(root, suffixes)
     by_name = {row["midi_filename"].rsplit("/", 1)[-1]: row for row in table}
     by_path = {row["midi_filename"]: row for row in table}
-    chosen: list[Path] = []
-    tested: list[Path] = []
+    chosen: list[str] = []
+    tested: list[str] = []
     rows: dict[str, Row] = {}
     skipped: dict[str, list[str]] = {}
-    for path, name in zip(found, names_below(root, found), strict=True):
-        row = by_path.get(name) or by_name.get(path.name)
+    for name in found:
+        row = by_path.get(name) or by_name.get(name.rpartition("/")[2])
         reason = unfit(name, row) or _reason(row, bool(table), include_test)
         if reason:
             skipped.setdefault(reason, []).append(name)
             continue
-        (tested if row is not None and row["split"] == TEST else chosen).append(path)
+        (tested if row is not None and row["split"] == TEST else chosen).append(name)
         if row is not None:
             rows[name] = row
     return Selection(spread(chosen, max_files) + spread(tested, max_files), rows, skipped, len(found))

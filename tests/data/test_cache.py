@@ -31,6 +31,10 @@ class Lengths:
         return {"letters": np.array([ord(letter) for letter in text], np.int64), "length": np.array([len(text)])}
 
 
+def texts(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("*.txt"))
+
+
 @pytest.fixture
 def lengths() -> Lengths:
     return Lengths()
@@ -44,7 +48,7 @@ def read(tmp_path: Path, lengths: Lengths):
     def run(**changes: object) -> FeatureTable:
         fields = {"corpus": "texts", "version": 1, "settings": {}, "extract": lengths} | changes
         lengths.calls.clear()
-        return load_features(root, sorted(root.glob("*.txt")), Extraction(**fields), cache_dir=tmp_path / "cache")
+        return load_features(root, texts(root), Extraction(**fields), cache_dir=tmp_path / "cache")
 
     run.root = root
     run.folder = lambda: next((tmp_path / "cache").glob("texts-*"))
@@ -232,8 +236,7 @@ def test_two_processes_at_once_compute_each_file_once(read, tmp_path) -> None:
 
 
 def _load(root: Path, extract: Lengths, folder: Path) -> None:
-    files = sorted(root.glob("*.txt"))
-    table = load_features(root, files, Extraction("texts", 1, {}, extract), cache_dir=folder)
+    table = load_features(root, texts(root), Extraction("texts", 1, {}, extract), cache_dir=folder)
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
 
 
@@ -259,7 +262,7 @@ def test_the_same_content_twice_counts_once(read) -> None:
 
 def test_worker_processes_compute_the_same(read, tmp_path) -> None:
     alone = read()
-    files = sorted(read.root.glob("*.txt"))
+    files = texts(read.root)
     extraction = Extraction("texts", 1, {}, Lengths())
     seen: list[tuple[int, int]] = []
     table = load_features(

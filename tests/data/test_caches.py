@@ -32,7 +32,7 @@ class Corpora:
         if not path.exists():
             path.write_text("tune")
         extraction = Extraction(corpus, version, {}, lambda path: {"letters": np.frombuffer(path.read_bytes(), "u1")})
-        return load_features(path.parent, [path], extraction, cache_dir=self.cache, jobs=1, **options)
+        return load_features(path.parent, [path.name], extraction, cache_dir=self.cache, jobs=1, **options)
 
     def list(self) -> dict[str, str]:
         """Why each cache is stale, by the folder it was computed from, or its own name where that is unknown."""
