@@ -12,6 +12,8 @@ from kelly_core.data.dataset import Dataset, Floats, Indices
 _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
 """So many training examples and frames of them are looked at for copies."""
+_RUN = 16
+"""So many neighbouring examples are looked at together: of each place on the disk its surroundings are read as well."""
 _LEAST_GROUPS = 12
 """Fewer independent examples than this agree by chance."""
 _COPY = 0.999
@@ -68,7 +70,7 @@ def _shared_content(dataset: Dataset) -> Iterator[str]:
 
 
 def _copied_targets(dataset: Dataset) -> Iterator[str]:
-    chosen = _spread(dataset.train, _EXAMPLES)
+    chosen = _spread(dataset.train, _EXAMPLES, _RUN)
     if len(np.unique(dataset.rows.groups[chosen])) < _LEAST_GROUPS:
         return
     batch = dataset.fixed(chosen)
@@ -86,8 +88,12 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
         yield f"targets copied into inputs: input {shown}"
 
 
-def _spread(indices: Indices, most: int) -> Indices:
-    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(np.intp)]
+def _spread(indices: Indices, most: int, run: int = 1) -> Indices:
+    """At most so many of the indices, in runs of neighbours that are spread evenly."""
+    if len(indices) <= most:
+        return indices
+    starts = np.linspace(0, len(indices) - run, most // run).astype(np.intp)
+    return indices[(starts[:, np.newaxis] + np.arange(run)).reshape(-1)]
 
 
 def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:

@@ -183,6 +183,19 @@ class TestCopiedTargets:
         toy.weights[::2, :, 3], toy.targets[::2, :, 3] = 0, 0
         assert data_leaks(toy) == ["targets copied into inputs: input 7 repeats output 3"]
 
+    def test_of_many_examples_a_few_places_are_looked_at(self) -> None:
+        spec = next(spec for spec in MODELS if spec.name == "DynamicsEngine")
+        toy = ToyDataset(spec, examples=9000)
+        toy.inputs[..., 7] = toy.targets[..., 3]
+        looked: list[np.ndarray] = []
+        fixed = toy.fixed
+        toy.fixed = lambda indices: looked.append(indices) or fixed(indices)  # type: ignore[method-assign]
+        assert data_leaks(toy) == ["targets copied into inputs: input 7 repeats output 3"]
+        (indices,) = looked
+        assert len(set(indices.tolist())) == len(indices) <= 512
+        assert np.isin(indices, toy.train).all() and np.ptp(indices) == np.ptp(toy.train)
+        assert 12 < np.count_nonzero(np.diff(indices) != 1) < 40
+
     def test_a_handful_of_examples_proves_nothing(self, toy: ToyDataset) -> None:
         toy.inputs[..., 7] = toy.targets[..., 3]
         toy.train = toy.train[:5]
