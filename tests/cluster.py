@@ -19,11 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Address of the scheduler, and the workers' processes."""
+    """The scheduler and its address, and the workers' processes."""
 
     address: str
     folder: Path
     stack: ExitStack
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add_worker(self) -> None:
@@ -41,8 +42,8 @@ def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
         port = probe.getsockname()[1]
     serving = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     with ExitStack() as stack:
-        stack.enter_context(_process(folder, serving))
-        one = Cluster(f"tcp://127.0.0.1:{port}", folder, stack)
+        scheduler = stack.enter_context(_process(folder, serving))
+        one = Cluster(f"tcp://127.0.0.1:{port}", folder, stack, scheduler)
         for _ in range(workers):
             one.add_worker()
         yield one

@@ -186,7 +186,7 @@ def test_a_cluster_that_loses_its_workers_or_its_scheduler_says_so(
         one.add_worker()
         results = parallel.in_order(square, range(1000), scheduler=one.address)
         assert next(results) == 0
-        one.stack.close()
+        one.scheduler.kill()
         with pytest.raises(ParallelError, match="the scheduler is gone"):
             list(results)
 

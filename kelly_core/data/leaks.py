@@ -93,7 +93,8 @@ def _spread(indices: Indices, most: int, run: int = 1) -> Indices:
     if len(indices) <= most:
         return indices
     starts = np.linspace(0, len(indices) - run, most // run).astype(np.intp)
-    return indices[(starts[:, np.newaxis] + np.arange(run)).reshape(-1)]
+    chosen: Indices = indices[(starts[:, np.newaxis] + np.arange(run)).reshape(-1)]
+    return chosen
 
 
 def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
