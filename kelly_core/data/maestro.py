@@ -27,7 +27,7 @@ from kelly_core.music.emotion import noisy_codes
 from kelly_core.music.key import affect_features
 
 _CODE_HALF = 32
-_VERSION = 2
+_VERSION = 3
 
 
 class DynamicsDataset(CorpusDataset):
