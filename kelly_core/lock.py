@@ -14,6 +14,7 @@ from pathlib import Path
 from kelly_core.errors import KellyError
 
 _SECONDS_BETWEEN_TRIES = 0.02
+_MAX_SIGNATURE = 4096
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -97,11 +98,12 @@ class Holder:
 
     @classmethod
     def read(cls, path: Path) -> Holder:
-        """The signature in a locked file."""
+        """The signature in a locked file; nobody's where there is none, or a damaged one."""
         try:
-            content = json.loads(path.read_bytes())
+            with path.open("rb") as file:
+                content = json.loads(file.read(_MAX_SIGNATURE))
             return cls(str(content["run"]), int(content["pid"]), str(content["host"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return cls()
 
 

@@ -26,6 +26,9 @@ def list_runs(runs: Path) -> Listing:
     """How all runs in a folder stand; what lies there besides is left out.
 
     Of each only a bounded part is read, however long its log.
+
+    Raises:
+        RunError: the folder is there and cannot be read.
     """
     found, unreadable = [], {}
     for folder in _folders(runs):
@@ -41,8 +44,11 @@ def find_run(runs: Path, text: str) -> RunFolder:
     """The run whose name begins with a text; "last" is the one made last.
 
     Raises:
-        RunError: there is none, or more than one.
+        RunError: there is none, or more than one; or the folder cannot be read.
     """
+    if not text:
+        # An unset variable of a script, perhaps; it must not name the only run there is.
+        raise RunError("no run is named", hint="Give the beginning of its name, or last; `kelly-core runs` lists them")
     folders = {folder.id: folder for folder in _folders(runs)}
     if text == LAST:
         return _last(list(folders.values()), runs)
@@ -69,7 +75,18 @@ def _last(folders: list[RunFolder], runs: Path) -> RunFolder:
 
 def _folders(runs: Path) -> list[RunFolder]:
     """Folders that hold a run; one that is just being made has no record yet and is none."""
-    if not runs.is_dir():
+    try:
+        found = [RunFolder(path) for path in runs.absolute().iterdir() if path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [RunFolder(path) for path in runs.absolute().iterdir() if path.is_dir()]
-    return [folder for folder in found if folder.record.exists() or folder.events.exists()]
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror})", where=runs) from error
+    return list(filter(_holds_a_run, found))
+
+
+def _holds_a_run(folder: RunFolder) -> bool:
+    try:
+        return folder.record.exists() or folder.events.exists()
+    except OSError:
+        # Whoever may not look into it shall be told so where it is read.
+        return True

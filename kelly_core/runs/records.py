@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from kelly_core import events
 
@@ -173,10 +173,10 @@ def decode(line: bytes) -> Record:
             raise UnknownKindError(kind)
         event = _adapter(kind).validate_python(fields["data"])
         return Record(_number(fields["t"]), _number(fields["busy"]), int(fields["attempt"]), event)
-    except (KeyError, TypeError, OverflowError, RecursionError, ValidationError, json.JSONDecodeError) as error:
+    except UnknownKindError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedLineError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise DamagedLineError("not UTF-8") from error
 
 
 def to_json(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -65,6 +66,39 @@ def test_a_prefix_or_last_names_a_run(tmp_path: Path) -> None:
             find_run(tmp_path, name)
     with pytest.raises(RunError, match="there is no run yet"):
         find_run(tmp_path / "nowhere", "last")
+
+
+def test_nothing_names_no_run_even_where_there_is_only_one(tmp_path: Path) -> None:
+    make_run(tmp_path / "2026-a-brave")
+    with pytest.raises(RunError, match="no run is named"):
+        find_run(tmp_path, "")
+
+
+def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, locked = make_run(tmp_path / "good"), make_run(tmp_path / "locked")
+    stat = os.stat
+
+    def refuse(path: str | Path, *args: object, **kwargs: object) -> os.stat_result:
+        if Path(path).parent == locked.path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    # Not by its mode: the superuser may read everything.
+    monkeypatch.setattr(os, "stat", refuse)
+    listing = list_runs(tmp_path)
+    assert [run.id for run in listing.runs] == [good.id] and "Permission denied" in listing.unreadable["locked"]
+    assert find_run(tmp_path, "last") == good
+
+
+def test_a_folder_of_runs_that_may_not_be_read_is_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RunError, match=r"cannot be read \(Permission denied\)"):
+        list_runs(tmp_path)
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_touched(tmp_path: Path) -> None:

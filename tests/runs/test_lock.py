@@ -118,6 +118,12 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         take_lease(tmp_path / "out")
 
 
+@pytest.mark.parametrize("content", [b"", pytest.param(b"[" * 100_000, id="deep"), b'{"run": "a", "pid": 1e999, "host": "b"}', b"\xff"])
+def test_a_damaged_signature_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert Holder.read(tmp_path / "lock") == Holder()
+
+
 def test_an_unsigned_lease_still_refuses(tmp_path: Path) -> None:
     lock = FileLock.take(tmp_path / ".lease")
     assert lock is not None
