@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kelly_core import legacy_config
 from kelly_core.errors import ConfigError
@@ -28,10 +28,20 @@ _PER_MODEL = {
     "training.early_stopping.patience": "patience",
 }
 
+
+def _at_home(path: Path) -> Path:
+    """The path with the user's home folder in the place of ``~``."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("no home folder is known; set HOME, or name a folder without ~") from error
+
+
 Count = Annotated[int, Field(ge=1)]
 CountOrAuto = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-FolderPath = Annotated[Path, Field(strict=False)]
+FolderPath = Annotated[Path, Field(strict=False), AfterValidator(_at_home)]
+OptionalPath = Annotated[str, AfterValidator(lambda text: str(_at_home(Path(text))) if text else text)]
 
 
 class _Section(BaseModel):
@@ -88,7 +98,7 @@ class ModelSettings(_Section):
 class DatasetSettings(_Section):
     """Where one corpus lies; empty means its usual place."""
 
-    path: str = ""
+    path: OptionalPath = ""
     annotations_file: str = ""
 
 
@@ -102,7 +112,7 @@ class AudioDatasetSettings(DatasetSettings):
 class AdditionalDatasetSettings(_Section):
     """A corpus that is mixed into others."""
 
-    path: str = ""
+    path: OptionalPath = ""
     """Its folder; empty means its usual place."""
     weight: Annotated[float, Field(ge=0, le=100)]
     """Loss weight of its examples, times that of their label source; at 0 it only stands in for a missing corpus."""
@@ -134,7 +144,7 @@ class Datasets(_Section):
     def folder(self, name: str) -> Path:
         """Folder of the corpus ``name``."""
         settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
-        return Path(settings.path).expanduser() if settings.path else self.dir / name
+        return Path(settings.path) if settings.path else self.dir / name
 
 
 class Output(_Section):
@@ -337,22 +347,33 @@ class _SourceFile:
     @classmethod
     def read(cls, path: Path) -> _SourceFile:
         try:
-            if path.stat().st_size > _MAX_FILE_BYTES:
-                raise ConfigError("is too large for a settings file", where=path)
-            text = path.read_text(encoding="utf-8")
-            if path.suffix.lower() == ".json":
+            text = _text(path)
+            if _is_json(path):
                 return cls(path, text, legacy_config.translate(_json_object(text, path), path))
             return cls(path, text, flatten(tomllib.loads(text)))
         except OSError as error:
             raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
-        except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            kind = path.suffix.lstrip(".").upper()
+        except (ValueError, RecursionError) as error:
+            kind = "JSON" if _is_json(path) else "TOML"
             raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
 
     def place(self, key: str) -> str:
         """The file, and the line of the key where that can be told."""
-        line = _toml_line(self.text, key) if self.path.suffix.lower() != ".json" else None
+        line = None if _is_json(self.path) else _toml_line(self.text, key)
         return str(self.path) if line is None else f"{self.path}, line {line}"
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _text(path: Path) -> str:
+    """What the file says, whichever mark and ends of lines the editor left in it."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError("is too large for a settings file", where=path)
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _json_object(text: str, path: Path) -> dict[str, Any]:
@@ -389,7 +410,7 @@ def parse_value(text: str, default: object) -> object:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -410,5 +431,6 @@ def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError
     known = (".".join(location[:end]) for end in range(len(location), 0, -1))
     key = next((candidate for candidate in known if candidate in origins), ".".join(location))
     message = first["msg"].removeprefix("Value error, ")
-    problem = f"{key} = {first['input']!r}: {message}" if key in origins else f"{key}: {message}"
+    value = str(first["input"]) if isinstance(first["input"], Path) else first["input"]
+    problem = f"{key} = {value!r}: {message}" if key in origins else f"{key}: {message}"
     return ConfigError(problem, where=origins.get(key))

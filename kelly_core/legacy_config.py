@@ -36,8 +36,8 @@ def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     nothing that the spec does not.
 
     Raises:
-        ConfigError: a table where a value belongs or the other way round, a size that differs from the spec, a loss
-            that does not exist, or an early stopping that maximises.
+        ConfigError: a table where a value belongs or the other way round, a model or a loss that does not exist, a size
+            that differs from the spec, or an early stopping that maximises.
     """
     flat: dict[str, Any] = {}
     for section, content in document.items():
@@ -48,7 +48,7 @@ def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
             flat |= _training({section: table}, path)
         elif section == "models":
             for name, model in table.items():
-                flat |= _model(model_spec(name), _table(model, f"models.{name}", path), path)
+                flat |= _model(_spec(name, path), _table(model, f"models.{name}", path), path)
         elif section == "datasets":
             flat |= _datasets(table)
         else:
@@ -88,10 +88,17 @@ def _model(spec: ModelSpec, table: Mapping[str, Any], path: Path) -> dict[str, A
         elif key == "loss":
             flat[where] = _loss(value, where, path)
         elif key == "dataset":
-            flat[where] = _DATASETS.get(value, value)
+            flat[where] = _DATASETS.get(str(value), value)
         else:
             flat[where] = value
     return flat
+
+
+def _spec(name: str, path: Path) -> ModelSpec:
+    try:
+        return model_spec(name)
+    except ConfigError as error:
+        raise ConfigError(error.problem, where=path, hint=error.hint) from error
 
 
 def _loss(value: object, where: str, path: Path) -> str:

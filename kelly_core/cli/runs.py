@@ -34,7 +34,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 @app.callback()
 def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List all runs with how they stand; or do something with one of them."""
-    folder = settings_from(config, {}).settings.runs.dir.expanduser()
+    folder = settings_from(config, {}).settings.runs.dir
     context.obj = folder
     if context.invoked_subcommand is not None:
         return

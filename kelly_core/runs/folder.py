@@ -94,7 +94,7 @@ class RunRecord:
     @property
     def output(self) -> Path:
         """Folder that gets the exports, absolute."""
-        return Path(self.working_folder, self.settings["output"]["dir"]).expanduser()
+        return Path(self.working_folder, self.settings["output"]["dir"])
 
 
 def read_record(folder: RunFolder) -> RunRecord:

@@ -52,7 +52,7 @@ def start(
     )
     with ExitStack() as locks:
         lease = _until_end(locks, take_lease(record.output))
-        runs = settings.runs.dir.expanduser().absolute()
+        runs = settings.runs.dir.absolute()
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         life = FileLock.take(folder.heartbeat, error=RunError)
         assert life is not None

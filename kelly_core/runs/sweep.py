@@ -43,7 +43,7 @@ class Sweep:
         self.trials = list(trials)
         self._settings = settings
         self._command = tuple(command)
-        self._output = settings.output.dir.expanduser().absolute()
+        self._output = settings.output.dir.absolute()
         self._wish = self._output / "trials" / ".stop"
         self.live = False
 

@@ -161,19 +161,15 @@ def _output(base: Settings, name: str) -> Path:
 
 
 def _absolute(settings: Settings) -> Settings:
-    """Settings that mean the same in any working folder and for any user."""
+    """Settings that mean the same in any working folder."""
     datasets = settings.datasets
     options: dict[str, tuple[str, object]] = {
-        "datasets.dir": ("", _path(datasets.dir)),
-        "datasets.cache_dir": ("", _path(datasets.cache_dir)),
-        "output.dir": ("", _path(settings.output.dir)),
-        "runs.dir": ("", _path(settings.runs.dir)),
+        "datasets.dir": ("", datasets.dir.absolute()),
+        "datasets.cache_dir": ("", datasets.cache_dir.absolute()),
+        "output.dir": ("", settings.output.dir.absolute()),
+        "runs.dir": ("", settings.runs.dir.absolute()),
     }
     flat = flatten(datasets.model_dump())
     for key in (key for key in flat if key.endswith(".path") and flat[key]):
-        options[f"datasets.{key}"] = ("", str(_path(Path(flat[key]))))
+        options[f"datasets.{key}"] = ("", str(Path(flat[key]).absolute()))
     return with_options(settings, options)
-
-
-def _path(path: Path) -> Path:
-    return path.expanduser().absolute()

@@ -118,7 +118,9 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         take_lease(tmp_path / "out")
 
 
-@pytest.mark.parametrize("content", [b"", pytest.param(b"[" * 100_000, id="deep"), b'{"run": "a", "pid": 1e999, "host": "b"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", pytest.param(b"[" * 100_000, id="deep"), b'{"run": "a", "pid": 1e999, "host": "b"}', b"\xff"]
+)
 def test_a_damaged_signature_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lock").write_bytes(content)
     assert Holder.read(tmp_path / "lock") == Holder()
