@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -85,10 +85,19 @@ def main() -> None:
     try:
         app()
     except KellyError as error:
-        from rich.console import Console
-        from rich.markup import escape
-
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except OSError as fault:
+        # Of files that the program knows of it speaks in its own words; this is standard output, most of the time.
+        place = f"{fault.filename}: " if fault.filename else ""
+        _fail(f"{place}{fault.strerror or fault}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(problem: str, exit_code: int) -> NoReturn:
+    from rich.text import Text
+
+    from kelly_core.cli.output import say
+
+    say(Text.assemble(("error: ", "bold red"), problem))
+    sys.exit(exit_code)

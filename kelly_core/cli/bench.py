@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.options import EngineOption, JsonOption
+from kelly_core.cli.output import print_json, say, show
 from kelly_core.errors import KellyError
 
 if TYPE_CHECKING:
@@ -43,32 +42,29 @@ def bench(
 
     if not 0 < budget_ms < math.inf:
         raise typer.BadParameter(f"{budget_ms:g} is no time", param_hint="--budget-ms")
-    errors = Console(stderr=True, highlight=False)
     external = None if engine is None else ExternalEngine(engine)
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     models, last = read_models(sources), None if folder is None else last_run(folder)
     # No spinner: the thread that turns it would disturb what is timed.
-    result = benchmark(
-        models, _engines(), external, calls, budget_ms, lambda name: errors.print(f"timing {name} …", style="dim")
-    )
+    result = benchmark(models, _engines(), external, calls, budget_ms, lambda name: say(f"timing {name} …", "dim"))
     changes = [] if last is None else compare(last, result)
     if as_json:
-        typer.echo(json.dumps(to_json(result, last, changes), indent=2))
+        print_json(to_json(result, last, changes))
     else:
-        Console().print(render(result, last, changes))
+        show(render(result, last, changes))
     if folder is not None:
-        _remember(folder, result, errors)
+        _remember(folder, result)
     raise typer.Exit(1 if result.passed is False else 0)
 
 
-def _remember(folder: Path, result: BenchmarkResult, errors: Console) -> None:
+def _remember(folder: Path, result: BenchmarkResult) -> None:
     """Add to the history; what was measured stands even where the models' folder may not be written to."""
     from kelly_core.benchmark.history import append_run
 
     try:
         append_run(folder, result)
     except KellyError as error:
-        errors.print(f"not remembered: {error}", style="yellow", markup=False, soft_wrap=True)
+        say(f"not remembered: {error}", "yellow")
 
 
 def _engines() -> dict[str, EngineFactory]:

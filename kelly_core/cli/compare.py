@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.cli.options import JsonOption
+from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from kelly_core.export.compare import Comparison, Difference
@@ -30,9 +31,9 @@ def compare(
 
     comparison = compare_exports(read_export(old), read_export(new))
     if as_json:
-        typer.echo(json.dumps({"old": str(old), "new": str(new), **_as_json(comparison)}, indent=2))
+        print_json({"old": str(old), "new": str(new), **_as_json(comparison)})
     else:
-        Console().print(_report(comparison))
+        show(_report(comparison))
 
 
 def _as_json(comparison: Comparison) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.options import JsonOption
+from kelly_core.cli.output import console, print_json, say, show
 
 if TYPE_CHECKING:
     from kelly_core.deployment import Deployment
@@ -30,12 +29,12 @@ def deploy(
 
     deployment = copy_exports(source, to)
     if as_json:
-        typer.echo(json.dumps(_as_json(deployment), indent=2))
+        print_json(_as_json(deployment))
     else:
-        Console().print(_table(deployment))
+        show(_table(deployment))
         if not deployment.passed:
-            Console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
-            Console(stderr=True).print(f"[bold red]nothing was copied[/] to {to}", soft_wrap=True, highlight=False)
+            console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
+            say(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
     raise typer.Exit(0 if deployment.passed else 1)
 
 

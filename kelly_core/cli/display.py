@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from kelly_core.cli.output import console
 from kelly_core.events import Alarm, EpochDone
 from kelly_core.runs import ModelSnapshot, Run, RunSnapshot, records
 from kelly_core.runs.wording import describe
@@ -16,7 +16,7 @@ class TrainingDisplay:
     """Follows a run on standard error: one bar a model on a terminal, a line an epoch elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console(stderr=True)
         self._bars = Progress(
             TextColumn("[bold]{task.description:<18}"),
             BarColumn(bar_width=24),
@@ -44,7 +44,7 @@ class TrainingDisplay:
         if isinstance(event, EpochDone | records.StateChanged) and (self._console.is_terminal or text == "running"):
             return
         style = "bold yellow" if isinstance(event, Alarm) else None
-        self._console.print(text, style=style, markup=False, soft_wrap=True)
+        self._console.print(text, style=style, soft_wrap=True)
 
     def update(self, run: RunSnapshot) -> None:
         """Bring the bars to where the run is."""

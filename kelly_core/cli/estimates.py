@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.output import print_json, show
 from kelly_core.config import Settings
 from kelly_core.spec import ModelSpec
 
@@ -34,9 +31,9 @@ def show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool
             dataset = open_dataset(corpus, settings, progress)
         estimates.append(estimate(spec, dataset, training_settings(settings, spec)))
     if as_json:
-        typer.echo(json.dumps({"models": [asdict(row) for row in estimates]}, indent=2))
+        print_json({"models": estimates})
     else:
-        Console().print(_table(estimates))
+        show(_table(estimates))
 
 
 def _table(estimates: Sequence[Estimate]) -> Table:

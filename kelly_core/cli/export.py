@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
+from kelly_core.cli.output import show
 from kelly_core.errors import ExportError
 from kelly_core.spec import MODELS
 
@@ -38,14 +38,10 @@ def export(
         checkpoint = load_checkpoint(path)
         target = folder / f"{checkpoint.spec.file_stem}.json"
         export_network(checkpoint, target, chosen)
-        _tell(checkpoint.model, target)
+        show(f"{checkpoint.model}: wrote {target}")
         if onnx:
             write_onnx(read_export(target), target.with_suffix(".onnx"))
-            _tell(checkpoint.model, target.with_suffix(".onnx"))
-
-
-def _tell(model: str, path: Path) -> None:
-    Console().print(f"{model}: wrote {path}", highlight=False, markup=False, soft_wrap=True)
+            show(f"{checkpoint.model}: wrote {target.with_suffix('.onnx')}")
 
 
 def _layout(name: str) -> Literal["rtneural", "legacy"]:

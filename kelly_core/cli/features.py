@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kelly_core.cli.options import JsonOption
+from kelly_core.cli.output import print_json, show
 from kelly_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,10 +48,10 @@ def features(
     if not len(frames):
         raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
     if not as_json:
-        Console().print(_table(frames, sample_rate))
+        show(_table(frames, sample_rate))
         return
     chain = {"chain": _chain_as_json(Chain.load(models).run(frames))} if models else {}
-    typer.echo(json.dumps(_as_json(audio, frames, sample_rate) | chain))
+    print_json(_as_json(audio, frames, sample_rate) | chain, indent=None)
 
 
 def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
 
+from kelly_core.cli.output import show
 from kelly_core.errors import ConfigError, DataError, KellyError
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def generate(
     score = compose(heard.output, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
     content = midi_bytes(score)
     atomic_write(output, lambda stream: stream.write(content), error=KellyError)
-    Console().print(f"wrote {output}: {score.summary()}", highlight=False, soft_wrap=True)
+    show(f"wrote {output}: {score.summary()}")
     if plot is not None:
         from kelly_core.composition.picture import draw
 
         draw(plot, score, heard.output, heard.mel, heard.title)
-        Console().print(f"wrote {plot}", highlight=False, soft_wrap=True)
+        show(f"wrote {plot}")
 
 
 def _listen(chain: Chain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
+from kelly_core.cli.output import show
 from kelly_core.errors import ConfigError, KellyError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _show(document: Document) -> None:
 
     from kelly_core.reporting.markdown import render
 
-    Console().print(Markdown(render(document, None)))
+    show(Markdown(render(document, None)))
 
 
 def _write(document: Document, folder: Path, output: Path) -> None:
@@ -76,4 +76,4 @@ def _write(document: Document, folder: Path, output: Path) -> None:
     }
     atomic_write_all(files)
     for path in files:
-        Console().print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        show(f"wrote {path}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from kelly_core.cli.display import watch
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
+from kelly_core.cli.output import console, print_json, say, show
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
 from kelly_core.errors import RunError
 from kelly_core.events import Alarm
@@ -37,35 +36,36 @@ def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
     folder = settings_from(config, {}).settings.runs.dir
     context.obj = folder
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise typer.BadParameter("behind the subcommand, please: runs show ID --json", param_hint="--json")
         return
     listing = list_runs(folder)
     if as_json:
-        content = {"runs": [_as_json(run) for run in listing.runs], "unreadable": listing.unreadable}
-        typer.echo(json.dumps(content, indent=2))
+        print_json({"runs": [_as_json(run) for run in listing.runs], "unreadable": listing.unreadable})
         return
-    Console().print(run_table(listing.runs) if listing.runs else f"no runs in {folder}", soft_wrap=True)
+    console().print(run_table(listing.runs) if listing.runs else f"no runs in {folder}", soft_wrap=True)
     for name, problem in listing.unreadable.items():
         _warn(f"{name}: {problem}")
     for run in listing.runs:
         _tell_of_damage(run)
 
 
-@app.command()
-def show(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False) -> None:
+@app.command("show")
+def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show one run: how its models stand, where it runs, what it was asked for."""
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
         content = {"command": list(run.record.command), "settings": run.record.settings}
-        typer.echo(json.dumps(_as_json(run.snapshot) | content, indent=2))
+        print_json(_as_json(run.snapshot) | content)
         return
-    snapshot, console = run.snapshot, Console()
-    console.print(run_header(snapshot, run.record), soft_wrap=True)
-    console.print(model_table(snapshot))
+    snapshot = run.snapshot
+    console().print(run_header(snapshot, run.record), soft_wrap=True)
+    show(model_table(snapshot))
     for model in snapshot.models:
         if model.verdict:
-            console.print(f"{model.model}: {model.verdict}", markup=False, soft_wrap=True)
+            show(f"{model.model}: {model.verdict}")
         if model.alarm:
-            console.print(f"{model.model}: {model.alarm}", style="yellow", markup=False, soft_wrap=True)
+            show(f"{model.model}: {model.alarm}", "yellow")
     _tell_of_damage(snapshot)
 
 
@@ -76,9 +76,9 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
     try:
         watch(run)
     except KeyboardInterrupt:
-        Console(stderr=True).print(f"\nno longer watching; {run.id} goes on", highlight=False)
+        say(f"\nno longer watching; {run.id} goes on")
         return
-    show(context, run.id)
+    show_run(context, run.id)
     raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
 
 
@@ -183,9 +183,9 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
     runs = _open(context, first), _open(context, second)
     comparison = compare_runs(*runs)
     if as_json:
-        typer.echo(json.dumps({"runs": [run.id for run in runs]} | to_json(comparison), indent=2))
+        print_json({"runs": [run.id for run in runs]} | to_json(comparison))
         return
-    Console().print(comparison_table(runs[0].id, runs[1].id, comparison))
+    show(comparison_table(runs[0].id, runs[1].id, comparison))
 
 
 def _open(context: typer.Context, run_id: str) -> Run:
@@ -237,4 +237,4 @@ def _tell_of_damage(run: RunSnapshot) -> None:
 
 
 def _warn(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, style="yellow", markup=False, soft_wrap=True)
+    say(text, "yellow")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kelly_core.cli.feature_bar import feature_progress
@@ -23,6 +21,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
+from kelly_core.cli.output import print_json, say, show
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.runs.standings import Standing, TrialResult, as_json, standings
 from kelly_core.runs.sweep import Sweep
@@ -77,45 +76,43 @@ def sweep(
     results, signals = _carry_out(work)
     work.write(results)
     if as_json_:
-        typer.echo(json.dumps(as_json(results), indent=2, ensure_ascii=False))
+        print_json(as_json(results))
     else:
-        Console().print(_table(standings(results)))
+        show(_table(standings(results)))
     raise typer.Exit(_end(work, results, signals, command))
 
 
 def _carry_out(work: Sweep) -> tuple[list[TrialResult], Signals]:
     """Results in the order of the trials, told as they come."""
     results: dict[str, TrialResult] = {}
-    say = Console(stderr=True, highlight=False)
-    say.print(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
+    say(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
     told = ""
 
     def waiting(text: str) -> None:
         nonlocal told
         if text != told:
             told = text
-            say.print(text, markup=False, soft_wrap=True)
+            say(text)
 
     with Signals() as signals:
         signals.steer(work)
         for result in work.results(waiting):
             results[result.run] = result
             if result.state != "queued":
-                say.print(f"{len(results)}/{len(work.trials)}  {_words(result)}", markup=False, soft_wrap=True)
+                say(f"{len(results)}/{len(work.trials)}  {_words(result)}")
     return [results[trial.id] for trial in work.trials], signals
 
 
 def _end(work: Sweep, results: Sequence[TrialResult], signals: Signals, command: Sequence[str]) -> int:
     """Export the best where all trials have ended, say how to go on otherwise; the exit code."""
-    say = Console(stderr=True, highlight=False)
     unfinished = [result for result in results if result.state != "finished"]
     if signals.exit_code is None:
         for run, path in work.export_best(results).items():
-            say.print(f"best: {run}, copied to {path}", markup=False, soft_wrap=True)
-    say.print(f"table: {work.table}", markup=False, soft_wrap=True)
+            say(f"best: {run}, copied to {path}")
+    say(f"table: {work.table}")
     if unfinished:
         left = f"{len(unfinished)} of {len(results)} trials are not finished; the same command goes on with them:"
-        say.print(f"{left} {shlex.join(command)}", markup=False, soft_wrap=True)
+        say(f"{left} {shlex.join(command)}")
     if signals.exit_code is not None:
         return signals.exit_code
     if any(result.state in ("failed", "died") for result in unfinished):

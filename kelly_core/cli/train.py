@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +22,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
+from kelly_core.cli.output import print_json, say, show
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.runs import Run, start
 from kelly_core.runs.records import Outcome
@@ -100,19 +99,10 @@ def train(
         if detach:
             _tell_detached(run, as_json)
             return
-        _say(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
+        say(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
         signals.steer(run)
         outcomes = watch(run)
-    if as_json:
-        typer.echo(json.dumps({"run": run.id, "models": [_as_json(outcome) for outcome in outcomes]}, indent=2))
-    else:
-        Console().print(_table(outcomes))
-        for outcome in outcomes:
-            if outcome.verdict:
-                Console(highlight=False).print(f"{outcome.model}: {outcome.verdict}", markup=False, soft_wrap=True)
-    for outcome in outcomes:
-        if outcome.error:
-            _say(outcome.error, of=outcome.model)
+    _tell_outcomes(run, outcomes, as_json)
     raise typer.Exit(_exit_code(run, outcomes, signals))
 
 
@@ -132,8 +122,24 @@ def _command_line(
 
 
 def _tell_detached(run: Run, as_json: bool) -> None:
-    typer.echo(json.dumps({"id": run.id, "output": run.snapshot.output}) if as_json else run.id)
-    _say(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
+    if as_json:
+        print_json({"run": run.id, "output": run.snapshot.output})
+    else:
+        typer.echo(run.id)
+    say(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
+
+
+def _tell_outcomes(run: Run, outcomes: Sequence[Outcome], as_json: bool) -> None:
+    if as_json:
+        print_json(_as_json(run, outcomes))
+    else:
+        show(_table(outcomes))
+        for outcome in outcomes:
+            if outcome.verdict:
+                show(f"{outcome.model}: {outcome.verdict}")
+    for outcome in outcomes:
+        if outcome.error:
+            _complain(outcome.model, outcome.error)
 
 
 def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
@@ -141,29 +147,31 @@ def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
         hint = f"`kelly-core runs logs {run.id}` shows its last words, `kelly-core runs resume {run.id}` goes on"
-        _say(f"its process is gone. {hint}", of=f"run {run.id} died")
+        _complain(f"run {run.id} died", f"its process is gone. {hint}")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
-        _say(ended.error, of=f"run {run.id} failed")
+        _complain(f"run {run.id} failed", ended.error)
     if signals.exit_code is not None:
         return signals.exit_code
     return {"finished": 0, "stopped": INTERRUPTED}.get(ended.state, 1)
 
 
-def _say(text: str, *, of: str = "") -> None:
-    """Print a line on standard error; what it is an error of stands first."""
-    line = Text.assemble((f"{of}: ", "bold red"), text) if of else Text(text)
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+def _complain(of: str, problem: str) -> None:
+    say(Text.assemble((f"{of}: ", "bold red"), problem))
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    return asdict(outcome) | {"seconds": round(outcome.seconds, 3), "error": outcome.error or None}
+def _as_json(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """How the run ended, and what became of each model that it came to."""
+    models = [
+        asdict(outcome) | {"seconds": round(outcome.seconds, 3), "error": outcome.error or None} for outcome in outcomes
+    ]
+    return {"run": run.id, "state": run.snapshot.state, "error": run.snapshot.error or None, "models": models}
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
     columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for outcome in outcomes:
-        data = "[yellow]synthetic[/]" if outcome.synthetic else outcome.dataset
+        data = Text("synthetic", "yellow") if outcome.synthetic else outcome.dataset
         table.add_row(outcome.model, data, *_figures(outcome), f"{outcome.seconds:.1f}")
     return table
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
+from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from kelly_core.validation.report import FileReport
@@ -47,9 +46,9 @@ def validate(
     if require_trained:
         reports = list(map(_judged, reports))
     if as_json:
-        typer.echo(json.dumps(to_json(reports), indent=2))
+        print_json(to_json(reports))
     else:
-        Console().print(render(reports, verbose=verbose, figures=verbose or split is not None))
+        show(render(reports, verbose=verbose, figures=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kelly_core.cli.options import JsonOption
+from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from kelly_core.training.networks import Architecture
@@ -24,16 +23,16 @@ def verify(as_json: JsonOption = False) -> None:
     rows = verify_architectures()
     passed = all(row.passed for row in rows)
     if as_json:
-        typer.echo(json.dumps({"passed": passed, "models": [asdict(row) for row in rows]}, indent=2))
+        print_json({"passed": passed, "models": rows})
     else:
-        Console().print(_table(rows))
+        show(_table(rows))
     raise typer.Exit(0 if passed else 1)
 
 
 def _table(rows: Sequence[Architecture]) -> Table:
     table = Table("", "model", "layers", "in", "out", "parameters", "by its spec", box=None)
     for row in rows:
-        mark = "[green]passed[/]" if row.passed else "[bold red]FAILED[/]"
+        mark = Text("passed", "green") if row.passed else Text("FAILED", "bold red")
         sizes = [str(row.input_size), str(row.output_size)]
         table.add_row(mark, row.model, row.layers, *sizes, f"{row.parameters:,}", f"{row.expected_parameters:,}")
     total = sum(row.parameters for row in rows)

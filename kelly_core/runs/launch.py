@@ -45,7 +45,7 @@ def start(
     record = RunRecord(
         created=time.time(),
         models=tuple(models),
-        working_folder=str(Path.cwd()),
+        working_folder=_working_folder(),
         resume=resume,
         command=tuple(command),
         settings=settings.model_dump(mode="json"),
@@ -110,8 +110,8 @@ def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
             process = subprocess.Popen(
                 command,
                 cwd=read_record(folder).working_folder,
-                # The log is UTF-8, whatever the terminal can show from which the run was started.
-                env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+                # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
+                env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -121,6 +121,13 @@ def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
     except OSError as error:
         raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
     return process.pid
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise RunError("the working folder is gone") from error
 
 
 def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:

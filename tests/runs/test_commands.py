@@ -113,6 +113,7 @@ def test_rm_asks_and_leaves_the_output(
         ["resume", "last", "--epochs", "5"],
         ["resume", "last", "--epochs", "+x"],
         ["diff", "last", "nothing"],
+        ["--json", "stop", "last"],
     ],
 )
 def test_mistakes_get_a_message(kelly_core: Command, ended: RunFolder, arguments: list[str]) -> None:
@@ -193,7 +194,9 @@ def test_a_bar_tells_that_its_run_holds() -> None:
 def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command, forked: Forker) -> None:
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
-    (model,) = json.loads(trained.out)["models"]
+    told = json.loads(trained.out)
+    assert (told["run"], told["state"], told["error"]) == (find_run(Path("runs"), "last").id, "finished", None)
+    (model,) = told["models"]
     assert set(model) == {
         "model",
         "dataset",

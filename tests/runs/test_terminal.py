@@ -8,14 +8,18 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kelly_core.runs import Run, find_run
+from kelly_core.lock import FileLock
+from kelly_core.runs import Run, find_run, launch
+from kelly_core.runs.folder import read_record, write_record
 from kelly_core.validation.checks import validate_file
 
 from .conftest import until, until_epoch
+from .test_listing import make_run
 
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patience", "0", "-o", "out", "--no-plots"]
@@ -99,6 +103,21 @@ def test_attached_it_ends_as_asked(
     assert command.returncode == code and "Traceback" not in rest
     assert Run(find_run(folder / "runs", "last")).snapshot.state == "stopped"
     assert validate_file(folder / "out" / "dynamicsengine.json", check_specs=True).passed
+
+
+def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "run")
+    write_record(folder, replace(read_record(folder), settings={"output": {"dir": "out"}, "µ": 1}))
+    life = FileLock.take(folder.heartbeat)
+    assert life is not None
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    launch.spawn(folder, [life.handle])
+    life.release()
+    run = Run(folder)
+    for _ in run.follow():
+        pass
+    assert run.snapshot.state == "failed" and "(µ: " in run.snapshot.error
+    assert run.snapshot.error in folder.console.read_text("utf-8")
 
 
 def test_watching_imports_neither_torch_nor_librosa() -> None:

@@ -1,0 +1,31 @@
+"""What commands print: words for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from kelly_core.runs.records import to_json
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints texts as they are: paths and names may hold [brackets] and :colons:."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def show(content: RenderableType, style: str = "") -> None:
+    """Print on standard output what was asked for; a line of text is not broken."""
+    console().print(content, style=style, soft_wrap=isinstance(content, str))
+
+
+def say(text: str | Text, style: str = "") -> None:
+    """Print a line on standard error, which is for all that was not asked for."""
+    console(stderr=True).print(text, style=style, soft_wrap=True)
+
+
+def print_json(content: object, indent: int | None = 2) -> None:
+    """Print JSON on standard output; a number that is not finite becomes a text, such as "NaN"."""
+    typer.echo(json.dumps(to_json(content), indent=indent, allow_nan=False))
