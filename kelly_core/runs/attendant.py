@@ -48,6 +48,9 @@ class Attendant:
                 self._look_after(time.monotonic())
             except (OSError, KellyError) as error:
                 self._complain(str(error))
+            except Exception as error:
+                # A thread that ends here would leave a training that nobody can stop.
+                self._complain(f"unexpected {type(error).__name__}: {error}")
 
     def _look_after(self, now: float) -> None:
         for request in self._inbox.read():

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,23 @@ import kelly_core
 from kelly_core.errors import RunError
 from kelly_core.files import atomic_write
 from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.records import HostLoad
 
 _PACKAGES = ("torch", "numpy", "librosa", "symusic", "pydantic")
 _SECONDS_FOR_GIT = 10
 
 
-def write_environment(folder: RunFolder, attempt: int, host: HostLoad) -> None:
-    """Write down what an attempt runs with, in place of what the one before ran with.
+def write_environment(folder: RunFolder, attempt: int, gpus: Sequence[str]) -> None:
+    """Write down what an attempt runs with, GPUs by name, in place of what the one before ran with.
 
     Raises:
         RunError: the file cannot be written.
     """
-    text = json.dumps({"attempt": attempt} | describe_environment(host), indent=2)
+    text = json.dumps({"attempt": attempt} | describe_environment(gpus), indent=2)
     atomic_write(folder.environment, lambda file: file.write(text.encode()), error=RunError)
 
 
-def describe_environment(host: HostLoad) -> dict[str, Any]:
-    """Versions, machine and commit."""
+def describe_environment(gpus: Sequence[str]) -> dict[str, Any]:
+    """Versions, machine with its GPUs, and commit."""
     return {
         "kelly_core": kelly_core.__version__,
         "commit": _commit(),
@@ -44,8 +44,8 @@ def describe_environment(host: HostLoad) -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "cpu_cores": psutil.cpu_count(),
-        "memory_bytes": host.memory_total,
-        "gpus": [gpu.name for gpu in host.gpus],
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": list(gpus),
     }
 
 

@@ -69,7 +69,7 @@ class _Training:
         """Train, and say how it ended."""
         try:
             settings = settings_of(self._folder, self._record)
-            write_environment(self._folder, self._record.attempts, meter.sample())
+            write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
                 with self._steering.interruptible():

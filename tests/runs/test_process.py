@@ -148,6 +148,20 @@ def test_trouble_is_told_once_and_ends_nothing(
     assert capsys.readouterr().out.count("cannot be read") == 1
 
 
+def test_a_fault_of_its_own_leaves_it_listening(
+    attendant: Attendant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(meter: HostMeter) -> HostLoad:
+        raise RuntimeError("GPU is lost")
+
+    monkeypatch.setattr(HostMeter, "sample", gone)
+    attendant._last_load = -1e9
+    waits = iter([False, False, True])
+    attendant._done = SimpleNamespace(wait=lambda seconds: next(waits))  # type: ignore[assignment]
+    attendant._work()
+    assert capsys.readouterr().out.count("GPU is lost") == 1 and next(waits, None) is None
+
+
 def test_the_load_of_a_machine_without_gpu() -> None:
     load = HostMeter().sample()
     assert 0 < load.process_memory < load.memory_total and 0 < load.memory_used <= load.memory_total
@@ -186,10 +200,17 @@ def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=97 - 97 * handle, memory=3),
     )
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert HostMeter().sample().gpus == (
-        GpuLoad("GPU 0", 97.0, 10 * 2**30, 80 * 2**30),
-        GpuLoad("GPU 1", 0.0, 0, 80 * 2**30),
-    )
+    first, second = GpuLoad("GPU 0", 97.0, 10 * 2**30, 80 * 2**30), GpuLoad("GPU 1", 0.0, 0, 80 * 2**30)
+    assert HostMeter().sample().gpus == (first, second)
+
+    def not_supported(handle: int) -> SimpleNamespace:
+        if handle:
+            return SimpleNamespace(gpu=0, memory=3)
+        raise NVMLError
+
+    # As of a card that is shared out in parts, whose load NVIDIA's library does not tell.
+    library.nvmlDeviceGetUtilizationRates = not_supported
+    assert HostMeter().gpus == ("GPU 0", "GPU 1") and HostMeter().sample().gpus == (second,)
 
     def no_driver() -> None:
         raise NVMLError
@@ -201,9 +222,9 @@ def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environment_names_versions_machine_and_commit() -> None:
     from importlib.metadata import version
 
-    facts = describe_environment(HostLoad(1.0, 1, 2, 3, (GpuLoad("H200", 0.0, 0, 1),)))
+    facts = describe_environment(["H200"])
     assert facts["packages"]["torch"] == version("torch") and facts["gpus"] == ["H200"]
-    assert facts["pid"] == os.getpid() and facts["memory_bytes"] == 3
+    assert facts["pid"] == os.getpid() and facts["memory_bytes"] == psutil.virtual_memory().total
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         assert len(facts["commit"].removesuffix("-dirty")) == 40
