@@ -52,14 +52,14 @@ def deploy(source: Path, folder: Path) -> Deployment:
         folder: where the plugin looks for them; made when missing.
 
     Raises:
-        ExportError: the target cannot be written; then none of the files in it has changed.
+        ExportError: an export changed while it was checked, or the target cannot be written; then none of the files in
+            it has changed.
     """
     files: list[Deployed] = []
     contents: dict[Path, bytes] = {}
     for spec in MODELS:
         name = f"{spec.file_stem}.json"
-        report = validate_file(source / name, check_specs=True)
-        content = (source / name).read_bytes() if report.passed else b""
+        report, content = _checked(source / name)
         status = _status(folder / name, content) if report.passed else "refused"
         files.append(Deployed(report, folder / name, status))
         if status in {"new", "changed"}:
@@ -68,6 +68,31 @@ def deploy(source: Path, folder: Path) -> Deployment:
     if deployment.passed and contents:
         atomic_write_all(contents, error=ExportError)
     return deployment
+
+
+def _checked(path: Path) -> tuple[FileReport, bytes]:
+    """What was asked of a file, and the very content of which it was asked; none where it did not pass."""
+    before = _identity(path)
+    report = validate_file(path, check_specs=True)
+    if not report.passed:
+        return report, b""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if not content or _identity(path) != before:
+        hint = "If a training writes into the folder, wait for its end"
+        raise ExportError("changed while it was checked", where=path, hint=hint)
+    return report, content
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What is another after a file was replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _status(target: Path, content: bytes) -> Status:

@@ -336,7 +336,9 @@ def _check_this_worker(demands: _Demands) -> None:
     for (name, here), (_, wanted) in zip(_versions(), demands.versions, strict=True):
         if here != wanted:
             hint = "All machines need the same versions, or the results would differ"
-            raise ParallelError(f"has {name} {here or 'not installed'}, not {wanted}", where=worker, hint=hint)
+            raise ParallelError(
+                f"has {name} {here or 'not installed'}, not {wanted or 'none'}", where=worker, hint=hint
+            )
     for path, size in demands.files:
         seen = _size(Path(path))
         if seen != size:

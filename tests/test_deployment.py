@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_files_are_copied_and_told_apart(source: Path, tmp_path: Path) -> None:
     assert contents(plugin) == contents(source)
     assert (plugin / NAMES[0]).stat().st_mtime_ns == untouched
     assert statuses(deploy(plugin, plugin)) == ["unchanged"] * 5
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of a training that goes on")])
+def test_a_file_that_changes_while_it_is_checked_is_not_copied(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    checked = deployment.validate_file
+
+    def change_last(path: Path, **options: bool) -> FileReport:
+        if path.name == NAMES[4]:
+            change(path)
+        return checked(path, **options)
+
+    monkeypatch.setattr(deployment, "validate_file", change_last)
+    with pytest.raises(ExportError, match=f"{NAMES[4]}: changed while it was checked"):
+        deploy(source, tmp_path / "plugin")
+    assert not (tmp_path / "plugin").exists()
 
 
 def test_a_target_that_cannot_be_written_changes_nothing(source: Path, tmp_path: Path) -> None:

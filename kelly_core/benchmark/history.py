@@ -77,9 +77,12 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
     run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines)
     try:
         # One write in append mode, so that two runs at a time give two whole lines.
-        handle = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         with os.fdopen(handle, "ab", buffering=0) as stream:
-            stream.write(_RUN.dump_json(run) + b"\n")
+            size = os.fstat(handle).st_size
+            # A line that was cut short must not take this one into it.
+            seam = b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
+            stream.write(seam + _RUN.dump_json(run) + b"\n")
     except OSError as fault:
         raise KellyError(f"cannot be written: {fault.strerror}", where=folder / FILE) from fault
 

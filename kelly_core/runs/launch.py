@@ -174,6 +174,8 @@ def _launch(folder: RunFolder, record: RunRecord, life: FileLock, lease: FileLoc
     try:
         log.append(Record(time.time(), 0.0, record.attempts, AttemptBegun()))
         run = Run(folder)
+        # Until the new process is known, none must be taken for it, least of all the former one's number.
+        life.sign(folder.id, 0)
         pid = spawn(folder, (life.handle, lease.handle))
     except RunError as error:
         log.append(Record(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))

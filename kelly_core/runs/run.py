@@ -176,10 +176,20 @@ class Run:
         return wanted[0]
 
     def kill(self) -> None:
-        """End its process on this machine without any courtesy; what is on disk stays valid."""
+        """End its process on this machine without any courtesy; what is on disk stays valid.
+
+        Raises:
+            RunError: the process is another user's.
+        """
         life = _SignOfLife.read(self.folder)
         if life.locked and life.here and life.keeper.pid:
-            os.kill(life.keeper.pid, signal.SIGKILL)
+            try:
+                os.kill(life.keeper.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It ended by itself in this instant.
+                return
+            except PermissionError as error:
+                raise RunError(f"its process ({life.keeper.pid}) is another user's", where=self.id) from error
 
     def remove(self) -> None:
         """Delete the run's folder; the output of its training stays.

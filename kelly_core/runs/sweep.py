@@ -45,7 +45,9 @@ class Sweep:
         self._command = tuple(command)
         self._output = settings.output.dir.absolute()
         self._wish = self._output / "trials" / ".stop"
-        self.live = False
+        self._wished = ""
+        self._begun = False
+        self.live = True
 
     @property
     def table(self) -> Path:
@@ -84,10 +86,12 @@ class Sweep:
         try:
             self._wish.parent.mkdir(exist_ok=True)
             self._wish.unlink(missing_ok=True)
+            self._begun = True
+            if self._wished:
+                self._tell_wish()
             runs = self.trials[0].settings.runs.dir
             runs.mkdir(parents=True, exist_ok=True)
             self.write([_not_begun(trial) for trial in self.trials])
-            self.live = True
             left = {trial.id: trial for trial in self.trials}
             with suppress(_StopWaiting):
                 for result in self._as_done(runs, waiting):
@@ -101,11 +105,11 @@ class Sweep:
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Begin no more trials, and stop those in progress after the step in hand, or at once."""
-        self._wish.write_text(_STOP_AT_ONCE if at_once else _STOP)
+        self._want(_STOP_AT_ONCE if at_once else _STOP)
 
     def kill(self) -> None:
         """End the processes of the trials; what is on disk stays valid."""
-        self._wish.write_text(_KILL)
+        self._want(_KILL)
 
     def write(self, results: Sequence[TrialResult]) -> None:
         """Write the table file.
@@ -128,6 +132,15 @@ class Sweep:
         if best:
             atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
         return targets
+
+    def _want(self, wish: str) -> None:
+        """Let the trials know; before this sweep has the folder to itself, a wish would reach another one's trials."""
+        self._wished = wish
+        if self._begun:
+            self._tell_wish()
+
+    def _tell_wish(self) -> None:
+        self._wish.write_text(self._wished)
 
     def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
         """Results as they come.

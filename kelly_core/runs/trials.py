@@ -81,7 +81,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     if repeated:
         raise ConfigError(f"{repeated[0]} is given twice", where=ORIGIN)
     points = list(_points(axes, sweep, settings.training.seed))
-    base = _absolute(settings).model_copy(update={"parallel": Parallel(), "sweep": Sweep()})
+    base = settings.model_copy(update={"parallel": Parallel(), "sweep": Sweep()})
     seeds = range(settings.training.seed, settings.training.seed + sweep.seeds)
     trials = {}
     for seed, spec, point in itertools.product(seeds, specs, points):
@@ -98,9 +98,9 @@ def _parse(text: str) -> _Axis:
     if key.startswith(_NOT_TRIED):
         hint = "--seeds N trains with N seeds" if key == "training.seed" else None
         raise ConfigError(f"{key} cannot be tried", where=ORIGIN, hint=hint)
-    if ".." in values:
-        return _range(key, values)
     default = flatten(Settings().model_dump()).get(key)
+    if ".." in values and not isinstance(default, str | Path):
+        return _range(key, values)
     found = tuple(parse_value(value.strip(), default) for value in values.split(","))
     return _Axis(key, tuple(dict.fromkeys(found)))
 
@@ -150,14 +150,11 @@ def _trial(base: Settings, spec: ModelSpec, seed: int, point: Point) -> Trial:
     threads = base.training.threads or 1
     fixed = {"training.seed": seed, "training.jobs": 1, "training.threads": threads}
     chosen = for_every_model({key: (ORIGIN, value) for key, value in point})
-    settings = with_options(base, {key: (ORIGIN, value) for key, value in fixed.items()} | chosen)
+    settings = _absolute(with_options(base, {key: (ORIGIN, value) for key, value in fixed.items()} | chosen))
     content = json.dumps([spec.name, settings.model_dump(mode="json")], sort_keys=True)
     name = f"{spec.file_stem}-seed{seed}-{hashlib.blake2b(content.encode(), digest_size=5).hexdigest()}"
-    return Trial(name, spec.name, seed, point, with_options(settings, {"output.dir": (ORIGIN, _output(base, name))}))
-
-
-def _output(base: Settings, name: str) -> Path:
-    return base.output.dir / "trials" / name
+    output = settings.output.dir / "trials" / name
+    return Trial(name, spec.name, seed, point, with_options(settings, {"output.dir": (ORIGIN, output)}))
 
 
 def _absolute(settings: Settings) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_pa
     last = last_run(tmp_path)
     assert last is not None
     assert last.host == platform.node()
+    # The next one does not become a part of the line that was cut short.
+    append_run(tmp_path, result(200.0))
+    last = last_run(tmp_path)
+    assert last is not None and last.engines["numpy"].chain == replace(latency(200.0), histogram=None)
 
 
 def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:

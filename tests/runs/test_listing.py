@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.lock import FileLock
+from kelly_core.lock import FileLock, Holder
 from kelly_core.runs import Run, RunFolder, compare_runs, find_run, launch, list_runs
 from kelly_core.runs.folder import RunRecord, read_record, write_record
 from kelly_core.runs.records import AttemptBegun, Record, RunEnded, RunEvent, StateChanged, encode
@@ -128,6 +130,36 @@ def test_a_run_without_a_process_has_died_unless_its_log_tells_an_end(tmp_path: 
     ended = make_run(tmp_path / "ended", AttemptBegun(), RunEnded("failed", "why"))
     assert (Run(ended).snapshot.state, Run(ended).snapshot.error) == ("failed", "why")
     assert Run(make_run(tmp_path / "never")).snapshot.state == "died"
+
+
+def test_killing_a_process_that_has_just_ended_is_no_mistake(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun())
+    life = FileLock.take(folder.heartbeat)
+    assert life is not None
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    life.sign("run", ended.pid)
+    Run(folder).kill()
+    life.release()
+
+
+def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"), output=str(tmp_path / "out"))
+    former = FileLock.take(folder.heartbeat)
+    assert former is not None
+    former.sign("run", os.getpid())
+    former.release()
+    seen = []
+
+    def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+        seen.append(Run(folder).snapshot.pid)
+        return 7
+
+    monkeypatch.setattr(launch, "spawn", spawn)
+    launch.resume(Run(folder))
+    assert seen == [0] and Holder.read(folder.heartbeat).pid == 7
 
 
 def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:

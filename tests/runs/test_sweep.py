@@ -111,6 +111,14 @@ def test_a_killed_trial_goes_on_and_a_stopped_sweep_too(
     assert run_of(sweep.trials[0]).record.attempts == 2
 
 
+def test_a_wish_that_comes_before_the_first_trial_is_heard(folder: Path, forked: Forker) -> None:
+    sweep = sweep_of()
+    sweep.request_stop()
+    assert {result.state for result in sweep.results()} == {"queued"}
+    # It was the wish of that sweep, not of the next one.
+    assert [result.state for result in sweep_of(sweep__set=[]).results()] == ["finished"]
+
+
 def test_ctrl_c_stops_all_and_tells_how_to_go_on(
     folder: Path, forked: Forker, kelly_core: Callable[..., object]
 ) -> None:
@@ -192,6 +200,11 @@ def test_random_points_lie_in_their_ranges_and_more_of_them_begin_alike() -> Non
     assert [trial.point for trial in plan(1, set=tried, random=5)] != [
         trial.point for trial in plan(set=tried, random=5)
     ]
+
+
+def test_paths_may_be_tried_whatever_folder_they_begin_in(folder: Path) -> None:
+    trials = plan(set=["datasets.dir=../a,../b"])
+    assert [trial.settings.datasets.dir for trial in trials] == [folder / "../a", folder / "../b"]
 
 
 def test_a_setting_of_one_model_gives_others_no_trials() -> None:
