@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,15 +21,9 @@ if TYPE_CHECKING:
     from kelly_core.validation.report import FileReport
 
 
-def _known_split(name: str | None) -> str | None:
-    if name not in (None, "validation", "test"):
-        raise typer.BadParameter(f"{name!r} is neither validation nor test")
-    return name
-
-
 SplitOption = Annotated[
-    str | None,
-    typer.Option("--split", callback=_known_split, help="Measure quality anew, on validation or the official test."),
+    Literal["validation", "test"] | None,
+    typer.Option("--split", help="Measure quality anew; test is the official split."),
 ]
 
 
@@ -51,13 +45,13 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
     return [validate_file(path, check_specs=check_specs, references=_references(path, external)) for path in files]
 
 
-def measured_anew(report: FileReport, split: str, settings: Settings) -> FileReport:
+def measured_anew(report: FileReport, split: Split, settings: Settings) -> FileReport:
     """The report with the quality measured now; a corpus or a file that cannot be used is a failed check."""
     from kelly_core.validation.report import Check
 
     name = f"quality on {split}"
     try:
-        quality = _measure(Path(report.file), "test" if split == "test" else "validation", settings)
+        quality = _measure(Path(report.file), split, settings)
     except KellyError as error:
         return replace(report, quality=None, checks=(*report.checks, Check(name, False, str(error))))
     return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))

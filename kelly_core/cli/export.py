@@ -14,14 +14,13 @@ from kelly_core.spec import MODELS
 
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint, or the output folder of a training.")],
-    layout: Annotated[str, typer.Option("--layout", help="rtneural or legacy.")] = "rtneural",
+    layout: Annotated[Literal["rtneural", "legacy"], typer.Option("--layout", help="Of the JSON.")] = "rtneural",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the files.", show_default="the output folder")
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write each as ONNX; needs the extra onnx.")] = False,
 ) -> None:
     """Write the best weights of checkpoints as files for the plugin."""
-    chosen = _layout(layout)
     checkpoints = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
 
@@ -37,29 +36,19 @@ def export(
     for path in checkpoints:
         checkpoint = load_checkpoint(path)
         target = folder / f"{checkpoint.spec.file_stem}.json"
-        export_network(checkpoint, target, chosen)
+        export_network(checkpoint, target, layout)
         show(f"{checkpoint.model}: wrote {target}")
         if onnx:
             write_onnx(read_export(target), target.with_suffix(".onnx"))
             show(f"{checkpoint.model}: wrote {target.with_suffix('.onnx')}")
 
 
-def _layout(name: str) -> Literal["rtneural", "legacy"]:
-    if name == "rtneural":
-        return "rtneural"
-    if name == "legacy":
-        return "legacy"
-    raise typer.BadParameter(f"{name!r} is neither rtneural nor legacy", param_hint="--layout")
-
-
 def _checkpoints(source: Path) -> list[Path]:
     """The checkpoint itself, or the best one of each model in a folder."""
     if not source.is_dir():
         return [source]
-    names = [f"{spec.file_stem}_best.pt" for spec in MODELS]
-    found = [
-        folder / name for name in names for folder in (source / "checkpoints", source) if (folder / name).is_file()
-    ]
+    folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
+    found = [path for spec in MODELS if (path := folder / f"{spec.file_stem}_best.pt").is_file()]
     if not found:
         raise ExportError("holds no best checkpoint of any model", where=source)
     return found

@@ -112,4 +112,4 @@ def test_what_cannot_be_measured_says_why(run: Run, trained: None) -> None:
     assert report["checks"][-1]["name"] == "quality on validation"
     assert "groove_midi is not here" in report["checks"][-1]["detail"]
     shown = run("validate", GROOVE, "--split", "train")
-    assert shown.code == 2 and "neither validation nor test" in shown.err
+    assert shown.code == 2 and "'train' is not one of" in " ".join(shown.err.split())
