@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,14 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from kelly_core import legacy_config
+from kelly_core.config_file import SettingsFile
+from kelly_core.dotted import flatten, unflatten
 from kelly_core.errors import ConfigError
 from kelly_core.spec import LOSS_OUTPUT, MODELS, Loss, State
 
 DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
 
-_MAX_FILE_BYTES = 2**20
 _PER_MODEL = {
     "training.epochs": "epochs",
     "training.batch_size": "batch_size",
@@ -243,7 +242,7 @@ def load_settings(
     values = flatten(Settings().model_dump())
     origins = dict.fromkeys(values, "default")
     path = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    source = None if path is None else _SourceFile.read(path)
+    source = None if path is None else SettingsFile.read(path)
     layers = [
         {} if source is None else {key: (source.place(key), value) for key, value in source.values.items()},
         _from_environment(environment, values),
@@ -310,90 +309,9 @@ def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:
         raise ConfigError("parallel.backend = 'dask' needs a scheduler", where=origins["parallel.backend"], hint=hint)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one table with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The opposite of ``flatten``."""
-    tree: dict[str, Any] = {}
-    for dotted, value in flat.items():
-        *tables, key = dotted.split(".")
-        node = tree
-        for table in tables:
-            node = node.setdefault(table, {})
-        node[key] = value
-    return tree
-
-
 def environment_name(key: str) -> str:
     """The variable that sets a dotted key."""
     return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
-
-
-@dataclass(frozen=True)
-class _SourceFile:
-    path: Path
-    text: str
-    values: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> _SourceFile:
-        try:
-            text = _text(path)
-            if _is_json(path):
-                return cls(path, text, legacy_config.translate(_json_object(text, path), path))
-            return cls(path, text, flatten(tomllib.loads(text)))
-        except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
-        except (ValueError, RecursionError) as error:
-            kind = "JSON" if _is_json(path) else "TOML"
-            raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
-
-    def place(self, key: str) -> str:
-        """The file, and the line of the key where that can be told."""
-        line = None if _is_json(self.path) else _toml_line(self.text, key)
-        return str(self.path) if line is None else f"{self.path}, line {line}"
-
-
-def _is_json(path: Path) -> bool:
-    return path.suffix.lower() == ".json"
-
-
-def _text(path: Path) -> str:
-    """What the file says, whichever mark and ends of lines the editor left in it."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_FILE_BYTES + 1)
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError("is too large for a settings file", where=path)
-    return content.decode("utf-8-sig").replace("\r\n", "\n")
-
-
-def _json_object(text: str, path: Path) -> dict[str, Any]:
-    document = json.loads(text)
-    if not isinstance(document, dict):
-        raise ConfigError("must hold a JSON object", where=path)
-    return document
-
-
-def _toml_line(text: str, key: str) -> int | None:
-    """Line of a dotted key in TOML text (1 is the first), where tables have headers of their own."""
-    table = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            table = stripped.strip("[] ").split("]")[0] + "."
-        name = stripped.split("=")[0].strip()
-        if "=" in stripped and (table + name == key or key.startswith(f"{table}{name}.")):
-            return number
-    return None
 
 
 def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from kelly_core.config import flatten
+from kelly_core.dotted import flatten
 from kelly_core.errors import ConfigError
 from kelly_core.files import atomic_write
 

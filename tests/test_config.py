@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import Settings, environment_name, flatten, load_settings
+from kelly_core.config import Settings, environment_name, load_settings
+from kelly_core.dotted import flatten
 from kelly_core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -120,7 +121,7 @@ def test_mistakes_in_the_environment_name_the_variable(variable: str, value: str
         load_settings(None, {}, {variable: value})
 
 
-@pytest.mark.parametrize("text", ["[training", "\x00", "a = " + "[" * 5000, "a = " + "1" * 5000])
+@pytest.mark.parametrize("text", ["[training", "\x00", "a = " + "[" * 5000, "a = " + "1" * 5000, "a." * 5000 + "a = 1"])
 @pytest.mark.parametrize("name", ["config.toml", "settings"])
 def test_a_file_that_is_no_toml_is_named(write, text: str, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: is not valid TOML"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import typer
 from rich.console import Console, RenderableType
@@ -10,10 +11,18 @@ from rich.text import Text
 
 from kelly_core.runs.records import to_json
 
+_WIDTH_OF_A_LOG = 200
+
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints texts as they are: paths and names may hold [brackets] and :colons:."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    """A console that prints texts as they are: paths and names may hold [brackets] and :colons:.
+
+    A file or a pipe has no edge at which tables would have to be folded; COLUMNS gives it one.
+    """
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _WIDTH_OF_A_LOG
+    return made
 
 
 def show(content: RenderableType, style: str = "") -> None:

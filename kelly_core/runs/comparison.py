@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kelly_core.config import flatten
+from kelly_core.dotted import flatten
 from kelly_core.runs.folder import RunRecord
 from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kelly_core.config import Parallel, Settings, Sweep, flatten, for_every_model, parse_value, with_options
+from kelly_core.config import Parallel, Settings, Sweep, for_every_model, parse_value, with_options
+from kelly_core.dotted import flatten
 from kelly_core.errors import ConfigError
 from kelly_core.spec import ModelSpec
 

@@ -51,6 +51,14 @@ def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, m
     assert refused.code == 1 and "[/x]" in refused.out and "nothing was copied" in refused.err
 
 
+def test_a_pipe_has_no_edge(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{'long' * 20}.json"
+    monkeypatch.delenv("COLUMNS")
+    assert f"FAILED  {name}  " in run("validate", name).out
+    monkeypatch.setenv("COLUMNS", "40")
+    assert name not in run("validate", name).out.splitlines()[1]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_a_terminal_cannot_show_ends_nothing(models: Path, tmp_path: Path, encoding: str) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xce\xb5.json"
