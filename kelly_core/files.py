@@ -104,11 +104,15 @@ def remove_leftovers(folder: Path, prefix: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system lets a folder be opened."""
+    """Make the renaming itself durable, where the system lets a folder be opened and its file system can do it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as fault:
+        # Shares of other systems refuse; the file is in its place all the same.
+        if fault.errno != errno.EINVAL:
+            raise
     finally:
         os.close(handle)

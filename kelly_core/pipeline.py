@@ -168,4 +168,7 @@ def _neutral_audio(export: Export) -> Floats | None:
         return None
     if not all(isinstance(value, int | float) for value in values):
         return None
-    return np.array(values[CODE_SIZE:], np.float32)
+    try:
+        return np.array(values[CODE_SIZE:], np.float32)
+    except OverflowError:
+        return None

@@ -84,7 +84,9 @@ def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, ne
     np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].run(heard))
 
 
-@pytest.mark.parametrize("features", [{}, {NEUTRAL_INPUT: [0.0] * 64}, {NEUTRAL_INPUT: ["0"] * 128}, None])
+@pytest.mark.parametrize(
+    "features", [{}, {NEUTRAL_INPUT: [0.0] * 64}, {NEUTRAL_INPUT: ["0"] * 128}, {NEUTRAL_INPUT: [10**400] * 128}, None]
+)
 def test_following_needs_to_know_what_to_feed_without_audio(copy: Path, features: object) -> None:
     path = edited(copy, "harmonypredictor", lambda document: document["metadata"].update(features=features))
     chain = Chain.load(copy)

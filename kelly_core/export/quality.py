@@ -184,6 +184,8 @@ class Quality:
 
     def _check_complete(self) -> None:
         """Raise a ValueError unless all that the verdict rests on is there, and bears it out."""
+        if (self.epsilon is None) != (self.epsilon_limit is None):
+            raise ValueError('"quality" has one of epsilon and epsilon_limit without the other')
         if self.epsilon is not None and self.epsilon_limit is not None:
             self._check_verdict(self.epsilon <= self.epsilon_limit)
             return

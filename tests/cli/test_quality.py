@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,22 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, 
     assert "nothing says" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
 
 
-def test_a_record_that_makes_no_sense_fails(run: Run, tmp_path: Path, trained: None) -> None:
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda quality: quality["baselines"][0].update(differences="[/red] better"), "baselines.0.differences"),
+        (lambda quality: quality.update(epsilon=0.01), "epsilon_limit"),
+    ],
+)
+def test_a_record_that_makes_no_sense_fails(
+    run: Run, tmp_path: Path, trained: None, damage: Callable[[dict[str, Any]], None], words: str
+) -> None:
     document = json.loads((tmp_path / GROOVE).read_text())
-    document["metadata"]["quality"]["baselines"][0]["differences"] = "[/red] better"
+    damage(document["metadata"]["quality"])
     (tmp_path / GROOVE).write_text(json.dumps(document))
     (report,) = reports(run, code=1)
     (failed,) = [check for check in report["checks"] if not check["passed"]]
-    assert failed["name"] == "quality record" and "baselines.0.differences" in failed["detail"]
+    assert failed["name"] == "quality record" and words in failed["detail"]
     assert report["quality"] is None
 
 
