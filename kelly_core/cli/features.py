@@ -35,23 +35,34 @@ def features(
     The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate, and
     with --models all outputs of the chain, frame after frame from zero state: the plugin must give the same.
     """
-    from kelly_core.data.audio import read_audio
-    from kelly_core.music.mel import mel_frames
     from kelly_core.pipeline import Chain
 
     if math.isnan(duration):
         raise typer.BadParameter("nan is no time", param_hint="--duration")
     if models and not as_json:
         raise typer.BadParameter("448 numbers a frame do not fit a table: add --json", param_hint="--models")
-    samples, sample_rate = read_audio(audio, duration)
-    frames = mel_frames(samples, sample_rate)
-    if not len(frames):
-        raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
+    frames, sample_rate = hear(audio, duration)
     if not as_json:
         show(_table(frames, sample_rate))
         return
     chain = {"chain": _chain_as_json(Chain.load(models).run(frames))} if models else {}
     print_json(_as_json(audio, frames, sample_rate) | chain, indent=None)
+
+
+def hear(audio: Path, seconds: float) -> tuple[Floats, int]:
+    """Mel frames [T, 128] in dB of so many seconds of a file from its start, T ≥ 1, and its sample rate in Hz.
+
+    Raises:
+        DataError: it is missing, cannot be decoded, or is too short for a frame.
+    """
+    from kelly_core.data.audio import read_audio
+    from kelly_core.music.mel import mel_frames
+
+    samples, sample_rate = read_audio(audio, seconds)
+    frames = mel_frames(samples, sample_rate)
+    if not len(frames):
+        raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
+    return frames, sample_rate
 
 
 def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
+from kelly_core.cli.features import hear
 from kelly_core.cli.output import show
 from kelly_core.errors import ConfigError, DataError, KellyError
 
@@ -75,7 +76,7 @@ def generate(
 def _listen(chain: Chain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:
     """Put audio, a curve or a constant emotion through the chain."""
     if audio is not None:
-        mel = _mel(audio)
+        mel, _ = hear(audio, _AUDIO_SECONDS)
         return _Heard(chain.run(mel), mel, audio.name)
     if curve is not None:
         from kelly_core.data.curve import read_curve
@@ -84,16 +85,6 @@ def _listen(chain: Chain, audio: Path | None, curve: Path | None, valence: float
     frames = np.ones(_CONSTANT_FRAMES)
     title = f"valence {valence:g}, arousal {arousal:g}"
     return _Heard(chain.follow(valence * frames, arousal * frames), None, title)
-
-
-def _mel(audio: Path) -> NDArray[np.float32]:
-    from kelly_core.data.audio import read_audio
-    from kelly_core.music.mel import mel_frames
-
-    mel = mel_frames(*read_audio(audio, _AUDIO_SECONDS))
-    if not len(mel):
-        raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
-    return mel
 
 
 def _tonic(key: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ EngineOption = Annotated[
     typer.Option("--engine", help="Command of the plugin's own engine: CMD MODEL.json, frames in, frames out."),
 ]
 BackendOption = Annotated[
-    str | None, typer.Option("--backend", help="local, or dask for a cluster.", show_default="local")
+    Literal["local", "dask"] | None, typer.Option("--backend", help="dask for a cluster.", show_default="local")
 ]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask's scheduler: tcp://HOST:PORT.")

@@ -18,6 +18,7 @@ from kelly_core.parallel import ALLOWED_LOSSES, Waiting, as_done
 from kelly_core.runs.folder import RunFolder
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.lease import give_up_lease, take_lease
+from kelly_core.runs.records import to_json
 from kelly_core.runs.run import Run
 from kelly_core.runs.standings import TrialResult, as_json, best_runs, standings
 from kelly_core.runs.trials import Trial
@@ -117,7 +118,7 @@ class Sweep:
         Raises:
             RunError: it cannot be written.
         """
-        text = json.dumps(as_json(results), indent=2, ensure_ascii=False)
+        text = json.dumps(to_json(as_json(results)), indent=2, allow_nan=False)
         atomic_write_all({self.table: text.encode()}, error=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:

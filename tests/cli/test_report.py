@@ -300,7 +300,7 @@ def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path
         (["nowhere"], 1, "is no folder"),
         (["data"], 1, "holds no export of any of the five models"),
         (["out", "--text", "--json"], 2, "exclude each other"),
-        (["out", "--split", "train"], 2, "neither validation nor test"),
+        (["out", "--split", "train"], 2, "is not one of"),
     ],
 )
 def test_it_refuses_what_makes_no_sense(run: Run, trained: Path, arguments: list[str], code: int, words: str) -> None:
