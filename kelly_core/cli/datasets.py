@@ -22,6 +22,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
+from kelly_core.cli.output import show
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
@@ -83,10 +84,9 @@ def demo(
     """Write a small demo corpus in the real layouts, with a known link from emotion to music, to try everything on."""
     from kelly_core.data.demo import write_demo
 
-    console = Console(highlight=False)
     for name, size in write_demo(folder, songs=songs, seed=seed).items():
-        console.print(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB", soft_wrap=True)
-    console.print(f"next: kelly-core datasets --datasets-dir {folder}", soft_wrap=True)
+        show(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB")
+    show(f"next: kelly-core datasets --datasets-dir {folder}")
 
 
 def _as_json(report: CorpusReport) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> 
     assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
     deployed = run("deploy", ODD, "--to", f"to {ODD}")
     assert deployed.code == 0 and f"to {ODD}/groovepredictor.json" in deployed.out
+    assert f"wrote {ODD}/demo/deam: " in run("datasets", "demo", f"{ODD}/demo", "--songs", 8).out
     assert f"no runs in {ODD}/runs" in run("runs", "--config", _settings(tmp_path, f"{ODD}/runs")).out
     assert ODD in run("config", "--config", _settings(tmp_path, f"{ODD}/runs")).out
 
