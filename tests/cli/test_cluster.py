@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +17,24 @@ from tests.cluster import cluster
 from tests.data import tiny
 
 from .test_endings import COMMAND
+
+
+@contextmanager
+def running(arguments: Sequence[object], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process that Ctrl-C reaches, even where these tests run in the background, and its end."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
@@ -27,17 +47,13 @@ def test_datasets_waits_for_workers_aloud_and_leaves_when_asked(tmp_path: Path) 
     with cluster(tmp_path, 0) as one:
         arguments = ["datasets", "--json", "--datasets-dir", corpora, "--backend", "dask", "--scheduler", one.address]
 
-        def start() -> subprocess.Popen[str]:
-            environment = os.environ | {"KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache")}
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, text=True, **pipes)
-
-        with start() as left:
+        environment = os.environ | {"KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache")}
+        with running(arguments, environment) as left:
             _wait_for("features of groove_midi: tcp://", left.stderr)
             left.send_signal(signal.SIGINT)
             out, rest = left.communicate(timeout=60)
         assert (left.returncode, out, rest) == (130, "", "")
-        with start() as patient:
+        with running(arguments, environment) as patient:
             _wait_for("has no workers; waiting for one", patient.stderr)
             one.add_worker()
             _wait_for("1 worker of tcp://", patient.stderr)
