@@ -111,6 +111,7 @@ class KellyApp(App[None]):
         self.set_class(self.console.color_system == "256", "-of-256")
         own = FOR_SIXTEEN.name if self.has_sixteen else self._memory.get("theme", "")
         chosen = self.workspace.options.theme or own
+        self._theme_in_rules = ""
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -123,6 +124,23 @@ class KellyApp(App[None]):
         """Keys by name where their signs cannot be shown."""
         shown = super().get_key_display(binding)
         return KEY_NAMES.get(shown, shown) if self.workspace.options.ascii else shown
+
+    @property
+    def look(self) -> tuple[object, ...]:
+        """What decides how a screen is styled, besides the screen itself."""
+        return self.theme, frozenset(self.pseudo_classes)
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the rules anew and style the screen where its look is another one.
+
+        Textual asks for that also whenever a screen is made, and each time would parse all rules again.
+        """
+        if self.theme != self._theme_in_rules or (isinstance(self.screen, Page) and self.screen.is_out_of_date):
+            self._theme_in_rules = self.theme
+            super().refresh_css(animate)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Draw at once: a screen that is switched to comes as a whole, so there is nothing to hide for a while."""
 
     def on_mount(self) -> None:
         """Show the first screen."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.events import Resize, ScreenResume
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
@@ -42,6 +44,13 @@ class Page(Screen[None]):
         (150, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (32, "-tall")]  # noqa: RUF012 - as above
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._styled_as, self._fitted = self.kelly.look, self.app.size
+        # Textual sets these when all is there, and would then style all of it once more.
+        widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
+        self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
 
     @property
     def kelly(self) -> KellyApp:
@@ -91,11 +100,25 @@ class Page(Screen[None]):
         self.refresh_frame()
         self.kelly.screen_was_made()
 
-    def on_screen_resume(self) -> None:
-        """Come back to a screen that shows what is true now."""
+    @on(ScreenResume)
+    def _come_back(self, event: ScreenResume) -> None:
+        """Show what is true now; all is styled anew only if that would look different."""
+        event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
         self.kelly.workspace.reload()
         self.refresh_frame()
         self.refresh_bindings()
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether it is styled for another theme than the one in force."""
+        return self._styled_as != self.kelly.look
+
+    @on(Resize)
+    def _fit(self, event: Resize) -> None:
+        """Lay it out once for each size; Textual would once more when it is told the size that it has found."""
+        if event.size == self._fitted:
+            event.prevent_default()
+        self._fitted = event.size
 
     def repaint(self) -> None:
         """Draw again what has colours of its own."""
@@ -114,3 +137,8 @@ class Page(Screen[None]):
         copy = getattr(self.focused, "value_to_copy", None)
         if copy is not None:
             self.kelly.copy(copy())
+
+
+def _fitting(length: int, breakpoints: list[tuple[int, str]]) -> list[str]:
+    """The class of the last breakpoint that a window reaches."""
+    return [name for least, name in breakpoints if length >= least][-1:]
