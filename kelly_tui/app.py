@@ -158,17 +158,22 @@ class KellyApp(App[None]):
 
     @work(thread=True, group="read ahead")
     def on_ready(self) -> None:
-        """Read the other screens' modules beside the first screen, so that going there does not wait for them."""
-        for name in SCREENS:
-            import_module(f"kelly_tui.screens.{name}")
+        """Read what the other screens need beside the first screen, so that going there does not wait for it."""
+        for name in ("numpy", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
+            import_module(name)
+        self._leave_out_of_search()
 
     def screen_was_made(self) -> None:
-        """Take what a new screen consists of, and all before it, out of the search for garbage.
+        """A new screen is there, and stays."""
+        self.call_after_refresh(self._leave_out_of_search)
+
+    def _leave_out_of_search(self) -> None:
+        """Take all that there is out of the search for garbage.
 
         It stays until the end anyhow, and a full search through it would hold the screens up for a tenth of a second.
         """
         if self._owns_process:
-            self.call_after_refresh(gc.freeze)
+            gc.freeze()
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""

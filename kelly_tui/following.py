@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
+from array import array
+from bisect import bisect_left
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,31 +23,50 @@ _LINES = 500
 _SECONDS_A_LOOK = 0.3
 
 
+def _numbers() -> array[float]:
+    return array("d")
+
+
 @dataclass
 class Curves:
-    """Epoch by epoch what one model reached; lists of the same length."""
+    """Epoch by epoch what one model reached, of the same length; ``best`` is the index of the least validation loss.
 
-    epochs: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    frames_per_second: list[float] = field(default_factory=list)
+    Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
+    """
+
+    epochs: array[float] = field(default_factory=_numbers)
+    train_loss: array[float] = field(default_factory=_numbers)
+    val_loss: array[float] = field(default_factory=_numbers)
+    learning_rate: array[float] = field(default_factory=_numbers)
+    frames_per_second: array[float] = field(default_factory=_numbers)
+    best: int | None = None
 
     def add(self, event: events.EpochDone) -> None:
         """Take in an epoch; one that was trained once more after a resume replaces its former self."""
-        while self.epochs and self.epochs[-1] >= event.epoch:
-            self.epochs.pop()
-            for values in self._values():
-                values.pop()
+        if self.epochs and self.epochs[-1] >= event.epoch:
+            self._cut(bisect_left(self.epochs, event.epoch))
         self.epochs.append(event.epoch)
         for values, value in zip(self._values(), _figures(event), strict=True):
             values.append(value)
+        self._note_best(len(self.epochs) - 1)
 
     def copy(self) -> Curves:
         """The same epochs, which stay as they are when this grows."""
-        return Curves(list(self.epochs), *map(list, self._values()))
+        return deepcopy(self)
 
-    def _values(self) -> tuple[list[float], ...]:
+    def _cut(self, length: int) -> None:
+        for values in (self.epochs, *self._values()):
+            del values[length:]
+        self.best = None
+        for index in range(length):
+            self._note_best(index)
+
+    def _note_best(self, index: int) -> None:
+        loss = self.val_loss[index]
+        if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
+            self.best = index
+
+    def _values(self) -> tuple[array[float], ...]:
         return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
 
 
@@ -86,6 +109,7 @@ class Follower:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
         self._curves: dict[str, Curves] = {}
+        self._told: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def look(self) -> RunView:
@@ -99,14 +123,17 @@ class Follower:
         while time.monotonic() < deadline and (found := self._reader.read()):
             for record in found:
                 self._take(record)
-        curves = {name: each.copy() for name, each in self._curves.items()}
-        return RunView(self._run.record, self._run.snapshot, curves, tuple(self._lines))
+        # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
+        self._told = {name: self._told.get(name) or each.copy() for name, each in self._curves.items()}
+        return RunView(self._run.record, self._run.snapshot, dict(self._told), tuple(self._lines))
 
     def _take(self, record: Record) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             self._curves.pop(event.model, None)
+            self._told.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
+            self._told.pop(event.model, None)
             self._curves.setdefault(event.model, Curves()).add(event)
         text = describe(event)
         if text is not None:

@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import Resize, ScreenResume
+from textual.events import Resize, ScreenResume, ScreenSuspend
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
@@ -47,6 +47,7 @@ class Page(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._in_front = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
         # Textual sets these when all is there, and would then style all of it once more.
         widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
@@ -100,13 +101,24 @@ class Page(Screen[None]):
         self.refresh_frame()
         self.kelly.screen_was_made()
 
+    def come_back(self) -> None:
+        """Come to the front, at first or again: what may have changed meanwhile is looked at once more."""
+
     @on(ScreenResume)
     def _come_back(self, event: ScreenResume) -> None:
         """Show what is true now; all is styled anew only if that would look different."""
         event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
-        self.kelly.workspace.reload()
-        self.refresh_frame()
-        self.refresh_bindings()
+        # A new screen is told twice.
+        if not self._in_front:
+            self._in_front = True
+            self.kelly.workspace.reload()
+            self.refresh_frame()
+            self.refresh_bindings()
+            self.come_back()
+
+    @on(ScreenSuspend)
+    def _go_back(self) -> None:
+        self._in_front = False
 
     @property
     def is_out_of_date(self) -> bool:

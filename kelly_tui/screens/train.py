@@ -109,7 +109,7 @@ class Train(RunPage):
             chart.ascii = self.kelly.workspace.options.ascii
         self.draw_run()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Follow the run again."""
         self.follow()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.widget import Widget
@@ -67,7 +68,7 @@ class Keys(Footer):
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
         self._needed = self._room = 0
-        self._shown: list[tuple[object, ...]] = []
+        self._shown: list[tuple[Binding, bool]] = []
 
     def compose(self) -> ComposeResult:
         """Those that fit."""
@@ -92,6 +93,12 @@ class Keys(Footer):
         if keys != self._shown and self.is_attached and screen.app.app_focus:
             self._shown = keys
             super().bindings_changed(screen)
+
+
+def say(widget: Static, text: str | Text) -> None:
+    """Show a text; showing the same one again would lay out the whole screen."""
+    if widget.content != text:
+        widget.update(text)
 
 
 def set_title(widget: Widget, title: str, subtitle: str = "") -> None:
