@@ -135,7 +135,8 @@ class KellyApp(App[None]):
 
         Textual asks for that also whenever a screen is made, and each time would parse all rules again.
         """
-        if self.theme != self._theme_in_rules or (isinstance(self.screen, Page) and self.screen.is_out_of_date):
+        page = next(reversed(self.screen_stack), None)
+        if self.theme != self._theme_in_rules or (isinstance(page, Page) and page.is_out_of_date):
             self._theme_in_rules = self.theme
             super().refresh_css(animate)
 
@@ -144,6 +145,7 @@ class KellyApp(App[None]):
 
     def on_mount(self) -> None:
         """Show the first screen."""
+        self._leave_out_of_search()
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
         if self.workspace.options.demo:
             self._start_demo()
@@ -159,7 +161,7 @@ class KellyApp(App[None]):
     @work(thread=True, group="read ahead")
     def on_ready(self) -> None:
         """Read what the other screens need beside the first screen, so that going there does not wait for it."""
-        for name in ("numpy", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
+        for name in (*(f"kelly_tui.screens.{name}" for name in SCREENS), "numpy"):
             import_module(name)
         self._leave_out_of_search()
 

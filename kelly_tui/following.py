@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from kelly_core import events
@@ -21,6 +22,10 @@ from kelly_core.training.history import read_history
 
 _LINES = 500
 _SECONDS_A_LOOK = 0.3
+_RECORDS_AT_ONCE = 50
+_PAUSE = 2e-4
+"""Seconds after these records, in which the screens take the interpreter if they want it: it would be shared in equal
+parts otherwise, and a screen take twice its time to be drawn."""
 
 
 def _numbers() -> array[float]:
@@ -108,6 +113,7 @@ class Follower:
     def __init__(self, folder: RunFolder) -> None:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
+        self._records = self._reader.one_by_one()
         self._curves: dict[str, Curves] = {}
         self._told: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
@@ -118,14 +124,21 @@ class Follower:
         Raises:
             RunError: the log cannot be read any more.
         """
-        deadline = time.monotonic() + _SECONDS_A_LOOK
         self._run.poll()
-        while time.monotonic() < deadline and (found := self._reader.read()):
-            for record in found:
-                self._take(record)
+        self._read_on(time.monotonic() + _SECONDS_A_LOOK)
         # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
         self._told = {name: self._told.get(name) or each.copy() for name, each in self._curves.items()}
         return RunView(self._run.record, self._run.snapshot, dict(self._told), tuple(self._lines))
+
+    def _read_on(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            found = list(islice(self._records, _RECORDS_AT_ONCE))
+            if not found:
+                self._records = self._reader.one_by_one()
+                return
+            for record in found:
+                self._take(record)
+            time.sleep(_PAUSE)
 
     def _take(self, record: Record) -> None:
         event = record.event

@@ -104,7 +104,6 @@ class Benchmark(Page):
 
     def on_mount(self) -> None:
         """Show the last result."""
-        self.query_one("#latencies").focus()
         self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 

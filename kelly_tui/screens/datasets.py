@@ -96,10 +96,8 @@ class Datasets(Page):
         return ("datasets", *self.kelly.workspace.config_words)
 
     def on_mount(self) -> None:
-        """Look once at the start."""
-        self.query_one("#corpora").focus()
+        """Begin with what is known without looking."""
         self._draw()
-        self._look()
 
     def come_back(self) -> None:
         """A corpus may have come meanwhile."""

@@ -63,10 +63,6 @@ class Models(Page):
         """``config``."""
         return ("config", *self.kelly.workspace.config_words)
 
-    def on_mount(self) -> None:
-        """Begin with the list."""
-        self.query_one("#models").focus()
-
     def come_back(self) -> None:
         """The file may have changed, but what is typed stays."""
         if not self._edits:

@@ -31,6 +31,7 @@ class Page(Screen[None]):
     NAME: ClassVar[str]
     ABOUT: ClassVar[str]
     CHANGES: ClassVar[frozenset[str]] = frozenset()
+    AUTO_FOCUS = "Listing"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy_command", "Copy command", show=False, tooltip="Copy the command line shown below"),
@@ -137,8 +138,8 @@ class Page(Screen[None]):
         self.refresh_frame()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave out what a read-only session must not do."""
-        return not (self.kelly.workspace.options.read_only and action in self.CHANGES)
+        """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
+        return self.is_mounted and not (self.kelly.workspace.options.read_only and action in self.CHANGES)
 
     def action_copy_command(self) -> None:
         """Copy the command line."""

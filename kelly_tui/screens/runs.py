@@ -64,8 +64,10 @@ class Runs(RunPage):
 
     def body(self) -> Iterator[Widget]:
         """Filter and table; chart and details."""
+        text = Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
+        text.display = False
         with Vertical(id="runs-left"):
-            yield Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
+            yield text
             table = Listing(("", "run", "state", "models", "when"), extras=("models",), id="runs")
             table.border_title = "runs"
             yield table
@@ -95,9 +97,7 @@ class Runs(RunPage):
         return (*words, "show", self.run_id) if self.run_id else words
 
     def on_mount(self) -> None:
-        """Begin with the list."""
-        self.query_one("#filter").display = False
-        self.query_one("#runs").focus()
+        """Set the chart up."""
         chart = self.query_one(CurveChart)
         chart.ascii = self.kelly.workspace.options.ascii
         chart.logarithmic = True

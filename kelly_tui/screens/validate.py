@@ -124,8 +124,7 @@ class Validate(Page):
         return ("validate", file or str(self.kelly.workspace.settings.output.dir / "*.json"), "--check-specs")
 
     def on_mount(self) -> None:
-        """Look for exports."""
-        self.query_one("#exports").focus()
+        """Show that nothing is known yet."""
         self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 
