@@ -56,12 +56,21 @@ class Models(Page):
             yield layers
             with Vertical(id="settings", classes="panel") as settings:
                 settings.border_title = "settings"
-                yield SettingsForm()
+                form = SettingsForm()
+                form.display = False
+                yield form
                 yield Label("", id="form-status", markup=False)
 
     def command(self) -> tuple[str, ...]:
         """``config``."""
         return ("config", *self.kelly.workspace.config_words)
+
+    def on_mount(self) -> None:
+        """Show the form after all else: to lay out and draw the whole screen at once would hold a key up."""
+        self.call_after_refresh(self._show_form)
+
+    def _show_form(self) -> None:
+        self.query_one(SettingsForm).display = True
 
     def come_back(self) -> None:
         """The file may have changed, but what is typed stays."""
