@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LISTS = 1.0
 
+_PAUSE = 0.01
 _MEMORY = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
@@ -158,11 +159,17 @@ class KellyApp(App[None]):
 
         self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
 
-    @work(thread=True, group="read ahead")
-    def on_ready(self) -> None:
-        """Read what the other screens need beside the first screen, so that going there does not wait for it."""
-        for name in (*(f"kelly_tui.screens.{name}" for name in SCREENS), "numpy"):
+    @work(group="read ahead")
+    async def on_ready(self) -> None:
+        """Read what the other screens need after the first screen, so that going there does not wait for it.
+
+        In pieces with a pause between: a thread that reads takes half of the interpreter's time from whoever presses a
+        key meanwhile, and holds him up until it is done with a module that he wants.
+        """
+        for name in ("textual_plotext", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
             import_module(name)
+            await asyncio.sleep(_PAUSE)
+        await asyncio.to_thread(import_module, "numpy")
         self._leave_out_of_search()
 
     def screen_was_made(self) -> None:
