@@ -34,7 +34,7 @@ def _numbers() -> array[float]:
 
 @dataclass
 class Curves:
-    """Epoch by epoch what one model reached, of the same length; ``best`` is the index of the least validation loss.
+    """Epoch by epoch what one model reached; ``best`` is the index of the least validation loss.
 
     Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
     """
@@ -53,7 +53,7 @@ class Curves:
         self.epochs.append(event.epoch)
         for values, value in zip(self._values(), _figures(event), strict=True):
             values.append(value)
-        self._note_best(len(self.epochs) - 1)
+        self.note_best(len(self.epochs) - 1)
 
     def copy(self) -> Curves:
         """The same epochs, which stay as they are when this grows."""
@@ -64,9 +64,10 @@ class Curves:
             del values[length:]
         self.best = None
         for index in range(length):
-            self._note_best(index)
+            self.note_best(index)
 
-    def _note_best(self, index: int) -> None:
+    def note_best(self, index: int) -> None:
+        """Take in that the epoch of this index may be the best."""
         loss = self.val_loss[index]
         if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
             self.best = index
@@ -90,6 +91,7 @@ def curves_of_history(export: Path) -> Curves:
         curves.epochs.append(row["epoch"])
         curves.train_loss.append(row["train_loss"])
         curves.val_loss.append(row["val_loss"])
+        curves.note_best(len(curves.epochs) - 1)
     return curves
 
 
