@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -179,8 +180,12 @@ def _turns() -> list[float]:
 
 def _redraw(chart: CurveChart) -> None:
     """Draw the curves with one more epoch."""
-    longer = tuple(replace(each, xs=[*each.xs, each.xs[-1] + 1], ys=[*each.ys, each.ys[-1]]) for each in chart.series)
+    longer = tuple(replace(each, xs=_and_one_more(each.xs, 1), ys=_and_one_more(each.ys, 0)) for each in chart.series)
     draw(replace(chart.wanted, series=longer), chart.plt)
+
+
+def _and_one_more(values: Sequence[float], step: float) -> array[float]:
+    return array("d", values) + array("d", [values[-1] + step])
 
 
 def _beside_a_training(folder: Path) -> list[Figure]:

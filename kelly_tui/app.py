@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LISTS = 1.0
 
+_PAUSE = 0.01
 _MEMORY = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
@@ -111,6 +112,7 @@ class KellyApp(App[None]):
         self.set_class(self.console.color_system == "256", "-of-256")
         own = FOR_SIXTEEN.name if self.has_sixteen else self._memory.get("theme", "")
         chosen = self.workspace.options.theme or own
+        self._theme_in_rules = ""
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -124,8 +126,27 @@ class KellyApp(App[None]):
         shown = super().get_key_display(binding)
         return KEY_NAMES.get(shown, shown) if self.workspace.options.ascii else shown
 
+    @property
+    def look(self) -> tuple[object, ...]:
+        """What decides how a screen is styled, besides the screen itself."""
+        return self.theme, frozenset(self.pseudo_classes)
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the rules anew and style the screen where its look is another one.
+
+        Textual asks for that also whenever a screen is made, and each time would parse all rules again.
+        """
+        page = next(reversed(self.screen_stack), None)
+        if self.theme != self._theme_in_rules or (isinstance(page, Page) and page.is_out_of_date):
+            self._theme_in_rules = self.theme
+            super().refresh_css(animate)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Draw at once: a screen that is switched to comes as a whole, so there is nothing to hide for a while."""
+
     def on_mount(self) -> None:
         """Show the first screen."""
+        self._leave_out_of_search()
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
         if self.workspace.options.demo:
             self._start_demo()
@@ -138,19 +159,30 @@ class KellyApp(App[None]):
 
         self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
 
-    @work(thread=True, group="read ahead")
-    def on_ready(self) -> None:
-        """Read the other screens' modules beside the first screen, so that going there does not wait for them."""
-        for name in SCREENS:
-            import_module(f"kelly_tui.screens.{name}")
+    @work(group="read ahead")
+    async def on_ready(self) -> None:
+        """Read what the other screens need after the first screen, so that going there does not wait for it.
+
+        In pieces with a pause between: a thread that reads takes half of the interpreter's time from whoever presses a
+        key meanwhile, and holds him up until it is done with a module that he wants.
+        """
+        for name in ("textual_plotext", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
+            import_module(name)
+            await asyncio.sleep(_PAUSE)
+        await asyncio.to_thread(import_module, "numpy")
+        self._leave_out_of_search()
 
     def screen_was_made(self) -> None:
-        """Take what a new screen consists of, and all before it, out of the search for garbage.
+        """A new screen is there, and stays."""
+        self.call_after_refresh(self._leave_out_of_search)
+
+    def _leave_out_of_search(self) -> None:
+        """Take all that there is out of the search for garbage.
 
         It stays until the end anyhow, and a full search through it would hold the screens up for a tenth of a second.
         """
         if self._owns_process:
-            self.call_after_refresh(gc.freeze)
+            gc.freeze()
 
     def on_unmount(self) -> None:
         """Worker processes of screens end with them; trainings are not theirs and go on."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
+from array import array
+from bisect import bisect_left
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from kelly_core import events
@@ -17,33 +22,57 @@ from kelly_core.training.history import read_history
 
 _LINES = 500
 _SECONDS_A_LOOK = 0.3
+_RECORDS_AT_ONCE = 50
+_PAUSE = 2e-4
+"""Seconds after these records, in which the screens take the interpreter if they want it: it would be shared in equal
+parts otherwise, and a screen take twice its time to be drawn."""
+
+
+def _numbers() -> array[float]:
+    return array("d")
 
 
 @dataclass
 class Curves:
-    """Epoch by epoch what one model reached; lists of the same length."""
+    """Epoch by epoch what one model reached; ``best`` is the index of the least validation loss.
 
-    epochs: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    frames_per_second: list[float] = field(default_factory=list)
+    Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
+    """
+
+    epochs: array[float] = field(default_factory=_numbers)
+    train_loss: array[float] = field(default_factory=_numbers)
+    val_loss: array[float] = field(default_factory=_numbers)
+    learning_rate: array[float] = field(default_factory=_numbers)
+    frames_per_second: array[float] = field(default_factory=_numbers)
+    best: int | None = None
 
     def add(self, event: events.EpochDone) -> None:
         """Take in an epoch; one that was trained once more after a resume replaces its former self."""
-        while self.epochs and self.epochs[-1] >= event.epoch:
-            self.epochs.pop()
-            for values in self._values():
-                values.pop()
+        if self.epochs and self.epochs[-1] >= event.epoch:
+            self._cut(bisect_left(self.epochs, event.epoch))
         self.epochs.append(event.epoch)
         for values, value in zip(self._values(), _figures(event), strict=True):
             values.append(value)
+        self.note_best(len(self.epochs) - 1)
 
     def copy(self) -> Curves:
         """The same epochs, which stay as they are when this grows."""
-        return Curves(list(self.epochs), *map(list, self._values()))
+        return deepcopy(self)
 
-    def _values(self) -> tuple[list[float], ...]:
+    def _cut(self, length: int) -> None:
+        for values in (self.epochs, *self._values()):
+            del values[length:]
+        self.best = None
+        for index in range(length):
+            self.note_best(index)
+
+    def note_best(self, index: int) -> None:
+        """Take in that the epoch of this index may be the best."""
+        loss = self.val_loss[index]
+        if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
+            self.best = index
+
+    def _values(self) -> tuple[array[float], ...]:
         return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
 
 
@@ -62,6 +91,7 @@ def curves_of_history(export: Path) -> Curves:
         curves.epochs.append(row["epoch"])
         curves.train_loss.append(row["train_loss"])
         curves.val_loss.append(row["val_loss"])
+        curves.note_best(len(curves.epochs) - 1)
     return curves
 
 
@@ -85,7 +115,9 @@ class Follower:
     def __init__(self, folder: RunFolder) -> None:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
+        self._records = self._reader.one_by_one()
         self._curves: dict[str, Curves] = {}
+        self._told: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def look(self) -> RunView:
@@ -94,19 +126,29 @@ class Follower:
         Raises:
             RunError: the log cannot be read any more.
         """
-        deadline = time.monotonic() + _SECONDS_A_LOOK
         self._run.poll()
-        while time.monotonic() < deadline and (found := self._reader.read()):
+        self._read_on(time.monotonic() + _SECONDS_A_LOOK)
+        # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
+        self._told = {name: self._told.get(name) or each.copy() for name, each in self._curves.items()}
+        return RunView(self._run.record, self._run.snapshot, dict(self._told), tuple(self._lines))
+
+    def _read_on(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            found = list(islice(self._records, _RECORDS_AT_ONCE))
+            if not found:
+                self._records = self._reader.one_by_one()
+                return
             for record in found:
                 self._take(record)
-        curves = {name: each.copy() for name, each in self._curves.items()}
-        return RunView(self._run.record, self._run.snapshot, curves, tuple(self._lines))
+            time.sleep(_PAUSE)
 
     def _take(self, record: Record) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             self._curves.pop(event.model, None)
+            self._told.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
+            self._told.pop(event.model, None)
             self._curves.setdefault(event.model, Curves()).add(event)
         text = describe(event)
         if text is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import zlib
 from collections.abc import Sequence
@@ -121,10 +120,7 @@ def marked_with(marked: Sequence[str], run_id: str) -> list[str]:
 
 def validation_series(name: str, curves: Curves, colour: str) -> Series:
     """Validation losses under a name, the best epoch marked."""
-    losses = curves.val_loss
-    # A sum that is a number has only numbers in it; the long way is for the rest.
-    finite = losses if math.isfinite(sum(losses)) else [value for value in losses if value == value]
-    return Series(name, curves.epochs, losses, colour, losses.index(min(finite)) if finite else None)
+    return Series(name, curves.epochs, curves.val_loss, colour, curves.best)
 
 
 def loss_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
@@ -161,6 +157,7 @@ def overlaid_series(model: str, views: Sequence[RunView], colours: Palette) -> l
 
 
 def _level(name: str, curves: Curves, value: float | None, colours: Palette, *, guide: bool = False) -> list[Series]:
-    if value is None:
+    if value is None or not curves.epochs:
         return []
-    return [Series(name, curves.epochs, [value] * len(curves.epochs), colours.muted, dashed=True, guide=guide)]
+    ends = (curves.epochs[0], curves.epochs[-1])
+    return [Series(name, ends, (value, value), colours.muted, dashed=True, guide=guide)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -37,45 +38,45 @@ def segments(series: Series, columns: int, *, log: bool = False, first_x: float 
         log: take log10 of y.
         first_x: leave out what comes before.
     """
-    first = bisect_left(series.xs, first_x)
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
-    for point in [*_thinned(series, first, columns, log), None]:
-        if point is not None:
-            open_piece.append((point[0], math.log10(point[1]) if log else point[1]))
+    for x, y in [*_thinned(series, columns, log, first_x), (math.nan, math.nan)]:
+        if _can_be_drawn(y, log):
+            open_piece.append((x, math.log10(y) if log else y))
         elif open_piece:
             pieces.append(([x for x, _ in open_piece], [y for _, y in open_piece]))
             open_piece = []
     return pieces
 
 
-def _thinned(series: Series, first: int, columns: int, log: bool) -> Iterator[tuple[float, float] | None]:
-    """Points from the index ``first`` on; None where there is a gap."""
-    count = len(series.xs) - first
-    if series.dashed and count > 2:
-        yield from ((series.xs[end], series.ys[end]) for end in (first, -1))
-        return
-    if count <= 2 * columns:
-        drawable = (math.isfinite(y) and (y > 0 or not log) for y in series.ys[first:])
-        points = zip(series.xs[first:], series.ys[first:], strict=True)
-        yield from (point if can else None for point, can in zip(points, drawable, strict=True))
-        return
-    for column in range(columns):
-        start, stop = (first + edge * count // columns for edge in (column, column + 1))
-        yield from _extremes(series.xs[start:stop], series.ys[start:stop], log)
+def _can_be_drawn(y: float, log: bool) -> bool:
+    return math.isfinite(y) and (y > 0 or not log)
 
 
-def _extremes(xs: Sequence[float], ys: Sequence[float], log: bool) -> Iterator[tuple[float, float] | None]:
-    """The least and the greatest of some points, in their order; None where none can be drawn."""
-    # Built-in functions over whole lists: a hundred thousand points are looked through at each redraw.
-    if not math.isfinite(sum(ys)) or (log and min(ys) <= 0):
-        kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y) and (y > 0 or not log)]
-        if not kept:
-            yield None
-            return
-        xs, ys = [x for x, _ in kept], [y for _, y in kept]
-    for index in sorted({ys.index(min(ys)), ys.index(max(ys))}):
-        yield xs[index], ys[index]
+def _thinned(series: Series, columns: int, log: bool, first_x: float) -> Iterable[tuple[float, float]]:
+    """Points from ``first_x`` on, few enough for the columns; of a level its ends."""
+    first = bisect_left(series.xs, first_x)
+    if first == len(series.xs):
+        return []
+    if series.dashed:
+        return [(max(series.xs[0], first_x), series.ys[0]), (series.xs[-1], series.ys[-1])]
+    if len(series.xs) - first > 2 * columns:
+        return _extremes(series.xs[first:], series.ys[first:], columns, log)
+    return zip(series.xs[first:], series.ys[first:], strict=True)
+
+
+def _extremes(xs: Sequence[float], ys: Sequence[float], columns: int, log: bool) -> Iterator[tuple[float, float]]:
+    """The least and the greatest point of each column, in their order; not a number where none can be drawn."""
+    # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
+    import numpy as np
+
+    values = np.asarray(ys, dtype=np.float64)
+    drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
+    low, high = (np.where(drawable, values, filler) for filler in (np.inf, -np.inf))
+    edges = [column * len(xs) // columns for column in range(columns + 1)]
+    for start, stop in itertools.pairwise(edges):
+        for index in sorted({start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}):
+            yield xs[index], ys[index]
 
 
 def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tuple[Series, list[Segment]]]:

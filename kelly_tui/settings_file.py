@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ def read_values(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read or is not TOML.
     """
-    return flatten(_document(path).unwrap())
+    try:
+        return flatten(tomllib.loads(_text(path)))
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(path, error) from error
 
 
 def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
@@ -61,13 +65,25 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
 
 def _document(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8"))
+        return tomlkit.parse(_text(path))
+    except TOMLKitError as error:
+        raise _not_toml(path, error) from error
+
+
+def _text(path: Path) -> str:
+    """What the file says; "" where there is no file."""
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return tomlkit.document()
+        return ""
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+    except UnicodeDecodeError as error:
+        raise _not_toml(path, error) from error
+
+
+def _not_toml(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"is not valid TOML ({error})", where=path)
 
 
 def _insert(table: Any, name: str, value: object) -> None:

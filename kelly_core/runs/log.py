@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from kelly_core.errors import RunError
@@ -98,13 +99,21 @@ class LogReader:
     def read(self) -> list[Record]:
         """The next records, at most ``tail.CHUNK`` bytes of them; an empty list once there are none."""
         while lines := self._tail.read():
-            if found := [record for record in map(self._record, lines) if record]:
+            if found := list(self._records(lines)):
                 return found
         return []
+
+    def one_by_one(self) -> Iterator[Record]:
+        """The next records until there are none, for those who may have to pause between two of them."""
+        while lines := self._tail.read():
+            yield from self._records(lines)
 
     def skip_to_last(self, limit: int) -> int:
         """Leave out all but the last ``limit`` bytes; how many bytes were left out."""
         return self._tail.skip_to_last(limit)
+
+    def _records(self, lines: list[bytes]) -> Iterator[Record]:
+        return filter(None, map(self._record, lines))
 
     def _record(self, line: bytes) -> Record | None:
         try:

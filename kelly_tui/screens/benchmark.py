@@ -104,11 +104,10 @@ class Benchmark(Page):
 
     def on_mount(self) -> None:
         """Show the last result."""
-        self.query_one("#latencies").focus()
         self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Others may have timed meanwhile."""
         self._read_history(Path(self._folder) / _HISTORY)
 
@@ -240,7 +239,7 @@ class Benchmark(Page):
     @on(Listing.RowHighlighted)
     def _draw_details(self) -> None:
         details, current = self.query_one("#spread", Facts), self.query_one("#latencies", Listing).current
-        details.border_title = current or "benchmark"
+        set_title(details, current or "benchmark")
         if current is None:
             empty = self._timing or f"Nothing of {self._folder} has been timed yet. Press b."
             details.show(Text(empty, self.palette.muted))

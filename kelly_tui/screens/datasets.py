@@ -18,7 +18,7 @@ from kelly_core.data.catalog import CORPORA, is_present, stand_in
 from kelly_tui.memory import recall
 from kelly_tui.processes import Job, worker
 from kelly_tui.screens.page import Page
-from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.widgets.preview import Preview
 from kelly_tui.wording import NOTHING, Labelled, bar
@@ -96,12 +96,10 @@ class Datasets(Page):
         return ("datasets", *self.kelly.workspace.config_words)
 
     def on_mount(self) -> None:
-        """Look once at the start."""
-        self.query_one("#corpora").focus()
+        """Begin with what is known without looking."""
         self._draw()
-        self._look()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """A corpus may have come meanwhile."""
         self._look()
 
@@ -251,7 +249,7 @@ class Datasets(Page):
 
     def _draw_details(self) -> None:
         details = self.query_one("#details", Facts)
-        details.border_title = self._corpus
+        set_title(details, self._corpus)
         details.show(Labelled(self._facts(self._corpus), self.palette.muted))
 
     def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:

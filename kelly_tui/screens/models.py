@@ -18,6 +18,7 @@ from kelly_tui.screens.page import Page
 from kelly_tui.settings_file import read_values, save_values
 from kelly_tui.widgets.dialogs import Question
 from kelly_tui.widgets.form import FIELDS, SettingsForm, origin_text
+from kelly_tui.widgets.frame import say, set_title
 from kelly_tui.widgets.listing import Listing, Row
 
 
@@ -55,7 +56,9 @@ class Models(Page):
             yield layers
             with Vertical(id="settings", classes="panel") as settings:
                 settings.border_title = "settings"
-                yield SettingsForm()
+                form = SettingsForm()
+                form.display = False
+                yield form
                 yield Label("", id="form-status", markup=False)
 
     def command(self) -> tuple[str, ...]:
@@ -63,11 +66,13 @@ class Models(Page):
         return ("config", *self.kelly.workspace.config_words)
 
     def on_mount(self) -> None:
-        """Show the first model."""
-        self.query_one("#models").focus()
-        self._load()
+        """Show the form after all else: to lay out and draw the whole screen at once would hold a key up."""
+        self.call_after_refresh(self._show_form)
 
-    def on_screen_resume(self) -> None:
+    def _show_form(self) -> None:
+        self.query_one(SettingsForm).display = True
+
+    def come_back(self) -> None:
         """The file may have changed, but what is typed stays."""
         if not self._edits:
             self._load()
@@ -83,9 +88,8 @@ class Models(Page):
         return model_spec(self.query_one("#models", Listing).current or MODELS[0].name)
 
     def _load(self) -> None:
-        """Read the file and forget all edits."""
+        """Forget all edits and show the settings in force."""
         self._edits, self._problems = {}, {}
-        self.kelly.workspace.reload()
         try:
             self._in_file = {} if self.kelly.workspace.problem else read_values(self.kelly.workspace.config_path)
         except ConfigError:
@@ -96,16 +100,16 @@ class Models(Page):
 
     def _draw(self) -> None:
         self.query_one("#models", Listing).show(self._row(spec) for spec in MODELS)
-        self.query_one("#layers", Static).update(self._layers(self._spec))
+        say(self.query_one("#layers", Static), self._layers(self._spec))
         status = self.query_one("#form-status", Label)
         status.set_class(bool(self._problems), "-problem")
         if self._problems:
-            status.update(next(iter(self._problems.values())))
+            say(status, next(iter(self._problems.values())))
         elif self._edits:
             count = len(self._edits)
-            status.update(f"{count} unsaved change{'s' * (count > 1)} · ctrl+s saves, ctrl+r reverts")
+            say(status, f"{count} unsaved change{'s' * (count > 1)} · ctrl+s saves, ctrl+r reverts")
         else:
-            status.update(f"as in {self.kelly.workspace.config_path}")
+            say(status, f"as in {self.kelly.workspace.config_path}")
 
     def _row(self, spec: ModelSpec) -> Row:
         edited = any(key.startswith(f"models.{spec.name}.") for key in self._edits)
@@ -122,9 +126,9 @@ class Models(Page):
     def _show_model(self) -> None:
         form = self.query_one(SettingsForm)
         form.load(self._spec, self.kelly.workspace.loaded)
-        self.query_one("#models").border_subtitle = _sizes(self._spec)
-        self.query_one("#settings").border_title = f"settings of {self._spec.name}"
-        self.query_one("#layers", Static).update(self._layers(self._spec))
+        set_title(self.query_one("#models"), "models", _sizes(self._spec))
+        set_title(self.query_one("#settings"), f"settings of {self._spec.name}")
+        say(self.query_one("#layers", Static), self._layers(self._spec))
         self._show_edits(form)
 
     def _show_edits(self, form: SettingsForm) -> None:
@@ -170,6 +174,7 @@ class Models(Page):
 
     def action_revert(self) -> None:
         """Forget what was typed."""
+        self.kelly.workspace.reload()
         self._load()
         self.notify(f"Read {self.kelly.workspace.config_path} again")
 
@@ -204,6 +209,7 @@ class Models(Page):
             self.notify(str(error), severity="error", timeout=10)
             return
         count = len(self._edits)
+        self.kelly.workspace.reload()
         self._load()
         self.notify(f"{count} setting{'s' * (count > 1)} saved to {path}")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.events import Resize, ScreenResume, ScreenSuspend
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
@@ -29,6 +31,7 @@ class Page(Screen[None]):
     NAME: ClassVar[str]
     ABOUT: ClassVar[str]
     CHANGES: ClassVar[frozenset[str]] = frozenset()
+    AUTO_FOCUS = "Listing"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy_command", "Copy command", show=False, tooltip="Copy the command line shown below"),
@@ -42,6 +45,14 @@ class Page(Screen[None]):
         (150, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (32, "-tall")]  # noqa: RUF012 - as above
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_front = False
+        self._styled_as, self._fitted = self.kelly.look, self.app.size
+        # Textual sets these when all is there, and would then style all of it once more.
+        widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
+        self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
 
     @property
     def kelly(self) -> KellyApp:
@@ -91,19 +102,44 @@ class Page(Screen[None]):
         self.refresh_frame()
         self.kelly.screen_was_made()
 
-    def on_screen_resume(self) -> None:
-        """Come back to a screen that shows what is true now."""
-        self.kelly.workspace.reload()
-        self.refresh_frame()
-        self.refresh_bindings()
+    def come_back(self) -> None:
+        """Come to the front, at first or again: what may have changed meanwhile is looked at once more."""
+
+    @on(ScreenResume)
+    def _come_back(self, event: ScreenResume) -> None:
+        """Show what is true now; all is styled anew only if that would look different."""
+        event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
+        # A new screen is told twice.
+        if not self._in_front:
+            self._in_front = True
+            self.kelly.workspace.reload()
+            self.refresh_frame()
+            self.refresh_bindings()
+            self.come_back()
+
+    @on(ScreenSuspend)
+    def _go_back(self) -> None:
+        self._in_front = False
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether it is styled for another theme than the one in force."""
+        return self._styled_as != self.kelly.look
+
+    @on(Resize)
+    def _fit(self, event: Resize) -> None:
+        """Lay it out once for each size; Textual would once more when it is told the size that it has found."""
+        if event.size == self._fitted:
+            event.prevent_default()
+        self._fitted = event.size
 
     def repaint(self) -> None:
         """Draw again what has colours of its own."""
         self.refresh_frame()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave out what a read-only session must not do."""
-        return not (self.kelly.workspace.options.read_only and action in self.CHANGES)
+        """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
+        return self.is_mounted and not (self.kelly.workspace.options.read_only and action in self.CHANGES)
 
     def action_copy_command(self) -> None:
         """Copy the command line."""
@@ -114,3 +150,8 @@ class Page(Screen[None]):
         copy = getattr(self.focused, "value_to_copy", None)
         if copy is not None:
             self.kelly.copy(copy())
+
+
+def _fitting(length: int, breakpoints: list[tuple[int, str]]) -> list[str]:
+    """The class of the last breakpoint that a window reaches."""
+    return [name for least, name in breakpoints if length >= least][-1:]

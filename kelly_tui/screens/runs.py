@@ -33,7 +33,7 @@ from kelly_tui.run_words import (
 from kelly_tui.screens.run_page import RunPage
 from kelly_tui.series import Series
 from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, Labelled
 
@@ -64,8 +64,10 @@ class Runs(RunPage):
 
     def body(self) -> Iterator[Widget]:
         """Filter and table; chart and details."""
+        text = Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
+        text.display = False
         with Vertical(id="runs-left"):
-            yield Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
+            yield text
             table = Listing(("", "run", "state", "models", "when"), extras=("models",), id="runs")
             table.border_title = "runs"
             yield table
@@ -95,15 +97,13 @@ class Runs(RunPage):
         return (*words, "show", self.run_id) if self.run_id else words
 
     def on_mount(self) -> None:
-        """Begin with the list."""
-        self.query_one("#filter").display = False
-        self.query_one("#runs").focus()
+        """Set the chart up."""
         chart = self.query_one(CurveChart)
         chart.ascii = self.kelly.workspace.options.ascii
         chart.logarithmic = True
         self._draw_list()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Follow the chosen run again."""
         self._draw_list()
         self.follow()
@@ -142,7 +142,7 @@ class Runs(RunPage):
         ]
         shown = [row for row in rows if text in f"{row.key} {' '.join(map(str, row.cells))}".lower()]
         table = self.query_one("#runs", Listing)
-        table.border_subtitle = f"{len(shown)} of {len(rows)}" if text else ""
+        set_title(table, "runs", f"{len(shown)} of {len(rows)}" if text else "")
         table.show(shown)
         if not self.run_id:
             self.draw_run()
@@ -163,7 +163,7 @@ class Runs(RunPage):
         if self.other_ids:
             self._draw_comparison(facts, chart)
             return
-        facts.border_title = self.run_id or "runs"
+        set_title(facts, self.run_id or "runs")
         if self.view is not None:
             facts.show(Labelled(self._facts(self.view), self.palette.muted))
             chart.show("validation loss", self._curves_of_models(self.view))
@@ -205,7 +205,7 @@ class Runs(RunPage):
         return [name for name, count in names.items() if count > 1]
 
     def _draw_comparison(self, facts: Facts, chart: CurveChart) -> None:
-        facts.border_title = "compared"
+        set_title(facts, "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self._marked):
             chart.show("validation loss", [])

@@ -103,13 +103,12 @@ class Train(RunPage):
         return ("runs", *words, "attach", self.run_id) if self.run_id else ("train", "--detach", *words)
 
     def on_mount(self) -> None:
-        """Begin with the list of models."""
-        self.query_one("#training").focus()
+        """Set the charts up."""
         for chart in self.query(CurveChart):
             chart.ascii = self.kelly.workspace.options.ascii
         self.draw_run()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Follow the run again."""
         self.follow()
 

@@ -23,7 +23,7 @@ from kelly_tui.run_words import curve_series, model_colour
 from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.screens.page import Page
 from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import Facts
+from kelly_tui.widgets.frame import Facts, set_title
 from kelly_tui.widgets.listing import Listing, Row
 from kelly_tui.wording import NOTHING, Labelled, loss, size
 
@@ -124,12 +124,11 @@ class Validate(Page):
         return ("validate", file or str(self.kelly.workspace.settings.output.dir / "*.json"), "--check-specs")
 
     def on_mount(self) -> None:
-        """Look for exports."""
-        self.query_one("#exports").focus()
+        """Show that nothing is known yet."""
         self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
         self._draw()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """There may be new exports."""
         self._look()
 
@@ -333,14 +332,14 @@ class Validate(Page):
         details = self.query_one("#checks", Facts)
         current = self.query_one("#exports", Listing).current
         if len(self._marked) == 2:
-            details.border_title = "compared"
+            set_title(details, "compared")
             details.show(Text(self._comparison or "Comparing …"))
         elif current is None:
-            details.border_title = "checks"
+            set_title(details, "checks")
             empty = "No exports here yet. A training writes them." if self._looked else "Looking …"
             details.show(Text(f"{self._folder_problem or empty}", self.palette.muted))
         else:
-            details.border_title = Path(current).name
+            set_title(details, Path(current).name)
             details.show(self._checks(current))
 
     def _checks(self, file: str) -> Text | Labelled:

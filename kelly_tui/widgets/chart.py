@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,10 +32,11 @@ class CurveChart(PlotextPlot):
 
     @dataclass
     class Drawn(Message, bubble=False):
-        """A picture is made."""
+        """A picture is made; ``changed`` are the columns of each line that differ from the former one."""
 
         wanted: Wanted
         picture: Picture
+        changed: list[range]
 
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
@@ -78,12 +80,14 @@ class CurveChart(PlotextPlot):
         wanted = self.wanted
         if not self._drawing and wanted != self._pictured:
             self._drawing = True
-            self._draw_aside(wanted)
+            self._draw_aside(wanted, self._picture)
 
     # Without a description, Textual would make one of all the numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, wanted: Wanted) -> None:
-        self.post_message(self.Drawn(wanted, draw(wanted, self.plt)))
+    def _draw_aside(self, wanted: Wanted, former: Picture) -> None:
+        picture = draw(wanted, self.plt)
+        changed = list(itertools.starmap(changed_columns, zip(former.lines, picture.lines, strict=False)))
+        self.post_message(self.Drawn(wanted, picture, changed))
 
     def on_curve_chart_drawn(self, message: Drawn) -> None:
         """Show it; of the former picture, send only those parts of lines again that differ."""
@@ -93,8 +97,8 @@ class CurveChart(PlotextPlot):
             self.border_subtitle = self._picture.legend
         if len(former.lines) != len(self._picture.lines) or not former.lines:
             self.refresh()
-        for row, (line, before) in enumerate(zip(self._picture.lines, former.lines, strict=False)):
-            if columns := changed_columns(before, line):
+        for row, columns in enumerate(message.changed):
+            if columns:
                 self.refresh(Region(columns.start, row, len(columns), 1))
         self._draw_soon()
 

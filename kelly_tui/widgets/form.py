@@ -15,6 +15,7 @@ from textual.widgets import Input, Label, Select
 
 from kelly_core.config import LoadedSettings
 from kelly_core.spec import DATASETS, Loss, ModelSpec, State
+from kelly_tui.widgets.frame import say
 
 _LONGEST_INPUT = 32
 
@@ -123,7 +124,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
     def note(self, field: Field, text: str, problem: bool = False) -> None:
         """Say something beside a field."""
         label = self.query_one(f"#note-{field.name}", Label)
-        label.update(text)
+        say(label, text)
         label.set_class(problem, "-problem")
         self.query_one(f"#field-{field.name}").set_class(problem, "-problem")
 

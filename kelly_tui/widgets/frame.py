@@ -5,7 +5,9 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Label, Log, Static
 from textual.widgets._footer import FooterKey
@@ -55,7 +57,10 @@ class CommandLine(Static):
 
 
 class Keys(Footer):
-    """The keys that work now, as many as there is room for; the last ones, help and quit, are always there."""
+    """The keys that work now, as many as there is room for; the last ones, help and quit, are always there.
+
+    The line is made anew only for other keys or another width.
+    """
 
     _ALWAYS = 2
     _BLANKS = 3
@@ -63,6 +68,7 @@ class Keys(Footer):
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
         self._needed = self._room = 0
+        self._shown: list[tuple[Binding, bool]] = []
 
     def compose(self) -> ComposeResult:
         """Those that fit."""
@@ -80,6 +86,19 @@ class Keys(Footer):
         """Another width may have room for others."""
         if self._room != self.content_size.width and self._needed > min(self._room, self.content_size.width):
             self.call_after_refresh(self.recompose)
+
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        """Textual tells this at each move of the focus, and each page when it comes to the front."""
+        keys = [(each.binding, each.enabled) for each in screen.active_bindings.values() if each.binding.show]
+        if keys != self._shown and self.is_attached and screen.app.app_focus:
+            self._shown = keys
+            super().bindings_changed(screen)
+
+
+def say(widget: Static, text: str | Text) -> None:
+    """Show a text; showing the same one again would lay out the whole screen."""
+    if widget.content != text:
+        widget.update(text)
 
 
 def set_title(widget: Widget, title: str, subtitle: str = "") -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.events import Resize
+from textual.geometry import Size
 from textual.widgets import Static
 
 from kelly_core.lock import FileLock
@@ -20,6 +22,7 @@ from kelly_tui.palette import THEMES
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.dialogs import Question
+from kelly_tui.widgets.frame import SCREENS as NAMES
 from kelly_tui.widgets.listing import Listing
 from tests.tui.conftest import Script, epoch, make_run, trained, until
 from tests.tui.pictures import SCREENS, has_curves, lines, segments
@@ -127,6 +130,20 @@ async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> Non
             await pilot.pause()
         assert not app.screen.query_one("#too-small").display
         assert app.screen.query_one("#body").display
+
+
+@pytest.mark.parametrize("keys", ["123456", "2e", "3n", "3l", "4 v", "5e", "6/", "6 m", "62e", "2y3y4y5y6y"])
+async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_run: RunFolder, keys: str) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        for number, key in enumerate(keys):
+            app.simulate_key({" ": "space", "/": "slash", "?": "question_mark"}.get(key, key))
+            if number == len(keys) // 2:
+                app.post_message(Resize(Size(80, 24), Size(80, 24)))
+        last = SCREENS.index([key for key in keys if key in SCREENS][-1])
+        await until(pilot, lambda: app.current_mode == NAMES[last] and app.screen_stack[0].is_mounted)
+        await pilot.pause()
+        assert app.screen_stack[0].has_class("-narrow", "-low")
 
 
 async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunFolder) -> None:

@@ -45,9 +45,9 @@ async def test_a_wide_window_shows_the_losses_of_an_export(make_app: MakeApp, wo
         await pilot.press("4")
         chart = app.screen.query_one("#losses", CurveChart)
         await until(pilot, lambda: chart.series and chart.up_to_date)
-        assert [(series.name, series.ys) for series in chart.series] == [
-            ("train", [1, 1 / 2, 1 / 3]),
-            ("validation", [2, 1, 2 / 3]),
+        assert [(series.name, list(series.ys), series.mark) for series in chart.series] == [
+            ("train", [1, 1 / 2, 1 / 3], None),
+            ("validation", [2, 1, 2 / 3], 2),
         ]
         await pilot.resize_terminal(80, 24)
         await pilot.pause()

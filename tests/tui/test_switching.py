@@ -1,0 +1,76 @@
+"""Going from screen to screen costs no more than what differs, and nothing that differs is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from textual.css.stylesheet import Stylesheet
+from textual.widgets._footer import FooterKey
+
+from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.records import Record, RunEnded, encode
+from kelly_tui.app import KellyApp
+from kelly_tui.widgets.form import SettingsForm
+from kelly_tui.widgets.listing import Listing
+from tests.tui.conftest import BEGAN, until
+from tests.tui.pictures import SCREENS
+
+MakeApp = Callable[..., KellyApp]
+
+
+async def test_rules_are_read_once(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, reparse = [], Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda sheet: (read.append(sheet), reparse(sheet)))
+    app = make_app()
+    async with app.run_test() as pilot:
+        before = len(read)
+        await pilot.press(*SCREENS, *SCREENS)
+        assert len(read) == before
+        app.theme = "kelly-light"
+        await pilot.pause()
+        assert len(read) == before + 1
+
+
+async def test_a_screen_that_missed_a_change_of_colours_has_them_when_it_is_shown(make_app: MakeApp) -> None:
+    app = make_app(theme="kelly-dark")
+    async with app.run_test() as pilot:
+        await pilot.press("2", "1")
+        app.theme = "kelly-light"
+        await pilot.pause()
+        await pilot.press("2")
+        listing = app.screen.query_one("#models", Listing)
+        assert app.current_mode == "models"
+        assert listing.styles.background.hex == "#FBFAF6"
+        assert listing.get_component_styles("datatable--header").background.hex == "#FBFAF6"
+
+
+async def test_a_window_resized_meanwhile_fits_when_it_is_shown(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await pilot.press("2", "1")
+        await pilot.resize_terminal(80, 24)
+        await pilot.press("2")
+        await pilot.pause()
+        assert app.screen.size == app.size == (80, 24)
+        assert app.screen.has_class("-narrow", "-low")
+        assert app.screen.query_one(SettingsForm).display
+
+
+async def test_the_line_of_keys_is_made_anew_only_for_other_keys(make_app: MakeApp, live_run: RunFolder) -> None:
+    app = make_app()
+
+    def keys() -> list[FooterKey]:
+        return list(app.screen.query(FooterKey))
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "Stop" in [key.description for key in keys()])
+        before = keys()
+        await pilot.press("1", "3")
+        await pilot.pause()
+        assert keys() == before
+        with live_run.events.open("ab") as file:
+            file.write(encode(Record(BEGAN + 7200, 60.0, 1, RunEnded("finished"))))
+        await until(pilot, lambda: "Resume" in [key.description for key in keys()])
+        assert "Stop" not in [key.description for key in keys()]
