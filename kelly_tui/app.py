@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LISTS = 1.0
 
-_PAUSE = 0.01
+_PAUSE = 0.03
 _MEMORY = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
@@ -167,8 +167,8 @@ class KellyApp(App[None]):
         key meanwhile, and holds him up until it is done with a module that he wants.
         """
         for name in ("textual_plotext", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
-            import_module(name)
             await asyncio.sleep(_PAUSE)
+            import_module(name)
         await asyncio.to_thread(import_module, "numpy")
         self._leave_out_of_search()
 
