@@ -215,7 +215,7 @@ class KellyApp(App[None]):
     @property
     def runs_folder(self) -> Path:
         """Where the runs lie."""
-        return self.workspace.settings.runs.dir.expanduser()
+        return self.workspace.settings.runs.dir
 
     @property
     def live_text(self) -> str:

@@ -95,9 +95,7 @@ def main() -> None:
 
 
 def _fail(problem: str, exit_code: int) -> NoReturn:
-    from rich.text import Text
+    from kelly_core.cli.output import complain
 
-    from kelly_core.cli.output import say
-
-    say(Text.assemble(("error: ", "bold red"), problem))
+    complain("error", problem)
     sys.exit(exit_code)

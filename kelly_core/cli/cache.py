@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
+from kelly_core.cli.output import complain, print_json, show
 from kelly_core.data.caches import CachedFeatures, list_caches, remove_cache, total_bytes
 from kelly_core.errors import DataError
 
@@ -36,7 +34,7 @@ def cache(
 
     A training that is reading them goes on undisturbed; what is being computed just now stays.
     """
-    folder = settings_from(config, {}).settings.datasets.cache_dir.expanduser()
+    folder = settings_from(config, {}).settings.datasets.cache_dir
     caches = list_caches(folder)
     now = time.time()
     unwanted = [
@@ -48,11 +46,11 @@ def cache(
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
-        typer.echo(json.dumps(_as_json(folder, left, removed, problems), indent=2, ensure_ascii=False))
+        print_json(_as_json(folder, left, removed, problems))
     else:
         _show(folder, left, removed)
     for problem in problems.values():
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True)
+        complain("error", problem)
     if problems:
         raise typer.Exit(1)
 
@@ -79,7 +77,6 @@ def _as_json(
 
 
 def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[CachedFeatures]) -> None:
-    console = Console(highlight=False)
     if left:
         table = Table("corpus", "features of", box=None, pad_edge=False, padding=(0, 1))
         table.add_column("size", justify="right", no_wrap=True)
@@ -87,11 +84,11 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
         table.add_column("")
         for cached in left:
             used = time.strftime("%Y-%m-%d", time.localtime(cached.last_used))
-            table.add_row(cached.corpus, escape(cached.source or "–"), decimal(cached.bytes), used, cached.stale)
-        console.print(table)
+            table.add_row(cached.corpus, cached.source or "–", decimal(cached.bytes), used, cached.stale)
+        show(table)
     if removed:
-        console.print(f"removed {len(removed)}, {decimal(total_bytes(removed))}", markup=False)
-    console.print(summary(folder, left), markup=False, soft_wrap=True)
+        show(f"removed {len(removed)}, {decimal(total_bytes(removed))}")
+    show(summary(folder, left))
 
 
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.output import show
+from kelly_core.cli.output import print_json, show
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
@@ -59,18 +58,18 @@ def datasets(
     for name in CORPORA:
         with feature_progress(name) as progress:
             reports.append(survey(name, settings, progress))
-    folder = settings.datasets.cache_dir.expanduser()
+    folder = settings.datasets.cache_dir
     caches = list_caches(folder)
     if as_json:
         content = {
             "datasets": [_as_json(report) for report in reports],
             "cache": {"folder": str(folder), "bytes": total_bytes(caches)},
         }
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        print_json(content)
     else:
         here = [report.name for report in reports if report.found]
         Console().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
-        Console(highlight=False).print(summary(folder, caches), markup=False, soft_wrap=True)
+        show(summary(folder, caches))
     if any(report.problem for report in reports):
         raise typer.Exit(1)
 

@@ -35,6 +35,11 @@ def say(text: str | Text, style: str = "") -> None:
     console(stderr=True).print(text, style=style, soft_wrap=True)
 
 
+def complain(of: str, problem: str) -> None:
+    """Print a problem on standard error, behind what it is a problem of."""
+    say(Text.assemble((f"{of}: ", "bold red"), problem))
+
+
 def print_json(content: object, indent: int | None = 2) -> None:
     """Print JSON on standard output; a number that is not finite becomes a text, such as "NaN"."""
     typer.echo(json.dumps(to_json(content), indent=indent, allow_nan=False))

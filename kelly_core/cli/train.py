@@ -22,7 +22,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.output import print_json, say, show
+from kelly_core.cli.output import complain, print_json, say, show
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.runs import Run, start
 from kelly_core.runs.records import Outcome
@@ -139,7 +139,7 @@ def _tell_outcomes(run: Run, outcomes: Sequence[Outcome], as_json: bool) -> None
                 show(f"{outcome.model}: {outcome.verdict}")
     for outcome in outcomes:
         if outcome.error:
-            _complain(outcome.model, outcome.error)
+            complain(outcome.model, outcome.error)
 
 
 def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
@@ -147,16 +147,12 @@ def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
         hint = f"`kelly-core runs logs {run.id}` shows its last words, `kelly-core runs resume {run.id}` goes on"
-        _complain(f"run {run.id} died", f"its process is gone. {hint}")
+        complain(f"run {run.id} died", f"its process is gone. {hint}")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
-        _complain(f"run {run.id} failed", ended.error)
+        complain(f"run {run.id} failed", ended.error)
     if signals.exit_code is not None:
         return signals.exit_code
     return {"finished": 0, "stopped": INTERRUPTED}.get(ended.state, 1)
-
-
-def _complain(of: str, problem: str) -> None:
-    say(Text.assemble((f"{of}: ", "bold red"), problem))
 
 
 def _as_json(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Any]:

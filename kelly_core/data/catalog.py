@@ -224,7 +224,7 @@ def open_corpus(
         validation_split=settings.training.validation_split,
         seed=settings.training.seed,
         max_files=datasets.max_files,
-        cache_dir=datasets.cache_dir.expanduser(),
+        cache_dir=datasets.cache_dir,
         jobs=datasets.jobs,
         scheduler=settings.parallel.cluster,
         annotations_file=getattr(getattr(datasets, name), "annotations_file", ""),

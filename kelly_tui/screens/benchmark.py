@@ -96,7 +96,7 @@ class Benchmark(Page):
 
     @property
     def _folder(self) -> str:
-        return str(self.kelly.workspace.settings.output.dir.expanduser())
+        return str(self.kelly.workspace.settings.output.dir)
 
     @property
     def _result(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Validate(Page):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        folder = self.kelly.workspace.settings.output.dir.expanduser()
+        folder = self.kelly.workspace.settings.output.dir
         files, problem = exports_in(folder)
         self.post_message(self.Found(files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
