@@ -45,7 +45,7 @@ class LoadOptions:
         validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
         seed: of the split.
         max_files: use so many files at most, evenly spread; 0 uses all.
-        cache_dir: folder of the feature files.
+        cache_dir: folder of the feature files; it may begin with ~.
         jobs: worker processes for features; 0 chooses.
         scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
@@ -98,7 +98,7 @@ def extract(root: Path, files: Sequence[str], extraction: Extraction, options: L
         root,
         files,
         extraction,
-        cache_dir=options.cache_dir,
+        cache_dir=options.cache_dir.expanduser(),
         jobs=options.jobs,
         scheduler=options.scheduler,
         progress=options.progress,

@@ -34,6 +34,18 @@ def corpus(tmp_path: Path):
     return lambda name: tiny.WRITERS[name](tmp_path / name)
 
 
+def test_features_are_kept_at_home_unless_told_otherwise(
+    corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = corpus("groove_midi")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    create_dataset("groove_midi", root)
+    assert list((tmp_path / "home" / ".cache" / "kelly").iterdir())
+    assert not list((tmp_path / "here").iterdir())
+
+
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_corpus_gives_batches_of_its_models_sizes(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
