@@ -18,7 +18,7 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import CheckpointEngine, export_network, exported_layers
 from kelly_core.validation.checks import validate_file
-from tests.training.toy import Run
+from tests.training.toy import Run, script_validation_losses
 
 EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
 
@@ -74,14 +74,16 @@ def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(same, changed)
 
 
-def test_it_is_the_best_weights_that_are_exported(tmp_path: Path) -> None:
+def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
     run = Run(GROOVE, tmp_path)
-    result = run(epochs=12, learning_rate=0.3)
-    assert result.checkpoint is not None and result.metrics["best_epoch"] < 12
-    (layer, *_), (best, *_) = exported_layers(result.checkpoint), exported_layers(
-        load_checkpoint(run.checkpoint_path("best"))
-    )  # fmt: skip
+    result = run(epochs=4)
+    assert result.checkpoint is not None and result.metrics["best_epoch"] == 2
+    best_checkpoint = load_checkpoint(run.checkpoint_path("best"))
+    assert best_checkpoint.epoch == 2
+    (layer, *_), (best, *_) = exported_layers(result.checkpoint), exported_layers(best_checkpoint)
     np.testing.assert_array_equal(layer.weight, best.weight)  # type: ignore[union-attr]
+    assert not torch.equal(result.checkpoint.network["layers.0.weight"], best_checkpoint.network["layers.0.weight"])
 
 
 @pytest.mark.parametrize("state", ["stateful", "stateless"])

@@ -25,7 +25,7 @@ from kelly_core.training.loop import Loop
 from kelly_core.training.losses import TensorBatch
 from kelly_core.training.settings import TrainingSettings
 from kelly_core.training.trainer import MAX_ROLLBACKS, TrainingResult
-from tests.training.toy import Run, ToyDataset
+from tests.training.toy import Run, ToyDataset, script_validation_losses
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
 STEPS = 4
@@ -212,25 +212,28 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     assert sum(len(sequences) > 1 for sequences in steps) > 12
 
 
-def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [1.0, 0.5, 0.7, 0.4, 0.6, 0.5, 0.45, 0.3]
+    script_validation_losses(monkeypatch, losses)
     run = Run(GROOVE, tmp_path)
-    result = run(epochs=60, learning_rate=0.3, patience=3)
-    losses = [event.val_loss for event in run.heard(EpochDone)]
-    assert result.reason == "early_stopping" and result.epoch == len(losses) < 60
-    assert result.metrics["best_epoch"] == int(np.argmin(losses)) + 1 <= result.epoch - 3
+    result = run(epochs=8, patience=3)
+    assert (result.reason, result.epoch, result.metrics["best_epoch"]) == ("early_stopping", 7, 4)
+    assert [event.val_loss for event in run.heard(EpochDone)] == losses[:7]
     best = load_checkpoint(run.checkpoint_path("best"))
-    assert best.epoch == result.metrics["best_epoch"]
+    assert best.epoch == 4
+    assert_same(best.network, Run(GROOVE, tmp_path / "four")(epochs=4).checkpoint.network)
     assert result.checkpoint is not None
     assert_same(best.network, result.checkpoint.best_network)
     assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
 
 
-def test_more_epochs_go_on_after_early_stopping(tmp_path: Path) -> None:
+def test_more_epochs_go_on_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path)
-    stopped = run(epochs=20, learning_rate=0.3, patience=2)
-    assert stopped.reason == "early_stopping"
-    assert run(epochs=20, learning_rate=0.3, patience=2, resume=True).epoch == stopped.epoch
-    assert run(epochs=40, learning_rate=0.3, patience=2, resume=True).epoch >= stopped.epoch + 2
+    stopped = run(epochs=20, patience=2)
+    assert (stopped.reason, stopped.epoch) == ("early_stopping", 3)
+    assert run(epochs=20, patience=2, resume=True).epoch == 3
+    assert run(epochs=40, patience=2, resume=True).epoch == 5
 
 
 def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
@@ -481,13 +484,17 @@ def test_every_file_is_where_it_should_be(tmp_path: Path) -> None:
     assert isinstance(run.events[-1], ModelEnded) and run.events[-1].reason == "epochs_done"
 
 
-def test_without_the_best_checkpoint_the_best_weights_are_still_known(tmp_path: Path) -> None:
+def test_without_the_best_checkpoint_the_best_weights_are_still_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
     kept, spared = (Run(GROOVE, tmp_path / name) for name in ("kept", "spared"))
-    with_file = kept(epochs=12, learning_rate=0.3)
-    without = spared(epochs=12, learning_rate=0.3, save_best=False, save_latest=False)
+    with_file = kept(epochs=4)
+    without = spared(epochs=4, save_best=False, save_latest=False)
     assert not any((tmp_path / "spared").rglob("*.pt"))
     assert_same_training(with_file, without)
-    assert without.metrics["best_epoch"] < 12
+    assert without.metrics["best_epoch"] == 2
+    assert_same(without.checkpoint.best_network, load_checkpoint(kept.checkpoint_path("best")).network)
 
 
 def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, Rows, Standardisation
 from kelly_core.data.split import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec
+from kelly_core.training.loop import Loop
 from kelly_core.training.settings import TrainingSettings
 from kelly_core.training.trainer import TrainingResult, train
 
@@ -77,6 +79,15 @@ def settings(spec: ModelSpec, **changes: Any) -> TrainingSettings:
         "save_history": False,
     }
     return TrainingSettings(**usual | changes)
+
+
+def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> None:
+    """Make the validation loss of epoch n equal to ``losses[n - 1]``, and to the last one in every later epoch.
+
+    The weights are still trained; only the number that early stopping and the choice of the best epoch depend on is
+    fixed. A test that needs an early best epoch must not depend on rounding, which differs between processors.
+    """
+    monkeypatch.setattr(Loop, "validate", lambda loop: losses[min(loop.epoch, len(losses) - 1)])
 
 
 class Run:
