@@ -23,6 +23,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small odd inputs, each of which stands for a kind of fault."""
+    return _shared("cases")
+
+
+@pytest.fixture(scope="session")
 def shared_vectors() -> Path:
     """Networks with inputs and the outputs that RTNeural gave for them."""
     return _shared("vectors")

@@ -89,13 +89,10 @@ def _listen(chain: Chain, audio: Path | None, curve: Path | None, valence: float
 
 def _tonic(key: str) -> int:
     """Pitch class of a tonic's name, as a chord's root is written."""
-    from kelly_core.music.chords import parse_chord
+    from kelly_core.music.chord_symbols import parse_note
 
     try:
-        tonic = parse_chord(key)
-    except DataError:
-        tonic = -1
-    if not 0 <= tonic < 12:
+        return parse_note(key)
+    except DataError as error:
         hint = "Examples: C, F#, Bb; valence decides on major or minor"
-        raise ConfigError(f"{key!r} is no tonic", where="--key", hint=hint)
-    return tonic
+        raise ConfigError(f"{key!r} is no tonic", where="--key", hint=hint) from error

@@ -22,11 +22,11 @@ from kelly_core.data.emopia import song_of
 from kelly_core.data.listing import Affect, parse_affect, read_json, spread
 from kelly_core.data.split import TRAIN
 from kelly_core.errors import DataError
+from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import (
     CHORD_NAMES,
     chord_distribution,
     minor_share,
-    parse_chord,
     progression_key,
     transpose,
 )

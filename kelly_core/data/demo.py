@@ -33,7 +33,8 @@ from kelly_core.data.listing import SIDECAR
 from kelly_core.data.split import TRAIN, VALIDATION
 from kelly_core.errors import DataError
 from kelly_core.files import atomic_write_all
-from kelly_core.music.chords import CHORD_NAMES, CLASSES, parse_chord
+from kelly_core.music.chord_symbols import parse_chord
+from kelly_core.music.chords import CHORD_NAMES, CLASSES
 from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import decode, encode
 from kelly_core.music.groove import POSITIONS

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,22 +25,6 @@ CHORD_NAMES: tuple[str, ...] = (
 )
 """A symbol for each class, which ``parse_chord`` reads as that class; a diminished set is named by its lowest root."""
 
-_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_SPELLINGS = str.maketrans({"♯": "#", "♭": "b", "Δ": "maj7", "ø": "hdim7", "°": "dim"})
-_ROOT = re.compile(r"([A-G])(##|bb|#|b)?")
-_PUNCTUATION = re.compile(r"[:()\[\],\s]")
-_ADDED_TONE = re.compile(r"add[#b]?\d+")
-_EXTENSION = re.compile(r"7|9|11|13")
-_MINOR_WORD = r"(?:MIN|MI|[Mm]in?|m(?!aj|a\d|a$)|-)"
-_MAJOR_WORD = r"(?:[Mm]ajor|[Mm]aj|MAJ|[Mm]a(?!dd)|MA|M)"
-_DIMINISHED_CHORD = re.compile(rf"hdim|{_MINOR_WORD}7[b-]5|dim|o(?!mit)")
-_MAJOR_SEVENTH = re.compile(rf"{_MAJOR_WORD}(?:7|9|11|13)|\^")
-_MINOR_PREFIX = re.compile(_MINOR_WORD)
-_MAJOR_PREFIX = re.compile(_MAJOR_WORD)
-_AUGMENTED = re.compile(r"aug|\+")
-_PLAIN_TRIAD = re.compile(r"add|[2456]|$")
-_OTHER_SEVENTH = re.compile(r"(?:dom|[#b])?(?:7|9|11|13)|alt")
-
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
 
@@ -59,28 +42,27 @@ CHORD_TONES = _chord_tones()
 """Which pitch classes belong to each class of chord, [64, 12]: 1 or 0; none to no chord."""
 
 
-@lru_cache(maxsize=4096)
-def parse_chord(symbol: str) -> int:
-    """Read a chord symbol (C#m7, Bb:maj7/3, F♯ø, N ...) as a class.
+def chord_class(root: int, tones: Collection[int]) -> int:
+    """Return the class of a chord: 12·quality + root, 60 + root mod 3 for diminished chords.
 
-    Class 12·quality + root for the qualities major, minor, 7, maj7, min7; 60 + root mod 3 for diminished chords, half
-    diminished ones included; 63 for no chord. Bass notes, added tones and suspensions do not matter.
+    A minor third without a major third makes the minor family: diminished if there is a flat fifth and no perfect one,
+    else minor with a major seventh, min7 with a minor seventh, minor with neither. Every other chord, one without a
+    third included, is of the major family: maj7 with a major seventh, 7 with a minor seventh, major with neither.
 
-    Raises:
-        DataError: the symbol does not begin with a root, or what follows the root is no known quality.
+    Args:
+        root: pitch class of the root, 0 = C.
+        tones: intervals above the root in semitones, 0..11.
     """
-    plain = symbol.strip().translate(_SPELLINGS)
-    if plain.replace(".", "") in {"N", "NC", "X"}:
-        return NO_CHORD
-    found = _ROOT.match(plain)
-    if found is None:
-        raise DataError(f"chord {symbol!r} has no root", hint="A chord begins with A to G, or is N")
-    letter, accidental = found.group(1), found.group(2) or ""
-    root = (_NATURALS[letter] + accidental.count("#") - accidental.count("b")) % 12
-    quality = _quality_of(_PUNCTUATION.sub("", plain[found.end() :].split("/")[0]))
-    if quality is None:
-        raise DataError(f"chord {symbol!r} is of no known quality", hint="Examples: C, Cm, C7, Cmaj7, Cm7, Cdim, N")
-    return _FIRST_DIMINISHED + root % 3 if quality == _DIMINISHED else 12 * quality + root
+    minor = 3 in tones and 4 not in tones
+    if minor and 6 in tones and 7 not in tones:
+        return _FIRST_DIMINISHED + root % 3
+    if 11 in tones:
+        quality = _MINOR if minor else _MAJOR7
+    elif 10 in tones:
+        quality = _MINOR7 if minor else _DOMINANT
+    else:
+        quality = _MINOR if minor else _MAJOR
+    return 12 * quality + root
 
 
 def transpose(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
@@ -119,21 +101,3 @@ def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float
 def _class_durations(indices: ArrayLike, durations: ArrayLike | None) -> NDArray[np.float64]:
     weights = np.ones(np.shape(indices)) if durations is None else np.asarray(durations, np.float64)
     return np.bincount(np.asarray(indices, np.intp), weights, CLASSES).astype(np.float64)
-
-
-def _quality_of(text: str) -> int | None:
-    """Quality of what follows the root; the first rule that holds decides, so their order matters."""
-    extended = _EXTENSION.search(_ADDED_TONE.sub("", text)) is not None
-    minor = _MINOR_PREFIX.match(text) is not None
-    if _DIMINISHED_CHORD.match(text):
-        return _DIMINISHED
-    if _MAJOR_SEVENTH.search(text):
-        return _MINOR if minor else _MAJOR7
-    if minor:
-        return _MINOR7 if extended else _MINOR
-    text = _MAJOR_PREFIX.sub("", text, count=1) if _MAJOR_PREFIX.match(text) else text
-    if text.startswith("sus") or _AUGMENTED.search(text):
-        return _DOMINANT if extended else _MAJOR
-    if _PLAIN_TRIAD.match(text):
-        return _MAJOR
-    return _DOMINANT if _OTHER_SEVENTH.match(text) else None

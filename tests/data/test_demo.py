@@ -13,7 +13,8 @@ from kelly_core.data.audio import read_audio
 from kelly_core.data.demo import CLIP_SECONDS, ideal_output, write_demo
 from kelly_core.data.midi import read_notes
 from kelly_core.errors import DataError
-from kelly_core.music.chords import minor_share, parse_chord
+from kelly_core.music.chord_symbols import parse_chord
+from kelly_core.music.chords import minor_share
 from kelly_core.music.emotion import decode
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import DATASETS

@@ -1,0 +1,162 @@
+"""Chord symbols of several notations as classes: lead sheets, Harte's labels, Chordonomicon's spellings, words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from kelly_core.errors import DataError
+from kelly_core.music.chord_suffix import NotAChordError, suffix_tones
+from kelly_core.music.chords import NO_CHORD, chord_class
+from kelly_core.music.harte import read_harte
+
+LONGEST_SYMBOL = 64
+"""Characters of the longest symbol that is read; the longest in use have about 30."""
+
+_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
+
+# What compatibility normalization (NFKC) leaves or would spoil.
+_BEFORE_NFKC = str.maketrans({"˚": "°", "º": "°"})
+_AFTER_NFKC = str.maketrans(
+    {
+        **dict.fromkeys("♯", "#"),
+        **dict.fromkeys("♭", "b"),
+        "\N{MUSICAL SYMBOL DOUBLE SHARP}": "##",
+        "\N{MUSICAL SYMBOL DOUBLE FLAT}": "bb",
+        **dict.fromkeys("∆△▲", "Δ"),
+        **dict.fromkeys("Ø⌀∅", "ø"),
+        **dict.fromkeys("‐‑‒–—―−﹣", "-"),
+        **dict.fromkeys("⁄∕", "/"),
+        **dict.fromkeys("\u200b\u2060\ufe0e\ufe0f\ufeff"),
+        "[": "(",
+        "]": ")",
+    }
+)
+_NO_CHORD = re.compile(r"\(?(?:N|X|NC|N\.C\.?|n\.c\.|[Nn]o ?[Cc]hord)\)?")
+_ENCLOSED = re.compile(r"\(([^()]*)\)")
+_BEATS = re.compile(r"(?:\s*/){2,}$")
+_ORDINALS = {
+    "second": "2",
+    "third": "3",
+    "fourth": "4",
+    "fifth": "5",
+    "sixth": "6",
+    "seventh": "7",
+    "ninth": "9",
+    "eleventh": "11",
+    "thirteenth": "13",
+}
+_ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b|(?<=\d)(?:nd|rd|th)\b", re.IGNORECASE)
+_ACCIDENTAL_WORD = re.compile(r"[\s-]*\b(sharp|flat)\b\s*", re.IGNORECASE)
+_WORD_HYPHEN = re.compile(r"(?<=[a-z]{3})-(?=[a-z]{3})")
+
+_GERMAN = r"(?:[CDEFGA]is|[CDFG]es|Bes)"
+_GERMAN_AMBIGUOUS = r"[AE]s(?!us)"
+_CHORDONOMICON = re.compile(r"min|maj|aug|dim|sus|add|no3d|[bs]?\d")
+_BEFORE_ALTERED = r"(?=(?:5|9|11|13)|7[b\d])"
+_ROOT = re.compile(
+    rf"(?P<german>{_GERMAN})|(?P<ambiguous>{_GERMAN_AMBIGUOUS})"
+    # Two accidentals before a number that is altered often are one of the root and one of the number: Dbb9 is Db(b9).
+    rf"|(?P<plain>[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
+)
+_NOTE = rf"(?:{_GERMAN}|{_GERMAN_AMBIGUOUS}|[A-H](?:##|bb|#|b|s)?)"
+_BASS = re.compile(rf"\s*/\s*(?:{_NOTE}|[a-g](?:#|b)?)$|\s*on\s*{_NOTE}$")
+_WORDLIKE = re.compile(r"[oh0]|(?i:alt|dom)|ma(?!j)|mi(?!n)|M(?!\d)")
+"""Suffixes that make a word, not a chord, of a root in lower case, of H and of a German name: go, Halt, Fish."""
+_LETTER_ROOT = re.compile(r"[A-G](?:##|bb|#|b)?")
+
+_HINT = "Examples: C, F#m7, Bb7(b9), Am7/G, C:min7/b3, N.C."
+
+
+def parse_chord(symbol: str) -> int:
+    """Read a chord symbol (C#m7, B♭7M/9, F#ø, A:min7/b3, Fsmin, C minor seventh, N.C. ...) as one of the 64 classes.
+
+    The symbol is read from its first to its last character. A label with a colon is read by Harte's syntax, all else
+    by the grammar of ``chord_suffix``. H and the German names (Fis, Es) are read; B is always the English B. Bass
+    notes do not matter; ``chords.chord_class`` tells how the class follows from the tones.
+
+    Raises:
+        DataError: this is not one chord symbol.
+    """
+    if len(symbol) > LONGEST_SYMBOL:
+        raise DataError(f"a chord symbol of {len(symbol)} characters, expected at most {LONGEST_SYMBOL}", hint=_HINT)
+    return _parse(symbol)
+
+
+@lru_cache(maxsize=16384)
+def _parse(symbol: str) -> int:
+    text = _normalize(symbol)
+    if _NO_CHORD.fullmatch(text):
+        return NO_CHORD
+    harte = read_harte(text)
+    if harte is not None:
+        return chord_class(_pitch_class(harte[0]), harte[1])
+    if ":" in text:
+        raise _refusal(symbol, "it is not a label in Harte's syntax")
+    try:
+        return _read_lead_sheet(text)
+    except NotAChordError as error:
+        raise _refusal(symbol, str(error)) from None
+
+
+def parse_note(name: str) -> int:
+    """Read the name of a note (C, F#, B♭, Es, H) as its pitch class, 0 = C.
+
+    Raises:
+        DataError: this is not the name of a note.
+    """
+    text = _normalize(name) if len(name) <= LONGEST_SYMBOL else ""
+    found = _ROOT.fullmatch(text)
+    if found is None:
+        raise DataError(f"expected the name of a note, got {name[:LONGEST_SYMBOL]!r}", hint="Examples: C, F#, Bb")
+    return _pitch_class(text, german=found["plain"] is None)
+
+
+def _normalize(symbol: str) -> str:
+    text = symbol
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_BEFORE_NFKC))
+    text = text.strip()
+    # An accidental or a bracket at the start belongs to no chord symbol, so the first character stays as it is.
+    return text[:1] + text[1:].translate(_AFTER_NFKC).rstrip()
+
+
+def _read_lead_sheet(text: str) -> int:
+    enclosed = _ENCLOSED.fullmatch(text)
+    text = _digits_for_words(_BEATS.sub("", enclosed[1].strip() if enclosed else text))
+    found = _ROOT.match(text)
+    if found is None:
+        raise NotAChordError("it does not begin with a root")
+    suffix = _BASS.sub("", text[found.end() :])
+    german = found["german"] is not None or (
+        # As and Es are A sharp and E sharp in Chordonomicon, A flat and E flat in German.
+        found["ambiguous"] is not None and not _CHORDONOMICON.match(suffix)
+    )
+    if not _LETTER_ROOT.fullmatch(found[0]) and _WORDLIKE.match(suffix):
+        raise NotAChordError("it looks like a word")
+    if found[0] == "b" and suffix[:1].isdigit():
+        raise NotAChordError("it looks like a degree, not a root")
+    return chord_class(_pitch_class(found[0], german=german), suffix_tones(suffix))
+
+
+def _digits_for_words(text: str) -> str:
+    """Write ordinals and accidentals in digits and signs: C sharp minor seventh becomes C# minor 7."""
+    if text.isascii() and len(text) < 5:
+        return text
+    text = _ORDINAL.sub(lambda word: _ORDINALS.get(word[0].lower(), ""), text)
+    text = _ACCIDENTAL_WORD.sub(lambda word: "#" if word[1].lower() == "sharp" else "b", text)
+    return _WORD_HYPHEN.sub(" ", text)
+
+
+def _pitch_class(name: str, *, german: bool = False) -> int:
+    letter, accidentals = name[0].upper(), name[1:]
+    if german:
+        shift = 1 if accidentals == "is" else -1
+    else:
+        shift = accidentals.count("#") + accidentals.count("s") - accidentals.count("b")
+    return (_NATURALS[letter] + shift) % 12
+
+
+def _refusal(symbol: str, reason: str) -> DataError:
+    return DataError(f"{symbol!r} is not a chord symbol: {reason}", hint=_HINT)
