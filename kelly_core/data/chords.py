@@ -19,8 +19,9 @@ from kelly_core.data.content import content_keys
 from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, Floats, Indices, Rows, Standardisation
 from kelly_core.data.emopia import song_of
-from kelly_core.data.listing import Affect, parse_affect, read_json, spread
+from kelly_core.data.listing import Affect, finite_number, parse_affect, read_json, spread
 from kelly_core.data.split import TRAIN
+from kelly_core.display_text import printable
 from kelly_core.errors import DataError
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import (
@@ -49,6 +50,12 @@ _MIN_CHORDS = 4
 _TELLING_CHORDS = 16
 """Fewer chords than this could be in two songs by chance."""
 _LISTS = ("progressions", "chord_progressions")
+_SHORTEST, _LONGEST = 1e-6, 1e9
+"""Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
+_MAX_NAME = 500
+_SHOWN_SYMBOL = 40
+_READING = 2
+"""Version of what is made of an entry; another one changes the fingerprint of the examples."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,8 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     """Read ``chord_progressions.json``: a list of songs, or an object that holds one under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
-    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). Symbols that are not understood are left out and reported.
+    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that is not understood is left out of its song, a
+    song with a value of the wrong kind or out of range is left out of the corpus; both are reported.
 
     Raises:
         DataError: the file is missing or makes no sense, or no song is usable.
@@ -203,7 +211,7 @@ def _entries(document: object, path: Path) -> list[Any]:
 
 def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     song = entry if isinstance(entry, dict) else {"chords": entry}
-    name = str(song.get("source") or f"song {number}")
+    name = _name(song.get("source"), number)
     symbols = song.get("chords", song.get("progression"))
     if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
         raise DataError("no list of chord symbols", where=name)
@@ -219,7 +227,7 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     affect, source = _known_affect(song, name)
     return _Song(
         group=song_of(name),
-        digest=hashlib.blake2b(json.dumps([name, symbols, durations]).encode(), digest_size=16).hexdigest(),
+        digest=_digest([_READING, name, symbols, durations]),
         content=int(content[0]),
         distribution=chord_distribution(at_home, weights),
         mode=key.m,
@@ -229,11 +237,34 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     )
 
 
+def _digest(content: list[Any]) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _name(source: object, number: int) -> str:
+    """Name of an entry, safe to show.
+
+    Raises:
+        DataError: the file gives it something else than a text that can be written as a name.
+    """
+    name = f"song {number}"
+    if source is None or source == "":
+        return name
+    if not isinstance(source, str):
+        raise DataError("its source is not text", where=name)
+    if len(source) > _MAX_NAME:
+        raise DataError(f"its source is longer than {_MAX_NAME} characters", where=name)
+    if any("\ud800" <= character <= "\udfff" for character in source):
+        raise DataError("its source has half of a surrogate pair", where=printable(source))
+    return printable(source)
+
+
 def _parse_or_count(symbol: str, rejected: Counter[str]) -> int | None:
     try:
         return parse_chord(symbol)
     except DataError:
-        rejected[symbol] += 1
+        shown = symbol if len(symbol) <= _SHOWN_SYMBOL else f"{symbol[:_SHOWN_SYMBOL]}…"
+        rejected[printable(shown)] += 1
         return None
 
 
@@ -242,16 +273,18 @@ def _durations(durations: object, count: int, name: str) -> list[float]:
         return [1.0] * count
     if not isinstance(durations, list) or len(durations) != count:
         raise DataError("as many durations as chords are needed", where=name)
-    if not all(isinstance(d, int | float) and 0 < d < float("inf") for d in durations):
-        raise DataError("durations must be numbers above 0", where=name)
-    return [float(duration) for duration in durations]
+    numbers = [number for number in map(finite_number, durations) if number is not None]
+    if len(numbers) != count or not all(_SHORTEST <= number <= _LONGEST for number in numbers):
+        raise DataError(f"durations must be numbers from {_SHORTEST:g} to {_LONGEST:g}", where=name)
+    return numbers
 
 
 def _known_affect(song: dict[str, Any], name: str) -> tuple[Affect, str]:
     if "emotion" in song:
         return parse_affect(song["emotion"], name), "sidecar"
     if "4Q" in song:
-        if song["4Q"] not in QUADRANT_AFFECT:
-            raise DataError(f"4Q is {song['4Q']!r}, not 1, 2, 3 or 4", where=name)
-        return QUADRANT_AFFECT[song["4Q"]], "human_quadrant"
+        quadrant = finite_number(song["4Q"])
+        if quadrant not in QUADRANT_AFFECT:
+            raise DataError("4Q is not 1, 2, 3 or 4", where=name)
+        return QUADRANT_AFFECT[int(quadrant)], "human_quadrant"
     return (float("nan"), float("nan")), "imputed"

@@ -97,11 +97,27 @@ def read_json(path: Path) -> object:
     """
     try:
         _check_size(path)
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_int=_whole_number)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"is no JSON text ({error})", where=path) from error
+
+
+def _whole_number(digits: str) -> int | float:
+    """An integer of a JSON text; a float beyond 19 digits, as Python refuses a text with an integer of 5,000 digits."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def finite_number(value: object) -> float | None:
+    """Return a value read from a file as a float, or None if it is no finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _check_size(path: Path) -> None:
@@ -135,8 +151,8 @@ def parse_affect(entry: object, where: str) -> Affect:
         DataError: one is missing, is no number, or lies outside -1..1.
     """
     values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
-    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) != 2 or not all(math.isfinite(v) and abs(v) <= 1 for v in numbers):
+    numbers = [number for number in map(finite_number, values) if number is not None]
+    if len(numbers) != 2 or max(map(abs, numbers)) > 1:
         raise DataError("must hold valence and arousal, both in -1..1", where=where)
     return numbers[0], numbers[1]
 

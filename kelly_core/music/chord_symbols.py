@@ -87,6 +87,8 @@ def parse_chord(symbol: str) -> int:
 @lru_cache(maxsize=16384)
 def _parse(symbol: str) -> int:
     text = _normalize(symbol)
+    if not text.isprintable():
+        raise _refusal(symbol, "it has control characters")
     if _NO_CHORD.fullmatch(text):
         return NO_CHORD
     harte = read_harte(text)

@@ -82,11 +82,11 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
     """Share of the time [64] that each class takes in a progression [n], n ≥ 1; without durations, share of the chords.
 
     Raises:
-        DataError: the progression takes no time.
+        DataError: the progression takes no time, or its durations have no finite sum.
     """
     total = _class_durations(indices, durations)
-    if not total.sum() > 0:
-        raise DataError("the progression is empty")
+    if not 0 < total.sum() < np.inf:
+        raise DataError("the progression is empty, or its durations have no finite sum")
     share: NDArray[np.float32] = (total / total.sum()).astype(np.float32)
     return share
 
