@@ -19,7 +19,7 @@ from kelly_core.data.merge import Listing, Plan
 from kelly_core.data.recipe import Recipe
 from kelly_core.data.store import Block, Layout, Manifest, Store
 from kelly_core.errors import DataError
-from kelly_core.parallel import in_order
+from kelly_core.parallel.executor import map_ordered
 
 Features = dict[str, NDArray[Any]]
 """What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
@@ -186,8 +186,8 @@ def _compute(
             progress(done, len(files), text)
 
     compute = partial(_outcome, extraction.extract, root)
-    sees = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
-    outcomes = in_order(compute, files, jobs=workers, scheduler=scheduler, sees=sees, waiting=waiting)
+    required = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
+    outcomes = map_ordered(compute, files, jobs=workers, scheduler=scheduler, required_paths=required, waiting=waiting)
     for done, outcome in enumerate(outcomes, start=1):
         if progress:
             progress(done, len(files))

@@ -14,7 +14,7 @@ from kelly_core.config import Settings
 from kelly_core.data.cache import Progress
 from kelly_core.errors import RunError
 from kelly_core.files import atomic_write_all
-from kelly_core.parallel import ALLOWED_LOSSES, Waiting, as_done
+from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
 from kelly_core.runs.folder import RunFolder
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.lease import give_up_lease, take_lease
@@ -77,7 +77,7 @@ class Sweep:
         checkpoints.
 
         Args:
-            waiting: as ``parallel.in_order`` takes it.
+            waiting: as ``map_ordered`` takes it.
 
         Raises:
             RunError: something else is training into the output folder.
@@ -155,12 +155,12 @@ class Sweep:
                 raise _StopWaiting
             waiting(text)
 
-        return as_done(
+        return map_unordered(
             self._carry_out,
             self.trials,
             jobs=self._jobs,
             scheduler=self._settings.parallel.cluster,
-            sees=[self.table, runs],
+            required_paths=[self.table, runs],
             waiting=wait,
         )
 
@@ -209,7 +209,7 @@ def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
         while run.poll():
             pass
         wanted = _read(wish)
-        if run.snapshot.state == "died" and not wanted and losses < ALLOWED_LOSSES:
+        if run.snapshot.state == "died" and not wanted and losses < ALLOWED_FAILURES:
             losses += 1
             run = resume(run)
         elif not run.live:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core import parallel
+from kelly_core.parallel import dask as dask_cluster
 from kelly_core.runs.records import FeaturesRead
 from kelly_core.runs.sweep import Sweep
 from kelly_core.runs.trials import plan_trials
@@ -51,7 +51,7 @@ def test_a_training_that_waits_for_workers_says_so_and_stops_when_asked(
 def test_a_sweep_that_waits_for_workers_ends_when_asked(
     folder: Path, on_cluster: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "_SECONDS_UNTIL_TOLD", 0.1)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_REPORTED", 0.1)
     settings = small_settings(sweep__seeds=2, **on_cluster)
     sweep = Sweep(plan_trials(settings, [model_spec("DynamicsEngine")]), settings)
     said: list[str] = []

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core import parallel
 from kelly_core.data import create_dataset
 from kelly_core.data.corpus import CorpusDataset
 from kelly_core.errors import DataError, ParallelError
+from kelly_core.parallel import dask as dask_cluster
+from kelly_core.parallel import environment, executor
 from tests.cluster import Cluster, cluster, die, die_sometimes, square
 
 SONGS = 150
@@ -28,33 +29,34 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_order_over_many_windows(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_WINDOW", 7)
+    monkeypatch.setattr(executor, "_CHUNKS_PER_WORKER", 2)
+    monkeypatch.setattr(executor, "_MAX_CHUNK", 4)
     for count in (0, 1, 7, 8, 30):
-        results = parallel.in_order(square, range(count), jobs=jobs)
+        results = executor.map_ordered(square, range(count), jobs=jobs)
         assert list(results) == [number * number for number in range(count)]
 
 
 def test_what_a_lost_process_computed_is_computed_again(tmp_path: Path) -> None:
-    results = list(parallel.in_order(partial(die_sometimes, tmp_path), range(80), jobs=2))
+    results = list(executor.map_ordered(partial(die_sometimes, tmp_path), range(80), jobs=2))
     assert results == [number * number for number in range(80)]
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_work_that_kills_every_process_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "ALLOWED_LOSSES", 1)
-    with pytest.raises(ParallelError, match="again and again"):
-        list(parallel.in_order(die, range(4), jobs=2))
+    monkeypatch.setattr(executor, "ALLOWED_FAILURES", 1)
+    with pytest.raises(ParallelError, match="in a row"):
+        list(executor.map_ordered(die, range(4), jobs=2))
 
 
 def test_an_error_of_the_function_arrives_as_it_is(two_workers: Cluster) -> None:
     with pytest.raises(DataError, match="-1: no number"):
-        list(parallel.in_order(square, [1, -1, 2], scheduler=two_workers.address))
+        list(executor.map_ordered(square, [1, -1, 2], scheduler=two_workers.address))
 
 
 @pytest.mark.parametrize("jobs", [1, 2, None])
 def test_results_as_they_are_done_are_all_there(two_workers: Cluster, jobs: int | None) -> None:
     where = {"scheduler": two_workers.address} if jobs is None else {"jobs": jobs}
-    results = parallel.as_done(square, range(30), **where)
+    results = executor.map_unordered(square, range(30), **where)
     assert sorted(results) == [number * number for number in range(30)]
 
 
@@ -62,10 +64,10 @@ def test_results_as_they_are_done_are_all_there(two_workers: Cluster, jobs: int 
 def test_a_worker_of_another_version_refuses(
     two_workers: Cluster, monkeypatch: pytest.MonkeyPatch, name: str, version: str
 ) -> None:
-    versions = tuple((key, version if key == name else real) for key, real in parallel._versions())
-    monkeypatch.setattr(parallel, "_versions", lambda: versions)
+    versions = tuple((key, version if key == name else real) for key, real in environment._versions())
+    monkeypatch.setattr(environment, "_versions", lambda: versions)
     with pytest.raises(ParallelError, match=rf"worker on .*: has {name} \d.*, not {version}"):
-        list(parallel.in_order(square, range(4), scheduler=two_workers.address))
+        list(executor.map_ordered(square, range(4), scheduler=two_workers.address))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_a_worker_that_sees_other_files_refuses(two_workers: Cluster, tmp_path: 
             return super().__getitem__(index)
 
     with pytest.raises(ParallelError, match=rf"worker on .*: {words} .*song\.mid"):
-        list(parallel.in_order(square, Elsewhere([1, 2]), scheduler=two_workers.address, sees=[song]))
+        list(executor.map_ordered(square, Elsewhere([1, 2]), scheduler=two_workers.address, required_paths=[song]))
 
 
 @pytest.mark.slow
@@ -122,8 +124,9 @@ def _content(dataset: CorpusDataset) -> tuple[object, ...]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_SECONDS_BETWEEN_LOOKS", 0.05)
-    monkeypatch.setattr(parallel, "_SECONDS_UNTIL_TOLD", 0.1)
+    monkeypatch.setattr(executor, "_SECONDS_BETWEEN_CHECKS", 0.05)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_BETWEEN_CHECKS", 0.05)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_REPORTED", 0.1)
 
 
 @pytest.mark.slow
@@ -139,7 +142,7 @@ def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path, impatient
 
     with cluster(tmp_path, 0) as one:
         results = []
-        for result in parallel.in_order(square, range(1000), scheduler=one.address, waiting=come):
+        for result in executor.map_ordered(square, range(1000), scheduler=one.address, waiting=come):
             results.append(result)
             if len(results) == 10:
                 one.workers[0].kill()
@@ -147,7 +150,7 @@ def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path, impatient
         missing = f"{one.address} has no workers; waiting for one that sees the same files: dask worker {one.address}"
         assert [text.removesuffix(" --nthreads 1") for text in said] == [
             missing,
-            f"1 worker of {one.address} at work",
+            f"1 worker of {one.address} available",
         ] * 2
 
 
@@ -164,10 +167,10 @@ def test_who_waits_for_workers_may_stop(tmp_path: Path, impatient: None) -> None
 
     with cluster(tmp_path, 0) as one:
         with pytest.raises(Enough):
-            list(parallel.in_order(square, [1], scheduler=one.address, waiting=stop))
+            list(executor.map_ordered(square, [1], scheduler=one.address, waiting=stop))
         one.add_worker()
-        assert list(parallel.in_order(square, [2], scheduler=one.address)) == [4]
-        results = parallel.in_order(square, range(1000), scheduler=one.address, waiting=stop)
+        assert list(executor.map_ordered(square, [2], scheduler=one.address)) == [4]
+        results = executor.map_ordered(square, range(1000), scheduler=one.address, waiting=stop)
         assert next(results) == 0
         one.workers[0].kill()
         with pytest.raises(Enough):
@@ -182,9 +185,9 @@ def test_a_cluster_that_loses_its_workers_or_its_scheduler_says_so(
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     with cluster(tmp_path, 1) as one:
         with pytest.raises(ParallelError, match="every worker that tried it died"):
-            list(parallel.in_order(die, [1], scheduler=one.address))
+            list(executor.map_ordered(die, [1], scheduler=one.address))
         one.add_worker()
-        results = parallel.in_order(square, range(1000), scheduler=one.address)
+        results = executor.map_ordered(square, range(1000), scheduler=one.address)
         assert next(results) == 0
         one.scheduler.kill()
         with pytest.raises(ParallelError, match="the scheduler is gone"):
@@ -193,12 +196,12 @@ def test_a_cluster_that_loses_its_workers_or_its_scheduler_says_so(
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(parallel, "_SECONDS_TO_ANSWER", 0.1)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_TO_ANSWER", 0.1)
     with pytest.raises(ParallelError, match=r"tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
-        list(parallel.in_order(square, [1], scheduler="tcp://127.0.0.1:1"))
+        list(executor.map_ordered(square, [1], scheduler="tcp://127.0.0.1:1"))
 
 
 def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParallelError, match=r"Install the extra dask"):
-        list(parallel.in_order(square, [1], scheduler="tcp://127.0.0.1:1"))
+        list(executor.map_ordered(square, [1], scheduler="tcp://127.0.0.1:1"))

@@ -1,0 +1,77 @@
+"""Check that text in the repository uses plain technical English.
+
+Usage: ``python tools/check_words.py [PATH ...]``. Without a path, every tracked text file is checked. The exit status
+is 1 if a phrase of the word list occurs. Spelling is codespell's job; this list holds phrases, which codespell cannot
+match. A line that must quote a listed phrase ends in ``words: ignore``.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = frozenset({".py", ".md", ".toml", ".tcss", ".jinja", ".yaml", ".yml"})
+
+PHRASES = {
+    r"anew": "again, or re-…",
+    r"(told|tells?|telling) of": "report, warn about",
+    r"shall": "must, will",
+    r"hence": "so, therefore",
+    r"lest": "so that … not",
+    r"so many": "the number: 'at most N'",
+    r"is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
+    r"in hand": "current, available",
+    r"foretells?": "estimate",
+    r"mend(s|ed|ing)?": "fix, repair",
+    r"heed(s|ed|ing)?": "respect, use",
+    r"who(so)?ever": "name the person or process",
+    r"where not": "if it is not at …",
+    r"all else": "everything else",
+    r"at work": "running, active",
+    r"by itself": "automatically",
+    r"search for garbage": "garbage collection",
+    r"lies": "is located, is",
+    r"says nothing": "has no effect, is silent about",
+    r"gives? back": "return, release",
+    r"puts? out": "replace, evict",
+    r"of no use": "unusable",
+    r"save for": "except",
+    r"as far as it (is|goes)": "if, where",
+}
+"""Listed phrase (regular expression) and what to write in its place."""
+
+IGNORE = "words: ignore"
+
+_PATTERNS = [(re.compile(rf"\b{phrase}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()]
+
+
+def tracked_files() -> list[Path]:
+    """Return the text files that git tracks, this script excepted."""
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    paths = [Path(name) for name in listed.split("\0") if name]
+    return [path for path in paths if path.suffix in SUFFIXES and path.name != Path(__file__).name]
+
+
+def findings(path: Path) -> Iterator[str]:
+    """Yield ``file:line: 'phrase': advice`` for each listed phrase in one file."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.rstrip().endswith(IGNORE):
+            continue
+        for pattern, advice in _PATTERNS:
+            if match := pattern.search(line):
+                yield f"{path}:{number}: {match[0]!r}: write {advice}"
+
+
+def main() -> int:
+    """Print every finding and return the exit status."""
+    paths = [Path(argument) for argument in sys.argv[1:]] or tracked_files()
+    found = [finding for path in paths for finding in findings(path)]
+    print("\n".join([*found, f"{len(found)} listed phrases in {len(paths)} files"]))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
