@@ -26,7 +26,7 @@ _SPACE = re.compile(r"\s+")
 _TOKEN = re.compile(
     rf"""
       (?P<half>   (?i:half[\s-]*dim(?:inished)?|hdim)\.? | ø | h(?![a-z]) )
-    | (?P<dim>    (?i:dim(?:inished)?)\.? | ° | o(?!n|mit) )
+    | (?P<dim>    (?i:(?:fully\s+)?dim(?:inished)?)\.? | ° | o(?!n|mit) )
     | (?P<aug>    (?i:aug(?:mented)?)\.? | \+(?!1[13]|[459]) )
     | (?P<sus>    (?i:sus(?:pended)?)\.?\s*(?P<suspended>[#b]?[24]|24|42|) )
     | (?P<add>    (?i:add(?:ed)?)\.? )
@@ -46,7 +46,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_HYPHENATED = re.compile(r"-(?=(?i:major|minor|min|dim|aug|dom|half|suspended))")
+_HYPHEN_AFTER_ROOT = re.compile(r"-(?=(?i:major|minor|min|dim|aug|dom|half|suspended))")
+_HYPHEN = re.compile(r"-(?=(?i:maj|min|dim|sus|add))")
 _ZERO = re.compile(r"0(?=7|9|1[13]|[/(]|$)")
 
 _TONES = {2: 2, 4: 5, 5: 7, 6: 9, 7: 10, 9: 2, 11: 5, 13: 9}
@@ -56,6 +57,10 @@ _ALTERED = {
 }  # fmt: skip
 _EXTENSIONS = (9, 11, 13)
 _SIGNS = {"#": 1, "s": 1, "+": 1, "b": -1, "-": -1, "": 0}
+
+
+_FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major"), "noun": ()}
+"""What may follow some kinds of token; anything may follow the others."""
 
 
 class Degree(NamedTuple):
@@ -89,7 +94,7 @@ def suffix_tones(suffix: str) -> frozenset[int]:
 
 def _tokens(suffix: str) -> Iterator[_Token]:
     position = 0
-    hyphen = _HYPHENATED.match(suffix)
+    hyphen = _HYPHEN_AFTER_ROOT.match(suffix)
     if hyphen:
         position = hyphen.end()
     elif suffix.startswith("-") and not suffix.startswith("-5"):
@@ -107,6 +112,8 @@ def _tokens(suffix: str) -> Iterator[_Token]:
                 raise NotAChordError(f"cannot read {suffix[space.end() :]!r} after a space")
             position = space.end()
             continue
+        if position and _HYPHEN.match(suffix, position):
+            position += 1
         found = _TOKEN.match(suffix, position)
         if found is None or found.end() == position:
             raise NotAChordError(f"cannot read {suffix[position:]!r}")
@@ -178,10 +185,9 @@ class _Chord:
             NotAChordError: it cannot stand here.
         """
         kind = token.kind
-        if self._previous == "noun" or (self._previous in ("add", "slash") and kind not in ("run", "open")):
+        followers = _FOLLOWERS.get(self._previous)
+        if followers is not None and kind not in followers:
             raise NotAChordError(f"{token.text!r} cannot stand there")
-        if self._previous == "slash" and kind == "open":
-            raise NotAChordError("a bass note is missing")
         if self._wants_number and kind != "run":
             raise NotAChordError(f"{token.text!r} stands where a number is expected")
         getattr(self, f"_take_{kind}")(token)
@@ -316,6 +322,8 @@ class _Chord:
             self._take_seventh(degree, 9 if diminished and accidental <= 0 else 10)
         elif number == 5 and accidental:
             self._alter_fifth(_TONES[5] + accidental)
+        elif number == 3 and self._takes_all_added:
+            self._tones.add(4 + accidental)
         elif number == 5 or number == 3:
             self._take_power_fifth(number)
         else:

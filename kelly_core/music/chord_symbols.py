@@ -33,7 +33,7 @@ _AFTER_NFKC = str.maketrans(
         "]": ")",
     }
 )
-_NO_CHORD = re.compile(r"\(?(?:N|X|NC|N\.C\.?|n\.c\.|[Nn]o ?[Cc]hord)\)?")
+_NO_CHORD = re.compile(r"\(?(?:N|X|NC\.?|N/C|N\.\s?C\.?|n\.c\.|(?i:no ?chord))\)?")
 _ENCLOSED = re.compile(r"\(([^()]*)\)")
 _BEATS = re.compile(r"(?:\s*/){2,}$")
 _ORDINALS = {
@@ -48,8 +48,8 @@ _ORDINALS = {
     "thirteenth": "13",
 }
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b|(?<=\d)(?:nd|rd|th)\b", re.IGNORECASE)
-_ACCIDENTAL_WORD = re.compile(r"[\s-]*\b(sharp|flat)\b\s*", re.IGNORECASE)
-_WORD_HYPHEN = re.compile(r"(?<=[a-z]{3})-(?=[a-z]{3})")
+_ACCIDENTAL_WORD = re.compile(r"[\s-]*(sharp|flat)\b\s*", re.IGNORECASE)
+_WORD_HYPHEN = re.compile(r"(?<=[a-z]{3})-(?=[a-z]{3})|(?<=[a-z]{5})-(?=\d)")
 
 _GERMAN = r"(?:[CDEFGA]is|[CDFG]es|Bes)"
 _GERMAN_AMBIGUOUS = r"[AE]s(?!us)"
@@ -61,7 +61,7 @@ _ROOT = re.compile(
     rf"|(?P<plain>[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
 )
 _NOTE = rf"(?:{_GERMAN}|{_GERMAN_AMBIGUOUS}|[A-H](?:##|bb|#|b|s)?)"
-_BASS = re.compile(rf"\s*/\s*(?:{_NOTE}|[a-g](?:#|b)?)$|\s*on\s*{_NOTE}$")
+_BASS = re.compile(rf"\s*/\s*(?:{_NOTE}|[a-g](?:#|b)?)$|\s*(?:on|over)\s*{_NOTE}$")
 _WORDLIKE = re.compile(r"[oh0]|(?i:alt|dom)|ma(?!j)|mi(?!n)|M(?!\d)")
 """Suffixes that make a word, not a chord, of a root in lower case, of H and of a German name: go, Halt, Fish."""
 _LETTER_ROOT = re.compile(r"[A-G](?:##|bb|#|b)?")

@@ -16,17 +16,19 @@ from kelly_core.music.chords import CHORD_NAMES, chord_class, transpose
 # Symbols by their class; _ stands for a space.
 LEAD_SHEET = {
     "C": "C Cmaj CM Cmajor C6 C6/9 C69 C2 C4 C5 Cadd9 CMadd9 C(add9) Cadd11 Csus Csus2 Csus4 Csus24 Csusb9 C/E Caug C+ "
-    "C/Bb Dbb C(b5) C-5 C5- C5+ CM6 C6#11 C6b5 Cno3 C(no3) Cno5 Cadd9/E CM#5add9 C+add#9 (C) C// C_/_/_/ c C/e ConE",
+    "C_over_G Csus2add3 C/Bb Dbb C(b5) C-5 C5- C5+ CM6 C6#11 C6b5 Cno3 C(no3) Cno5 Cadd9/E CM#5add9 C+add#9 "
+    "(C) C// C_/_/_/ c C/e ConE",
     "Cm": "Cm Cmin Cmi CMIN C- Cminor Cm6 Cm69 Cm6/9 Cmadd9 Cm(add9) Cmadd11 C-/G CmMaj7 CmM7 Cmmaj7 Cm(maj7) C-Δ7 "
-    "C-maj7 C-^7 Cm#5 Cm+ Cmb6 Cmin(maj9) Cm7M Cm(#7) Cmsus4 cm",
+    "C-maj7 C-^7 Cm#5 Cm+ Cmb6 Cmin(maj9) Cm7M Cm(#7) Cmsus4 Cm-maj7 Cm/maj7 Cmin-Maj9 C-b6 C-#5 cm",
     "C7": "C7 C9 C11 C13 C7b9 C7(#9) C7alt Calt C7sus4 C9sus4 Csus7 Csus9 C7b9sus Caug7 C+7 C7+ C9+ C7#5 C7+5 C7-9 "
-    "Cdom7 C[7] C67 C7add6 C7(b9,#11) C7(b9_#11) C7(b9/13) C13#11 C7no3 C7omit5 C7b5 C+9 C9(13) c7",
+    "Cdom7 C[7] C67 C7add6 C7(b9,#11) C7(b9_#11) C7(b9/13) C13#11 C7no3 C7omit5 C7b5 C+9 C9(13) C7susadd3 "
+    "C79b13b C7911# Csus79 C+79 c7",
     "Cmaj7": "Cmaj7 CMaj7 CMAJ7 Cma7 CM7 CΔ CΔ7 C^ C^7 Cmaj9 CM9 Cmaj13 Cmaj7#11 C+M7 C(maj7) C_maj7 Cj7 CM7#5 "
-    "C6maj7 Cmaj7sus4 Cmaj7b5 Caugmaj7",
+    "C6maj7 C/maj7 Cj7911# C+j7 Csus4maj7 Cmaj7sus4 Cmaj7b5 Caugmaj7",
     "Cm7": "Cm7 C-7 Cmin7 Cmi7 CMin7 CMI7 Cm9 Cm11 Cm13 C-9 Cm7add11 Cminor7 Cm7b9 Cm7#5 Cm7sus4 Cm7(9) Cm7/9",
     "Cdim7": "Cdim Cdim7 CDIM Co Co7 C0 C07 Cø Cø7 Ch Ch7 Chdim7 Cm7b5 Cm7-5 C-7b5 Cm7(b5) C-7(b5) Cmin7b5 Cmb5 Cm11b5 "
     "Cm7(11,b5) Cm7b9b5 Cdim. Cdim9 Cdimmaj7 Ebdim F#o7 Aø",
-    "N": "N NC N.C N.C. (N.C.) n.c. X No_chord",
+    "N": "N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. X No_chord NO_CHORD",
     "Bbmaj7": "Bbmaj7 A#maj7 Cbbmaj7",
     "F#m7": "F#m7 Gbm7 F#-7 E##m7",
     "B": "B Cb A## B/D# Cb5 b",
@@ -87,12 +89,13 @@ HARTE = {
 }
 WORDS = {
     "C": "C_Major C-major C_major_chord C-major_triad C_augmented C_sixth C_suspended_fourth C_power_chord C_chord",
-    "Cm": "C_minor C-minor C-minor_triad C_minor_major_seventh",
+    "Cm": "C_minor C-minor C-minor_triad C_minor_major_seventh C_minor-major_7",
     "C7": "C_dominant_7 Cdominant7 C_dominant_seventh C_dominant_ninth C_seventh C_7_sus4 C_7th",
     "Cmaj7": "C_major_seventh Cmajor7 C_major_7th C_major_ninth",
-    "Cm7": "C_minor_7 C_minor_seventh Cminor7",
-    "Cdim7": "C_diminished C_diminished_seventh C_half-diminished C_half_diminished_7 C_minor_7_flat_5",
-    "C#m": "C_sharp_minor C-sharp_minor D_flat_minor",
+    "Cm7": "C_minor_7 C_minor_seventh C_minor-seventh Cminor7",
+    "Cdim7": "C_diminished C_diminished_seventh C_fully_diminished_7 C_half-diminished C_half_diminished_7 "
+    "C_minor_7_flat_5",
+    "C#m": "C_sharp_minor C-sharp_minor Csharp_minor D_flat_minor",
     "Bb": "B_flat B-flat_major",
 }
 NOTATIONS = [LEAD_SHEET, UNICODE, BRAZILIAN, GERMAN, CHORDONOMICON, HARTE, WORDS]
