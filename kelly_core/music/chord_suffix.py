@@ -83,6 +83,8 @@ class NotAChordError(Exception):
 def suffix_tones(suffix: str) -> frozenset[int]:
     """Return the intervals above the root, 0..11 semitones, of the chord with this suffix.
 
+    The ninth and eleventh that a 13 implies, and the ninth that an 11 implies, are left out: no class depends on them.
+
     Raises:
         NotAChordError: the suffix is not of the grammar from its first to its last character.
     """
@@ -117,10 +119,7 @@ def _tokens(suffix: str) -> Iterator[_Token]:
         found = _TOKEN.match(suffix, position)
         if found is None or found.end() == position:
             raise NotAChordError(f"cannot read {suffix[position:]!r}")
-        kind = found.lastgroup or ""
-        detail = {"suspended": "suspended", "omitted": "omitted"}.get(kind, "")
-        kind = {"suspended": "sus", "omitted": "omit"}.get(kind, kind)
-        yield _Token(kind, found[0], found[detail] if detail else "")
+        yield _Token(found.lastgroup or "", found[0], found["suspended"] or found["omitted"] or "")
         position = found.end()
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kelly_core.errors import DataError
+from kelly_core.music.chord_suffix import suffix_tones
 from kelly_core.music.chord_symbols import LONGEST_SYMBOL, parse_chord, parse_note
 from kelly_core.music.chords import CHORD_NAMES, chord_class, transpose
 
@@ -29,6 +30,7 @@ LEAD_SHEET = {
     "Cdim7": "Cdim Cdim7 CDIM Co Co7 C0 C07 Cø Cø7 Ch Ch7 Chdim7 Cm7b5 Cm7-5 C-7b5 Cm7(b5) C-7(b5) Cmin7b5 Cmb5 Cm11b5 "
     "Cm7(11,b5) Cm7b9b5 Cdim. Cdim9 Cdimmaj7 Ebdim F#o7 Aø",
     "N": "N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. X No_chord NO_CHORD",
+    "G": "Gmno3 Gm(no3)",
     "Bbmaj7": "Bbmaj7 A#maj7 Cbbmaj7",
     "F#m7": "F#m7 Gbm7 F#-7 E##m7",
     "B": "B Cb A## B/D# Cb5 b",
@@ -162,6 +164,40 @@ def _spellings() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("symbol", "name"), _spellings())
 def test_symbols_of_each_notation_are_read(symbol: str, name: str) -> None:
     assert CHORD_NAMES[parse_chord(symbol)] == name
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tones"),
+    [
+        ("", {0, 4, 7}),
+        ("5", {0, 7}),
+        ("sus2", {0, 2, 7}),
+        ("sus4", {0, 5, 7}),
+        ("sus", {0, 5, 7}),
+        ("7sus4b9", {0, 1, 5, 7, 10}),
+        ("no3", {0, 7}),
+        ("m7no5", {0, 3, 10}),
+        ("mno3", {0, 7}),
+        ("m7sus4", {0, 3, 5, 7, 10}),
+        ("dim7", {0, 3, 6, 9}),
+        ("dim7sus4", {0, 3, 5, 6, 7, 10}),
+        ("ø9", {0, 2, 3, 6, 10}),
+        ("7b5#5", {0, 4, 6, 8, 10}),
+        ("6/9", {0, 2, 4, 7, 9}),
+        ("(9)", {0, 2, 4, 7}),
+        ("9", {0, 2, 4, 7, 10}),
+        ("maj9", {0, 2, 4, 7, 11}),
+        ("maj13s911s", {0, 3, 4, 6, 7, 9, 11}),
+        ("13b11b9b", {0, 1, 4, 7, 8, 10}),
+        ("min11b913b", {0, 1, 3, 5, 7, 8, 10}),
+        ("aug7", {0, 4, 8, 10}),
+        ("mMaj7", {0, 3, 7, 11}),
+        ("7M/9", {0, 2, 4, 7, 11}),
+        ("add#11", {0, 4, 6, 7}),
+    ],
+)
+def test_a_suffix_is_a_set_of_intervals(suffix: str, tones: set[int]) -> None:
+    assert suffix_tones(suffix) == tones
 
 
 def test_every_name_of_a_class_is_read_as_that_class() -> None:
