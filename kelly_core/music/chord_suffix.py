@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 _NUMBER = r"(?:1[13]|[2-79])"
@@ -305,6 +306,9 @@ class _Chord:
             raise NotAChordError(f"cannot read {token.text!r}")
         added = self._takes_all_added or self._previous == "slash" or (self._in_list and not self._wants_number)
         self._wants_number = False
+        unaltered = [degree.number for degree in degrees if not degree.accidental]
+        if any(later in _EXTENSIONS and later < number for number, later in pairwise(unaltered)):
+            raise NotAChordError(f"{token.text!r} runs downwards")
         for place, degree in enumerate(degrees):
             if degree in self._seen:
                 raise NotAChordError(f"{degree.number} is there twice")

@@ -106,7 +106,7 @@ REFUSED = (
     "|_|Add|Bad|Dad|Dim|Amen|Among|Amazing|Chorus|Cmon|Ending|Fish|Halt|Gone|gone|do|go|be|dim|aug|add|add9|as|es|h|n|x"
     "|Do_re_mi|Fa|Sol|La|Lam|Verse|[Verse]|[A]|<verse>|Intro:|A:|I|IV|V7|ii|bVII|b7|x32010|e--3--3|E---|7|/G|-|%|#|♭"
     "|Gm7x|C7xyz|A_B|Am_F|C7_F7|C/H7|C/X|C/|C/E/G|C/Em|C*|C7?|Cm...|C,|C!|C#b|Cmaj7#|C7b|C7#|C7-|C1|C3|C8|C10|C77"
-    "|C7maj7|C7m|Cmm|Cdimm|C_-|C_+|A_b|C()|C(|C)|C(b5|Cb5)|C((b5))|C(b5,)|Cadd|Cadd7|Cno|Cno4|Cj|C65"
+    "|C7maj7|C7m|Cmm|Cdimm|C_-|C_+|A_b|C()|C(|C)|C(b5|Cb5)|C((b5))|C(b5,)|Cadd|Cadd7|Cno|Cno4|Cj|C65|C119|C139"
     "|C:|C:foo|C:m7|C:maj()|C:maj7(b5|C:maj(15)|C:maj/|C:maj/E|C::maj|c:maj|:maj|N:maj|C:maj_G:min|C♯♭|С|C\x00|C\x1b[2J"
     "|C\ud83c|Cis_is|Fisis|A_minor_key|C_major_scale"
 )
