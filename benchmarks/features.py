@@ -25,13 +25,14 @@ import numpy as np
 import psutil
 
 from benchmarks.figures import Figure, main
-from kelly_core.config import load_settings
-from kelly_core.data import create_dataset, lakh
-from kelly_core.data.audio import SUFFIXES
+from kelly_core.config.schema import load_settings
+from kelly_core.data import create_dataset
 from kelly_core.data.catalog import is_present
-from kelly_core.data.demo import write_demo
-from kelly_core.data.listing import find_files
-from kelly_core.data.midi import SUFFIXES as MIDI_SUFFIXES
+from kelly_core.data.corpora import lakh_midi
+from kelly_core.data.files import find_files
+from kelly_core.data.readers.audio import SUFFIXES
+from kelly_core.data.readers.midi import SUFFIXES as MIDI_SUFFIXES
+from kelly_core.demo.corpus import write_demo
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS
 
 CORPORA = ("lakh_midi", "maestro", "groove_midi", "deam")
@@ -183,7 +184,7 @@ def epoch(dataset: Any) -> Iterator[Any]:
     rng = np.random.default_rng(0)
     order = rng.permutation(dataset.train)
     for start in range(0, len(order), DRAWN):
-        yield dataset.draw(order[start : start + DRAWN], rng)
+        yield dataset.train_batch(order[start : start + DRAWN], rng)
 
 
 def write_corpus(root: Path, corpus: Path, files: int) -> None:
@@ -239,7 +240,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
             "kind": np.zeros(1, np.int64),
         }
 
-    with patch.object(lakh, "_extract", random_features):
+    with patch.object(lakh_midi, "_extract", random_features):
         create_dataset("lakh_midi", corpus, cache_dir=cache, jobs=1)
 
 

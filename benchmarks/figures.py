@@ -48,10 +48,10 @@ def print_table(figures: Sequence[Figure], title: str = "") -> None:
     for column in ("value", "unit", "target"):
         table.add_column(column, justify="left" if column == "unit" else "right")
     table.add_column("note")
-    colours = {True: "green", False: "red", None: ""}
+    colors = {True: "green", False: "red", None: ""}
     for figure in figures:
         table.add_row(figure.name, f"{figure.value:,.4g}", figure.unit, figure.target, figure.note)
-        table.rows[-1].style = colours[figure.met]
+        table.rows[-1].style = colors[figure.met]
     Console().print(table)
 
 

@@ -26,11 +26,12 @@ from pathlib import Path
 from benchmarks.figures import Figure, main
 from benchmarks.terminal import Terminal
 from kelly_core import events
-from kelly_core.config import load_settings
-from kelly_core.lock import FileLock
-from kelly_core.runs import Run, RunFolder, start
-from kelly_core.runs.folder import RunRecord, write_record
-from kelly_core.runs.records import AttemptBegun, Record, RunEvent, StateChanged, encode
+from kelly_core.config.schema import load_settings
+from kelly_core.io.locks import FileLock
+from kelly_core.runs.launch import start
+from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEvent, StateChanged, encode
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.widgets.chart import CurveChart
 from kelly_tui.widgets.curve_picture import draw
@@ -101,16 +102,16 @@ def _epoch(number: int) -> RunEvent:
 @contextmanager
 def _long_run(folder: Path) -> Iterator[None]:
     """A live run with a long log, to which another process goes on writing."""
-    run = RunFolder(folder / "runs" / "2026-01-01-1000-long-run")
+    run = RunDirectory(folder / "runs" / "2026-01-01-1000-long-run")
     run.path.mkdir(parents=True)
     settings = load_settings().settings.model_dump(mode="json")
-    write_record(run, RunRecord(time.time(), (MODEL,), str(folder), False, ("kelly-core", "train"), settings, 1))
+    write_manifest(run, RunManifest(time.time(), (MODEL,), str(folder), False, ("kelly-core", "train"), settings, 1))
     begun = events.ModelStarted(MODEL, "chords", True, 800, 120, 1, 10**6, "cpu", 0.25)
     told = [AttemptBegun(), StateChanged("running"), begun, *map(_epoch, range(1, EPOCHS + 1))]
-    run.events.write_bytes(b"".join(encode(Record(time.time(), 0.0, 1, event)) for event in told))
+    run.events.write_bytes(b"".join(encode(LogRecord(time.time(), 0.0, 1, event)) for event in told))
     run.heartbeat.touch()
-    Run(run).summarise()
-    lock = FileLock.take(run.heartbeat)
+    Run(run).summarize()
+    lock = FileLock.acquire(run.heartbeat)
     assert lock is not None
     writer = subprocess.Popen([sys.executable, "-m", "benchmarks.screens", str(run.events)])
     try:
@@ -125,7 +126,7 @@ def _write_on(path: Path) -> None:
     """Fifty epochs a second."""
     with path.open("ab", buffering=0) as file:
         for number in range(EPOCHS + 1, 10**6):
-            file.write(encode(Record(time.time(), 0.0, 1, _epoch(number))))
+            file.write(encode(LogRecord(time.time(), 0.0, 1, _epoch(number))))
             time.sleep(0.02)
 
 

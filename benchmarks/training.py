@@ -26,14 +26,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.figures import Figure, main
-from kelly_core.data.dataset import Batch, Dataset, Example, Indices, Rows, Standardisation
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
-from kelly_core.training import trainer
-from kelly_core.training.gradients import Gradients
+from kelly_core.training import fit
+from kelly_core.training.adam import FlatAdam
+from kelly_core.training.backprop import GradientAccumulator
+from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.networks import build_network
-from kelly_core.training.optimiser import FlatAdam
-from kelly_core.training.settings import TrainingSettings
 
 BATCH = 64
 SEQUENCE = 64
@@ -58,11 +58,11 @@ class RandomDataset(Dataset):
         rng = np.random.default_rng(0)
         self.sequence_length = SEQUENCE if spec.recurrent else 1
         self.input_size, self.output_size = spec.input_size, spec.output_size
-        self.standardisation = Standardisation.identity(spec.input_size)
+        self.normalizer = Normalizer.identity(spec.input_size)
         self.train, self.validation, self.test = np.arange(examples), np.arange(BATCH), np.arange(0)
         names = np.full(examples, "random")
-        self.rows = Rows(corpora=names, groups=names, sources=np.full(examples, "imputed"), splits=names)
-        self.facts: dict[str, Any] = {}
+        self.rows = ExampleMetadata(corpora=names, groups=names, sources=np.full(examples, "imputed"), splits=names)
+        self.metadata: dict[str, Any] = {}
         shape = (examples, self.sequence_length)
         self._inputs = rng.standard_normal((*shape, spec.input_size), dtype=np.float32)
         self._targets = rng.random((*shape, spec.output_size), dtype=np.float32)
@@ -74,11 +74,11 @@ class RandomDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError("nobody looks at random examples")
 
-    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
         """The examples at ``indices``, as they are."""
-        return self.fixed(indices)
+        return self.eval_batch(indices)
 
-    def fixed(self, indices: Indices) -> Batch:
+    def eval_batch(self, indices: Indices) -> Batch:
         """The examples at ``indices``."""
         return Batch(self._inputs[indices], self._targets[indices], self._weights[indices])
 
@@ -176,7 +176,7 @@ def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[flo
     """Train with our loop; frames a second and overhead of each epoch but the first, which warms up."""
     figures: list[tuple[float, float]] = []
     frames = len(dataset.train) * dataset.sequence_length
-    settings = TrainingSettings(
+    settings = Hyperparameters(
         epochs=epochs + 1,
         batch_size=BATCH,
         learning_rate=RATE,
@@ -197,7 +197,7 @@ def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[flo
                 figures.append((event.frames_per_second, 1.0 - inside[0] * event.frames_per_second / frames))
                 inside[0] = 0.0
 
-        trainer.train(spec, dataset, settings, Path(folder), listen=listen)
+        fit.fit(spec, dataset, settings, Path(folder), listen=listen)
     return figures[1:]
 
 
@@ -215,7 +215,7 @@ def stopwatch() -> Iterator[list[float]]:
 
         return wrapper
 
-    parts = [(Gradients, "__call__"), (FlatAdam, "step")]
+    parts = [(GradientAccumulator, "__call__"), (FlatAdam, "step")]
     with ExitStack() as stack:
         for owner, name in parts:
             stack.enter_context(patch.object(owner, name, timed(getattr(owner, name))))

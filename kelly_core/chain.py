@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kelly_core.export.weights import Array
+from kelly_core.engines.weights import Array
 from kelly_core.spec import MODELS
 
 Compute = Callable[[Array], Array]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kelly_core.errors import ExportError
-from kelly_core.files import atomic_write_all
+from kelly_core.io.atomic import atomic_write_all
 from kelly_core.spec import MODELS
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport

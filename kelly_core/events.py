@@ -74,7 +74,7 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class TrainingWarning:
     """Something a person should know.
 
     ``synthetic``: generated examples stand in; ``missing``: the main corpus is not here, an additional one takes its
@@ -119,5 +119,5 @@ class Exported:
     path: str
 
 
-Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | Alarm | ModelEnded | Exported
+Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | TrainingWarning | ModelEnded | Exported
 Listener = Callable[[Event], None]

@@ -24,7 +24,10 @@ from textual.message import Message
 from textual.screen import Screen
 
 from kelly_core.errors import KellyError, RunError
-from kelly_core.runs import Listing, Run, RunFolder, list_runs, resume, start
+from kelly_core.runs.launch import resume, start
+from kelly_core.runs.registry import RunList, list_runs
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
 from kelly_tui.ending import Driver, end_when_told
 from kelly_tui.memory import recall, remember
@@ -82,7 +85,7 @@ class KellyApp(App[None]):
     class RunsListed(Message):
         """The runs on disk, or why they cannot be listed."""
 
-        listing: Listing
+        listing: RunList
         problem: str
 
     @dataclass
@@ -95,7 +98,7 @@ class KellyApp(App[None]):
         super().__init__(driver_class=Driver)
         self._owns_process = owns_process
         self.workspace = Workspace(options or Options())
-        self.listing = Listing((), {})
+        self.listing = RunList((), {})
         self.attached = ""
         self.marked: list[str] = []
         self._greeted = False
@@ -230,7 +233,7 @@ class KellyApp(App[None]):
         try:
             listing, problem = list_runs(self.runs_folder), ""
         except OSError as error:
-            listing, problem = Listing((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
+            listing, problem = RunList((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
         self.post_message(self.RunsListed(listing, problem))
 
     def on_kelly_app_runs_listed(self, message: RunsListed) -> None:
@@ -288,7 +291,7 @@ class KellyApp(App[None]):
     def resume_run(self, run_id: str, more_epochs: int) -> None:
         """Start an ended run once more."""
         try:
-            self.post_message(self.Started(resume(Run(RunFolder(self.runs_folder / run_id)), more_epochs).id))
+            self.post_message(self.Started(resume(Run(RunDirectory(self.runs_folder / run_id)), more_epochs).id))
         except KellyError as error:
             self.notify(str(error), title="Not resumed", severity="error", timeout=12)
 
@@ -301,7 +304,7 @@ class KellyApp(App[None]):
     def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
         """Ask something of a run, beside the screens."""
         try:
-            ask(Run(RunFolder(self.runs_folder / run_id)))
+            ask(Run(RunDirectory(self.runs_folder / run_id)))
         except RunError as error:
             self.notify(str(error), severity="error", timeout=10)
 
@@ -323,7 +326,7 @@ class KellyApp(App[None]):
             for run in self.listing.runs:
                 if run.live:
                     with contextlib.suppress(RunError):
-                        Run(RunFolder(self.runs_folder / run.id)).request_stop(after_epochs=1)
+                        Run(RunDirectory(self.runs_folder / run.id)).request_stop(after_epochs=1)
         self.exit()
 
     def start(self, command: Sequence[str], *, with_errors: bool = False) -> Job:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kelly_core import __version__
-from kelly_core.plain import show_what_can_be_shown
+from kelly_core.ascii import replace_unencodable
 from kelly_tui.workspace import Options
 
 
@@ -49,5 +49,5 @@ def tui(
 
 def main() -> None:
     """Run the program."""
-    show_what_can_be_shown(sys.stdout, sys.stderr)
+    replace_unencodable(sys.stdout, sys.stderr)
     typer.run(tui)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from kelly_core import events
 from kelly_core.errors import KellyError
-from kelly_core.runs import Record, Run, RunFolder, RunSnapshot
-from kelly_core.runs.folder import RunRecord
-from kelly_core.runs.log import LogReader
-from kelly_core.runs.wording import describe
+from kelly_core.runs.event_log import LogReader
+from kelly_core.runs.log_records import LogRecord
+from kelly_core.runs.messages import describe
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, RunManifest
+from kelly_core.runs.snapshot import RunSnapshot
 from kelly_core.training.history import read_history
 
 _LINES = 500
@@ -99,7 +101,7 @@ def curves_of_history(export: Path) -> Curves:
 class RunView:
     """What a screen shows of a run."""
 
-    record: RunRecord
+    record: RunManifest
     snapshot: RunSnapshot
     curves: dict[str, Curves]
     lines: tuple[str, ...]
@@ -112,7 +114,7 @@ class Follower:
         RunError: there is no run, or its record cannot be read.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDirectory) -> None:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
         self._records = self._reader.one_by_one()
@@ -142,7 +144,7 @@ class Follower:
                 self._take(record)
             time.sleep(_PAUSE)
 
-    def _take(self, record: Record) -> None:
+    def _take(self, record: LogRecord) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             self._curves.pop(event.model, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.errors import KellyError
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 
 
 def state_folder() -> Path:

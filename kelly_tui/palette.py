@@ -18,8 +18,8 @@ _MUTED = 0.25
 """Share of the ground in muted text; with more of it, such text is hard to read on the row under the cursor."""
 
 
-def _series(colours: tuple[str, ...]) -> dict[str, str]:
-    return {f"series-{number}": colour for number, colour in enumerate(colours, 1)}
+def _series(colors: tuple[str, ...]) -> dict[str, str]:
+    return {f"series-{number}": color for number, color in enumerate(colors, 1)}
 
 
 THEMES = (
@@ -123,7 +123,7 @@ class Palette:
         """The colours of a theme's variables."""
         text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
         muted = variables.get("muted") or Color.parse(text).blend(Color.parse(ground), _MUTED).hex
-        series = tuple(variables.get(f"series-{number}", colour) for number, colour in enumerate(_ON_DARK, 1))
+        series = tuple(variables.get(f"series-{number}", color) for number, color in enumerate(_ON_DARK, 1))
         good, warning, bad, accent = (_hex(variables[name], text) for name in ("success", "warning", "error", "accent"))
         return cls(good, warning, bad, accent, muted, text, ground, series)
 
@@ -131,12 +131,12 @@ class Palette:
 def _hex(value: str, otherwise: str) -> str:
     """A colour as ``#RRGGBB``; one of the terminal's own colours has no such form."""
     try:
-        colour = Color.parse(value)
+        color = Color.parse(value)
     except ColorParseError:
         return otherwise
-    return otherwise if colour.ansi is not None else Color(*colour.rgb).hex
+    return otherwise if color.ansi is not None else Color(*color.rgb).hex
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """``#RRGGBB`` as plotext takes it."""
-    return Color.parse(colour).rgb
+    return Color.parse(color).rgb

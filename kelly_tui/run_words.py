@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from kelly_core.runs import ModelSnapshot, RunSnapshot
-from kelly_core.runs.comparison import Best
-from kelly_core.runs.snapshot import CONCERNS
+from kelly_core.runs.diff import Best
+from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.following import Curves, RunView
 from kelly_tui.palette import Palette
@@ -28,47 +27,47 @@ def short_id(run_id: str) -> str:
     return "-".join(run_id.split("-")[4:]) or run_id
 
 
-def run_state_text(run: RunSnapshot, colours: Palette) -> Text:
+def run_state_text(run: RunSnapshot, colors: Palette) -> Text:
     """The state of a run; of one that goes on as usual rather what there is to worry about."""
     if run.state == "running" and run.concerns and not run.silent_seconds:
-        return Text(run.concerns[0], colours.warning)
-    return state_text(run.state, run.silent_seconds, colours)
+        return Text(run.concerns[0], colors.warning)
+    return state_text(run.state, run.silent_seconds, colors)
 
 
-def model_state_text(model: ModelSnapshot, colours: Palette) -> Text:
+def model_state_text(model: ModelSnapshot, colors: Palette) -> Text:
     """The state of a model; of one in training rather what there is to worry about."""
     if model.state == "running" and model.alarm_kind in CONCERNS:
-        return Text(model.alarm_kind, colours.warning)
-    return state_text(model.state, 0.0, colours)
+        return Text(model.alarm_kind, colors.warning)
+    return state_text(model.state, 0.0, colors)
 
 
-def state_text(state: str, silent_seconds: float, colours: Palette) -> Text:
+def state_text(state: str, silent_seconds: float, colors: Palette) -> Text:
     """A state in its colour; a live run that gives no sign of life is not called running."""
     if silent_seconds:
-        return Text(f"stopped responding {duration(silent_seconds)} ago", colours.warning)
-    colour = {
-        "running": colours.good,
-        "finished": colours.good,
-        "failed": colours.bad,
-        "died": colours.bad,
-        "stopped": colours.muted,
-        "queued": colours.muted,
-    }.get(state, colours.warning)
-    return Text(state, colour)
+        return Text(f"stopped responding {duration(silent_seconds)} ago", colors.warning)
+    color = {
+        "running": colors.good,
+        "finished": colors.good,
+        "failed": colors.bad,
+        "died": colors.bad,
+        "stopped": colors.muted,
+        "queued": colors.muted,
+    }.get(state, colors.warning)
+    return Text(state, color)
 
 
-def model_colour(model: str, colours: Palette) -> str:
+def model_colour(model: str, colors: Palette) -> str:
     """The colour that a model has on every screen."""
-    return colours.series[_NAMES.index(model) % len(colours.series) if model in _NAMES else 0]
+    return colors.series[_NAMES.index(model) % len(colors.series) if model in _NAMES else 0]
 
 
-def run_colours(run_ids: Sequence[str], colours: Palette) -> dict[str, str]:
+def run_colours(run_ids: Sequence[str], colors: Palette) -> dict[str, str]:
     """A colour for each run, the same every time, and another one only where two would share it."""
     taken: dict[str, str] = {}
     for run_id in run_ids:
-        start = zlib.crc32(run_id.encode()) % len(colours.series)
-        wheel = colours.series[start:] + colours.series[:start]
-        taken[run_id] = next((colour for colour in wheel if colour not in taken.values()), wheel[0])
+        start = zlib.crc32(run_id.encode()) % len(colors.series)
+        wheel = colors.series[start:] + colors.series[:start]
+        taken[run_id] = next((color for color in wheel if color not in taken.values()), wheel[0])
     return taken
 
 
@@ -118,37 +117,37 @@ def marked_with(marked: Sequence[str], run_id: str) -> list[str]:
     return [*marked, run_id][-MOST_MARKS:]
 
 
-def validation_series(name: str, curves: Curves, colour: str) -> Series:
+def validation_series(name: str, curves: Curves, color: str) -> Series:
     """Validation losses under a name, the best epoch marked."""
-    return Series(name, curves.epochs, curves.val_loss, colour, curves.best)
+    return Series(name, curves.epochs, curves.val_loss, color, curves.best)
 
 
-def loss_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
+def loss_series(curves: Curves, model: ModelSnapshot, colors: Palette) -> list[Series]:
     """Training and validation loss of one model, and the baseline where they come near it."""
-    baseline = _level("baseline", curves, model.baseline_loss, colours, guide=True)
-    return [*baseline, *curve_series(curves, model_colour(model.model, colours), colours)]
+    baseline = _level("baseline", curves, model.baseline_loss, colors, guide=True)
+    return [*baseline, *curve_series(curves, model_colour(model.model, colors), colors)]
 
 
-def curve_series(curves: Curves, colour: str, colours: Palette) -> list[Series]:
+def curve_series(curves: Curves, color: str, colors: Palette) -> list[Series]:
     """Training loss, and validation loss in a colour of its own."""
     return [
-        Series("train", curves.epochs, curves.train_loss, colours.muted),
-        validation_series("validation", curves, colour),
+        Series("train", curves.epochs, curves.train_loss, colors.muted),
+        validation_series("validation", curves, color),
     ]
 
 
-def baseline_series(curves: Curves, model: ModelSnapshot, colours: Palette) -> list[Series]:
+def baseline_series(curves: Curves, model: ModelSnapshot, colors: Palette) -> list[Series]:
     """Validation loss between that of the best constant output and, on generated data, the least there can be."""
     return [
-        *_level("baseline", curves, model.baseline_loss, colours),
-        *_level("Bayes", curves, model.bayes_loss, colours),
-        validation_series("val", curves, model_colour(model.model, colours)),
+        *_level("baseline", curves, model.baseline_loss, colors),
+        *_level("Bayes", curves, model.bayes_loss, colors),
+        validation_series("val", curves, model_colour(model.model, colors)),
     ]
 
 
-def overlaid_series(model: str, views: Sequence[RunView], colours: Palette) -> list[Series]:
+def overlaid_series(model: str, views: Sequence[RunView], colors: Palette) -> list[Series]:
     """Validation losses of one model in several runs, each run in its colour."""
-    of_runs = run_colours([view.snapshot.id for view in views], colours)
+    of_runs = run_colours([view.snapshot.id for view in views], colors)
     return [
         validation_series(short_id(view.snapshot.id), view.curves[model], of_runs[view.snapshot.id])
         for view in views
@@ -156,8 +155,8 @@ def overlaid_series(model: str, views: Sequence[RunView], colours: Palette) -> l
     ]
 
 
-def _level(name: str, curves: Curves, value: float | None, colours: Palette, *, guide: bool = False) -> list[Series]:
+def _level(name: str, curves: Curves, value: float | None, colors: Palette, *, guide: bool = False) -> list[Series]:
     if value is None or not curves.epochs:
         return []
     ends = (curves.epochs[0], curves.epochs[-1])
-    return [Series(name, ends, (value, value), colours.muted, dashed=True, guide=guide)]
+    return [Series(name, ends, (value, value), colors.muted, dashed=True, guide=guide)]

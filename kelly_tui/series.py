@@ -20,7 +20,7 @@ class Series:
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-    colour: str
+    color: str
     mark: int | None = None
     dashed: bool = False
     guide: bool = False

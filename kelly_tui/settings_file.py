@@ -11,9 +11,9 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from kelly_core.dotted import flatten
+from kelly_core.config.keys import flatten
 from kelly_core.errors import ConfigError
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 
 
 def read_values(path: Path) -> dict[str, Any]:

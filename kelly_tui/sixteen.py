@@ -58,13 +58,13 @@ def in_sixteen(style: Style) -> Style:
     return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(ground), bold=bold, dim=False)
 
 
-def _nearest(colour: RichColor | None, among: tuple[int, ...], otherwise: int) -> int:
+def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) -> int:
     """Number of the nearest colour; ``otherwise`` for the terminal's own."""
-    if colour is None or colour.type is ColorType.DEFAULT:
+    if color is None or color.type is ColorType.DEFAULT:
         return otherwise
-    if colour.type is ColorType.STANDARD and colour.number in among:
-        return colour.number
-    return among[Numbered([_RGB[number] for number in among]).match(colour.get_truecolor())]
+    if color.type is ColorType.STANDARD and color.number in among:
+        return color.number
+    return among[Numbered([_RGB[number] for number in among]).match(color.get_truecolor())]
 
 
 SIXTEEN = Sixteen()

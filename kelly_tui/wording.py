@@ -100,7 +100,7 @@ def loss(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.4f}"
 
 
-def bar(share: float, width: int, colours: tuple[str, str]) -> Text:
+def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
     """A bar for a share between 0 and 1, in a colour for what is reached and one for the rest."""
     full = math.ceil(min(1.0, max(0.0, share)) * width)
-    return Text.assemble(("━" * full, colours[0]), ("─" * (width - full), colours[1]))
+    return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.cli.options import settings_from
-from kelly_core.config import DEFAULT_FILE, LoadedSettings, Settings
-from kelly_core.dotted import flatten
+from kelly_core.config.keys import flatten
+from kelly_core.config.schema import DEFAULT_FILE, LoadedSettings, Settings
 from kelly_core.errors import ConfigError
 
 

@@ -11,13 +11,13 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from kelly_core.export.reader import read_export
-from kelly_core.export.runtime import Runtime
+from kelly_core.engines.numpy_engine import NumpyEngine
 
 if sys.argv[1] == "--bench":
     read_export(Path(sys.argv[2]))
     print(json.dumps({"p50_us": 10, "p99_us": 20.5, "max_us": 30, "n": int(sys.argv[3])}))
 else:
-    runtime = Runtime(read_export(Path(sys.argv[1])).layers)
+    runtime = NumpyEngine(read_export(Path(sys.argv[1])).layers)
     for line in sys.stdin:
         print(*runtime.step(np.array(line.split(), np.float32)))
 """

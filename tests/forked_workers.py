@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kelly_core.runs.folder import RunFolder, read_record
+from kelly_core.runs.run_dir import RunDirectory, read_manifest
 
 _ENOUGH = 2**16
 _MOST_HANDLES = 8
@@ -37,7 +37,7 @@ class Forker:
         self.largest_file: int | None = None
         self._one_at_a_time = threading.Lock()
 
-    def spawn(self, folder: RunFolder, handles: Sequence[int]) -> int:
+    def spawn(self, folder: RunDirectory, handles: Sequence[int]) -> int:
         """Start the worker of a run and give it the run's locks; its process id."""
         order = {"folder": str(folder.path), "environment": dict(os.environ), "largest_file": self.largest_file}
         with self._one_at_a_time:
@@ -87,10 +87,10 @@ def _work(order: dict[str, object]) -> None:
 
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        folder = RunFolder(Path(str(order["folder"])))
+        folder = RunDirectory(Path(str(order["folder"])))
         os.environ.clear()
         os.environ.update(order["environment"])  # type: ignore[arg-type]
-        os.chdir(read_record(folder).working_folder)
+        os.chdir(read_manifest(folder).working_folder)
         console = os.open(folder.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(console, 1)
         os.dup2(console, 2)

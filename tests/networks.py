@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.layers import Layout
-from kelly_core.export.rtneural import build_metadata, write_export
-from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.export.parser import Layout
+from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.spec import Lstm, ModelSpec, State
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kelly_core.chain import run_chain
-from kelly_core.export.weights import Array
+from kelly_core.engines.weights import Array
 from kelly_core.spec import MODELS
 
 

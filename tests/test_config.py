@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import Settings, environment_name, load_settings
-from kelly_core.dotted import flatten
+from kelly_core.config.keys import flatten
+from kelly_core.config.schema import Settings, environment_name, load_settings
 from kelly_core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

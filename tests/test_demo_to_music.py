@@ -9,19 +9,19 @@ import pytest
 
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
-from kelly_core.config import load_settings
-from kelly_core.data.audio import read_audio
-from kelly_core.data.demo import write_demo
+from kelly_core.config.schema import load_settings
+from kelly_core.data.readers.audio import read_audio
+from kelly_core.demo.corpus import write_demo
+from kelly_core.model_chain import ModelChain
 from kelly_core.music.chords import minor_share
 from kelly_core.music.mel import mel_frames
-from kelly_core.pipeline import Chain
 from kelly_core.spec import MODELS
-from kelly_core.training.session import ModelOutcome, train_models
+from kelly_core.training.session import SessionResult, train_models
 
 CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))
 
 
-def train_on(datasets: Path, output: Path) -> list[ModelOutcome]:
+def train_on(datasets: Path, output: Path) -> list[SessionResult]:
     options = {
         "datasets.dir": datasets,
         "datasets.cache_dir": output / "cache",
@@ -37,7 +37,7 @@ def train_on(datasets: Path, output: Path) -> list[ModelOutcome]:
     return train_models(settings, MODELS)
 
 
-def pieces(chain: Chain, valence: float, arousal: float) -> list[Score]:
+def pieces(chain: ModelChain, valence: float, arousal: float) -> list[Score]:
     chain.reset()
     said = chain.follow(np.full(32, valence), np.full(32, arousal))
     return [compose(said, bars=16, seed=seed) for seed in range(4)]
@@ -58,18 +58,18 @@ def test_networks_trained_on_the_demo_move_the_music_as_its_rules_say(tmp_path: 
     outcomes = train_on(datasets, models)
     assert not any(outcome.error or outcome.synthetic for outcome in outcomes)
     check_gains(outcomes)
-    chain = Chain.load(models)
+    chain = ModelChain.load(models)
     check_corners(chain)
     check_hearing(chain, datasets / "deam")
 
 
-def check_gains(outcomes: list[ModelOutcome]) -> None:
+def check_gains(outcomes: list[SessionResult]) -> None:
     """Every model is better than the best constant."""
     gains = [1 - o.result.metrics["val_loss"] / o.result.metrics["baseline_loss"] for o in outcomes if o.result]
     assert all(gain > least for gain, least in zip(gains, (0.2, 0.02, 0.03, 0.4, 0.6), strict=True)), gains
 
 
-def check_corners(chain: Chain) -> None:
+def check_corners(chain: ModelChain) -> None:
     """Mode, density and loudness of opposite corners do not even overlap."""
     scores = {corner: pieces(chain, *corner) for corner in CORNERS}
     for arousal in (-0.6, 0.6):
@@ -81,7 +81,7 @@ def check_corners(chain: Chain) -> None:
             assert min(wild) > 1.1 * max(calm)
 
 
-def check_hearing(chain: Chain, deam: Path) -> None:
+def check_hearing(chain: ModelChain, deam: Path) -> None:
     """The recogniser hears the arousal that a recording was made with."""
     meant, heard = [], []
     for row in (deam / "annotations" / "annotations.csv").read_text().splitlines()[1:]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pytest
 
 from kelly_core.errors import ExportError, KellyError
-from kelly_core.files import atomic_write, atomic_write_all
+from kelly_core.io.atomic import atomic_write, atomic_write_all
 
 
 def test_makes_parent_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_killed_writer_leaves_the_former_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"former")
     program = (
-        "import os, signal, sys; from pathlib import Path; from kelly_core.files import atomic_write\n"
+        "import os, signal, sys; from pathlib import Path; from kelly_core.io.atomic import atomic_write\n"
         "atomic_write(Path(sys.argv[1]), lambda s: (s.write(b'new'), s.flush(), os.kill(os.getpid(), signal.SIGKILL)))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(target)], check=False, timeout=60)

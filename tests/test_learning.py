@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.synthetic import create_synthetic
+from kelly_core.data.synthetic.dataset import create_synthetic
 from kelly_core.spec import model_spec
-from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import train
+from kelly_core.training.fit import fit
+from kelly_core.training.hyperparameters import Hyperparameters
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_synthetic_training_comes_near_the_bayes_loss(
     tmp_path: Path, name: str, bound: float, epochs: int, batch_size: int, learning_rate: float
 ) -> None:
     spec = model_spec(name)
-    settings = TrainingSettings(
+    settings = Hyperparameters(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -36,7 +36,7 @@ def test_synthetic_training_comes_near_the_bayes_loss(
         save_history=False,
         save_plots=False,
     )
-    result = train(spec, create_synthetic(spec.dataset), settings, tmp_path)
+    result = fit(spec, create_synthetic(spec.dataset), settings, tmp_path)
     assert -0.02 < result.metrics["epsilon"] <= bound
     assert result.quality is not None and result.quality.trained
     assert result.quality.epsilon == pytest.approx(result.metrics["epsilon"], abs=1e-3)

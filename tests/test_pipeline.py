@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
-from kelly_core.export.runtime import Runtime
+from kelly_core.model_chain import NEUTRAL_INPUT, ModelChain
 from kelly_core.music.emotion import encode
-from kelly_core.pipeline import NEUTRAL_INPUT, Chain
 from kelly_core.spec import MODELS
 from tests.chain_files import NEUTRAL_DECIBELS, write_chain
 
@@ -30,8 +30,8 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def networks(folder: Path) -> dict[str, Runtime]:
-    return {spec.file_stem: Runtime(read_export(folder / f"{spec.file_stem}.json").layers) for spec in MODELS}
+def networks(folder: Path) -> dict[str, NumpyEngine]:
+    return {spec.file_stem: NumpyEngine(read_export(folder / f"{spec.file_stem}.json").layers) for spec in MODELS}
 
 
 def edited(folder: Path, stem: str, edit) -> Path:
@@ -46,8 +46,8 @@ def edited(folder: Path, stem: str, edit) -> Path:
 FRAMES = np.random.default_rng(3).standard_normal((6, 128)).astype(np.float32)
 
 
-def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, Runtime]) -> None:
-    chain = Chain.load(folder)
+def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+    chain = ModelChain.load(folder)
     for mel in FRAMES:
         said = chain.step(mel)
         code = networks["emotionrecognizer"].step(mel)
@@ -61,7 +61,7 @@ def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dic
 
 
 def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
-    chain = Chain.load(folder)
+    chain = ModelChain.load(folder)
     stepped = [chain.step(mel) for mel in FRAMES]
     later = chain.run(FRAMES)
     chain.reset()
@@ -72,9 +72,9 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     assert not np.array_equal(later.melody, first.melody)
 
 
-def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, networks: dict[str, Runtime]) -> None:
+def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
-    said = Chain.load(folder).follow(valence, arousal)
+    said = ModelChain.load(folder).follow(valence, arousal)
     codes = encode(valence, arousal)
     np.testing.assert_array_equal(said.code, codes)
     np.testing.assert_allclose(said.affect.valence, valence, atol=0.002)
@@ -89,7 +89,7 @@ def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, ne
 )
 def test_following_needs_to_know_what_to_feed_without_audio(copy: Path, features: object) -> None:
     path = edited(copy, "harmonypredictor", lambda document: document["metadata"].update(features=features))
-    chain = Chain.load(copy)
+    chain = ModelChain.load(copy)
     chain.run(FRAMES)
     with pytest.raises(ExportError, match="does not say what to feed without audio") as caught:
         chain.follow([0.0], [0.0])
@@ -100,20 +100,20 @@ def test_missing_files_are_all_named(copy: Path) -> None:
     for stem in ("harmonypredictor", "groovepredictor"):
         (copy / f"{stem}.json").unlink()
     with pytest.raises(ExportError, match=r"lacks harmonypredictor\.json, groovepredictor\.json"):
-        Chain.load(copy)
+        ModelChain.load(copy)
     with pytest.raises(ExportError, match="is no folder"):
-        Chain.load(copy / "nowhere")
+        ModelChain.load(copy / "nowhere")
 
 
 def test_a_file_of_another_network_is_refused(copy: Path) -> None:
     (copy / "groovepredictor.json").unlink()
     (copy / "groovepredictor.json").symlink_to(copy / "dynamicsengine.json")
     with pytest.raises(ExportError, match=r"groovepredictor\.json: has 32 inputs and 16 outputs, not 64 inputs and 32"):
-        Chain.load(copy)
+        ModelChain.load(copy)
     (copy / "groovepredictor.json").unlink()
     (copy / "groovepredictor.json").write_text("{}")
     with pytest.raises(ExportError, match=r"groovepredictor\.json"):
-        Chain.load(copy)
+        ModelChain.load(copy)
 
 
 def test_numbers_that_overflow_are_told_with_their_file(copy: Path) -> None:
@@ -123,4 +123,4 @@ def test_numbers_that_overflow_are_told_with_their_file(copy: Path) -> None:
 
     edited(copy, "harmonypredictor", overflow)
     with pytest.raises(ExportError, match=r"harmonypredictor\.json: gave numbers that are not finite"):
-        Chain.load(copy).run(FRAMES * 1e3)
+        ModelChain.load(copy).run(FRAMES * 1e3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from kelly_core.plain import show_what_can_be_shown, to_ascii
+from kelly_core.ascii import replace_unencodable, to_ascii
 
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 
@@ -31,7 +31,7 @@ def test_the_width_stays(text: str) -> None:
 def test_only_what_an_encoding_has_not_is_replaced() -> None:
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding="latin-1")
-    show_what_can_be_shown(stream)
+    replace_unencodable(stream)
     stream.write("±1 µs → Köln ε")
     stream.flush()
     assert written.getvalue().decode("latin-1") == "±1 µs > Köln e"

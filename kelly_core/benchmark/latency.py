@@ -9,7 +9,7 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.export.weights import Array
+from kelly_core.engines.weights import Array
 
 WARM_UP_CALLS = 200
 _BINS_AN_OCTAVE = 2
@@ -45,10 +45,10 @@ def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Laten
         start = perf_counter_ns()
         call(frame)
         nanoseconds[index] = perf_counter_ns() - start
-    return summarise(nanoseconds / 1000)
+    return summarize(nanoseconds / 1000)
 
 
-def summarise(times_us: NDArray[np.float64]) -> Latency:
+def summarize(times_us: NDArray[np.float64]) -> Latency:
     """Quantiles and histogram of times [n] in µs, n ≥ 1."""
     p50, p95, p99 = (round(float(quantile), 3) for quantile in np.quantile(times_us, [0.5, 0.95, 0.99]))
     return Latency(p50, p95, p99, round(float(times_us.max()), 3), len(times_us), _histogram(times_us))

@@ -11,12 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from kelly_core.benchmark.latency import Latency, measure
 from kelly_core.chain import Compute, run_chain
+from kelly_core.engines.external import ExternalEngine
+from kelly_core.engines.numpy_engine import Layer, NumpyEngine
+from kelly_core.engines.weights import Array
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.reader import Export, read_export
-from kelly_core.export.runtime import Layer, Runtime
-from kelly_core.export.weights import Array
-from kelly_core.external_engine import ExternalEngine
 from kelly_core.spec import MODELS
 
 EngineFactory = Callable[[Sequence[Layer]], Compute]
@@ -132,7 +132,7 @@ def benchmark(
 
 
 def _numpy(layers: Sequence[Layer]) -> Compute:
-    return Runtime(layers).step
+    return NumpyEngine(layers).step
 
 
 def _time_engine(models: Mapping[str, Export], factory: EngineFactory, calls: int) -> EngineResult:

@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kelly_core import __version__
+from kelly_core.ascii import replace_unencodable
 from kelly_core.errors import KellyError
-from kelly_core.plain import show_what_can_be_shown
 
 COMMANDS = {
     "train": "Train models, keep checkpoints, and export the best weights as RTNeural files.",
@@ -81,7 +81,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
-    show_what_can_be_shown(sys.stdout, sys.stderr)
+    replace_unencodable(sys.stdout, sys.stderr)
     try:
         app()
     except KellyError as error:
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _fail(problem: str, exit_code: int) -> NoReturn:
-    from kelly_core.cli.output import complain
+    from kelly_core.cli.console import print_error
 
-    complain("error", problem)
+    print_error("error", problem)
     sys.exit(exit_code)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kelly_core.benchmark import BUDGET_MS
+from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.options import EngineOption, JsonOption
-from kelly_core.cli.output import print_json, say, show
 from kelly_core.errors import KellyError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def bench(
     from kelly_core.benchmark.history import compare, last_run
     from kelly_core.benchmark.report import render, to_json
     from kelly_core.benchmark.suite import benchmark, read_models
-    from kelly_core.external_engine import ExternalEngine
+    from kelly_core.engines.external import ExternalEngine
 
     if not 0 < budget_ms < math.inf:
         raise typer.BadParameter(f"{budget_ms:g} is no time", param_hint="--budget-ms")
@@ -46,12 +46,14 @@ def bench(
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     models, last = read_models(sources), None if folder is None else last_run(folder)
     # No spinner: the thread that turns it would disturb what is timed.
-    result = benchmark(models, _engines(), external, calls, budget_ms, lambda name: say(f"timing {name} …", "dim"))
+    result = benchmark(
+        models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
+    )
     changes = [] if last is None else compare(last, result)
     if as_json:
         print_json(to_json(result, last, changes))
     else:
-        show(render(result, last, changes))
+        print_result(render(result, last, changes))
     if folder is not None:
         _remember(folder, result)
     raise typer.Exit(1 if result.passed is False else 0)
@@ -64,16 +66,16 @@ def _remember(folder: Path, result: BenchmarkResult) -> None:
     try:
         append_run(folder, result)
     except KellyError as error:
-        say(f"not remembered: {error}", "yellow")
+        print_status(f"not remembered: {error}", "yellow")
 
 
 def _engines() -> dict[str, EngineFactory]:
     """The engines that are installed here besides NumPy."""
-    from kelly_core.training.runtime import TorchRuntime
+    from kelly_core.training.torch_engine import TorchEngine
 
-    engines: dict[str, EngineFactory] = {"torch": lambda layers: TorchRuntime(layers).step}
+    engines: dict[str, EngineFactory] = {"torch": lambda layers: TorchEngine(layers).step}
     if find_spec("onnx") and find_spec("onnxruntime"):
-        from kelly_core.export.onnx import OnnxRuntime, build_onnx
+        from kelly_core.export.onnx import OnnxEngine, build_onnx
 
-        engines["onnxruntime"] = lambda layers: OnnxRuntime(build_onnx(layers, {})).step
+        engines["onnxruntime"] = lambda layers: OnnxEngine(build_onnx(layers, {})).step
     return engines

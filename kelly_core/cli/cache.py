@@ -12,9 +12,9 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table
 
+from kelly_core.cli.console import print_error, print_json, print_result
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
-from kelly_core.cli.output import complain, print_json, show
-from kelly_core.data.caches import CachedFeatures, list_caches, remove_cache, total_bytes
+from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes
 from kelly_core.errors import DataError
 
 _DAY = 86400.0
@@ -50,7 +50,7 @@ def cache(
     else:
         _show(folder, left, removed)
     for problem in problems.values():
-        complain("error", problem)
+        print_error("error", problem)
     if problems:
         raise typer.Exit(1)
 
@@ -85,10 +85,10 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
         for cached in left:
             used = time.strftime("%Y-%m-%d", time.localtime(cached.last_used))
             table.add_row(cached.corpus, cached.source or "–", decimal(cached.bytes), used, cached.stale)
-        show(table)
+        print_result(table)
     if removed:
-        show(f"removed {len(removed)}, {decimal(total_bytes(removed))}")
-    show(summary(folder, left))
+        print_result(f"removed {len(removed)}, {decimal(total_bytes(removed))}")
+    print_result(summary(folder, left))
 
 
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:

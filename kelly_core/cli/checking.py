@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError
 
 if TYPE_CHECKING:
-    from kelly_core.config import Settings
-    from kelly_core.export.quality import Quality, Split
-    from kelly_core.external_engine import ExternalEngine
-    from kelly_core.validation.behaviour import Reference
+    from kelly_core.config.schema import Settings
+    from kelly_core.engines.external import ExternalEngine
+    from kelly_core.export.quality_record import QualityRecord, Split
+    from kelly_core.validation.behaviour import ReferenceEngine
     from kelly_core.validation.report import FileReport
 
 
@@ -38,7 +38,7 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
     Raises:
         KellyError: there is no such engine.
     """
-    from kelly_core.external_engine import ExternalEngine
+    from kelly_core.engines.external import ExternalEngine
     from kelly_core.validation.checks import validate_file
 
     external = None if engine is None else ExternalEngine(engine)
@@ -57,23 +57,23 @@ def measured_anew(report: FileReport, split: Split, settings: Settings) -> FileR
     return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))
 
 
-def _measure(path: Path, split: Split, settings: Settings) -> Quality:
+def _measure(path: Path, split: Split, settings: Settings) -> QualityRecord:
     from kelly_core.data.catalog import open_dataset
     from kelly_core.export.reader import read_export
     from kelly_core.spec import model_spec
-    from kelly_core.training.assessment import assess_export
+    from kelly_core.training.evaluation import evaluate_export
 
     export = read_export(path)
     spec = model_spec(str(export.metadata.get("model_name", path.stem)))
     corpus = settings.models[spec.name].dataset
     with feature_progress(corpus) as progress:
         dataset = open_dataset(corpus, settings, progress, include_test=split == "test")
-    return assess_export(export, spec, dataset, split)
+    return evaluate_export(export, spec, dataset, split)
 
 
-def _references(path: Path, engine: ExternalEngine | None) -> list[Reference]:
+def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngine]:
     """What must compute the same as the file: the checkpoint beside it, if there is one, and the plugin's engine."""
-    from kelly_core.validation.behaviour import Reference
+    from kelly_core.validation.behaviour import ReferenceEngine
 
     references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
@@ -81,9 +81,9 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[Reference]:
     if named is not None and checkpoint.is_file():
         from kelly_core.training.exporting import CheckpointEngine
 
-        references.append(Reference("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
+        references.append(ReferenceEngine("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
     if engine is not None:
-        references.append(Reference("the plugin's engine", partial(engine.run, path)))
+        references.append(ReferenceEngine("the plugin's engine", partial(engine.run, path)))
     return references
 
 

@@ -13,11 +13,11 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import JsonOption
-from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
-    from kelly_core.export.compare import Comparison, Difference
+    from kelly_core.export.diff import ArrayDifference, ExportDiff
 
 
 def compare(
@@ -26,17 +26,17 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two exports of a model: weights by layer, outputs for each other's golden inputs, metrics, metadata."""
-    from kelly_core.export.compare import compare_exports
+    from kelly_core.export.diff import compare_exports
     from kelly_core.export.reader import read_export
 
     comparison = compare_exports(read_export(old), read_export(new))
     if as_json:
         print_json({"old": str(old), "new": str(new), **_as_json(comparison)})
     else:
-        show(_report(comparison))
+        print_result(_report(comparison))
 
 
-def _as_json(comparison: Comparison) -> dict[str, Any]:
+def _as_json(comparison: ExportDiff) -> dict[str, Any]:
     def pairs(entries: Mapping[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
         return {key: {"old": before, "new": after} for key, (before, after) in entries.items()}
 
@@ -50,7 +50,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _report(comparison: Comparison) -> Group:
+def _report(comparison: ExportDiff) -> Group:
     verdict = "the networks are the same, bit for bit" if comparison.same_network else "the networks differ"
     outputs = {f"for the golden inputs of {whose}": value for whose, value in comparison.outputs.items()}
     return Group(
@@ -62,7 +62,7 @@ def _report(comparison: Comparison) -> Group:
     )
 
 
-def _differences(title: str, differences: Mapping[str, Difference]) -> Table:
+def _differences(title: str, differences: Mapping[str, ArrayDifference]) -> Table:
     columns = (Column(name, justify="right") for name in ("largest", "RMS", "RMS / old RMS"))
     table = Table(title, *columns, box=None, pad_edge=False)
     for name, difference in differences.items():

@@ -7,8 +7,8 @@ import json
 from rich.table import Table
 from rich.text import Text
 
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
-from kelly_core.cli.output import print_json, show
 
 
 def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -21,4 +21,4 @@ def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     for key, value, origin in rows:
         shown = Text("as in training", "dim") if value is None else json.dumps(value, ensure_ascii=False)
         table.add_row(key, shown, Text(origin, "dim" if origin == "default" else ""))
-    show(table)
+    print_result(table)

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -21,7 +21,7 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.output import print_json, show
+from kelly_core.cli.progress import feature_progress
 from kelly_core.data.dataset import CorpusReport
 
 _SHOWN_NAMES = 3
@@ -44,8 +44,8 @@ def datasets(
     if context.invoked_subcommand is not None:
         return
     from kelly_core.cli.cache import summary
-    from kelly_core.data.caches import list_caches, total_bytes
-    from kelly_core.data.catalog import CORPORA, stand_in, survey
+    from kelly_core.data.catalog import CORPORA, inspect_corpus, stand_in
+    from kelly_core.data.feature_caches import list_caches, total_bytes
 
     typed = {
         "datasets.dir": ("--datasets-dir", datasets_dir),
@@ -57,7 +57,7 @@ def datasets(
     reports = []
     for name in CORPORA:
         with feature_progress(name) as progress:
-            reports.append(survey(name, settings, progress))
+            reports.append(inspect_corpus(name, settings, progress))
     folder = settings.datasets.cache_dir
     caches = list_caches(folder)
     if as_json:
@@ -69,7 +69,7 @@ def datasets(
     else:
         here = [report.name for report in reports if report.found]
         Console().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
-        show(summary(folder, caches))
+        print_result(summary(folder, caches))
     if any(report.problem for report in reports):
         raise typer.Exit(1)
 
@@ -81,11 +81,11 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other songs.")] = 0,
 ) -> None:
     """Write a small demo corpus in the real layouts, with a known link from emotion to music, to try everything on."""
-    from kelly_core.data.demo import write_demo
+    from kelly_core.demo.corpus import write_demo
 
     for name, size in write_demo(folder, songs=songs, seed=seed).items():
-        show(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB")
-    show(f"next: kelly-core datasets --datasets-dir {folder}")
+        print_result(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB")
+    print_result(f"next: kelly-core datasets --datasets-dir {folder}")
 
 
 def _as_json(report: CorpusReport) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.options import JsonOption
-from kelly_core.cli.output import console, print_json, say, show
 
 if TYPE_CHECKING:
     from kelly_core.deployment import Deployment
@@ -31,10 +31,10 @@ def deploy(
     if as_json:
         print_json(_as_json(deployment))
     else:
-        show(_table(deployment))
+        print_result(_table(deployment))
         if not deployment.passed:
             console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
-            say(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
+            print_status(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
     raise typer.Exit(0 if deployment.passed else 1)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 from rich.table import Table
 
-from kelly_core.cli.feature_bar import feature_progress
-from kelly_core.cli.output import print_json, show
-from kelly_core.config import Settings
+from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.progress import feature_progress
+from kelly_core.config.schema import Settings
 from kelly_core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool
     if as_json:
         print_json({"models": estimates})
     else:
-        show(_table(estimates))
+        print_result(_table(estimates))
 
 
 def _table(estimates: Sequence[Estimate]) -> Table:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.cli.output import show
+from kelly_core.cli.console import print_result
 from kelly_core.errors import ExportError
 from kelly_core.spec import MODELS
 
@@ -37,10 +37,10 @@ def export(
         checkpoint = load_checkpoint(path)
         target = folder / f"{checkpoint.spec.file_stem}.json"
         export_network(checkpoint, target, layout)
-        show(f"{checkpoint.model}: wrote {target}")
+        print_result(f"{checkpoint.model}: wrote {target}")
         if onnx:
             write_onnx(read_export(target), target.with_suffix(".onnx"))
-            show(f"{checkpoint.model}: wrote {target.with_suffix('.onnx')}")
+            print_result(f"{checkpoint.model}: wrote {target.with_suffix('.onnx')}")
 
 
 def _checkpoints(source: Path) -> list[Path]:

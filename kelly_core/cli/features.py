@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import JsonOption
-from kelly_core.cli.output import print_json, show
 from kelly_core.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from kelly_core.model_chain import ChainOutput
     from kelly_core.music.mel import Floats
-    from kelly_core.pipeline import ChainOutput
 
 _STEP = 16
 
@@ -35,27 +35,27 @@ def features(
     The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate, and
     with --models all outputs of the chain, frame after frame from zero state: the plugin must give the same.
     """
-    from kelly_core.pipeline import Chain
+    from kelly_core.model_chain import ModelChain
 
     if math.isnan(duration):
         raise typer.BadParameter("nan is no time", param_hint="--duration")
     if models and not as_json:
         raise typer.BadParameter("448 numbers a frame do not fit a table: add --json", param_hint="--models")
-    frames, sample_rate = hear(audio, duration)
+    frames, sample_rate = load_mel_frames(audio, duration)
     if not as_json:
-        show(_table(frames, sample_rate))
+        print_result(_table(frames, sample_rate))
         return
-    chain = {"chain": _chain_as_json(Chain.load(models).run(frames))} if models else {}
+    chain = {"chain": _chain_as_json(ModelChain.load(models).run(frames))} if models else {}
     print_json(_as_json(audio, frames, sample_rate) | chain, indent=None)
 
 
-def hear(audio: Path, seconds: float) -> tuple[Floats, int]:
+def load_mel_frames(audio: Path, seconds: float) -> tuple[Floats, int]:
     """Mel frames [T, 128] in dB of so many seconds of a file from its start, T ≥ 1, and its sample rate in Hz.
 
     Raises:
         DataError: it is missing, cannot be decoded, or is too short for a frame.
     """
-    from kelly_core.data.audio import read_audio
+    from kelly_core.data.readers.audio import read_audio
     from kelly_core.music.mel import mel_frames
 
     samples, sample_rate = read_audio(audio, seconds)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from kelly_core.cli.features import hear
-from kelly_core.cli.output import show
+from kelly_core.cli.console import print_result
+from kelly_core.cli.features import load_mel_frames
 from kelly_core.errors import ConfigError, DataError, KellyError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kelly_core.pipeline import Chain, ChainOutput
+    from kelly_core.model_chain import ChainOutput, ModelChain
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
@@ -56,30 +56,30 @@ def generate(
 
     from kelly_core.composition.composer import compose
     from kelly_core.composition.score import midi_bytes
-    from kelly_core.files import atomic_write
-    from kelly_core.pipeline import Chain
+    from kelly_core.io.atomic import atomic_write
+    from kelly_core.model_chain import ModelChain
 
     if valence is not None and bars is None:
         bars = _CONSTANT_BARS
-    heard = _listen(Chain.load(models), audio, curve, valence or 0.0, arousal or 0.0)
+    heard = _listen(ModelChain.load(models), audio, curve, valence or 0.0, arousal or 0.0)
     score = compose(heard.output, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
     content = midi_bytes(score)
     atomic_write(output, lambda stream: stream.write(content), error=KellyError)
-    show(f"wrote {output}: {score.summary()}")
+    print_result(f"wrote {output}: {score.summary()}")
     if plot is not None:
         from kelly_core.composition.picture import draw
 
         draw(plot, score, heard.output, heard.mel, heard.title)
-        show(f"wrote {plot}")
+        print_result(f"wrote {plot}")
 
 
-def _listen(chain: Chain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:
+def _listen(chain: ModelChain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:
     """Put audio, a curve or a constant emotion through the chain."""
     if audio is not None:
-        mel, _ = hear(audio, _AUDIO_SECONDS)
+        mel, _ = load_mel_frames(audio, _AUDIO_SECONDS)
         return _Heard(chain.run(mel), mel, audio.name)
     if curve is not None:
-        from kelly_core.data.curve import read_curve
+        from kelly_core.data.affect_curve import read_curve
 
         return _Heard(chain.follow(*read_curve(curve)), None, curve.name)
     frames = np.ones(_CONSTANT_FRAMES)

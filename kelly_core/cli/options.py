@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.config import LoadedSettings, for_every_model, load_settings
+from kelly_core.config.schema import LoadedSettings, for_every_model, load_settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
+from kelly_core.cli.console import print_result
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
-from kelly_core.cli.output import show
 from kelly_core.errors import ConfigError, KellyError
 
 if TYPE_CHECKING:
-    from kelly_core.reporting.document import Document
+    from kelly_core.report.document import Document
 
 
 def report(
@@ -38,8 +38,8 @@ def report(
         raise ConfigError("--output, --text and --json exclude each other")
 
     from kelly_core.benchmark.suite import export_files
-    from kelly_core.reporting.content import gather, to_json
-    from kelly_core.reporting.layout import lay_out
+    from kelly_core.report.build import build_document
+    from kelly_core.report.collect import collect, to_json
 
     if not folder.is_dir():
         raise KellyError("is no folder", where=folder)
@@ -47,33 +47,33 @@ def report(
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
         reports = [measured_anew(checked, split, settings) for checked in reports]
-    content = gather(folder, reports)
+    content = collect(folder, reports)
     if as_json:
         typer.echo(to_json(content))
     elif text:
-        _show(lay_out(content))
+        _show(build_document(content))
     else:
-        _write(lay_out(content), folder, folder if output is None else output)
+        _write(build_document(content), folder, folder if output is None else output)
     raise typer.Exit(0 if content.passed else 1)
 
 
 def _show(document: Document) -> None:
     from rich.markdown import Markdown
 
-    from kelly_core.reporting.markdown import render
+    from kelly_core.report.markdown import render
 
-    show(Markdown(render(document, None)))
+    print_result(Markdown(render(document, None)))
 
 
 def _write(document: Document, folder: Path, output: Path) -> None:
-    from kelly_core.files import atomic_write_all
-    from kelly_core.reporting import markdown, page
+    from kelly_core.io.atomic import atomic_write_all
+    from kelly_core.report import html, markdown
 
     plots = Path(os.path.relpath(folder, output)).as_posix()
     files = {
-        output / "report.html": page.render(document).encode(),
+        output / "report.html": html.render(document).encode(),
         output / "report.md": markdown.render(document, plots).encode(),
     }
     atomic_write_all(files)
     for path in files:
-        show(f"wrote {path}")
+        print_result(f"wrote {path}")

@@ -11,11 +11,11 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.cli.display import duration
-from kelly_core.runs import Comparison, ModelSnapshot, RunSnapshot
-from kelly_core.runs.comparison import Best
-from kelly_core.runs.folder import RunRecord
-from kelly_core.runs.records import HostLoad
+from kelly_core.cli.training_display import duration
+from kelly_core.runs.diff import Best, RunDiff
+from kelly_core.runs.log_records import HostLoad
+from kelly_core.runs.run_dir import RunManifest
+from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 
 _STYLES = {
@@ -42,7 +42,7 @@ def run_table(runs: Sequence[RunSnapshot]) -> Table:
     return table
 
 
-def run_header(run: RunSnapshot, record: RunRecord) -> Table:
+def run_header(run: RunSnapshot, record: RunManifest) -> Table:
     """What a run is, one fact a line."""
     table = Table.grid(padding=(0, 2))
     facts: list[tuple[str, str | Text]] = [
@@ -81,7 +81,7 @@ def model_table(run: RunSnapshot) -> Table:
     return table
 
 
-def comparison_table(first: str, second: str, comparison: Comparison) -> Group:
+def comparison_table(first: str, second: str, comparison: RunDiff) -> Group:
     """Settings that differ, then what was reached."""
     settings = Table(*map(_folding, ("setting", first, second)), box=None, pad_edge=False)
     for key, (one, other) in comparison.settings.items():

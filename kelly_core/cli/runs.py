@@ -8,16 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from kelly_core.cli.display import watch
+from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
-from kelly_core.cli.output import console, print_json, say, show
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
+from kelly_core.cli.training_display import watch
 from kelly_core.errors import RunError
-from kelly_core.events import Alarm
-from kelly_core.runs import Run, RunSnapshot, compare_runs, find_run, list_runs, resume
-from kelly_core.runs.records import to_json
-from kelly_core.runs.tail import LineTail
-from kelly_core.runs.wording import describe
+from kelly_core.events import TrainingWarning
+from kelly_core.io.jsonl import LineTail
+from kelly_core.runs.diff import compare_runs
+from kelly_core.runs.launch import resume
+from kelly_core.runs.log_records import to_json
+from kelly_core.runs.messages import describe
+from kelly_core.runs.registry import find_run, list_runs
+from kelly_core.runs.run import Run
+from kelly_core.runs.snapshot import RunSnapshot
 from kelly_core.spec import model_spec
 
 app = typer.Typer(
@@ -60,12 +64,12 @@ def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = F
         return
     snapshot = run.snapshot
     console().print(run_header(snapshot, run.record), soft_wrap=True)
-    show(model_table(snapshot))
+    print_result(model_table(snapshot))
     for model in snapshot.models:
         if model.verdict:
-            show(f"{model.model}: {model.verdict}")
+            print_result(f"{model.model}: {model.verdict}")
         if model.alarm:
-            show(f"{model.model}: {model.alarm}", "yellow")
+            print_result(f"{model.model}: {model.alarm}", "yellow")
     _tell_of_damage(snapshot)
 
 
@@ -76,7 +80,7 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
     try:
         watch(run)
     except KeyboardInterrupt:
-        say(f"\nno longer watching; {run.id} goes on")
+        print_status(f"\nno longer watching; {run.id} goes on")
         return
     show_run(context, run.id)
     raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
@@ -185,7 +189,7 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
     if as_json:
         print_json({"runs": [run.id for run in runs]} | to_json(comparison))
         return
-    show(comparison_table(runs[0].id, runs[1].id, comparison))
+    print_result(comparison_table(runs[0].id, runs[1].id, comparison))
 
 
 def _open(context: typer.Context, run_id: str) -> Run:
@@ -221,7 +225,7 @@ def _next_rollback(run: Run, model: str) -> str:
     while run.snapshot.live and time.monotonic() < deadline:
         for record in run.poll():
             event = record.event
-            if isinstance(event, Alarm) and (event.model, event.kind) == (model, "rollback"):
+            if isinstance(event, TrainingWarning) and (event.model, event.kind) == (model, "rollback"):
                 return describe(event) or ""
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return ""
@@ -237,4 +241,4 @@ def _tell_of_damage(run: RunSnapshot) -> None:
 
 
 def _warn(text: str) -> None:
-    say(text, "yellow")
+    print_status(text, "yellow")

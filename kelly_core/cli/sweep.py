@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from kelly_core.cli.feature_bar import feature_progress
+from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -21,12 +21,12 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.output import print_json, say, show
+from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
-from kelly_core.runs.standings import Standing, TrialResult, as_json, standings
-from kelly_core.runs.sweep import Sweep
-from kelly_core.runs.trials import plan_trials
 from kelly_core.spec import MODELS, model_spec
+from kelly_core.sweeps.plan import plan_trials
+from kelly_core.sweeps.results import PointSummary, TrialResult, as_json, summarize_points
+from kelly_core.sweeps.sweep import Sweep
 
 
 def sweep(
@@ -78,28 +78,28 @@ def sweep(
     if as_json_:
         print_json(as_json(results))
     else:
-        show(_table(standings(results)))
+        print_result(_table(summarize_points(results)))
     raise typer.Exit(_end(work, results, signals, command))
 
 
 def _carry_out(work: Sweep) -> tuple[list[TrialResult], Signals]:
     """Results in the order of the trials, told as they come."""
     results: dict[str, TrialResult] = {}
-    say(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
+    print_status(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
     told = ""
 
     def waiting(text: str) -> None:
         nonlocal told
         if text != told:
             told = text
-            say(text)
+            print_status(text)
 
     with Signals() as signals:
         signals.steer(work)
         for result in work.results(waiting):
             results[result.run] = result
             if result.state != "queued":
-                say(f"{len(results)}/{len(work.trials)}  {_words(result)}")
+                print_status(f"{len(results)}/{len(work.trials)}  {_words(result)}")
     return [results[trial.id] for trial in work.trials], signals
 
 
@@ -108,11 +108,11 @@ def _end(work: Sweep, results: Sequence[TrialResult], signals: Signals, command:
     unfinished = [result for result in results if result.state != "finished"]
     if signals.exit_code is None:
         for run, path in work.export_best(results).items():
-            say(f"best: {run}, copied to {path}")
-    say(f"table: {work.table}")
+            print_status(f"best: {run}, copied to {path}")
+    print_status(f"table: {work.table}")
     if unfinished:
         left = f"{len(unfinished)} of {len(results)} trials are not finished; the same command goes on with them:"
-        say(f"{left} {shlex.join(command)}")
+        print_status(f"{left} {shlex.join(command)}")
     if signals.exit_code is not None:
         return signals.exit_code
     if any(result.state in ("failed", "died") for result in unfinished):
@@ -127,7 +127,7 @@ def _words(result: TrialResult) -> str:
     return f"{result.run}{point}  {result.state}{loss}{error}"
 
 
-def _table(table: Sequence[Standing]) -> Table:
+def _table(table: Sequence[PointSummary]) -> Table:
     keys = list(dict.fromkeys(key for standing in table for key, _ in standing.point))
     shown = Table("model", *(key.rpartition(".")[2] for key in keys), box=None, pad_edge=False, padding=(0, 1))
     for column in ("seeds", "loss", "behind the best"):

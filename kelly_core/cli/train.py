@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kelly_core.cli.display import watch
+from kelly_core.cli.console import print_error, print_json, print_result, print_status
 from kelly_core.cli.estimates import show_estimates
 from kelly_core.cli.options import (
     BackendOption,
@@ -22,10 +22,11 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.output import complain, print_json, say, show
 from kelly_core.cli.signals import INTERRUPTED, Signals
-from kelly_core.runs import Run, start
-from kelly_core.runs.records import Outcome
+from kelly_core.cli.training_display import watch
+from kelly_core.runs.launch import start
+from kelly_core.runs.log_records import ModelResult
+from kelly_core.runs.run import Run
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 
 
@@ -99,7 +100,7 @@ def train(
         if detach:
             _tell_detached(run, as_json)
             return
-        say(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
+        print_status(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
         signals.steer(run)
         outcomes = watch(run)
     _tell_outcomes(run, outcomes, as_json)
@@ -126,36 +127,36 @@ def _tell_detached(run: Run, as_json: bool) -> None:
         print_json({"run": run.id, "output": run.snapshot.output})
     else:
         typer.echo(run.id)
-    say(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
+    print_status(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
 
 
-def _tell_outcomes(run: Run, outcomes: Sequence[Outcome], as_json: bool) -> None:
+def _tell_outcomes(run: Run, outcomes: Sequence[ModelResult], as_json: bool) -> None:
     if as_json:
         print_json(_as_json(run, outcomes))
     else:
-        show(_table(outcomes))
+        print_result(_table(outcomes))
         for outcome in outcomes:
             if outcome.verdict:
-                show(f"{outcome.model}: {outcome.verdict}")
+                print_result(f"{outcome.model}: {outcome.verdict}")
     for outcome in outcomes:
         if outcome.error:
-            complain(outcome.model, outcome.error)
+            print_error(outcome.model, outcome.error)
 
 
-def _exit_code(run: Run, outcomes: Sequence[Outcome], signals: Signals) -> int:
+def _exit_code(run: Run, outcomes: Sequence[ModelResult], signals: Signals) -> int:
     """Exit code by how the run ended; says why where no outcome does."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
         hint = f"`kelly-core runs logs {run.id}` shows its last words, `kelly-core runs resume {run.id}` goes on"
-        complain(f"run {run.id} died", f"its process is gone. {hint}")
+        print_error(f"run {run.id} died", f"its process is gone. {hint}")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
-        complain(f"run {run.id} failed", ended.error)
+        print_error(f"run {run.id} failed", ended.error)
     if signals.exit_code is not None:
         return signals.exit_code
     return {"finished": 0, "stopped": INTERRUPTED}.get(ended.state, 1)
 
 
-def _as_json(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _as_json(run: Run, outcomes: Sequence[ModelResult]) -> dict[str, Any]:
     """How the run ended, and what became of each model that it came to."""
     models = [
         asdict(outcome) | {"seconds": round(outcome.seconds, 3), "error": outcome.error or None} for outcome in outcomes
@@ -163,7 +164,7 @@ def _as_json(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"run": run.id, "state": run.snapshot.state, "error": run.snapshot.error or None, "models": models}
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
+def _table(outcomes: Sequence[ModelResult]) -> Table:
     columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for outcome in outcomes:
@@ -172,7 +173,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _figures(outcome: Outcome) -> list[str]:
+def _figures(outcome: ModelResult) -> list[str]:
     """Epochs, best epoch, its loss, the baseline's, and ε on synthetic data."""
     if not outcome.metrics:
         return ["–"] * 5

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
-from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from kelly_core.validation.report import FileReport
@@ -48,7 +48,7 @@ def validate(
     if as_json:
         print_json(to_json(reports))
     else:
-        show(render(reports, verbose=verbose, figures=verbose or split is not None))
+        print_result(render(reports, verbose=verbose, figures=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import JsonOption
-from kelly_core.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from kelly_core.training.networks import Architecture
@@ -25,7 +25,7 @@ def verify(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"passed": passed, "models": rows})
     else:
-        show(_table(rows))
+        print_result(_table(rows))
     raise typer.Exit(0 if passed else 1)
 
 

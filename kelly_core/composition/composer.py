@@ -11,8 +11,8 @@ from kelly_core.composition.drums import write_drums
 from kelly_core.composition.melody import write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
+from kelly_core.model_chain import ChainOutput
 from kelly_core.music.chords import transpose
-from kelly_core.pipeline import ChainOutput
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 """Names of the twelve tonics as keys are written."""

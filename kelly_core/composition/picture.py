@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
 from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
+from kelly_core.model_chain import ChainOutput
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
 from kelly_core.music.mel import band_centres
-from kelly_core.pipeline import ChainOutput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,10 +96,10 @@ def _draw_emotion(axes: Axes, output: ChainOutput, bars: int) -> None:
     middle = (np.arange(frames) + 0.5) / frames * bars
     axes.axhline(0, color=_FAINT, linewidth=0.8)
     curves = (("valence", output.affect.valence, _VALENCE), ("arousal", output.affect.arousal, _AROUSAL))
-    for name, values, colour in curves:
+    for name, values, color in curves:
         ends = np.concatenate([[0.0], middle, [bars]]), np.concatenate([values[:1], values, values[-1:]])
-        axes.plot(*ends, color=colour, linewidth=1.8, label=name)
-        axes.fill_between(*ends, color=colour, alpha=0.1, linewidth=0)
+        axes.plot(*ends, color=color, linewidth=1.8, label=name)
+        axes.fill_between(*ends, color=color, alpha=0.1, linewidth=0)
     axes.set_ylim(-1, 1)
     axes.set_yticks([-1, 0, 1], ["-1", "0", "1"])
     axes.set_ylabel("emotion")
@@ -127,13 +127,13 @@ def _chord_colour(chord: int) -> str:
 def _draw_notes(axes: Axes, score: Score) -> None:
     pitches = [tone.pitch for name in _PARTS for tone in score.part(name).tones] or [60]
     low, high = min(pitches) - _MARGIN, max(pitches) + _MARGIN
-    for name, colour in _PARTS.items():
+    for name, color in _PARTS.items():
         tones = score.part(name).tones
         spans = np.array([[tone.tick / BAR, tone.length / BAR] for tone in tones]).reshape(-1, 2)
-        shades = [_shade(colour, tone.velocity) for tone in tones]
+        shades = [_shade(color, tone.velocity) for tone in tones]
         heights = [tone.pitch for tone in tones]
         axes.barh(heights, spans[:, 1], left=spans[:, 0], height=0.85, color=shades, linewidth=0)
-        axes.barh([low], [0], color=colour, label=name)
+        axes.barh([low], [0], color=color, label=name)
     octaves = np.arange(-(-low // 12) * 12, high + 1, 12)
     axes.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves.tolist()])
     for octave in octaves:
@@ -143,15 +143,15 @@ def _draw_notes(axes: Axes, score: Score) -> None:
     _legend(axes)
 
 
-def _shade(colour: str, velocity: int) -> tuple[float, ...]:
+def _shade(color: str, velocity: int) -> tuple[float, ...]:
     """A colour that fades into the paper as notes get softer."""
     strength = 0.35 + 0.65 * min(1.0, velocity / 100)
-    pairs = zip(_rgb(colour), _rgb(_PAPER), strict=True)
+    pairs = zip(_rgb(color), _rgb(_PAPER), strict=True)
     return tuple(strength * ink + (1 - strength) * paper for ink, paper in pairs)
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+def _rgb(color: str) -> tuple[float, ...]:
+    return tuple(int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
 def _legend(axes: Axes) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from kelly_core.composition.expression import Expression
 from kelly_core.composition.harmony import HOME, Mode, draw_progression, mode_of
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
+from kelly_core.model_chain import ChainOutput
 from kelly_core.music.mel import FRAME_SECONDS
-from kelly_core.pipeline import ChainOutput
 
 Floats = NDArray[np.float32]
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kelly_core.config import Settings
+from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.spec import DATASETS
 
 if TYPE_CHECKING:
     # To know the corpora by name takes none of what reading them does: the screens show them at once.
-    from kelly_core.data.cache import Progress
-    from kelly_core.data.corpus import AudioContext, CorpusDataset, LoadOptions
+    from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
-    from kelly_core.data.synthetic import SyntheticDataset
+    from kelly_core.data.synthetic.dataset import SyntheticDataset
+    from kelly_core.features.extraction import Progress
 
 
 @dataclass(frozen=True)
@@ -47,42 +47,42 @@ CORPORA: dict[str, Corpus] = {
     for corpus in (
         Corpus(
             "deam",
-            "kelly_core.data.deam",
+            "kelly_core.data.corpora.deam",
             "DEAM, 1,802 songs with valence and arousal, 1.3 GB",
             "Creative Commons, differs by song; treat as non-commercial",
             "Get DEAM_audio and DEAM_Annotations from cvml.unige.ch/databases/DEAM and unpack both into the folder",
         ),
         Corpus(
             "lakh_midi",
-            "kelly_core.data.lakh",
+            "kelly_core.data.corpora.lakh_midi",
             "Lakh MIDI, 176,581 songs, 6 GB",
             "CC BY 4.0 for the collection; songs belong to their authors",
             "Get lmd_full.tar.gz from colinraffel.com/projects/lmd and unpack it into the folder",
         ),
         Corpus(
             "chords",
-            "kelly_core.data.chords",
+            "kelly_core.data.corpora.chords",
             "Chord progressions, one JSON file",
             "that of the file's source",
             "Put chord_progressions.json into the folder: a list of songs, each a list of chord symbols",
         ),
         Corpus(
             "maestro",
-            "kelly_core.data.maestro",
+            "kelly_core.data.corpora.maestro",
             "MAESTRO v3, 1,276 piano performances, 57 MB of MIDI",
             "CC BY-NC-SA 4.0, non-commercial",
             "Get maestro-v3.0.0-midi.zip from magenta.tensorflow.org/datasets/maestro and unpack it into the folder",
         ),
         Corpus(
             "groove_midi",
-            "kelly_core.data.groove",
+            "kelly_core.data.corpora.groove_midi",
             "Groove MIDI, 1,150 drum recordings, 5 MB of MIDI",
             "CC BY 4.0",
             "Get groove-v1.0.0-midionly.zip from magenta.tensorflow.org/datasets/groove and unpack it into the folder",
         ),
         Corpus(
             "emotion_midi",
-            "kelly_core.data.lakh",
+            "kelly_core.data.corpora.lakh_midi",
             "EMOPIA, 1,078 piano clips with the quadrant that people heard, 6 MB of MIDI",
             "CC BY-NC-SA 4.0, non-commercial",
             "Optional. Get EMOPIA_1.0.zip from zenodo.org/record/5090631 and unpack it into the folder",
@@ -90,7 +90,7 @@ CORPORA: dict[str, Corpus] = {
         ),
         Corpus(
             "emotion_audio",
-            "kelly_core.data.deam",
+            "kelly_core.data.corpora.deam",
             "More audio with a quadrant, or with valence and arousal, for each file",
             "that of the files' source",
             "Optional. Put audio and label.csv (ID, 4Q) or a table (filename, valence, arousal) into the folder",
@@ -113,7 +113,7 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
         ConfigError: no corpus has that name.
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
-    from kelly_core.data.corpus import LoadOptions
+    from kelly_core.data.corpus_dataset import LoadOptions
 
     if name not in DATASETS:
         raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
@@ -126,7 +126,7 @@ def is_present(name: str, path: Path) -> bool:
     return present(path)
 
 
-def sources(name: str, settings: Settings) -> list[str]:
+def active_corpora(name: str, settings: Settings) -> list[str]:
     """Corpora that a training on the main corpus ``name`` reads: itself and those mixed in, as far as they are here.
 
     Where the main corpus is missing, any additional one stands in for it, whatever its weight. None where generated
@@ -168,7 +168,7 @@ def open_dataset(
     Raises:
         DataError: a corpus is present and holds nothing usable, or an additional one is missing.
     """
-    present = sources(name, settings)
+    present = active_corpora(name, settings)
     if not present and CORPORA[name].joins:
         raise DataError("is not here, and nothing stands in for it", where=settings.datasets.folder(name))
     if not present:
@@ -176,7 +176,7 @@ def open_dataset(
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]
-    from kelly_core.data.mixed import MixedDataset
+    from kelly_core.data.mixture import MixedDataset
 
     return MixedDataset(parts, [settings.datasets.weight(each) or 1.0 for each in present])
 
@@ -186,7 +186,7 @@ def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
 
     A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
     """
-    from kelly_core.data.synthetic import SEQUENCE_LENGTH, create_synthetic
+    from kelly_core.data.synthetic.dataset import SEQUENCE_LENGTH, create_synthetic
 
     stateless = any(model.dataset == name and model.state == "stateless" for model in settings.models.values())
     return create_synthetic(
@@ -217,7 +217,7 @@ def open_corpus(
     Raises:
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
-    from kelly_core.data.corpus import LoadOptions
+    from kelly_core.data.corpus_dataset import LoadOptions
 
     datasets = settings.datasets
     options = LoadOptions(
@@ -232,20 +232,20 @@ def open_corpus(
         progress=progress,
         include_test=include_test,
     )
-    if name == "chords" and (audio := sources("deam", settings)):
+    if name == "chords" and (audio := active_corpora("deam", settings)):
         options = replace(options, context=_audio_context(audio[0], settings, progress))
     return _load(name, main or name, datasets.folder(name), options)
 
 
 def _audio_context(name: str, settings: Settings, progress: Progress | None) -> AudioContext:
-    from kelly_core.data.deam import EmotionDataset
+    from kelly_core.data.corpora.deam import EmotionDataset
 
     dataset = open_corpus(name, settings, progress, main="deam")
     assert isinstance(dataset, EmotionDataset)
     return dataset.context()
 
 
-def survey(name: str, settings: Settings, progress: Progress | None = None) -> CorpusReport:
+def inspect_corpus(name: str, settings: Settings, progress: Progress | None = None) -> CorpusReport:
     """What is here of a corpus and what of it can be used; computes missing features on the way."""
     from kelly_core.data.dataset import CorpusReport
 
@@ -268,9 +268,9 @@ def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | Non
 
 
 def _checked(dataset: CorpusDataset) -> CorpusReport:
-    from kelly_core.data.leaks import data_leaks
+    from kelly_core.data.leakage import find_leakage
 
-    return replace(dataset.report, warnings=data_leaks(dataset))
+    return replace(dataset.report, warnings=find_leakage(dataset))
 
 
 def _together(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:

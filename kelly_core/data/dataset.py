@@ -58,25 +58,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Standardisation:
+class Normalizer:
     """How raw inputs become network inputs: ``(x - mean) * scale``, both [in]; scale 0 marks an unused input."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
     @classmethod
-    def identity(cls, size: int) -> Standardisation:
+    def identity(cls, size: int) -> Normalizer:
         """Inputs that the network takes as they are."""
         return cls(np.zeros(size), np.ones(size))
 
     @classmethod
-    def of_moments(cls, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Standardisation:
+    def of_moments(cls, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Normalizer:
         """Zero mean and unit deviation for inputs with these moments, both [in]; a constant input is switched off."""
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)
 
     @classmethod
-    def joint(cls, parts: Sequence[tuple[Standardisation, int]]) -> Standardisation:
+    def joint(cls, parts: Sequence[tuple[Normalizer, int]]) -> Normalizer:
         """That of the frames of several corpora together, from that of each and its number of frames.
 
         The joint variance is the mean of the variances plus the variance of the means.
@@ -115,7 +115,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ExampleMetadata:
     """Where each example comes from: one entry an example.
 
     Attributes:
@@ -133,7 +133,7 @@ class Rows:
     @classmethod
     def of_files(
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
-    ) -> Rows:
+    ) -> ExampleMetadata:
         """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
         shared = [sys.intern(split) for split in splits.tolist()]
         columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
@@ -143,7 +143,7 @@ class Rows:
         return cls(corpora, *columns)
 
     @classmethod
-    def joined(cls, parts: Sequence[Rows]) -> Rows:
+    def joined(cls, parts: Sequence[ExampleMetadata]) -> ExampleMetadata:
         """The examples of several corpora, one after the other; equal names of groups are kept apart."""
         names: dict[tuple[str, str], str] = {}
         pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
@@ -198,12 +198,12 @@ class Dataset(ABC):
     output_size: int
     sequence_length: int
     fingerprint: str
-    standardisation: Standardisation
-    rows: Rows
+    normalizer: Normalizer
+    rows: ExampleMetadata
     train: Indices
     validation: Indices
     test: Indices
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     reference: ReferenceLosses | None = None
     bpm: NDArray[np.float64] | None = None
 
@@ -214,14 +214,14 @@ class Dataset(ABC):
     def __getitem__(self, index: int) -> Example: ...
 
     @abstractmethod
-    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
         """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
 
     @abstractmethod
-    def fixed(self, indices: Indices) -> Batch:
+    def eval_batch(self, indices: Indices) -> Batch:
         """The examples as validation sees them: the same numbers at every call."""
 
-    def twins(self) -> list[tuple[int, int]]:
+    def find_duplicates(self) -> list[tuple[int, int]]:
         """(training example, validation example) with the same content; none where there is no way to tell."""
         return []
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kelly_core.export.layers import Fault, read_matrix
+from kelly_core.engines.weights import Array
+from kelly_core.export.parser import FormatError, read_matrix
 from kelly_core.export.reader import Export
-from kelly_core.export.weights import Array
 
 _GOLDEN_FRAMES = 8
 _GOLDEN_SEED = 20
@@ -38,7 +38,7 @@ def read_golden(record: object, in_size: int, out_size: int) -> Golden:
         Fault: it is of another kind, or of other sizes than the network.
     """
     if not isinstance(record, dict) or not isinstance(record.get("inputs"), list) or not record["inputs"]:
-        raise Fault("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
+        raise FormatError("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
     frames = len(record["inputs"])
     inputs = read_matrix(record["inputs"], frames, in_size, "the golden inputs")
     return Golden(inputs, read_matrix(record.get("outputs"), frames, out_size, "the golden outputs"))
@@ -63,7 +63,7 @@ def probe_export(export: Export, count: int) -> Array:
     try:
         golden = read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
     except (
-        Fault
+        FormatError
     ):  # legacy and foreign files have none; what is wrong with those that are there is for validation to say
         golden = None
     return probe_frames(count, export.in_size, golden)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.engines.numpy_engine import TOLERANCE, ActivationLayer, Layer, NumpyEngine
+from kelly_core.engines.weights import GATE_ORDER, Array, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.reader import Export
-from kelly_core.export.runtime import TOLERANCE, ActivationLayer, Layer, Runtime
-from kelly_core.export.weights import GATE_ORDER, Array, LstmWeights
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 
 OPSET, IR_VERSION = 17, 8
 """Both of 2022, so that engines of some age read the file."""
@@ -40,7 +40,7 @@ def write_onnx(export: Export, path: Path) -> None:
         export.layers, {key: str(export.metadata[key]) for key in _PROPERTIES & export.metadata.keys()}
     )
     frames = probe_export(export, _CHECKED_FRAMES)
-    apart = float(np.abs(OnnxRuntime(content).run(frames) - Runtime(export.layers).run(frames)).max())
+    apart = float(np.abs(OnnxEngine(content).run(frames) - NumpyEngine(export.layers).run(frames)).max())
     if not apart <= TOLERANCE:
         raise ExportError(f"was not written: ONNX Runtime's outputs differ by up to {apart:.3g}", where=path)
     atomic_write(path, lambda stream: stream.write(content), error=ExportError)
@@ -88,8 +88,8 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
     return content
 
 
-class OnnxRuntime:
-    """A network that keeps its state from frame to frame, as ``Runtime`` does, computed by ONNX Runtime on one thread.
+class OnnxEngine:
+    """A stateful network like ``NumpyEngine``, computed by ONNX Runtime on one thread.
 
     Args:
         content: what ``build_onnx`` made.

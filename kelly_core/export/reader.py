@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kelly_core.engines.numpy_engine import Layer
 from kelly_core.errors import ExportError
-from kelly_core.export.layers import Layout, dissect
-from kelly_core.export.runtime import Layer
+from kelly_core.export.parser import Layout, parse_layers
 
 MAX_BYTES = 64 * 2**20
 """Largest file that is read; the largest of the five models takes a quarter of it."""
@@ -44,7 +44,7 @@ def read_export(path: Path) -> Export:
         ExportError: the file is missing, unreadable, too large, not JSON, or its layers break a rule of the format.
     """
     document = read_document(path)
-    anatomy = dissect(document)
+    anatomy = parse_layers(document)
     if anatomy.faults:
         raise ExportError(anatomy.faults[0].text, where=path)
     metadata = document.get("metadata", {})

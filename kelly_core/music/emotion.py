@@ -205,7 +205,7 @@ class AffectScale:
 
 
 @dataclass(frozen=True)
-class CorpusAffect:
+class AffectEstimator:
     """Valence and arousal of files from what their notes are like, relative to the corpus.
 
     Arousal ranks z(d) + .5 g z(w), valence ranks z(m) + .4 z(κ), with the features of ``key.AffectFeatures``.

@@ -45,7 +45,7 @@ class Tonality(NamedTuple):
 
 
 class AffectFeatures(NamedTuple):
-    """What of a file's notes tells its emotion; rows of these make the table that ``emotion.CorpusAffect`` takes.
+    """What of a file's notes tells its emotion; rows of these make the table that ``emotion.AffectEstimator`` takes.
 
     Attributes:
         d: log2 of notes per second and track.
@@ -80,7 +80,7 @@ def tonality(histogram: ArrayLike) -> Tonality:
     return Tonality(major - minor, max(major, minor), int(fit.argmax()) % 12, "major" if major >= minor else "minor")
 
 
-def home_shift(key: Tonality) -> int:
+def semitones_to_c(key: Tonality) -> int:
     """Semitones, -6..+5, that bring a key to C major or A minor."""
     home = 0 if key.mode == "major" else 9
     return (home - key.tonic + 6) % 12 - 6

@@ -57,7 +57,7 @@ def find_melody(notes: Notes) -> Melody:
     return Melody(_skyline(pitched), "skyline")
 
 
-def melody_steps(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
+def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
     """Which pitches sound for at least a quarter of a beat in each beat.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.errors import RunError
-from kelly_core.runs.tail import LineTail
+from kelly_core.io.jsonl import LineTail
 
 
 @dataclass(frozen=True)

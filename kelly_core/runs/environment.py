@@ -16,14 +16,14 @@ import psutil
 
 import kelly_core
 from kelly_core.errors import RunError
-from kelly_core.files import atomic_write
-from kelly_core.runs.folder import RunFolder
+from kelly_core.io.atomic import atomic_write
+from kelly_core.runs.run_dir import RunDirectory
 
 _PACKAGES = ("torch", "numpy", "librosa", "symusic", "pydantic")
 _SECONDS_FOR_GIT = 10
 
 
-def write_environment(folder: RunFolder, attempt: int, gpus: Sequence[str]) -> None:
+def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -> None:
     """Write down what an attempt runs with, GPUs by name, in place of what the one before ran with.
 
     Raises:

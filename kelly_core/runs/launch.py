@@ -14,15 +14,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kelly_core.config import Settings
+from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
-from kelly_core.lock import FileLock
-from kelly_core.runs.folder import RunFolder, RunRecord, read_record, write_record
-from kelly_core.runs.lease import take_lease
-from kelly_core.runs.log import LogWriter
-from kelly_core.runs.records import AttemptBegun, Record, RunEnded
+from kelly_core.io.locks import FileLock
+from kelly_core.runs.event_log import LogWriter
+from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
+from kelly_core.runs.output_lock import acquire_output_lock
 from kelly_core.runs.run import Run
-from kelly_core.runs.words import new_run_id
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, read_manifest, write_manifest
+from kelly_core.runs.run_id import new_run_id
 
 _TRIES = 1000
 
@@ -42,7 +42,7 @@ def start(
     Raises:
         RunError: a run has this name, another run trains into the same output folder, or a folder cannot be written.
     """
-    record = RunRecord(
+    record = RunManifest(
         created=time.time(),
         models=tuple(models),
         working_folder=_working_folder(),
@@ -51,10 +51,10 @@ def start(
         settings=settings.model_dump(mode="json"),
     )
     with ExitStack() as locks:
-        lease = _until_end(locks, take_lease(record.output))
+        lease = _until_end(locks, acquire_output_lock(record.output))
         runs = settings.runs.dir.absolute()
         folder = _named_folder(runs / name) if name else _new_folder(runs)
-        life = FileLock.take(folder.heartbeat, error=RunError)
+        life = FileLock.acquire(folder.heartbeat, error=RunError)
         assert life is not None
         return _launch(folder, record, _until_end(locks, life), lease)
 
@@ -71,15 +71,15 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
     """
     with ExitStack() as locks:
         life = _until_end(locks, run.take())
-        record = read_record(run.folder)
+        record = read_manifest(run.folder)
         record = replace(
             record, settings=_extended(settings_of(run.folder, record), more_epochs).model_dump(mode="json")
         )
-        lease = _until_end(locks, take_lease(record.output))
+        lease = _until_end(locks, acquire_output_lock(record.output))
         return _launch(run.folder, record, life, lease)
 
 
-def settings_of(folder: RunFolder, record: RunRecord) -> Settings:
+def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
     """The settings of a run.
 
     Raises:
@@ -94,7 +94,7 @@ def settings_of(folder: RunFolder, record: RunRecord) -> Settings:
         raise RunError(problem, where=folder.record) from error
 
 
-def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     """Start the process of a run, apart from this terminal, and give it the run's locks.
 
     Returns:
@@ -109,7 +109,7 @@ def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
         with folder.console.open("ab") as console:
             process = subprocess.Popen(
                 command,
-                cwd=read_record(folder).working_folder,
+                cwd=read_manifest(folder).working_folder,
                 # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
@@ -136,17 +136,17 @@ def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
     return lock
 
 
-def _new_folder(runs: Path) -> RunFolder:
+def _new_folder(runs: Path) -> RunDirectory:
     for _ in range(_TRIES):
         path = runs / new_run_id(datetime.now())
         with suppress(FileExistsError):
             _make(path)
-            return RunFolder(path)
+            return RunDirectory(path)
     raise RunError("no name is free for another run", where=runs)
 
 
-def _named_folder(path: Path) -> RunFolder:
-    folder = RunFolder(path)
+def _named_folder(path: Path) -> RunDirectory:
+    folder = RunDirectory(path)
     # One without a record is what a start left that did not get far; who starts now has the lease of its output.
     with suppress(FileExistsError):
         _make(path)
@@ -165,25 +165,25 @@ def _make(path: Path) -> None:
         raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
 
 
-def _launch(folder: RunFolder, record: RunRecord, life: FileLock, lease: FileLock) -> Run:
+def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: FileLock) -> Run:
     record = replace(record, attempts=record.attempts + 1)
-    write_record(folder, record)
+    write_manifest(folder, record)
     # The silence since the last attempt does not count.
     os.utime(life.handle)
     log = LogWriter(folder.events)
     try:
-        log.append(Record(time.time(), 0.0, record.attempts, AttemptBegun()))
+        log.append(LogRecord(time.time(), 0.0, record.attempts, AttemptBegun()))
         run = Run(folder)
         # Until the new process is known, none must be taken for it, least of all the former one's number.
-        life.sign(folder.id, 0)
+        life.write_owner(folder.id, 0)
         pid = spawn(folder, (life.handle, lease.handle))
     except RunError as error:
-        log.append(Record(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
+        log.append(LogRecord(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
         raise
     finally:
         log.close()
     for lock in (life, lease):
-        lock.sign(folder.id, pid)
+        lock.write_owner(folder.id, pid)
     return run
 
 

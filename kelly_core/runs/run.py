@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from kelly_core.errors import RunError
-from kelly_core.lock import FileLock, Holder, is_held
+from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs import control
-from kelly_core.runs.folder import RunFolder, read_record
-from kelly_core.runs.folding import fold
-from kelly_core.runs.log import LogReader
-from kelly_core.runs.records import Record
+from kelly_core.runs.event_log import LogReader
+from kelly_core.runs.log_records import LogRecord
+from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
-from kelly_core.runs.summary import Summary, read_summary, write_summary
+from kelly_core.runs.snapshot_cache import SnapshotCache, read_summary, write_summary
+from kelly_core.runs.state import reduce_events
 
 SILENT_SECONDS = 10.0
 """A sign of life comes every second; after so many without one, something is wrong."""
@@ -50,11 +50,11 @@ class Run:
         RunError: there is no run, or its record is damaged or of a newer version.
     """
 
-    def __init__(self, folder: RunFolder, *, reading: Literal["quick", "usual", "whole"] = "usual") -> None:
+    def __init__(self, folder: RunDirectory, *, reading: Literal["quick", "usual", "whole"] = "usual") -> None:
         self.folder = folder
-        self.record = read_record(folder)
+        self.record = read_manifest(folder)
         self._process_gone = False
-        self._not_yet_given: deque[Record] = deque()
+        self._not_yet_given: deque[LogRecord] = deque()
         self._logged, self._reader = self._start_of_reading(None if reading == "whole" else read_summary(folder))
         if reading == "quick":
             skipped = self._reader.skip_to_last(_QUICK_READ_BYTES)
@@ -87,7 +87,7 @@ class Run:
             silent_seconds=silent,
         )
 
-    def poll(self) -> list[Record]:
+    def poll(self) -> list[LogRecord]:
         """What was written since the last call, a bounded part of it; an empty list once there is no more."""
         if self._not_yet_given:
             found = list(self._not_yet_given)
@@ -97,12 +97,12 @@ class Run:
         alive = _SignOfLife.read(self.folder).alive
         found = self._reader.read()
         self._logged = replace(
-            fold(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
+            reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
         )
         self._process_gone = not alive and not found
         return found
 
-    def follow(self) -> Iterator[Record]:
+    def follow(self) -> Iterator[LogRecord]:
         """Records as they come, until no process is at work on the run any more; may be left and entered again."""
         while True:
             self._not_yet_given.extend(self.poll())
@@ -113,7 +113,7 @@ class Run:
             while self._not_yet_given:
                 yield self._not_yet_given.popleft()
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[LogRecord]:
         """The whole log from its beginning."""
         reader = LogReader(self.folder.events)
         while found := reader.read():
@@ -212,17 +212,17 @@ class Run:
             RunError: a process is at work on it.
         """
         snapshot = Run(self.folder).snapshot
-        lock = None if snapshot.live else FileLock.take(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
+        lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
             raise RunError(f"a process ({snapshot.pid}) is at work on it", where=self.id, hint=hint)
         return lock
 
-    def summarise(self) -> None:
+    def summarize(self) -> None:
         """Write down how the log stands, for quick looks; only for the process of the run."""
         write_summary(self.folder, self._logged, self._reader.offset)
 
-    def _start_of_reading(self, summary: Summary | None) -> tuple[RunSnapshot, LogReader]:
+    def _start_of_reading(self, summary: SnapshotCache | None) -> tuple[RunSnapshot, LogReader]:
         record = self.record
         fresh = RunSnapshot(
             id=self.id,
@@ -238,7 +238,7 @@ class Run:
         return known, LogReader(self.folder.events, summary.offset, known.damaged_lines, known.unknown_records)
 
     def _attempt(self) -> int:
-        return read_record(self.folder).attempts
+        return read_manifest(self.folder).attempts
 
     def _send(self, request: control.Request) -> None:
         self._check_live()
@@ -254,17 +254,17 @@ class Run:
 class _SignOfLife:
     """What the heartbeat of a run tells: who keeps it, whether it is locked, and its age in seconds."""
 
-    keeper: Holder
+    keeper: LockOwner
     locked: bool
     age: float
 
     @classmethod
-    def read(cls, folder: RunFolder) -> _SignOfLife:
+    def read(cls, folder: RunDirectory) -> _SignOfLife:
         try:
             age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
         except FileNotFoundError:
             age = math.inf
-        return cls(Holder.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
+        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
 
     @property
     def here(self) -> bool:

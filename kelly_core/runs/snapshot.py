@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from kelly_core.events import Concern
-from kelly_core.runs.records import EndState, FeaturesRead, HostLoad, LiveState
+from kelly_core.runs.log_records import EndState, FeaturesRead, HostLoad, LiveState
 
 RunState = LiveState | EndState | Literal["died"]
 ModelState = Literal["queued", "running", "paused", "finished", "stopped", "failed", "died"]

@@ -9,46 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelly_core import events
-from kelly_core.config import Settings
+from kelly_core.config.schema import Settings
 from kelly_core.errors import KellyError
-from kelly_core.runs.attendant import Attendant
 from kelly_core.runs.console import say
+from kelly_core.runs.controller import RunController, StopNow
 from kelly_core.runs.environment import write_environment
-from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.host import HostMeter
-from kelly_core.runs.journal import Journal
+from kelly_core.runs.event_log import LogWriter
+from kelly_core.runs.event_logger import EventLogger
 from kelly_core.runs.launch import settings_of
-from kelly_core.runs.lease import give_up_lease
-from kelly_core.runs.log import LogWriter
-from kelly_core.runs.records import FeaturesRead, Outcome, RunEnded
+from kelly_core.runs.log_records import FeaturesRead, ModelResult, RunEnded
+from kelly_core.runs.monitor import RunMonitor
+from kelly_core.runs.output_lock import release_output_lock
+from kelly_core.runs.resources import ResourceMonitor
 from kelly_core.runs.run import Run
-from kelly_core.runs.steering import Steering, StopNow
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:
-    from kelly_core.data.cache import Progress
-    from kelly_core.training.session import ModelOutcome
+    from kelly_core.features.extraction import Progress
+    from kelly_core.training.session import SessionResult
     from kelly_core.training.tensorboard import TensorBoardWriter
 
 _SECONDS_BETWEEN_FEATURES = 0.5
 
 
-def work(folder: RunFolder) -> None:
+def work(folder: RunDirectory) -> None:
     """Train what a run asks for, from its beginning or from its checkpoints, and tell how it ended.
 
     To be called in a process that holds the locks of the run and of its output folder.
     """
     run = Run(folder)
     log = LogWriter(folder.events)
-    journal = Journal(log, run.record.attempts)
-    steering = Steering(journal.tell)
+    journal = EventLogger(log, run.record.attempts)
+    steering = RunController(journal.tell)
     journal.busy = steering.busy
-    meter = HostMeter()
+    meter = ResourceMonitor()
     training = _Training(run, journal, steering)
-    with steering.signals(), Attendant(run, journal, steering, meter):
+    with steering.signals(), RunMonitor(run, journal, steering, meter):
         steering.begin()
         ending = training.run(meter)
-        give_up_lease(run.record.output)
+        release_output_lock(run.record.output)
         journal.tell(ending)
         log.close()
 
@@ -56,7 +56,7 @@ def work(folder: RunFolder) -> None:
 class _Training:
     """The models of a run, one after the other."""
 
-    def __init__(self, run: Run, journal: Journal, steering: Steering) -> None:
+    def __init__(self, run: Run, journal: EventLogger, steering: RunController) -> None:
         self._folder, self._record, self._before = run.folder, run.record, run.snapshot
         self._journal, self._steering = journal, steering
         self._unexported: dict[str, Path] = {}
@@ -65,7 +65,7 @@ class _Training:
         self._features_told = 0.0
         self._board: TensorBoardWriter | None = None
 
-    def run(self, meter: HostMeter) -> RunEnded:
+    def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and say how it ended."""
         try:
             settings = settings_of(self._folder, self._record)
@@ -116,7 +116,7 @@ class _Training:
 
     def _train_side_by_side(self, settings: Settings) -> bool:
         """Train the models at once; whether none was stopped."""
-        from kelly_core.training.side_by_side import train_side_by_side
+        from kelly_core.training.multiprocess import train_side_by_side
 
         specs = [model_spec(name) for name in self._record.models]
         self._model_began = time.monotonic()
@@ -140,7 +140,7 @@ class _Training:
 
         Another training may have left one in the same folder before this run came to the model.
         """
-        from kelly_core.training.trainer import TrainingPaths
+        from kelly_core.training.fit import TrainingPaths
 
         if self._record.resume or self._record.attempts == 1:
             return self._record.resume
@@ -189,7 +189,7 @@ class _Training:
             data = checkpoint.dataset
             seconds = time.monotonic() - self._model_began
             self._end_model(
-                Outcome(
+                ModelResult(
                     model,
                     data["name"],
                     data["synthetic"],
@@ -201,15 +201,15 @@ class _Training:
                 )
             )
 
-    def _end_model(self, outcome: Outcome) -> None:
+    def _end_model(self, outcome: ModelResult) -> None:
         self._journal.tell(outcome)
         if outcome.error:
             self._errors.append(outcome.error)
 
 
-def _as_record(outcome: ModelOutcome) -> Outcome:
+def _as_record(outcome: SessionResult) -> ModelResult:
     result = outcome.result
-    return Outcome(
+    return ModelResult(
         model=outcome.model,
         dataset=outcome.dataset,
         synthetic=outcome.synthetic,
@@ -224,4 +224,4 @@ def _as_record(outcome: ModelOutcome) -> Outcome:
 
 
 if __name__ == "__main__":
-    work(RunFolder(Path(sys.argv[1])))
+    work(RunDirectory(Path(sys.argv[1])))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from kelly_core.data.dataset import Dataset
-from kelly_core.quality.cells import mean_target
+from kelly_core.evaluation.bin_means import mean_target
 from kelly_core.spec import Loss
 from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
 
@@ -29,7 +29,7 @@ def constant_baseline(dataset: Dataset, loss: Loss) -> float:
     constant = torch.from_numpy(logits.astype(np.float32))
     total, weight = torch.zeros(()), torch.zeros(())
     for start in range(0, len(dataset.validation), _CHUNK):
-        batch = TensorBatch.of(dataset.fixed(dataset.validation[start : start + _CHUNK]), torch.device("cpu"))
+        batch = TensorBatch.of(dataset.eval_batch(dataset.validation[start : start + _CHUNK]), torch.device("cpu"))
         sums = weighted_loss(loss, activation, constant.expand_as(batch.targets), batch)
         total, weight = total + sums[0], weight + sums[1]
     return float(mean_loss(total, weight))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kelly_core.errors import CheckpointError
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
@@ -35,7 +35,7 @@ class Checkpoint:
         stopping: fields of ``EarlyStopping``.
         history: one row an epoch.
         random: states of all random generators.
-        settings: fields of ``TrainingSettings``.
+        settings: fields of ``Hyperparameters``.
         dataset: name, whether synthetic, fingerprint, example counts and facts.
         mean, scale: standardisation of the inputs, [in].
         metrics: what the best weights reached.

@@ -14,9 +14,9 @@ from kelly_core.data.dataset import Dataset
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
 from kelly_core.training.device import resolve_device
-from kelly_core.training.loop import steps_per_epoch
-from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import train
+from kelly_core.training.fit import fit
+from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.trainer import steps_per_epoch
 
 _TRIAL_SECONDS = 3.0
 _WARM_UP_STEPS = 3
@@ -46,17 +46,17 @@ class Estimate:
 
 
 def estimate(
-    spec: ModelSpec, dataset: Dataset, settings: TrainingSettings, trial_seconds: float = _TRIAL_SECONDS
+    spec: ModelSpec, dataset: Dataset, settings: Hyperparameters, trial_seconds: float = _TRIAL_SECONDS
 ) -> Estimate:
     """Train for a few seconds in a scratch folder and extrapolate.
 
     Raises:
-        TrainingError, ConfigError: as ``trainer.train``.
+        TrainingError, ConfigError: as ``trainer.fit``.
     """
     clock = _Clock(trial_seconds)
     trial = replace(settings, patience=0, save_history=False, save_plots=False)
     with tempfile.TemporaryDirectory() as folder:
-        train(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
+        fit(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
     steps = steps_per_epoch(dataset, settings)
     seconds = clock.seconds_per_epoch(steps)
     return Estimate(

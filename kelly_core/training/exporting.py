@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kelly_core.data.dataset import Standardisation
+from kelly_core.data.dataset import Normalizer
+from kelly_core.engines.weights import Array, LayerWeights, fold_normalization, fold_stateless
 from kelly_core.errors import CheckpointError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.layers import Layout
-from kelly_core.export.rtneural import build_metadata, write_export
-from kelly_core.export.weights import Array, LayerWeights, fold_standardisation, fold_stateless
-from kelly_core.pipeline import NEUTRAL_INPUT, neutral_input
+from kelly_core.export.parser import Layout
+from kelly_core.export.writer import build_metadata, write_export
+from kelly_core.model_chain import NEUTRAL_INPUT, neutral_input
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
@@ -52,7 +52,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
 
 def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:
     """The best weights as the plugin gets them: standardisation and, where stateless, forgetting folded in."""
-    layers = fold_standardisation(
+    layers = fold_normalization(
         weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()
     )
     return fold_stateless(layers) if _state(checkpoint) == "stateless" else layers
@@ -94,5 +94,5 @@ def _state(checkpoint: Checkpoint) -> State:
 
 def _input_spread(checkpoint: Checkpoint) -> tuple[Array, Array]:
     """Mean and deviation of each raw input; an input that the network ignores stays at its mean."""
-    standardisation = Standardisation(checkpoint.mean.numpy(), checkpoint.scale.numpy())
-    return standardisation.mean.astype(np.float32), standardisation.deviation.astype(np.float32)
+    normalizer = Normalizer(checkpoint.mean.numpy(), checkpoint.scale.numpy())
+    return normalizer.mean.astype(np.float32), normalizer.deviation.astype(np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from kelly_core.errors import KellyError
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
 from kelly_core.spec import MODELS, Dense, ModelSpec
 
 LstmState = tuple[Tensor, Tensor]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kelly_core.files import atomic_write
+from kelly_core.io.atomic import atomic_write
 from kelly_core.training.history import Row
 
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.config import Settings
-from kelly_core.data.cache import Progress
+from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Dataset
-from kelly_core.data.leaks import data_leaks, gain_leak
+from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.errors import KellyError
-from kelly_core.events import Alarm, Exported, Listener
+from kelly_core.events import Exported, Listener, TrainingWarning
+from kelly_core.features.extraction import Progress
 from kelly_core.spec import ModelSpec
 from kelly_core.training.exporting import export_network
-from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import TrainingResult, train
+from kelly_core.training.fit import TrainingResult, fit
+from kelly_core.training.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True)
-class ModelOutcome:
+class SessionResult:
     """What became of one model.
 
     Attributes:
@@ -43,11 +43,11 @@ class ModelOutcome:
     error: str = ""
 
 
-def training_settings(settings: Settings, spec: ModelSpec) -> TrainingSettings:
+def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
     """What the trainer needs for one model: its own section where that says something, [training] otherwise."""
     common, own = settings.training, settings.models[spec.name]
     stopping, checkpointing = common.early_stopping, common.checkpointing
-    return TrainingSettings(
+    return Hyperparameters(
         epochs=own.epochs or common.epochs,
         batch_size=own.batch_size or common.batch_size,
         learning_rate=own.learning_rate or common.learning_rate,
@@ -76,7 +76,7 @@ def train_models(
     should_stop: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda model: False,
     progress: Callable[[str], Progress | None] = lambda dataset: None,
-) -> list[ModelOutcome]:
+) -> list[SessionResult]:
     """Train and export several models, one after the other.
 
     A model whose data or checkpoint cannot be used does not keep the others from training; its outcome says why.
@@ -106,7 +106,7 @@ def _train_one(
     should_stop: Callable[[], bool],
     should_roll_back: Callable[[str], bool],
     progress: Callable[[str], Progress | None],
-) -> ModelOutcome:
+) -> SessionResult:
     started = time.monotonic()
     corpus = settings.models[spec.name].dataset
     dataset: Dataset | None = None
@@ -118,7 +118,7 @@ def _train_one(
         for alarm in _alarms(spec, dataset, settings):
             listen(alarm)
         output = settings.output.dir
-        result = train(
+        result = fit(
             spec,
             dataset,
             training_settings(settings, spec),
@@ -129,7 +129,7 @@ def _train_one(
             should_roll_back=lambda: should_roll_back(spec.name),
         )
         if leak := _gain_leak(spec, dataset, settings, result):
-            listen(Alarm(spec.name, "leak", f"LEAK? {leak}"))
+            listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
             export_network(result.checkpoint, export, settings.output.layout)
@@ -137,7 +137,7 @@ def _train_one(
     except KellyError as fault:
         error = str(fault)
     synthetic = dataset is not None and dataset.synthetic
-    return ModelOutcome(spec.name, corpus, synthetic, export, result, time.monotonic() - started, error)
+    return SessionResult(spec.name, corpus, synthetic, export, result, time.monotonic() - started, error)
 
 
 def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:
@@ -145,18 +145,18 @@ def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: Tr
     own_loss = settings.models[spec.name].loss in (None, spec.loss)
     if dataset.synthetic or not own_loss or result.checkpoint is None:
         return ""
-    return gain_leak(spec.name, result.metrics["val_loss"], result.metrics["baseline_loss"])
+    return implausible_gain(spec.name, result.metrics["val_loss"], result.metrics["baseline_loss"])
 
 
-def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[Alarm]:
+def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[TrainingWarning]:
     """What a person should know of the data before the training begins."""
     corpus = settings.models[spec.name].dataset
     missing = f"{corpus} is not in {settings.datasets.folder(corpus)}"
     if settings.datasets.use_synthetic:
-        yield Alarm(spec.name, "synthetic", f"training on synthetic data, as asked, instead of {corpus}")
+        yield TrainingWarning(spec.name, "synthetic", f"training on synthetic data, as asked, instead of {corpus}")
     elif dataset.synthetic:
-        yield Alarm(spec.name, "synthetic", f"{missing}: training on SYNTHETIC data instead")
+        yield TrainingWarning(spec.name, "synthetic", f"{missing}: training on SYNTHETIC data instead")
     elif corpus not in dataset.rows.corpora:
-        yield Alarm(spec.name, "missing", f"{missing}: training on {dataset.name} ALONE instead")
-    if leaks := data_leaks(dataset):
-        yield Alarm(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")
+        yield TrainingWarning(spec.name, "missing", f"{missing}: training on {dataset.name} ALONE instead")
+    if leaks := find_leakage(dataset):
+        yield TrainingWarning(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")

@@ -1,307 +1,275 @@
-"""The one training loop of all five models."""
+"""All that a training carries from epoch to epoch, and one epoch of it."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from copy import deepcopy
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kelly_core.data.dataset import Dataset
-from kelly_core.errors import CheckpointError, TrainingError
-from kelly_core.events import Alarm, CheckpointSaved, Listener, ModelEnded
-from kelly_core.export.quality import Quality
-from kelly_core.files import remove_leftovers
+from kelly_core.data.dataset import Batch, Dataset, Indices
+from kelly_core.events import BatchDone, EpochDone, Listener, ModelStarted
 from kelly_core.spec import ModelSpec
-from kelly_core.training.assessment import assess_network
-from kelly_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from kelly_core.training.device import cpu_workers, resolve_device
-from kelly_core.training.history import write_history
-from kelly_core.training.loop import Asked, Loop
-from kelly_core.training.losses import check_loss
-from kelly_core.training.plots import plot_losses
-from kelly_core.training.settings import TrainingSettings
+from kelly_core.training.adam import FlatAdam
+from kelly_core.training.backprop import GradientAccumulator, Map, Sums
+from kelly_core.training.baselines import constant_baseline
+from kelly_core.training.checkpoint import Checkpoint
+from kelly_core.training.early_stopping import EarlyStopping
+from kelly_core.training.history import Row
+from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.loss_monitor import LossMonitor
+from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
+from kelly_core.training.networks import KellyNetwork, build_network
 
-Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
-CheckpointKind = Literal["best", "latest", "interval"]
+Asked = Callable[[], bool]
+Draw = Callable[[Indices], Batch]
 
-MAX_ROLLBACKS = 3
-DIVERGENCE = 10.0
-"""A validation loss so many times that of the first epoch, or of the best, is no learning any more."""
+_DRAWN_BATCHES = 16
+"""Batches drawn from the dataset at once: enough to spread its cost, few enough to bound memory."""
+_MOST_PARTS, _SMALLEST_PART = 16, 16
+"""Of a batch of sequences on the CPU. More parts could keep more cores busy, but their gradients must be added up;
+smaller ones are slow, larger ones do not fit a core's own cache."""
+_SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training reached.
+class Trainer:
+    """A training between two epochs: all that a checkpoint must hold.
 
     Attributes:
-        reason: why it ended.
         epoch: complete epochs.
-        metrics: figures of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
-            ``bayes_loss`` and ``epsilon``.
-        checkpoint: the training as it ended, with the best weights; None when no weights were ever measured.
-        quality: of the best weights; None when no weights were ever measured.
+        rollbacks: times that it went back to its best weights because the loss had run away.
+        watch: judges the losses so far.
+        parts: pieces in which a batch goes through the network, as many as the device's memory asks for.
+        baseline: loss of the best constant output.
+        parallel_map: computes parts of a batch, side by side where that pays.
     """
 
-    reason: Reason
-    epoch: int
-    metrics: dict[str, Any]
-    checkpoint: Checkpoint | None
-    quality: Quality | None
-
-
-@dataclass(frozen=True)
-class TrainingPaths:
-    """Where one model's training leaves its files."""
-
-    output: Path
-    stem: str
+    def __init__(
+        self,
+        spec: ModelSpec,
+        dataset: Dataset,
+        settings: Hyperparameters,
+        device: torch.device,
+        workers: Executor,
+    ) -> None:
+        self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
+        self.network = build_network(spec, settings.seed).to(device)
+        self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
+        self.gradients = GradientAccumulator(self.network, settings.loss, self.optimiser.gradient)
+        self.rng = np.random.default_rng(settings.seed)
+        self.stopping = EarlyStopping(settings.patience, settings.min_delta)
+        self.watch = LossMonitor(settings.patience, settings.min_delta)
+        self.best_network = _copy(self.network)
+        self.history: list[Row] = []
+        self.epoch = 0
+        self.rollbacks = 0
+        self.parts = 1
+        # A generated set's reference losses are those of the model's own loss; they mean nothing for another.
+        self.reference = dataset.reference if settings.loss == spec.loss else None
+        self.baseline = self.reference.prior if self.reference else constant_baseline(dataset, settings.loss)
+        self._single_frames = settings.state == "stateless"
+        self._side_by_side = device.type == "cpu" and spec.recurrent and not self._single_frames
+        self.parallel_map: Map = workers.map if self._side_by_side else map
 
     @property
-    def best(self) -> Path:
-        """Checkpoint with the best weights."""
-        return self.output / "checkpoints" / f"{self.stem}_best.pt"
+    def data_name(self) -> str:
+        """The corpus as people should read it."""
+        return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
 
     @property
-    def latest(self) -> Path:
-        """Checkpoint of the last complete epoch."""
-        return self.output / "checkpoints" / f"{self.stem}_latest.pt"
+    def measured(self) -> bool:
+        """Whether any weights have been validated."""
+        return bool(np.isfinite(self.stopping.best_loss))
 
-    def of_epoch(self, epoch: int) -> Path:
-        """Checkpoint kept by ``save_interval``."""
-        return self.output / "checkpoints" / f"{self.stem}_epoch{epoch:04d}.pt"
+    def train_epoch(self, listen: Listener, should_end: Asked) -> float | None:
+        """One pass over the training examples; its mean loss, or None when it was to end before."""
+        self.network.train()
+        optimiser, settings = self.optimiser, self.settings
+        total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        steps = steps_per_epoch(self.dataset, settings)
+        told = time.monotonic()
+        for step, batch in enumerate(self._training_batches(), start=1):
+            step_total, step_weight = self.gradients(self._parts_of(batch), self.parallel_map)
+            optimiser.step(step_weight)
+            total += step_total
+            weight += step_weight
+            if should_end():
+                return None
+            if time.monotonic() - told > _SECONDS_BETWEEN_BATCH_EVENTS:
+                listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
+                told = time.monotonic()
+        return float(mean_loss(total, weight))
 
-    @property
-    def history(self) -> Path:
-        """History as JSON; the CSV is beside it."""
-        return self.output / "history" / f"{self.stem}_history.json"
+    def validate(self) -> float:
+        """Mean loss over the validation examples."""
+        self.network.eval()
+        total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for batch in self._batches(self.dataset.eval_batch, self.dataset.validation):
+            for loss_sum, weight_sum in self.parallel_map(self._loss, self._parts_of(batch)):
+                total, weight = total + loss_sum, weight + weight_sum
+        return float(mean_loss(total, weight))
 
-    @property
-    def plot(self) -> Path:
-        """Loss curves."""
-        return self.output / "plots" / f"{self.stem}_loss.png"
+    @torch.inference_mode()
+    def _loss(self, batch: TensorBatch) -> Sums:
+        logits, _ = self.network.logits(batch.inputs)
+        return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
 
+    def update(self, val_loss: float) -> bool:
+        """Let early stopping see a loss; keep the weights if it is the lowest so far, and say whether it is."""
+        improved = self.stopping.update(val_loss, self.epoch)
+        if improved:
+            self.best_network = _copy(self.network)
+        return improved
 
-def train(
-    spec: ModelSpec,
-    dataset: Dataset,
-    settings: TrainingSettings,
-    output: Path,
-    *,
-    resume: bool = False,
-    listen: Listener = lambda event: None,
-    should_stop: Asked = lambda: False,
-    should_roll_back: Asked = lambda: False,
-) -> TrainingResult:
-    """Train one model, keep its checkpoints, history and plot.
+    def record_epoch(self, train_loss: float, val_loss: float, seconds: float) -> bool:
+        """Enter an epoch into the books; whether its weights are the best so far."""
+        self.epoch += 1
+        frames = len(self.dataset.train) * self.dataset.sequence_length
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "train_loss": train_loss,
+                "val_loss": val_loss,
+                "learning_rate": self.optimiser.learning_rate,
+                "seconds": round(seconds, 4),
+                "frames_per_second": round(frames / seconds, 1),
+            }
+        )
+        self.watch.update(train_loss, val_loss)
+        return self.update(val_loss)
 
-    A stop is answered after the step in hand; the epoch in progress is then not counted, so that a resume repeats it
-    and ends with the very weights of a training that was never stopped.
+    def metrics(self) -> dict[str, Any]:
+        """Figures of the best epoch so far."""
+        best = self.stopping.best_loss
+        figures = {"best_epoch": self.stopping.best_epoch, "val_loss": best, "baseline_loss": self.baseline}
+        if self.reference:
+            figures |= {"bayes_loss": self.reference.bayes, "epsilon": self.reference.excess(best)}
+        return figures
 
-    Args:
-        spec: the model.
-        dataset: examples of the model's sizes.
-        settings: how to train.
-        output: folder for checkpoints, history and plots.
-        resume: go on from the latest checkpoint, or from the beginning where there is none.
-        listen: gets every event.
-        should_stop: asked after each step.
-        should_roll_back: asked after each step; True drops the epoch in progress, and the training goes on from its
-            best weights with half the learning rate.
+    def started(self) -> ModelStarted:
+        """The event that opens a training."""
+        data = self.dataset
+        return ModelStarted(
+            model=self.spec.name,
+            dataset=data.name,
+            synthetic=data.synthetic,
+            train_examples=len(data.train),
+            validation_examples=len(data.validation),
+            first_epoch=self.epoch + 1,
+            epochs=self.settings.epochs,
+            device=str(self.device),
+            baseline_loss=self.baseline,
+            bayes_loss=self.reference.bayes if self.reference else None,
+        )
 
-    Raises:
-        ConfigError: the loss needs another output than the model's.
-        TrainingError: the dataset does not fit the model, or the device is not there.
-        CheckpointError: the checkpoint to resume is damaged, or of another training; nothing is overwritten.
-    """
-    if (dataset.input_size, dataset.output_size) != (spec.input_size, spec.output_size):
-        raise TrainingError(f"{dataset.name} does not have the inputs and outputs of {spec.name}")
-    check_loss(settings.loss, spec)
-    device = resolve_device(settings.device)
-    paths = TrainingPaths(output, spec.file_stem)
-    remove_leftovers(paths.latest.parent, spec.file_stem)
-    with cpu_workers(settings.threads) as workers:
-        loop = Loop(spec, dataset, settings, device, workers)
-        if resume:
-            _resume(loop, paths.latest, listen)
-        listen(loop.started())
-        reason = _run(loop, paths, listen, should_stop, should_roll_back)
-        quality = _assess(loop, paths, reason) if loop.measured else None
-    if settings.save_plots and loop.history:
-        plot_losses(paths.plot, f"{spec.name} on {loop.data_name}", loop.history, loop.metrics())
-    listen(ModelEnded(spec.name, reason, loop.epoch, loop.stopping.best_epoch, loop.stopping.best_loss))
-    checkpoint = replace(loop.checkpoint(), quality=quality.to_json()) if quality else None
-    return TrainingResult(reason, loop.epoch, loop.metrics(), checkpoint, quality)
+    def epoch_done(self) -> EpochDone:
+        """The event of the epoch just completed."""
+        row, stopping = self.history[-1], self.stopping
+        return EpochDone(
+            model=self.spec.name,
+            epochs=self.settings.epochs,
+            best_loss=stopping.best_loss,
+            best_epoch=stopping.best_epoch,
+            patience_left=stopping.patience_left,
+            steps=steps_per_epoch(self.dataset, self.settings),
+            concern=self.watch.concern,
+            **row,
+        )
 
+    def checkpoint(self) -> Checkpoint:
+        """Everything, as data."""
+        data, normalizer = self.dataset, self.dataset.normalizer
+        return Checkpoint(
+            model=self.spec.name,
+            epoch=self.epoch,
+            network=_copy(self.network),
+            best_network=self.best_network,
+            optimiser=deepcopy(self.optimiser.state_dict()),
+            stopping=asdict(self.stopping),
+            history=list(self.history),
+            random={"numpy": self.rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": _cuda_states()},
+            settings=asdict(self.settings),
+            dataset={
+                "name": data.name,
+                "synthetic": data.synthetic,
+                "fingerprint": data.fingerprint,
+                "train_examples": len(data.train),
+                "validation_examples": len(data.validation),
+                "facts": data.metadata,
+            },
+            mean=torch.from_numpy(normalizer.mean),
+            scale=torch.from_numpy(normalizer.scale),
+            metrics=self.metrics(),
+            rollbacks=self.rollbacks,
+        )
 
-def _run(loop: Loop, paths: TrainingPaths, listen: Listener, should_stop: Asked, should_roll_back: Asked) -> Reason:
-    """Epoch after epoch until there is a reason to end; the loop then is as after its last complete epoch."""
-    last = loop.checkpoint()
-    best = _best_so_far(last, paths)
-    while loop.epoch < loop.settings.epochs:
-        if loop.stopping.exhausted:
-            return "early_stopping"
-        started = time.perf_counter()
-        try:
-            train_loss = loop.train_epoch(listen, lambda: should_stop() or should_roll_back())
-            seconds = time.perf_counter() - started
-            val_loss = None if train_loss is None else loop.validate()
-        except torch.OutOfMemoryError as error:
-            _split_batches(loop, last, listen, error)
-            continue
-        if train_loss is None or val_loss is None:
-            if should_stop():
-                _keep_stopped(loop, last, paths, listen)
-                return "stopped"
-            last = _roll_back(loop, best, paths, listen, "as asked", by_hand=True)
-            continue
-        if trouble := _trouble(loop, train_loss, val_loss):
-            if loop.rollbacks == MAX_ROLLBACKS:
-                listen(Alarm(loop.spec.name, "diverged", f"{trouble}, for the fourth time: giving up"))
-                loop.restore(last)
-                return "diverged"
-            last = _roll_back(loop, best, paths, listen, trouble, by_hand=False)
-            continue
-        improved = loop.complete_epoch(train_loss, val_loss, seconds)
-        last = loop.checkpoint()
-        best = last if improved else best
-        _save(loop, last, paths, improved, listen)
-        listen(loop.epoch_done())
-        if loop.watch.is_new and loop.watch.concern:
-            listen(Alarm(loop.spec.name, loop.watch.concern, loop.watch.advice(loop.stopping.patience_left)))
-    return "epochs_done"
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where a checkpoint was taken; today's settings decide on patience, and more epochs renew it."""
+        self.network.load_state_dict(checkpoint.network)
+        self.optimiser.load_state_dict(checkpoint.optimiser)
+        self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
+        today: dict[str, Any] = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
+        self.stopping = EarlyStopping(**checkpoint.stopping | today)
+        if self.settings.epochs > checkpoint.settings["epochs"]:
+            self.stopping.renew()
+        self.history = list(checkpoint.history)
+        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
+        self.watch = LossMonitor.of(losses, **today)
+        self.epoch = checkpoint.epoch
+        self.rollbacks = checkpoint.rollbacks
+        self.rng.bit_generator.state = checkpoint.random["numpy"]
+        torch.set_rng_state(checkpoint.random["torch"])
+        if self.device.type == "cuda" and checkpoint.random["cuda"]:
+            torch.cuda.set_rng_state_all(checkpoint.random["cuda"])
 
+    def roll_back(self, best: Checkpoint, *, by_hand: bool) -> None:
+        """Go back to the best weights and learn half as fast from there.
 
-def _best_so_far(last: Checkpoint, paths: TrainingPaths) -> Checkpoint:
-    """Where to roll back to: of a resumed training the best checkpoint if it is kept, else where it goes on from."""
-    if last.epoch and paths.best.exists():
-        best = load_checkpoint(paths.best)
-        if best.weights_hash() == last.weights_hash():
-            return best
-    return last
+        One that a person asked for is not counted: those that are counted end a training which cannot help itself.
+        """
+        count, rate = self.rollbacks + (not by_hand), self.optimiser.learning_rate / 2
+        self.restore(best)
+        self.rollbacks = count
+        self.optimiser.learning_rate = rate
 
+    def _parts_of(self, batch: TensorBatch) -> Sequence[TensorBatch]:
+        """As many as memory asks for, and for CPU threads those that do not depend on how many threads there are."""
+        size = -(-len(batch) // self.parts)
+        if self._side_by_side:
+            size = min(size, max(_SMALLEST_PART, -(-len(batch) // _MOST_PARTS)))
+        return (batch,) if size == len(batch) else tuple(batch.batches(size))
 
-def _trouble(loop: Loop, train_loss: float, val_loss: float) -> str:
-    """What is wrong with an epoch's losses, "" if nothing is."""
-    if not np.isfinite([train_loss, val_loss]).all():
-        return f"the loss of epoch {loop.epoch + 1} is not a finite number"
-    if loop.history and val_loss > DIVERGENCE * max(loop.history[0]["val_loss"], loop.stopping.best_loss):
-        return f"the validation loss of epoch {loop.epoch + 1} has run away to {val_loss:.4g}"
-    return ""
+    def _training_batches(self) -> Iterator[TensorBatch]:
+        order = self.rng.permutation(self.dataset.train)
+        return self._batches(lambda indices: self.dataset.train_batch(indices, self.rng), order, shuffle=True)
 
-
-def _roll_back(
-    loop: Loop, best: Checkpoint, paths: TrainingPaths, listen: Listener, why: str, *, by_hand: bool
-) -> Checkpoint:
-    """Go back to the best weights, say so, and give the state from which it goes on.
-
-    What a person asked for must not be forgotten where the training ends before its next epoch does, so it is saved;
-    a loss that runs away does so again.
-    """
-    loop.roll_back(best, by_hand=by_hand)
-    last = loop.checkpoint()
-    where = f"epoch {loop.epoch}" if loop.epoch else "the beginning"
-    message = f"{why}: back to {where} with a learning rate of {loop.optimiser.learning_rate:.3g}"
-    listen(Alarm(loop.spec.name, "rollback", message))
-    if by_hand and loop.epoch and loop.settings.save_latest:
-        _save_as("latest", last, paths.latest, listen)
-    return last
-
-
-def _split_batches(loop: Loop, last: Checkpoint, listen: Listener, error: torch.OutOfMemoryError) -> None:
-    """Let batches go through the network in twice as many parts; the gradient of a step stays what it was.
-
-    Raises:
-        TrainingError: not even a single example fits.
-    """
-    parts = 2 * loop.parts
-    if parts > loop.settings.batch_size:
-        hint = "Use another device, or shorter sequences"
-        raise TrainingError(f"not one example of {loop.spec.name} fits into memory", hint=hint) from error
-    loop.restore(last)
-    loop.parts = parts
-    if loop.device.type == "cuda":
-        torch.cuda.empty_cache()
-    size = -(-loop.settings.batch_size // parts)
-    message = f"out of memory: steps of {loop.settings.batch_size} examples are computed {size} at a time"
-    listen(Alarm(loop.spec.name, "out_of_memory", message))
-
-
-def _save(loop: Loop, checkpoint: Checkpoint, paths: TrainingPaths, improved: bool, listen: Listener) -> None:
-    settings = loop.settings
-    at_interval = settings.save_interval > 0 and loop.epoch % settings.save_interval == 0
-    wanted: list[tuple[CheckpointKind, Path, bool]] = [
-        ("best", paths.best, settings.save_best and improved),
-        ("interval", paths.of_epoch(loop.epoch), at_interval),
-        ("latest", paths.latest, settings.save_latest),
-    ]
-    for kind, path, due in wanted:
-        if due:
-            _save_as(kind, checkpoint, path, listen)
-    if settings.save_history:
-        write_history(paths.history, loop.spec.name, loop.history, loop.metrics())
+    def _batches(self, draw: Draw, indices: Indices, *, shuffle: bool = False) -> Iterator[TensorBatch]:
+        """Batches of the settings' size; ``shuffle`` mixes single frames, lest a step see one sequence only."""
+        size = self.settings.batch_size
+        for start in range(0, len(indices), _DRAWN_BATCHES * size):
+            batch = draw(indices[start : start + _DRAWN_BATCHES * size])
+            drawn = TensorBatch.of(batch, self.device, single_frames=self._single_frames)
+            if shuffle and self._single_frames:
+                drawn = drawn.take(self.rng.permutation(len(drawn)))
+            yield from drawn.batches(size)
 
 
-def _save_as(kind: CheckpointKind, checkpoint: Checkpoint, path: Path, listen: Listener) -> None:
-    save_checkpoint(checkpoint, path)
-    listen(CheckpointSaved(checkpoint.model, checkpoint.epoch, kind, str(path)))
+def steps_per_epoch(dataset: Dataset, settings: Hyperparameters) -> int:
+    """Optimiser steps in an epoch."""
+    frames = dataset.sequence_length if settings.state == "stateless" else 1
+    return -(-len(dataset.train) * frames // settings.batch_size)
 
 
-def _keep_stopped(loop: Loop, last: Checkpoint, paths: TrainingPaths, listen: Listener) -> None:
-    """Go back to the last complete epoch and make sure that it can be resumed.
-
-    A training stopped in its first epoch keeps what weights it has as the best, so that there is something, unless a
-    former training left a checkpoint there, which is worth more.
-    """
-    if loop.epoch:
-        loop.restore(last)
-        if not loop.settings.save_latest:
-            _save_as("latest", last, paths.latest, listen)
-        return
-    if paths.best.exists():
-        return
-    loop.take_in(loop.validate())
-    if loop.measured and loop.settings.save_best:
-        _save_as("best", loop.checkpoint(), paths.best, listen)
+def _copy(network: KellyNetwork) -> dict[str, Tensor]:
+    """Weights that later steps do not touch: ``state_dict`` alone would alias them."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _assess(loop: Loop, paths: TrainingPaths, reason: Reason) -> Quality:
-    """Measure the best weights; what was found goes into the checkpoints that hold them, and into the history.
-
-    A training killed before this is done finds itself complete at a resume, and does it then.
-    """
-    settings = loop.settings
-    best = loop.checkpoint().best().to(loop.device)
-    quality = assess_network(best, loop.dataset, settings, loop.parallel_map)
-    weights = loop.checkpoint().weights_hash()
-    kept = [(settings.save_best, paths.best), (settings.save_latest or reason == "stopped", paths.latest)]
-    for path in [path for wanted, path in kept if wanted and path.exists()]:
-        saved = load_checkpoint(path)
-        if saved.weights_hash() == weights:
-            save_checkpoint(replace(saved, quality=quality.to_json()), path)
-    if settings.save_history and loop.history:
-        write_history(paths.history, loop.spec.name, loop.history, loop.metrics(), quality.to_json())
-    return quality
-
-
-def _resume(loop: Loop, latest: Path, listen: Listener) -> None:
-    """Put the latest checkpoint into the loop, if there is one and it is of the same training."""
-    if not latest.exists():
-        message = f"nothing to resume in {latest.parent}: starting at the beginning"
-        listen(Alarm(loop.spec.name, "nothing_to_resume", message))
-        return
-    checkpoint = load_checkpoint(latest)
-    if checkpoint.model != loop.spec.name:
-        raise CheckpointError(f"is of {checkpoint.model}, not {loop.spec.name}", where=latest)
-    if checkpoint.dataset["fingerprint"] != loop.dataset.fingerprint:
-        hint = "Give the data of that time, or another --output, or start without --resume"
-        raise CheckpointError("was trained on other examples or another split", where=latest, hint=hint)
-    for name, value in loop.settings.mathematics().items():
-        if checkpoint.settings[name] != value:
-            hint = "A resumed training keeps its settings; start without --resume to change them"
-            problem = f"was trained with {name} = {checkpoint.settings[name]}, not {value}"
-            raise CheckpointError(problem, where=latest, hint=hint)
-    loop.restore(checkpoint)
+def _cuda_states() -> list[Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

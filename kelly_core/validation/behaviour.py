@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.engines.numpy_engine import TOLERANCE, ActivationLayer, Layer, NumpyEngine
+from kelly_core.engines.weights import Array, DenseWeights, LstmWeights
 from kelly_core.errors import KellyError
 from kelly_core.export.golden import Golden, probe_frames, read_golden
-from kelly_core.export.layers import Anatomy, Fault
-from kelly_core.export.runtime import TOLERANCE, ActivationLayer, Layer, Runtime
-from kelly_core.export.weights import Array, DenseWeights, LstmWeights
+from kelly_core.export.parser import FormatError, ParsedNetwork
 from kelly_core.validation.metadata import STATES
 from kelly_core.validation.report import Check
 
@@ -40,7 +40,7 @@ _UNIFORMITY_LIMIT = 1.95
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceEngine:
     """Another engine for the same file.
 
     ``run`` takes the file's own inputs [T, in] and gives the outputs [T, out], in sequence from zero state. A
@@ -51,7 +51,7 @@ class Reference:
     run: Callable[[Array], NDArray[np.floating]]
 
 
-def check_behaviour(metadata: object, anatomy: Anatomy, references: Sequence[Reference]) -> Iterator[Check]:
+def check_behaviour(metadata: object, anatomy: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
     """Run the network; its layers must have been read without a fault."""
     content = metadata if isinstance(metadata, dict) else {}
     layers = anatomy.layers
@@ -60,7 +60,7 @@ def check_behaviour(metadata: object, anatomy: Anatomy, references: Sequence[Ref
         try:
             golden = read_golden(content["golden"], anatomy.in_size, layers[-1].out_size)
             yield _check_golden(layers, golden)
-        except Fault as fault:
+        except FormatError as fault:
             yield Check("golden outputs", False, fault.text)
     probe = probe_frames(PROBE_FRAMES, anatomy.in_size, golden)
     outputs = _check_outputs(layers, probe)
@@ -77,7 +77,7 @@ def check_behaviour(metadata: object, anatomy: Anatomy, references: Sequence[Ref
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
     """Only this and parity can see a transposed square matrix: its shape is right."""
     told = f"{len(golden.inputs)} recorded frames recomputed"
-    return _close("golden outputs", Runtime(layers).run(golden.inputs), golden.outputs, told)
+    return _close("golden outputs", NumpyEngine(layers).run(golden.inputs), golden.outputs, told)
 
 
 def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
@@ -88,7 +88,7 @@ def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -
 
 
 def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
-    finite = bool(np.isfinite(Runtime(layers).run(probe)).all())
+    finite = bool(np.isfinite(NumpyEngine(layers).run(probe)).all())
     told = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
     return Check("outputs", finite, f"{len(probe)} frames, {told}")
 
@@ -103,7 +103,7 @@ def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
         )
         largest, how = _bound(layers, index), "at most"
         if largest is None or largest > LOGIT_LIMIT:
-            logits = Runtime(before).run(probe) if before else probe
+            logits = NumpyEngine(before).run(probe) if before else probe
             largest, how = float(np.abs(logits).max()), "in trials up to"
         told = f"logits are {how} {largest:.3g}; the engine's softmax is safe up to {LOGIT_LIMIT:.0f}"
         yield Check("softmax", largest <= LOGIT_LIMIT, told)
@@ -134,7 +134,7 @@ def _check_state(declared: object, layers: Sequence[Layer], probe: Array) -> Ite
 
 def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
     """Each frame must give bit for bit what it gives from zero state, whatever came before."""
-    runtime = Runtime(layers)
+    runtime = NumpyEngine(layers)
     in_sequence = runtime.run(probe)
     alone = np.empty_like(in_sequence)
     for frame, output in zip(probe, alone, strict=True):
@@ -183,7 +183,7 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     last pass, so that nothing but the state can make the two differ: a state that runs away, settles slowly or lives a
     life of its own. The measure is the RMS of that difference over the RMS of the output.
     """
-    runtime = Runtime(layers)
+    runtime = NumpyEngine(layers)
     passes = [runtime.run(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
     steps = DRIFT_PASSES * len(probe)
     level = _rms(passes[-1])
@@ -197,13 +197,13 @@ def _rms(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _check_parity(layers: Sequence[Layer], frames: Array, reference: Reference) -> Check:
+def _check_parity(layers: Sequence[Layer], frames: Array, reference: ReferenceEngine) -> Check:
     name = f"parity with {reference.label}"
     try:
         theirs = np.asarray(reference.run(frames))
     except KellyError as error:
         return Check(name, False, str(error))
-    ours = Runtime(layers).run(frames)
+    ours = NumpyEngine(layers).run(frames)
     if theirs.shape != ours.shape:
         return Check(name, False, f"it gave outputs of shape {theirs.shape}, the file gives {ours.shape}")
     return _close(name, ours, theirs, f"{len(frames):,} frames in sequence")

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from kelly_core.errors import ExportError
-from kelly_core.export.layers import Anatomy, Rule, dissect
-from kelly_core.export.quality import recorded_quality
+from kelly_core.export.parser import ParsedNetwork, Rule, parse_layers
+from kelly_core.export.quality_record import recorded_quality
 from kelly_core.export.reader import read_document
-from kelly_core.validation.behaviour import Reference, check_behaviour
+from kelly_core.validation.behaviour import ReferenceEngine, check_behaviour
 from kelly_core.validation.metadata import check_metadata, check_specification
 from kelly_core.validation.report import Check, FileReport
 
 _LONGEST_NAME = 80
 
 
-def validate_file(path: Path, *, check_specs: bool = False, references: Sequence[Reference] = ()) -> FileReport:
+def validate_file(path: Path, *, check_specs: bool = False, references: Sequence[ReferenceEngine] = ()) -> FileReport:
     """Put every check to one file, whatever its bytes are.
 
     Args:
@@ -33,14 +33,18 @@ def validate_file(path: Path, *, check_specs: bool = False, references: Sequence
         document = read_document(path)
     except ExportError as error:
         return FileReport(str(path), path.stem, None, (Check("readable", False, error.problem),))
-    anatomy = dissect(document)
+    anatomy = parse_layers(document)
     checks = tuple(_checks(document, anatomy, path.stem, check_specs, references))
     metadata = document.get("metadata")
     return FileReport(str(path), _model_name(metadata, path.stem), anatomy.layout, checks, recorded_quality(metadata))
 
 
 def _checks(
-    document: dict[str, Any], anatomy: Anatomy, stem: str, check_specs: bool, references: Sequence[Reference]
+    document: dict[str, Any],
+    anatomy: ParsedNetwork,
+    stem: str,
+    check_specs: bool,
+    references: Sequence[ReferenceEngine],
 ) -> Iterator[Check]:
     metadata = document.get("metadata")
     yield Check("readable", True, "a JSON object")
@@ -52,7 +56,7 @@ def _checks(
         yield from check_behaviour(metadata, anatomy, references)
 
 
-def _check_format(anatomy: Anatomy) -> Iterator[Check]:
+def _check_format(anatomy: ParsedNetwork) -> Iterator[Check]:
     """One check a rule of the format; layers with a fault cannot be run, so nothing further is asked of them."""
     for rule in get_args(Rule):
         faults = [fault.text for fault in anatomy.faults if fault.rule == rule]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from kelly_core.export.layers import Anatomy
-from kelly_core.export.quality import Quality
-from kelly_core.export.rtneural import EXPORT_VERSION, LEGACY_METADATA, METADATA
-from kelly_core.export.runtime import describe_layer
+from kelly_core.engines.numpy_engine import describe_layer
+from kelly_core.export.parser import ParsedNetwork
+from kelly_core.export.quality_record import QualityRecord
+from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.spec import MODELS, Dense, ModelSpec, State
 from kelly_core.spec import Layer as LayerSpec
 from kelly_core.validation.report import Check
@@ -18,7 +18,7 @@ STATES: tuple[str, ...] = get_args(State)
 _OBJECTS = ("trained_on", "metrics", "features")
 
 
-def check_metadata(metadata: object, anatomy: Anatomy) -> Iterator[Check]:
+def check_metadata(metadata: object, anatomy: ParsedNetwork) -> Iterator[Check]:
     """Whether the metadata are complete, and agree with the layers wherever both say something."""
     if not isinstance(metadata, dict):
         yield Check("metadata", False, 'there is no "metadata" object: nothing says what the file is')
@@ -40,7 +40,7 @@ def check_metadata(metadata: object, anatomy: Anatomy) -> Iterator[Check]:
 def _check_quality(record: object) -> Check:
     """Whether what the file says of its quality can be read; the verdict itself decides nothing here."""
     try:
-        return Check("quality record", True, Quality.from_json(record).summary())
+        return Check("quality record", True, QualityRecord.from_json(record).summary())
     except ValueError as error:
         return Check("quality record", False, str(error))
 
@@ -71,7 +71,7 @@ def _brief(value: object) -> str:
     return "missing" if value is None else repr(value)[:40]
 
 
-def check_specification(metadata: object, stem: str, anatomy: Anatomy) -> Check:
+def check_specification(metadata: object, stem: str, anatomy: ParsedNetwork) -> Check:
     """Whether the file holds, layer by layer, the model that it is named after.
 
     The plugin finds a model by the name of its file, so a file may not be named after another model than it holds.
@@ -88,7 +88,7 @@ def check_specification(metadata: object, stem: str, anatomy: Anatomy) -> Check:
     return Check("specification", not wrong, "; ".join(wrong) or f"{spec.name} as specified")
 
 
-def _differences(spec: ModelSpec, anatomy: Anatomy) -> list[str]:
+def _differences(spec: ModelSpec, anatomy: ParsedNetwork) -> list[str]:
     found = [describe_layer(layer) for layer in anatomy.layers]
     wanted = [_describe_spec(layer) for layer in spec.layers]
     if len(found) != len(wanted):

@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.export.quality import Figures, Quality, words
+from kelly_core.export.quality_record import Figures, QualityRecord, words
 
 NOTHING = "–"
 
 
-def render_quality(quality: Quality) -> Group:
+def render_quality(quality: QualityRecord) -> Group:
     """Every figure of a quality record."""
     counted = f"{quality.examples:,} {quality.split} examples, {quality.groups:,} groups: {quality.summary()}"
     parts: list[RenderableType] = [Text(counted, style="green" if quality.trained else "yellow"), _against(quality)]
@@ -22,7 +22,7 @@ def render_quality(quality: Quality) -> Group:
     return Group(*parts)
 
 
-def _against(quality: Quality) -> Table:
+def _against(quality: QualityRecord) -> Table:
     """The measures that decide: of the model, of each baseline with the difference from it, of each reference."""
     right = [Column(words(measure), justify="right") for measure in quality.primary]
     table = Table("", *right, "model less this, 95 %", "", box=None, pad_edge=False, padding=(0, 1))
@@ -38,7 +38,7 @@ def _against(quality: Quality) -> Table:
     return table
 
 
-def _by_source(quality: Quality) -> Table:
+def _by_source(quality: QualityRecord) -> Table:
     names = [baseline.name for baseline in quality.baselines]
     columns = ["", "examples", "the model", *names]
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
@@ -49,7 +49,7 @@ def _by_source(quality: Quality) -> Table:
     return table
 
 
-def _figures(quality: Quality) -> Text:
+def _figures(quality: QualityRecord) -> Text:
     """All other figures: of the model, and what to judge them by."""
     ours = (f"{words(name)} {number(value)}" for name, value in quality.metrics.items() if name not in quality.primary)
     theirs = (
@@ -61,7 +61,7 @@ def _figures(quality: Quality) -> Text:
     return Text("\nto judge by: ".join(line for line in lines if line), style="dim")
 
 
-def _primary(quality: Quality, metrics: Figures) -> list[str]:
+def _primary(quality: QualityRecord, metrics: Figures) -> list[str]:
     return [number(metrics.get(measure)) for measure in quality.primary]
 
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.export.quality import Quality
+from kelly_core.export.quality_record import QualityRecord
 from kelly_core.validation.quality_table import render_quality
 
 
@@ -39,7 +39,7 @@ class FileReport:
     model: str
     layout: str | None
     checks: tuple[Check, ...]
-    quality: Quality | None = None
+    quality: QualityRecord | None = None
 
     @property
     def passed(self) -> bool:

@@ -208,27 +208,27 @@ class Benchmark(Page):
         self._draw_details()
 
     def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
-        colours = self.palette
+        colors = self.palette
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
-        colour = colours.good if share <= 0.5 else colours.warning if share <= 1 else colours.bad
+        color = colors.good if share <= 0.5 else colors.warning if share <= 1 else colors.bad
         budget = Text.assemble(
-            bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (colour, colours.muted)), f" {share:.1%}"
+            bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (color, colors.muted)), f" {share:.1%}"
         )
         figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
         name = Text(part, "bold" if part == "chain" else "")
         since = self._since(engine, part, latency)
-        return Row(f"{engine}/{part}", (Text(engine, colours.muted), name, *figures, since, budget))
+        return Row(f"{engine}/{part}", (Text(engine, colors.muted), name, *figures, since, budget))
 
     def _since(self, engine: str, part: str, latency: dict[str, Any]) -> Text:
         """Change of the median and of the 99th percentile since the last run; that of another engine is none."""
-        colours, last = self.palette, self._last_run
+        colors, last = self.palette, self._last_run
         same = engine != "external" or last.get("command") == self._result.get("command")
         before = dict(_parts(last.get("engines", {}).get(engine, {}))).get(part) if same else None
         if before is None:
-            return Text(NOTHING, colours.muted)
+            return Text(NOTHING, colors.muted)
         ratios = [latency[name] / before[name] for name in ("p50_us", "p99_us") if before[name]]
         slower = (engine, part) in {(change["engine"], change["part"]) for change in self._result.get("slower", [])}
-        return Text(" ".join(f"{ratio - 1:+5.0%}" for ratio in ratios), colours.bad if slower else "")
+        return Text(" ".join(f"{ratio - 1:+5.0%}" for ratio in ratios), colors.bad if slower else "")
 
     @property
     def _last_run(self) -> dict[str, Any]:
@@ -252,13 +252,13 @@ class Benchmark(Page):
 
     def _draw_trend(self, engine: str, part: str) -> None:
         """Median and 99th percentile of one row in all runs that are kept."""
-        earlier, colours = [latency for _, latency in self._earlier(engine, part)], self.palette
+        earlier, colors = [latency for _, latency in self._earlier(engine, part)], self.palette
         runs = list(range(1, len(earlier) + 1))
         series = [
-            Series(name, runs, [latency.get(key) or math.nan for latency in earlier], colour)
-            for name, key, colour in (
-                ("99th percentile", "p99_us", colours.muted),
-                ("median", "p50_us", colours.series[0]),
+            Series(name, runs, [latency.get(key) or math.nan for latency in earlier], color)
+            for name, key, color in (
+                ("99th percentile", "p99_us", colors.muted),
+                ("median", "p50_us", colors.series[0]),
             )
         ]
         self.query_one(CurveChart).show("µs by run, the last at the right", series if len(runs) > 1 else [])
@@ -290,16 +290,16 @@ class Benchmark(Page):
             yield Text(f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}")
 
     def _notes(self) -> Iterator[Text]:
-        result, colours = self._result, self.palette
+        result, colors = self._result, self.palette
         if result.get("missing"):
-            yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colours.warning)
+            yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colors.warning)
         for name, figures in result.get("engines", {}).items():
             if figures.get("error"):
-                yield Text(f"{name} failed: {figures['error']}", colours.bad)
+                yield Text(f"{name} failed: {figures['error']}", colors.bad)
         for change in result.get("slower", []):
             yield Text(
                 f"slower: {change['engine']} {change['part']}, {change['before_us']:,.0f} → {change['now_us']:,.0f} µs",
-                colours.bad,
+                colors.bad,
             )
 
 

@@ -229,23 +229,23 @@ class Datasets(Page):
         return [model for model, settings in models.items() if settings.dataset in served]
 
     def _state(self, name: str) -> Text:
-        colours = self.palette
+        colors = self.palette
         found = self._found.get(name)
         report = self._report(name)
         if name == self._reading:
             share = f" {self._progress.done / max(1, self._progress.total):.0%}" if self._progress else ""
-            return Text(f"reading{share}", colours.accent)
+            return Text(f"reading{share}", colors.accent)
         if name in self._waiting:
-            return Text("waiting", colours.accent)
+            return Text("waiting", colors.accent)
         if found is None:
-            return Text("looking", colours.muted)
+            return Text("looking", colors.muted)
         if isinstance(found, str):
-            return Text("unreadable", colours.bad)
+            return Text("unreadable", colors.bad)
         if not found:
-            return Text("missing", colours.warning)
+            return Text("missing", colors.warning)
         if report is None:
-            return Text("found", colours.good)
-        return Text("unusable", colours.bad) if report["problem"] else Text("ready", colours.good)
+            return Text("found", colors.good)
+        return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
     def _draw_details(self) -> None:
         details = self.query_one("#details", Facts)
@@ -253,7 +253,7 @@ class Datasets(Page):
         details.show(Labelled(self._facts(self._corpus), self.palette.muted))
 
     def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:
-        colours, corpus, found = self.palette, CORPORA[name], self._found.get(name)
+        colors, corpus, found = self.palette, CORPORA[name], self._found.get(name)
         folder = self.kelly.workspace.settings.datasets.folder(name)
         yield "what", corpus.title
         yield "folder", str(folder)
@@ -263,10 +263,10 @@ class Datasets(Page):
         if name == self._reading:
             yield from self._facts_of_progress()
         elif isinstance(found, str):
-            yield "problem", Text(found, colours.bad)
+            yield "problem", Text(found, colors.bad)
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
-            yield "missing", Text(stand_in(name, here), colours.warning)
+            yield "missing", Text(stand_in(name, here), colors.warning)
             yield "get it", f"{corpus.advice}: {folder}"
         elif found:
             report = self._report(name)
@@ -277,14 +277,14 @@ class Datasets(Page):
             yield "reading", "finding the files …"
             return
         done, total = self._progress.done, max(1, self._progress.total)
-        colours = (self.palette.accent, self.palette.muted)
-        yield "reading", bar(done / total, 24, colours)
+        colors = (self.palette.accent, self.palette.muted)
+        yield "reading", bar(done / total, 24, colors)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
-        colours = self.palette
+        colors = self.palette
         if report["problem"]:
-            yield "problem", Text(report["problem"], colours.bad)
+            yield "problem", Text(report["problem"], colors.bad)
             return
         yield "files", f"{report['files']:,}"
         yield "examples", f"{report['examples']:,}  {_counts(report['splits'])}"
@@ -293,13 +293,13 @@ class Datasets(Page):
             yield "joins", _counts(report["joins"])
             yield "weight", f"{report['weight']:g}"
         for warning in report.get("warnings", ()):
-            yield "warning", Text(warning, colours.warning)
+            yield "warning", Text(warning, colors.warning)
         if not report["skipped"]:
-            yield "skipped", Text("nothing", colours.good)
+            yield "skipped", Text("nothing", colors.good)
         for number, (reason, files) in enumerate(report["skipped"].items()):
-            yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colours.warning)
+            yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colors.warning)
             names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
-            yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colours.muted)
+            yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colors.muted)
 
 
 def _hours(report: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ class Models(Page):
         self._draw()
 
     def _check(self, name: str) -> None:
-        """Hold what one field says against ``kelly_core.config``, all else as it is."""
+        """Hold what one field says against ``kelly_core.config.schema``, all else as it is."""
         field = next(field for field in FIELDS if field.name == name)
         key = f"models.{self._spec.name}.{name}"
         form = self.query_one(SettingsForm)

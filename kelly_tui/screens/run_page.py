@@ -13,7 +13,9 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from kelly_core.errors import RunError
-from kelly_core.runs import Run, RunFolder, RunSnapshot
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.following import Follower, RunView
 from kelly_tui.run_words import short_id
 from kelly_tui.screens.page import Page
@@ -91,10 +93,10 @@ class RunPage(Page):
         self.views = {run_id: view for run_id, view in self.views.items() if run_id in wanted}
         self.draw_run()
         if wanted:
-            self._follow([RunFolder(self.kelly.runs_folder / run_id) for run_id in wanted])
+            self._follow([RunDirectory(self.kelly.runs_folder / run_id) for run_id in wanted])
 
     @work(thread=True, exclusive=True, group="follow")
-    def _follow(self, folders: list[RunFolder]) -> None:
+    def _follow(self, folders: list[RunDirectory]) -> None:
         worker, pause, last = get_current_worker(), Event(), None
         followers: dict[str, Follower] = {}
         while folders and not worker.is_cancelled:

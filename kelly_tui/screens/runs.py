@@ -14,7 +14,8 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from kelly_core.runs import RunSnapshot, compare_runs
+from kelly_core.runs.diff import compare_runs
+from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.following import RunView
 from kelly_tui.processes import KELLY_CORE
 from kelly_tui.run_words import (
@@ -148,11 +149,11 @@ class Runs(RunPage):
             self.draw_run()
 
     def _row(self, run: RunSnapshot) -> Row:
-        colours = self.palette
-        colour = run_colours(self._marked if run.id in self._marked else [run.id], colours)[run.id]
-        mark = Text("◆" if run.id in self._marked else "●", colour)
+        colors = self.palette
+        color = run_colours(self._marked if run.id in self._marked else [run.id], colors)[run.id]
+        mark = Text("◆" if run.id in self._marked else "●", color)
         when = age_text(run.created).removesuffix(" ago")
-        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colours), models_text(run), when))
+        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), when))
 
     def draw_run(self) -> None:
         """Show the chosen run, or the comparison of the marked ones."""
@@ -174,19 +175,19 @@ class Runs(RunPage):
         facts.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.palette.muted))
 
     def _facts(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
-        run, colours = view.snapshot, self.palette
-        yield "state", run_state_text(run, colours)
+        run, colors = view.snapshot, self.palette
+        yield "state", run_state_text(run, colors)
         if run.error:
-            yield "error", Text(run.error, colours.bad)
+            yield "error", Text(run.error, colors.bad)
         yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
         yield "output", run.output
         for model in run.models:
             yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
             if model.error:
-                yield "", Text(model.error, colours.bad)
+                yield "", Text(model.error, colors.bad)
         yield "command", " ".join(view.record.command) or NOTHING
         if run.damaged_lines:
-            yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colours.warning)
+            yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
 
     def _curves_of_models(self, view: RunView) -> list[Series]:
         return [

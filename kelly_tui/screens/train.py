@@ -12,8 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from kelly_core.runs import ModelSnapshot
-from kelly_core.runs.snapshot import CONCERNS
+from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot
 from kelly_tui.following import Curves
 from kelly_tui.run_words import (
     baseline_series,
@@ -159,8 +158,8 @@ class Train(RunPage):
         return " · ".join([*parts, device] if device else parts)
 
     def _row(self, model: ModelSnapshot) -> Row:
-        colours = self.palette
-        name = Text.assemble(("● ", model_colour(model.model, colours)), model.model)
+        colors = self.palette
+        name = Text.assemble(("● ", model_colour(model.model, colors)), model.model)
         if model.state == "running" and model.steps and model.epochs:
             epochs = f"{model.epoch}/{model.epochs}"
         else:
@@ -171,7 +170,7 @@ class Train(RunPage):
         patience = NOTHING if model.patience_left is None or endless else str(model.patience_left)
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
         eta = duration(model.eta_seconds)
-        state = model_state_text(model, colours)
+        state = model_state_text(model, colors)
         cells = (name, state, epochs, pace, eta, loss(model.val_loss), best_text(model), patience, data)
         return Row(model.model, cells)
 
@@ -227,27 +226,27 @@ class Train(RunPage):
         curves = None if model is None or self.view is None else self.view.curves.get(model.model)
         if model is None or curves is None:
             return kind, []
-        colour = model_colour(model.model, self.palette)
+        color = model_colour(model.model, self.palette)
         match kind:
             case "loss":
                 return self._loss_chart(model, curves)
             case "baseline":
                 return "against the baseline", baseline_series(curves, model, self.palette)
             case "rate":
-                return "learning rate", [Series("of Adam", curves.epochs, curves.learning_rate, colour)]
-        return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, colour)]
+                return "learning rate", [Series("of Adam", curves.epochs, curves.learning_rate, color)]
+        return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, color)]
 
     def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
         """One model's losses; or the validation losses of all models, or of this model in several runs."""
         assert self.view is not None
-        colours, others = self.palette, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
+        colors, others = self.palette, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:
             of_models = self.view.curves.items()
-            series = [validation_series(name, each, model_colour(name, colours)) for name, each in of_models]
+            series = [validation_series(name, each, model_colour(name, colors)) for name, each in of_models]
             return "validation loss of all models", series
         if others:
-            return f"validation loss of {model.model}", overlaid_series(model.model, [self.view, *others], colours)
-        return f"loss of {model.model}", loss_series(curves, model, colours)
+            return f"validation loss of {model.model}", overlaid_series(model.model, [self.view, *others], colors)
+        return f"loss of {model.model}", loss_series(curves, model, colors)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A rollback needs a model in training that has a best epoch."""

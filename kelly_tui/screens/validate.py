@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.export.quality import recorded_quality
+from kelly_core.export.quality_record import recorded_quality
 from kelly_core.spec import MODELS
 from kelly_tui.following import Curves, curves_of_history
 from kelly_tui.memory import recall
@@ -314,19 +314,19 @@ class Validate(Page):
         return NOTHING if figures is None else f"{figures['p99_us']:,.0f}"
 
     def _verdict(self, key: str) -> Text:
-        colours, result = self.palette, self._result(key)
+        colors, result = self.palette, self._result(key)
         if key == self._checking:
-            return Text("checking", colours.accent)
+            return Text("checking", colors.accent)
         if key in self._waiting:
-            return Text("waiting", colours.accent)
+            return Text("waiting", colors.accent)
         if "error" in self._facts.get(key, {}):
-            return Text("unreadable", colours.bad)
+            return Text("unreadable", colors.bad)
         if result is None:
-            return Text("not checked", colours.muted)
+            return Text("not checked", colors.muted)
         if result["stamp"] != self._files[key].stamp:
-            return Text("changed since", colours.warning)
+            return Text("changed since", colors.warning)
         failed = sum(not check["passed"] for check in result["checks"])
-        return Text(f"{failed} failed", colours.bad) if failed else Text("passed", colours.good)
+        return Text(f"{failed} failed", colors.bad) if failed else Text("passed", colors.good)
 
     def _draw_details(self) -> None:
         details = self.query_one("#checks", Facts)
@@ -343,23 +343,23 @@ class Validate(Page):
             details.show(self._checks(current))
 
     def _checks(self, file: str) -> Text | Labelled:
-        colours, result = self.palette, self._result(file)
+        colors, result = self.palette, self._result(file)
         if "error" in self._facts.get(file, {}):
-            return Labelled([("problem", Text(self._facts[file]["error"], colours.bad))], colours.muted)
+            return Labelled([("problem", Text(self._facts[file]["error"], colors.bad))], colors.muted)
         if result is None:
-            return Labelled([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colours.muted)
+            return Labelled([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colors.muted)
         former = {check["name"]: check["passed"] for check in result.get("former") or ()}
         rows = []
         for check in result["checks"]:
             if check["passed"] and self._only_failed:
                 continue
-            mark = ("✓", colours.good) if check["passed"] else ("✗", f"bold {colours.bad}")
-            name = Text.assemble(mark, (f" {check['name']}", colours.muted if check["passed"] else colours.text))
+            mark = ("✓", colors.good) if check["passed"] else ("✗", f"bold {colors.bad}")
+            name = Text.assemble(mark, (f" {check['name']}", colors.muted if check["passed"] else colors.text))
             news = "" if former.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
-            rows.append((name, Text.assemble(check["detail"], (news, colours.accent))))
+            rows.append((name, Text.assemble(check["detail"], (news, colors.accent))))
         if not rows:
-            return Text("Every check passed.", colours.good)
-        return Labelled([*rows, ("", ""), *self._metadata_rows(file)], colours.muted)
+            return Text("Every check passed.", colors.good)
+        return Labelled([*rows, ("", ""), *self._metadata_rows(file)], colors.muted)
 
     def _metadata_rows(self, file: str) -> list[tuple[str, str | Text]]:
         facts = self._facts.get(file)

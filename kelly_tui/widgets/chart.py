@@ -52,8 +52,8 @@ class CurveChart(PlotextPlot):
     @property
     def wanted(self) -> Wanted:
         """What is to be seen now."""
-        colours = Palette.of(self.app.theme_variables)
-        return Wanted(self.series, self.size, colours, self.logarithmic, self.tail, self.ascii)
+        colors = Palette.of(self.app.theme_variables)
+        return Wanted(self.series, self.size, colors, self.logarithmic, self.tail, self.ascii)
 
     @property
     def up_to_date(self) -> bool:

@@ -34,7 +34,7 @@ class Wanted:
 
     series: tuple[Series, ...]
     size: Size
-    colours: Palette
+    colors: Palette
     logarithmic: bool
     tail: bool
     ascii: bool
@@ -98,22 +98,22 @@ def too_small(size: Size) -> bool:
 
 
 def _plot(wanted: Wanted, drawn: list[tuple[Series, list[Segment]]], plot: Plot) -> None:
-    colours = wanted.colours
+    colors = wanted.colors
     plot.clear_figure()
     # plotsize() would hold the picture to the size that the terminal had when the program began.
     plot._set_size(*wanted.size)
-    plot.canvas_color(rgb(colours.ground))
-    plot.axes_color(rgb(colours.ground))
-    plot.ticks_color(rgb(colours.muted))
+    plot.canvas_color(rgb(colors.ground))
+    plot.axes_color(rgb(colors.ground))
+    plot.ticks_color(rgb(colors.muted))
     plot.xaxes(True, False)
     plot.yaxes(True, False)
     for number, (each, several) in enumerate(drawn):
         marker = _ASCII_MARKERS[number % len(_ASCII_MARKERS)] if wanted.ascii else "braille"
         for xs, ys in several:
             if each.dashed:
-                plot.scatter(*_dashes(xs, ys, wanted.size.width), color=rgb(each.colour), marker=wanted.dash)
+                plot.scatter(*_dashes(xs, ys, wanted.size.width), color=rgb(each.color), marker=wanted.dash)
             else:
-                plot.plot(xs, ys, color=rgb(each.colour), marker=marker)
+                plot.plot(xs, ys, color=rgb(each.color), marker=marker)
     for each, _ in drawn:
         _plot_mark(wanted, each, plot)
 
@@ -124,7 +124,7 @@ def _plot_mark(wanted: Wanted, series: Series, plot: Plot) -> None:
     y = series.ys[series.mark]
     if math.isfinite(y) and (y > 0 or not wanted.logarithmic):
         height = math.log10(y) if wanted.logarithmic else y
-        plot.scatter([series.xs[series.mark]], [height], color=rgb(wanted.colours.text), marker="◆")
+        plot.scatter([series.xs[series.mark]], [height], color=rgb(wanted.colors.text), marker="◆")
 
 
 def _set_axes(wanted: Wanted, pieces: list[Segment], plot: Plot) -> None:
@@ -146,7 +146,7 @@ def _legend(wanted: Wanted, near: list[Series]) -> str:
     shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
     notes = [name for name, on in (("log", wanted.logarithmic), (f"last {TAIL_EPOCHS}", wanted.tail)) if on]
     parts = [
-        f"[{each.colour}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] {each.name}"
+        f"[{each.color}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] {each.name}"
         for number, each in enumerate(each for each in near if each.xs)
     ]
     return "  ".join(parts) + (f"  · {', '.join(notes)}" if notes and parts else "")

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input, Label, Select
 
-from kelly_core.config import LoadedSettings
+from kelly_core.config.schema import LoadedSettings
 from kelly_core.spec import DATASETS, Loss, ModelSpec, State
 from kelly_tui.widgets.frame import say
 

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Label
 
-from kelly_core.runs import RunSnapshot
+from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.palette import Palette
 from kelly_tui.run_words import age_text, marked_with, models_text, run_state_text, short_id
 from kelly_tui.widgets.listing import Listing, Row
@@ -47,14 +47,14 @@ class RunPicker(ModalScreen[list[str] | None]):
         self._show()
 
     def _show(self) -> None:
-        colours = Palette.of(self.app.theme_variables)
+        colors = Palette.of(self.app.theme_variables)
         rows = [
             Row(
                 run.id,
                 (
                     "[x]" if run.id in self._marked else "[ ]",
                     short_id(run.id),
-                    run_state_text(run, colours),
+                    run_state_text(run, colors),
                     models_text(run),
                     age_text(run.created),
                 ),

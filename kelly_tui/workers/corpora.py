@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.config import Settings, load_settings
-from kelly_core.data.catalog import open_dataset, survey
+from kelly_core.config.schema import Settings, load_settings
+from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.errors import KellyError
 
 NAMES_A_REASON = 200
@@ -34,7 +34,7 @@ def _progress(done: int, total: int, note: str = "") -> None:
 
 
 def _survey(name: str, settings: Settings) -> dict[str, Any]:
-    report = survey(name, settings, _progress)
+    report = inspect_corpus(name, settings, _progress)
     skipped = {
         reason: {"count": len(names), "first": names[:NAMES_A_REASON]} for reason, names in report.skipped.items()
     }

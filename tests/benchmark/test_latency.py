@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kelly_core.benchmark import latency
-from kelly_core.export.weights import Array
+from kelly_core.engines.weights import Array
 
 
 def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,13 +29,13 @@ def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch)
 
 def test_quantiles_by_hand() -> None:
     times = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
-    result = latency.summarise(times)
+    result = latency.summarize(times)
     assert (result.p50_us, result.p95_us, result.p99_us, result.max_us) == (50.5, 95.05, 99.01, 100.0)
 
 
 def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
     times = np.exp(np.random.default_rng(1).normal(3, 1.5, 5000))
-    histogram = latency.summarise(times).histogram
+    histogram = latency.summarize(times).histogram
     assert histogram is not None
     assert len(histogram.edges_us) == len(histogram.counts) + 1
     assert np.allclose(np.divide(histogram.edges_us[1:], histogram.edges_us[:-1]), np.sqrt(2), rtol=1e-2)
@@ -46,9 +46,9 @@ def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
 
 
 def test_calls_that_all_take_alike_have_one_bin() -> None:
-    histogram = latency.summarise(np.full(10, 3.0)).histogram
+    histogram = latency.summarize(np.full(10, 3.0)).histogram
     assert histogram is not None
     assert histogram.counts == (10,)
     low, high = histogram.edges_us
     assert low <= 3.0 <= high
-    assert latency.summarise(np.zeros(3)).max_us == 0
+    assert latency.summarize(np.zeros(3)).max_us == 0

@@ -12,11 +12,11 @@ from threadpoolctl import threadpool_info
 from kelly_core.benchmark.latency import WARM_UP_CALLS, Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult, benchmark, read_models
 from kelly_core.chain import Compute
+from kelly_core.engines.external import ExternalEngine
+from kelly_core.engines.numpy_engine import Layer, NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
-from kelly_core.export.rtneural import write_export
-from kelly_core.export.runtime import Layer, Runtime
-from kelly_core.external_engine import ExternalEngine
+from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS
 from tests.engines import GOOD, engine
 from tests.networks import metadata_of, spec_network, write_tiny
@@ -67,7 +67,7 @@ def test_every_model_and_the_chain_are_timed_one_frame_a_call(models: dict[str, 
     threads: set[int] = set()
 
     def counting(layers: Sequence[Layer]) -> Compute:
-        runtime = Runtime(layers)
+        runtime = NumpyEngine(layers)
 
         def compute(frame: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
             steps[id(runtime)] = steps.get(id(runtime), 0) + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.lock import FileLock
+from kelly_core.io.locks import FileLock
 from tests.data import tiny
 
 from .conftest import Run
@@ -58,7 +58,7 @@ def test_what_is_asked_for_is_removed(run: Run, caches: Path, options: list[obje
 
 def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> None:
     (folder,) = caches.glob("groove_midi-*")
-    lock = FileLock.take(folder / "lock")
+    lock = FileLock.acquire(folder / "lock")
     assert lock is not None
     done = run("cache", "--clear", "--json")
     assert done.code == 1 and f"{folder}: features are being computed" in done.err

@@ -57,10 +57,10 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
         "kelly_core.validation.checks",
         "kelly_core.benchmark.report",
         "kelly_core.export.onnx",
-        "kelly_core.reporting.content",
-        "kelly_core.reporting.page",
+        "kelly_core.report.collect",
+        "kelly_core.report.html",
         "kelly_core.data",
-        "kelly_core.config",
+        "kelly_core.config.schema",
     ],
 )
 def test_light_modules_import_neither_torch_nor_librosa(module: str) -> None:

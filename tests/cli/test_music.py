@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.midi import read_notes
+from kelly_core.data.readers.midi import read_notes
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.export.reader import read_export
-from kelly_core.export.runtime import Runtime
 from kelly_core.spec import MODELS
 from tests.chain_files import write_chain
 from tests.data import tiny
@@ -74,7 +74,7 @@ def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, argu
 def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models: Path, tmp_path: Path) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 3)
     report = json.loads(run("features", clip, "--models", models, "--json").out)
-    networks = [Runtime(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
+    networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
     emotion, melody, harmony, dynamics, groove = networks
     assert len(report["db"]) > 3
     for index, frame in enumerate(np.array(report["db"], np.float32)):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.export.onnx import OnnxRuntime
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.export.onnx import OnnxEngine
 from kelly_core.export.reader import read_export
-from kelly_core.export.rtneural import write_export
-from kelly_core.export.runtime import Runtime
+from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
 from tests.engines import FORGETFUL, GOOD, engine
@@ -116,8 +116,8 @@ def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     assert exported.code == 0 and "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
     frames = np.random.default_rng(0).standard_normal((20, 64)).astype(np.float32)
-    theirs = OnnxRuntime((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).run(frames)
-    np.testing.assert_allclose(theirs, Runtime(export.layers).run(frames), atol=1e-6)
+    theirs = OnnxEngine((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).run(frames)
+    np.testing.assert_allclose(theirs, NumpyEngine(export.layers).run(frames), atol=1e-6)
 
 
 def test_export_says_what_onnx_needs_before_it_writes(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from kelly_core.config import load_settings
-from kelly_core.export.quality import Quality
+from kelly_core.config.schema import load_settings
+from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import model_spec
 from kelly_core.training.session import train_models
 from tests.data import tiny
@@ -54,17 +54,17 @@ def reports(run: Run, *options: str, code: int = 0) -> list[dict[str, Any]]:
 def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
     shown = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     assert shown.code == 0, shown.err
-    quality = Quality.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
+    quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
     assert quality.epsilon is not None and f"GroovePredictor: {quality.summary()}" in shown.out
     (report,) = reports(run, "--split", "test", code=1)
     assert "has no official test split" in report["checks"][-1]["detail"]
 
 
 def test_a_file_carries_its_verdict(run: Run, tmp_path: Path, trained: None) -> None:
-    quality = Quality.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
+    quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
     assert {baseline.name for baseline in quality.baselines} == {"zero and neutral", "position mean"}
     (report,) = reports(run)
-    assert report["passed"] and Quality.from_json(report["quality"]) == quality
+    assert report["passed"] and QualityRecord.from_json(report["quality"]) == quality
     shown = run("validate", GROOVE)
     assert quality.verdict in shown.out and "arousal quartile" not in shown.out
     assert "arousal quartile" in run("validate", GROOVE, "--verbose").out

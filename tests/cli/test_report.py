@@ -16,10 +16,10 @@ from markdown_it import MarkdownIt
 from kelly_core.benchmark.history import FILE, append_run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
-from kelly_core.config import load_settings
-from kelly_core.export.layers import Layout
-from kelly_core.export.quality import Quality
-from kelly_core.export.rtneural import write_export
+from kelly_core.config.schema import load_settings
+from kelly_core.export.parser import Layout
+from kelly_core.export.quality_record import QualityRecord
+from kelly_core.export.writer import write_export
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.session import train_models
 from tests.data import tiny
@@ -139,7 +139,7 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     remember(trained, 321.0)
     page, _ = page_of(run)
     metadata = json.loads((trained / "groovepredictor.json").read_text())["metadata"]
-    quality = Quality.from_json(metadata["quality"])
+    quality = QualityRecord.from_json(metadata["quality"])
     assert len(quality.baselines) == 2 and len(quality.primary) == 2
     for baseline in quality.baselines:
         for difference in baseline.differences:
@@ -172,7 +172,7 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
 def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run, trained: Path) -> None:
     page, _ = page_of(run)
     groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
-    quality = Quality.from_json(json.loads((trained / "dynamicsengine.json").read_text())["metadata"]["quality"])
+    quality = QualityRecord.from_json(json.loads((trained / "dynamicsengine.json").read_text())["metadata"]["quality"])
     assert groove[1] == "groove_midi" and dynamics[1] == "SYNTHETIC, in place of maestro"
     assert dynamics[2] == quality.verdict and dynamics[4:6] == ["ε", f"{quality.epsilon:.3f}"]
     assert groove[8] == dynamics[8] == "2 of 2" and dynamics[-1] == "stateless"

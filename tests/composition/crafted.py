@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kelly_core.model_chain import ChainOutput
 from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import Affect, decode, encode
-from kelly_core.pipeline import ChainOutput
 
 C_MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 C, F, G, AM, NO_CHORD = 0, 5, 7, 21, 63

@@ -13,10 +13,10 @@ from kelly_core.composition.composer import compose
 from kelly_core.composition.harmony import draw_progression
 from kelly_core.composition.plan import make_plan, tempo
 from kelly_core.composition.score import BAR, PPQ, Part, Score, midi_bytes
-from kelly_core.data.midi import parse_notes
+from kelly_core.data.readers.midi import parse_notes
 from kelly_core.music.chords import CHORD_TONES, CLASSES, minor_share
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
-from kelly_core.music.key import Tonality, home_shift
+from kelly_core.music.key import Tonality, semitones_to_c
 
 from .crafted import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, joined, output
 
@@ -96,7 +96,7 @@ def test_learning_from_a_piece_undoes_its_transposition(
 ) -> None:
     """Also where the tonic is a tritone away, and up is as near as down."""
     plan = make_plan(output(valence=valence), 4, np.random.default_rng(0), None, tonic)
-    assert plan.shift + home_shift(Tonality(0.0, 1.0, tonic, mode)) == 0
+    assert plan.shift + semitones_to_c(Tonality(0.0, 1.0, tonic, mode)) == 0
 
 
 @pytest.mark.parametrize("tonic", range(12))

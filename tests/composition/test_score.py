@@ -10,7 +10,7 @@ import pytest
 
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, Tone, midi_bytes
-from kelly_core.data.midi import parse_notes
+from kelly_core.data.readers.midi import parse_notes
 
 from .crafted import output
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data import cache
-from kelly_core.data.cache import Extraction, FeatureTable, load_features
 from kelly_core.errors import DataError
+from kelly_core.features import extraction
+from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
 
 
 class Lengths:
@@ -48,7 +48,7 @@ def read(tmp_path: Path, lengths: Lengths):
     def run(**changes: object) -> FeatureTable:
         fields = {"corpus": "texts", "version": 1, "settings": {}, "extract": lengths} | changes
         lengths.calls.clear()
-        return load_features(root, texts(root), Extraction(**fields), cache_dir=tmp_path / "cache")
+        return load_features(root, texts(root), FeatureExtractor(**fields), cache_dir=tmp_path / "cache")
 
     run.root = root
     run.folder = lambda: next((tmp_path / "cache").glob("texts-*"))
@@ -152,7 +152,7 @@ def test_arrays_are_mapped_not_read(read) -> None:
 
 
 def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
-    monkeypatch.setattr(cache, "_PART_BYTES", 2**21)
+    monkeypatch.setattr(extraction, "_PART_BYTES", 2**21)
     for number in range(64):
         (read.root / f"{number:02}.txt").write_text(str(number))
     read(extract=lambda path: {"letters": np.zeros(1, np.uint8)}, version=2)
@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_is_told_in_words(read, tmp_path) -> None
 
 
 def test_what_a_killed_process_had_computed_is_kept(read, lengths, monkeypatch) -> None:
-    monkeypatch.setattr(cache, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(extraction, "_PART_SECONDS", 0.0)
 
     def killed(path: Path) -> dict[str, np.ndarray]:
         if path.name == "c.txt":
@@ -236,12 +236,12 @@ def test_two_processes_at_once_compute_each_file_once(read, tmp_path) -> None:
 
 
 def _load(root: Path, extract: Lengths, folder: Path) -> None:
-    table = load_features(root, texts(root), Extraction("texts", 1, {}, extract), cache_dir=folder)
+    table = load_features(root, texts(root), FeatureExtractor("texts", 1, {}, extract), cache_dir=folder)
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
 
 
 def test_rows_follow_the_files_whatever_the_stores_they_come_from(read, monkeypatch) -> None:
-    monkeypatch.setattr(cache, "_PART_BYTES", 8)
+    monkeypatch.setattr(extraction, "_PART_BYTES", 8)
     rng = np.random.default_rng(0)
     for _ in range(12):
         for name in rng.choice(list("abcdefghij"), 3):
@@ -263,7 +263,7 @@ def test_the_same_content_twice_counts_once(read) -> None:
 def test_worker_processes_compute_the_same(read, tmp_path) -> None:
     alone = read()
     files = texts(read.root)
-    extraction = Extraction("texts", 1, {}, Lengths())
+    extraction = FeatureExtractor("texts", 1, {}, Lengths())
     seen: list[tuple[int, int]] = []
     table = load_features(
         read.root, files, extraction, cache_dir=tmp_path / "other", jobs=2, progress=lambda *at: seen.append(at)

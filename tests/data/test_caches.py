@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.cache import Extraction, FeatureTable, load_features
-from kelly_core.data.caches import FORMER, GONE, SUPERSEDED, CachedFeatures, list_caches, remove_cache
-from kelly_core.data.recipe import RECIPE, Recipe
+from kelly_core.data.feature_caches import FORMER, GONE, SUPERSEDED, CachedFeatures, list_caches, remove_cache
 from kelly_core.errors import DataError
-from kelly_core.lock import FileLock
+from kelly_core.features.cache_key import RECIPE, CacheKey
+from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from kelly_core.io.locks import FileLock
 
 KEY = "0123456789abcdef"
 
@@ -31,7 +31,9 @@ class Corpora:
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
             path.write_text("tune")
-        extraction = Extraction(corpus, version, {}, lambda path: {"letters": np.frombuffer(path.read_bytes(), "u1")})
+        extraction = FeatureExtractor(
+            corpus, version, {}, lambda path: {"letters": np.frombuffer(path.read_bytes(), "u1")}
+        )
         return load_features(path.parent, [path.name], extraction, cache_dir=self.cache, jobs=1, **options)
 
     def list(self) -> dict[str, str]:
@@ -78,7 +80,7 @@ def test_a_recipe_that_makes_no_sense_is_of_a_former_version(corpora: Corpora, c
     folder = corpora.only().path
     (folder / RECIPE).write_text(content)
     assert corpora.only().stale == FORMER
-    Recipe("maestro", "elsewhere", {}, 1).write(folder)
+    CacheKey("maestro", "elsewhere", {}, 1).write(folder)
     assert corpora.only().stale == FORMER
 
 
@@ -128,7 +130,7 @@ def test_a_reader_goes_on_with_what_is_removed(corpora: Corpora) -> None:
 def test_what_is_being_computed_stays(corpora: Corpora) -> None:
     corpora.read()
     one = corpora.only()
-    lock = FileLock.take(one.path / "lock")
+    lock = FileLock.acquire(one.path / "lock")
     assert lock is not None
     with pytest.raises(DataError, match="being computed"):
         remove_cache(one)
@@ -141,14 +143,14 @@ def test_a_cache_that_goes_while_someone_wants_its_lock_is_made_anew(
 ) -> None:
     corpora.read()
     (corpora.folder / "a" / "song.txt").write_text("another")
-    folder, take = corpora.only().path, FileLock.take
+    folder, take = corpora.only().path, FileLock.acquire
 
     def remove_first(path: Path, **options: object) -> FileLock | None:
-        monkeypatch.setattr(FileLock, "take", take)
+        monkeypatch.setattr(FileLock, "acquire", take)
         folder.rename(corpora.folder / "removed")
         return take(path, **options)
 
-    monkeypatch.setattr(FileLock, "take", remove_first)
+    monkeypatch.setattr(FileLock, "acquire", remove_first)
     assert bytes(corpora.read().arrays["letters"]) == b"another" and corpora.list() == {"a": ""}
 
 

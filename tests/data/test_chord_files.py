@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.data.chords import HarmonyDataset, load
-from kelly_core.data.corpus import LoadOptions
+from kelly_core.data.corpora.chords import HarmonyDataset, load
+from kelly_core.data.corpus_dataset import LoadOptions
 from kelly_core.errors import DataError
 
 HUGE = 10**400
@@ -38,7 +38,7 @@ def load_text(folder: Path, text: str | bytes) -> HarmonyDataset:
 def check_numbers(dataset: HarmonyDataset) -> None:
     """All examples are finite, and their targets are distributions."""
     everything = np.arange(len(dataset))
-    for batch in (dataset.fixed(everything), dataset.draw(everything, np.random.default_rng(0))):
+    for batch in (dataset.eval_batch(everything), dataset.train_batch(everything, np.random.default_rng(0))):
         assert np.isfinite(batch.inputs).all() and np.isfinite(batch.targets).all() and np.isfinite(batch.weights).all()
         assert (batch.targets >= 0).all()
         np.testing.assert_allclose(batch.targets.astype(np.float64).sum(axis=-1), 1, rtol=0, atol=1e-6)

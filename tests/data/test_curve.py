@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.curve import read_curve
+from kelly_core.data.affect_curve import read_curve
 from kelly_core.errors import DataError
 
 

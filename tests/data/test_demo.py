@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from kelly_core.data import create_dataset
-from kelly_core.data.audio import read_audio
-from kelly_core.data.demo import CLIP_SECONDS, ideal_output, write_demo
-from kelly_core.data.midi import read_notes
+from kelly_core.data.readers.audio import read_audio
+from kelly_core.data.readers.midi import read_notes
+from kelly_core.demo.corpus import CLIP_SECONDS, ideal_output, write_demo
 from kelly_core.errors import DataError
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import minor_share
@@ -48,7 +48,7 @@ def test_every_loader_uses_every_file_with_its_true_label(demo: Path, tmp_path: 
     assert dataset.report.label_sources.keys() == ({"static"} if name == "deam" else {"sidecar"})
     assert len(set(dataset.rows.groups)) == SONGS
     for indices in (dataset.train, dataset.validation):
-        assert dataset.fixed(indices).weights.any(axis=(1, 2)).all(), "every example must count"
+        assert dataset.eval_batch(indices).weights.any(axis=(1, 2)).all(), "every example must count"
 
 
 def test_official_tables_split_by_song(demo: Path, tmp_path: Path) -> None:

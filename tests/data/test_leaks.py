@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from kelly_core.data import create_dataset
-from kelly_core.data.content import audio_signs, equal_keys, similar_signs
-from kelly_core.data.dataset import Rows
-from kelly_core.data.leaks import data_leaks, gain_leak
+from kelly_core.data.dataset import ExampleMetadata
+from kelly_core.data.duplicates import audio_fingerprints, equal_keys, similar_fingerprints
+from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.spec import MODELS
 from tests.training.toy import ToyDataset
 
@@ -22,7 +22,7 @@ from . import tiny
 
 
 def leaks_of(name: str, root: Path, **options: object) -> list[str]:
-    return data_leaks(create_dataset(name, root, cache_dir=root.parent / "cache", validation_split=0.4, **options))
+    return find_leakage(create_dataset(name, root, cache_dir=root.parent / "cache", validation_split=0.4, **options))
 
 
 def melody(song: int, transposed: int = 0) -> list[tiny.Note]:
@@ -143,11 +143,11 @@ class TestAudio:
         frames = np.random.default_rng(0).normal(size=(2, 40, 128)).astype(np.float32)
         frames[:, 10:] = -100.0
         first, second = np.array([0]), np.array([1])
-        different = np.stack([audio_signs(recording, 40) for recording in frames])
-        assert similar_signs(different, first, second) == []
-        same = np.stack([audio_signs(frames[0, :heard], 40) for heard in (10, 8)])
+        different = np.stack([audio_fingerprints(recording, 40) for recording in frames])
+        assert similar_fingerprints(different, first, second) == []
+        same = np.stack([audio_fingerprints(frames[0, :heard], 40) for heard in (10, 8)])
         assert np.count_nonzero(same, axis=1).tolist() == [9 * 31, 7 * 31]
-        assert similar_signs(same, first, second) == [(0, 1)]
+        assert similar_fingerprints(same, first, second) == [(0, 1)]
 
     def test_the_likest_of_many_is_found(self) -> None:
         rng = np.random.default_rng(0)
@@ -156,7 +156,7 @@ class TestAudio:
         held_out[:, :60] *= -1
         trained[5], trained[6, :80] = trained[3], -trained[3, :80]
         signs = np.concatenate([trained, held_out])
-        assert similar_signs(signs, np.arange(600), np.arange(600, 603)) == [(570, 600), (3, 601), (300, 602)]
+        assert similar_fingerprints(signs, np.arange(600), np.arange(600, 603)) == [(570, 600), (3, 601), (300, 602)]
 
 
 class TestCopiedTargets:
@@ -166,31 +166,31 @@ class TestCopiedTargets:
         dataset = ToyDataset(spec, examples=60)
         names = np.array([f"song {number}" for number in range(60)])
         splits = np.where(np.arange(60) < 20, "validation", "train")
-        dataset.rows = Rows(np.full(60, "toy"), names, np.full(60, "estimated"), splits)
+        dataset.rows = ExampleMetadata(np.full(60, "toy"), names, np.full(60, "estimated"), splits)
         return dataset
 
     def test_an_honest_corpus_has_none(self, toy: ToyDataset) -> None:
-        assert data_leaks(toy) == []
+        assert find_leakage(toy) == []
 
     @pytest.mark.parametrize("factor", [1.0, -0.3])
     def test_a_column_that_repeats_a_target_is_named(self, toy: ToyDataset, factor: float) -> None:
         toy.inputs[..., 7] = factor * toy.targets[..., 3] + 2
-        assert data_leaks(toy) == ["targets copied into inputs: input 7 repeats output 3"]
+        assert find_leakage(toy) == ["targets copied into inputs: input 7 repeats output 3"]
 
     def test_masked_targets_do_not_hide_a_copy(self, toy: ToyDataset) -> None:
         toy.inputs[..., 7] = toy.targets[..., 3]
         toy.weights = np.ones_like(toy.targets)
         toy.weights[::2, :, 3], toy.targets[::2, :, 3] = 0, 0
-        assert data_leaks(toy) == ["targets copied into inputs: input 7 repeats output 3"]
+        assert find_leakage(toy) == ["targets copied into inputs: input 7 repeats output 3"]
 
     def test_of_many_examples_a_few_places_are_looked_at(self) -> None:
         spec = next(spec for spec in MODELS if spec.name == "DynamicsEngine")
         toy = ToyDataset(spec, examples=9000)
         toy.inputs[..., 7] = toy.targets[..., 3]
         looked: list[np.ndarray] = []
-        fixed = toy.fixed
-        toy.fixed = lambda indices: looked.append(indices) or fixed(indices)  # type: ignore[method-assign]
-        assert data_leaks(toy) == ["targets copied into inputs: input 7 repeats output 3"]
+        eval_batch = toy.eval_batch
+        toy.eval_batch = lambda indices: looked.append(indices) or eval_batch(indices)  # type: ignore[method-assign]
+        assert find_leakage(toy) == ["targets copied into inputs: input 7 repeats output 3"]
         (indices,) = looked
         assert len(set(indices.tolist())) == len(indices) <= 512
         assert np.isin(indices, toy.train).all() and np.ptp(indices) == np.ptp(toy.train)
@@ -199,7 +199,7 @@ class TestCopiedTargets:
     def test_a_handful_of_examples_proves_nothing(self, toy: ToyDataset) -> None:
         toy.inputs[..., 7] = toy.targets[..., 3]
         toy.train = toy.train[:5]
-        assert data_leaks(toy) == []
+        assert find_leakage(toy) == []
 
 
 @pytest.mark.parametrize(
@@ -212,5 +212,5 @@ class TestCopiedTargets:
     ],
 )
 def test_gains_within_what_is_known_are_believed(model, honest, suspicious) -> None:
-    assert gain_leak(model, *honest) == ""
-    assert "too good to be true" in gain_leak(model, *suspicious)
+    assert implausible_gain(model, *honest) == ""
+    assert "too good to be true" in implausible_gain(model, *suspicious)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.listing import find_files, has_files
+from kelly_core.data.files import find_files, has_files
 from kelly_core.errors import DataError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kelly_core.data import create_dataset
-from kelly_core.data.corpus import CorpusDataset
+from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode, encode
 from kelly_core.spec import MODELS
@@ -50,7 +50,7 @@ def test_features_are_kept_at_home_unless_told_otherwise(
 def test_every_corpus_gives_batches_of_its_models_sizes(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
     spec = next(spec for spec in MODELS if spec.dataset == name)
-    batch = dataset.draw(dataset.train, np.random.default_rng(0))
+    batch = dataset.train_batch(dataset.train, np.random.default_rng(0))
     shape = (len(dataset.train), dataset.sequence_length)
     assert batch.inputs.shape == (*shape, spec.input_size)
     assert batch.targets.shape == (*shape, spec.output_size)
@@ -74,8 +74,8 @@ def test_indexing_gives_what_validation_sees(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
     last = len(dataset) - 1
     example = dataset[last]
-    batch = dataset.fixed(np.array([last]))
-    np.testing.assert_array_equal(dataset.standardisation.apply(example.inputs), batch.inputs[0])
+    batch = dataset.eval_batch(np.array([last]))
+    np.testing.assert_array_equal(dataset.normalizer.apply(example.inputs), batch.inputs[0])
     np.testing.assert_array_equal(example.targets, batch.targets[0])
     assert dataset[-1].group == example.group
     with pytest.raises(IndexError):
@@ -86,11 +86,11 @@ def test_indexing_gives_what_validation_sees(name, load, corpus) -> None:
 def test_validation_stays_and_training_varies(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
     everything = np.arange(len(dataset))
-    np.testing.assert_array_equal(dataset.fixed(everything).inputs, dataset.fixed(everything).inputs)
+    np.testing.assert_array_equal(dataset.eval_batch(everything).inputs, dataset.eval_batch(everything).inputs)
     rng = np.random.default_rng(1)
-    assert not np.array_equal(dataset.draw(everything, rng).inputs, dataset.draw(everything, rng).inputs)
-    again = dataset.draw(everything, np.random.default_rng(1)).inputs
-    np.testing.assert_array_equal(again, dataset.draw(everything, np.random.default_rng(1)).inputs)
+    assert not np.array_equal(dataset.train_batch(everything, rng).inputs, dataset.train_batch(everything, rng).inputs)
+    again = dataset.train_batch(everything, np.random.default_rng(1)).inputs
+    np.testing.assert_array_equal(again, dataset.train_batch(everything, np.random.default_rng(1)).inputs)
 
 
 @pytest.mark.parametrize("name", ["deam", "lakh_midi", "chords"])
@@ -161,7 +161,7 @@ class TestDeam:
         root = tiny.deam(tmp_path / "deam", seconds=20)
         dataset = load("deam", root, duration=20)
         song = int(np.flatnonzero(dataset.rows.groups == "4")[0])
-        batch = dataset.fixed(np.array([song]))
+        batch = dataset.eval_batch(np.array([song]))
         assert batch.pooled is not None and batch.pooled.all()
         affect = decode(batch.targets[0, -1])
         assert affect.valence == pytest.approx((3 + 4 / 4 - 5) / 4, abs=2e-3)
@@ -173,7 +173,7 @@ class TestDeam:
     def test_a_clip_shorter_than_the_warm_up_still_counts(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=4), duration=45)
         assert dataset.report.seconds == 4 * 7 * 0.5
-        weights = dataset.fixed(dataset.train).weights[:, :, 0]
+        weights = dataset.eval_batch(dataset.train).weights[:, :, 0]
         assert [np.flatnonzero(row).tolist() for row in weights] == [[3, 4, 5, 6]] * len(weights)
         assert len(dataset.context().rows) == 4 * len(weights)
 
@@ -186,7 +186,7 @@ class TestDeam:
         dataset = load("deam", root, duration=20)
         assert dataset.report.label_sources == {"dynamic": 1, "static": 2}
         song = int(np.flatnonzero(dataset.rows.groups == "2")[0])
-        batch = dataset.fixed(np.array([song]))
+        batch = dataset.eval_batch(np.array([song]))
         assert batch.pooled is not None and not batch.pooled[0]
         assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
         # Values up to 1, encoded one at a time here and in blocks there: they differ by some roundings of 2^-24.
@@ -215,21 +215,23 @@ class TestDeam:
 
     def test_training_frames_are_standardised(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
-        heard = dataset.fixed(dataset.train).inputs[:, :39]
+        heard = dataset.eval_batch(dataset.train).inputs[:, :39]
         np.testing.assert_allclose(heard.mean(axis=(0, 1)), 0, atol=1e-3)
         np.testing.assert_allclose(heard.std(axis=(0, 1)), 1, atol=1e-3)
 
     def test_statistics_are_those_of_all_training_frames_at_once(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         heard = np.concatenate([dataset[i].inputs[:39] for i in dataset.train]).astype(np.float64)
-        np.testing.assert_array_equal(dataset.standardisation.mean, heard.mean(axis=0))
-        np.testing.assert_array_equal(1 / dataset.standardisation.scale, 1 / (1 / heard.std(axis=0)))
+        np.testing.assert_array_equal(dataset.normalizer.mean, heard.mean(axis=0))
+        np.testing.assert_array_equal(1 / dataset.normalizer.scale, 1 / (1 / heard.std(axis=0)))
 
     def test_gain_moves_all_bands_alike(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         indices = dataset.train
-        scale = dataset.standardisation.scale
-        moved = (dataset.draw(indices, np.random.default_rng(0)).inputs - dataset.fixed(indices).inputs) / scale
+        scale = dataset.normalizer.scale
+        moved = (
+            dataset.train_batch(indices, np.random.default_rng(0)).inputs - dataset.eval_batch(indices).inputs
+        ) / scale
         loud = moved[:, 20, 10:14]
         assert np.abs(loud).max() <= 6.001 and np.ptp(loud, axis=1).max() < 1e-2 and np.abs(loud).max() > 0.1
 
@@ -334,16 +336,16 @@ class TestChords:
 
     def test_without_audio_its_inputs_are_switched_off(self, load, tmp_path) -> None:
         dataset = load("chords", tiny.chords(tmp_path / "chords"))
-        assert not dataset.standardisation.scale[64:].any() and dataset.standardisation.scale[:64].all()
+        assert not dataset.normalizer.scale[64:].any() and dataset.normalizer.scale[:64].all()
 
     def test_with_audio_the_context_is_a_near_training_frame_half_the_time(self, load, tmp_path) -> None:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords", songs=40), context=deam.context())
-        audio = dataset.draw(dataset.train, np.random.default_rng(0)).inputs[:, 0, 64:]
+        audio = dataset.train_batch(dataset.train, np.random.default_rng(0)).inputs[:, 0, 64:]
         silent = np.abs(audio).max(axis=1) < 1e-5
         assert 0.2 < silent.mean() < 0.8
         context = deam.context()
-        frames = deam.standardisation.apply(context.frames[context.rows])[:, :64]
+        frames = deam.normalizer.apply(context.frames[context.rows])[:, :64]
         for row in audio[~silent]:
             assert np.abs(frames - row).max(axis=1).min() < 1e-4
 
@@ -351,8 +353,8 @@ class TestChords:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords"), context=deam.context())
         raw = np.full((1, 128), -30.0, np.float32)
-        told = (raw[0, 64:] - dataset.facts["context_mean"]) / dataset.facts["context_std"]
-        np.testing.assert_allclose(dataset.standardisation.apply(raw)[0, 64:], told, rtol=1e-5)
+        told = (raw[0, 64:] - dataset.metadata["context_mean"]) / dataset.metadata["context_std"]
+        np.testing.assert_allclose(dataset.normalizer.apply(raw)[0, 64:], told, rtol=1e-5)
 
     @pytest.mark.parametrize("text", ["", "{", "3", '{"songs": []}', "[" * 100_000, '[{"chords": "C F"}]'])
     def test_a_file_that_makes_no_sense_is_a_data_error(self, load, tmp_path, text) -> None:
@@ -448,6 +450,6 @@ class TestGroove:
     def test_valence_is_imputed_afresh(self, load, tmp_path) -> None:
         dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
         rng = np.random.default_rng(0)
-        valence = [decode(dataset.draw(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
-        arousal = [decode(dataset.draw(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
+        valence = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
+        arousal = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
         assert np.std(valence) > 1.5 * np.std(arousal)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data import corpus, create_dataset, lakh
-from kelly_core.data.cache import Features
+from kelly_core.data import corpus_dataset, create_dataset
+from kelly_core.data.corpora import lakh_midi
+from kelly_core.features.extraction import Features
 
 EXAMPLES = 4
 BYTES_A_FILE = 1000
@@ -28,7 +29,7 @@ def features(path: Path) -> Features:
 
 @pytest.mark.slow
 def test_a_start_from_the_cache_takes_about_a_kilobyte_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lakh, "_extract", features)
+    monkeypatch.setattr(lakh_midi, "_extract", features)
     peaks = {}
     for count in (500, 2500):
         root = tmp_path / str(count)
@@ -49,4 +50,4 @@ def test_a_start_from_the_cache_takes_about_a_kilobyte_a_file(tmp_path: Path, mo
 def test_a_fingerprint_is_of_one_json_text(count: int) -> None:
     columns = ['a "name"', [f"{number:x}" for number in range(count)], np.full(count, "train", object), (count, 2)]
     whole = json.dumps([columns[0], columns[1], list(columns[2]), columns[3]])
-    assert "".join(corpus._json_pieces(columns)) == whole
+    assert "".join(corpus_dataset._json_pieces(columns)) == whole

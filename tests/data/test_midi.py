@@ -8,7 +8,7 @@ import mido
 import numpy as np
 import pytest
 
-from kelly_core.data.midi import parse_notes, read_notes
+from kelly_core.data.readers.midi import parse_notes, read_notes
 from kelly_core.errors import DataError
 
 from . import tiny
@@ -56,7 +56,7 @@ def test_missing_and_huge_files_are_refused(tmp_path: Path, monkeypatch) -> None
     with pytest.raises(DataError, match="cannot be read"):
         read_notes(tmp_path / "none.mid")
     tiny.write_midi(tmp_path / "a.mid", {"x": [(0, 1, 60, 90)]})
-    monkeypatch.setattr("kelly_core.data.midi.MAX_BYTES", 10)
+    monkeypatch.setattr("kelly_core.data.readers.midi.MAX_BYTES", 10)
     with pytest.raises(DataError, match="larger"):
         read_notes(tmp_path / "a.mid")
 

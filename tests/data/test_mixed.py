@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.config import Settings, load_settings
+from kelly_core.config.schema import Settings, load_settings
 from kelly_core.data import create_dataset
-from kelly_core.data.catalog import open_dataset, survey
-from kelly_core.data.corpus import CorpusDataset
-from kelly_core.data.deam import EmotionDataset
-from kelly_core.data.emopia import song_of
-from kelly_core.data.mixed import MixedDataset
+from kelly_core.data.catalog import inspect_corpus, open_dataset
+from kelly_core.data.corpora.deam import EmotionDataset
+from kelly_core.data.corpora.emopia import song_of
+from kelly_core.data.corpus_dataset import CorpusDataset
+from kelly_core.data.mixture import MixedDataset
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode
 
@@ -70,7 +70,7 @@ def test_a_clip_is_heard_with_its_quadrants_emotion(tmp_path: Path) -> None:
     dataset = read("lakh_midi", tiny.emotion_midi(tmp_path / "emopia"), tmp_path)
     for song, quadrant in (("cc", "2"), ("dd", "4")):
         chosen = np.flatnonzero(dataset.rows.groups == song)
-        affect = decode(dataset.fixed(chosen).inputs)
+        affect = decode(dataset.eval_batch(chosen).inputs)
         # Codes wander and are blurred, so their mean is near the label, not on it.
         assert (affect.valence.mean(), affect.arousal.mean()) == pytest.approx(QUADRANTS[quadrant], abs=0.1)
 
@@ -98,7 +98,7 @@ def test_a_quadrant_that_is_none_is_an_error_that_names_the_table(tmp_path: Path
 def test_audio_with_quadrants_has_one_label_a_clip(tmp_path: Path) -> None:
     dataset = read("deam", tiny.emotion_audio(tmp_path / "audio"), tmp_path, duration=6)
     assert set(dataset.rows.groups) == {"x", "y"} and set(dataset.rows.sources) == {"human_quadrant"}
-    batch = dataset.fixed(np.flatnonzero(dataset.rows.groups == "y"))
+    batch = dataset.eval_batch(np.flatnonzero(dataset.rows.groups == "y"))
     assert batch.pooled is not None and batch.pooled.all()
     affect = decode(batch.targets[0, -1])
     assert (affect.valence, affect.arousal) == pytest.approx(QUADRANTS["3"], abs=2e-3)
@@ -116,19 +116,22 @@ class TestMixing:
             ("emotion_midi", "human_quadrant"),
         }
         everything = np.arange(len(dataset))
-        weights = dataset.fixed(everything).weights[:, 0, 0]
+        weights = dataset.eval_batch(everything).weights[:, 0, 0]
         np.testing.assert_array_equal(weights, np.where(rows.corpora == "maestro", 0.5, 1.0 * 0.5))
         assert not set(rows.groups[dataset.train]) & set(rows.groups[dataset.validation])
         assert sorted([*dataset.train, *dataset.validation]) == everything.tolist()
-        assert dataset.facts["corpora"]["emotion_midi"]["weight"] == 0.5
-        assert {"parameters", "window_seconds"} <= dataset.facts.keys()
+        assert dataset.metadata["corpora"]["emotion_midi"]["weight"] == 0.5
+        assert {"parameters", "window_seconds"} <= dataset.metadata.keys()
 
     def test_any_order_gives_each_example_its_own_numbers(self, settings, tmp_path: Path) -> None:
         tiny.lakh_midi(tmp_path / "data" / "lakh_midi")
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         dataset = open_dataset("lakh_midi", settings(datasets__emotion_midi__weight=3.0))
         order = np.random.default_rng(0).permutation(len(dataset))
-        batch, again = dataset.draw(order, np.random.default_rng(1)), dataset.draw(order, np.random.default_rng(1))
+        batch, again = (
+            dataset.train_batch(order, np.random.default_rng(1)),
+            dataset.train_batch(order, np.random.default_rng(1)),
+        )
         np.testing.assert_array_equal(batch.inputs, again.inputs)
         for place, index in enumerate(order):
             example = dataset[int(index)]
@@ -143,18 +146,18 @@ class TestMixing:
         tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
         dataset = open_dataset("deam", settings(datasets__deam__duration=6.0))
         raw = np.concatenate([dataset[int(index)].inputs[:11] for index in dataset.train])  # 6 s are 11 whole frames
-        np.testing.assert_allclose(dataset.standardisation.mean, raw.mean(axis=0), rtol=1e-5)
-        np.testing.assert_allclose(1 / dataset.standardisation.scale, raw.std(axis=0), rtol=1e-4)
-        np.testing.assert_allclose(dataset.facts["mean"], raw.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(dataset.normalizer.mean, raw.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(1 / dataset.normalizer.scale, raw.std(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(dataset.metadata["mean"], raw.mean(axis=0), rtol=1e-5)
         np.testing.assert_allclose(
-            dataset.fixed(dataset.train).inputs[:, :11].reshape(-1, 128), dataset.standardisation.apply(raw), atol=1e-5
+            dataset.eval_batch(dataset.train).inputs[:, :11].reshape(-1, 128), dataset.normalizer.apply(raw), atol=1e-5
         )
 
     def test_codes_stay_as_they_are(self, settings, tmp_path: Path) -> None:
         tiny.lakh_midi(tmp_path / "data" / "lakh_midi")
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
-        standardisation = open_dataset("lakh_midi", settings()).standardisation
-        assert not standardisation.mean.any() and (standardisation.scale == 1).all()
+        normalizer = open_dataset("lakh_midi", settings()).normalizer
+        assert not normalizer.mean.any() and (normalizer.scale == 1).all()
 
     def test_the_weight_is_part_of_the_fingerprint_and_0_leaves_the_corpus_out(self, settings, tmp_path: Path) -> None:
         tiny.maestro(tmp_path / "data" / "maestro")
@@ -175,12 +178,12 @@ class TestMixing:
         assert set(dataset.rows.corpora) == {"emotion_audio"}
         left_out = settings(datasets__deam__duration=6.0, datasets__emotion_audio__weight=0.0)
         assert open_dataset("deam", left_out).fingerprint == dataset.fingerprint
-        assert open_dataset("chords", options).facts["audio_context"] == "nearest frames of emotion_audio, dB"
+        assert open_dataset("chords", options).metadata["audio_context"] == "nearest frames of emotion_audio, dB"
         assert open_dataset("maestro", options).synthetic
 
     def test_a_survey_tells_what_it_joins(self, settings, tmp_path: Path) -> None:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
-        report = survey("emotion_midi", settings())
+        report = inspect_corpus("emotion_midi", settings())
         sizes = {
             name: len(read(name, tmp_path / "data" / "emotion_midi", tmp_path)) for name in ("lakh_midi", "maestro")
         }
@@ -188,7 +191,7 @@ class TestMixing:
             report.joins == sizes and report.examples == sum(sizes.values()) == report.label_sources["human_quadrant"]
         )
         assert sum(report.splits.values()) == report.examples and report.files == 4
-        missing = survey("emotion_audio", settings())
+        missing = inspect_corpus("emotion_audio", settings())
         assert not missing.found and "Optional" in missing.advice
 
 

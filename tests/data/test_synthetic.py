@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Dataset
-from kelly_core.data.generators import GENERATORS, WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
-from kelly_core.data.synthetic import SyntheticDataset, create_synthetic
+from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
+from kelly_core.data.synthetic.generators import GENERATORS, WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
 from kelly_core.errors import ConfigError
 from kelly_core.music.emotion import encode
 from kelly_core.spec import DATASETS, MODELS
@@ -45,16 +45,16 @@ def standard_error(per_example: NDArray[np.float64]) -> float:
 
 
 def test_the_best_predictor_attains_the_bayes_loss_and_has_no_excess(dataset: SyntheticDataset) -> None:
-    batch = dataset.fixed(dataset.validation)
+    batch = dataset.eval_batch(dataset.validation)
     loss = float(losses(dataset.name, dataset.best(batch.inputs), batch.targets).mean())
     assert loss == pytest.approx(dataset.reference.bayes, rel=1e-5)
     assert dataset.reference.excess(loss) == pytest.approx(0, abs=1e-4)
 
 
 def test_the_best_constant_of_fresh_draws_attains_the_prior_loss(dataset: SyntheticDataset) -> None:
-    drawn = dataset.draw(dataset.train, np.random.default_rng(1))
+    drawn = dataset.train_batch(dataset.train, np.random.default_rng(1))
     constant = drawn.targets.mean(axis=(0, 1), keepdims=True)
-    batch = dataset.fixed(dataset.validation)
+    batch = dataset.eval_batch(dataset.validation)
     assert dataset.reference.excess(losses(dataset.name, constant, batch.targets).mean()) == pytest.approx(1, abs=0.03)
 
 
@@ -62,7 +62,7 @@ def test_the_best_constant_of_fresh_draws_attains_the_prior_loss(dataset: Synthe
 def test_timid_and_bold_versions_of_the_best_predictor_are_worse(
     dataset: SyntheticDataset, exaggeration: float
 ) -> None:
-    batch = dataset.draw(dataset.train, np.random.default_rng(2))
+    batch = dataset.train_batch(dataset.train, np.random.default_rng(2))
     best = dataset.best(batch.inputs)
     centre = best.mean(axis=(0, 1))
     bent = centre + exaggeration * (best - centre)
@@ -75,7 +75,7 @@ def test_timid_and_bold_versions_of_the_best_predictor_are_worse(
 
 
 def test_targets_scatter_around_the_best_prediction_without_bias(dataset: SyntheticDataset) -> None:
-    batch = dataset.draw(np.arange(512 if dataset.sequence_length > 1 else 32768), np.random.default_rng(4))
+    batch = dataset.train_batch(np.arange(512 if dataset.sequence_length > 1 else 32768), np.random.default_rng(4))
     residual = (batch.targets - dataset.best(batch.inputs)).mean(axis=1)
     score = residual.mean(axis=0) / np.maximum(residual.std(axis=0) / np.sqrt(len(residual)), 1e-9)
     assert np.abs(score).max() < 4.5
@@ -84,7 +84,7 @@ def test_targets_scatter_around_the_best_prediction_without_bias(dataset: Synthe
 def test_bayes_loss_of_notes_and_chords_is_the_entropy_of_their_probabilities() -> None:
     for name in ("lakh_midi", "chords"):
         dataset = create_synthetic(name)
-        batch = dataset.fixed(dataset.validation)
+        batch = dataset.eval_batch(dataset.validation)
         p = dataset.best(batch.inputs).astype(np.float64)
         entropy = losses(name, p.astype(np.float32), p.astype(np.float32))
         error = standard_error(losses(name, p.astype(np.float32), batch.targets) - entropy)
@@ -93,7 +93,7 @@ def test_bayes_loss_of_notes_and_chords_is_the_entropy_of_their_probabilities() 
 
 def test_bayes_loss_of_dynamics_is_the_variance_of_beta_variables() -> None:
     dataset = create_synthetic("maestro")
-    batch = dataset.fixed(dataset.validation)
+    batch = dataset.eval_batch(dataset.validation)
     m = dataset.best(batch.inputs)
     assert dataset.reference.bayes == pytest.approx((m * (1 - m)).mean() / 21, rel=0.02)
     middle = np.abs(m - 0.5) < 0.1
@@ -132,7 +132,7 @@ def test_every_seed_leaves_much_to_learn(seed: int) -> None:
 
 def test_emotion_without_memory_misses_two_fifths_of_what_can_be_learnt() -> None:
     dataset = create_synthetic("deam")
-    batch = dataset.draw(np.arange(256), np.random.default_rng(0))
+    batch = dataset.train_batch(np.arange(256), np.random.default_rng(0))
     frames, targets = batch.inputs.reshape(-1, 1, 128), batch.targets.reshape(-1, 1, 64)
     memoryless = losses("deam", dataset.best(frames), targets).mean()
     assert memoryless == pytest.approx(0.0551, rel=0.08)
@@ -145,14 +145,14 @@ def test_emotion_of_single_frames_has_the_memoryless_loss_as_its_best() -> None:
 
 def test_later_emotion_frames_are_easier() -> None:
     dataset = create_synthetic("deam")
-    batch = dataset.fixed(dataset.validation)
+    batch = dataset.eval_batch(dataset.validation)
     by_frame = ((dataset.best(batch.inputs) - batch.targets) ** 2).mean(axis=(0, 2))
     assert by_frame[0] > 1.5 * by_frame[16:].mean()
 
 
 def test_the_best_melody_remembers_and_does_not_look_ahead() -> None:
     dataset = create_synthetic("lakh_midi")
-    inputs = dataset.fixed(dataset.validation[:4]).inputs
+    inputs = dataset.eval_batch(dataset.validation[:4]).inputs
     changed = inputs.copy()
     changed[:, 20] = encode(np.full(4, -0.5), np.full(4, 0.7))
     moved = np.abs(dataset.best(changed) - dataset.best(inputs)).max(axis=(0, 2))
@@ -163,7 +163,7 @@ def test_the_best_melody_remembers_and_does_not_look_ahead() -> None:
 
 def test_melody_from_the_present_alone_is_far_from_the_best() -> None:
     dataset = create_synthetic("lakh_midi")
-    batch = dataset.draw(np.arange(512), np.random.default_rng(0))
+    batch = dataset.train_batch(np.arange(512), np.random.default_rng(0))
     best = dataset.best(batch.inputs)
     # Frames with almost the same code share the average of their probabilities: no function of the present beats it.
     affect = np.round(np.stack([batch.inputs[..., 0:16].sum(-1), batch.inputs[..., 16:32].sum(-1)], axis=-1))
@@ -234,7 +234,7 @@ def test_the_emotion_basis_is_orthonormal_and_scales_the_walk_by_two() -> None:
 def test_examples_have_the_shapes_types_and_ranges_that_their_network_takes(dataset: SyntheticDataset) -> None:
     spec = SPECS[dataset.name]
     frames = 64 if spec.recurrent else 1
-    batch = dataset.draw(dataset.train[:300], np.random.default_rng(0))
+    batch = dataset.train_batch(dataset.train[:300], np.random.default_rng(0))
     assert batch.inputs.shape == (300, frames, spec.input_size)
     assert batch.targets.shape == (300, frames, spec.output_size)
     assert batch.inputs.dtype == batch.targets.dtype == batch.weights.dtype == np.float32
@@ -251,10 +251,10 @@ def test_examples_have_the_shapes_types_and_ranges_that_their_network_takes(data
 
 def test_chords_are_single_and_notes_are_on_or_off() -> None:
     rng = np.random.default_rng(0)
-    chords = create_synthetic("chords").draw(np.arange(2000), rng).targets
+    chords = create_synthetic("chords").train_batch(np.arange(2000), rng).targets
     assert ((chords == 0) | (chords == 1)).all()
     assert (chords.sum(axis=-1) == 1).all()
-    assert set(np.unique(create_synthetic("lakh_midi").draw(np.arange(8), rng).targets)) == {0, 1}
+    assert set(np.unique(create_synthetic("lakh_midi").train_batch(np.arange(8), rng).targets)) == {0, 1}
 
 
 class Highest:
@@ -277,8 +277,8 @@ def test_the_highest_quantile_still_draws_a_chord() -> None:
 def test_draws_are_fresh_but_follow_the_generator_given(dataset: Dataset) -> None:
     indices = dataset.train[:20]
     rng = np.random.default_rng(8)
-    first, second = dataset.draw(indices, rng), dataset.draw(indices, rng)
-    again = dataset.draw(indices, np.random.default_rng(8))
+    first, second = dataset.train_batch(indices, rng), dataset.train_batch(indices, rng)
+    again = dataset.train_batch(indices, np.random.default_rng(8))
     assert not (first.inputs == second.inputs).all(axis=(1, 2)).any()
     assert not np.array_equal(first.targets, second.targets)
     np.testing.assert_array_equal(first.inputs, again.inputs)
@@ -287,8 +287,8 @@ def test_draws_are_fresh_but_follow_the_generator_given(dataset: Dataset) -> Non
 
 def test_fixed_examples_stay_the_same_in_any_order_and_between_instances(dataset: SyntheticDataset) -> None:
     indices = np.array([dataset.train[5], dataset.validation[7], dataset.train[0], dataset.validation[0]])
-    batch = dataset.fixed(indices)
-    twin = create_synthetic(dataset.name, seed=3).fixed(indices[::-1])
+    batch = dataset.eval_batch(indices)
+    twin = create_synthetic(dataset.name, seed=3).eval_batch(indices[::-1])
     np.testing.assert_array_equal(batch.inputs, twin.inputs[::-1])
     np.testing.assert_array_equal(batch.targets, twin.targets[::-1])
     assert len(np.unique(batch.inputs[:, 0], axis=0)) == 4
@@ -296,7 +296,7 @@ def test_fixed_examples_stay_the_same_in_any_order_and_between_instances(dataset
 
 def test_an_example_is_what_fixed_gives_and_names_its_split(dataset: SyntheticDataset) -> None:
     for index, split in ((int(dataset.validation[3]), "validation"), (int(dataset.train[3]), "train")):
-        example, batch = dataset[index], dataset.fixed(np.array([index]))
+        example, batch = dataset[index], dataset.eval_batch(np.array([index]))
         np.testing.assert_array_equal(example.inputs, batch.inputs[0])
         np.testing.assert_array_equal(example.targets, batch.targets[0])
         assert (example.split, example.label_source) == (split, "synthetic")
@@ -311,7 +311,7 @@ def test_the_splits_cover_the_examples_and_do_not_meet(dataset: SyntheticDataset
 
 def test_longer_epochs_leave_the_validation_set_alone() -> None:
     short, long = create_synthetic("chords", examples=10), create_synthetic("chords", examples=5000)
-    np.testing.assert_array_equal(short.fixed(short.validation).inputs, long.fixed(long.validation).inputs)
+    np.testing.assert_array_equal(short.eval_batch(short.validation).inputs, long.eval_batch(long.validation).inputs)
     assert short.reference == long.reference
 
 
@@ -331,22 +331,22 @@ def test_the_fingerprint_names_the_content() -> None:
 
 def test_another_seed_draws_another_world(dataset: SyntheticDataset) -> None:
     other = create_synthetic(dataset.name, seed=4)
-    inputs = dataset.fixed(dataset.validation[:50]).inputs
+    inputs = dataset.eval_batch(dataset.validation[:50]).inputs
     assert np.abs(other.best(inputs) - dataset.best(inputs)).max() > 0.1
-    assert not np.array_equal(other.fixed(other.validation[:50]).inputs, inputs)
+    assert not np.array_equal(other.eval_batch(other.validation[:50]).inputs, inputs)
 
 
 def test_the_facts_survive_json_and_carry_the_references(dataset: SyntheticDataset) -> None:
-    facts = json.loads(json.dumps(dataset.facts, allow_nan=False))
-    assert facts == dataset.facts
+    facts = json.loads(json.dumps(dataset.metadata, allow_nan=False))
+    assert facts == dataset.metadata
     assert (facts["bayes_loss"], facts["prior_loss"]) == (dataset.reference.bayes, dataset.reference.prior)
     assert facts["seed"] == 3
     assert facts["constants"] == GENERATORS[dataset.name].constants
 
 
 def test_inputs_need_no_standardisation(dataset: SyntheticDataset) -> None:
-    inputs = dataset.fixed(dataset.validation[:3]).inputs
-    np.testing.assert_array_equal(dataset.standardisation.apply(inputs), inputs)
+    inputs = dataset.eval_batch(dataset.validation[:3]).inputs
+    np.testing.assert_array_equal(dataset.normalizer.apply(inputs), inputs)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.split import TEST
+from kelly_core.data.splits import TEST
 from tests.data import tiny
 
 
@@ -21,11 +21,11 @@ def test_all_else_stays_as_it_is(name: str, tmp_path: Path) -> None:
     assert len(usual.test) == 0 < len(asked.test)
     assert set(asked.rows.splits[asked.test]) == {TEST}
     assert len(asked) == len(usual) + len(asked.test)
-    assert asked.fingerprint == usual.fingerprint and asked.facts == usual.facts
+    assert asked.fingerprint == usual.fingerprint and asked.metadata == usual.metadata
     for split in ("train", "validation"):
         indices = getattr(usual, split)
         np.testing.assert_array_equal(getattr(asked, split), indices)
-        one, other = usual.fixed(indices), asked.fixed(indices)
+        one, other = usual.eval_batch(indices), asked.eval_batch(indices)
         np.testing.assert_array_equal(one.inputs, other.inputs)
         np.testing.assert_array_equal(one.targets, other.targets)
     held_out = set(asked.rows.groups[asked.test])

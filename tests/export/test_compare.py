@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.engines.weights import DenseWeights, LayerWeights, LstmWeights
 from kelly_core.errors import ExportError
-from kelly_core.export.compare import Difference, compare_exports
-from kelly_core.export.layers import Layout
+from kelly_core.export.diff import ArrayDifference, compare_exports
+from kelly_core.export.parser import Layout
 from kelly_core.export.reader import Export, read_export
-from kelly_core.export.rtneural import write_export
-from kelly_core.export.runtime import Runtime
-from kelly_core.export.weights import DenseWeights, LayerWeights, LstmWeights
+from kelly_core.export.writer import write_export
 from tests.networks import metadata_of, tiny_network
 
 
@@ -65,7 +65,7 @@ def test_differences_of_weights_by_hand(tmp_path: Path) -> None:
     }
     assert list(found.outputs) == ["old", "new"]
     inputs = np.array(old.metadata["golden"]["inputs"], np.float32)
-    apart = Runtime(changed).run(inputs) - Runtime(tiny_network()).run(inputs)
+    apart = NumpyEngine(changed).run(inputs) - NumpyEngine(tiny_network()).run(inputs)
     assert found.outputs["old"].largest == pytest.approx(np.abs(apart).max())
     assert found.outputs["old"].rms == pytest.approx(np.sqrt(np.mean(apart.astype(np.float64) ** 2)))
 
@@ -80,7 +80,7 @@ def test_each_is_tried_with_the_others_golden_inputs(tmp_path: Path) -> None:
 
     old = export(tmp_path / "old", [dense], golden(0))
     new = export(tmp_path / "new", [doubled], golden(3))
-    assert compare_exports(old, new).outputs == {"old": Difference(0, 0, 0), "new": Difference(3, 3, 3)}
+    assert compare_exports(old, new).outputs == {"old": ArrayDifference(0, 0, 0), "new": ArrayDifference(3, 3, 3)}
 
 
 def test_metrics_of_either_file_and_metadata_that_differ(tmp_path: Path) -> None:

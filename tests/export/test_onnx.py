@@ -10,13 +10,13 @@ import onnx
 import onnxruntime
 import pytest
 
+from kelly_core.engines.numpy_engine import ActivationLayer, Layer, NumpyEngine
+from kelly_core.engines.weights import DenseWeights, LayerWeights, LstmWeights, fold_stateless
 from kelly_core.errors import ExportError
-from kelly_core.export.layers import Layout
-from kelly_core.export.onnx import OnnxRuntime, build_onnx, write_onnx
+from kelly_core.export.onnx import OnnxEngine, build_onnx, write_onnx
+from kelly_core.export.parser import Layout
 from kelly_core.export.reader import Export, read_export
-from kelly_core.export.rtneural import write_export
-from kelly_core.export.runtime import ActivationLayer, Layer, Runtime
-from kelly_core.export.weights import DenseWeights, LayerWeights, LstmWeights, fold_stateless
+from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec
 from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
 
@@ -29,9 +29,9 @@ def test_the_five_models_compute_the_same_in_sequence(spec: ModelSpec) -> None:
     layers = spec_network(spec)
     content = build_onnx(layers, {})
     frames = np.random.default_rng(4).standard_normal((200, spec.input_size)).astype(np.float32)
-    expected = Runtime(layers).run(frames)
-    assert np.abs(OnnxRuntime(content).run(frames) - expected).max() < TOLERANCE
-    stepping = OnnxRuntime(content)
+    expected = NumpyEngine(layers).run(frames)
+    assert np.abs(OnnxEngine(content).run(frames) - expected).max() < TOLERANCE
+    stepping = OnnxEngine(content)
     assert np.abs(np.stack([stepping.step(frame) for frame in frames]) - expected).max() < TOLERANCE
 
 
@@ -43,7 +43,7 @@ def test_agrees_with_the_engines_own_outputs(shared_vectors: Path, name: str) ->
     inputs, outputs = (
         np.loadtxt(shared_vectors / "engine" / f"{name}_{which}.csv", delimiter=",", dtype=np.float32) for which in "xy"
     )
-    theirs = OnnxRuntime(build_onnx(export.layers, {})).run(inputs.reshape(-1, export.in_size))
+    theirs = OnnxEngine(build_onnx(export.layers, {})).run(inputs.reshape(-1, export.in_size))
     assert np.abs(theirs - outputs.reshape(theirs.shape)).max() < TOLERANCE
 
 
@@ -54,7 +54,9 @@ def test_every_activation_within_a_layer_and_in_one_of_its_own(activation: str) 
     layers: list[Layer] = [DenseWeights(3 * dense.weight, dense.bias, activation)]
     apart: list[Layer] = [DenseWeights(3 * dense.weight, dense.bias, ""), ActivationLayer(activation, 6)]
     for network in (layers, apart):
-        assert np.abs(OnnxRuntime(build_onnx(network, {})).run(FRAMES) - Runtime(layers).run(FRAMES)).max() < TOLERANCE
+        assert (
+            np.abs(OnnxEngine(build_onnx(network, {})).run(FRAMES) - NumpyEngine(layers).run(FRAMES)).max() < TOLERANCE
+        )
 
 
 def test_state_is_an_input_and_an_output_of_each_lstm() -> None:
@@ -71,7 +73,7 @@ def test_state_is_an_input_and_an_output_of_each_lstm() -> None:
     names = [port.name for port in session.get_outputs()]
     assert names == ["output", "h1_next", "c1_next", "h2_next", "c2_next"]
     zeros = {f"{part}{n}": np.zeros((1, 1, size), np.float32) for n, size in ((1, 3), (2, 2)) for part in "hc"}
-    expected = Runtime(layers).run(FRAMES)
+    expected = NumpyEngine(layers).run(FRAMES)
     state = zeros
     for frame, wanted in zip(FRAMES, expected, strict=True):
         output, *following = session.run(names, {"input": frame[None], **state})
@@ -97,9 +99,9 @@ def test_a_file_holds_the_folded_layers_and_says_what_it_is(tmp_path: Path) -> N
         "state": "stateful",
         "checkpoint": "0" * 64,
     }
-    outputs = OnnxRuntime(path.read_bytes()).run(np.concatenate([FRAMES, FRAMES]))
+    outputs = OnnxEngine(path.read_bytes()).run(np.concatenate([FRAMES, FRAMES]))
     np.testing.assert_array_equal(outputs[:60], outputs[60:])
-    assert np.abs(outputs[:60] - Runtime(export.layers).run(FRAMES)).max() < TOLERANCE
+    assert np.abs(outputs[:60] - NumpyEngine(export.layers).run(FRAMES)).max() < TOLERANCE
 
 
 def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_a_legacy_file_becomes_the_same_graph(tmp_path: Path) -> None:
     _, path = written(tmp_path, tiny_network(), "legacy")
-    assert np.abs(OnnxRuntime(path.read_bytes()).run(FRAMES) - Runtime(tiny_network()).run(FRAMES)).max() < TOLERANCE
+    assert np.abs(OnnxEngine(path.read_bytes()).run(FRAMES) - NumpyEngine(tiny_network()).run(FRAMES)).max() < TOLERANCE
 
 
 def test_what_does_not_compute_the_same_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kelly_core.engines.numpy_engine import ActivationLayer, NumpyEngine
+from kelly_core.engines.weights import DenseWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import MAX_BYTES, Export, read_export
-from kelly_core.export.runtime import ActivationLayer, Runtime
-from kelly_core.export.weights import DenseWeights, LstmWeights
 from tests.networks import tiny_network, write_tiny
 
 
@@ -159,7 +159,7 @@ def read_or_refuse(path: Path, content: bytes) -> None:
         assert error.problem
         return
     assert isinstance(export, Export)
-    runtime = Runtime(export.layers)
+    runtime = NumpyEngine(export.layers)
     assert runtime.run(np.ones((3, export.in_size), np.float32)).shape == (3, runtime.out_size)
 
 

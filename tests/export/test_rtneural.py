@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.layers import Layout
+from kelly_core.export.parser import Layout
 from kelly_core.export.reader import read_export
-from kelly_core.export.rtneural import LEGACY_METADATA, METADATA, build_metadata, write_export
-from kelly_core.export.runtime import Runtime
-from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.export.writer import LEGACY_METADATA, METADATA, build_metadata, write_export
 from kelly_core.spec import MODELS, ModelSpec
 from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
 
@@ -157,7 +157,7 @@ def test_metadata_are_complete_and_true() -> None:
     assert (metadata["input_size"], metadata["output_size"], metadata["export_version"]) == (4, 5, "2.0")
     assert metadata["metrics"] == {"r": None, "per_parameter": [0.5, None], "epochs": 3}
     inputs = np.array(metadata["golden"]["inputs"], np.float32)
-    np.testing.assert_array_equal(np.array(metadata["golden"]["outputs"], np.float32), Runtime(layers).run(inputs))
+    np.testing.assert_array_equal(np.array(metadata["golden"]["outputs"], np.float32), NumpyEngine(layers).run(inputs))
 
 
 def test_golden_inputs_are_the_same_each_time_and_lie_where_they_should() -> None:

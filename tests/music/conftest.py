@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.midi import read_notes
+from kelly_core.data.readers.midi import read_notes
 from kelly_core.music.notes import Notes
 
 

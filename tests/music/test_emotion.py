@@ -13,8 +13,8 @@ from kelly_core.music import emotion
 from kelly_core.music.emotion import (
     AROUSAL_SPREAD,
     VALENCE_SPREAD,
+    AffectEstimator,
     AffectScale,
-    CorpusAffect,
     RankGaussian,
     Scale,
     decode,
@@ -178,7 +178,7 @@ def feature_table(n: int = 50) -> NDArray[np.float64]:
 
 def test_arousal_grows_with_density_and_with_trusted_loudness() -> None:
     table = feature_table()
-    affect = CorpusAffect.fit(table)
+    affect = AffectEstimator.fit(table)
     quiet, loud, loud_but_constant, denser = np.full((4, 5), 0.5)
     loud[1] = loud_but_constant[1] = 0.9
     loud_but_constant[2] = 0.0
@@ -193,7 +193,7 @@ def test_loudness_can_be_left_out() -> None:
     table = feature_table()
     other_loudness = table.copy()
     other_loudness[:, 1] = np.random.default_rng(7).uniform(size=len(table))
-    silent, loud = (CorpusAffect.fit(t, use_velocity=False)(t) for t in (table, other_loudness))
+    silent, loud = (AffectEstimator.fit(t, use_velocity=False)(t) for t in (table, other_loudness))
     np.testing.assert_array_equal(silent, loud)
 
 
@@ -202,7 +202,7 @@ def test_valence_is_mode_first_and_clarity_second() -> None:
     table = np.zeros((4, 5))
     table[:, 3] = [-1, -1, 1, 1]
     table[:, 4] = [0, 1, 0, 1]
-    valence, arousal = CorpusAffect.fit(table)(table)
+    valence, arousal = AffectEstimator.fit(table)(table)
     mean, sd = VALENCE_SPREAD
     expected = [mean + sd * NormalDist().inv_cdf(share) for share in (1 / 8, 3 / 8, 5 / 8, 7 / 8)]
     np.testing.assert_allclose(valence, expected, rtol=1e-5)
@@ -216,12 +216,12 @@ def test_the_weight_of_clarity_is_less_than_half_that_of_mode() -> None:
     files = np.full((2, 5), 0.5)
     files[0, 3] += mode
     files[0, 4] -= 2 * clarity
-    happier, other = CorpusAffect.fit(table)(files)[0]
+    happier, other = AffectEstimator.fit(table)(files)[0]
     assert happier > other
 
 
 def test_the_fit_can_be_written_as_json() -> None:
-    affect = CorpusAffect.fit(feature_table())
+    affect = AffectEstimator.fit(feature_table())
     stored = json.loads(json.dumps(affect.to_json()))
     assert stored["use_velocity"] is True
     assert stored["valence"]["ranks"]["knots"] == list(affect.valence.ranks.knots)
@@ -248,7 +248,7 @@ def test_emopias_quadrants_are_found_again(emopia: list[tuple[int, Notes]]) -> N
     """On all 1,078 clips the halves were right in .883 (arousal) and .732 (valence), the quadrant in .647."""
     quadrant = np.array([quadrant for quadrant, _ in emopia])
     table = np.array([affect_features(notes) for _, notes in emopia])
-    valence, arousal = CorpusAffect.fit(table)(table)
+    valence, arousal = AffectEstimator.fit(table)(table)
     aroused = (arousal > AROUSAL_SPREAD[0]) == np.isin(quadrant, [1, 2])
     pleased = (valence > VALENCE_SPREAD[0]) == np.isin(quadrant, [1, 4])
     assert aroused.mean() == pytest.approx(0.883, abs=0.01)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kelly_core.data.midi import read_notes
+from kelly_core.data.readers.midi import read_notes
 from kelly_core.music.groove import PPQ, apply_groove, groove_windows
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.music.key import Tonality, affect_features, home_shift, pitch_class_histogram, tonality
+from kelly_core.music.key import Tonality, affect_features, pitch_class_histogram, semitones_to_c, tonality
 from tests.music.notes_by_hand import make_notes
 
 C_MAJOR = np.array([3, 0, 1, 0, 2, 1, 0, 2, 0, 1, 0, 1])
@@ -50,7 +50,7 @@ def test_no_pitch_class_in_favour_means_no_clarity(histogram: np.ndarray) -> Non
     ],
 )
 def test_every_key_goes_home_by_the_nearest_way(tonic: int, mode: str, shift: int) -> None:
-    assert home_shift(Tonality(0.0, 1.0, tonic, mode)) == shift  # type: ignore[arg-type]
+    assert semitones_to_c(Tonality(0.0, 1.0, tonic, mode)) == shift  # type: ignore[arg-type]
 
 
 def test_a_histogram_counts_seconds_but_no_more_than_two_a_note() -> None:

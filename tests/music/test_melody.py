@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.music.melody import MAX_BEATS, Melody, find_melody, melody_steps
+from kelly_core.music.melody import MAX_BEATS, Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
 from tests.music.notes_by_hand import make_notes
 
@@ -24,7 +24,7 @@ def tracks(*parts: Notes, names: tuple[str, ...]) -> Notes:
 
 
 def steps_of(notes: Notes, shift: int = 0) -> list[set[int]]:
-    return [set(np.flatnonzero(step).tolist()) for step in melody_steps(Melody(notes, "named"), shift)]
+    return [set(np.flatnonzero(step).tolist()) for step in melody_piano_roll(Melody(notes, "named"), shift)]
 
 
 @pytest.mark.parametrize("name", ["MELODY", "Lead Guitar", "voice 1", "Vocals"])
@@ -101,7 +101,7 @@ def test_a_shift_keeps_pitches_on_the_keyboard() -> None:
 
 def test_a_melody_of_hours_is_refused() -> None:
     with pytest.raises(DataError, match="beats long"):
-        melody_steps(Melody(make_notes([0, MAX_BEATS + 5]), "named"))
+        melody_piano_roll(Melody(make_notes([0, MAX_BEATS + 5]), "named"))
 
 
 def test_steps_agree_with_a_slow_count(pop909: list[Notes]) -> None:
@@ -111,14 +111,14 @@ def test_steps_agree_with_a_slow_count(pop909: list[Notes]) -> None:
     for start, length, pitch in zip(beats, notes.duration_beats, notes.pitch, strict=True):
         for beat in range(len(sounding)):
             sounding[beat, pitch] += max(0.0, min(start + length, beat + 1) - max(start, beat))
-    np.testing.assert_array_equal(melody_steps(Melody(notes, "named")), sounding > 0.25 - 1e-6)
+    np.testing.assert_array_equal(melody_piano_roll(Melody(notes, "named")), sounding > 0.25 - 1e-6)
 
 
 def test_pop_songs_have_a_named_melody_of_one_or_two_pitches_a_beat(pop909: list[Notes]) -> None:
     """POP909 has 1.1 pitches a beat and a constant-rate cross-entropy of 6.36 nats; these are 200 of its 909 songs."""
     found = [find_melody(notes) for notes in pop909]
     assert {melody.how for melody in found} == {"named"}
-    steps = np.concatenate([melody_steps(melody) for melody in found])
+    steps = np.concatenate([melody_piano_roll(melody) for melody in found])
     rate = steps.mean()
     constant = -128 * (rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
     assert constant == pytest.approx(6.36, abs=0.15)

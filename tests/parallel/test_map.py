@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kelly_core.data import create_dataset
-from kelly_core.data.corpus import CorpusDataset
+from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.errors import DataError, ParallelError
 from kelly_core.parallel import dask as dask_cluster
 from kelly_core.parallel import environment, executor
@@ -117,7 +117,7 @@ def test_a_killed_worker_changes_no_byte(two_workers: Cluster, shared_data: Path
 
 def _content(dataset: CorpusDataset) -> tuple[object, ...]:
     """All that a dataset says: every number of its examples, and what was skipped."""
-    batch = dataset.fixed(np.arange(len(dataset)))
+    batch = dataset.eval_batch(np.arange(len(dataset)))
     arrays = [(array.shape, array.tobytes()) for array in (batch.inputs, batch.targets, batch.weights)]
     return dataset.fingerprint, dataset.report.files, dataset.report.skipped, arrays
 

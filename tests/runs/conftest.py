@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import Settings, load_settings
-from kelly_core.runs import Run, RunFolder, launch
+from kelly_core.config.schema import Settings, load_settings
+from kelly_core.runs import launch
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
 from tests.cli.conftest import run as kelly_core
 from tests.forked_workers import Forker, forker
 
@@ -27,9 +29,9 @@ def shared_forker() -> Iterator[Forker]:
 @pytest.fixture
 def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
     """Workers are forked, not started anew; none outlives the test."""
-    started: set[RunFolder] = set()
+    started: set[RunDirectory] = set()
 
-    def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         started.add(folder)
         return shared_forker.spawn(folder, handles)
 

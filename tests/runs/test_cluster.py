@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kelly_core.parallel import dask as dask_cluster
-from kelly_core.runs.records import FeaturesRead
-from kelly_core.runs.sweep import Sweep
-from kelly_core.runs.trials import plan_trials
+from kelly_core.runs.log_records import FeaturesRead
 from kelly_core.spec import model_spec
+from kelly_core.sweeps.plan import plan_trials
+from kelly_core.sweeps.sweep import Sweep
 from tests.cluster import cluster
 from tests.data import tiny
 

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from kelly_core import events
-from kelly_core.cli.display import _note
-from kelly_core.runs import ModelSnapshot, Run, RunFolder, find_run, resume
-from kelly_core.runs.records import AttemptBegun, RunEnded, StateChanged
+from kelly_core.cli.training_display import _note
+from kelly_core.runs.launch import resume
+from kelly_core.runs.log_records import AttemptBegun, RunEnded, StateChanged
+from kelly_core.runs.registry import find_run
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.snapshot import ModelSnapshot
 from tests.cli.conftest import Run as Command
 from tests.forked_workers import Forker
 
@@ -25,12 +29,12 @@ ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25),
 
 
 @pytest.fixture
-def ended(tmp_path: Path, kelly_core: Command) -> RunFolder:
+def ended(tmp_path: Path, kelly_core: Command) -> RunDirectory:
     """A run that was stopped, in the default folder."""
     return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ENDED)
 
 
-def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunFolder) -> None:
+def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunDirectory) -> None:
     broken = make_run(ended.path.with_name("broken"))
     broken.record.write_text("{")
     shown = kelly_core("runs")
@@ -44,7 +48,7 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunF
     assert list(listed["unreadable"]) == ["broken"]
 
 
-def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert ended.id in kelly_core("runs").out
 
@@ -57,14 +61,14 @@ def test_no_runs_is_no_mistake(kelly_core: Command) -> None:
 
 
 def test_the_folder_moves_with_its_variable(
-    kelly_core: Command, ended: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kelly_core: Command, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended.path.parent.rename(tmp_path / "elsewhere")
     monkeypatch.setenv("KELLY_RUNS_DIR", "elsewhere")
     assert ended.id in kelly_core("runs").out
 
 
-def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None:
+def test_show_tells_how_it_stands(kelly_core: Command, ended: RunDirectory) -> None:
     with ended.events.open("ab") as file:
         file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
     shown = kelly_core("runs", "show", "2026")
@@ -74,7 +78,7 @@ def test_show_tells_how_it_stands(kelly_core: Command, ended: RunFolder) -> None
     assert told["settings"]["training"]["batch_size"] == 16 and told["damaged_lines"] == 1
 
 
-def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:
+def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
     shown = kelly_core("runs", "diff", "2026", "other")
     assert shown.code == 0
@@ -86,7 +90,7 @@ def test_diff_compares_two(kelly_core: Command, ended: RunFolder) -> None:
 
 
 def test_rm_asks_and_leaves_the_output(
-    kelly_core: Command, ended: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kelly_core: Command, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs" / "out").mkdir()
     for answer, code in (("n\n", 1), ("", 1)):
@@ -116,7 +120,7 @@ def test_rm_asks_and_leaves_the_output(
         ["--json", "stop", "last"],
     ],
 )
-def test_mistakes_get_a_message(kelly_core: Command, ended: RunFolder, arguments: list[str]) -> None:
+def test_mistakes_get_a_message(kelly_core: Command, ended: RunDirectory, arguments: list[str]) -> None:
     before = ended.events.read_bytes()
     shown = kelly_core("runs", *arguments)
     assert shown.code in (1, 2) and shown.err and "Traceback" not in shown.err + shown.out
@@ -161,7 +165,7 @@ def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start)
     assert followed.code == 0 and "epoch 4/4" in followed.out and followed.out.count("finished") == 2
 
 
-def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunFolder) -> None:
+def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
     shown = kelly_core("runs", "attach", "last")
     assert shown.code == 1 and "the disk is full" in shown.out

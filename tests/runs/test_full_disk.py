@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs import Run, resume
+from kelly_core.runs.launch import resume
+from kelly_core.runs.run import Run
 from tests.forked_workers import Forker
 
 from .conftest import Start, until, until_epoch

@@ -16,25 +16,30 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.lock import FileLock, Holder
-from kelly_core.runs import Run, RunFolder, compare_runs, find_run, launch, list_runs
-from kelly_core.runs.folder import RunRecord, read_record, write_record
-from kelly_core.runs.records import AttemptBegun, Record, RunEnded, RunEvent, StateChanged, encode
-from kelly_core.runs.summary import read_summary
-from kelly_core.runs.words import new_run_id
+from kelly_core.io.locks import FileLock, LockOwner
+from kelly_core.runs import launch
+from kelly_core.runs.diff import compare_runs
+from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.registry import find_run, list_runs
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, read_manifest, write_manifest
+from kelly_core.runs.run_id import new_run_id
+from kelly_core.runs.snapshot_cache import read_summary
 
 from .conftest import small_settings
 
 MODEL = "DynamicsEngine"
 
 
-def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: object) -> RunFolder:
+def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: object) -> RunDirectory:
     """A run of one model that ended, with a log of one's own making."""
     path.mkdir(parents=True)
-    folder = RunFolder(path)
+    folder = RunDirectory(path)
     settings = small_settings(**options).model_dump(mode="json")
-    write_record(folder, RunRecord(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1))
-    written = [Record(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
+    write_manifest(
+        folder, RunManifest(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1)
+    )
+    written = [LogRecord(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
     folder.events.write_bytes(b"".join(map(encode, written)))
     return folder
 
@@ -134,11 +139,11 @@ def test_a_run_without_a_process_has_died_unless_its_log_tells_an_end(tmp_path: 
 
 def test_killing_a_process_that_has_just_ended_is_no_mistake(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun())
-    life = FileLock.take(folder.heartbeat)
+    life = FileLock.acquire(folder.heartbeat)
     assert life is not None
     ended = subprocess.Popen(["true"])
     ended.wait()
-    life.sign("run", ended.pid)
+    life.write_owner("run", ended.pid)
     Run(folder).kill()
     life.release()
 
@@ -147,24 +152,24 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"), output=str(tmp_path / "out"))
-    former = FileLock.take(folder.heartbeat)
+    former = FileLock.acquire(folder.heartbeat)
     assert former is not None
-    former.sign("run", os.getpid())
+    former.write_owner("run", os.getpid())
     former.release()
     seen = []
 
-    def spawn(folder: RunFolder, handles: Sequence[int]) -> int:
+    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         seen.append(Run(folder).snapshot.pid)
         return 7
 
     monkeypatch.setattr(launch, "spawn", spawn)
     launch.resume(Run(folder))
-    assert seen == [0] and Holder.read(folder.heartbeat).pid == 7
+    assert seen == [0] and LockOwner.read(folder.heartbeat).pid == 7
 
 
 def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
-    lock = FileLock.take(folder.heartbeat)
+    lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     os.utime(folder.heartbeat, (1e9, 1e9))
     snapshot = Run(folder).snapshot
@@ -194,11 +199,13 @@ def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_
 @pytest.mark.slow
 def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "long", AttemptBegun(), StateChanged("running"), epoch(1, 0.5))
-    lines = [encode(Record(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000))) for number in range(500)]
+    lines = [
+        encode(LogRecord(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000))) for number in range(500)
+    ]
     with folder.events.open("ab") as file:
         for _ in range(1000):
             file.write(b"".join(lines))
-        file.write(encode(Record(2e9, 1.0, 1, epoch(2, 0.25))) + encode(Record(2e9, 1.0, 1, RunEnded("stopped"))))
+        file.write(encode(LogRecord(2e9, 1.0, 1, epoch(2, 0.25))) + encode(LogRecord(2e9, 1.0, 1, RunEnded("stopped"))))
     read, pread = [], os.pread
 
     def counting(handle: int, count: int, offset: int) -> bytes:
@@ -209,7 +216,7 @@ def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeyp
     (run,) = list_runs(tmp_path).runs
     assert (run.state, run.models[0].epoch, run.models[0].best_loss) == ("stopped", 2, 0.25)
     assert sum(map(len, read)) <= 2**20 + 2**18 and run.skipped_bytes > 40e6
-    Run(folder).summarise()
+    Run(folder).summarize()
     read.clear()
     (known,) = list_runs(tmp_path).runs
     assert (known.state, known.models[0].epoch, known.skipped_bytes) == ("stopped", 2, 0)
@@ -220,10 +227,10 @@ def test_a_summary_saves_reading_and_is_left_aside_where_it_does_not_fit(tmp_pat
     folder = make_run(tmp_path / "run", AttemptBegun(), epoch(1, 0.5))
     with folder.events.open("ab") as file:
         file.write(b"rubbish\n")
-    Run(folder).summarise()
+    Run(folder).summarize()
     whole = folder.events.read_bytes()
     with folder.events.open("ab") as file:
-        file.write(encode(Record(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
+        file.write(encode(LogRecord(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
     told = Run(folder).snapshot
     assert (told.models[0].epoch, told.damaged_lines) == (2, 2)
     assert read_summary(folder) is not None
@@ -239,7 +246,7 @@ def test_a_summary_saves_reading_and_is_left_aside_where_it_does_not_fit(tmp_pat
 def test_damage_before_the_summary_is_found_by_reading_the_whole(tmp_path: Path) -> None:
     padding = [StateChanged("running", number) for number in range(1, 20)]
     folder = make_run(tmp_path / "run", AttemptBegun(), epoch(1, 0.5), *padding)
-    Run(folder).summarise()
+    Run(folder).summarize()
     content = bytearray(folder.events.read_bytes())
     content[100:110] = b"\xff" * 10
     folder.events.write_bytes(content)
@@ -258,9 +265,9 @@ def test_a_comparison_names_what_differs_and_what_was_reached(tmp_path: Path) ->
 
 def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"))
-    record = read_record(folder)
+    record = read_manifest(folder)
     training = record.settings["training"] | {"mood": "good"}
-    write_record(folder, replace(record, settings=record.settings | {"training": training}))
+    write_manifest(folder, replace(record, settings=record.settings | {"training": training}))
     before = folder.record.read_bytes()
     with pytest.raises(RunError, match=r"training\.mood"):
         launch.resume(Run(folder))

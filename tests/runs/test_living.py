@@ -13,8 +13,10 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.runs import Run, list_runs, resume
-from kelly_core.runs.records import AttemptBegun, HostLoad, Outcome, RunEnded, StateChanged
+from kelly_core.runs.launch import resume
+from kelly_core.runs.log_records import AttemptBegun, HostLoad, ModelResult, RunEnded, StateChanged
+from kelly_core.runs.registry import list_runs
+from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
 
 from .conftest import Start, until, until_epoch
@@ -44,7 +46,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
         ("finished", 2, "out/groovepredictor.json"),
     ]
     assert snapshot.host_name == socket.gethostname() and snapshot.pid != os.getpid()
-    assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, Outcome, RunEnded} <= kinds
+    assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, ModelResult, RunEnded} <= kinds
     assert exported(folder)
     assert not (folder / "out" / ".lease").exists()
     assert run.folder.environment.read_text().count('"torch"') == 1
@@ -53,7 +55,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
 
 
 def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
-    from kelly_core.runs.summary import read_summary
+    from kelly_core.runs.snapshot_cache import read_summary
 
     run = start(epochs=1)
     until(run, "finished")
@@ -95,7 +97,7 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
         run.request_rollback()
     run.request_rollback("GroovePredictor")
     told = (record.event for record in run.follow())
-    alarm = next(event for event in told if isinstance(event, events.Alarm) and event.kind == "rollback")
+    alarm = next(event for event in told if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert alarm.model == "GroovePredictor"
     run.request_pause()
     until(run, "paused")
@@ -120,14 +122,14 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     until_epoch(run, 2)
     assert run.request_rollback() == "DynamicsEngine"
     told = (record.event for record in run.follow())
-    alarm = next(event for event in told if isinstance(event, events.Alarm) and event.kind == "rollback")
+    alarm = next(event for event in told if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert "as asked: back to epoch" in alarm.message
     assert next(event for event in told if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
     run.request_pause()
     until(run, "paused")
     run.request_rollback("DynamicsEngine")
     run.request_resume()
-    assert next(event for event in told if isinstance(event, events.Alarm)).kind == "rollback"
+    assert next(event for event in told if isinstance(event, events.TrainingWarning)).kind == "rollback"
     run.request_stop()
     until(run, "stopped")
     assert run.folder.console.read_text().count("as asked: back to epoch") == 2
@@ -178,7 +180,7 @@ def test_stop_at_once_leaves_checkpoint_and_export(start: Start, folder: Path) -
     run = start("DynamicsEngine", "GroovePredictor", epochs=LONG, examples=4096)
     until_epoch(run, 2)
     run.request_stop(at_once=True)
-    outcomes = [record.event for record in run.follow() if isinstance(record.event, Outcome)]
+    outcomes = [record.event for record in run.follow() if isinstance(record.event, ModelResult)]
     assert run.snapshot.state == "stopped" and run.snapshot.models[0].state == "stopped"
     (outcome,) = outcomes
     assert (outcome.model, outcome.reason, outcome.export) == ("DynamicsEngine", "stopped", "out/dynamicsengine.json")

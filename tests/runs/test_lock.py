@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from kelly_core.errors import RunError
-from kelly_core.lock import FileLock, Holder, is_held
-from kelly_core.runs.lease import give_up_lease, take_lease
+from kelly_core.io.locks import FileLock, LockOwner, is_held
+from kelly_core.runs.output_lock import acquire_output_lock, release_output_lock
 
 KEEPER = """
 import sys
 from pathlib import Path
-from kelly_core.runs.lease import take_lease
-lease = take_lease(Path(sys.argv[1]))
-lease.sign("2026-11-22-1431-brave-cadence", __import__("os").getpid())
+from kelly_core.runs.output_lock import acquire_output_lock
+lease = acquire_output_lock(Path(sys.argv[1]))
+lease.write_owner("2026-11-22-1431-brave-cadence", __import__("os").getpid())
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -42,27 +42,27 @@ def keeper(tmp_path: Path):
 
 def test_a_folder_in_use_is_refused_with_who_holds_it(keeper: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        take_lease(tmp_path / "out")
+        acquire_output_lock(tmp_path / "out")
     text = str(caught.value)
     assert "run 2026-11-22-1431-brave-cadence" in text and f"process {keeper.pid}" in text
     assert "kelly-core runs stop 2026-11-22-1431-brave-cadence" in text
-    take_lease(tmp_path / "other").release()
+    acquire_output_lock(tmp_path / "other").release()
 
 
 def test_the_lease_of_a_killed_process_is_free(keeper: subprocess.Popen[str], tmp_path: Path) -> None:
     keeper.send_signal(signal.SIGKILL)
     keeper.wait()
-    assert Holder.read(tmp_path / "out" / ".lease").pid == keeper.pid
-    lease = take_lease(tmp_path / "out")
-    lease.sign("next", os.getpid())
-    assert Holder.read(lease.path).run == "next"
+    assert LockOwner.read(tmp_path / "out" / ".lease").pid == keeper.pid
+    lease = acquire_output_lock(tmp_path / "out")
+    lease.write_owner("next", os.getpid())
+    assert LockOwner.read(lease.path).run == "next"
     lease.release()
 
 
 def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None:
-    first = take_lease(tmp_path)
-    give_up_lease(tmp_path)
-    second = take_lease(tmp_path)
+    first = acquire_output_lock(tmp_path)
+    release_output_lock(tmp_path)
+    second = acquire_output_lock(tmp_path)
     assert is_held(second.path)
     first.release()
     assert is_held(second.path)
@@ -71,13 +71,13 @@ def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None
 
 
 def test_a_lock_lives_in_the_process_that_inherited_it(tmp_path: Path) -> None:
-    lock = FileLock.take(tmp_path / "lock")
+    lock = FileLock.acquire(tmp_path / "lock")
     assert lock is not None
     heir = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[lock.handle]
     )
     lock.release()
-    assert is_held(tmp_path / "lock") and FileLock.take(tmp_path / "lock", patience=0) is None
+    assert is_held(tmp_path / "lock") and FileLock.acquire(tmp_path / "lock", timeout=0) is None
     heir.kill()
     heir.communicate()
     assert not is_held(tmp_path / "lock")
@@ -85,7 +85,7 @@ def test_a_lock_lives_in_the_process_that_inherited_it(tmp_path: Path) -> None:
 
 def test_asking_does_not_take(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "nothing") and not (tmp_path / "nothing").exists()
-    lock = FileLock.take(tmp_path / "lock")
+    lock = FileLock.acquire(tmp_path / "lock")
     assert lock is not None and is_held(lock.path) and is_held(lock.path)
     lock.release()
 
@@ -115,7 +115,7 @@ def test_many_at_once_and_only_one_gets_it(tmp_path: Path) -> None:
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(RunError, match="cannot be made a folder"):
-        take_lease(tmp_path / "out")
+        acquire_output_lock(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_signature_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lock").write_bytes(content)
-    assert Holder.read(tmp_path / "lock") == Holder()
+    assert LockOwner.read(tmp_path / "lock") == LockOwner()
 
 
 def test_an_unsigned_lease_still_refuses(tmp_path: Path) -> None:
-    lock = FileLock.take(tmp_path / ".lease")
+    lock = FileLock.acquire(tmp_path / ".lease")
     assert lock is not None
     with pytest.raises(RunError, match="another run is training into this folder"):
-        take_lease(tmp_path)
+        acquire_output_lock(tmp_path)
     lock.release()

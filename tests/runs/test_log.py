@@ -12,35 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core import events
-from kelly_core.runs import records
-from kelly_core.runs.log import LogReader, LogWriter
-from kelly_core.runs.records import Record, decode, encode
-from kelly_core.runs.tail import CHUNK, LineTail
+from kelly_core.io.jsonl import CHUNK, LineTail
+from kelly_core.runs import log_records
+from kelly_core.runs.event_log import LogReader, LogWriter
+from kelly_core.runs.log_records import LogRecord, decode, encode
 
 EXAMPLES = [
-    records.AttemptBegun(),
-    records.StateChanged("stopping", 3),
-    records.FeaturesRead("deam", 3, 1802),
+    log_records.AttemptBegun(),
+    log_records.StateChanged("stopping", 3),
+    log_records.FeaturesRead("deam", 3, 1802),
     events.ModelStarted("EmotionRecognizer", "deam", False, 1500, 300, 1, 50, "cuda", 0.0512),
     events.BatchDone("EmotionRecognizer", 2, 7, 24),
     events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
     events.CheckpointSaved("EmotionRecognizer", 2, "best", "out/ä b.pt"),
-    events.Alarm("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
+    events.TrainingWarning("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
     events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, math.inf),
     events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
-    records.Outcome("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": -math.inf}, 2.5),
-    records.HostLoad(12.5, 1, 2, 3, (records.GpuLoad("H200", 99.0, 1, 2),)),
-    records.Revived(61.5),
-    records.RunEnded("failed", "the disk is full"),
+    log_records.ModelResult(
+        "EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": -math.inf}, 2.5
+    ),
+    log_records.HostLoad(12.5, 1, 2, 3, (log_records.GpuLoad("H200", 99.0, 1, 2),)),
+    log_records.Revived(61.5),
+    log_records.RunEnded("failed", "the disk is full"),
 ]
 
 
-def record(number: int) -> Record:
-    return Record(1e9 + number, number / 8, 1, EXAMPLES[number % len(EXAMPLES)])
+def record(number: int) -> LogRecord:
+    return LogRecord(1e9 + number, number / 8, 1, EXAMPLES[number % len(EXAMPLES)])
 
 
 def test_there_is_an_example_of_every_kind() -> None:
-    assert {type(example) for example in EXAMPLES} == set(records.KINDS.values())
+    assert {type(example) for example in EXAMPLES} == set(log_records.KINDS.values())
 
 
 def test_an_epoch_of_a_former_version_is_read() -> None:
@@ -54,17 +56,17 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
-def test_a_record_comes_back_from_one_line_of_strict_json(event: records.RunEvent) -> None:
+def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.RunEvent) -> None:
     import json
 
-    line = encode(Record(1e9, 2.5, 3, event))
+    line = encode(LogRecord(1e9, 2.5, 3, event))
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert decode(line) == Record(1e9, 2.5, 3, event)
+    assert decode(line) == LogRecord(1e9, 2.5, 3, event)
 
 
 def test_what_is_not_a_number_stays_so() -> None:
-    line = encode(Record(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, math.nan)))
+    line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, math.nan)))
     ended = decode(line).event
     assert isinstance(ended, events.ModelEnded) and math.isnan(ended.best_loss)
 

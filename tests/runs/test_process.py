@@ -14,15 +14,16 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from kelly_core.runs import Run, RunFolder
-from kelly_core.runs.attendant import Attendant
 from kelly_core.runs.control import Inbox, Request, send
+from kelly_core.runs.controller import RunController, StopNow
 from kelly_core.runs.environment import describe_environment
-from kelly_core.runs.host import HostMeter
-from kelly_core.runs.journal import Journal
-from kelly_core.runs.log import LogWriter
-from kelly_core.runs.records import AttemptBegun, GpuLoad, HostLoad, Revived, StateChanged
-from kelly_core.runs.steering import Steering, StopNow
+from kelly_core.runs.event_log import LogWriter
+from kelly_core.runs.event_logger import EventLogger
+from kelly_core.runs.log_records import AttemptBegun, GpuLoad, HostLoad, Revived, StateChanged
+from kelly_core.runs.monitor import RunMonitor
+from kelly_core.runs.resources import ResourceMonitor
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
 
 from .test_listing import make_run
 
@@ -33,21 +34,21 @@ def told() -> list[StateChanged]:
 
 
 @pytest.fixture
-def steering(told: list[StateChanged]) -> Iterator[Steering]:
-    one = Steering(told.append)
+def steering(told: list[StateChanged]) -> Iterator[RunController]:
+    one = RunController(told.append)
     with one.signals():
         one.begin()
         yield one
 
 
-def test_it_trains_on_until_it_is_told(steering: Steering, told: list[StateChanged]) -> None:
+def test_it_trains_on_until_it_is_told(steering: RunController, told: list[StateChanged]) -> None:
     assert not steering.should_stop()
     steering.obey(Request(1, "stop"))
     assert steering.should_stop() and steering.stopping
     assert told == [StateChanged("running"), StateChanged("stopping")]
 
 
-def test_epochs_are_counted_down(steering: Steering, told: list[StateChanged]) -> None:
+def test_epochs_are_counted_down(steering: RunController, told: list[StateChanged]) -> None:
     steering.obey(Request(1, "stop", after_epochs=2))
     for _ in range(2):
         assert not steering.should_stop()
@@ -56,14 +57,14 @@ def test_epochs_are_counted_down(steering: Steering, told: list[StateChanged]) -
     assert [change.epochs_left for change in told] == [None, 2, 1, None]
 
 
-def test_a_later_wish_replaces_an_earlier_one(steering: Steering) -> None:
+def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
     steering.obey(Request(1, "stop", after_epochs=5))
     steering.obey(Request(1, "stop", after_epochs=1))
     steering.epoch_done()
     assert steering.should_stop()
 
 
-def test_holding_takes_no_time_at_work(steering: Steering, told: list[StateChanged]) -> None:
+def test_holding_takes_no_time_at_work(steering: RunController, told: list[StateChanged]) -> None:
     steering.obey(Request(1, "pause"))
     training = threading.Thread(target=steering.should_stop)
     training.start()
@@ -77,14 +78,14 @@ def test_holding_takes_no_time_at_work(steering: Steering, told: list[StateChang
     assert [change.state for change in told] == ["running", "pausing", "paused", "running"]
 
 
-def test_a_pause_that_was_taken_back_never_happened(steering: Steering, told: list[StateChanged]) -> None:
+def test_a_pause_that_was_taken_back_never_happened(steering: RunController, told: list[StateChanged]) -> None:
     steering.obey(Request(1, "pause"))
     steering.obey(Request(1, "resume"))
     assert not steering.should_stop()
     assert [change.state for change in told] == ["running", "pausing", "running"]
 
 
-def test_at_once_is_thrown_once_and_only_where_it_may(steering: Steering) -> None:
+def test_at_once_is_thrown_once_and_only_where_it_may(steering: RunController) -> None:
     steering.obey(Request(1, "stop", at_once=True))
     with pytest.raises(StopNow), steering.interruptible():
         steering.interrupt()
@@ -107,18 +108,18 @@ def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def attendant(tmp_path: Path) -> Iterator[Attendant]:
+def attendant(tmp_path: Path) -> Iterator[RunMonitor]:
     folder = make_run(tmp_path / "run", AttemptBegun())
     folder.heartbeat.touch()
     log = LogWriter(folder.events)
-    journal = Journal(log, 1)
-    one = Attendant(Run(folder), journal, Steering(journal.tell), HostMeter())
+    journal = EventLogger(log, 1)
+    one = RunMonitor(Run(folder), journal, RunController(journal.tell), ResourceMonitor())
     yield one
     log.close()
 
 
-def test_a_sign_of_life_after_long_silence_is_told(attendant: Attendant, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+def test_a_sign_of_life_after_long_silence_is_told(attendant: RunMonitor, tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path / "run")
     os.utime(folder.heartbeat, (1e9, 1e9))
     now = time.monotonic()
     attendant._beat(now)
@@ -130,16 +131,16 @@ def test_a_sign_of_life_after_long_silence_is_told(attendant: Attendant, tmp_pat
     assert Run(folder).snapshot.revivals == 1
 
 
-def test_the_load_is_told_every_five_seconds(attendant: Attendant, tmp_path: Path) -> None:
+def test_the_load_is_told_every_five_seconds(attendant: RunMonitor, tmp_path: Path) -> None:
     now = time.monotonic()
     for later in range(12):
         attendant._look_after(now + later)
-    loads = [r.event for r in Run(RunFolder(tmp_path / "run")).records() if isinstance(r.event, HostLoad)]
+    loads = [r.event for r in Run(RunDirectory(tmp_path / "run")).records() if isinstance(r.event, HostLoad)]
     assert len(loads) == 2
 
 
 def test_trouble_is_told_once_and_ends_nothing(
-    attendant: Attendant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    attendant: RunMonitor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "control.jsonl").mkdir()
     waits = iter([False, False, False, True])
@@ -149,12 +150,12 @@ def test_trouble_is_told_once_and_ends_nothing(
 
 
 def test_a_fault_of_its_own_leaves_it_listening(
-    attendant: Attendant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    attendant: RunMonitor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(meter: HostMeter) -> HostLoad:
+    def gone(meter: ResourceMonitor) -> HostLoad:
         raise RuntimeError("GPU is lost")
 
-    monkeypatch.setattr(HostMeter, "sample", gone)
+    monkeypatch.setattr(ResourceMonitor, "sample", gone)
     attendant._last_load = -1e9
     waits = iter([False, False, True])
     attendant._done = SimpleNamespace(wait=lambda seconds: next(waits))  # type: ignore[assignment]
@@ -163,7 +164,7 @@ def test_a_fault_of_its_own_leaves_it_listening(
 
 
 def test_the_load_of_a_machine_without_gpu() -> None:
-    load = HostMeter().sample()
+    load = ResourceMonitor().sample()
     assert 0 < load.process_memory < load.memory_total and 0 < load.memory_used <= load.memory_total
     assert 0.0 <= load.cpu_percent <= 100.0
     assert load.memory_total == psutil.virtual_memory().total
@@ -178,7 +179,7 @@ def test_the_share_of_cpu_is_since_the_last_sample_whoever_asks(monkeypatch: pyt
 
     times = iter([Times(100.0, 500.0, 0.0, 50.0), Times(103.0, 501.0, 0.0, 53.0), Times(103.0, 502.0, 1.0, 53.0)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(times))
-    meter, measured = HostMeter(), []
+    meter, measured = ResourceMonitor(), []
     other = threading.Thread(target=lambda: measured.append(meter.sample().cpu_percent))
     other.start()
     other.join()
@@ -201,7 +202,7 @@ def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setitem(sys.modules, "pynvml", library)
     first, second = GpuLoad("GPU 0", 97.0, 10 * 2**30, 80 * 2**30), GpuLoad("GPU 1", 0.0, 0, 80 * 2**30)
-    assert HostMeter().sample().gpus == (first, second)
+    assert ResourceMonitor().sample().gpus == (first, second)
 
     def not_supported(handle: int) -> SimpleNamespace:
         if handle:
@@ -210,13 +211,13 @@ def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # As of a card that is shared out in parts, whose load NVIDIA's library does not tell.
     library.nvmlDeviceGetUtilizationRates = not_supported
-    assert HostMeter().gpus == ("GPU 0", "GPU 1") and HostMeter().sample().gpus == (second,)
+    assert ResourceMonitor().gpus == ("GPU 0", "GPU 1") and ResourceMonitor().sample().gpus == (second,)
 
     def no_driver() -> None:
         raise NVMLError
 
     library.nvmlInit = no_driver
-    assert HostMeter().sample().gpus == ()
+    assert ResourceMonitor().sample().gpus == ()
 
 
 def test_the_environment_names_versions_machine_and_commit() -> None:

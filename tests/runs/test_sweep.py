@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import Settings
-from kelly_core.runs import Run, RunFolder
-from kelly_core.runs.standings import TrialResult, best_runs, standings
-from kelly_core.runs.sweep import Sweep
-from kelly_core.runs.trials import Trial, plan_trials
+from kelly_core.config.schema import Settings
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import model_spec
+from kelly_core.sweeps.plan import Trial, plan_trials
+from kelly_core.sweeps.results import TrialResult, best_runs, summarize_points
+from kelly_core.sweeps.sweep import Sweep
 from tests.cluster import Cluster, cluster
 from tests.forked_workers import Forker
 
@@ -35,7 +36,7 @@ def sweep_of(**options: object) -> Sweep:
 
 
 def run_of(trial: Trial) -> Run:
-    return Run(RunFolder(trial.settings.runs.dir / trial.id))
+    return Run(RunDirectory(trial.settings.runs.dir / trial.id))
 
 
 def losses(results: list[TrialResult]) -> dict[object, float | None]:
@@ -66,7 +67,7 @@ def meanwhile() -> Iterator[Callable[..., None]]:
 def _first_run(sweep: Sweep) -> Run:
     while True:
         for trial in sweep.trials:
-            folder = RunFolder(trial.settings.runs.dir / trial.id)
+            folder = RunDirectory(trial.settings.runs.dir / trial.id)
             if folder.summary.exists():
                 return Run(folder)
         time.sleep(0.01)
@@ -80,7 +81,7 @@ def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Pa
     for result in results:
         assert result.state == "finished"
         assert result.best_loss == runs[result.run].snapshot.models[0].best_loss
-    table = standings(results)
+    table = summarize_points(results)
     assert [row.mean for row in table] == sorted(statistics.fmean(row.losses.values()) for row in table)
     best = min((one for one in results if one.point == table[0].point), key=lambda one: one.best_loss)
     assert sweep.export_best(results) == {best.run: folder / "out" / "dynamicsengine.json"}
@@ -229,7 +230,7 @@ def test_the_table_compares_points_seed_by_seed() -> None:
         *(result(64, 0, 0.01), result(64, 1, 0.01), result(64, 2, 0.01, "stopped")),
         *(result(128, seed, None, "failed") for seed in range(3)),
     ]
-    table = standings(results)
+    table = summarize_points(results)
     assert [dict(row.point)["training.batch_size"] for row in table] == [16, 32, 64, 128]
     best, second, partial, failed = table
     assert (best.mean, best.behind, best.behind_spread) == (pytest.approx(0.5), 0.0, 0.0)

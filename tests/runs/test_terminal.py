@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.lock import FileLock
-from kelly_core.runs import Run, find_run, launch
-from kelly_core.runs.folder import read_record, write_record
+from kelly_core.io.locks import FileLock
+from kelly_core.runs import launch
+from kelly_core.runs.registry import find_run
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import read_manifest, write_manifest
 from kelly_core.validation.checks import validate_file
 
 from .conftest import until, until_epoch
@@ -107,8 +109,8 @@ def test_attached_it_ends_as_asked(
 
 def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "run")
-    write_record(folder, replace(read_record(folder), settings={"output": {"dir": "out"}, "µ": 1}))
-    life = FileLock.take(folder.heartbeat)
+    write_manifest(folder, replace(read_manifest(folder), settings={"output": {"dir": "out"}, "µ": 1}))
+    life = FileLock.acquire(folder.heartbeat)
     assert life is not None
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     launch.spawn(folder, [life.handle])

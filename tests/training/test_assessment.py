@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from kelly_core.export.quality import Quality
+from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.reader import read_export
 from kelly_core.spec import model_spec
-from kelly_core.training import trainer
-from kelly_core.training.assessment import assess_export
+from kelly_core.training import fit
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.evaluation import evaluate_export
 from kelly_core.training.exporting import export_network
 from tests.training.toy import Run, ToyDataset
 
@@ -34,9 +34,9 @@ def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path)
         assert load_checkpoint(run.checkpoint_path(kind)).quality == record
     assert load_checkpoint(run.checkpoint_path("latest")).epoch == 5
     history = json.loads((tmp_path / "history" / f"{spec.file_stem}_history.json").read_text())
-    assert Quality.from_json(history["quality"]) == result.quality
+    assert QualityRecord.from_json(history["quality"]) == result.quality
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    assert Quality.from_json(read_export(tmp_path / "export.json").metadata["quality"]) == result.quality
+    assert QualityRecord.from_json(read_export(tmp_path / "export.json").metadata["quality"]) == result.quality
 
 
 def test_a_resumed_training_measures_the_same(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
 ) -> None:
     run = Run(GROOVE, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_assess", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(fit, "_assess", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(epochs=2)
     assert load_checkpoint(run.checkpoint_path("best")).quality == {}
@@ -87,7 +87,7 @@ def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> N
     run = Run(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
     result = run(epochs=2, state=state)
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    found = assess_export(read_export(tmp_path / "export.json"), EMOTION, run.dataset, "validation")
+    found = evaluate_export(read_export(tmp_path / "export.json"), EMOTION, run.dataset, "validation")
     assert (
         result.quality is not None and found.verdict == result.quality.verdict and found.notes == result.quality.notes
     )
@@ -97,13 +97,13 @@ def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> N
 
 def test_an_input_that_is_switched_off_does_not_matter(tmp_path: Path) -> None:
     dataset = ToyDataset(HARMONY)
-    dataset.standardisation.scale[64:] = 0.0
+    dataset.normalizer.scale[64:] = 0.0
     dataset.inputs[..., 64:] = 0.0
     dataset.noise = 0.0
     run = Run(HARMONY, tmp_path, dataset)
     result = run(epochs=2)
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    found = assess_export(read_export(tmp_path / "export.json"), HARMONY, dataset, "validation")
+    found = evaluate_export(read_export(tmp_path / "export.json"), HARMONY, dataset, "validation")
     assert result.quality is not None
     assert found.metrics["perplexity"] == pytest.approx(result.quality.metrics["perplexity"], rel=1e-4)
 
@@ -114,13 +114,13 @@ def test_other_examples_than_it_was_trained_on_are_told_of(tmp_path: Path) -> No
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
     run.dataset.fingerprint, run.dataset.test = "another", np.arange(8)
     export = read_export(tmp_path / "export.json")
-    assert "it may have learned some" in assess_export(export, GROOVE, run.dataset, "validation").notes[-1]
-    assert not any("learned" in note for note in assess_export(export, GROOVE, run.dataset, "test").notes)
+    assert "it may have learned some" in evaluate_export(export, GROOVE, run.dataset, "validation").notes[-1]
+    assert not any("learned" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)
 
 
 def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Path) -> None:
     class Leaky(ToyDataset):
-        def twins(self) -> list[tuple[int, int]]:
+        def find_duplicates(self) -> list[tuple[int, int]]:
             return [(8, 0), (10, 2)]
 
     run = Run(GROOVE, tmp_path, Leaky(GROOVE))
@@ -130,4 +130,4 @@ def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Pat
     leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"
     assert export.metadata["quality"]["notes"][-1] == f"the figures may be too good, {leak}"
     run.dataset.test = np.arange(8)
-    assert not any("too good" in note for note in assess_export(export, GROOVE, run.dataset, "test").notes)
+    assert not any("too good" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)

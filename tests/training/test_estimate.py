@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.synthetic import create_synthetic
+from kelly_core.data.synthetic.dataset import create_synthetic
 from kelly_core.events import EpochDone, Event, ModelStarted
 from kelly_core.spec import model_spec
 from kelly_core.training.estimate import estimate
-from kelly_core.training.trainer import train
+from kelly_core.training.fit import fit
 from tests.training.toy import settings
 
 SPEC = model_spec("DynamicsEngine")
@@ -30,7 +30,7 @@ def test_it_foretells_the_order_of_size(tmp_path: Path, examples: int, trial: fl
         if isinstance(event, ModelStarted | EpochDone):
             epochs.append(time.perf_counter())
 
-    train(SPEC, dataset, asked, tmp_path, listen=listen)
+    fit(SPEC, dataset, asked, tmp_path, listen=listen)
     took = epochs[-1] - epochs[0]
     assert foretold.steps == examples // 32 and foretold.epochs == 2
     assert took / 3 < foretold.seconds < took * 3

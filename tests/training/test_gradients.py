@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, Layer, Loss, Lstm, ModelSpec
+from kelly_core.training.backprop import GradientAccumulator, activation_gradient
 from kelly_core.training.device import cpu_workers
-from kelly_core.training.gradients import Gradients, activation_gradient
 from kelly_core.training.losses import TensorBatch, weighted_loss
 from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_network
 
@@ -37,9 +37,9 @@ def of_autograd(network: KellyNetwork, loss: Loss, batch: TensorBatch) -> tuple[
 
 
 def written_out(network: KellyNetwork, loss: Loss, *parts: TensorBatch, workers: int = 0) -> tuple[Tensor, Tensor]:
-    """The same by ``Gradients``, from a gradient that is not clean."""
+    """The same by ``GradientAccumulator``, from a gradient that is not clean."""
     gradient = torch.full((sum(parameter.numel() for parameter in network.parameters()),), 9.0)
-    gradients = Gradients(network, loss, gradient)
+    gradients = GradientAccumulator(network, loss, gradient)
     if not workers:
         return gradient, torch.stack(gradients(parts))
     with cpu_workers(workers) as pool:
@@ -82,7 +82,7 @@ def test_fewer_parts_than_before_leave_nothing_of_the_others_behind() -> None:
     network = build_network(ModelSpec("Chain", (Dense(6, 5, "relu"), Lstm(5, 4)), "mse", "none"), seed=0)
     batch = random_batch(12, 3)
     gradient = torch.zeros(sum(parameter.numel() for parameter in network.parameters()))
-    gradients = Gradients(network, "mse", gradient)
+    gradients = GradientAccumulator(network, "mse", gradient)
     for size in (3, 6, 12):
         gradients(list(batch.batches(size)))
         torch.testing.assert_close(gradient, of_autograd(network, "mse", batch)[0])

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kelly_core.training.loss_watch import LossWatch, noise
+from kelly_core.training.loss_monitor import LossMonitor, noise
 
 
 def concerns(train: list[float], val: list[float], patience: int = 10, min_delta: float = 0.001) -> list[tuple]:
     """Epoch and kind of each concern that began."""
-    watch = LossWatch(patience, min_delta)
+    watch = LossMonitor(patience, min_delta)
     found = []
     for epoch, losses in enumerate(zip(train, val, strict=True), start=1):
-        watch.take_in(*losses)
+        watch.update(*losses)
         if watch.is_new:
             found.append((epoch, watch.concern))
     return found
@@ -109,20 +109,20 @@ def test_a_watch_that_sees_all_at_once_judges_as_one_that_was_there() -> None:
     val = [0.3, 0.1, *(10 * [0.101]), *(0.101 + 0.002 * epoch for epoch in range(8))]
     train = [0.2 * 0.97**epoch for epoch in range(len(val))]
     for epochs in range(len(val)):
-        there = LossWatch(12, 0.001)
+        there = LossMonitor(12, 0.001)
         for losses in zip(train[:epochs], val[:epochs], strict=True):
-            there.take_in(*losses)
-        later = LossWatch.of(zip(train[:epochs], val[:epochs], strict=True), 12, 0.001)
+            there.update(*losses)
+        later = LossMonitor.of(zip(train[:epochs], val[:epochs], strict=True), 12, 0.001)
         assert later.concern == there.concern
 
 
 def test_the_advice_says_what_and_since_when() -> None:
-    plateau = LossWatch.of([(loss, loss) for loss in [0.5, 0.3, *(5 * [0.3])]], 10, 0.001)
+    plateau = LossMonitor.of([(loss, loss) for loss in [0.5, 0.3, *(5 * [0.3])]], 10, 0.001)
     assert plateau.advice(5) == (
         "on a plateau, no progress since epoch 2: wait (it stops in 5 epochs), or roll back to half the learning rate"
     )
     val = [0.3, 0.11, 0.1, 0.1, 0.1, *(6 * [0.11])]
-    overfitting = LossWatch.of([(0.9**epoch, loss) for epoch, loss in enumerate(val)], 0, 0.001)
+    overfitting = LossMonitor.of([(0.9**epoch, loss) for epoch, loss in enumerate(val)], 0, 0.001)
     assert overfitting.advice(0).startswith("overfitting, validation loss 10 % above its best of epoch 3: stop")
 
 

@@ -135,7 +135,7 @@ def test_no_other_constant_beats_the_baseline_on_its_own_targets(name: str) -> N
     dataset = ToyDataset(spec)
     dataset.validation = dataset.train
     dataset.weights = np.random.default_rng(0).uniform(0.1, 2.0, dataset.weights.shape).astype(np.float32)
-    chosen = dataset.fixed(dataset.train)
+    chosen = dataset.eval_batch(dataset.train)
     batch = TensorBatch.of(chosen, CPU)
     mean = torch.from_numpy((chosen.targets * chosen.weights).sum((0, 1)) / chosen.weights.sum())
     inverse = {"sigmoid": torch.logit(mean), "softmax": mean.log(), "tanh": torch.atanh(mean)}

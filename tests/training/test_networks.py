@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kelly_core.export.runtime import Runtime
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import build_network, load_weights, verify_architectures, weights_of
 
@@ -34,7 +34,7 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     frames = np.random.default_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
     with torch.inference_mode():
         outputs, _ = network(torch.from_numpy(frames)[None])
-    np.testing.assert_allclose(outputs[0].numpy(), Runtime(weights_of(network)).run(frames), atol=2e-6)
+    np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).run(frames), atol=2e-6)
 
 
 @each_model

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kelly_core.spec import model_spec
+from kelly_core.training.adam import FlatAdam
 from kelly_core.training.device import cpu_workers
 from kelly_core.training.networks import KellyNetwork, build_network
-from kelly_core.training.optimiser import FlatAdam
 
 SPEC = model_spec("GroovePredictor")
 WHOLE = torch.tensor(1.0)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kelly_core.engines.numpy_engine import ActivationLayer, Layer, NumpyEngine
+from kelly_core.engines.weights import DenseWeights
 from kelly_core.errors import ExportError
-from kelly_core.export.runtime import ActivationLayer, Layer, Runtime
-from kelly_core.export.weights import DenseWeights
-from kelly_core.training.runtime import TorchRuntime
+from kelly_core.training.torch_engine import TorchEngine
 from tests.networks import tiny_network
 
 
 def test_state_goes_on_from_frame_to_frame() -> None:
     frames = np.random.default_rng(1).standard_normal((40, 4)).astype(np.float32)
-    runtime = TorchRuntime(tiny_network())
+    runtime = TorchEngine(tiny_network())
     outputs = np.stack([runtime.step(frame) for frame in frames])
-    assert np.abs(outputs - Runtime(tiny_network()).run(frames)).max() < 1e-6
+    assert np.abs(outputs - NumpyEngine(tiny_network()).run(frames)).max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_state_goes_on_from_frame_to_frame() -> None:
 )
 def test_layers_that_the_five_networks_do_not_have_are_an_error(layer: Layer, told: str) -> None:
     with pytest.raises(ExportError, match=told):
-        TorchRuntime([layer])
+        TorchEngine([layer])

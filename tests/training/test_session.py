@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kelly_core.config import Settings, load_settings
-from kelly_core.events import Alarm, Event
+from kelly_core.config.schema import Settings, load_settings
+from kelly_core.events import Event, TrainingWarning
 from kelly_core.spec import MODELS
 from kelly_core.training.session import train_models
 from tests.data import tiny
@@ -33,7 +33,7 @@ def alarms(tmp_path: Path):
         heard: list[Event] = []
         (outcome,) = train_models(settings, [SPECS[model]], listen=heard.append)
         assert outcome.export is not None, outcome.error
-        return [(event.kind, event.message) for event in heard if isinstance(event, Alarm)]
+        return [(event.kind, event.message) for event in heard if isinstance(event, TrainingWarning)]
 
     return train
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import Settings, load_settings
+from kelly_core.config.schema import Settings, load_settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
+from kelly_core.training.multiprocess import train_side_by_side
 from kelly_core.training.session import train_models
-from kelly_core.training.side_by_side import train_side_by_side
 
 SPECS = [model_spec("DynamicsEngine"), model_spec("GroovePredictor")]
 
@@ -86,7 +86,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.training.test_side_by_side import SPECS, settings
-from kelly_core.training.side_by_side import train_side_by_side
+from kelly_core.training.multiprocess import train_side_by_side
 if __name__ == "__main__":
     tasks = [(spec, False) for spec in SPECS]
     say = lambda event: print(type(event).__name__, flush=True)

@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kelly_core.data.dataset import Batch, Indices
 from kelly_core.errors import CheckpointError, ConfigError, TrainingError
-from kelly_core.events import Alarm, BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted
+from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.spec import model_spec
+from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.device import cpu_workers
-from kelly_core.training.gradients import Chain
-from kelly_core.training.loop import Loop
+from kelly_core.training.fit import MAX_ROLLBACKS, TrainingResult
+from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.losses import TensorBatch
-from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import MAX_ROLLBACKS, TrainingResult
+from kelly_core.training.trainer import Trainer
 from tests.training.toy import Run, ToyDataset, script_validation_losses
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -83,15 +83,15 @@ def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> N
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kelly_core.training.loop._SMALLEST_PART", 2)
+    monkeypatch.setattr("kelly_core.training.trainer._SMALLEST_PART", 2)
     threads_seen: list[set[str]] = []
-    compute = Chain.__call__
+    compute = BackwardPass.__call__
 
-    def watched(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+    def watched(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
         threads_seen[-1].add(current_thread().name)
         return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(Chain, "__call__", watched)
+    monkeypatch.setattr(BackwardPass, "__call__", watched)
     results = []
     for threads in (1, 3):
         threads_seen.append(set())
@@ -112,8 +112,8 @@ def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_pa
             return call(*args, **kwargs or {})
 
     with cpu_workers(1) as workers:
-        settings = TrainingSettings(epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss)
-        loop = Loop(spec, ToyDataset(spec), settings, torch.device("cpu"), workers)
+        settings = Hyperparameters(epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss)
+        loop = Trainer(spec, ToyDataset(spec), settings, torch.device("cpu"), workers)
         loop.parallel_map = map  # The mode sees this thread only.
         numbers = Numbers()
         with numbers:
@@ -134,7 +134,7 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
 
     def draw(indices: Indices, rng: np.random.Generator) -> Batch:
         drawn.append((indices.tolist(), rng.random()))
-        return dataset.fixed(indices)
+        return dataset.eval_batch(indices)
 
     dataset.draw = draw  # type: ignore[method-assign]
     Run(GROOVE, tmp_path, dataset)(epochs=2)
@@ -200,13 +200,13 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     dataset.inputs[:] = np.arange(24)[:, None, None]
     dataset.noise = 0.0
     steps: list[set[float]] = []
-    compute = Chain.__call__
+    compute = BackwardPass.__call__
 
-    def watched(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+    def watched(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
         steps.append(set(batch.inputs.flatten().tolist()))
         return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(Chain, "__call__", watched)
+    monkeypatch.setattr(BackwardPass, "__call__", watched)
     Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
     assert len(steps) == 16
     assert sum(len(sequences) > 1 for sequences in steps) > 12
@@ -251,9 +251,9 @@ class PoisonedDataset(ToyDataset):
         super().__init__(GROOVE)
         self.poisoned, self.draws = poisoned, 0
 
-    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
         self.draws += 1
-        batch = super().draw(indices, rng)
+        batch = super().train_batch(indices, rng)
         if self.draws in self.poisoned:
             batch.targets[-1] = np.nan
         return batch
@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
     result = run(epochs=4)
     assert (result.reason, result.epoch) == ("epochs_done", 4)
-    (alarm,) = run.heard(Alarm)
+    (alarm,) = run.heard(TrainingWarning)
     assert alarm.kind == "rollback" and "epoch 3" in alarm.message and "back to epoch 1" in alarm.message
     assert result.checkpoint is not None and result.checkpoint.rollbacks == 1
     rates = [row["learning_rate"] for row in result.checkpoint.history]
@@ -276,7 +276,7 @@ def test_three_rollbacks_are_enough(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
     result = run(epochs=9)
     assert (result.reason, result.epoch) == ("diverged", 1)
-    assert [alarm.kind for alarm in run.heard(Alarm)] == ["rollback"] * 3 + ["diverged"]
+    assert [alarm.kind for alarm in run.heard(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
     assert result.checkpoint is not None
     assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
@@ -284,11 +284,11 @@ def test_three_rollbacks_are_enough(tmp_path: Path) -> None:
 
 def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([1.0, 0.5, 11.0, 0.4])
-    monkeypatch.setattr(Loop, "validate", lambda self: next(losses))
+    monkeypatch.setattr(Trainer, "validate", lambda self: next(losses))
     run = Run(GROOVE, tmp_path)
     result = run(epochs=3)
     assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
-    (alarm,) = run.heard(Alarm)
+    (alarm,) = run.heard(TrainingWarning)
     assert alarm.kind == "rollback" and "run away to 11" in alarm.message
 
 
@@ -302,7 +302,7 @@ def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path) -> None:
 def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
-    (alarm,) = run.heard(Alarm)
+    (alarm,) = run.heard(TrainingWarning)
     assert (alarm.kind, alarm.message) == ("rollback", "as asked: back to epoch 1 with a learning rate of 0.0015")
     assert result.checkpoint is not None and result.checkpoint.rollbacks == 0
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
@@ -312,7 +312,7 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(tmp_
 def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
-    times = len(run.heard(Alarm))
+    times = len(run.heard(TrainingWarning))
     assert (result.reason, result.epoch) == ("epochs_done", 2) and times > MAX_ROLLBACKS
     assert result.checkpoint is not None
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
@@ -321,7 +321,7 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
 def test_a_rollback_in_the_first_epoch_begins_anew(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=1, roll_back_after=[2])
-    assert "back to the beginning" in run.heard(Alarm)[0].message
+    assert "back to the beginning" in run.heard(TrainingWarning)[0].message
     assert_same_training(result, Run(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
 
 
@@ -335,14 +335,14 @@ def test_a_rollback_by_hand_outlives_a_stop_in_the_same_epoch(tmp_path: Path) ->
 
 def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = [1.0, *(7 * [0.5]), *(0.5 + 0.02 * epoch for epoch in range(12)), 0.4, 0.3]
-    train_epoch = Loop.train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def falling(loop: Loop, *asked: Any) -> float | None:
+    def falling(loop: Trainer, *asked: Any) -> float | None:
         """The loss that comes out is set by hand; the weights are those of the training."""
         return None if train_epoch(loop, *asked) is None else 0.9**loop.epoch
 
-    monkeypatch.setattr(Loop, "train_epoch", falling)
-    monkeypatch.setattr(Loop, "validate", lambda loop: losses[loop.epoch])
+    monkeypatch.setattr(Trainer, "train_epoch", falling)
+    monkeypatch.setattr(Trainer, "validate", lambda loop: losses[loop.epoch])
     told: list[list[tuple[str, str]]] = []
     results = []
     for name, stops in (("whole", []), ("parts", [5, 9, 16])):
@@ -350,7 +350,9 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
         for epoch in stops:
             run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.heard(EpochDone))) * STEPS + 2)
         results.append(run(epochs=len(losses), resume=True))
-        told.append([(event.kind, event.message) for event in run.heard(Alarm) if event.kind != "nothing_to_resume"])
+        told.append(
+            [(event.kind, event.message) for event in run.heard(TrainingWarning) if event.kind != "nothing_to_resume"]
+        )
         concerns = [event.concern for event in run.heard(EpochDone)]
     assert [kind for kind, _ in told[0]] == ["plateau", "overfitting"] and told[0] == told[1]
     assert concerns[10] == "" and concerns[11:13] == ["plateau"] * 2 and concerns[-2:] == ["", ""]
@@ -368,27 +370,27 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Run(MELODY, tmp_path / "whole")(epochs=2)
-    compute = Chain.__call__
+    compute = BackwardPass.__call__
 
-    def small_memory(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+    def small_memory(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(Chain, "__call__", small_memory)
+    monkeypatch.setattr(BackwardPass, "__call__", small_memory)
     run = Run(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
-    alarms = run.heard(Alarm)
+    alarms = run.heard(TrainingWarning)
     assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2 and "1 at a time" in alarms[-1].message
     for name, tensor in whole.checkpoint.network.items():
         torch.testing.assert_close(parts.checkpoint.network[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(chain: Chain, batch: TensorBatch, gradient: Any) -> Any:
+    def no_memory(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Chain, "__call__", no_memory)
+    monkeypatch.setattr(BackwardPass, "__call__", no_memory)
     with pytest.raises(TrainingError, match="not one example of GroovePredictor fits"):
         Run(GROOVE, tmp_path)(epochs=1)
 
@@ -405,7 +407,7 @@ def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) ->
 def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path / "fresh")
     result = run(resume=True)
-    (alarm,) = run.heard(Alarm)
+    (alarm,) = run.heard(TrainingWarning)
     assert alarm.kind == "nothing_to_resume"
     assert_same_training(result, Run(GROOVE, tmp_path / "plain")())
 
@@ -498,7 +500,7 @@ def test_without_the_best_checkpoint_the_best_weights_are_still_known(
 
 
 def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kelly_core.training.loop._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
+    monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
     assert [(event.step, event.steps) for event in run.heard(BatchDone)] == [(step, STEPS) for step in range(1, 5)]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.data.dataset import Batch, Dataset, Example, Floats, Indices, Rows, Standardisation
-from kelly_core.data.split import TRAIN, VALIDATION
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Floats, Indices, Normalizer
+from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec
-from kelly_core.training.loop import Loop
-from kelly_core.training.settings import TrainingSettings
-from kelly_core.training.trainer import TrainingResult, train
+from kelly_core.training.fit import TrainingResult, fit
+from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.trainer import Trainer
 
 
 class ToyDataset(Dataset):
@@ -27,18 +27,16 @@ class ToyDataset(Dataset):
     def __init__(self, spec: ModelSpec, examples: int = 24, frames: int = 1) -> None:
         rng = np.random.default_rng(1)
         self.input_size, self.output_size, self.sequence_length = spec.input_size, spec.output_size, frames
-        self.standardisation = Standardisation(
-            rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size)
-        )
+        self.normalizer = Normalizer(rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size))
         self.validation, self.train = np.arange(examples // 3), np.arange(examples // 3, examples)
         self.test = np.arange(0)
-        self.rows = Rows(
+        self.rows = ExampleMetadata(
             corpora=np.full(examples, "toy"),
             groups=np.array([f"song {index // 2}" for index in range(examples)]),
             sources=np.full(examples, "sidecar"),
             splits=np.where(np.arange(examples) < examples // 3, VALIDATION, TRAIN),
         )
-        self.facts: dict[str, Any] = {"kind": "toy"}
+        self.metadata: dict[str, Any] = {"kind": "toy"}
         self.inputs: Floats = rng.normal(size=(examples, frames, spec.input_size)).astype(np.float32)
         mixing = rng.normal(size=(spec.input_size, spec.output_size)) / np.sqrt(spec.input_size)
         scores = np.exp(self.inputs @ mixing)
@@ -55,16 +53,16 @@ class ToyDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError("the trainer asks for batches")
 
-    def draw(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        batch = self.fixed(indices)
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        batch = self.eval_batch(indices)
         noise = self.noise * rng.standard_normal(batch.inputs.shape, dtype=np.float32)
         return Batch(batch.inputs + noise, batch.targets, batch.weights, batch.pooled)
 
-    def fixed(self, indices: Indices) -> Batch:
+    def eval_batch(self, indices: Indices) -> Batch:
         return Batch(self.inputs[indices], self.targets[indices], self.weights[indices])
 
 
-def settings(spec: ModelSpec, **changes: Any) -> TrainingSettings:
+def settings(spec: ModelSpec, **changes: Any) -> Hyperparameters:
     """Settings for a short training on one thread without pictures."""
     usual: dict[str, Any] = {
         "epochs": 3,
@@ -78,7 +76,7 @@ def settings(spec: ModelSpec, **changes: Any) -> TrainingSettings:
         "save_plots": False,
         "save_history": False,
     }
-    return TrainingSettings(**usual | changes)
+    return Hyperparameters(**usual | changes)
 
 
 def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> None:
@@ -87,7 +85,7 @@ def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[f
     The weights are still trained; only the number that early stopping and the choice of the best epoch depend on is
     fixed. A test that needs an early best epoch must not depend on rounding, which differs between processors.
     """
-    monkeypatch.setattr(Loop, "validate", lambda loop: losses[min(loop.epoch, len(losses) - 1)])
+    monkeypatch.setattr(Trainer, "validate", lambda loop: losses[min(loop.epoch, len(losses) - 1)])
 
 
 class Run:
@@ -114,7 +112,7 @@ class Run:
             asked += 1
             return stop_after is not None and asked >= stop_after
 
-        return train(
+        return fit(
             self.spec,
             self.dataset,
             settings(self.spec, **changes),

@@ -11,10 +11,10 @@ import pytest
 from textual.pilot import Pilot
 
 from kelly_core import events
-from kelly_core.config import load_settings
-from kelly_core.lock import FileLock
-from kelly_core.runs.folder import RunFolder, RunRecord, write_record
-from kelly_core.runs.records import AttemptBegun, Outcome, Record, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.config.schema import load_settings
+from kelly_core.io.locks import FileLock
+from kelly_core.runs.log_records import AttemptBegun, LogRecord, ModelResult, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.workspace import Options
 
@@ -73,15 +73,15 @@ def trained(model: str, epochs: int = 10, of: int | None = None) -> list[RunEven
 
 def make_run(
     runs: Path, run_id: str, models: Sequence[str], told: Sequence[RunEvent], created: float = BEGAN
-) -> RunFolder:
+) -> RunDirectory:
     """A run on disk as its process would have left it."""
-    folder = RunFolder(runs / run_id)
+    folder = RunDirectory(runs / run_id)
     folder.path.mkdir(parents=True)
     settings = load_settings().settings.model_dump(mode="json")
     command = ("kelly-core", "train", "--model", models[0])
-    write_record(folder, RunRecord(created, tuple(models), "/home/ada/kelly", False, command, settings, attempts=1))
+    write_manifest(folder, RunManifest(created, tuple(models), "/home/ada/kelly", False, command, settings, attempts=1))
     records = [
-        Record(created + number, float(number), 1, event)
+        LogRecord(created + number, float(number), 1, event)
         for number, event in enumerate([AttemptBegun(), StateChanged("running"), *told])
     ]
     folder.events.write_bytes(b"".join(map(encode, records)))
@@ -90,14 +90,14 @@ def make_run(
 
 
 @pytest.fixture
-def finished_run(workplace: Path) -> RunFolder:
+def finished_run(workplace: Path) -> RunDirectory:
     """A run of two models that has ended well."""
     told = [*trained("EmotionRecognizer"), *trained("GroovePredictor", 8), RunEnded("finished")]
     return make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["EmotionRecognizer", "GroovePredictor"], told)
 
 
 @pytest.fixture
-def live_run(workplace: Path) -> Iterator[RunFolder]:
+def live_run(workplace: Path) -> Iterator[RunDirectory]:
     """A run in the middle of its first model, whose heartbeat this test keeps."""
     models = ["EmotionRecognizer", "GroovePredictor"]
     folder = make_run(
@@ -107,7 +107,7 @@ def live_run(workplace: Path) -> Iterator[RunFolder]:
         trained("EmotionRecognizer", 7, of=10),
         created=BEGAN + 3600,
     )
-    lock = FileLock.take(folder.heartbeat)
+    lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     yield folder
     lock.release()
@@ -148,6 +148,6 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
         await pilot.pause(0.02)
 
 
-def outcome(model: str, error: str) -> Outcome:
+def outcome(model: str, error: str) -> ModelResult:
     """A model that could not be trained."""
-    return Outcome(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
+    return ModelResult(model, "groove_midi", True, None, None, 0, {}, 1.0, error)

@@ -13,9 +13,9 @@ from textual.events import Resize
 from textual.geometry import Size
 from textual.widgets import Static
 
-from kelly_core.lock import FileLock
-from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.records import RunEnded
+from kelly_core.io.locks import FileLock
+from kelly_core.runs.log_records import RunEnded
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import recall, remember
 from kelly_tui.palette import THEMES
@@ -74,7 +74,7 @@ async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pyte
 async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path) -> None:
     told = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
-    lock = FileLock.take(folder.heartbeat)
+    lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     app = make_app()
     async with app.run_test() as pilot:
@@ -87,7 +87,7 @@ async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path)
         assert not app.screen.check_action("stop", ())
 
 
-async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -98,7 +98,7 @@ async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunF
         await until(pilot, lambda: app.attached == "" and cells(app, "#training") == [])
 
 
-async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: RunDirectory) -> None:
     finished_run.record.write_text("{")
     app = make_app()
     async with app.run_test() as pilot:
@@ -133,7 +133,7 @@ async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> Non
 
 
 @pytest.mark.parametrize("keys", ["123456", "2e", "3n", "3l", "4 v", "5e", "6/", "6 m", "62e", "2y3y4y5y6y"])
-async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_run: RunFolder, keys: str) -> None:
+async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_run: RunDirectory, keys: str) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         for number, key in enumerate(keys):
@@ -146,7 +146,7 @@ async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_ru
         assert app.screen_stack[0].has_class("-narrow", "-low")
 
 
-async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.live_text)
@@ -159,7 +159,7 @@ async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: Run
     assert not live_run.control.exists()
 
 
-async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.live_text)
@@ -171,7 +171,7 @@ async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_
 async def test_what_happened_since_is_told(make_app: MakeApp, workplace: Path) -> None:
     told = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
-    lock = FileLock.take(folder.heartbeat)
+    lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     app = make_app()
     async with app.run_test() as pilot:
@@ -185,7 +185,7 @@ async def test_what_happened_since_is_told(make_app: MakeApp, workplace: Path) -
         assert "brave-cadence died" in notice.message
 
 
-async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app(read_only=True)
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -197,7 +197,7 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunFolder
         assert not live_run.control.exists()
 
 
-async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunFolder) -> None:
+async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunDirectory) -> None:
     (workplace / "models").mkdir()
     (workplace / "models" / "odd.json").write_text("{}")
     report = {
@@ -225,7 +225,7 @@ async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live
     assert on_disk() == before
 
 
-async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         for key, theme in zip("123456", [*(theme.name for theme in THEMES), "ansi-dark", "nord"], strict=True):
@@ -240,7 +240,7 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
 
 
 async def test_ascii_draws_nothing_else(
-    make_app: MakeApp, workplace: Path, finished_run: RunFolder, live_run: RunFolder
+    make_app: MakeApp, workplace: Path, finished_run: RunDirectory, live_run: RunDirectory
 ) -> None:
     (workplace / "models").mkdir()
     export = workplace / "models" / "groß→.json"
@@ -279,7 +279,7 @@ async def test_ascii_draws_nothing_else(
         await look()
 
 
-async def test_without_colours(make_app: MakeApp, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colours(make_app: MakeApp, finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = make_app()
     async with app.run_test() as pilot:
@@ -287,7 +287,7 @@ async def test_without_colours(make_app: MakeApp, finished_run: RunFolder, monke
             await pilot.press(screen)
             await pilot.pause()
             styles = [piece.style for line in segments(app) for piece in line if piece.style]
-            assert {colour.name for style in styles for colour in (style.color, style.bgcolor) if colour} <= {"default"}
+            assert {color.name for style in styles for color in (style.color, style.bgcolor) if color} <= {"default"}
             # Without colours the row under the cursor and the screen's name are told by reversed text.
             reversed_text = [
                 piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse

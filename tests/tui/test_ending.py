@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.terminal import Terminal
-from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.ending import SECONDS_TO_END
 
 SOURCES = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def asked(workplace: Path, live_run: RunFolder) -> Iterator[Terminal]:
+def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:
     """The program while its question whether to leave is in front, because a run is live."""
     paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     terminal = Terminal(PROGRAM, workplace, os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"})
@@ -45,14 +45,14 @@ def _hang_up_as_a_shell_does(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("befalls", [Terminal.lose, _hang_up_as_a_shell_does], ids=["line cut", "hung up by a shell"])
 def test_it_ends_in_time_with_a_question_in_front(
-    asked: Terminal, live_run: RunFolder, befalls: Callable[[Terminal], None]
+    asked: Terminal, live_run: RunDirectory, befalls: Callable[[Terminal], None]
 ) -> None:
     befalls(asked)
     assert asked.wait(SECONDS_TO_END + MARGIN) is not None
     assert not live_run.control.exists()
 
 
-def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Terminal, live_run: RunFolder) -> None:
+def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Terminal, live_run: RunDirectory) -> None:
     asked.press("\x1b" + "163452" * MORE_THAN_A_TERMINAL_HOLDS)
     assert asked.wait(1.0) is None
     os.kill(asked.pid, signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Termina
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_gives_the_terminal_back(
-    workplace: Path, asked: Terminal, live_run: RunFolder, number: signal.Signals
+    workplace: Path, asked: Terminal, live_run: RunDirectory, number: signal.Signals
 ) -> None:
     os.kill(asked.pid, number)
     asked.read_until("\x1b[?25h")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.records import Record, encode
+from kelly_core.runs.log_records import LogRecord, encode
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui import following
 from kelly_tui.following import Curves, Follower
 from tests.tui.conftest import BEGAN, epoch, make_run, trained
@@ -59,11 +59,13 @@ def test_a_log_that_takes_several_looks_is_read_completely(workplace: Path, monk
 
 
 def test_curves_stay_the_same_object_until_an_epoch_comes(workplace: Path) -> None:
-    folder: RunFolder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", [MODEL], trained(MODEL, 3, of=20))
+    folder: RunDirectory = make_run(
+        workplace / "runs", "2026-09-21-1100-brave-cadence", [MODEL], trained(MODEL, 3, of=20)
+    )
     follower = Follower(folder)
     first = follower.look().curves[MODEL]
     assert follower.look().curves[MODEL] is first
     with folder.events.open("ab") as file:
-        file.write(encode(Record(BEGAN + 60, 60.0, 1, epoch(MODEL, 4, 20))))
+        file.write(encode(LogRecord(BEGAN + 60, 60.0, 1, epoch(MODEL, 4, 20))))
     assert list(follower.look().curves[MODEL].epochs) == [1, 2, 3, 4]
     assert list(first.epochs) == [1, 2, 3]

@@ -14,7 +14,7 @@ import pytest
 from textual.pilot import Pilot
 
 from kelly_core.data.catalog import CORPORA
-from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import remember
 from kelly_tui.screens.train import Train
@@ -45,7 +45,7 @@ def test_models(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> 
     assert snap_compare(make_app(), terminal_size=size, run_before=ready)
 
 
-def test_train(snap_compare: Any, make_app: MakeApp, live_run: RunFolder, size: tuple[int, int]) -> None:
+def test_train(snap_compare: Any, make_app: MakeApp, live_run: RunDirectory, size: tuple[int, int]) -> None:
     app = make_app()
 
     async def ready(pilot: Pilot[None]) -> None:
@@ -94,7 +94,7 @@ def test_benchmark(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) 
 
 
 def test_runs(
-    snap_compare: Any, make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder, size: tuple[int, int]
+    snap_compare: Any, make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory, size: tuple[int, int]
 ) -> None:
     app = make_app()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import remember
 from kelly_tui.widgets.chart import CurveChart
@@ -21,7 +21,7 @@ MakeApp = Callable[..., KellyApp]
 
 
 @pytest.mark.parametrize("width", [60, 92])
-async def test_nothing_is_cut_at_the_right(make_app: MakeApp, finished_run: RunFolder, width: int) -> None:
+async def test_nothing_is_cut_at_the_right(make_app: MakeApp, finished_run: RunDirectory, width: int) -> None:
     remember("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app()
     async with app.run_test(size=(width, 24)) as pilot:

@@ -10,9 +10,9 @@ import pytest
 from textual.widgets import Button, Input, Label, Static
 
 from kelly_core import events
-from kelly_core.export.quality import Quality
-from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.records import Record, RunEnded, encode
+from kelly_core.export.quality_record import QualityRecord
+from kelly_core.runs.log_records import LogRecord, RunEnded, encode
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
@@ -150,7 +150,7 @@ async def test_an_environment_variable_wins_and_cannot_be_edited(
         assert "KELLY_MODELS" in str(app.screen.query_one("#note-epochs", Label).content)
 
 
-async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, finished_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
@@ -169,7 +169,7 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, fin
         assert app.screen.query_one(CommandLine).command.endswith("attach 2026-09-21-1000-calm-melody")
 
 
-async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -181,7 +181,7 @@ async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, li
         assert (request["kind"], request["after_epochs"], request["at_once"]) == ("stop", 1, False)
 
 
-async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -200,10 +200,10 @@ async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeAp
         assert json.loads(live_run.control.read_text())["after_epochs"] == 12
 
 
-async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, live_run: RunFolder) -> None:
-    told = events.Alarm("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
+async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, live_run: RunDirectory) -> None:
+    told = events.TrainingWarning("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
     with live_run.events.open("ab") as log:
-        log.write(encode(Record(BEGAN, 20.0, 1, told)))
+        log.write(encode(LogRecord(BEGAN, 20.0, 1, told)))
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -223,7 +223,7 @@ async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, l
         assert (request["kind"], request["model"]) == ("rollback", "EmotionRecognizer")
 
 
-async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp, finished_run: RunFolder) -> None:
+async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp, finished_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -231,7 +231,7 @@ async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp
         assert not app.screen.check_action("rollback", ())
 
 
-async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app(read_only=True)
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -239,7 +239,7 @@ async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_ru
         assert not app.screen.check_action("rollback", ())
 
 
-async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -253,7 +253,7 @@ async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunFo
 
 
 async def test_other_runs_are_laid_over_this_one(
-    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
 ) -> None:
     app = make_app()
     async with app.run_test() as pilot:
@@ -264,8 +264,8 @@ async def test_other_runs_are_laid_over_this_one(
         await until(pilot, lambda: isinstance(app.screen, RunPicker))
         await pilot.press("space", "enter")
         await until(pilot, lambda: [series.name for series in chart.series] == ["brave-cadence", "calm-melody"])
-        colours = [series.colour for series in chart.series]
-        assert len(set(colours)) == 2
+        colors = [series.color for series in chart.series]
+        assert len(set(colors)) == 2
         # The marks are those of Runs, and a mark taken away there is away here.
         await pilot.press("6")
         await until(pilot, lambda: [row[0] for row in cells(app, "#runs")] == ["●", "◆"])
@@ -274,7 +274,7 @@ async def test_other_runs_are_laid_over_this_one(
 
 
 async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
-    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
 ) -> None:
     app = make_app()
     async with app.run_test() as pilot:
@@ -287,7 +287,7 @@ async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
         await until(pilot, lambda: "This run cannot be read" in [notice.title for notice in app._notifications])
 
 
-async def test_pause_asks_a_live_run(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_pause_asks_a_live_run(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -362,7 +362,9 @@ async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Pat
         assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
 
 
-async def test_two_marked_runs_are_compared(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+async def test_two_marked_runs_are_compared(
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
@@ -394,12 +396,12 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
         await pilot.press("m", "down", "space")
         await until(pilot, lambda: len(chart.series) == 3)
         assert chart.border_title == "validation loss of EmotionRecognizer, 1 of 2"
-        assert len({series.colour for series in chart.series}) == 3
+        assert len({series.color for series in chart.series}) == 3
         assert "settings" not in details(app, "#run-facts")
 
 
 async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
-    make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
 ) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -418,7 +420,9 @@ async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
 
 
-async def test_the_filter_keeps_what_matches(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+async def test_the_filter_keeps_what_matches(
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -429,7 +433,9 @@ async def test_the_filter_keeps_what_matches(make_app: MakeApp, finished_run: Ru
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
 
 
-async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: RunFolder, live_run: RunFolder) -> None:
+async def test_enter_attaches_the_chosen_run(
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -444,7 +450,7 @@ async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) 
     (workplace / "models" / "odd.json").write_text("{}")
     facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
              "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
-    quality = Quality("validation", "trained", ("loss",), 64, 64, {}, epsilon=0.012, epsilon_limit=0.05)
+    quality = QualityRecord("validation", "trained", ("loss",), 64, 64, {}, epsilon=0.012, epsilon_limit=0.05)
     facts["metadata"]["quality"] = quality.to_json()  # type: ignore[index]
     checks = [
         {"name": "readable", "passed": True, "detail": "yes"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config import load_settings
+from kelly_core.config.schema import load_settings
 from kelly_core.errors import ConfigError
 from kelly_tui.settings_file import read_values, save_values
 

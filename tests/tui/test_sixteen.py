@@ -10,7 +10,7 @@ import pytest
 from rich.color import ColorSystem
 from rich.style import Style
 
-from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import remember
 from kelly_tui.palette import FOR_SIXTEEN
@@ -52,7 +52,7 @@ def too_faint(app: KellyApp) -> Iterator[tuple[str, int, int]]:
             continue
         sign, ground, bold = codes(part.style)
         shown = {sign, sign + 8 if bold and sign < 8 else sign}
-        if any(contrast(colours[one], colours[ground]) < LEAST_FOR_TEXT for colours in (XTERM, LINUX) for one in shown):
+        if any(contrast(colors[one], colors[ground]) < LEAST_FOR_TEXT for colors in (XTERM, LINUX) for one in shown):
             yield part.text.strip(), sign, ground
 
 
@@ -67,15 +67,15 @@ def test_all_pairs_are_legible() -> None:
         # The console has no bright grounds.
         assert ground < 8
         for sign in signs:
-            assert min(contrast(colours[sign], colours[ground]) for colours in (XTERM, LINUX)) >= LEAST_FOR_TEXT
+            assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= LEAST_FOR_TEXT
 
 
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
 async def test_all_text_is_legible(
     make_app: Callable[..., KellyApp],
     workplace: Path,
-    finished_run: RunFolder,
-    live_run: RunFolder,
+    finished_run: RunDirectory,
+    live_run: RunDirectory,
     sixteen: None,
     theme: str,
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 from textual.css.stylesheet import Stylesheet
 from textual.widgets._footer import FooterKey
 
-from kelly_core.runs.folder import RunFolder
-from kelly_core.runs.records import Record, RunEnded, encode
+from kelly_core.runs.log_records import LogRecord, RunEnded, encode
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.widgets.form import SettingsForm
 from kelly_tui.widgets.listing import Listing
@@ -57,7 +57,7 @@ async def test_a_window_resized_meanwhile_fits_when_it_is_shown(make_app: MakeAp
         assert app.screen.query_one(SettingsForm).display
 
 
-async def test_the_line_of_keys_is_made_anew_only_for_other_keys(make_app: MakeApp, live_run: RunFolder) -> None:
+async def test_the_line_of_keys_is_made_anew_only_for_other_keys(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
 
     def keys() -> list[FooterKey]:
@@ -71,6 +71,6 @@ async def test_the_line_of_keys_is_made_anew_only_for_other_keys(make_app: MakeA
         await pilot.pause()
         assert keys() == before
         with live_run.events.open("ab") as file:
-            file.write(encode(Record(BEGAN + 7200, 60.0, 1, RunEnded("finished"))))
+            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, RunEnded("finished"))))
         await until(pilot, lambda: "Resume" in [key.description for key in keys()])
         assert "Stop" not in [key.description for key in keys()]

@@ -17,8 +17,10 @@ import pytest
 
 import kelly_tui
 from benchmarks.terminal import Terminal
-from kelly_core.config import load_settings
-from kelly_core.runs import Run, list_runs, start
+from kelly_core.config.schema import load_settings
+from kelly_core.runs.launch import start
+from kelly_core.runs.registry import list_runs
+from kelly_core.runs.run import Run
 
 SOURCES = Path(kelly_tui.__file__).parents[1]
 PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]

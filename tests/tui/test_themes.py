@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.color import ColorSystem
 
-from kelly_core.runs.folder import RunFolder
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.memory import remember
 from kelly_tui.palette import THEMES
@@ -40,10 +40,10 @@ def too_faint(app: KellyApp, system: ColorSystem = ColorSystem.TRUECOLOR) -> Ite
         text, style = part.text.strip(), part.style
         if not any(sign.isalnum() or sign in SIGNS for sign in text) or not (style and style.color and style.bgcolor):
             continue
-        colour, ground = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
-        found = contrast(colour, ground)
+        color, ground = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
+        found = contrast(color, ground)
         if found < (LEAST_FOR_SIGNS if all(sign in SIGNS for sign in text) else LEAST_FOR_TEXT):
-            yield text, colour.hex, ground.hex, round(found, 1)
+            yield text, color.hex, ground.hex, round(found, 1)
 
 
 def test_contrast_by_hand() -> None:
@@ -53,7 +53,7 @@ def test_contrast_by_hand() -> None:
 
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_all_text_is_legible(
-    make_app: Callable[..., KellyApp], workplace: Path, finished_run: RunFolder, live_run: RunFolder, theme: str
+    make_app: Callable[..., KellyApp], workplace: Path, finished_run: RunDirectory, live_run: RunDirectory, theme: str
 ) -> None:
     (workplace / "models").mkdir()
     (workplace / "models" / "odd.json").write_text("{}")
@@ -76,7 +76,7 @@ async def test_all_text_is_legible(
 
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_the_nearest_of_256_colours_are_legible_too(
-    make_app: Callable[..., KellyApp], finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch, theme: str
+    make_app: Callable[..., KellyApp], finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
     monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights, fold_stateless
 from kelly_core.errors import KellyError
-from kelly_core.export.layers import Layout
-from kelly_core.export.rtneural import write_export
-from kelly_core.export.runtime import Runtime
-from kelly_core.export.weights import Array, DenseWeights, LayerWeights, LstmWeights, fold_stateless
+from kelly_core.export.parser import Layout
+from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec, State
-from kelly_core.validation.behaviour import PARITY_FRAMES, Reference
+from kelly_core.validation.behaviour import PARITY_FRAMES, ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
 from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
@@ -199,7 +199,7 @@ def test_the_five_models_hold_against_their_specification(tmp_path: Path, spec: 
     layers = spec_network(spec)
     path = tmp_path / f"{spec.file_stem}.json"
     write_export(path, layers, metadata_of(layers, spec.name))
-    reference = Reference("itself", lambda inputs: Runtime(layers).run(inputs))
+    reference = ReferenceEngine("itself", lambda inputs: NumpyEngine(layers).run(inputs))
     assert failed(validate_file(path, check_specs=True, references=[reference])) == {}
 
 
@@ -307,16 +307,16 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
 
     def parity(run: Callable[[Array], Any]) -> tuple[bool, str]:
-        check = validate_file(path, references=[Reference("the checkpoint", run)]).checks[-1]
+        check = validate_file(path, references=[ReferenceEngine("the checkpoint", run)]).checks[-1]
         assert check.name == "parity with the checkpoint"
         return check.passed, check.detail
 
     def same(inputs: Array) -> Array:
         assert inputs.shape == (PARITY_FRAMES, 4)
-        return Runtime(tiny_network()).run(inputs)
+        return NumpyEngine(tiny_network()).run(inputs)
 
     def forgetful(inputs: Array) -> Array:
-        return np.concatenate([Runtime(tiny_network()).run(frame[None]) for frame in inputs])
+        return np.concatenate([NumpyEngine(tiny_network()).run(frame[None]) for frame in inputs])
 
     def broken(inputs: Array) -> Array:
         raise KellyError("the engine died", hint="See its log")
@@ -344,9 +344,9 @@ def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
 
     def run(inputs: Array) -> Array:
         seen.append(inputs)
-        return Runtime(layers).run(inputs)
+        return NumpyEngine(layers).run(inputs)
 
-    assert failed(validate_file(tmp_path / "x.json", references=[Reference("any", run)])) == {}
+    assert failed(validate_file(tmp_path / "x.json", references=[ReferenceEngine("any", run)])) == {}
     assert seen[0][:, 0].mean() == pytest.approx(-50, abs=2)
     assert seen[0][:, 0].std() == pytest.approx(8.2, abs=1.5)
     assert not seen[0][:, 1].any()

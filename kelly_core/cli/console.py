@@ -1,0 +1,45 @@
+"""What commands print: words for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from kelly_core.runs.log_records import to_json
+
+_WIDTH_OF_A_LOG = 200
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints texts as they are: paths and names may hold [brackets] and :colons:.
+
+    A file or a pipe has no edge at which tables would have to be folded; COLUMNS gives it one.
+    """
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _WIDTH_OF_A_LOG
+    return made
+
+
+def print_result(content: RenderableType, style: str = "") -> None:
+    """Print on standard output what was asked for; a line of text is not broken."""
+    console().print(content, style=style, soft_wrap=isinstance(content, str))
+
+
+def print_status(text: str | Text, style: str = "") -> None:
+    """Print a line on standard error, which is for all that was not asked for."""
+    console(stderr=True).print(text, style=style, soft_wrap=True)
+
+
+def print_error(of: str, problem: str) -> None:
+    """Print a problem on standard error, behind what it is a problem of."""
+    print_status(Text.assemble((f"{of}: ", "bold red"), problem))
+
+
+def print_json(content: object, indent: int | None = 2) -> None:
+    """Print JSON on standard output; a number that is not finite becomes a text, such as "NaN"."""
+    typer.echo(json.dumps(to_json(content), indent=indent, allow_nan=False))

@@ -1,0 +1,39 @@
+"""A bar that shows how far the features of a corpus are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from kelly_core.features.extraction import Progress as ProgressCallback
+
+
+@contextmanager
+def feature_progress(name: str) -> Iterator[ProgressCallback]:
+    """A bar on standard error for the features of one corpus, shown on a terminal once something is computed.
+
+    Notes are lines above it, also where there is no terminal.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield _advance(progress, name)
+
+
+def _advance(progress: Progress, name: str) -> ProgressCallback:
+    task: TaskID | None = None
+    told = ""
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        nonlocal task, told
+        if note and note != told:
+            told = note
+            progress.console.print(f"features of {name}: {note}", markup=False, highlight=False, soft_wrap=True)
+        if task is None:
+            task = progress.add_task(f"features of {name}", total=total)
+        progress.update(task, completed=done)
+
+    return advance

@@ -1,0 +1,99 @@
+"""What a person sees of a training: live bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from kelly_core.cli.console import console
+from kelly_core.events import EpochDone, TrainingWarning
+from kelly_core.runs import log_records
+from kelly_core.runs.messages import describe
+from kelly_core.runs.run import Run
+from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
+
+
+class TrainingDisplay:
+    """Follows a run on standard error: one bar a model on a terminal, a line an epoch elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._bars = Progress(
+            TextColumn("[bold]{task.description:<18}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]:>9}"),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> TrainingDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def tell(self, event: log_records.RunEvent) -> None:
+        """Show one event as a line, if it is not one that the bars or the end of the training show anyway."""
+        text = describe(event)
+        if text is None or isinstance(event, log_records.ModelResult | log_records.RunEnded):
+            return
+        if isinstance(event, EpochDone | log_records.StateChanged) and (self._console.is_terminal or text == "running"):
+            return
+        style = "bold yellow" if isinstance(event, TrainingWarning) else None
+        self._console.print(text, style=style, soft_wrap=True)
+
+    def update(self, run: RunSnapshot) -> None:
+        """Bring the bars to where the run is."""
+        if run.features:
+            features = run.features
+            count = f"{features.done:,}/{features.total:,}"
+            self._bar(f"features of {features.dataset}", features.done, features.total, count=count, note="")
+        for model in run.models:
+            if model.epochs is not None:
+                done = model.epoch + (model.step / model.steps if model.steps else 0.0)
+                count = f"{model.epoch}/{model.epochs}"
+                self._bar(model.model, done, model.epochs, count=count, note=_note(model, run.state))
+
+    def _bar(self, name: str, completed: float, total: int, *, count: str, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, count=count, note=note)
+        self._bars.update(self._tasks[name], completed=completed, total=total, count=count, note=note)
+
+
+def watch(run: Run) -> list[log_records.ModelResult]:
+    """Show a run until no process is at work on it any more; what became of each model that ended meanwhile."""
+    outcomes = []
+    with TrainingDisplay() as display:
+        display.update(run.snapshot)
+        for record in run.follow():
+            display.tell(record.event)
+            display.update(run.snapshot)
+            if isinstance(record.event, log_records.ModelResult):
+                outcomes.append(record.event)
+    return outcomes
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 86400 else f"{seconds / 86400:.1f} days"
+
+
+def _note(model: ModelSnapshot, state: str) -> str:
+    parts = []
+    if model.train_loss is not None and model.val_loss is not None and model.best_loss is not None:
+        parts.append(f"train {model.train_loss:.4f} val {model.val_loss:.4f} best {model.best_loss:.4f}")
+    if model.state in ("running", "paused") and state != "running":
+        parts.append(state)
+    elif model.eta_seconds is not None:
+        parts.append(f"{duration(model.eta_seconds)} left")
+    return "  ".join(parts)

@@ -1,0 +1,1 @@
+"""Settings: schema, files, environment variables and options."""

@@ -1,0 +1,295 @@
+"""Chord progressions, for HarmonyPredictor: ``chord_progressions.json`` with one entry a song.
+
+Size and licence: the file's own; POP909's 909 songs make 1.3 MB (MIT). No official split: songs are split by a seed.
+Citation for POP909: Wang et al., "POP909: A Pop-song Dataset for Music Arrangement Generation", ISMIR 2020.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kelly_core.data.corpora.emopia import song_of
+from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
+from kelly_core.data.duplicates import content_keys
+from kelly_core.data.files import Affect, finite_number, parse_affect, read_json, spread
+from kelly_core.data.splits import TRAIN
+from kelly_core.display_text import printable
+from kelly_core.errors import DataError
+from kelly_core.music.chord_symbols import parse_chord
+from kelly_core.music.chords import (
+    CHORD_NAMES,
+    chord_distribution,
+    minor_share,
+    progression_key,
+    transpose,
+)
+from kelly_core.music.emotion import (
+    CODE_SIZE,
+    QUADRANT_AFFECT,
+    VALENCE_SPREAD,
+    AffectScale,
+    chord_features,
+    imputed_arousal,
+    noisy_codes,
+)
+from kelly_core.music.key import semitones_to_c
+
+FILE = "chord_progressions.json"
+
+_CONTEXT_BANDS = 64
+_NEIGHBOURS = 20
+_MIN_CHORDS = 4
+_TELLING_CHORDS = 16
+"""Fewer chords than this could be in two songs by chance."""
+_LISTS = ("progressions", "chord_progressions")
+_SHORTEST, _LONGEST = 1e-6, 1e9
+"""Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
+_MAX_NAME = 500
+_SHOWN_SYMBOL = 40
+_READING = 2
+"""Version of what is made of an entry; another one changes the fingerprint of the examples."""
+
+
+@dataclass(frozen=True)
+class _Song:
+    """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
+
+    ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA;
+    ``content`` is a key, equal for equal chords of equal lengths, in whatever key.
+    """
+
+    group: str
+    digest: str
+    content: int
+    distribution: Floats
+    mode: float
+    minor_share: float
+    affect: Affect
+    source: str
+
+
+class HarmonyDataset(CorpusDataset):
+    """A song's emotion code and an audio frame in, its distribution of chords in C major or A minor out.
+
+    The audio half is a frame (dB) of a training clip whose emotion is near the song's, half the time the mean frame;
+    without any audio at hand its inputs are switched off, so that the network ignores what the plugin feeds there.
+    """
+
+    input_size = CODE_SIZE + _CONTEXT_BANDS
+    output_size = len(CHORD_NAMES)
+    sequence_length = 1
+
+    def __init__(
+        self,
+        report: CorpusReport,
+        rows: ExampleMetadata,
+        songs: list[_Song],
+        affect: Floats,
+        context: AudioContext | None,
+    ) -> None:
+        self._affect = affect
+        self._targets = np.stack([song.distribution for song in songs])
+        self._context = None if context is None else _Neighbourhood(context)
+        content = np.array([song.content for song in songs], np.uint64)
+        super().__init__(report, rows, [song.digest for song in songs], affect, content)
+        mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
+        scale[CODE_SIZE:] = 0.0
+        if context is not None:
+            mean[CODE_SIZE:] = context.normalizer.mean[:_CONTEXT_BANDS]
+            scale[CODE_SIZE:] = context.normalizer.scale[:_CONTEXT_BANDS]
+            self.fingerprint = f"{self.fingerprint}-{context.fingerprint}"
+        self.normalizer = Normalizer(mean, scale)
+
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        valence, arousal = self._affect[indices].T
+        arousal = np.where(np.isnan(arousal), imputed_arousal(valence, rng), arousal)
+        inputs = np.zeros((len(indices), 1, self.input_size), np.float32)
+        inputs[:, 0, :CODE_SIZE] = noisy_codes(valence, arousal, rng)
+        if self._context is not None:
+            heard = rng.random((len(indices), 1)) < 0.5
+            frames = self._context.draw(valence, arousal, rng)
+            inputs[:, 0, CODE_SIZE:] = np.where(heard, frames, self.normalizer.mean[CODE_SIZE:])
+        return Batch(inputs, self._targets[indices][:, np.newaxis], self._example_weights(indices))
+
+
+class _Neighbourhood:
+    """Audio frames by emotion: the 20 nearest frames to each point of a grid over valence and arousal."""
+
+    _STEPS = 41
+
+    def __init__(self, context: AudioContext) -> None:
+        self._frames, self._rows = context.frames, context.rows
+        axis = np.linspace(-1, 1, self._STEPS)
+        count = min(_NEIGHBOURS, len(self._rows))
+        by_row = []
+        for valence in axis:
+            points = (context.valence - valence) ** 2 + (context.arousal - axis[:, np.newaxis]) ** 2
+            by_row.append(np.argpartition(points, count - 1, axis=1)[:, :count])
+        self._nearest = np.stack(by_row)
+
+    def draw(self, valence: Floats, arousal: Floats, rng: np.random.Generator) -> Floats:
+        """One of the nearest frames of each point, [n, 64] in dB."""
+        unit = (np.clip([valence, arousal], -1, 1) + 1) / 2
+        row, column = np.rint(unit * (self._STEPS - 1)).astype(np.intp)
+        pick = rng.integers(self._nearest.shape[2], size=len(row))
+        frames: Floats = self._frames[self._rows[self._nearest[row, column, pick]], :_CONTEXT_BANDS]
+        return frames
+
+
+def is_present(root: Path) -> bool:
+    """Whether the file of progressions is there; ``root`` may name the folder or the file."""
+    return root.is_file() or (root.is_dir() and any(root.glob("*.json")))
+
+
+def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
+    """Read ``chord_progressions.json``: a list of songs, or an object that holds one under ``progressions``.
+
+    A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
+    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that is not understood is left out of its song, a
+    song with a value of the wrong kind or out of range is left out of the corpus; both are reported.
+
+    Raises:
+        DataError: the file is missing or makes no sense, or no song is usable.
+    """
+    path = root if root.is_file() else root / (options.annotations_file or FILE)
+    entries = _entries(read_json(path), path)
+    if options.max_files:
+        entries = spread(entries, options.max_files)
+    skipped: dict[str, list[str]] = {}
+    rejected: Counter[str] = Counter()
+    songs: list[_Song] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            songs.append(_parse_song(entry, number, rejected))
+        except DataError as error:
+            skipped.setdefault(error.problem, []).append(error.where or f"song {number}")
+    if rejected:
+        symbols = [f"{symbol} ({count} times)" for symbol, count in rejected.most_common()]
+        skipped["chord symbol not understood, left out of its song"] = symbols
+    require_usable([song.group for song in songs], skipped, path)
+    groups = [song.group for song in songs]
+    splits = assign_splits(groups, [None] * len(groups), options)
+    features = chord_features([song.mode for song in songs], [song.minor_share for song in songs])
+    scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
+    known = np.array([song.affect for song in songs], np.float32)
+    estimated = np.column_stack([scale(features), known[:, 1]])
+    affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
+    rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, [song.source for song in songs], splits)
+    report = CorpusReport(name, str(path), found=True, files=len(entries), skipped=skipped)
+    dataset = HarmonyDataset(report, rows, songs, affect, options.context)
+    dataset.metadata = {
+        "chords": list(CHORD_NAMES),
+        "chord_frame": "C major / A minor; the plugin adds the tonic back",
+        "valence": asdict(scale),
+        **_context_facts(options.context),
+    }
+    return dataset
+
+
+def _context_facts(context: AudioContext | None) -> dict[str, Any]:
+    """What the export says of inputs 64-127."""
+    if context is None:
+        return {"audio_context": "none: inputs 64-127 are ignored"}
+    return {
+        "audio_context": f"nearest frames of {context.corpus}, dB",
+        "context_mean": context.normalizer.mean[:_CONTEXT_BANDS].tolist(),
+        "context_std": context.normalizer.deviation[:_CONTEXT_BANDS].tolist(),
+        "context_standardisation": "folded into the first layer: feed raw dB",
+    }
+
+
+def _entries(document: object, path: Path) -> list[Any]:
+    if isinstance(document, dict):
+        document = next((document[name] for name in _LISTS if name in document), None)
+    if not isinstance(document, list):
+        raise DataError(f"must hold a list of songs, or an object with one of {', '.join(_LISTS)}", where=path)
+    return document
+
+
+def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
+    song = entry if isinstance(entry, dict) else {"chords": entry}
+    name = _name(song.get("source"), number)
+    symbols = song.get("chords", song.get("progression"))
+    if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+        raise DataError("no list of chord symbols", where=name)
+    durations = _durations(song.get("durations"), len(symbols), name)
+    parsed = [_parse_or_count(symbol, rejected) for symbol in symbols]
+    kept = [(index, duration) for index, duration in zip(parsed, durations, strict=True) if index is not None]
+    if len(kept) < _MIN_CHORDS:
+        raise DataError(f"fewer than {_MIN_CHORDS} chords", where=name)
+    indices, weights = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
+    key = progression_key(indices, weights)
+    at_home = transpose(indices, semitones_to_c(key))
+    content = content_keys(np.stack([at_home, weights])[np.newaxis], np.array([len(kept) >= _TELLING_CHORDS]))
+    affect, source = _known_affect(song, name)
+    return _Song(
+        group=song_of(name),
+        digest=_digest([_READING, name, symbols, durations]),
+        content=int(content[0]),
+        distribution=chord_distribution(at_home, weights),
+        mode=key.m,
+        minor_share=minor_share(indices, weights),
+        affect=affect,
+        source=source,
+    )
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _name(source: object, number: int) -> str:
+    """Name of an entry, safe to show.
+
+    Raises:
+        DataError: the file gives it something else than a text that can be written as a name.
+    """
+    name = f"song {number}"
+    if source is None or source == "":
+        return name
+    if not isinstance(source, str):
+        raise DataError("its source is not text", where=name)
+    if len(source) > _MAX_NAME:
+        raise DataError(f"its source is longer than {_MAX_NAME} characters", where=name)
+    if any("\ud800" <= character <= "\udfff" for character in source):
+        raise DataError("its source has half of a surrogate pair", where=printable(source))
+    return printable(source)
+
+
+def _parse_or_count(symbol: str, rejected: Counter[str]) -> int | None:
+    try:
+        return parse_chord(symbol)
+    except DataError:
+        shown = symbol if len(symbol) <= _SHOWN_SYMBOL else f"{symbol[:_SHOWN_SYMBOL]}…"
+        rejected[printable(shown)] += 1
+        return None
+
+
+def _durations(durations: object, count: int, name: str) -> list[float]:
+    if durations is None:
+        return [1.0] * count
+    if not isinstance(durations, list) or len(durations) != count:
+        raise DataError("as many durations as chords are needed", where=name)
+    numbers = [number for number in map(finite_number, durations) if number is not None]
+    if len(numbers) != count or not all(_SHORTEST <= number <= _LONGEST for number in numbers):
+        raise DataError(f"durations must be numbers from {_SHORTEST:g} to {_LONGEST:g}", where=name)
+    return numbers
+
+
+def _known_affect(song: dict[str, Any], name: str) -> tuple[Affect, str]:
+    if "emotion" in song:
+        return parse_affect(song["emotion"], name), "sidecar"
+    if "4Q" in song:
+        quadrant = finite_number(song["4Q"])
+        if quadrant not in QUADRANT_AFFECT:
+            raise DataError("4Q is not 1, 2, 3 or 4", where=name)
+        return QUADRANT_AFFECT[int(quadrant)], "human_quadrant"
+    return (float("nan"), float("nan")), "imputed"

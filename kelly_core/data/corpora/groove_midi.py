@@ -1,0 +1,169 @@
+"""Groove MIDI: 1,150 recordings of ten drummers on an electronic kit, for GroovePredictor.
+
+Size: 5 MB of MIDI. Licence: CC BY 4.0. Official train, validation and test splits in ``info.csv``, by recording; the
+test split is never trained on.
+Citation: Gillick et al., "Learning to Groove with Inverse Sequence Transformations", ICML 2019.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.corpus_dataset import (
+    CorpusDataset,
+    LoadOptions,
+    assign_splits,
+    extract,
+    has_both_sides,
+    require_usable,
+)
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
+from kelly_core.data.duplicates import Keys, content_keys
+from kelly_core.data.files import has_files, lookup, read_sidecar, read_table
+from kelly_core.data.official_splits import Row, check_table, select_files
+from kelly_core.data.readers import midi
+from kelly_core.data.splits import TEST, TRAIN
+from kelly_core.errors import DataError
+from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.music.emotion import (
+    AROUSAL_SPREAD,
+    CODE_SIZE,
+    AffectScale,
+    groove_features,
+    imputed_valence,
+    noisy_codes,
+)
+from kelly_core.music.groove import POSITIONS, PPQ, groove_windows
+
+_INDEX = "info.csv"
+_NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)$")
+_OUTPUTS = 2 * POSITIONS
+_BEATS_PER_BAR = 4
+_TELLING_POSITIONS = 4
+"""A window with fewer positions off the grid could be in two recordings by chance."""
+_OTHER_METRE = "not in 4/4"
+_VERSION = 2
+
+
+class GrooveDataset(CorpusDataset):
+    """Windows of eight bars: an emotion code in, timing and accent of the 16 positions of a bar out."""
+
+    input_size = CODE_SIZE
+    output_size = _OUTPUTS
+    sequence_length = 1
+
+    def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
+        self._affect = affect
+        self._values = table.arrays["values"]
+        self._mask = table.arrays["mask"]
+        self.bpm = table.arrays["pace"][table.owner("values"), 0]
+        hashes = table.hashes_of("values", rows.splits != TEST)
+        super().__init__(report, rows, hashes, affect, table.arrays["content"])
+
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        valence, arousal = self._affect[indices].T
+        valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
+        weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
+        return Batch(noisy_codes(valence, arousal, rng)[:, np.newaxis], self._values[indices][:, np.newaxis], weights)
+
+
+def is_present(root: Path) -> bool:
+    """Whether there is any MIDI file."""
+    return has_files(root, midi.SUFFIXES)
+
+
+def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveDataset:
+    """Read Groove MIDI, or any folder of drum recordings as MIDI files, flat or nested.
+
+    Only beats in 4/4 are used; where there is no ``info.csv``, the file's name tells (``…_120_beat_4-4.mid``), else the
+    file's own time signature.
+
+    Raises:
+        DataError: no usable file, or a damaged table or sidecar.
+    """
+    selection = select_files(
+        root, midi.SUFFIXES, _official_table(root, options), _unfit, options.max_files, options.include_test
+    )
+    table = extract(root, selection.files, FeatureExtractor(name, _VERSION, {}, _extract), options)
+    skipped = selection.skipped | table.skipped
+    require_usable(table.files, skipped, root)
+    groups, splits = _split(table.files, selection.official(table.files), options)
+    scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
+    affect, sources = _label(root, table, scale)
+    owner = table.owner("values")
+    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    dataset = GrooveDataset(
+        report, ExampleMetadata.of_files(name, owner, groups, sources, splits), table, affect[owner]
+    )
+    dataset.metadata = {
+        "positions_per_bar": POSITIONS,
+        "timing": "value x 60 ticks at 480 PPQ, positive is late",
+        "accent": "velocity x (0.8 + 0.4 x value)",
+        "arousal": asdict(scale),
+    }
+    return dataset
+
+
+def _split(
+    files: list[str], official: list[str | None], options: LoadOptions
+) -> tuple[Sequence[str], NDArray[np.str_]]:
+    """Groups and splits: the official ones are by recording and share sessions; our own keep a session together."""
+    if has_both_sides(official):
+        return files, np.array(official)
+    sessions = [str(Path(name).parent) if "/" in name else name for name in files]
+    return sessions, assign_splits(sessions, official, options)
+
+
+def _label(root: Path, table: FeatureTable, scale: AffectScale) -> tuple[Floats, list[str]]:
+    """Affect [F, 2] and its source; valence is NaN where it is to be imputed."""
+    arousal = scale(groove_features(*table.arrays["pace"].T))
+    affect = np.column_stack([np.full_like(arousal, np.nan), arousal])
+    sidecar = read_sidecar(root)
+    known = [lookup(sidecar, file) for file in table.files]
+    for row, label in enumerate(known):
+        if label is not None:
+            affect[row] = label
+    return affect, ["imputed" if label is None else "sidecar" for label in known]
+
+
+def _extract(path: Path) -> Features:
+    notes = midi.read_notes(path)
+    if notes.beats_per_bar != _BEATS_PER_BAR:
+        raise DataError(_OTHER_METRE, where=path)
+    windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
+    if not len(windows.values):
+        raise DataError("too short: fewer than two bars", where=path)
+    seconds = max(1.0, float(notes.onset[-1] - notes.onset[0]))
+    pace = np.array([[notes.bpm, len(notes) / seconds]])
+    content = _content(windows.values * windows.mask)
+    return {"values": windows.values, "mask": windows.mask, "content": content, "pace": pace}
+
+
+def _content(played: Floats) -> Keys:
+    """Keys of windows [w, 32]: timing and accents equal to three decimals, where anything is off the grid."""
+    played = np.round(played, 3)
+    return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
+
+
+def _unfit(name: str, row: Row | None) -> str:
+    """Why a recording is of no use, by the official table or its own name."""
+    named = _NAME.search(Path(name).stem)
+    facts: Mapping[str, str] = row or (named.groupdict() if named else {})
+    if facts.get("beat_type", "beat") != "beat":
+        return "a fill, not a beat"
+    return _OTHER_METRE if facts.get("time_signature", "4-4") != "4-4" else ""
+
+
+def _official_table(root: Path, options: LoadOptions) -> Sequence[Row]:
+    path = root / (options.annotations_file or _INDEX)
+    if not path.is_file():
+        if options.annotations_file:
+            raise DataError("the official table is not there", where=path)
+        return []
+    return check_table(read_table(path), path)

@@ -1,0 +1,144 @@
+"""Lakh MIDI: 176,581 songs as MIDI files, for MelodyTransformer.
+
+Size: 6 GB, files named by their MD5 in 16 folders. Licence: CC BY 4.0 for the collection; the songs belong to their
+authors. No official split: songs are split by a seed; a file met twice counts once.
+Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, Columbia University, 2016.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.corpora import emopia
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
+from kelly_core.data.duplicates import Keys, content_keys
+from kelly_core.data.files import has_files
+from kelly_core.data.labels import label_files
+from kelly_core.data.official_splits import select_files
+from kelly_core.data.readers import midi
+from kelly_core.data.splits import TEST
+from kelly_core.errors import DataError
+from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.music.emotion import CODE_SIZE, jittered, noisy_codes
+from kelly_core.music.key import affect_features, pitch_class_histogram, semitones_to_c, tonality
+from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_piano_roll
+
+_MIN_BEATS = 16
+_TELLING_BEATS = 24
+_TELLING_PITCHES = 4
+"""A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
+_VERSION = 2
+
+
+class MelodyDataset(CorpusDataset):
+    """Sequences of 64 beats: the wandering code of the song's emotion in, the pitches that sound in each beat out."""
+
+    input_size = CODE_SIZE
+    output_size = PITCHES
+    sequence_length = SEQUENCE_BEATS
+
+    def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
+        self._affect = affect
+        self._steps = table.arrays["steps"]
+        self._lengths = table.arrays["length"]
+        hashes = table.hashes_of("steps", rows.splits != TEST)
+        super().__init__(report, rows, hashes, affect, table.arrays["content"])
+
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        file_valence, file_arousal = self._affect[indices].T
+        valence, arousal = jittered(file_valence, file_arousal, SEQUENCE_BEATS, rng)
+        sounding = np.unpackbits(self._steps[indices], axis=2).astype(np.float32)
+        played = np.arange(SEQUENCE_BEATS) < self._lengths[indices][:, np.newaxis]
+        weights = played[..., np.newaxis] * self._example_weights(indices)
+        return Batch(noisy_codes(valence, arousal, rng), sounding, weights.astype(np.float32))
+
+
+def _content(steps: NDArray[np.uint8]) -> Keys:
+    """Keys of sequences [s, 64, 16]: equal notes in equal beats, in whatever key and tempo."""
+    sounding = np.bitwise_count(steps).sum(axis=(1, 2))
+    pitches = np.bitwise_count(np.bitwise_or.reduce(steps, axis=1)).sum(axis=1)
+    return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
+
+
+def is_present(root: Path) -> bool:
+    """Whether there is any MIDI file."""
+    return has_files(root, midi.SUFFIXES)
+
+
+def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDataset:
+    """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is what the corpus is called.
+
+    EMOPIA's quadrants, songs and official split are understood.
+
+    Raises:
+        DataError: no usable file, or a damaged table or sidecar.
+    """
+    selection = select_files(
+        root,
+        midi.SUFFIXES,
+        emopia.official_table(root),
+        max_files=options.max_files,
+        include_test=options.include_test,
+    )
+    extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
+    table = extract(root, selection.files, extraction, options)
+    skipped = selection.skipped | table.skipped
+    require_usable(table.files, skipped, root)
+    groups = [emopia.song_of(file) for file in table.files]
+    splits = assign_splits(groups, selection.official(table.files), options)
+    features = table.arrays["affect"]
+    affect, sources, estimator = label_files(root, table.files, features, splits, options.annotations_file)
+    owner = table.owner("steps")
+    rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
+    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    dataset = MelodyDataset(report, rows, table, affect[owner])
+    dataset.metadata = {
+        "step": "one beat",
+        "pitch_frame": "C major / A minor; the plugin adds the tonic back",
+        "melody_tracks": _melody_kinds(table),
+        "emotion": estimator.to_json(),
+    }
+    return dataset
+
+
+_KINDS = ("named", "monophonic", "skyline")
+
+
+def _melody_kinds(table: FeatureTable) -> dict[str, int]:
+    counts = np.bincount(table.arrays["kind"], minlength=len(_KINDS))
+    return dict(zip(_KINDS, counts.tolist(), strict=True))
+
+
+def _extract(path: Path) -> Features:
+    notes = midi.read_notes(path)
+    melody = find_melody(notes)
+    pitched = notes.pitched()
+    shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+    sequences, lengths = _sequences(melody_piano_roll(melody, shift), path)
+    steps = np.packbits(sequences, axis=2)
+    return {
+        "steps": steps,
+        "content": _content(steps),
+        "length": lengths,
+        "affect": np.array([affect_features(notes)]),
+        "kind": np.array([_KINDS.index(melody.how)]),
+    }
+
+
+def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Cut beats [n, 128] into sequences [s, 64, 128] and the beats in each; silence around a melody is left out."""
+    sounding = np.flatnonzero(steps.any(axis=1))
+    if not len(sounding) or sounding[-1] - sounding[0] + 1 < _MIN_BEATS:
+        raise DataError(f"melody shorter than {_MIN_BEATS} beats", where=path)
+    steps = steps[sounding[0] : sounding[-1] + 1]
+    full, rest = divmod(len(steps), SEQUENCE_BEATS)
+    count = full + (rest >= _MIN_BEATS)
+    padded = np.zeros((count * SEQUENCE_BEATS, PITCHES), bool)
+    kept = steps[: len(padded)]
+    padded[: len(kept)] = kept
+    lengths = np.minimum(SEQUENCE_BEATS, len(kept) - SEQUENCE_BEATS * np.arange(count))
+    return padded.reshape(count, SEQUENCE_BEATS, PITCHES), lengths

@@ -1,0 +1,237 @@
+"""What the five corpora have in common: options, splits, reports, and codes as inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import (
+    LABEL_WEIGHTS,
+    Batch,
+    CorpusReport,
+    Dataset,
+    Example,
+    ExampleMetadata,
+    Floats,
+    Indices,
+    Names,
+    Normalizer,
+)
+from kelly_core.data.duplicates import Pair, equal_keys
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
+from kelly_core.errors import DataError
+from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
+
+DEFAULT_CACHE = Path("~/.cache/kelly")
+
+_VALIDATION_SEED = 0
+_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a corpus.
+
+    Attributes:
+        validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
+        seed: of the split.
+        max_files: use so many files at most, evenly spread; 0 uses all.
+        cache_dir: folder of the feature files; it may begin with ~.
+        jobs: worker processes for features; 0 chooses.
+        scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
+        annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
+        duration: seconds of each audio file that are used.
+        progress: called with (files done, files in all) while features are computed.
+        context: training frames that harmony examples take their audio half from.
+        include_test: read the official test split, too, which no training asks for.
+    """
+
+    validation_split: float = 0.15
+    seed: int = 0
+    max_files: int = 0
+    cache_dir: Path = DEFAULT_CACHE
+    jobs: int = 0
+    scheduler: str = ""
+    annotations_file: str = ""
+    duration: float = 45.0
+    progress: Progress | None = None
+    context: AudioContext | None = None
+    include_test: bool = False
+
+
+@dataclass(frozen=True)
+class AudioContext:
+    """Mel frames of a training split with the affect of each.
+
+    Attributes:
+        frames: [all, 128] in dB, of the whole corpus.
+        rows: [F] which of them are meant.
+        valence, arousal: [F].
+        standardisation: how that corpus standardises the 128 bands.
+        corpus, fingerprint: of where they come from.
+    """
+
+    frames: Floats
+    rows: Indices
+    valence: Floats
+    arousal: Floats
+    normalizer: Normalizer
+    corpus: str
+    fingerprint: str
+
+
+def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, options: LoadOptions) -> FeatureTable:
+    """Features of the files, named by their paths below ``root``, as the options ask."""
+    if options.max_files:
+        # A cache of its own: a look at a few files must not put out what all of them took long to give.
+        extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
+    return load_features(
+        root,
+        files,
+        extraction,
+        cache_dir=options.cache_dir.expanduser(),
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        progress=options.progress,
+    )
+
+
+def assign_splits(groups: Sequence[str], official: Sequence[str | None], options: LoadOptions) -> NDArray[np.str_]:
+    """Official splits where every group has one and both sides are there, a seeded split by group otherwise.
+
+    What is officially for testing stays so, and has no say in the split of the others.
+    """
+    if has_both_sides(official):
+        return np.array(official)
+    splits = np.full(len(official), TEST, dtype=object)
+    ours = np.array([split != TEST for split in official], bool)
+    splits[ours] = split_groups(
+        [g for g, mine in zip(groups, ours, strict=True) if mine], options.validation_split, options.seed
+    )
+    return splits.astype(np.str_)
+
+
+def has_both_sides(official: Sequence[str | None]) -> bool:
+    """Whether an official split can be used as it is: it covers every file and leaves neither side empty."""
+    return set(official) - {TEST} == {TRAIN, VALIDATION}
+
+
+class CorpusDataset(Dataset):
+    """Examples read from files.
+
+    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+
+    Attributes:
+        report: what was found and what of it can be used.
+        content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
+            fingerprints [n, k].
+        training_frames: how many frames the standardisation was measured on.
+    """
+
+    def __init__(
+        self, report: CorpusReport, rows: ExampleMetadata, hashes: Sequence[str], labels: Floats, content: NDArray[Any]
+    ) -> None:
+        self.name = report.name
+        self.content = content
+        self.rows = rows
+        self.train = np.flatnonzero(rows.splits == TRAIN)
+        self.validation = np.flatnonzero(rows.splits == VALIDATION)
+        self.test = np.flatnonzero(rows.splits == TEST)
+        if not len(self.train) or not len(self.validation):
+            raise DataError("too few usable examples to train and to validate", where=report.path)
+        self.weights = np.array([LABEL_WEIGHTS[source] for source in rows.sources], np.float32)
+        self.report = replace(
+            report,
+            examples=len(rows.groups),
+            label_sources=dict(Counter(rows.sources.tolist())),
+            splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
+        )
+        self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
+        self.metadata = {}
+        self.training_frames = len(self.train) * self.sequence_length
+        self.normalize(Normalizer.identity(self.input_size))
+
+    def normalize(self, normalizer: Normalizer) -> None:
+        """Standardise the inputs so from now on; corpora that train together share one standardisation."""
+        self.normalizer = normalizer
+
+    def __len__(self) -> int:
+        return len(self.rows.groups)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        raw = self._assemble(np.array([index]), np.random.default_rng(_VALIDATION_SEED), augment=False)
+        return Example(raw.inputs[0], raw.targets[0], raw.weights[0], **self.rows.origin(index))
+
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        return self._standardised(self._assemble(indices, rng, augment=True))
+
+    def eval_batch(self, indices: Indices) -> Batch:
+        """The examples as validation sees them: the same numbers at every call with the same indices."""
+        rng = np.random.default_rng(_VALIDATION_SEED)
+        return self._standardised(self._assemble(indices, rng, augment=False))
+
+    def _standardised(self, raw: Batch) -> Batch:
+        return replace(raw, inputs=self.normalizer.apply(raw.inputs))
+
+    def find_duplicates(self) -> list[Pair]:
+        """(training example, validation example) with the same content: at most one pair a validation example."""
+        return self.match(self.content, self.train, self.validation)
+
+    @staticmethod
+    def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
+        """Pairs of one of ``first`` and one of ``second`` whose ``content`` is the same."""
+        return equal_keys(content, first, second)
+
+    @abstractmethod
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+        """Examples with raw inputs; ``augment`` adds what only training should see."""
+
+    def _example_weights(self, indices: Indices) -> Floats:
+        """Label weights as [n, 1, 1], to be masked by the subclass."""
+        return self.weights[indices][:, np.newaxis, np.newaxis]
+
+
+def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats) -> str:
+    """Hash of all that training and validation see; a test split that was read, too, does not change it."""
+    seen = splits != TEST
+    splits, labels = splits[seen], labels[seen]
+    digest = hashlib.blake2b(digest_size=16)
+    for text in _json_pieces([name, sorted(hashes), splits, labels.shape]):
+        digest.update(text.encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
+
+
+def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
+    """The columns as one JSON list, piece by piece: whole, it would be the largest thing in memory."""
+    for number, column in enumerate(columns):
+        yield ", " if number else "["
+        if isinstance(column, str):
+            yield json.dumps(column)
+            continue
+        for start in range(0, len(column), _PIECE):
+            yield (", " if start else "[") + json.dumps(list(column[start : start + _PIECE]))[1:-1]
+        yield "]" if len(column) else "[]"
+    yield "]"
+
+
+def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Refuse a corpus in which nothing is usable.
+
+    Raises:
+        DataError: no file gave an example; the message names the reasons.
+    """
+    if not files:
+        reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
+        raise DataError(f"no usable example ({reasons or 'no files'})", where=root)

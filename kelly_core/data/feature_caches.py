@@ -1,0 +1,152 @@
+"""The folder of all cached features: what lies in it, what of that no start reads any more, and how it is removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kelly_core.data.catalog import CORPORA
+from kelly_core.errors import DataError
+from kelly_core.features.cache_key import FORMAT, RECIPE, CacheKey
+from kelly_core.features.feature_cache import LOCK
+from kelly_core.io.locks import FileLock
+
+FORMER = "of a former version"
+SUPERSEDED = "computed anew since"
+GONE = "its corpus is gone"
+
+_NAME = re.compile(rf"(?P<corpus>{'|'.join(CORPORA)})-[0-9a-f]{{16}}(?P<single>\.npz)?")
+"""A folder of features, or the single file of the first format."""
+_OWN = re.compile(rf"{re.escape(LOCK)}|{re.escape(RECIPE)}|(features|part)-\d+|\..+\.tmp")
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """Features of one corpus, computed in one way.
+
+    Attributes:
+        path: their folder, or their file in the first format.
+        corpus: its name.
+        source: the folder they were computed from, "" where that is not known.
+        bytes: on disk.
+        last_used: when they were last read or written, in seconds since 1970.
+        stale: why no start reads them any more, "" while one may.
+    """
+
+    path: Path
+    corpus: str
+    source: str
+    bytes: int
+    last_used: float
+    stale: str
+
+
+def list_caches(cache_dir: Path) -> list[CachedFeatures]:
+    """All cached features in a folder, by name; none where there is no such folder, and nothing that is no cache.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(cache_dir) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=cache_dir) from error
+    looked = [seen for entry in entries for seen in _look(entry)]
+    latest_store: dict[tuple[str, ...], int] = {}
+    for _, recipe in looked:
+        if recipe:
+            latest_store[recipe.subject] = max(recipe.version, latest_store.get(recipe.subject, 0))
+    return [replace(cached, stale=_why_stale(recipe, latest_store)) for cached, recipe in looked]
+
+
+def remove_cache(cached: CachedFeatures) -> None:
+    """Remove cached features; who has mapped them can go on reading.
+
+    Nothing is removed that is not the cache's own, and no link is followed.
+
+    Raises:
+        DataError: a process computes them just now, the folder holds something else as well, or it cannot be changed.
+    """
+    try:
+        if cached.path.suffix:
+            cached.path.unlink(missing_ok=True)
+        else:
+            _remove_folder(cached.path)
+    except OSError as error:
+        raise DataError(f"cannot be removed ({error.strerror})", where=error.filename or cached.path) from error
+
+
+def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
+    """What an entry of the folder is, if it is a cache and still there."""
+    match = _NAME.fullmatch(entry.name)
+    if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):
+        return
+    path = Path(entry.path)
+    recipe = CacheKey.read(path)
+    source = recipe.root if recipe else ""
+    with suppress(FileNotFoundError):
+        used = (path / RECIPE if recipe else path).stat().st_mtime
+        yield CachedFeatures(path, match["corpus"], source, sum(_sizes(entry)), used, ""), recipe
+
+
+def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
+    """Bytes of a file, or of each file below a folder; what may not be read or was just removed has none."""
+    with suppress(OSError):
+        if entry.is_dir(follow_symlinks=False):
+            with os.scandir(entry.path) as found:
+                for each in found:
+                    yield from _sizes(each)
+        else:
+            yield entry.stat(follow_symlinks=False).st_size
+
+
+def _why_stale(recipe: CacheKey | None, latest_store: dict[tuple[str, ...], int]) -> str:
+    if recipe is None or recipe.format < FORMAT:
+        return FORMER
+    if recipe.version < latest_store[recipe.subject]:
+        return SUPERSEDED
+    return "" if Path(recipe.root).exists() else GONE
+
+
+def _remove_folder(folder: Path) -> None:
+    if (folder / LOCK).is_symlink():
+        raise DataError("its lock is a link, which is not followed", where=folder)
+    lock = FileLock.acquire(folder / LOCK, 0.0, error=DataError)
+    if lock is None:
+        raise DataError("features are being computed into it", where=folder, hint="Try again when that is done")
+    try:
+        others = [path.name for path in _clear(folder)]
+        if others:
+            raise DataError(f"holds what is no cache and stays: {', '.join(others)}", where=folder)
+        lock.path.unlink()
+        with suppress(OSError):
+            # Whoever waited for the lock has made another one by now.
+            folder.rmdir()
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> list[Path]:
+    """Remove all of a cache but its lock; what is not the cache's own."""
+    others = []
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not _OWN.fullmatch(path.name):
+            others.append(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    return others
+
+
+def total_bytes(caches: Iterable[CachedFeatures]) -> int:
+    """Bytes of several."""
+    return sum(cached.bytes for cached in caches)

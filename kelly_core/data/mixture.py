@@ -1,0 +1,106 @@
+"""Several corpora trained on as one: the main one of a model, and additional ones mixed in by weight."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kelly_core.data.corpus_dataset import CorpusDataset
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
+from kelly_core.data.duplicates import Pair
+
+
+class MixedDataset(Dataset):
+    """The examples of several corpora one after the other, each corpus with a loss weight of its own.
+
+    The weight multiplies the label weights, in training and in validation alike. All share one standardisation, that
+    of their training frames together, because the export can fold in only one. Each keeps its own split.
+
+    Args:
+        parts: datasets of one kind, which belong to this one from now on.
+        weights: mixing weight of each, above 0.
+    """
+
+    def __init__(self, parts: Sequence[CorpusDataset], weights: Sequence[float]) -> None:
+        self.parts = list(parts)
+        self._weights = [np.float32(weight) for weight in weights]
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        first = parts[0]
+        self.name = " + ".join(part.name for part in parts)
+        self.input_size, self.output_size = first.input_size, first.output_size
+        self.sequence_length = first.sequence_length
+        self.rows = ExampleMetadata.joined([part.rows for part in parts])
+        self.train, self.validation, self.test = (
+            np.concatenate([start + getattr(part, split) for start, part in zip(self._starts, parts, strict=False)])
+            for split in ("train", "validation", "test")
+        )
+        self.normalizer = Normalizer.joint([(part.normalizer, part.training_frames) for part in parts])
+        for part in parts:
+            part.normalize(self.normalizer)
+        content = json.dumps([[part.fingerprint, float(weight)] for part, weight in zip(parts, weights, strict=True)])
+        self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
+
+    def __len__(self) -> int:
+        return len(self.rows.groups)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        number = int(self._part_of(np.array([index]))[0])
+        example = self.parts[number][index - int(self._starts[number])]
+        return replace(example, weights=self._weights[number] * example.weights, group=str(self.rows.groups[index]))
+
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
+        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        return self._gather(indices, lambda part, own: part.train_batch(own, rng))
+
+    def eval_batch(self, indices: Indices) -> Batch:
+        """The examples as validation sees them: the same numbers at every call with the same indices."""
+        return self._gather(indices, lambda part, own: part.eval_batch(own))
+
+    def find_duplicates(self) -> list[Pair]:
+        """(training example, validation example) with the same content, within a corpus or between two."""
+        content = np.concatenate([part.content for part in self.parts])
+        return self.parts[0].match(content, self.train, self.validation)
+
+    def _part_of(self, indices: Indices) -> Indices:
+        numbers: Indices = np.searchsorted(self._starts, indices, side="right") - 1
+        return numbers
+
+    def _gather(self, indices: Indices, take: Callable[[CorpusDataset, Indices], Batch]) -> Batch:
+        """Let each corpus give its own of the examples, and put them back into the order asked for."""
+        numbers = self._part_of(indices)
+        batches, places = [], []
+        for number, part in enumerate(self.parts):
+            own = np.flatnonzero(numbers == number)
+            if len(own):
+                batch = take(part, indices[own] - self._starts[number])
+                batches.append(replace(batch, weights=self._weights[number] * batch.weights))
+                places.append(own)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        pooled = [batch.pooled for batch in batches if batch.pooled is not None]
+        return Batch(
+            np.concatenate([batch.inputs for batch in batches])[order],
+            np.concatenate([batch.targets for batch in batches])[order],
+            np.concatenate([batch.weights for batch in batches])[order],
+            np.concatenate(pooled)[order] if pooled else None,
+        )
+
+    def _facts_of_parts(self) -> dict[str, Any]:
+        """Of each corpus its size, its weight, and the facts in which it differs from the first."""
+        common = self.parts[0].metadata
+        return {
+            part.name: {
+                "weight": float(weight),
+                "train_examples": len(part.train),
+                "validation_examples": len(part.validation),
+                "dataset_hash": part.fingerprint,
+                **{name: fact for name, fact in part.metadata.items() if common.get(name) != fact},
+            }
+            for part, weight in zip(self.parts, self._weights, strict=True)
+        }

@@ -1,0 +1,1 @@
+"""Readers of audio and MIDI files."""

@@ -1,0 +1,1 @@
+"""Generated examples with a known best loss."""

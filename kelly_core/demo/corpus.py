@@ -1,0 +1,282 @@
+"""A small demo corpus in the five real layouts, made from rules, so that all loaders have something true to read.
+
+Every song has an emotion, spread evenly over valence and arousal, and is in all five corpora: as a recording, as a
+MIDI file of four parts, as a progression, as a piano performance, as a drum recording. It is what the composer makes
+of an ideal chain, whose outputs follow valence v and arousal a (both -1..1) by these rules:
+
+- tempo: 105 · 2^(.75 a) beats a minute, as the composer always plays.
+- chords: shares (1 + v) / 2 of a major key's usual progressions and (1 - v) / 2 of a minor key's.
+- melody: the notes of the major or minor pentatonic scale in the same shares, around pitch 67 + 12 a + 4 v.
+- dynamics: with arousal loudness, its deviation, accents, staccato and density rise, and length of notes, pedal and
+  spread of chords fall; see ``_dynamics``.
+- groove: sixteenths between the eighths are late (swing) with valence, eighths between the beats are late when calm and
+  early when excited; accents get stronger with arousal; see ``_groove``.
+- sound: louder by 10 dB a unit of arousal, and brighter: partial k has amplitude k^-(2.2 - 1.2 a).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.composition.composer import TONICS, compose
+from kelly_core.composition.score import Part, Score, midi_bytes
+from kelly_core.data.files import SIDECAR
+from kelly_core.data.splits import TRAIN, VALIDATION
+from kelly_core.demo.synth import wav_bytes
+from kelly_core.errors import DataError
+from kelly_core.io.atomic import atomic_write_all
+from kelly_core.model_chain import ChainOutput
+from kelly_core.music.chord_symbols import parse_chord
+from kelly_core.music.chords import CHORD_NAMES, CLASSES
+from kelly_core.music.dynamics import PARAMETER_NAMES
+from kelly_core.music.emotion import decode, encode
+from kelly_core.music.groove import POSITIONS
+from kelly_core.music.melody import PITCHES
+from kelly_core.spec import DATASETS
+
+Floats = NDArray[np.float32]
+
+LEAST_SONGS = 8
+BARS = 32
+CLIP_SECONDS = 8.0
+
+_REACH = 0.85
+_PLASTIC = (0.7548776662466927, 0.5698402909980532)
+"""Steps of the sequence that spreads points most evenly over a square, 1/p and 1/p² with p³ = p + 1."""
+_VALIDATION_EVERY = 6
+_MAJOR_CHORDS = {"C": 30, "F": 20, "G": 18, "Am": 10, "G7": 8, "Dm": 8, "Em": 4, "Cmaj7": 2}
+_MINOR_CHORDS = {"Am": 30, "Dm": 20, "Em": 14, "F": 12, "E7": 8, "C": 6, "G": 4, "Am7": 4, "Bdim": 2}
+_MAJOR_SCALE = {0: 10, 2: 7, 4: 9, 7: 9, 9: 6, 5: 2, 11: 2}
+_MINOR_SCALE = {9: 10, 0: 8, 2: 7, 4: 8, 7: 5, 5: 2, 11: 2}
+_SOUNDING_PITCHES = 2.0
+
+
+class Song(NamedTuple):
+    """One song of the demo corpus: its number, its emotion, and its score."""
+
+    number: int
+    valence: float
+    arousal: float
+    score: Score
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"demo_{self.number:03d}"
+
+    @property
+    def split(self) -> str:
+        """Its side in the corpora that have an official split."""
+        return VALIDATION if self.number % _VALIDATION_EVERY == 0 else TRAIN
+
+    @property
+    def emotion(self) -> dict[str, float]:
+        """As sidecars hold it."""
+        return {"valence": round(self.valence, 4), "arousal": round(self.arousal, 4)}
+
+
+def write_demo(root: Path, *, songs: int = 60, seed: int = 0) -> dict[str, int]:
+    """Write the demo corpus.
+
+    Args:
+        root: folder that gets the five corpora; made when missing.
+        songs: how many, at least ``LEAST_SONGS``.
+        seed: another seed gives other songs; the same one the same bytes.
+
+    Returns:
+        Bytes written by corpus.
+
+    Raises:
+        DataError: too few songs, or one of the corpora is there already, or a file cannot be written.
+    """
+    if songs < LEAST_SONGS:
+        raise DataError(
+            f"{songs} songs are too few to train and to validate", hint=f"At least {LEAST_SONGS} are needed"
+        )
+    for name in DATASETS:
+        if (root / name).exists():
+            hint = "Choose another folder, or remove it first"
+            raise DataError("is there already, and a demo must not mix with it", where=root / name, hint=hint)
+    written = [_song(number, songs, seed) for number in range(1, songs + 1)]
+    contents = {
+        "deam": _deam(written),
+        "lakh_midi": _lakh(written),
+        "chords": _chords(written),
+        "maestro": _maestro(written),
+        "groove_midi": _groove_midi(written),
+    }
+    for name, files in contents.items():
+        atomic_write_all({root / name / path: content for path, content in files.items()}, error=DataError)
+    return {name: sum(map(len, files.values())) for name, files in contents.items()}
+
+
+def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput:
+    """What a chain that had learned the demo's rules perfectly would say to T frames of one emotion."""
+    rows = (
+        encode(valence, arousal),
+        _melody(valence, arousal),
+        _chord_shares(valence),
+        _dynamics(valence, arousal),
+        _groove(valence, arousal),
+    )
+    code, melody, chords, dynamics, groove = (np.tile(row, (frames, 1)) for row in rows)
+    return ChainOutput(code, decode(code), melody, chords, dynamics, groove)
+
+
+def _song(number: int, songs: int, seed: int) -> Song:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    start = np.random.default_rng(seed).random(2)
+    valence, arousal = (_REACH * (2 * ((start + number * np.array(_PLASTIC)) % 1) - 1)).tolist()
+    tonic = int(rng.integers(len(TONICS)))
+    score = compose(ideal_output(valence, arousal), bars=BARS, seed=int(rng.integers(2**31)), tonic=tonic)
+    return Song(number, valence, arousal, score)
+
+
+def _melody(valence: float, arousal: float) -> Floats:
+    pitch = np.arange(PITCHES)
+    major, minor = (_weights(scale, 12)[pitch % 12] for scale in (_MAJOR_SCALE, _MINOR_SCALE))
+    weights = (1 + valence) / 2 * major + (1 - valence) / 2 * minor
+    weights *= np.exp(-0.5 * ((pitch - (67 + 12 * arousal + 4 * valence)) / 4.0) ** 2)
+    probabilities: Floats = np.minimum(_SOUNDING_PITCHES * weights / weights.sum(), 0.9).astype(np.float32)
+    return probabilities
+
+
+def _chord_shares(valence: float) -> Floats:
+    major, minor = (
+        _weights({parse_chord(name): weight for name, weight in chords.items()}, CLASSES)
+        for chords in (_MAJOR_CHORDS, _MINOR_CHORDS)
+    )
+    return ((1 + valence) / 2 * major + (1 - valence) / 2 * minor).astype(np.float32)
+
+
+def _weights(values: dict[int, int], size: int) -> NDArray[np.float64]:
+    weights = np.zeros(size)
+    weights[list(values)] = list(values.values())
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
+def _dynamics(valence: float, arousal: float) -> Floats:
+    v, a = valence, arousal
+    parameters = {
+        "base velocity": 0.5 + 0.18 * a,
+        "velocity range": 0.4 + 0.15 * a,
+        "velocity deviation": 0.32 + 0.12 * a,
+        "trend": 0.5 + 0.1 * a,
+        "arch": 0.6 - 0.05 * a,
+        "accent": 0.3 + 0.2 * a,
+        "voicing": 0.64 + 0.06 * v,
+        "bass": 0.4 - 0.1 * v,
+        "velocity with pitch": 0.62,
+        "articulation": 0.42 - 0.18 * a,
+        "staccato share": 0.3 + 0.25 * a,
+        "pedal share": 0.5 - 0.4 * a,
+        "pedal presses": 0.3 + 0.1 * a,
+        "chord spread": 0.35 - 0.25 * a,
+        "rubato": 0.2 - 0.1 * a,
+        "density": 0.55 + 0.2 * a,
+    }
+    return np.array([parameters[name] for name in PARAMETER_NAMES], np.float32)
+
+
+def _groove(valence: float, arousal: float) -> Floats:
+    position = np.arange(POSITIONS)
+    on_beat, on_eighth = position % 4 == 0, position % 4 == 2
+    timing = np.where(on_beat, 0.0, np.where(on_eighth, -0.3 * arousal, 0.3 + 0.3 * valence))
+    accent = np.where(on_beat, 0.5 + 0.3 * arousal, np.where(on_eighth, 0.2 - 0.2 * arousal, 0.0))
+    accent += np.where(position % 8 == 4, 0.2 * valence, 0.0)
+    return np.concatenate([timing, accent]).astype(np.float32)
+
+
+Files = dict[str, bytes]
+"""Contents by path in the corpus."""
+
+
+def _deam(songs: Sequence[Song]) -> Files:
+    """``audio/<id>.wav`` and the static table, whose scale is 1 to 9 and whose columns begin with a space."""
+    files = {f"audio/{song.number}.wav": wav_bytes(song.score, song.arousal, CLIP_SECONDS) for song in songs}
+    header = ["song_id", " valence_mean", " valence_std", " arousal_mean", " arousal_std"]
+    rows = [[song.number, f"{5 + 4 * song.valence:.3f}", 0.5, f"{5 + 4 * song.arousal:.3f}", 0.5] for song in songs]
+    return files | {"annotations/annotations.csv": _table(header, rows)}
+
+
+def _lakh(songs: Sequence[Song]) -> Files:
+    files = {f"{song.number % 16:x}/{song.name}.mid": midi_bytes(song.score) for song in songs}
+    return files | _sidecar({f"{song.name}.mid": song for song in songs})
+
+
+def _chords(songs: Sequence[Song]) -> Files:
+    entries = [
+        {
+            "source": song.name,
+            "chords": [CHORD_NAMES[index] for index in song.score.chords],
+            "emotion": song.emotion,
+        }
+        for song in songs
+    ]
+    return {"chord_progressions.json": _json(entries)}
+
+
+def _maestro(songs: Sequence[Song]) -> Files:
+    """Year folders and the official table; the piano plays all but the drums."""
+    paths = {f"{2004 + song.number % 10}/{song.name}.midi": song for song in songs}
+    files = {path: midi_bytes(_of_parts(song.score, [_piano(song.score)])) for path, song in paths.items()}
+    header = ["canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename", "duration"]
+    rows = [
+        ["Kelly", song.name, song.split, path[:4], path, "", f"{song.score.seconds:.3f}"]
+        for path, song in paths.items()
+    ]
+    return files | {"maestro-v3.0.0.csv": _table(header, rows)} | _sidecar(paths)
+
+
+def _groove_midi(songs: Sequence[Song]) -> Files:
+    """Drummer and session folders and the official table."""
+    paths = {}
+    for song in songs:
+        bpm = round(song.score.tempos[0][1])
+        session = f"drummer{song.number % 3 + 1}/session{song.number % 2 + 1}"
+        paths[f"{session}/{song.number}_pop_{bpm}_beat_4-4.mid"] = song
+    files = {path: midi_bytes(_of_parts(song.score, [song.score.part("Drums")])) for path, song in paths.items()}
+    header = ["drummer", "session", "id", "style", "bpm", "beat_type", "time_signature"]
+    header += ["midi_filename", "audio_filename", "duration", "split"]
+    rows = []
+    for path, song in paths.items():
+        drummer, session, name = path.split("/")
+        style, bpm_text, kind, metre = name.removesuffix(".mid").split("_")[1:]
+        facts = [drummer, f"{drummer}/{session}", f"{drummer}/{session}/{song.number}", style, bpm_text, kind, metre]
+        rows.append([*facts, path, "", f"{song.score.seconds:.3f}", song.split])
+    return files | {"info.csv": _table(header, rows)} | _sidecar(paths)
+
+
+def _piano(score: Score) -> Part:
+    """Melody, chords and bass under two hands, with the pedal of the chords."""
+    parts = [part for part in score.parts if part.name != "Drums"]
+    tones = {(tone.tick, tone.pitch): tone for part in parts for tone in part.tones}
+    pedal = score.part("Chords").pedal
+    return Part("Piano", 0, 0, tuple(sorted(tones.values())), pedal)
+
+
+def _of_parts(score: Score, parts: Sequence[Part]) -> Score:
+    return Score(tuple(parts), score.tempos, score.key, score.chords)
+
+
+def _sidecar(songs: dict[str, Song]) -> Files:
+    return {SIDECAR: _json({name: song.emotion for name, song in songs.items()})}
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, indent=1).encode()
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    return text.getvalue().encode()

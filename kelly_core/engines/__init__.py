@@ -1,0 +1,1 @@
+"""Engines that compute an exported network frame by frame."""

@@ -1,0 +1,205 @@
+"""The plugin's own engine as a command that the user names, run in a child process that can do no harm but fail."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO, Annotated, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kelly_core.errors import KellyError
+
+TIME_LIMIT = 60.0
+"""Seconds that one call may take; an engine needs well under one for the largest model."""
+
+_MAX_ANSWER = 32 * 2**20
+_LAST_WORDS = 400
+_SHOWN = 60
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+Microseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class EngineTiming(BaseModel):
+    """What an engine measured of itself: quantiles of the time of ``n`` calls, in µs."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    p50_us: Microseconds
+    p99_us: Microseconds
+    max_us: Microseconds
+    n: int
+
+
+class ExternalEngine:
+    """An engine behind a command line.
+
+    ``CMD MODEL.json`` reads one frame a line, numbers separated by spaces, until the end of its input, and writes one
+    output frame a line, in sequence after one reset. ``CMD --bench MODEL.json N`` prints one line of JSON with p50_us,
+    p99_us, max_us and n. A model that it cannot load makes it exit with another status than 0 and a message.
+
+    Args:
+        command: the command with its own arguments, quoted as in a shell.
+        time_limit: seconds that one call may take.
+
+    Raises:
+        KellyError: there is no such command.
+    """
+
+    def __init__(self, command: str, time_limit: float = TIME_LIMIT) -> None:
+        self.command, self._time_limit = command, time_limit
+        self._words = _split(command)
+        if not self._words or shutil.which(self._words[0]) is None:
+            hint = "Name a program that can be run, with its path where it is not on the PATH"
+            raise KellyError(f"there is no engine {command!r} that can be run", hint=hint)
+
+    def run(self, model: Path, frames: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Outputs [T, out] for the frames [T, in], in sequence from zero state.
+
+        Raises:
+            KellyError: the engine refuses the model, dies, hangs, or answers anything but a line of numbers a frame.
+        """
+        lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
+        answer = self._ask([str(model.resolve())], "".join(f"{line}\n" for line in lines))
+        rows = [self._numbers(line, number) for number, line in enumerate(answer.splitlines(), 1) if line.strip()]
+        if len(rows) != len(frames):
+            self._fail(f"gave {len(rows):,} frames for {len(frames):,}")
+        sizes = {len(row) for row in rows}
+        if len(sizes) > 1:
+            self._fail(f"gave frames of {min(sizes)} to {max(sizes)} numbers")
+        return np.array(rows)
+
+    def bench(self, model: Path, calls: int) -> EngineTiming:
+        """What the engine measures over so many calls.
+
+        Raises:
+            KellyError: the engine refuses the model, dies, hangs, or prints no such figures.
+        """
+        answer = self._ask(["--bench", str(model.resolve()), str(calls)])
+        try:
+            figures = EngineTiming.model_validate_json(answer)
+        except ValidationError:
+            figures = None
+        if figures is None or figures.n != calls or not figures.p50_us <= figures.p99_us <= figures.max_us:
+            wanted = f'{{"p50_us": …, "p99_us": …, "max_us": …, "n": {calls}}}'
+            self._fail(f"was to print {wanted}, but printed {_shown(answer)}")
+        return figures
+
+    def _ask(self, arguments: list[str], question: str = "") -> str:
+        """Run the command to its end and return all that it printed."""
+        answer, words = bytearray(), bytearray()
+        deadline = time.monotonic() + self._time_limit
+        with TemporaryFile() as stdin:
+            stdin.write(question.encode())
+            stdin.seek(0)
+            process = self._start(arguments, stdin)
+        # Daemons: what a stray grandchild does with the pipes must not keep this program from ending.
+        readers = [
+            Thread(target=_read_beginning, args=(process.stdout, answer), daemon=True),
+            Thread(target=_read_end, args=(process.stderr, words), daemon=True),
+        ]
+        try:
+            for reader in readers:
+                reader.start()
+            status: int | None = process.wait(self._time_limit)
+            for reader in readers:
+                reader.join(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            _end(process)
+        if len(answer) > _MAX_ANSWER:
+            self._fail(f"printed more than {_MAX_ANSWER // 2**20} MiB", words)
+        if status is None or any(reader.is_alive() for reader in readers):
+            self._fail(f"did not finish within {self._time_limit:g} s", words)
+        if status != 0:
+            self._fail(_ending(status), words)
+        return answer.decode("utf-8", "replace")
+
+    def _start(self, arguments: list[str], stdin: IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                [*self._words, *arguments],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **_ONE_THREAD},
+                start_new_session=True,
+            )
+        except OSError as fault:
+            raise KellyError(f"the engine cannot be started: {fault.strerror}", where=self.command) from fault
+
+    def _numbers(self, line: str, number: int) -> list[float]:
+        try:
+            return [float(word) for word in line.split()]
+        except ValueError:
+            self._fail(f"printed {_shown(line)} in line {number}, which is no frame of numbers")
+
+    def _fail(self, problem: str, words: Iterable[int] = ()) -> NoReturn:
+        last = _printable(bytes(words).decode("utf-8", "replace")).strip()
+        raise KellyError(f"the engine {problem}", where=self.command, hint=f"Its last words: {last}" if last else None)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command, posix=os.name == "posix")
+    except ValueError as fault:
+        raise KellyError(f"the engine's command {command!r} cannot be understood: {fault}") from fault
+
+
+def _read_beginning(pipe: IO[bytes], kept: bytearray) -> None:
+    """Keep what comes, up to the limit; closing the pipe then stops an engine that prints without end."""
+    with pipe:
+        while len(kept) <= _MAX_ANSWER and (chunk := os.read(pipe.fileno(), 2**16)):
+            kept += chunk
+
+
+def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
+    """Keep the last of what comes, and let all of it come, so that the engine never waits for a reader."""
+    with pipe:
+        while chunk := os.read(pipe.fileno(), 2**16):
+            kept += chunk
+            del kept[:-_LAST_WORDS]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the engine, if it still runs, and whatever it started."""
+    if os.name == "posix":
+        # Without a member the group is gone; macOS forbids signals to a group of which only a dead leader is left.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _ending(status: int) -> str:
+    if status > 0:
+        return f"exited with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name} ({signal.strsignal(-status)})"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def _shown(text: str) -> str:
+    clean = _printable(text)
+    return repr(clean if len(clean) <= _SHOWN else clean[:_SHOWN] + "…")
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

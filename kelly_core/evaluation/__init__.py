@@ -1,0 +1,1 @@
+"""Quality of a network: metrics, baselines and the verdict."""

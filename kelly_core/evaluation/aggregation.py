@@ -1,0 +1,110 @@
+"""Sums of several predictors over the same examples, kept apart by corpus, label source and group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import Batch, Dataset, ExampleMetadata, Indices
+from kelly_core.evaluation.model_metrics import CHUNK, Labels, ModelMetrics, Predictor, Sums, loss_sums
+from kelly_core.spec import Loss
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums by cell; a cell is what one group has of one label source of one corpus.
+
+    Attributes:
+        corpora, sources, groups: of each cell, [C].
+        examples: in each cell, [C].
+        truth: sums that depend on no prediction, [C, ...].
+        errors: sums [C, ...] of each predictor.
+    """
+
+    corpora: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    examples: NDArray[np.intp]
+    truth: Sums
+    errors: dict[str, Sums]
+
+    def total(self, predictor: str, cells: NDArray[np.bool_] | None = None) -> Sums:
+        """Sums of one predictor over the chosen cells, all by default."""
+        chosen = slice(None) if cells is None else cells
+        return {name: values[chosen].sum(axis=0) for name, values in (self.truth | self.errors[predictor]).items()}
+
+    def by_group(self, sums: Sums) -> Sums:
+        """Sums by group [G, ...] instead of by cell; a group is one of one corpus."""
+        names = np.char.add(np.char.add(self.corpora, "\0"), self.groups)
+        _, group = np.unique(names, return_inverse=True)
+        return {name: _gather(values, group, int(group.max()) + 1) for name, values in sums.items()}
+
+    def group_count(self, cells: NDArray[np.bool_] | None = None) -> int:
+        """Different groups in the chosen cells, all by default."""
+        chosen = slice(None) if cells is None else cells
+        return len(set(zip(self.corpora[chosen].tolist(), self.groups[chosen].tolist(), strict=True)))
+
+    def by_source(self) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+        """Corpus and label source, and which cells are of them."""
+        for corpus, source in sorted(set(zip(self.corpora.tolist(), self.sources.tolist(), strict=True))):
+            yield corpus, source, (self.corpora == corpus) & (self.sources == source)
+
+
+def aggregate(
+    dataset: Dataset, indices: Indices, loss: Loss, measures: ModelMetrics, predictors: Mapping[str, Predictor]
+) -> GroupSums:
+    """Let every predictor answer the same examples, with their targets out of its sight.
+
+    Args:
+        dataset: where the examples are.
+        indices: which of them, at least one.
+        loss: measured of every predictor, as the sums "loss" and "loss_weight".
+        measures: what else is measured.
+        predictors: by name.
+    """
+    kinds, cell = _cells(dataset.rows, indices)
+    truth: Sums = {}
+    errors: dict[str, Sums] = {name: {} for name in predictors}
+    for start in range(0, len(indices), CHUNK):
+        chosen, owner = indices[start : start + CHUNK], cell[start : start + CHUNK]
+        batch = dataset.eval_batch(chosen)
+        labels = Labels.of(batch, dataset, chosen)
+        _add(truth, measures.truth(labels), owner, len(kinds))
+        seen = Batch(
+            batch.inputs, np.broadcast_to(np.float32(np.nan), batch.targets.shape), batch.weights, batch.pooled
+        )
+        for name, predict in predictors.items():
+            outputs = predict(seen)
+            total, weight = loss_sums(loss, outputs, labels)
+            _add(
+                errors[name],
+                measures.errors(outputs, labels) | {"loss": total, "loss_weight": weight},
+                owner,
+                len(kinds),
+            )
+    corpora, sources, groups = (np.array(column) for column in zip(*kinds, strict=True))
+    return GroupSums(corpora, sources, groups, np.bincount(cell, minlength=len(kinds)), truth, errors)
+
+
+def _cells(rows: ExampleMetadata, indices: Indices) -> tuple[list[tuple[str, str, str]], Indices]:
+    """Every (corpus, source, group) that there is, and which one each example is of."""
+    columns = (column[indices].tolist() for column in (rows.corpora, rows.sources, rows.groups))
+    known: dict[tuple[str, str, str], int] = {}
+    cell = [known.setdefault(kind, len(known)) for kind in zip(*columns, strict=True)]
+    return list(known), np.array(cell, np.intp)
+
+
+def _add(sums: Sums, values: Sums, owner: Indices, count: int) -> None:
+    for name, value in values.items():
+        gathered = _gather(value, owner, count)
+        sums[name] = sums[name] + gathered if name in sums else gathered
+
+
+def _gather(values: NDArray[np.float64], owner: Indices, count: int) -> NDArray[np.float64]:
+    """Sum values [n, ...] by their owner, [count, ...]."""
+    total = np.zeros((count, *values.shape[1:]))
+    np.add.at(total, owner, values)
+    return total

@@ -1,0 +1,201 @@
+"""The verdict on a model: its figures, those of what it must beat, and whether it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from kelly_core.data.dataset import Dataset, Indices
+from kelly_core.data.leakage import find_leakage
+from kelly_core.errors import DataError
+from kelly_core.evaluation.aggregation import GroupSums, aggregate
+from kelly_core.evaluation.bootstrap import interval, resample
+from kelly_core.evaluation.metrics.dynamics import DynamicsMetrics
+from kelly_core.evaluation.metrics.emotion import EmotionMetrics
+from kelly_core.evaluation.metrics.groove import GrooveMetrics
+from kelly_core.evaluation.metrics.harmony import HarmonyMetrics
+from kelly_core.evaluation.metrics.melody import MelodyMetrics
+from kelly_core.evaluation.model_metrics import (
+    Baselines,
+    Criterion,
+    Doubles,
+    ModelMetrics,
+    Predictor,
+    Sums,
+    TrainingExamples,
+    ratio,
+)
+from kelly_core.export.quality_record import (
+    FEW_GROUPS,
+    TRAINED,
+    Baseline,
+    Figures,
+    MetricDifference,
+    PublishedResult,
+    QualityRecord,
+    Share,
+    SourceQuality,
+    Split,
+)
+from kelly_core.spec import ModelSpec
+
+MEASURES: dict[str, ModelMetrics] = {
+    "EmotionRecognizer": EmotionMetrics(),
+    "MelodyTransformer": MelodyMetrics(),
+    "HarmonyPredictor": HarmonyMetrics(),
+    "DynamicsEngine": DynamicsMetrics(),
+    "GroovePredictor": GrooveMetrics(),
+}
+"""What is measured of each model, by the name of its spec."""
+
+_MODEL = ""
+"""Name of the model among the predictors, which no baseline has."""
+
+
+def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split = "validation") -> QualityRecord:
+    """Measure a model on examples that no training has seen, beside baselines fitted to the training examples.
+
+    On generated examples the best possible loss is known, and the verdict is the share of what can be learned that is
+    missing; otherwise the model must beat every baseline by the paired bootstrap over groups.
+
+    Args:
+        spec: the model.
+        dataset: examples of its corpus.
+        predict: the model; gets standardised inputs as in training.
+        split: which examples.
+
+    Raises:
+        DataError: the dataset has no such split.
+    """
+    indices, measures = _indices(dataset, split), MEASURES[spec.name]
+    leaks = find_leakage(dataset) if split == "validation" else []
+    rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(dataset))
+    predictors = {_MODEL: predict} | rivals.baselines | rivals.references
+    found = aggregate(dataset, indices, spec.loss, measures, predictors)
+    figures = {name: _figures(measures, found.total(name)) for name in predictors}
+    baselines = tuple(_baselines(measures, found, figures, tuple(rivals.baselines)))
+    references = tuple(_references(measures, found, figures, tuple(rivals.references), dataset))
+    epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(_MODEL)))
+    return QualityRecord(
+        split=split,
+        verdict=_verdict(measures, baselines, epsilon),
+        primary=tuple(criterion.measure for criterion in measures.criteria),
+        examples=len(indices),
+        groups=found.group_count(),
+        metrics=figures[_MODEL],
+        baselines=baselines,
+        references=references,
+        sources=tuple(_sources(measures, found, tuple(rivals.baselines))),
+        notes=(*rivals.notes, *_notes(found, dataset, leaks)),
+        epsilon=epsilon,
+        epsilon_limit=None if epsilon is None else measures.epsilon_limit,
+    )
+
+
+def _indices(dataset: Dataset, split: Split) -> Indices:
+    indices = dataset.validation if split == "validation" else dataset.test
+    if not len(indices):
+        raise DataError(f"{dataset.name} has no official {split} split here")
+    return indices
+
+
+def _figures(measures: ModelMetrics, sums: Sums) -> Figures:
+    values = {criterion.measure: float(criterion.value(sums)) for criterion in measures.criteria}
+    values |= measures.figures(sums) | {"loss": _loss(sums)}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _loss(sums: Sums) -> float:
+    return float(ratio(sums["loss"], sums["loss_weight"]))
+
+
+def _baselines(
+    measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...]
+) -> Iterator[Baseline]:
+    """Each baseline with the differences of the model from it; all are resampled together."""
+    if not names:
+        return
+    columns = sorted({column for criterion in measures.criteria for column in criterion.columns})
+    drawn = _resampled(found, (_MODEL, *names), columns)
+    points = {name: found.total(name) for name in (_MODEL, *names)}
+    for name in names:
+        ends = ((points[_MODEL], drawn[_MODEL]), (points[name], drawn[name]))
+        differences = tuple(_difference(criterion, *ends) for criterion in measures.criteria)
+        yield Baseline(name, figures[name], differences)
+
+
+def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[Sums, Sums]) -> MetricDifference:
+    """The model less the baseline, each given by its sums and its resampled sums."""
+    ours, theirs = (float(criterion.value(point)) for point, _ in (model, baseline))
+    our_draws, their_draws = (criterion.value(drawn) for _, drawn in (model, baseline))
+    low, high = interval(our_draws - their_draws)
+    share = None
+    if theirs > 0 and (their_draws > 0).all():
+        share = Share(ours / theirs - 1, *interval(our_draws / their_draws - 1))
+    beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
+    return MetricDifference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)
+
+
+def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> dict[str, dict[str, Doubles]]:
+    """Bootstrap totals [resamples] of the columns of each predictor."""
+    by_group = []
+    for name in names:
+        sums = found.truth | found.errors[name]
+        groups = found.by_group({column: sums[column] for column in columns})
+        by_group.append([groups[column] for column in columns])
+    drawn = resample(np.array(by_group))
+    return {name: dict(zip(columns, rows, strict=True)) for name, rows in zip(names, drawn, strict=True)}
+
+
+def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: float | None) -> str:
+    """Trained, or the weakest of the baselines that the model does not beat."""
+    if epsilon is not None:
+        limit = measures.epsilon_limit
+        return TRAINED if epsilon <= limit else f"{epsilon:.0%} of what can be learned is missing"
+    failed = [baseline for baseline in baselines if not baseline.beaten]
+    if not failed:
+        return TRAINED
+    measure = measures.criteria[0].measure
+    weakest = max(failed, key=lambda baseline: baseline.metrics[measure] or 0.0)
+    return f"not better than {weakest.name}"
+
+
+def _references(
+    measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...], dataset: Dataset
+) -> Iterator[PublishedResult]:
+    """What is known of generated examples; else other predictors, oracles, and what was published."""
+    if dataset.reference is not None:
+        yield PublishedResult("best possible", "loss", dataset.reference.bayes)
+        yield PublishedResult("best constant", "loss", dataset.reference.prior)
+        return
+    for name in names:
+        for criterion in measures.criteria:
+            value = figures[name][criterion.measure]
+            if value is not None:
+                yield PublishedResult(name, criterion.measure, value)
+    yield from measures.oracle(found.by_group(found.truth))
+    yield from measures.published
+
+
+def _sources(measures: ModelMetrics, found: GroupSums, names: tuple[str, ...]) -> Iterator[SourceQuality]:
+    for corpus, source, cells in found.by_source():
+        totals = {name: found.total(name, cells) for name in (_MODEL, *names)}
+        figures = {name: _figures(measures, sums) for name, sums in totals.items()}
+        yield SourceQuality(
+            corpus=corpus,
+            label_source=source,
+            examples=int(found.examples[cells].sum()),
+            groups=found.group_count(cells),
+            weight=float(totals[_MODEL]["weight"]),
+            metrics=figures[_MODEL],
+            baselines={name: figures[name] for name in names},
+        )
+
+
+def _notes(found: GroupSums, dataset: Dataset, leaks: Sequence[str]) -> Iterator[str]:
+    groups = found.group_count()
+    if not dataset.synthetic and groups < FEW_GROUPS:
+        yield f"{groups} group{'s' if groups != 1 else ''} of examples: the intervals mean little"
+    yield from (f"the figures may be too good, {leak}" for leak in leaks)

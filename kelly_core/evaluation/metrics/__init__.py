@@ -1,0 +1,1 @@
+"""Metrics and baselines of each of the five models."""

@@ -1,0 +1,208 @@
+"""EmotionRecognizer: how well valence and arousal, read as the plugin reads them, follow the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import Batch, Floats
+from kelly_core.evaluation.model_metrics import (
+    Baselines,
+    Criterion,
+    Doubles,
+    Labels,
+    ModelMetrics,
+    Predictor,
+    Sums,
+    TrainingExamples,
+    pool,
+    ratio,
+)
+from kelly_core.evaluation.regression import MOST_POINTS, NEIGHBOURS, NearestNeighbours, Points, Ridge
+from kelly_core.export.quality_record import PublishedResult
+from kelly_core.music.emotion import decode, encode
+
+_KINDS = ("dynamic", "static")
+_DIMENSIONS = ("valence", "arousal")
+_PELLEGRINI = "DEAM, Pellegrini & Barrière 2015"
+_MUSIC2EMO = "DEAM, Music2Emo"
+
+_Features = Callable[[Floats], Floats]
+
+
+class EmotionMetrics(ModelMetrics):
+    """RMSE of both dimensions together; RMSE, r, CCC and R² of each, and quadrants, by kind of label.
+
+    Dynamic labels are compared frame by frame. A static label belongs to a whole song and is compared with what the
+    plugin reads from the mean of the outputs over the labelled span: one point a song.
+    """
+
+    criteria = (Criterion("rmse", ("squares", "weight"), lambda sums: np.sqrt(ratio(sums["squares"], sums["weight"]))),)
+    published: ClassVar[tuple[PublishedResult, ...]] = (
+        PublishedResult("recurrent network", "dynamic_valence_rmse", 0.250, _PELLEGRINI),
+        PublishedResult("recurrent network", "dynamic_valence_r", 0.703, _PELLEGRINI),
+        PublishedResult("recurrent network", "dynamic_arousal_rmse", 0.238, _PELLEGRINI),
+        PublishedResult("recurrent network", "dynamic_arousal_r", 0.692, _PELLEGRINI),
+        PublishedResult("Music2Emo", "static_valence_r2", 0.51, _MUSIC2EMO),
+        PublishedResult("Music2Emo", "static_arousal_r2", 0.60, _MUSIC2EMO),
+    )
+
+    def truth(self, labels: Labels) -> Sums:
+        """See ``ModelMetrics``."""
+        wanted = _affect(labels.targets, labels)
+        points = _point_weights(labels)
+        return {
+            "weight": labels.weights[..., 0].sum(axis=1, dtype=np.float64),
+            "points": _by_kind(points.sum(axis=1), labels),
+            "wanted": _by_kind(_over_time(points, wanted), labels),
+            "wanted_squared": _by_kind(_over_time(points, wanted**2), labels),
+        }
+
+    def errors(self, outputs: Floats, labels: Labels) -> Sums:
+        """See ``ModelMetrics``."""
+        wanted, read = _affect(labels.targets, labels), _affect(outputs, labels)
+        points, weight = _point_weights(labels), labels.weights[..., 0].astype(np.float64)
+        same = ((wanted > 0) == (read > 0)).all(axis=-1)
+        return {
+            "squares": (weight * ((read - wanted) ** 2).mean(axis=-1)).sum(axis=1),
+            "read": _by_kind(_over_time(points, read), labels),
+            "read_squared": _by_kind(_over_time(points, read**2), labels),
+            "product": _by_kind(_over_time(points, wanted * read), labels),
+            "quadrant": _by_kind((points * same).sum(axis=1), labels),
+        }
+
+    def figures(self, sums: Sums) -> dict[str, float]:
+        """See ``ModelMetrics``."""
+        figures: dict[str, float] = {}
+        for kind, kind_name in enumerate(_KINDS):
+            count = sums["points"][kind]
+            if count > 0:
+                figures[f"{kind_name}_quadrant_accuracy"] = float(sums["quadrant"][kind] / count)
+            for dimension, name in enumerate(_DIMENSIONS if count > 0 else ()):
+                columns = ("wanted", "read", "wanted_squared", "read_squared", "product")
+                agreement = _agreement(*(float(sums[column][kind, dimension] / count) for column in columns))
+                figures |= {f"{kind_name}_{name}_{measure}": value for measure, value in agreement.items()}
+        return figures
+
+    def rivals(self, training: TrainingExamples) -> Baselines:
+        """The mean affect, ridge on frames and on their running mean, and nearest neighbours of frames."""
+        frames, means = _points(training, _identity), _points(training, _running_mean)
+        mean = np.average(frames.targets, axis=0, weights=frames.weights).astype(np.float32)
+        baselines = {
+            "mean": _predictor(lambda inputs: np.broadcast_to(mean, (len(inputs), 2)), _identity),
+            "ridge on frames": _predictor(Ridge(frames), _identity),
+            "ridge on running mean": _predictor(Ridge(means), _running_mean),
+            "kNN": _predictor(NearestNeighbours(frames), _identity),
+        }
+        kept = f"kNN takes the {NEIGHBOURS} nearest of {min(len(frames), MOST_POINTS):,} of {len(frames):,} points"
+        return Baselines(baselines, notes=(kept,))
+
+
+def _affect(codes: Floats, labels: Labels) -> Doubles:
+    """Valence and arousal [N, T, 2] that the plugin reads; the same at every frame where the label is pooled."""
+    read = decode(pool(codes, labels))
+    affect = np.stack([read.valence, read.arousal], axis=-1).astype(np.float64)
+    return np.broadcast_to(affect, (*labels.targets.shape[:2], 2))
+
+
+def _point_weights(labels: Labels) -> Doubles:
+    """Weights [N, T] of the points to compare: each labelled frame, or all frames of a pooled example as one point."""
+    weights = labels.weights[..., 0].astype(np.float64)
+    total, largest = weights.sum(axis=1, keepdims=True), weights.max(axis=1, keepdims=True)
+    return np.where(labels.pooled[:, np.newaxis], largest * ratio(weights, total), weights)
+
+
+def _over_time(points: Doubles, values: Doubles) -> Doubles:
+    total: Doubles = np.einsum("nt,ntd->nd", points, values)
+    return total
+
+
+def _by_kind(values: Doubles, labels: Labels) -> Doubles:
+    """Put values [N, ...] to the examples' kinds of label, [N, 2, ...]."""
+    spread = np.zeros((len(values), len(_KINDS), *values.shape[1:]))
+    spread[np.arange(len(values)), labels.pooled.astype(np.intp)] = values
+    return spread
+
+
+def _agreement(
+    wanted: float, read: float, wanted_squared: float, read_squared: float, product: float
+) -> dict[str, float]:
+    """RMSE, Pearson's r, Lin's concordance (1989) and R² from means of two variables and of their products."""
+    error = max(0.0, wanted_squared - 2 * product + read_squared)
+    spread, own_spread = wanted_squared - wanted**2, read_squared - read**2
+    covariance = product - wanted * read
+    # A variance below this is the rounding of a constant.
+    varies, both_vary = spread > 1e-9, spread > 1e-9 and own_spread > 1e-9
+    return {
+        "rmse": error**0.5,
+        "r": covariance / (spread * own_spread) ** 0.5 if both_vary else float("nan"),
+        "ccc": 2 * covariance / (spread + own_spread + (wanted - read) ** 2) if varies else float("nan"),
+        "r2": 1 - error / spread if varies else float("nan"),
+    }
+
+
+def _identity(inputs: Floats) -> Floats:
+    return inputs
+
+
+def _running_mean(inputs: Floats) -> Floats:
+    """Mean of each frame and all before it, [N, T, d]."""
+    total: Floats = np.cumsum(inputs, axis=1, dtype=np.float32)
+    total /= np.arange(1, inputs.shape[1] + 1, dtype=np.float32)[:, np.newaxis]
+    return total
+
+
+def _pooled(batch: Batch) -> NDArray[np.bool_]:
+    return np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
+
+
+def _frames_and_means(values: Floats, batch: Batch) -> Floats:
+    """Values [N, T, k] as points [m, k]: labelled frames of dynamic examples, then weighted means of pooled ones."""
+    pooled, weights = _pooled(batch), batch.weights
+    means = (values[pooled] * weights[pooled]).sum(axis=1)
+    total = weights[pooled].sum(axis=1)
+    means = np.divide(means, total, out=np.zeros_like(means), where=total > 0)
+    return np.concatenate([values[_labelled_frames(batch)], means])
+
+
+def _labelled_frames(batch: Batch) -> NDArray[np.bool_]:
+    labelled: NDArray[np.bool_] = (batch.weights[..., 0] > 0) & ~_pooled(batch)[:, np.newaxis]
+    return labelled
+
+
+def _points(training: TrainingExamples, features: _Features) -> Points:
+    """All training points: their features, affect, weights and songs."""
+    parts = []
+    for batch, groups in training.batches():
+        read = decode(batch.targets)
+        affect = np.stack([read.valence, read.arousal], axis=-1)
+        weights, pooled = batch.weights[..., 0], _pooled(batch)
+        frames = _labelled_frames(batch)
+        owner = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
+        weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])
+        parts.append(
+            (
+                _frames_and_means(features(batch.inputs), batch),
+                _frames_and_means(affect, batch),
+                weight,
+                groups[owner],
+            )
+        )
+    return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _predictor(regression: Callable[[Floats], Floats], features: _Features) -> Predictor:
+    """Codes of the affect that a regression finds: at each labelled frame, or one for all of a pooled example."""
+
+    def predict(batch: Batch) -> Floats:
+        found = regression(_frames_and_means(features(batch.inputs), batch))
+        affect = np.zeros((*batch.inputs.shape[:2], 2), np.float32)
+        frames, pooled = _labelled_frames(batch), _pooled(batch)
+        affect[frames] = found[: frames.sum()]
+        affect[pooled] = found[frames.sum() :, np.newaxis]
+        return encode(affect[..., 0], affect[..., 1])
+
+    return predict

@@ -1,0 +1,68 @@
+"""GroovePredictor: how far timing, in milliseconds at the recording's tempo, and accents are off."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kelly_core.data.dataset import Floats
+from kelly_core.evaluation.bin_means import AROUSAL_QUARTILES, EVERYTHING, constant, fit_bin_means
+from kelly_core.evaluation.model_metrics import (
+    Baselines,
+    Criterion,
+    Labels,
+    ModelMetrics,
+    Sums,
+    TrainingExamples,
+    mean_of,
+)
+from kelly_core.export.quality_record import PublishedResult
+from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, PPQ, SHIFT_TICKS
+
+_MS_A_MINUTE = 60_000.0
+_TIMING_MARGIN = 0.01
+"""Timing hardly depends on emotion, so it is enough to be no worse than a constant, but for a hundredth."""
+_GROOVE_MIDI = "Groove MIDI"
+_TIMING, _ACCENT = "timing_mae_ms", "accent_mae"
+
+
+class GrooveMetrics(ModelMetrics):
+    """Mean absolute errors of timing and accent over the positions that are known."""
+
+    criteria = (
+        Criterion(_ACCENT, *mean_of("accent_error", "accent_weight")),
+        Criterion(_TIMING, *mean_of("timing_error", "timing_weight"), margin=_TIMING_MARGIN),
+    )
+    published: ClassVar[tuple[PublishedResult, ...]] = (
+        PublishedResult("zero and neutral", _TIMING, 11.8, _GROOVE_MIDI),
+        PublishedResult("zero and neutral", _ACCENT, 0.556, _GROOVE_MIDI),
+        PublishedResult("position mean", _TIMING, 11.5, _GROOVE_MIDI),
+        PublishedResult("position mean", _ACCENT, 0.426, _GROOVE_MIDI),
+        PublishedResult("style", _ACCENT, 0.403, _GROOVE_MIDI),
+    )
+
+    def truth(self, labels: Labels) -> Sums:
+        """See ``ModelMetrics``."""
+        weights = np.broadcast_to(labels.weights, labels.targets.shape).astype(np.float64)
+        return {
+            "weight": weights.sum(axis=(1, 2)),
+            "timing_weight": weights[..., :POSITIONS].sum(axis=(1, 2)),
+            "accent_weight": weights[..., POSITIONS:].sum(axis=(1, 2)),
+        }
+
+    def errors(self, outputs: Floats, labels: Labels) -> Sums:
+        """See ``ModelMetrics``."""
+        off = labels.weights * np.abs(outputs.astype(np.float64) - labels.targets)
+        milliseconds = SHIFT_TICKS / PPQ * _MS_A_MINUTE / labels.bpm
+        return {
+            "timing_error": off[..., :POSITIONS].sum(axis=(1, 2)) * milliseconds,
+            "accent_error": off[..., POSITIONS:].sum(axis=(1, 2)),
+        }
+
+    def rivals(self, training: TrainingExamples) -> Baselines:
+        """The grid with even accents, the mean of each position, and that mean by arousal."""
+        fitted = fit_bin_means(training, {"position mean": EVERYTHING, "arousal quartile": AROUSAL_QUARTILES})
+        grid = np.repeat(np.array([0.0, NEUTRAL_ACCENT], np.float32), POSITIONS)
+        baselines = {"zero and neutral": constant(grid), "position mean": fitted["position mean"]}
+        return Baselines(baselines, {"arousal quartile": fitted["arousal quartile"]})

@@ -1,0 +1,179 @@
+"""What every model's measures are made of: sums over examples, figures from sums, and predictors to compare."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
+from kelly_core.export.quality_record import PublishedResult
+from kelly_core.spec import Loss
+
+Doubles = NDArray[np.float64]
+
+Sums = dict[str, Doubles]
+"""Sums by name, [n, ...] an example or a group, or [...] in all; they add up over examples, groups and sources."""
+
+Predictor = Callable[[Batch], Floats]
+"""Gives outputs [N, T, out] for a batch whose targets are hidden."""
+
+LIKELIHOOD_FLOOR = 1e-7
+"""A probability below it counts as this, lest one impossible note outweigh everything."""
+
+DEFAULT_BPM = 120.0
+"""What MIDI takes where a file says nothing."""
+
+CHUNK = 512
+"""Examples that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of N examples.
+
+    Attributes:
+        targets, weights, pooled: as in ``data.dataset.Batch``.
+        bpm: [N], tempo.
+    """
+
+    targets: Floats
+    weights: Floats
+    pooled: NDArray[np.bool_]
+    bpm: Doubles
+
+    @classmethod
+    def of(cls, batch: Batch, dataset: Dataset, indices: Indices) -> Labels:
+        """The labels of a batch that was read at ``indices``."""
+        pooled = np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
+        bpm = np.full(len(batch), DEFAULT_BPM) if dataset.bpm is None else dataset.bpm[indices].astype(np.float64)
+        return cls(batch.targets, batch.weights, pooled, bpm)
+
+
+@dataclass(frozen=True)
+class TrainingExamples:
+    """The training examples of a dataset, and nothing else of it: what baselines are fitted to."""
+
+    dataset: Dataset
+
+    def batches(self) -> Iterator[tuple[Batch, Names]]:
+        """All of them, without augmentation, and the group of each."""
+        indices = self.dataset.train
+        for start in range(0, len(indices), CHUNK):
+            chosen = indices[start : start + CHUNK]
+            yield self.dataset.eval_batch(chosen), self.dataset.rows.groups[chosen]
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Predictors fitted to the training examples: ``baselines`` to beat and ``references`` that decide nothing."""
+
+    baselines: dict[str, Predictor] = field(default_factory=dict)
+    references: dict[str, Predictor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A measure by which a model must beat its baselines; smaller is better.
+
+    Attributes:
+        measure: its name among the figures.
+        columns: the sums that it is made of.
+        value: computes it from those sums, whatever their shape.
+        margin: share of the baseline's figure by which the model may be worse.
+    """
+
+    measure: str
+    columns: tuple[str, ...]
+    value: Callable[[Mapping[str, Doubles]], Doubles]
+    margin: float = 0.0
+
+
+class ModelMetrics(ABC):
+    """What is measured of one model.
+
+    Attributes:
+        criteria: the measures that decide, the first one being what predictors are ranked by.
+        epsilon_limit: largest ε on generated data that counts as trained.
+        published: figures of others to judge by.
+    """
+
+    criteria: ClassVar[tuple[Criterion, ...]]
+    epsilon_limit: ClassVar[float] = 0.05
+    published: ClassVar[tuple[PublishedResult, ...]] = ()
+
+    @abstractmethod
+    def truth(self, labels: Labels) -> Sums:
+        """Sums [N, ...] that do not depend on a prediction, "weight" [N] among them."""
+
+    @abstractmethod
+    def errors(self, outputs: Floats, labels: Labels) -> Sums:
+        """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
+
+    def figures(self, sums: Sums) -> dict[str, float]:
+        """What people read beside the criteria, from the sums over some examples; NaN if not defined."""
+        return {}
+
+    @abstractmethod
+    def rivals(self, training: TrainingExamples) -> Baselines:
+        """Fit what the model is compared with."""
+
+    def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:
+        """References that look at the answers, from the sums of ``truth`` by group [G, ...]."""
+        return ()
+
+
+def ratio(part: Doubles, whole: Doubles) -> Doubles:
+    """``part / whole``, and 0 where ``whole`` is 0: where nothing is known, no predictor is better than another."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
+
+
+def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping[str, Doubles]], Doubles]]:
+    """Columns and value of a criterion that is a weighted mean."""
+    return (total, weight), lambda sums: ratio(sums[total], sums[weight])
+
+
+def loss_sums(loss: Loss, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
+    """Weighted loss of each example and its weight, both [N]; the same losses as in training.
+
+    Mean squared error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every frame. Where
+    a label belongs to a whole sequence, the mean of the outputs is compared with it.
+    """
+    targets, weights = labels.targets, labels.weights
+    if loss == "soft_cross_entropy":
+        each = -(targets * log_likelihood(outputs)).sum(axis=-1, keepdims=True)
+    elif loss == "bce":
+        each = bernoulli_nats(outputs, targets)
+    else:
+        each = np.square(pool(outputs, labels) - targets)
+    repeats = each.shape[-1] // weights.shape[-1]
+    total: Doubles = (each * weights).sum(axis=(1, 2), dtype=np.float64)
+    return total, weights.sum(axis=(1, 2), dtype=np.float64) * repeats
+
+
+def pool(values: Floats, labels: Labels) -> Floats:
+    """Replace the values [N, T, k] of pooled examples by their weighted mean over time."""
+    if not labels.pooled.any():
+        return values
+    weights = labels.weights[labels.pooled]
+    total, weight = (values[labels.pooled] * weights).sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
+    pooled = values.copy()
+    pooled[labels.pooled] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    return pooled
+
+
+def log_likelihood(probabilities: Floats) -> Floats:
+    """Natural logarithm, not below that of ``LIKELIHOOD_FLOOR``."""
+    logarithms: Floats = np.log(np.maximum(probabilities, np.float32(LIKELIHOOD_FLOOR)))
+    return logarithms
+
+
+def bernoulli_nats(probabilities: Floats, targets: Floats) -> Floats:
+    """Binary cross-entropy of each output."""
+    return -(targets * log_likelihood(probabilities) + (1 - targets) * log_likelihood(1 - probabilities))

@@ -1,0 +1,158 @@
+"""Two exports of one model, held against each other: weights, outputs, metrics, and what else their metadata say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kelly_core.engines.numpy_engine import ActivationLayer, Layer, NumpyEngine, describe_layer
+from kelly_core.engines.weights import Array, DenseWeights
+from kelly_core.errors import ExportError
+from kelly_core.export.golden import Golden, read_golden
+from kelly_core.export.parser import FormatError
+from kelly_core.export.reader import Export
+
+_LONG = 8
+
+
+@dataclass(frozen=True)
+class ArrayDifference:
+    """How far apart two arrays are: largest and RMS difference, and the RMS of the old one to judge them by."""
+
+    largest: float
+    rms: float
+    old_rms: float
+
+
+@dataclass(frozen=True)
+class ExportDiff:
+    """What differs between an old and a new export.
+
+    Attributes:
+        model: the model that both hold.
+        weights: by layer and array, such as "2 lstm 256→128: recurrent weights".
+        outputs: of both networks for the golden inputs of "old" and of "new", in sequence from zero state.
+        metrics: every metric of either file, the verdict on its quality and the figures of that among them, as
+            (old, new), None where a file lacks it.
+        metadata: every other entry that differs, likewise; of long lists their length and how far apart they are.
+    """
+
+    model: str
+    weights: dict[str, ArrayDifference]
+    outputs: dict[str, ArrayDifference]
+    metrics: dict[str, tuple[Any, Any]]
+    metadata: dict[str, tuple[Any, Any]]
+
+    @property
+    def same_network(self) -> bool:
+        """Whether both compute the same, bit for bit."""
+        return not any(difference.largest for difference in self.weights.values())
+
+
+def compare_exports(old: Export, new: Export) -> ExportDiff:
+    """Hold two exports of one model against each other.
+
+    Raises:
+        ExportError: they hold different models or networks of different layers, or a golden vector makes no sense.
+    """
+    _require_same_model(old, new)
+    metrics = _pairs(_figures(old.metadata), _figures(new.metadata))
+    before, after = ({**export.metadata, "metrics": None, "quality": None, "golden": None} for export in (old, new))
+    return ExportDiff(
+        model=str(new.metadata.get("model_name", new.path.stem)),
+        weights=dict(_weights(old, new)),
+        outputs=dict(_outputs(old, new)),
+        metrics={path: _brief(*pair) for path, *pair in metrics},
+        metadata={path: _brief(one, other) for path, one, other in _pairs(before, after) if one != other},
+    )
+
+
+def _figures(metadata: dict[str, Any]) -> Any:
+    """What a file says it reached; of its quality the verdict and its own figures, for the rest follows from them."""
+    metrics, quality = metadata.get("metrics", {}), metadata.get("quality")
+    if not isinstance(metrics, dict) or not isinstance(quality, dict):
+        return metrics
+    return metrics | {"verdict": quality.get("verdict"), "quality": quality.get("metrics")}
+
+
+def _require_same_model(old: Export, new: Export) -> None:
+    first, second = old.metadata.get("model_name"), new.metadata.get("model_name")
+    if first is not None and second is not None and first != second:
+        raise ExportError(f"holds {second}, but {old.path} holds {first}", where=new.path)
+    one, other = ([describe_layer(layer) for layer in export.layers] for export in (old, new))
+    if one != other:
+        told = f"{', '.join(other)}, but {old.path} of {', '.join(one)}"
+        raise ExportError(f"consists of {told}; only networks of the same layers can be compared", where=new.path)
+
+
+def _weights(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
+    for number, (one, other) in enumerate(zip(old.layers, new.layers, strict=True), 1):
+        theirs = _arrays(other)
+        for name, array in _arrays(one).items():
+            yield f"{number} {describe_layer(one)}: {name}", _difference(array, theirs[name])
+
+
+def _arrays(layer: Layer) -> dict[str, Array]:
+    """What the engine computes with; it adds the two biases of an LSTM."""
+    if isinstance(layer, ActivationLayer):
+        return {}
+    if isinstance(layer, DenseWeights):
+        return {"weights": layer.weight, "bias": layer.bias}
+    bias = layer.bias_ih + layer.bias_hh
+    return {"input weights": layer.weight_ih, "recurrent weights": layer.weight_hh, "bias": bias}
+
+
+def _outputs(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
+    for whose, export in (("old", old), ("new", new)):
+        golden = _golden(export)
+        if golden is not None:
+            yield (
+                whose,
+                _difference(NumpyEngine(old.layers).run(golden.inputs), NumpyEngine(new.layers).run(golden.inputs)),
+            )
+
+
+def _golden(export: Export) -> Golden | None:
+    record = export.metadata.get("golden")
+    try:
+        return None if record is None else read_golden(record, export.in_size, export.out_size)
+    except FormatError as fault:
+        raise ExportError(fault.text, where=export.path) from fault
+
+
+def _difference(old: Array, new: Array) -> ArrayDifference:
+    wide = old.astype(np.float64)
+    apart = np.abs(wide - new)
+    return ArrayDifference(float(apart.max()), _rms(apart), _rms(wide))
+
+
+def _rms(values: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Both values by dotted path, going down where both have something to go down into."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        yield path, old, new
+        return
+    for key in {**old, **new}:
+        yield from _pairs(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+
+
+def _brief(old: Any, new: Any) -> tuple[Any, Any]:
+    """Both values; of tables and long lists only what can be read at a glance."""
+    shown_old, shown_new = _outline(old), _outline(new)
+    if shown_old != shown_new or old == new:
+        return shown_old, shown_new
+    try:
+        return shown_old, f"{shown_new}, by up to {np.abs(np.subtract(new, old)).max():.3g} apart"
+    except (TypeError, ValueError, OverflowError):  # not all of them numbers of an ordinary size
+        return shown_old, f"{shown_new}, others"
+
+
+def _outline(value: Any) -> Any:
+    long = isinstance(value, dict) or (isinstance(value, list) and len(value) > _LONG)
+    return (f"{len(value)} entries" if len(value) != 1 else "1 entry") if long else value

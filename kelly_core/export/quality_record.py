@@ -1,0 +1,228 @@
+"""The entry ``quality`` of a file's metadata: what a network reaches beside what it must beat, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+Figures = dict[str, float | None]
+"""Measures by name; None where one is not defined, such as the correlation with a constant."""
+
+Split = Literal["validation", "test"]
+
+TRAINED = "trained"
+FEW_GROUPS = 5
+"""With fewer songs, pieces or sessions a bootstrap over them says little."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A difference as a share of the baseline's figure, which is resampled with it; -1 at the least.
+
+    Attributes:
+        value: over all examples.
+        low, high: 95 % interval by the paired bootstrap over groups.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%})"
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """The model's figure less the baseline's; below 0 the model is better.
+
+    Attributes:
+        measure: name of the figure; smaller is better.
+        value: difference over all examples.
+        low, high: 95 % interval by the paired bootstrap over groups.
+        share: the same beside the baseline's figure; None where that one may be 0.
+        margin: share of the baseline's figure by which the model may be worse and still count as as good.
+        beaten: whether the upper end of the interval of model - (1 + margin) · baseline is below 0.
+    """
+
+    measure: str
+    value: float
+    low: float
+    high: float
+    share: Share | None
+    margin: float
+    beaten: bool
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trivial answer that the model must beat, fitted to the training examples alone."""
+
+    name: str
+    metrics: Figures
+    differences: tuple[MetricDifference, ...]
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the model is better by every measure that decides."""
+        return all(difference.beaten for difference in self.differences)
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """A figure to judge by, which decides nothing; ``source`` is the publication, "" if it was computed here."""
+
+    name: str
+    measure: str
+    value: float
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class SourceQuality:
+    """The figures on the examples of one corpus whose emotion labels come from one source.
+
+    Attributes:
+        corpus, label_source: as in ``data.dataset.Rows``.
+        examples, groups: how many there are.
+        weight: sum of the loss weights; figures that are means recombine to the overall ones by it.
+        metrics: of the model.
+        baselines: figures of each baseline.
+    """
+
+    corpus: str
+    label_source: str
+    examples: int
+    groups: int
+    weight: float
+    metrics: Figures
+    baselines: dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class QualityRecord:
+    """How good a network is.
+
+    Attributes:
+        split: the examples that it was measured on, which no training has seen.
+        verdict: "trained", or in words why not.
+        primary: the measures that decide; smaller is better.
+        examples, groups: how many examples of how many songs, pieces or sessions.
+        metrics: figures of the model over all examples.
+        baselines: what it must beat; none on generated data.
+        references: other figures to judge by.
+        sources: the figures by corpus and label source.
+        notes: what a reader should keep in mind.
+        epsilon: share of the learnable part that is missing; None unless the examples were generated.
+        epsilon_limit: largest ε that counts as trained.
+    """
+
+    split: Split
+    verdict: str
+    primary: tuple[str, ...]
+    examples: int
+    groups: int
+    metrics: Figures
+    baselines: tuple[Baseline, ...] = ()
+    references: tuple[PublishedResult, ...] = ()
+    sources: tuple[SourceQuality, ...] = ()
+    notes: tuple[str, ...] = ()
+    epsilon: float | None = None
+    epsilon_limit: float | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model counts as trained."""
+        return self.verdict == TRAINED
+
+    def summary(self) -> str:
+        """The verdict with the figures that it rests on, in one line."""
+        shown = f"{self.verdict}: {self._evidence()}" if self._evidence() else self.verdict
+        few = not self.epsilon_limit and self.groups < FEW_GROUPS
+        return f"{shown}; only {_count(self.groups, 'group')}, which says little" if few else shown
+
+    def _evidence(self) -> str:
+        if self.epsilon is not None:
+            return f"ε {self.epsilon:.3f}, at most {self.epsilon_limit:g} wanted"
+        baseline, difference = self._decisive()
+        ours, theirs = self.metrics[difference.measure], baseline.metrics[difference.measure]
+        if ours is None or theirs is None:
+            return ""
+        told = f"{words(difference.measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        share = difference.share
+        return told if share is None else f"{told} ({share.low:+.1%} to {share.high:+.1%})"
+
+    def _decisive(self) -> tuple[Baseline, MetricDifference]:
+        """Where the model fails: the weakest baseline that it does not beat; else the strongest that it beats."""
+        ranked = sorted(self.baselines, key=lambda baseline: baseline.metrics[self.primary[0]] or 0.0)
+        failed = [baseline for baseline in ranked if not baseline.beaten]
+        chosen = failed[-1] if failed else ranked[0]
+        return chosen, next((d for d in chosen.differences if not d.beaten), chosen.differences[0])
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: object) -> QualityRecord:
+        """Read what ``to_json`` gave.
+
+        Raises:
+            ValueError: it is something else; the text says what is wrong first.
+        """
+        try:
+            quality: QualityRecord = _adapter().validate_python(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f'"quality" makes no sense at {where or "its beginning"}: {first["msg"]}') from error
+        quality._check_complete()
+        return quality
+
+    def _check_complete(self) -> None:
+        """Raise a ValueError unless all that the verdict rests on is there, and bears it out."""
+        if (self.epsilon is None) != (self.epsilon_limit is None):
+            raise ValueError('"quality" has one of epsilon and epsilon_limit without the other')
+        if self.epsilon is not None and self.epsilon_limit is not None:
+            self._check_verdict(self.epsilon <= self.epsilon_limit)
+            return
+        if not self.primary or not self.baselines:
+            raise ValueError('"quality" names no measure or no baseline that decides')
+        for measure in self.primary:
+            if any(measure not in figures for figures in (self.metrics, *(each.metrics for each in self.baselines))):
+                raise ValueError(f'"quality" lacks a figure for {measure!r}, which decides')
+        compared = [{difference.measure for difference in baseline.differences} for baseline in self.baselines]
+        if any(measures != set(self.primary) for measures in compared):
+            raise ValueError('"quality" lacks the difference from a baseline')
+        if any(set(source.baselines) != {each.name for each in self.baselines} for source in self.sources):
+            raise ValueError('"quality" lacks the baselines of a source')
+        self._check_verdict(all(baseline.beaten for baseline in self.baselines))
+
+    def _check_verdict(self, borne_out: bool) -> None:
+        if self.trained != borne_out:
+            raise ValueError(f'"quality" says {self.verdict!r}, which its figures do not bear out')
+
+
+def recorded_quality(metadata: object) -> QualityRecord | None:
+    """What a file says of its quality; None where it says nothing, or nothing that makes sense."""
+    try:
+        return QualityRecord.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
+    except (KeyError, ValueError):  # a record that makes no sense fails a check of its own
+        return None
+
+
+def words(measure: str) -> str:
+    """A measure's name as people read it."""
+    return measure.replace("_", " ")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(QualityRecord)

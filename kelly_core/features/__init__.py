@@ -1,0 +1,1 @@
+"""Features of a corpus: extraction and the cache on disk."""

@@ -1,0 +1,273 @@
+"""Features of a corpus on disk: computed once, read back by content and settings, never trusted when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.errors import DataError
+from kelly_core.features.cache_key import CacheKey
+from kelly_core.features.feature_cache import FeatureCache
+from kelly_core.features.merge import FileIndex, Plan
+from kelly_core.features.store import ArrayStore, Block, Layout, Manifest
+from kelly_core.parallel.executor import map_ordered
+
+Features = dict[str, NDArray[Any]]
+"""What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
+
+
+class Progress(Protocol):
+    """Wants to know how far the features are."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> object:
+        """So many files of all are done; a note is for a person, told every second while true, from any thread."""
+
+
+_PART_BYTES = 4 * 2**20
+"""Features that are held in memory before they are written: this bounds memory, whatever the corpus's size."""
+_PART_SECONDS = 10.0
+"""Work that is lost at most when the process is killed."""
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """How to turn the files of one corpus into features.
+
+    Attributes:
+        corpus: name of the corpus, part of the cache folder's name.
+        version: raised by hand whenever ``extract`` computes something else.
+        settings: all that shapes the features besides the files' content (JSON types).
+        extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it.
+            Every file gives the same arrays, of one type and one shape of row each.
+        few_files: below this many files, starting worker processes takes longer than the work.
+    """
+
+    corpus: str
+    version: int
+    settings: Mapping[str, Any]
+    extract: Callable[[Path], Features]
+    few_files: int = 300
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of all usable files, concatenated file after file.
+
+    Attributes:
+        files: path of each usable file relative to its corpus, F of them, with forward slashes.
+        hashes: content hash of each usable file.
+        arrays: one array a feature, [rows of all files, ...], mapped from the disk: index them, never copy them whole.
+        counts: rows that each file has in each array, [F].
+        skipped: names of unusable files by reason.
+    """
+
+    files: list[str]
+    hashes: list[str]
+    arrays: dict[str, NDArray[Any]]
+    counts: dict[str, NDArray[np.int64]]
+    skipped: dict[str, list[str]]
+
+    def owner(self, name: str) -> NDArray[np.intp]:
+        """Index into ``files`` of each row of the array ``name``."""
+        return np.repeat(np.arange(len(self.files)), self.counts[name])
+
+    def hashes_of(self, name: str, chosen: NDArray[np.bool_]) -> list[str]:
+        """Hashes of the files that have any of the ``chosen`` rows of the array ``name``."""
+        return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
+
+
+class ExtractionResult(NamedTuple):
+    """What became of one file: the hash of its content, why it is of no use ("" if it is), and its features."""
+
+    hash: str
+    reason: str
+    features: Features
+
+
+def load_features(
+    root: Path,
+    files: Sequence[str],
+    extraction: FeatureExtractor,
+    *,
+    cache_dir: Path,
+    jobs: int = 0,
+    scheduler: str = "",
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """Features of ``files``: from the cache where content and settings are the same, computed otherwise.
+
+    A file whose size and time of change are those of last time is not even opened. Features go to the disk as they
+    are computed, so memory does not grow with the corpus, and a process that is killed loses only its last seconds.
+    Of several processes that want the same features one computes, and the others wait for it.
+
+    Args:
+        root: the corpus folder.
+        files: what to read, by path relative to ``root``, with forward slashes.
+        extraction: what to compute.
+        cache_dir: folder of the caches, made when missing.
+        jobs: worker processes; 0 chooses by the number of files and cores.
+        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
+        progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
+            what it raises ends the computing.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    recipe = CacheKey(extraction.corpus, str(root.resolve()), dict(extraction.settings), extraction.version)
+    generations = FeatureCache(cache_dir, recipe)
+    listing = _list(root, files)
+    store = generations.latest_store()
+    if store is None or not listing.begins(store):
+        with generations.write_lock(lambda: progress(0, len(files)) if progress else None):
+            store = generations.latest_store()
+            if store is None or not listing.begins(store):
+                compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
+                store = _update(generations, store, listing, root, compute)
+    generations.touch()
+    return _table(store, listing.paths)
+
+
+def _list(root: Path, files: Sequence[str]) -> FileIndex:
+    stamps = np.fromiter((value for name in files for value in _size_and_time(f"{root}/{name}")), np.int64)
+    return FileIndex(list(files), stamps[::2].copy(), stamps[1::2].copy())
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Size and time of change of a file; a file that is gone is for the extractor to refuse."""
+    try:
+        status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _update(
+    generations: FeatureCache,
+    store: ArrayStore | None,
+    listing: FileIndex,
+    root: Path,
+    compute: Callable[[Sequence[str]], Iterator[ExtractionResult]],
+) -> ArrayStore:
+    """Compute what no store holds yet, part by part, and write the store of all files."""
+    plan = Plan(
+        listing,
+        [*([store] if store else []), *generations.parts()],
+        lambda row: _content_hash(root / listing.paths[row]),
+    )
+    pending = plan.missing()
+    done = 0
+    for part in _in_parts(compute([listing.paths[row] for row in pending])):
+        rows = pending[done : done + len(part)]
+        done += len(part)
+        plan.add(rows, _add_part(generations, listing, rows, part))
+    return generations.replace(*plan.merged())
+
+
+def _compute(
+    root: Path, extraction: FeatureExtractor, files: Sequence[str], jobs: int, scheduler: str, progress: Progress | None
+) -> Iterator[ExtractionResult]:
+    """The outcome of each file, in order, while others are being computed."""
+    if not files:
+        return
+    workers = jobs or (1 if len(files) < extraction.few_files else 0)
+    done = 0
+
+    def waiting(text: str) -> None:
+        if progress:
+            progress(done, len(files), text)
+
+    compute = partial(_outcome, extraction.extract, root)
+    required = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
+    outcomes = map_ordered(compute, files, jobs=workers, scheduler=scheduler, required_paths=required, waiting=waiting)
+    for done, outcome in enumerate(outcomes, start=1):
+        if progress:
+            progress(done, len(files))
+        yield outcome
+
+
+def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> ExtractionResult:
+    path = root / name
+    content = _content_hash(path)
+    try:
+        return ExtractionResult(content, "", extract(path))
+    except DataError as error:
+        return ExtractionResult(content, error.problem, {})
+
+
+def _content_hash(path: Path) -> str:
+    """Hash of a file's bytes; a file that cannot be opened gets one of its own and fails in the extractor."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        return hashlib.blake2b(f"unreadable {path.name}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _in_parts(outcomes: Iterator[ExtractionResult]) -> Iterator[list[ExtractionResult]]:
+    """Outcomes in groups that are small enough to hold and quick enough to lose."""
+    part: list[ExtractionResult] = []
+    size, began = 0, time.monotonic()
+    for outcome in outcomes:
+        part.append(outcome)
+        size += sum(array.nbytes for array in outcome.features.values())
+        if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS:
+            yield part
+            part, size, began = [], 0, time.monotonic()
+    if part:
+        yield part
+
+
+def _add_part(
+    generations: FeatureCache, listing: FileIndex, rows: NDArray[np.intp], part: Sequence[ExtractionResult]
+) -> ArrayStore:
+    arrays: dict[str, list[NDArray[Any]]] = {}
+    for outcome in part:
+        for name, array in outcome.features.items():
+            arrays.setdefault(name, []).append(np.ascontiguousarray(array))
+    manifest = Manifest(
+        paths=[listing.paths[row] for row in rows],
+        sizes=listing.sizes[rows],
+        times=listing.times[rows],
+        hashes=[outcome.hash for outcome in part],
+        reasons=[outcome.reason for outcome in part],
+        counts={name: np.array([len(outcome.features.get(name, ())) for outcome in part], np.int64) for name in arrays},
+    )
+    layouts = {name: Layout.of(pieces[0]) for name, pieces in arrays.items()}
+    return generations.add_segment(
+        manifest, layouts, {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
+    )
+
+
+def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
+    for piece in pieces:
+        if Layout.of(piece) != layout:
+            raise ValueError(f"rows of {Layout.of(piece)} among rows of {layout}")
+        yield piece.tobytes()
+
+
+def _table(store: ArrayStore, files: Sequence[str]) -> FeatureTable:
+    """The first files of a store, which these are; those after them are a test split that was read another time."""
+    manifest = store.manifest
+    reasons = manifest.reasons[: len(files)]
+    skipped: dict[str, list[str]] = {}
+    for path, reason in zip(files, reasons, strict=True):
+        if reason:
+            skipped.setdefault(reason, []).append(path)
+    rows = [row for row, reason in enumerate(reasons) if not reason]
+    counts = {name: counts[rows] for name, counts in manifest.counts.items()}
+    return FeatureTable(
+        files=[files[row] for row in rows],
+        hashes=[manifest.hashes[row] for row in rows],
+        arrays={name: array[: counts[name].sum()] for name, array in store.arrays.items()},
+        counts=counts,
+        skipped=skipped,
+    )

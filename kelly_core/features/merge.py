@@ -1,0 +1,165 @@
+"""Which store holds the features of each file, and one store made of many by copying, never all of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kelly_core.features.store import ArrayStore, Block, Ints, Layout, Manifest
+
+Indices = NDArray[np.intp]
+_Place = tuple[int, int]
+"""Number of a store, and number of a file in it."""
+
+DUPLICATE = "same content as another file"
+"""The reason to skip a file whose features another one has brought already."""
+
+_NOWHERE = -1
+
+
+@dataclass(frozen=True)
+class FileIndex:
+    """The files of a corpus as they are now, F of them, in order.
+
+    Attributes:
+        paths: relative to the corpus.
+        sizes, times: [F] bytes, and nanoseconds of the last change.
+    """
+
+    paths: list[str]
+    sizes: Ints
+    times: Ints
+
+    def begins(self, store: ArrayStore) -> bool:
+        """Whether a store was made of these very files, and perhaps of more that come after them."""
+        known, count = store.manifest, len(self.paths)
+        return (
+            self.paths == known.paths[:count]
+            and np.array_equal(self.sizes, known.sizes[:count])
+            and np.array_equal(self.times, known.times[:count])
+        )
+
+
+class Plan:
+    """Where the features of each listed file are to be copied from.
+
+    Args:
+        listing: the files.
+        stores: what has been computed before.
+        content_hash: hash of the content of the file with this number, asked only where it may save computing.
+    """
+
+    def __init__(self, listing: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
+        self._listing = listing
+        self._stores = list(stores)
+        self._store = np.full(len(listing.paths), _NOWHERE)
+        self._row = np.zeros(len(listing.paths), np.intp)
+        self._hashes = [""] * len(listing.paths)
+        by_path, by_hash = self._index()
+        if not by_path:
+            return
+        for number, known in enumerate(self._as_listed(by_path)):
+            place = known
+            if known is None or self._reason(known) == DUPLICATE:
+                content = content_hash(number) if known is None else self._hash(known)
+                place = by_hash.get(content)
+            if place is not None:
+                self._hashes[number] = self._hash(place)
+                self._store[number], self._row[number] = place
+
+    def missing(self) -> Indices:
+        """Numbers of the files that have to be computed."""
+        return np.flatnonzero(self._store == _NOWHERE)
+
+    def add(self, numbers: Indices, store: ArrayStore) -> None:
+        """Let the files with these numbers be those of a new store, in order."""
+        self._store[numbers], self._row[numbers] = len(self._stores), np.arange(len(numbers))
+        self._stores.append(store)
+        for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
+            self._hashes[number] = content
+
+    def merged(self) -> tuple[Manifest, dict[str, Layout], dict[str, Iterator[Block]]]:
+        """Manifest, layouts and rows of one store of all files; of files with the same content the first counts.
+
+        Raises:
+            ValueError: stores hold rows of different kinds under one name.
+        """
+        reasons = self._reasons()
+        usable = np.flatnonzero([not reason for reason in reasons])
+        layouts = self._layouts(usable)
+        places = {name: self._places(name, usable) for name in layouts}
+        counts = {name: np.zeros(len(reasons), np.int64) for name in layouts}
+        for name, (first, stop) in places.items():
+            counts[name][usable] = stop - first
+        listing = self._listing
+        manifest = Manifest(listing.paths, listing.sizes, listing.times, self._hashes, reasons, counts)
+        return manifest, layouts, {name: self._read(name, usable, *place) for name, place in places.items()}
+
+    def _index(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
+        """The latest place of each path, and places of usable files by content."""
+        by_path: dict[str, _Place] = {}
+        by_hash: dict[str, _Place] = {}
+        for number, store in enumerate(self._stores):
+            known = store.manifest
+            for row, (path, content, reason) in enumerate(zip(known.paths, known.hashes, known.reasons, strict=True)):
+                by_path[path] = (number, row)
+                if not reason:
+                    by_hash[content] = (number, row)
+        return by_path, by_hash
+
+    def _as_listed(self, by_path: dict[str, _Place]) -> Iterator[_Place | None]:
+        """The place of each file that is still as it was, None of one that is new or has changed."""
+        listing = self._listing
+        for path, size, time in zip(listing.paths, listing.sizes.tolist(), listing.times.tolist(), strict=True):
+            place = by_path.get(path)
+            yield place if place and self._stamp(place) == (size, time) else None
+
+    def _stamp(self, place: _Place) -> tuple[int, int]:
+        known, row = self._stores[place[0]].manifest, place[1]
+        return int(known.sizes[row]), int(known.times[row])
+
+    def _hash(self, place: _Place) -> str:
+        return self._stores[place[0]].manifest.hashes[place[1]]
+
+    def _reason(self, place: _Place) -> str:
+        return self._stores[place[0]].manifest.reasons[place[1]]
+
+    def _reasons(self) -> list[str]:
+        seen: set[str] = set()
+        reasons = []
+        for store, row, content in zip(self._store.tolist(), self._row.tolist(), self._hashes, strict=True):
+            reason = self._stores[store].manifest.reasons[row] or (DUPLICATE if content in seen else "")
+            reasons.append(reason)
+            if not reason:
+                seen.add(content)
+        return reasons
+
+    def _layouts(self, usable: Indices) -> dict[str, Layout]:
+        layouts: dict[str, Layout] = {}
+        for number in np.unique(self._store[usable]):
+            for name, layout in self._stores[number].layouts.items():
+                if layouts.setdefault(name, layout) != layout:
+                    raise ValueError(f"{name}: rows of {layout} among rows of {layouts[name]}")
+        return dict(sorted(layouts.items()))
+
+    def _places(self, name: str, usable: Indices) -> tuple[Ints, Ints]:
+        """First row and row after the last of each usable file in its store's array ``name``."""
+        first, count = np.zeros((2, len(usable)), np.int64)
+        for number in np.unique(self._store[usable]):
+            mine = self._store[usable] == number
+            store = self._stores[number]
+            if name in store.layouts:
+                rows = self._row[usable][mine]
+                first[mine], count[mine] = store.starts[name][rows], store.manifest.counts[name][rows]
+        return first, first + count
+
+    def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Block]:
+        """The rows of all usable files; those that lie one after the other in a store are copied together."""
+        stores = self._store[usable]
+        follows = (stores[1:] == stores[:-1]) & (first[1:] == stop[:-1])
+        heads = np.flatnonzero(np.append(True, ~follows)[: len(usable)])
+        for head, tail in zip(heads, np.append(heads[1:], len(usable)), strict=False):
+            yield from self._stores[stores[head]].read(name, int(first[head]), int(stop[tail - 1]))

@@ -1,0 +1,135 @@
+"""Locks that the system itself gives back when their holder ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.errors import KellyError
+
+_SECONDS_BETWEEN_TRIES = 0.02
+_MAX_SIGNATURE = 4096
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class FileLock:
+    """Sole ownership of a file, held until the last process that inherited its handle has ended.
+
+    There is no stale lock to recognise: after ``kill -9`` or a power cut the next one simply takes it.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self.handle = handle
+
+    @classmethod
+    def acquire(cls, path: Path, timeout: float = 0.5, *, error: type[KellyError] = KellyError) -> FileLock | None:
+        """Lock a file, which is made if need be.
+
+        Args:
+            path: the file; its content stays as it is.
+            timeout: seconds to wait for a holder to let go; a reader that asks ``is_held`` holds it for an instant.
+            error: kind of error to raise.
+
+        Returns:
+            The lock, or None if another process keeps it.
+
+        Raises:
+            KellyError: (or ``error``) the file cannot be made, or its file system has no locks.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            lock = cls._try(path, error)
+            if lock is not None or time.monotonic() > deadline:
+                return lock
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+
+    @classmethod
+    def _try(cls, path: Path, error: type[KellyError]) -> FileLock | None:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as fault:
+            raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as fault:
+            os.close(handle)
+            raise _no_lock(path, fault, error) from fault
+        lock = cls(path, handle)
+        if lock._is_at_its_path():
+            return lock
+        # Its former holder removed the file between opening and locking; what is locked now has no name any more.
+        lock.release()
+        return None
+
+    def _is_at_its_path(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self.handle), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def write_owner(self, run_id: str, pid: int) -> None:
+        """Write into the file who holds it; ``LockOwner.read`` tells others."""
+        text = json.dumps({"run": run_id, "pid": pid, "host": socket.gethostname()})
+        os.ftruncate(self.handle, 0)
+        os.pwrite(self.handle, text.encode(), 0)
+
+    def release(self) -> None:
+        """Close this process's handle; the lock is free once no process has one."""
+        os.close(self.handle)
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """Who holds a lock, or held it last: run, process and machine; "" and 0 where nobody signed."""
+
+    run: str = ""
+    pid: int = 0
+    host: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> LockOwner:
+        """The signature in a locked file; nobody's where there is none, or a damaged one."""
+        try:
+            with path.open("rb") as file:
+                content = json.loads(file.read(_MAX_SIGNATURE))
+            return cls(str(content["run"]), int(content["pid"]), str(content["host"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return cls()
+
+
+def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
+    """Whether a process holds the lock of a file.
+
+    Raises:
+        KellyError: (or ``error``) the file cannot be opened, or its file system has no locks.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as fault:
+        raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as fault:
+        raise _no_lock(path, fault, error) from fault
+    finally:
+        os.close(handle)
+    return False
+
+
+def _no_lock(path: Path, fault: OSError, error: type[KellyError]) -> KellyError:
+    hint = "Choose a folder on a file system with locks" if fault.errno in _NO_LOCKS else None
+    return error(f"cannot be locked ({fault.strerror})", where=path, hint=hint)

@@ -1,0 +1,1 @@
+"""The report on a folder of exports as HTML, Markdown and JSON."""

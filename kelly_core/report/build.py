@@ -1,0 +1,299 @@
+"""From what was gathered to sections: the words, and which figure stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kelly_core.benchmark.history import Run
+from kelly_core.benchmark.latency import Latency
+from kelly_core.benchmark.suite import EngineResult
+from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, words
+from kelly_core.report.collect import Benchmarks, ModelData, ReportData
+from kelly_core.report.document import (
+    Block,
+    Cell,
+    Curves,
+    DetailsTable,
+    Document,
+    Heading,
+    NumberCell,
+    Rows,
+    Section,
+    Table,
+    TextCell,
+)
+from kelly_core.report.quality import best_baseline, build_quality_section, spread
+from kelly_core.validation.quality_table import NOTHING, number
+from kelly_core.validation.report import Check
+
+_NOTHING = TextCell(NOTHING)
+_ENGINE = "numpy"
+"""Whose latency stands in the summary: every benchmark has it."""
+_PERCENTILES = ("p50", "p95", "p99", "longest")
+_SUMMARY = ("model", "trained on", "verdict", "checks")
+_DECISIVE = ("measure", "model's", "best baseline", "difference, 95 %")
+_FITNESS = ("parity", "p99, NumPy", "file", "state")
+_STATES = {
+    "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
+    "stateless": "stateless: every call stands alone, bit for bit",
+    None: "not declared",
+}
+_WHOLE_US = 100
+
+
+def build_document(content: ReportData) -> Document:
+    """Put a report's content into sections: a summary, the chain's latency, and one for each model."""
+    return Document(
+        title="Kelly: the five models",
+        lead=f"{content.folder} · {content.written} · kelly-core {content.version}",
+        badges=tuple(_badges(content)),
+        sections=(
+            Section("Summary", "summary", blocks=(_summary(content), *_missing(content))),
+            Section("The chain's latency", "latency", blocks=tuple(_chain(content.benchmarks))),
+            *(_model(model, content.benchmarks) for model in content.models),
+        ),
+    )
+
+
+def _badges(content: ReportData) -> Iterator[TextCell]:
+    failed = sum(len(model.failed) for model in content.models)
+    yield _checks(failed, sum(len(model.checked.checks) for model in content.models))
+    trained = [model for model in content.models if model.checked.quality and model.checked.quality.trained]
+    told = f"{len(trained)} of {len(content.models)} trained"
+    yield TextCell(told, "good" if len(trained) == len(content.models) else "warn")
+    yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
+    if any(model.trained_on and model.trained_on.synthetic for model in content.models):
+        yield TextCell("SYNTHETIC data among it", "warn")
+
+
+def _checks(failed: int, asked: int) -> TextCell:
+    if failed:
+        return TextCell(f"{failed} of {asked} checks FAILED", "bad")
+    return TextCell(f"all {asked} checks passed", "good")
+
+
+def _numpy_chain(benchmarks: Benchmarks) -> Latency | None:
+    engine = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
+    return engine.chain if engine else None
+
+
+def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
+    within = chain.p99_us <= 1000 * benchmarks.budget_ms
+    told = f"chain p99 {chain.p99_us / 1000:.3g} ms of {benchmarks.budget_ms:g} ms"
+    return TextCell(told if within else f"{told}: TOO SLOW", "good" if within else "bad")
+
+
+def _summary(content: ReportData) -> Table:
+    rows: list[tuple[Cell, ...]] = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
+    others = [_NOTHING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
+    rows += [(TextCell(name), TextCell("no file", "warn"), *others) for name in content.missing]
+    folds = (len(_SUMMARY), len(_SUMMARY + _DECISIVE))
+    return Table((*_SUMMARY, *_DECISIVE, *_FITNESS), tuple(rows), folds=folds)
+
+
+def _missing(content: ReportData) -> Iterator[TextCell]:
+    if content.missing:
+        yield TextCell(f"Without {', '.join(content.missing)} the plugin's chain is not complete.", "warn")
+
+
+def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Cell, ...]]:
+    """A row, and one more for each further measure that decides."""
+    numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
+    latency = numpy.models.get(model.name) if numpy else None
+    quality = model.checked.quality
+    decisive = list(_decisive(quality)) if quality else [(_NOTHING,) * len(_DECISIVE)]
+    failed, asked = len(model.failed), len(model.checked.checks)
+    yield (
+        TextCell(model.name),
+        _data(model),
+        _verdict(quality),
+        TextCell(f"{failed} of {asked} FAILED", "bad") if failed else TextCell(f"{asked} of {asked}", "good"),
+        *decisive[0],
+        _parity(model.parity),
+        NumberCell(NOTHING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
+        NumberCell(_bytes(model.size.file_bytes)),
+        TextCell(model.state or NOTHING),
+    )
+    for further in decisive[1:]:
+        yield (*[TextCell("")] * len(_SUMMARY), *further, *[TextCell("")] * len(_FITNESS))
+
+
+def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
+    """Measure, the model's figure, that of the best baseline, and the difference."""
+    if quality.epsilon is not None:
+        limit = f"at most {number(quality.epsilon_limit)} wanted"
+        yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _NOTHING
+        return
+    for measure in quality.primary:
+        baseline = best_baseline(quality, measure)
+        ours = NumberCell(number(quality.metrics.get(measure)))
+        if baseline is None:
+            yield TextCell(words(measure)), ours, _NOTHING, _NOTHING
+            continue
+        theirs = TextCell(f"{number(baseline.metrics[measure])} ({baseline.name})")
+        yield TextCell(words(measure)), ours, theirs, NumberCell(spread(baseline, measure))
+
+
+def _data(model: ModelData) -> TextCell:
+    told = model.trained_on
+    if told is None or told.synthetic is None:
+        return TextCell("not told", "warn")
+    corpus = told.corpus or "a corpus without a name"
+    return TextCell(f"SYNTHETIC, in place of {corpus}", "warn") if told.synthetic else TextCell(corpus)
+
+
+def _verdict(quality: QualityRecord | None) -> TextCell:
+    if quality is None:
+        return TextCell("not measured", "warn")
+    if quality.epsilon is None and quality.groups < FEW_GROUPS:
+        return TextCell(f"{quality.verdict}, but {quality.groups:,} groups say little", "warn")
+    return TextCell(quality.verdict, "good" if quality.trained else "warn")
+
+
+def _parity(checks: list[Check]) -> TextCell:
+    failed = [check for check in checks if not check.passed]
+    if not checks:
+        return TextCell("not compared", "warn")
+    if failed:
+        return TextCell(f"{len(failed)} of {len(checks)} FAILED", "bad")
+    return TextCell(f"{len(checks)} of {len(checks)}", "good")
+
+
+def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
+    if benchmarks.problem:
+        yield TextCell(benchmarks.problem + ".", "warn")
+    if benchmarks.run is None:
+        return
+    run = benchmarks.run
+    rows: list[tuple[Cell, ...]] = [
+        (TextCell(_engine(name, run.command)), *_times(engine.chain), _chain_verdict(benchmarks, engine))
+        for name, engine in run.engines.items()
+    ]
+    yield Table(("engine", *_PERCENTILES, "budget"), tuple(rows))
+    yield TextCell(
+        f"Microseconds for one frame through all five models, one thread; measured {_when(run)} on {run.host}."
+    )
+
+
+def _when(run: Run) -> str:
+    return run.time.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _chain_verdict(benchmarks: Benchmarks, engine: EngineResult) -> TextCell:
+    if engine.error:
+        return TextCell(f"FAILED: {engine.error}", "bad")
+    if engine.chain is None:
+        return TextCell("no chain: it needs all five models", "warn")
+    return _budget(benchmarks, engine.chain)
+
+
+def _engine(name: str, command: str | None) -> str:
+    return f"{name}: {command}" if name == "external" and command else name
+
+
+def _times(latency: Latency | None) -> tuple[NumberCell, ...]:
+    if latency is None:
+        return (NumberCell(NOTHING),) * len(_PERCENTILES)
+    times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
+    return tuple(NumberCell(_microseconds(time)) for time in times)
+
+
+def _microseconds(time: float | None) -> str:
+    return NOTHING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
+
+
+def _bytes(count: int | None) -> str:
+    return NOTHING if count is None else f"{count / 1e6:,.2f} MB"
+
+
+def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
+    badges = [_verdict(model.checked.quality)]
+    if model.trained_on and model.trained_on.synthetic:
+        badges.append(TextCell("SYNTHETIC data", "warn"))
+    badges.append(_checks(len(model.failed), len(model.checked.checks)))
+    blocks = (
+        *_failures(model),
+        *_training(model),
+        *build_quality_section(model.checked.quality),
+        *_compared(model),
+        *_latency(model, benchmarks),
+        *_file(model),
+    )
+    return Section(model.name, model.stem, tuple(badges), blocks)
+
+
+def _failures(model: ModelData) -> Iterator[Block]:
+    if model.failed:
+        rows = tuple((TextCell(check.name, "bad"), TextCell(check.detail)) for check in model.failed)
+        yield Heading("Failed checks")
+        yield Table(("check", "what was seen"), rows)
+
+
+def _training(model: ModelData) -> Iterator[Block]:
+    yield Heading("Data and training")
+    told, quality = model.trained_on, model.checked.quality
+    if told is None:
+        yield TextCell("The file does not tell what it was trained on.", "warn")
+    else:
+        sources = sorted({source.label_source for source in quality.sources}) if quality else []
+        counts = [("training", told.train_examples), ("validation", told.validation_examples)]
+        examples = ", ".join(f"{count:,} {split}" for split, count in counts if count is not None)
+        yield DetailsTable(
+            (
+                ("corpus", _data(model)),
+                ("examples", TextCell(examples or "not told")),
+                ("label sources", TextCell(", ".join(sources) or "not told")),
+                ("hash of the examples", TextCell(told.content_hash or "not told")),
+            )
+        )
+    if model.history_problem:
+        yield TextCell(model.history_problem + ".", "warn")
+    if model.history is not None:
+        yield Curves(model.name, model.history, model.plot)
+
+
+def _compared(model: ModelData) -> Iterator[Block]:
+    yield Heading("Parity")
+    rows = tuple(
+        (
+            TextCell(check.name),
+            TextCell("agrees", "good") if check.passed else TextCell("FAILED", "bad"),
+            TextCell(check.detail),
+        )
+        for check in model.parity
+    )
+    if rows:
+        yield Table(("the file in NumPy, against", "", "what was seen"), rows)
+    else:
+        yield TextCell("Its outputs were not compared with those of any other engine.", "warn")
+
+
+def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Block]:
+    yield Heading("Latency")
+    engines = benchmarks.run.engines if benchmarks.run else {}
+    rows: Rows = tuple((TextCell(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
+    if rows:
+        yield Table(("µs a frame", *_PERCENTILES), rows)
+    if benchmarks.problem:
+        yield TextCell(benchmarks.problem + ".", "warn")
+
+
+def _file(model: ModelData) -> Iterator[Block]:
+    yield Heading("File, size and state")
+    size, checks = model.size, model.checked.checks
+    passed = [check.name for check in checks if check.passed]
+    layout = model.checked.layout or "unknown"
+    yield DetailsTable(
+        (
+            ("file", TextCell(f"{model.stem}.json, {_count(size.file_bytes, 'bytes')}, layout {layout}")),
+            ("layers", TextCell("; ".join(size.layers) if size.layers else "cannot be read")),
+            ("parameters", TextCell(_count(size.parameters, "numbers"))),
+            ("memory", TextCell(_count(size.memory_bytes, "bytes"))),
+            ("state", TextCell(_STATES[model.state])),
+            ("checks passed", TextCell(f"{len(passed)} of {len(checks)}: {', '.join(passed)}" if passed else "none")),
+        )
+    )
+
+
+def _count(count: int | None, noun: str) -> str:
+    return "cannot be read" if count is None else f"{count:,} {noun}"

@@ -1,0 +1,220 @@
+"""What a report tells, gathered from the files of one folder; nothing here is computed anew but the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pydantic_core
+
+from kelly_core import __version__
+from kelly_core.benchmark import BUDGET_MS
+from kelly_core.benchmark.history import FILE, Run, last_run
+from kelly_core.engines.numpy_engine import describe_layer
+from kelly_core.errors import ExportError, KellyError
+from kelly_core.export.parser import parse_layers
+from kelly_core.export.reader import read_document
+from kelly_core.spec import MODELS, State
+from kelly_core.training.history import History, read_history
+from kelly_core.validation.metadata import STATES
+from kelly_core.validation.report import Check, FileReport
+
+PARITY = ("golden outputs", "parity with ")
+"""How the names of checks begin that hold the file's outputs against another engine's."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The examples of a training, as the file tells; what it does not tell is None."""
+
+    corpus: str | None
+    synthetic: bool | None
+    train_examples: int | None
+    validation_examples: int | None
+    content_hash: str | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an export is; ``layers`` in words, and the last three None where its layers cannot be read."""
+
+    file_bytes: int | None
+    parameters: int | None
+    memory_bytes: int | None
+    layers: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """All that there is to tell of one export.
+
+    Attributes:
+        name: of the model whose file it is, whatever the file calls itself.
+        stem: name of its files without their endings.
+        checked: the checks, and its quality.
+        trained_on: None where the file has no such entry.
+        state: the state contract, None where the file declares none.
+        size: of the file and the network.
+        history: losses by epoch, None where there are none.
+        history_problem: why there are none, or what is odd about them; "" if nothing is.
+        plot: the picture of the losses beside it, relative to the folder; None if there is none.
+    """
+
+    name: str
+    stem: str
+    checked: FileReport
+    trained_on: TrainedOn | None
+    state: State | None
+    size: Size
+    history: History | None
+    history_problem: str
+    plot: str | None
+
+    @property
+    def parity(self) -> list[Check]:
+        """The checks against other engines."""
+        return [check for check in self.checked.checks if check.name.startswith(PARITY)]
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that failed."""
+        return [check for check in self.checked.checks if not check.passed]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """The last run of the benchmark on any machine; ``problem`` is why there is none, or what is odd about it."""
+
+    run: Run | None
+    budget_ms: float
+    problem: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A report: the models that are there, the names of those that are not, and latency."""
+
+    folder: str
+    written: str
+    version: str
+    models: tuple[ModelData, ...]
+    missing: tuple[str, ...]
+    benchmarks: Benchmarks
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check of every file passed."""
+        return all(model.checked.passed for model in self.models)
+
+
+def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
+    """Gather what the folder of some checked exports holds.
+
+    Args:
+        folder: with history/, plots/ and benchmarks.jsonl, each of which may be missing.
+        reports: one an export in the folder, named as its model's files are.
+    """
+    by_stem = {Path(report.file).stem: report for report in reports}
+    specs = [spec for spec in MODELS if spec.file_stem in by_stem]
+    return ReportData(
+        folder=str(folder),
+        written=datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00") + " UTC",
+        version=__version__,
+        models=tuple(_model(folder, spec.name, spec.file_stem, by_stem[spec.file_stem]) for spec in specs),
+        missing=tuple(spec.name for spec in MODELS if spec.file_stem not in by_stem),
+        benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
+    )
+
+
+def to_json(content: ReportData) -> str:
+    """The content as JSON with every figure in full; one that is not finite becomes null."""
+    return pydantic_core.to_json({"passed": content.passed} | asdict(content), indent=2, inf_nan_mode="null").decode()
+
+
+def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData:
+    path = Path(checked.file)
+    try:
+        document = read_document(path)
+    except ExportError:  # the check "readable" tells why
+        document = {}
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    history, problem = _history(folder / "history" / f"{stem}_history.json", metadata)
+    plot = Path("plots", f"{stem}_loss.png")
+    return ModelData(
+        name=name,
+        stem=stem,
+        checked=checked,
+        trained_on=_trained_on(metadata),
+        state=metadata["state"] if metadata.get("state") in STATES else None,
+        size=_size(path, document),
+        history=history,
+        history_problem=problem,
+        plot=str(plot) if (folder / plot).is_file() else None,
+    )
+
+
+def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
+    told = metadata.get("trained_on")
+    if not isinstance(told, dict):
+        return None
+
+    def entry(key: str, kind: type) -> Any:
+        return told[key] if type(told.get(key)) is kind else None
+
+    return TrainedOn(
+        corpus=entry("dataset", str),
+        synthetic=entry("synthetic", bool),
+        train_examples=entry("train_examples", int),
+        validation_examples=entry("validation_examples", int),
+        content_hash=entry("dataset_hash", str),
+    )
+
+
+def _size(path: Path, document: dict[str, Any]) -> Size:
+    """Sizes by what is in the file, not by what it says of itself."""
+    file_bytes = path.stat().st_size if path.is_file() else None
+    anatomy = parse_layers(document)
+    if anatomy.faults:
+        return Size(file_bytes, None, None, None)
+    count = anatomy.parameter_count
+    return Size(file_bytes, count, 4 * count, tuple(describe_layer(layer) for layer in anatomy.layers))
+
+
+def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, str]:
+    try:
+        history = read_history(path)
+    except KellyError as error:
+        return None, f"The losses cannot be shown: {error}"
+    if history is None:
+        return None, f"No losses by epoch: there is no {path.parent.name}/{path.name}"
+    exported = metadata.get("metrics")
+    if not isinstance(exported, dict) or any(exported.get(key) != history.metrics[key] for key in history.metrics):
+        return history, "These losses are of another training than the export, whose best epoch has other figures"
+    return history, ""
+
+
+def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
+    try:
+        run = last_run(folder, anywhere=True)
+    except KellyError as error:
+        return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
+    measure = f"run kelly-core bench {folder}"
+    if run is None:
+        there = f"{FILE} holds no run that can be read" if (folder / FILE).exists() else f"there is no {FILE}"
+        return Benchmarks(None, BUDGET_MS, f"Not measured, {there}: {measure}")
+    latest_store = max(path.stat().st_mtime for path in files if path.is_file())
+    if _time(run) < latest_store:
+        return Benchmarks(run, BUDGET_MS, f"Measured before the files became what they are: {measure}")
+    return Benchmarks(run, BUDGET_MS, "")
+
+
+def _time(run: Run) -> float:
+    """Seconds since 1970 at which a run ended; 0 where what it says is no time."""
+    try:
+        return datetime.fromisoformat(run.time).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0

@@ -1,0 +1,40 @@
+"""A report as one HTML page that needs nothing else: no scripts, no fonts, no files."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from kelly_core.report.document import Curves, Document, printable
+from kelly_core.report.plots import INKS, draw_forest, loss_plot
+
+
+def render(document: Document) -> str:
+    """The report as a page; whatever the files contain is shown as text."""
+    return _template().render(document=document)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("kelly_core.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"draw_forest": draw_forest, "loss_pictures": _loss_pictures}
+    environment.filters["kind"] = lambda block: type(block).__name__
+    return environment.get_template("page.html.jinja")
+
+
+def _shown(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _loss_pictures(curves: Curves) -> dict[str, Markup]:
+    """A picture by colour scheme."""
+    return {scheme: Markup(loss_plot(curves, ink)) for scheme, ink in INKS.items()}

@@ -1,0 +1,98 @@
+"""A report as Markdown, which reads well in a terminal, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from kelly_core.report.document import (
+    Block,
+    Cell,
+    Curves,
+    DetailsTable,
+    Document,
+    Forest,
+    Heading,
+    NumberCell,
+    Section,
+    Table,
+    TextCell,
+    printable,
+)
+
+_SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|:(?=//))")
+_LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
+
+
+def render(document: Document, plots: str | None) -> str:
+    """The report as Markdown text, every table with a column's numbers to the right.
+
+    Args:
+        document: the report.
+        plots: way to the folder that holds the pictures of the losses; None leaves the pictures out.
+    """
+    parts = [f"# {escape(document.title)}", escape(document.lead), " · ".join(map(_words, document.badges))]
+    parts += [part for section in document.sections for part in _section(section, plots)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """A text as Markdown that shows it as it is, whatever it contains."""
+    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", printable(text)))
+
+
+def _section(section: Section, plots: str | None) -> Iterator[str]:
+    yield f"## {escape(section.title)}"
+    yield " · ".join(map(_words, section.badges))
+    for block in section.blocks:
+        yield from _block(block, plots)
+
+
+def _block(block: Block, plots: str | None) -> Iterator[str]:
+    match block:
+        case Heading(text):
+            yield f"### {escape(text)}"
+        case TextCell():
+            yield _words(block)
+        case DetailsTable(entries):
+            yield "\n".join(f"- {escape(name)}: {_words(value)}" for name, value in entries)
+        case Table():
+            yield from _table(block)
+        case Curves():
+            yield from _curves(block, plots)
+        case Forest():  # the same figures stand in the table before it
+            return
+
+
+def _table(table: Table) -> Iterator[str]:
+    if table.title:
+        yield f"**{escape(table.title)}**"
+    ends = (*table.folds, len(table.columns))
+    for start, end in zip((1, *table.folds), ends, strict=True):
+        columns = (0, *range(start, end))
+        rows = [tuple(row[column] for column in columns) for row in table.rows]
+        shown = tuple(row for row in rows if any(cell.text for cell in row))
+        yield _grid(Table(tuple(table.columns[column] for column in columns), shown))
+
+
+def _grid(table: Table) -> str:
+    lines = [[escape(title) for title in table.columns], ["---:" if number else "---" for number in table.numeric()]]
+    lines += [[_cell(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.text) if isinstance(cell, NumberCell) else _words(cell)
+
+
+def _words(words: TextCell) -> str:
+    """What a reader should not miss is in bold."""
+    text = escape(words.text.strip())
+    return f"**{text}**" if words.tone in ("warn", "bad") and text else text
+
+
+def _curves(curves: Curves, plots: str | None) -> Iterator[str]:
+    yield escape(curves.summary())
+    if curves.plot is not None and plots is not None:
+        yield f"![Losses of {escape(curves.model)} by epoch]({quote(f'{plots}/{curves.plot}')})"

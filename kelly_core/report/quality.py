@@ -1,0 +1,131 @@
+"""The quality of one model laid out: beside what it must beat, as intervals, by source, and every figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from kelly_core.export.quality_record import Baseline, Figures, MetricDifference, QualityRecord, words
+from kelly_core.report.document import Block, Cell, Forest, Heading, NumberCell, Rows, Table, TextCell, Whisker
+from kelly_core.validation.quality_table import NOTHING, number
+
+
+def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
+    """Everything that a quality record tells."""
+    yield Heading("Quality")
+    if quality is None:
+        told = "The file does not tell how good it is: kelly-core train measures it, --split measures it anew."
+        yield TextCell(told, "warn")
+        return
+    yield TextCell(quality.summary() + ".", "good" if quality.trained else "warn")
+    yield TextCell(f"Measured on {quality.examples:,} {quality.split} examples in {quality.groups:,} groups.")
+    yield from (TextCell(note + ".") for note in quality.notes)
+    if quality.baselines:
+        yield _against(quality)
+    forest = Forest(tuple(_whiskers(quality)))
+    if forest.whiskers:
+        yield forest
+    if quality.references:
+        yield _references(quality)
+    if quality.sources:
+        yield _by_source(quality)
+    yield _figures(quality)
+
+
+def best_baseline(quality: QualityRecord, measure: str) -> Baseline | None:
+    """The baseline with the smallest figure; None if none has one."""
+    known = [baseline for baseline in quality.baselines if baseline.metrics.get(measure) is not None]
+    return min(known, key=lambda baseline: baseline.metrics[measure] or 0.0, default=None)
+
+
+def spread(baseline: Baseline, measure: str) -> str:
+    """The difference from a baseline by one measure, with its interval."""
+    found = [difference for difference in baseline.differences if difference.measure == measure]
+    return _interval(found[0]) if found else NOTHING
+
+
+def _interval(difference: MetricDifference) -> str:
+    return f"{difference.value:+.3g} ({difference.low:+.3g} to {difference.high:+.3g})"
+
+
+def _against(quality: QualityRecord) -> Table:
+    """Every baseline by every measure that decides."""
+    rows: list[tuple[Cell, ...]] = []
+    for measure in quality.primary:
+        ours = NumberCell(number(quality.metrics.get(measure)))
+        rows.append((TextCell("the model"), TextCell(words(measure)), ours, *[TextCell("")] * 3))
+        rows += [
+            (
+                TextCell(baseline.name),
+                TextCell(words(measure)),
+                NumberCell(number(baseline.metrics.get(measure))),
+                NumberCell(_interval(difference)),
+                NumberCell(NOTHING if difference.share is None else str(difference.share)),
+                _beaten(difference),
+            )
+            for baseline in quality.baselines
+            for difference in baseline.differences
+            if difference.measure == measure
+        ]
+    columns = ("", "measure", "figure", "model less this, 95 %", "as a share of it", "")
+    return Table(columns, tuple(rows), title="What it must beat (smaller is better)")
+
+
+def _beaten(difference: MetricDifference) -> TextCell:
+    if difference.margin:
+        told = f"worse by {difference.margin:.0%} or more"
+        return TextCell(f"not {told}", "good") if difference.beaten else TextCell(f"perhaps {told}", "warn")
+    return TextCell("beaten", "good") if difference.beaten else TextCell("not beaten", "warn")
+
+
+def _whiskers(quality: QualityRecord) -> Iterator[Whisker]:
+    """The differences that can be drawn."""
+    for baseline in quality.baselines:
+        for difference in baseline.differences:
+            share = difference.share
+            if share is not None and all(map(math.isfinite, (share.low, share.value, share.high))):
+                label = f"{baseline.name}, {words(difference.measure)}"
+                yield Whisker(label, share.low, share.value, share.high, difference.beaten)
+
+
+def _references(quality: QualityRecord) -> Table:
+    rows = tuple(
+        (
+            TextCell(reference.name),
+            TextCell(words(reference.measure)),
+            NumberCell(number(reference.value)),
+            NumberCell(number(quality.metrics.get(reference.measure))),
+            TextCell(reference.source or "these examples"),
+        )
+        for reference in quality.references
+    )
+    return Table(("reference", "measure", "figure", "model's", "from"), rows, title="To judge by, deciding nothing")
+
+
+def _by_source(quality: QualityRecord) -> Table:
+    names = [baseline.name for baseline in quality.baselines]
+    rows: Rows = tuple(
+        (
+            TextCell(f"{source.corpus}, {source.label_source}"),
+            NumberCell(f"{source.examples:,}"),
+            NumberCell(f"{source.groups:,}"),
+            TextCell(words(measure)),
+            *_numbers(measure, [source.metrics, *(source.baselines.get(name, {}) for name in names)]),
+        )
+        for source in quality.sources
+        for measure in quality.primary
+    )
+    columns = ("corpus, labels", "examples", "groups", "measure", "the model", *names)
+    return Table(columns, rows, title="By corpus and source of the emotion labels")
+
+
+def _figures(quality: QualityRecord) -> Table:
+    """Every figure of the model and of every baseline."""
+    names = [baseline.name for baseline in quality.baselines]
+    figures = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
+    rows: Rows = tuple((TextCell(words(measure)), *_numbers(measure, figures)) for measure in quality.metrics)
+    return Table(("measure", "the model", *names), rows, title="Every figure", aside=True)
+
+
+def _numbers(measure: str, figures: Sequence[Figures]) -> Iterator[NumberCell]:
+    return (NumberCell(number(each.get(measure))) for each in figures)

@@ -1,0 +1,172 @@
+"""Where a training is told to hold or to stop: requests and signals on one side, the training's steps on the other."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from kelly_core.runs.control import Request
+from kelly_core.runs.log_records import LiveState, StateChanged
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class StopNow(BaseException):
+    """Thrown into the training where it must not finish what it is doing; like KeyboardInterrupt, no error."""
+
+
+class RunController:
+    """Turns requests and signals into answers to "shall I stop?".
+
+    SIGTERM and the first SIGINT stop after the step in hand, a second SIGINT stops at once, SIGHUP does nothing.
+
+    Args:
+        tell: gets each change of state.
+    """
+
+    def __init__(self, tell: Callable[[StateChanged], None]) -> None:
+        self._tell = tell
+        self._lock = threading.RLock()
+        self._told: StateChanged | None = None
+        self._stop = False
+        self._paused = False
+        self._epochs_left: int | None = None
+        self._rollbacks: set[str] = set()
+        self._interruptible = False
+        self._began = time.monotonic()
+        self._pause_began: float | None = None
+        self._pauses = 0.0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to end as soon as possible."""
+        return self._stop
+
+    def busy(self) -> float:
+        """Seconds at work so far, pauses left out."""
+        with self._lock:
+            return (self._pause_began or time.monotonic()) - self._began - self._pauses
+
+    def should_stop(self) -> bool:
+        """The training's question after each step; does not return while it shall hold."""
+        if self._paused:
+            while self.holding():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return self._stop
+
+    def should_roll_back(self, model: str) -> bool:
+        """Whether a model shall go back to its best weights; each request is answered once."""
+        if model not in self._rollbacks:
+            return False
+        self._rollbacks.discard(model)
+        return True
+
+    def holding(self) -> bool:
+        """Whether the training shall hold now; for one that goes on asking while it does."""
+        with self._lock:
+            hold = self._paused and not self._stop
+            if hold and self._pause_began is None:
+                self._pause_began = time.monotonic()
+                self._enter("paused")
+            elif self._pause_began is not None and not hold:
+                self._pauses += time.monotonic() - self._pause_began
+                self._pause_began = None
+                self._enter(self._at_work())
+            return hold
+
+    def epoch_done(self) -> None:
+        """Count down where the training shall stop after some more epochs."""
+        with self._lock:
+            if self._epochs_left is not None:
+                self._epochs_left -= 1
+                self._stop = self._stop or self._epochs_left <= 0
+                self._enter("stopping")
+
+    def begin(self) -> None:
+        """Tell that the work begins."""
+        with self._lock:
+            self._enter(self._at_work())
+
+    def obey(self, request: Request) -> None:
+        """Do what a watcher asks; called from another thread than the training's."""
+        with self._lock:
+            if request.kind == "stop":
+                self._obey_stop(request)
+            elif request.kind == "rollback":
+                self._rollbacks.add(request.model)
+            elif not self._stop and request.kind == "pause":
+                self._enter("paused" if self._pause_began else "pausing")
+                self._paused = True
+            elif not self._stop:
+                self._paused = False
+                self._enter(self._at_work())
+
+    def admit_signals(self) -> None:
+        """Tell of a stop that a signal asked for; a signal's handler itself must not write."""
+        with self._lock:
+            if self._stop and self._told is not None:
+                self._enter("stopping")
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Listen to signals; to be used in the main thread."""
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None] | signal.Handlers] = {
+            signal.SIGTERM: self._on_signal,
+            signal.SIGINT: self._on_signal,
+            signal.SIGUSR1: self._on_interrupt,
+            signal.SIGHUP: signal.SIG_IGN,
+        }
+        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """The part of the work into which ``StopNow`` may be thrown, once."""
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def interrupt(self) -> None:
+        """Throw ``StopNow`` where that is allowed; to be used in the main thread."""
+        if self._interruptible:
+            self._interruptible = False
+            raise StopNow
+
+    def _obey_stop(self, request: Request) -> None:
+        if request.after_epochs and not self._stop:
+            self._epochs_left = request.after_epochs
+        else:
+            self._stop = True
+        self._enter("paused" if self._pause_began and not self._stop else "stopping")
+        if request.at_once:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again = self._stop and number == signal.SIGINT
+        self._stop = True
+        if again:
+            self.interrupt()
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.interrupt()
+
+    def _at_work(self) -> LiveState:
+        return "stopping" if self._stop or self._epochs_left is not None else "running"
+
+    def _enter(self, state: LiveState) -> None:
+        """Tell of a state where it, or the number of epochs left, is another one than last time."""
+        left = None if self._stop else self._epochs_left
+        change = StateChanged(state, left)
+        if change != self._told:
+            self._told = change
+            self._tell(change)

@@ -1,0 +1,125 @@
+"""The log of a run, written by its process and read by whoever watches."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from kelly_core.errors import RunError
+from kelly_core.io.jsonl import LineTail
+from kelly_core.runs.console import say
+from kelly_core.runs.log_records import DamagedLineError, LogRecord, UnknownKindError, decode, encode
+
+_MAX_WAITING = 4 * 2**20
+_RESERVE_BYTES = 2**16
+
+
+class LogWriter:
+    """Appends records; safe to use from several threads.
+
+    What a full disk refuses waits in memory for the next record. Some space is set aside, so that at least the ending
+    can be told.
+
+    Raises:
+        RunError: the log cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
+        self._waiting = bytearray()
+        self._refused = False
+        self._lock = threading.Lock()
+        self._reserve = path.with_name(".reserve")
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            # A killed process left half a line; what follows must not become a part of it.
+            self._waiting += b"\n"
+        self._set_space_aside()
+
+    def _set_space_aside(self) -> None:
+        try:
+            self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    def append(self, record: LogRecord) -> None:
+        """Write a record, after those that wait; one that finds too many waiting is dropped."""
+        with self._lock:
+            if len(self._waiting) < _MAX_WAITING:
+                self._waiting += encode(record)
+            self._flush()
+
+    def close(self) -> None:
+        """Write what waits, if need be into the space set aside, and make the log durable."""
+        with self._lock:
+            self._reserve.unlink(missing_ok=True)
+            self._flush()
+            os.fsync(self._handle)
+            os.close(self._handle)
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                written = os.write(self._handle, self._waiting)
+                del self._waiting[:written]
+        except OSError as error:
+            if not self._refused:
+                say(f"the log cannot be written for now ({error.strerror})")
+            self._refused = True
+
+
+class LogReader:
+    """Reads records as they come.
+
+    Attributes:
+        damaged: lines that are no records.
+        unknown: records of kinds that this version does not know.
+    """
+
+    def __init__(self, path: Path, offset: int = 0, damaged: int = 0, unknown: int = 0) -> None:
+        self._tail = LineTail(path, offset)
+        self._damaged = damaged
+        self.unknown = unknown
+
+    @property
+    def offset(self) -> int:
+        """Where the first record that was not yet read begins."""
+        return self._tail.offset
+
+    @property
+    def damaged(self) -> int:
+        """Lines that are no records, and other damage."""
+        return self._damaged + self._tail.damaged
+
+    def read(self) -> list[LogRecord]:
+        """The next records, at most ``tail.CHUNK`` bytes of them; an empty list once there are none."""
+        while lines := self._tail.read():
+            if found := list(self._records(lines)):
+                return found
+        return []
+
+    def one_by_one(self) -> Iterator[LogRecord]:
+        """The next records until there are none, for those who may have to pause between two of them."""
+        while lines := self._tail.read():
+            yield from self._records(lines)
+
+    def skip_to_last(self, limit: int) -> int:
+        """Leave out all but the last ``limit`` bytes; how many bytes were left out."""
+        return self._tail.skip_to_last(limit)
+
+    def _records(self, lines: list[bytes]) -> Iterator[LogRecord]:
+        return filter(None, map(self._record, lines))
+
+    def _record(self, line: bytes) -> LogRecord | None:
+        try:
+            return decode(line) if line else None
+        except UnknownKindError:
+            self.unknown += 1
+        except DamagedLineError:
+            self._damaged += 1
+        return None

@@ -1,0 +1,203 @@
+"""The lines of a run's log: what a training says, and what its process adds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from kelly_core import events
+
+LOG_FORMAT = 1
+
+LiveState = Literal["queued", "running", "pausing", "paused", "stopping"]
+EndState = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class AttemptBegun:
+    """A process was started to train, for the first time or to go on; what came before says nothing of its end."""
+
+    format: int = LOG_FORMAT
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The process does something else now; ``epochs_left`` is set where it stops after so many more epochs."""
+
+    state: LiveState
+    epochs_left: int | None = None
+
+
+@dataclass(frozen=True)
+class FeaturesRead:
+    """So many files of a corpus have been turned into features; ``note`` is what a person should know just then."""
+
+    dataset: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class GpuLoad:
+    """One GPU: share of time in use in percent, and bytes of its memory."""
+
+    name: str
+    percent: float
+    memory_used: int
+    memory_total: int
+
+
+@dataclass(frozen=True)
+class HostLoad:
+    """What the machine is doing: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
+
+    cpu_percent: float
+    process_memory: int
+    memory_used: int
+    memory_total: int
+    gpus: tuple[GpuLoad, ...] = ()
+
+
+@dataclass(frozen=True)
+class Revived:
+    """The process gave no sign of life for so many seconds (it was halted, or the machine slept) and is back."""
+
+    silent_seconds: float
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What became of one model; ``error`` is "" and ``export`` a path if there is a file for the plugin.
+
+    ``verdict`` says in one line whether it counts as trained, "" if that was not measured.
+    """
+
+    model: str
+    dataset: str
+    synthetic: bool
+    export: str | None
+    reason: str | None
+    epochs: int
+    metrics: dict[str, int | float]
+    seconds: float
+    error: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The attempt is over; ``error`` says why it failed."""
+
+    state: EndState
+    error: str = ""
+
+
+RunEvent = events.Event | AttemptBegun | StateChanged | FeaturesRead | HostLoad | Revived | ModelResult | RunEnded
+
+KINDS: dict[str, type[RunEvent]] = {
+    "attempt": AttemptBegun,
+    "state": StateChanged,
+    "features": FeaturesRead,
+    "model": events.ModelStarted,
+    "batch": events.BatchDone,
+    "epoch": events.EpochDone,
+    "checkpoint": events.CheckpointSaved,
+    "alarm": events.TrainingWarning,
+    "model_end": events.ModelEnded,
+    "export": events.Exported,
+    "outcome": ModelResult,
+    "host": HostLoad,
+    "revived": Revived,
+    "end": RunEnded,
+}
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """One line of a log.
+
+    Attributes:
+        time: Unix time at which it was written; only to be shown, for clocks are set.
+        busy: seconds for which the attempt has been at work, pauses left out; durations come from these.
+        attempt: which start of the run wrote it, 1 for the first.
+        event: what happened.
+    """
+
+    time: float
+    busy: float
+    attempt: int
+    event: RunEvent
+
+
+class DamagedLineError(ValueError):
+    """A line that no version of this program writes."""
+
+
+class UnknownKindError(ValueError):
+    """A record of a kind that a newer version may know."""
+
+
+def encode(record: LogRecord) -> bytes:
+    """A record as a line of JSON."""
+    line = {
+        "t": round(record.time, 3),
+        "busy": round(record.busy, 3),
+        "attempt": record.attempt,
+        "kind": _NAMES[type(record.event)],
+        "data": to_json(record.event),
+    }
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> LogRecord:
+    """A line of JSON as a record.
+
+    Raises:
+        DamagedLineError: it is not a record.
+        UnknownKindError: it is one, of an unknown kind.
+    """
+    try:
+        fields = json.loads(line)
+        kind = fields["kind"]
+        if not isinstance(kind, str):
+            raise DamagedLineError("its kind is not a text")
+        if kind not in KINDS:
+            raise UnknownKindError(kind)
+        event = _adapter(kind).validate_python(fields["data"])
+        return LogRecord(_number(fields["t"]), _number(fields["busy"]), int(fields["attempt"]), event)
+    except UnknownKindError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise DamagedLineError(str(error)) from error
+
+
+def to_json(value: Any) -> Any:
+    """A value as JSON types; a number that is not finite becomes a text, which ``decode`` turns back."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_json(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise TypeError("not a finite number")
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(KINDS[kind])

@@ -1,0 +1,54 @@
+"""Events as lines for people."""
+
+from __future__ import annotations
+
+from kelly_core import events
+from kelly_core.runs import log_records
+from kelly_core.runs.log_records import RunEvent
+
+_ENDINGS = {
+    "epochs_done": "all epochs done",
+    "early_stopping": "stopped early, no more progress",
+    "stopped": "stopped as asked",
+    "diverged": "stopped, the loss ran away again and again",
+}
+
+
+def describe(event: RunEvent) -> str | None:
+    """An event in one line; None for those of which there are too many to tell each."""
+    match event:
+        case events.ModelStarted():
+            data = f"{'synthetic ' if event.synthetic else ''}{event.dataset}"
+            return (
+                f"{event.model}: {event.train_examples:,} training and {event.validation_examples:,} validation "
+                f"examples of {data} on {event.device}, baseline loss {event.baseline_loss:.4f}"
+            )
+        case events.EpochDone():
+            losses = f"train {event.train_loss:.4f} val {event.val_loss:.4f} best {event.best_loss:.4f}"
+            return f"{event.model}: epoch {event.epoch}/{event.epochs} {losses} ({event.seconds:.1f} s)"
+        case events.TrainingWarning():
+            return f"{event.model}: {event.message}"
+        case events.ModelEnded():
+            return f"{event.model}: {_ENDINGS[event.reason]} after epoch {event.epoch}"
+        case events.Exported():
+            return f"{event.model}: wrote {event.path}"
+    return _describe_record(event)
+
+
+def _describe_record(event: RunEvent) -> str | None:
+    """What the run's process adds to the training's own words."""
+    match event:
+        case log_records.FeaturesRead():
+            return f"features of {event.dataset}: {event.note}" if event.note else None
+        case log_records.ModelResult():
+            told = event.error or event.verdict
+            return f"{event.model}: {told}" if told else None
+        case log_records.StateChanged():
+            left = event.epochs_left
+            later = f" after {left} more epoch{'s' if left > 1 else ''}" if left else ""
+            return f"{event.state}{later}"
+        case log_records.Revived():
+            return f"back after {event.silent_seconds:.0f} s without a sign of life"
+        case log_records.RunEnded():
+            return f"{event.state}: {event.error}" if event.error else event.state
+    return None

@@ -1,0 +1,83 @@
+"""The second thread of a run's process: signs of life, requests, the load of the machine, the summary."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from kelly_core.errors import KellyError
+from kelly_core.runs.console import say
+from kelly_core.runs.control import Inbox
+from kelly_core.runs.controller import RunController
+from kelly_core.runs.event_logger import EventLogger
+from kelly_core.runs.log_records import Revived
+from kelly_core.runs.resources import ResourceMonitor
+from kelly_core.runs.run import SILENT_SECONDS, Run
+
+_SECONDS_BETWEEN_REQUESTS = 0.25
+_SECONDS_BETWEEN_BEATS = 1.0
+_SECONDS_BETWEEN_LOADS = 5.0
+
+
+class RunMonitor:
+    """Works beside a training, from entering to leaving."""
+
+    def __init__(self, run: Run, journal: EventLogger, steering: RunController, meter: ResourceMonitor) -> None:
+        self._run, self._journal, self._steering, self._meter = run, journal, steering, meter
+        self._inbox = Inbox(run.folder.control, run.record.attempts)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="attendant", daemon=True)
+        self._last_beat = time.monotonic()
+        self._last_load = self._last_beat
+        self._complaints: set[str] = set()
+
+    def __enter__(self) -> RunMonitor:
+        self._beat(self._last_beat)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._summarise()
+
+    def _work(self) -> None:
+        while not self._done.wait(_SECONDS_BETWEEN_REQUESTS):
+            try:
+                self._look_after(time.monotonic())
+            except (OSError, KellyError) as error:
+                self._complain(str(error))
+            except Exception as error:
+                # A thread that ends here would leave a training that nobody can stop.
+                self._complain(f"unexpected {type(error).__name__}: {error}")
+
+    def _look_after(self, now: float) -> None:
+        for request in self._inbox.read():
+            self._steering.obey(request)
+        self._steering.admit_signals()
+        if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
+            self._beat(now)
+        if now - self._last_load >= _SECONDS_BETWEEN_LOADS:
+            self._last_load = now
+            self._journal.tell(self._meter.sample())
+
+    def _beat(self, now: float) -> None:
+        silent, self._last_beat = now - self._last_beat, now
+        os.utime(self._run.folder.heartbeat)
+        if silent > SILENT_SECONDS:
+            self._journal.tell(Revived(silent))
+        self._summarise()
+
+    def _summarise(self) -> None:
+        news = False
+        while self._run.poll():
+            news = True
+        if news:
+            self._run.summarize()
+
+    def _complain(self, problem: str) -> None:
+        """Say what goes wrong, once, and go on: the training does not depend on it."""
+        if problem not in self._complaints:
+            self._complaints.add(problem)
+            say(problem)

@@ -1,0 +1,43 @@
+"""One training at a time into an output folder."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from kelly_core.errors import RunError
+from kelly_core.io.locks import FileLock, LockOwner
+
+_NAME = ".lease"
+
+
+def acquire_output_lock(output: Path) -> FileLock:
+    """Become the one that trains into a folder, which is made if need be.
+
+    Raises:
+        RunError: another run is at it (the message says which), or the folder cannot be made.
+    """
+    path = output / _NAME
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
+    lock = FileLock.acquire(path, error=RunError)
+    if lock is None:
+        raise _refusal(output, path)
+    return lock
+
+
+def release_output_lock(output: Path) -> None:
+    """Let others train into the folder; only for the process that has the lease."""
+    # Removing the name frees it: the lock that lives on until this process ends is then on a file nobody can open.
+    # Where it cannot be removed, the end of the process frees it a moment later.
+    with contextlib.suppress(OSError):
+        (output / _NAME).unlink()
+
+
+def _refusal(output: Path, path: Path) -> RunError:
+    holder = LockOwner.read(path)
+    who = f"run {holder.run} (process {holder.pid} on {holder.host})" if holder.run else "another run"
+    stop = f"stop it with `kelly-core runs stop {holder.run}`" if holder.run else "stop it"
+    return RunError(f"{who} is training into this folder", where=output, hint=f"Wait for it, {stop}, or choose another")

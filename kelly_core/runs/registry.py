@@ -1,0 +1,92 @@
+"""All runs of a folder, and one of them by the beginning of its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.errors import RunError
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, read_manifest
+from kelly_core.runs.snapshot import RunSnapshot
+
+LAST = "last"
+"""Stands for the run that was made last."""
+
+
+@dataclass(frozen=True)
+class RunList:
+    """Runs, those made first first, and what is wrong with those that cannot be read, by name."""
+
+    runs: tuple[RunSnapshot, ...]
+    unreadable: dict[str, str]
+
+
+def list_runs(runs: Path) -> RunList:
+    """How all runs in a folder stand; what lies there besides is left out.
+
+    Of each only a bounded part is read, however long its log.
+
+    Raises:
+        RunError: the folder is there and cannot be read.
+    """
+    found, unreadable = [], {}
+    for folder in _folders(runs):
+        try:
+            found.append(Run(folder, reading="quick").snapshot)
+        except RunError as error:
+            unreadable[folder.id] = str(error)
+    found.sort(key=lambda run: (run.created, run.id))
+    return RunList(tuple(found), unreadable)
+
+
+def find_run(runs: Path, text: str) -> RunDirectory:
+    """The run whose name begins with a text; "last" is the one made last.
+
+    Raises:
+        RunError: there is none, or more than one; or the folder cannot be read.
+    """
+    if not text:
+        # An unset variable of a script, perhaps; it must not name the only run there is.
+        raise RunError("no run is named", hint="Give the beginning of its name, or last; `kelly-core runs` lists them")
+    folders = {folder.id: folder for folder in _folders(runs)}
+    if text == LAST:
+        return _last(list(folders.values()), runs)
+    matches = [text] if text in folders else sorted(name for name in folders if name.startswith(text))
+    if not matches:
+        raise RunError(f"no run in {runs} has a name that begins so", where=text, hint="`kelly-core runs` lists them")
+    if len(matches) > 1:
+        raise RunError(f"{len(matches)} runs have names that begin so: {', '.join(matches)}", where=text)
+    return folders[matches[0]]
+
+
+def _last(folders: list[RunDirectory], runs: Path) -> RunDirectory:
+    times = {}
+    for folder in folders:
+        try:
+            times[folder] = read_manifest(folder).created
+        except RunError:
+            # An unreadable run has no time; it can still be named.
+            continue
+    if not times:
+        raise RunError("there is no run yet", where=runs, hint="`kelly-core train` starts one")
+    return max(times, key=lambda folder: (times[folder], folder.id))
+
+
+def _folders(runs: Path) -> list[RunDirectory]:
+    """Folders that hold a run; one that is just being made has no record yet and is none."""
+    try:
+        found = [RunDirectory(path) for path in runs.absolute().iterdir() if path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror})", where=runs) from error
+    return list(filter(_holds_a_run, found))
+
+
+def _holds_a_run(folder: RunDirectory) -> bool:
+    try:
+        return folder.record.exists() or folder.events.exists()
+    except OSError:
+        # Whoever may not look into it shall be told so where it is read.
+        return True

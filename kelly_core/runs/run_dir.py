@@ -1,0 +1,139 @@
+"""A run on disk: which file holds what, and the record of what was asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kelly_core.errors import RunError
+from kelly_core.io.atomic import atomic_write
+
+RECORD_FORMAT = 1
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run's files.
+
+    ``run.json`` (what was asked for), ``environment.json`` (what it runs with), ``events.jsonl`` (what happened, the
+    truth), ``summary.json`` (how far the log has come, for a quick look), ``control.jsonl`` (what watchers ask for),
+    ``console.log`` (what its process prints), ``heartbeat`` (locked by the process for as long as it lives, its time
+    of change renewed every second).
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """What was asked for."""
+        return self.path / "run.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and commit of the latest attempt."""
+        return self.path / "environment.json"
+
+    @property
+    def events(self) -> Path:
+        """The log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """Snapshot of the log up to a place in it."""
+        return self.path / "summary.json"
+
+    @property
+    def control(self) -> Path:
+        """Requests of watchers."""
+        return self.path / "control.jsonl"
+
+    @property
+    def console(self) -> Path:
+        """What the process prints."""
+        return self.path / "console.log"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Sign of life."""
+        return self.path / "heartbeat"
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """What was asked for.
+
+    Attributes:
+        created: Unix time.
+        models: names, in the order of training.
+        working_folder: where relative paths of the settings start; absolute.
+        resume: whether the first attempt goes on from checkpoints that are there.
+        command: the command line that asks for the same.
+        settings: all settings, as JSON types.
+        attempts: how often a process was started for it.
+    """
+
+    created: float
+    models: tuple[str, ...]
+    working_folder: str
+    resume: bool
+    command: tuple[str, ...]
+    settings: dict[str, Any]
+    attempts: int = 0
+
+    @property
+    def output(self) -> Path:
+        """Folder that gets the exports, absolute."""
+        return Path(self.working_folder, self.settings["output"]["dir"])
+
+
+def read_manifest(folder: RunDirectory) -> RunManifest:
+    """Read what was asked for.
+
+    Raises:
+        RunError: the file is missing, damaged, or of a newer version.
+    """
+    path = folder.record
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise RunError(f"is larger than {_MAX_BYTES // 2**20} MiB", where=path)
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror})", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise RunError("is damaged: not valid JSON", where=path) from error
+    return _checked(content, path)
+
+
+def _checked(content: Any, path: Path) -> RunManifest:
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > RECORD_FORMAT:
+        hint = "Use the version of kelly-core that wrote it"
+        raise RunError(f"was written by a newer version (format {version}, not {RECORD_FORMAT})", where=path, hint=hint)
+    try:
+        record: RunManifest = TypeAdapter(RunManifest).validate_python(content)
+        if version != RECORD_FORMAT or not isinstance(record.settings["output"]["dir"], str):
+            raise TypeError
+    except (ValidationError, KeyError, TypeError) as error:
+        raise RunError("is damaged: it does not describe a run", where=path) from error
+    return record
+
+
+def write_manifest(folder: RunDirectory, record: RunManifest) -> None:
+    """Write what is asked for, in one step.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    text = json.dumps({"format": RECORD_FORMAT} | asdict(record), indent=2)
+    atomic_write(folder.record, lambda file: file.write(text.encode()), error=RunError)

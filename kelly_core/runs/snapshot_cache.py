@@ -1,0 +1,70 @@
+"""A snapshot of a log up to a place in it, so that a long log need not be read from its beginning."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from kelly_core.runs.log_records import to_json
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.snapshot import RunSnapshot
+
+_FORMAT = 1
+_CHECKED_BYTES = 256
+
+
+@dataclass(frozen=True)
+class SnapshotCache:
+    """What a log says up to ``offset``; ``check`` tells whether it is still the same log.
+
+    Only a help: it can be written again from the log, and a damaged or older one is not used.
+    """
+
+    format: int
+    offset: int
+    check: str
+    snapshot: RunSnapshot
+
+
+def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> None:
+    """Replace the summary; where that fails, the former one still serves."""
+    text = json.dumps(to_json(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot)))
+    temporary = folder.summary.with_name(".summary.json.tmp")
+    with contextlib.suppress(OSError):
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder.summary)
+
+
+def read_summary(folder: RunDirectory) -> SnapshotCache | None:
+    """The summary, if there is one and it fits the log."""
+    try:
+        summary = _adapter().validate_json(folder.summary.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    fits = summary.format == _FORMAT and summary.check == _check(folder.events, summary.offset)
+    return summary if fits else None
+
+
+def _check(log: Path, offset: int) -> str:
+    """Hash of what stands in the log right before a place; "" where the log is shorter."""
+    try:
+        with log.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < offset:
+                return ""
+            start = max(0, offset - _CHECKED_BYTES)
+            file.seek(start)
+            return hashlib.blake2b(file.read(offset - start), digest_size=8).hexdigest()
+    except OSError:
+        return ""
+
+
+@cache
+def _adapter() -> TypeAdapter[SnapshotCache]:
+    return TypeAdapter(SnapshotCache)

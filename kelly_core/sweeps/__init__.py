@@ -1,0 +1,1 @@
+"""Sweeps: many trainings with different settings and seeds."""

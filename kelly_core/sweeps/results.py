@@ -1,0 +1,125 @@
+"""What the trials of a sweep reached: mean and spread of each point, and the best."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kelly_core.spec import MODELS
+from kelly_core.sweeps.plan import Point
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial.
+
+    Attributes:
+        run: id of its run.
+        model, seed, point: what it was.
+        state: "finished", "stopped", "failed" or "died"; "queued" where it never began.
+        epochs, best_epoch, best_loss, baseline_loss: figures of its training; None where it did not get there.
+        export: file for the plugin, "" if there is none.
+        error: why it failed, "" if it did not.
+    """
+
+    run: str
+    model: str
+    seed: int
+    point: Point
+    state: str = "queued"
+    epochs: int = 0
+    best_epoch: int | None = None
+    best_loss: float | None = None
+    baseline_loss: float | None = None
+    export: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """How one point did with one model.
+
+    Attributes:
+        model, point: what was trained.
+        losses: best validation loss by seed, of the trials that finished.
+        missing: trials that did not.
+        mean, spread: of the losses; the spread is the standard deviation over seeds, None for fewer than two.
+        behind, behind_spread: mean and standard deviation of how much higher its loss is than that of the model's
+            best point with the same seed. A seed's split, initial weights and order of examples are the same for all
+            points, so this difference shows more than two means do.
+        best_run: id of the trial with the lowest loss, "" if none finished.
+    """
+
+    model: str
+    point: Point
+    losses: dict[int, float]
+    missing: int
+    mean: float | None
+    spread: float | None
+    behind: float | None
+    behind_spread: float | None
+    best_run: str
+
+
+def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
+    """How each point did with each model: models in their order, the best point first, unfinished ones last."""
+    groups: dict[tuple[str, Point], list[TrialResult]] = {}
+    for result in results:
+        groups.setdefault((result.model, result.point), []).append(result)
+    found = []
+    for model in (spec.name for spec in MODELS):
+        losses = {point: _losses(group) for (name, point), group in groups.items() if name == model}
+        missing = {point: len(groups[model, point]) - len(losses[point]) for point in losses}
+        order = sorted(losses, key=lambda point: (missing[point], statistics.fmean(losses[point].values() or [0.0])))
+        found += [
+            _standing(model, point, losses[point], missing[point], losses[order[0]], groups[model, point])
+            for point in order
+        ]
+    return found
+
+
+def best_runs(table: Sequence[PointSummary]) -> dict[str, str]:
+    """Of each model the trial with the lowest loss of the best point of which all trials finished; its run's id."""
+    best: dict[str, str] = {}
+    for standing in table:
+        if not standing.missing:
+            best.setdefault(standing.model, standing.best_run)
+    return best
+
+
+def as_json(results: Sequence[TrialResult]) -> dict[str, Any]:
+    """Trials, table and best as JSON types."""
+    table = summarize_points(results)
+    return {
+        "trials": [asdict(result) | {"point": dict(result.point)} for result in results],
+        "table": [asdict(standing) | {"point": dict(standing.point)} for standing in table],
+        "best": best_runs(table),
+    }
+
+
+def _losses(group: Sequence[TrialResult]) -> dict[int, float]:
+    return {one.seed: one.best_loss for one in group if one.state == "finished" and one.best_loss is not None}
+
+
+def _standing(
+    model: str,
+    point: Point,
+    losses: dict[int, float],
+    missing: int,
+    best: dict[int, float],
+    group: Sequence[TrialResult],
+) -> PointSummary:
+    behind = [loss - best[seed] for seed, loss in losses.items() if seed in best]
+    return PointSummary(
+        model=model,
+        point=point,
+        losses=losses,
+        missing=missing,
+        mean=statistics.fmean(losses.values()) if losses else None,
+        spread=statistics.stdev(losses.values()) if len(losses) > 1 else None,
+        behind=statistics.fmean(behind) if behind else None,
+        behind_spread=statistics.stdev(behind) if len(behind) > 1 else None,
+        best_run=next(one.run for one in group if one.seed == min(losses, key=losses.__getitem__)) if losses else "",
+    )

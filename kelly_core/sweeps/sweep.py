@@ -1,0 +1,255 @@
+"""A sweep: many trials, each a run of its own, what they reached, and the best of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from kelly_core.config.schema import Settings
+from kelly_core.errors import RunError
+from kelly_core.features.extraction import Progress
+from kelly_core.io.atomic import atomic_write_all
+from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
+from kelly_core.runs.launch import resume, start
+from kelly_core.runs.log_records import to_json
+from kelly_core.runs.output_lock import acquire_output_lock, release_output_lock
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.sweeps.plan import Trial
+from kelly_core.sweeps.results import TrialResult, as_json, best_runs, summarize_points
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
+
+
+class _StopWaiting(Exception):
+    """Thrown into the waiting for workers."""
+
+
+class Sweep:
+    """Trials to be carried out, once each, however often this is begun anew.
+
+    Args:
+        trials: what to train.
+        settings: those of the sweep itself.
+        command: the command line that asks for the same, to be shown.
+    """
+
+    def __init__(self, trials: Sequence[Trial], settings: Settings, command: Sequence[str] = ()) -> None:
+        self.trials = list(trials)
+        self._settings = settings
+        self._command = tuple(command)
+        self._output = settings.output.dir.absolute()
+        self._wish = self._output / "trials" / ".stop"
+        self._wished = ""
+        self._begun = False
+        self.live = True
+
+    @property
+    def table(self) -> Path:
+        """The file that tells what was tried and what came of it."""
+        return self._output / "sweep.json"
+
+    def prepare(self, dataset: str, progress: Progress | None = None) -> None:
+        """Compute the features of a corpus that the trials need, so that they find them in the cache.
+
+        Raises:
+            DataError: the corpus holds nothing usable.
+            ParallelError: the cluster cannot be reached or used.
+        """
+        from kelly_core.data.catalog import is_present, open_corpus
+
+        different = {trial.settings.datasets.model_dump_json(): trial.settings for trial in self.trials}
+        for settings in different.values():
+            if not settings.datasets.use_synthetic and is_present(dataset, settings.datasets.folder(dataset)):
+                here = settings.model_copy(update={"parallel": self._settings.parallel})
+                open_corpus(dataset, here, progress)
+
+    def results(self, waiting: Waiting = lambda text: None) -> Iterator[TrialResult]:
+        """Carry out what is not finished yet, and tell of each trial as it ends.
+
+        A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
+        checkpoints.
+
+        Args:
+            waiting: as ``map_ordered`` takes it.
+
+        Raises:
+            RunError: something else is training into the output folder.
+            ParallelError: the cluster cannot be reached or used.
+        """
+        lease = acquire_output_lock(self._output)
+        try:
+            self._wish.parent.mkdir(exist_ok=True)
+            self._wish.unlink(missing_ok=True)
+            self._begun = True
+            if self._wished:
+                self._tell_wish()
+            runs = self.trials[0].settings.runs.dir
+            runs.mkdir(parents=True, exist_ok=True)
+            self.write([_not_begun(trial) for trial in self.trials])
+            left = {trial.id: trial for trial in self.trials}
+            with suppress(_StopWaiting):
+                for result in self._as_done(runs, waiting):
+                    del left[result.run]
+                    yield result
+            yield from map(self._carry_out, left.values())
+        finally:
+            self.live = False
+            release_output_lock(self._output)
+            lease.release()
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Begin no more trials, and stop those in progress after the step in hand, or at once."""
+        self._want(_STOP_AT_ONCE if at_once else _STOP)
+
+    def kill(self) -> None:
+        """End the processes of the trials; what is on disk stays valid."""
+        self._want(_KILL)
+
+    def write(self, results: Sequence[TrialResult]) -> None:
+        """Write the table file.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        text = json.dumps(to_json(as_json(results)), indent=2, allow_nan=False)
+        atomic_write_all({self.table: text.encode()}, error=RunError)
+
+    def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
+        """Copy the best export of each model into the output folder; where each went, by the id of its run.
+
+        Raises:
+            RunError: it is gone, or cannot be copied.
+        """
+        exports = {result.run: Path(result.export) for result in results if result.export}
+        best = {run: exports[run] for run in best_runs(summarize_points(results)).values()}
+        targets = {run: self._output / path.name for run, path in best.items()}
+        if best:
+            atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
+        return targets
+
+    def _want(self, wish: str) -> None:
+        """Let the trials know; before this sweep has the folder to itself, a wish would reach another one's trials."""
+        self._wished = wish
+        if self._begun:
+            self._tell_wish()
+
+    def _tell_wish(self) -> None:
+        self._wish.write_text(self._wished)
+
+    def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
+        """Results as they come.
+
+        Raises:
+            _StopWaiting: a stop is wished for, and the cluster has no worker that could hand the wish on.
+        """
+
+        def wait(text: str) -> None:
+            if self._wish.exists():
+                raise _StopWaiting
+            waiting(text)
+
+        return map_unordered(
+            self._carry_out,
+            self.trials,
+            jobs=self._jobs,
+            scheduler=self._settings.parallel.cluster,
+            required_paths=[self.table, runs],
+            waiting=wait,
+        )
+
+    @property
+    def _carry_out(self) -> Callable[[Trial], TrialResult]:
+        return partial(_carry_out, wish=self._wish, command=self._command)
+
+    @property
+    def _jobs(self) -> int:
+        threads = self.trials[0].settings.training.threads
+        return self._settings.sweep.jobs or max(1, (os.cpu_count() or 1) // threads)
+
+
+def _content(run: str, export: Path) -> bytes:
+    try:
+        return export.read_bytes()
+    except OSError as error:
+        hint = f"`kelly-core runs rm {run}` and the same sweep once more train it again"
+        raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
+
+
+def _carry_out(trial: Trial, *, wish: Path, command: Sequence[str]) -> TrialResult:
+    """Bring a trial to its end and wait for it; on whatever machine, and after however many attempts."""
+    try:
+        run = _begun(trial, wish, command)
+        return _not_begun(trial) if run is None else _followed(trial, run, wish)
+    except RunError as error:
+        return TrialResult(trial.id, trial.model, trial.seed, trial.point, "failed", error=str(error))
+
+
+def _begun(trial: Trial, wish: Path, command: Sequence[str]) -> Run | None:
+    """The run of a trial, started if need be; None where it has none, and none shall be started."""
+    folder = RunDirectory(trial.settings.runs.dir / trial.id)
+    run = Run(folder) if folder.record.exists() else None
+    if wish.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
+        return run
+    if run is not None:
+        return resume(run)
+    return start(trial.settings, [trial.model], command=command, name=trial.id)
+
+
+def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
+    """Wait for a run, hand on what is wished, and start it again if its process is lost."""
+    asked, losses = "", 0
+    while True:
+        while run.poll():
+            pass
+        wanted = _read(wish)
+        if run.snapshot.state == "died" and not wanted and losses < ALLOWED_FAILURES:
+            losses += 1
+            run = resume(run)
+        elif not run.live:
+            return _result(trial, run)
+        elif wanted != asked:
+            asked = wanted
+            _ask(run, wanted)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _read(wish: Path) -> str:
+    with suppress(FileNotFoundError):
+        return wish.read_text()
+    return ""
+
+
+def _ask(run: Run, wanted: str) -> None:
+    if wanted == _KILL:
+        run.kill()
+    elif wanted:
+        run.request_stop(at_once=wanted == _STOP_AT_ONCE)
+
+
+def _not_begun(trial: Trial) -> TrialResult:
+    return TrialResult(trial.id, trial.model, trial.seed, trial.point)
+
+
+def _result(trial: Trial, run: Run) -> TrialResult:
+    snapshot = run.snapshot
+    (model,) = snapshot.models
+    return TrialResult(
+        run=run.id,
+        model=trial.model,
+        seed=trial.seed,
+        point=trial.point,
+        state=snapshot.state,
+        epochs=model.epoch,
+        best_epoch=model.best_epoch,
+        best_loss=model.best_loss,
+        baseline_loss=model.baseline_loss,
+        export=model.export,
+        error=model.error or snapshot.error,
+    )

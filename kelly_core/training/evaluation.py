@@ -1,0 +1,65 @@
+"""The quality of a network in PyTorch: of one in training, and of an export on its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kelly_core.data.dataset import Batch, Dataset, Floats
+from kelly_core.errors import DataError, ExportError
+from kelly_core.evaluation.evaluate import evaluate
+from kelly_core.export.quality_record import QualityRecord, Split
+from kelly_core.export.reader import Export
+from kelly_core.spec import ModelSpec
+from kelly_core.training.backprop import Map
+from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.networks import KellyNetwork
+from kelly_core.training.torch_engine import TorchEngine
+
+_OTHER_DATA = "the file was not trained on this split of these examples: it may have learned some of them"
+
+
+def evaluate_network(
+    network: KellyNetwork, dataset: Dataset, settings: Hyperparameters, parallel_map: Map = map
+) -> QualityRecord:
+    """Measure a network on the validation examples, each sequence from zero state and each frame if stateless."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    @torch.inference_mode()
+    def compute(inputs: Tensor) -> Tensor:
+        outputs: Tensor = network(inputs.to(device))[0].cpu()
+        return outputs
+
+    def predict(batch: Batch) -> Floats:
+        inputs = torch.from_numpy(batch.inputs)
+        frames = inputs.reshape(-1, 1, inputs.shape[-1]) if settings.state == "stateless" else inputs
+        parts = list(parallel_map(compute, torch.split(frames, settings.batch_size)))
+        outputs: Floats = torch.cat(parts).reshape(*inputs.shape[:2], -1).numpy()
+        return outputs
+
+    return evaluate(network.spec, dataset, predict)
+
+
+def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Split) -> QualityRecord:
+    """Measure an export with what the plugin feeds it: raw inputs, each sequence from zero state.
+
+    Raises:
+        DataError: the dataset has no such split, or was generated anew in the place of what the file learned from.
+        ExportError: the file does not fit the dataset, or the networks in PyTorch do not know a layer.
+    """
+    if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
+        raise ExportError(f"does not take what {dataset.name} gives", where=export.path)
+    trained_on = export.metadata.get("trained_on")
+    known = isinstance(trained_on, dict) and trained_on.get("dataset_hash") == dataset.fingerprint
+    if dataset.synthetic and not known:
+        raise DataError(f"{dataset.name} is not here, and what is generated in its place is not what the file learned")
+    runtime = TorchEngine(export.layers)
+
+    def predict(batch: Batch) -> Floats:
+        return runtime.sequences(dataset.normalizer.invert(batch.inputs))
+
+    quality = evaluate(spec, dataset, predict, split)
+    return quality if known or split == "test" else replace(quality, notes=(*quality.notes, _OTHER_DATA))

@@ -1,0 +1,179 @@
+"""Several models training at once, each in a process of its own with its share of the machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event as Flag
+
+from kelly_core.config.schema import Settings
+from kelly_core.errors import TrainingError
+from kelly_core.events import Event, Listener
+from kelly_core.spec import ModelSpec
+from kelly_core.training.session import SessionResult, train_models
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+
+def train_side_by_side(
+    settings: Settings,
+    specs: Sequence[tuple[ModelSpec, bool]],
+    jobs: int,
+    *,
+    listen: Listener = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    holding: Callable[[], bool] = lambda: False,
+    should_roll_back: Callable[[str], bool] = lambda model: False,
+) -> Iterator[SessionResult]:
+    """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
+
+    Each process gets its share of the CPU threads unless the settings name a number, and where there are several GPUs,
+    one of them. Should this process be killed, the others end at their next step.
+
+    Args:
+        settings: all of them.
+        specs: the models, each with whether to resume it.
+        jobs: processes at most.
+        listen: gets every event of every model, in the order in which they arrive.
+        should_stop: asked all the time; True ends all trainings after the step in hand.
+        holding: asked all the time; while it answers True, all trainings wait.
+        should_roll_back: asked all the time whether the named model shall go back to its best weights.
+
+    Raises:
+        TrainingError: a process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    rollbacks = {spec.name: context.Event() for spec, _ in specs}
+    channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, os.getpid())
+    gpus: Queue[int | None] = context.Queue()
+    for worker in range(jobs):
+        gpus.put(_gpu_of(worker))
+    share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
+    training = settings.training.model_copy(update={"threads": share})
+    shared = settings.model_copy(update={"training": training})
+    with _pool(jobs, context, channel, gpus) as pool:
+        pending = {pool.submit(_train_here, shared, spec, resume) for spec, resume in specs}
+        while pending:
+            if should_stop():
+                channel.stop.set()
+            (channel.hold.set if holding() else channel.hold.clear)()
+            for model, flag in rollbacks.items():
+                if should_roll_back(model):
+                    flag.set()
+            _hand_on(channel, listen)
+            ended = {future for future in pending if future.done()}
+            pending -= ended
+            for future in ended:
+                yield _outcome_of(future)
+        _hand_on(channel, listen)
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """What parent and children share: events upwards, requests downwards."""
+
+    events: Queue[Event]
+    stop: Flag
+    hold: Flag
+    rollbacks: dict[str, Flag]
+    parent: int
+
+
+_channel: _Channel | None = None
+
+
+@contextmanager
+def _pool(
+    jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel, gpus: Queue[int | None]
+) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(channel, gpus))
+    try:
+        yield pool
+    finally:
+        channel.stop.set()
+        channel.hold.clear()
+        pool.shutdown(cancel_futures=True)
+
+
+def _gpu_of(worker: int) -> int | None:
+    """The GPU that a worker shall see; None for all there are, if that is one or none."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return worker % count if count > 1 else None
+
+
+def _hand_on(channel: _Channel, listen: Listener) -> None:
+    """Tell the events that have come, after waiting a little for the first."""
+    wait = _SECONDS_BETWEEN_LOOKS
+    while True:
+        try:
+            listen(channel.events.get(timeout=wait))
+        except queue.Empty:
+            return
+        wait = 0.001
+
+
+def _outcome_of(future: Future[SessionResult]) -> SessionResult:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        hint = "Out of memory, perhaps; try fewer --jobs, and --resume"
+        raise TrainingError("a training process was killed", hint=hint) from error
+
+
+def _begin(channel: _Channel, gpus: Queue[int | None]) -> None:
+    """Set up a child: only its parent steers it, and it sees its own GPU."""
+    global _channel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _channel = channel
+    gpu = gpus.get()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+
+
+def _train_here(settings: Settings, spec: ModelSpec, resume: bool) -> SessionResult:
+    """Train one model in a child; its checkpoint stays on disk and does not travel."""
+    channel = _channel
+    assert channel is not None
+    (outcome,) = train_models(
+        settings,
+        [spec],
+        resume=resume,
+        listen=channel.events.put,
+        should_stop=lambda: _told_to_stop(channel),
+        should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),
+    )
+    result = None if outcome.result is None else replace(outcome.result, checkpoint=None)
+    return replace(outcome, result=result)
+
+
+def _told_to_stop(channel: _Channel) -> bool:
+    while channel.hold.is_set() and not channel.stop.is_set():
+        _end_with_parent(channel)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    _end_with_parent(channel)
+    return channel.stop.is_set()
+
+
+def _told_to_roll_back(flag: Flag) -> bool:
+    """Whether it was told so since it was last asked."""
+    told = flag.is_set()
+    if told:
+        flag.clear()
+    return told
+
+
+def _end_with_parent(channel: _Channel) -> None:
+    """A training without its parent has nobody to tell of it, nor the lock of its output folder."""
+    if os.getppid() != channel.parent:
+        os._exit(1)

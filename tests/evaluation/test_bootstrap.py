@@ -1,0 +1,39 @@
+"""The bootstrap: paired, repeatable, and right about as often as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kelly_core.evaluation import bootstrap
+from kelly_core.evaluation.bootstrap import interval, resample
+
+
+def test_totals_are_over_as_many_groups_as_there_are() -> None:
+    assert (resample(np.ones((3, 7))) == 7).all()
+    (only,) = np.unique(resample(np.array([5.0])))
+    assert only == 5.0
+
+
+def test_two_groups_give_every_mix_of_them() -> None:
+    values, counts = np.unique(resample(np.array([1.0, 10.0])), return_counts=True)
+    assert values.tolist() == [2.0, 11.0, 20.0]
+    np.testing.assert_allclose(counts / counts.sum(), [0.25, 0.5, 0.25], atol=0.04)
+
+
+def test_all_rows_see_the_same_draws_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = np.random.default_rng(0).normal(size=(2, 3, 11))
+    drawn = resample(sums)
+    np.testing.assert_allclose(resample(np.concatenate([sums, 2 * sums]))[2:], 2 * drawn)
+    np.testing.assert_array_equal(resample(sums), drawn)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 40)
+    assert resample(sums).shape == drawn.shape == (2, 3, 2000)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        low, high = interval(resample(rng.normal(0.3, 1.0, size=40), 400) / 40)
+        covered += low <= 0.3 <= high
+    assert 0.88 <= covered / 200 <= 0.99

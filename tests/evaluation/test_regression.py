@@ -1,0 +1,67 @@
+"""The regressions that EmotionRecognizer must beat are worth beating."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kelly_core.evaluation.regression import MOST_POINTS, NearestNeighbours, Points, Ridge
+
+
+def points(count: int, noise: float, groups: int = 10, seed: int = 0) -> tuple[Points, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(20, 2)) / 5
+    inputs = rng.normal(size=(count, 20)).astype(np.float32)
+    targets = (inputs @ mixing + 0.3 + noise * rng.normal(size=(count, 2))).astype(np.float32)
+    names = np.array([f"song {index % groups}" for index in range(count)])
+    return Points(inputs, targets, np.ones(count, np.float32), names), mixing
+
+
+def error(predicted: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.mean((predicted - wanted) ** 2))
+
+
+def test_ridge_finds_a_line_with_its_intercept() -> None:
+    known, _ = points(500, noise=0.0)
+    unseen, _ = points(100, noise=0.0, seed=1)
+    ridge = Ridge(known)
+    assert error(ridge(unseen.inputs), unseen.targets) < 1e-4
+    np.testing.assert_allclose(ridge(np.zeros((1, 20), np.float32)), [[0.3, 0.3]], atol=0.02)
+
+
+def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
+    rng = np.random.default_rng(0)
+    inputs, targets = (rng.normal(size=(60, size)).astype(np.float32) for size in (40, 2))
+    names = np.array([f"song {index // 6}" for index in range(60)])
+    ridge = Ridge(Points(inputs, targets, np.ones(60, np.float32), names))
+    assert np.abs(ridge(inputs) - targets.mean(axis=0)).max() < 0.2
+
+
+def test_ridge_with_one_song_takes_the_strongest_penalty() -> None:
+    known, _ = points(50, noise=0.1, groups=1)
+    predicted = Ridge(known)(known.inputs)
+    assert np.ptp(predicted) < 0.1 * np.ptp(known.targets)
+
+
+def test_weights_of_zero_take_points_out() -> None:
+    known, _ = points(200, noise=0.0)
+    weights = known.weights.copy()
+    targets = known.targets.copy()
+    weights[::2], targets[::2] = 0.0, 99.0
+    ridge = Ridge(Points(known.inputs, targets, weights, known.groups))
+    assert error(ridge(known.inputs), known.targets) < 1e-3
+
+
+def test_neighbours_are_the_nearest_ten() -> None:
+    inputs = np.arange(40, dtype=np.float32)[:, np.newaxis]
+    known = Points(inputs, inputs, np.ones(40, np.float32), np.full(40, "song"))
+    assert NearestNeighbours(known)(np.array([[-5.0]], np.float32)).tolist() == [[4.5]]
+    few = Points(inputs[:3], inputs[:3], np.ones(3, np.float32), np.full(3, "song"))
+    assert NearestNeighbours(few)(np.array([[7.0]], np.float32)).tolist() == [[1.0]]
+
+
+def test_of_many_points_some_are_looked_at_from_all_over() -> None:
+    count = 3 * MOST_POINTS
+    inputs = np.arange(count, dtype=np.float32)[:, np.newaxis]
+    known = Points(inputs, inputs, np.ones(count, np.float32), np.full(count, "song"))
+    wanted = np.array([[100.0], [count / 2], [count - 100.0]], np.float32)
+    assert np.abs(NearestNeighbours(known)(wanted) - wanted).max() < 30

@@ -1,0 +1,52 @@
+"""What a report is made of, apart from where it comes from."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from kelly_core.report.document import Forest, Whisker, printable
+from kelly_core.report.markdown import escape
+from kelly_core.report.plots import draw_forest
+
+SHARES = st.floats(-50, 50).filter(lambda share: share == 0 or abs(share) > 1e-6)
+
+
+@given(st.lists(st.lists(SHARES, min_size=3, max_size=3).map(sorted), min_size=1, max_size=8))
+def test_whiskers_keep_their_order_and_stay_on_the_axis(ends: list[list[float]]) -> None:
+    drawn = draw_forest(Forest(tuple(Whisker("x", *three, beaten=False) for three in ends)))
+    places = sorted(
+        (share, place)
+        for three, w in zip(ends, drawn.whiskers, strict=True)
+        for share, place in zip(three, (w.left, w.x, w.right), strict=True)
+    )
+    assert [place for _, place in places] == sorted(place for _, place in places)
+    assert all(
+        0 < place < drawn.width and (place <= drawn.zero if share <= 0 else place >= drawn.zero)
+        for share, place in places
+    )
+    assert all(0 < w.y < drawn.height for w in drawn.whiskers)
+    assert len(drawn.ticks) <= 8 and (drawn.zero, "0") in drawn.ticks
+
+
+def test_ticks_are_round_shares_of_the_baseline() -> None:
+    drawn = draw_forest(Forest((Whisker("x", -0.42, -0.2, 0.11, beaten=False),)))
+    assert [label for _, label in drawn.ticks] == ["-40 %", "-30 %", "-20 %", "-10 %", "0", "+10 %"]
+    steps = [round(right - left, 1) for (left, _), (right, _) in zip(drawn.ticks, drawn.ticks[1:], strict=False)]
+    assert max(steps) - min(steps) < 0.25
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=40))
+def test_escaped_markdown_shows_the_text_as_it_is(text: str) -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| x{escape(text)}x |\n")
+    inline = [token for token in tokens if token.type == "inline"][-1]
+    assert "".join(child.content for child in inline.children or ()) == f"x{printable(text)}x"
+
+
+@pytest.mark.parametrize("text", ["# x", "- x", "+ x", "1. x", "12) x", "> x", "=== x", "   # x", "http://x.y"])
+def test_escaped_markdown_is_a_paragraph(text: str) -> None:
+    tokens = MarkdownIt("commonmark").parse(escape(text))
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    assert "".join(child.content for child in tokens[1].children or ()).strip() == text.strip()
