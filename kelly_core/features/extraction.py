@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.display_text import printable
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import CacheKey
 from kelly_core.features.feature_cache import FeatureCache
 from kelly_core.features.merge import FileIndex, Plan
 from kelly_core.features.store import ArrayStore, Block, Layout, Manifest
 from kelly_core.parallel.executor import map_ordered
+
+_log = logging.getLogger(__name__)
 
 Features = dict[str, NDArray[Any]]
 """What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
@@ -46,7 +50,8 @@ class FeatureExtractor:
         corpus: name of the corpus, part of the cache folder's name.
         version: raised by hand whenever ``extract`` computes something else.
         settings: all that shapes the features besides the files' content (JSON types).
-        extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it.
+        extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it. Any
+            other exception skips the file, too, under a reason with the exception's class; ImportError ends the work.
             Every file gives the same arrays, of one type and one shape of row each.
         few_files: below this many files, starting worker processes takes longer than the work.
     """
@@ -201,6 +206,15 @@ def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> Extr
         return ExtractionResult(content, "", extract(path))
     except DataError as error:
         return ExtractionResult(content, error.problem, {})
+    except ImportError:
+        raise  # The installation is at fault, and every other file would be skipped, too.
+    except Exception as error:
+        # A decoder can fail in any way on content that nobody foresaw; that must cost this file and no other.
+        kind = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
+        _log.warning("skipped %s: %s", printable(str(path)), printable(f"{kind}: {error}"))
+        _log.debug("while reading %s", printable(str(path)), exc_info=True)
+        what = "needs more memory than is available" if isinstance(error, MemoryError) else "could not be read"
+        return ExtractionResult(content, f"{what} ({kind})", {})
 
 
 def _content_hash(path: Path) -> str:

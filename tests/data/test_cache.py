@@ -67,6 +67,39 @@ def test_a_table_holds_all_files_in_order(read) -> None:
     assert table.skipped == {"bad text": ["b.txt"]}
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OverflowError("int too large"), "could not be read (OverflowError)"),
+        (
+            UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"),
+            "could not be read (UnicodeEncodeError)",
+        ),
+        (RecursionError(), "could not be read (RecursionError)"),
+        (AssertionError("\x1b[2J"), "could not be read (AssertionError)"),
+        (MemoryError(), "needs more memory than is available (MemoryError)"),
+    ],
+)
+def test_any_error_of_one_file_costs_that_file(read, caplog, error: Exception, reason: str) -> None:
+    def failing(path: Path) -> dict[str, np.ndarray]:
+        if path.name == "b.txt":
+            raise error
+        return {"length": np.array([1])}
+
+    table = read(extract=failing)
+    assert table.files == ["a.txt", "c.txt"] and table.skipped == {reason: ["b.txt"]}
+    assert f"b.txt: {type(error).__name__}" in caplog.text and "\x1b" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ModuleNotFoundError])
+def test_an_interrupt_and_a_missing_package_are_no_faults_of_a_file(read, error: type[BaseException]) -> None:
+    def failing(path: Path) -> dict[str, np.ndarray]:
+        raise error
+
+    with pytest.raises(error):
+        read(extract=failing)
+
+
 def test_a_second_start_touches_no_file(read, lengths, monkeypatch) -> None:
     first = read()
     opened: list[str] = []
