@@ -11,8 +11,10 @@ from typing import Any
 from kelly_core.config import legacy_json
 from kelly_core.config.keys import flatten
 from kelly_core.errors import ConfigError
+from kelly_core.io.atomic import open_regular
 
-_MAX_FILE_BYTES = 2**20
+_MAX_FILE_BYTES = 256 * 2**10
+"""Parsing 1 MiB of adversarial TOML takes 10 s and 1.3 GB; a file with every setting has a few KiB."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class SettingsFile:
         """Read a ``.json`` file of the older shape, or TOML.
 
         Raises:
-            ConfigError: it cannot be read, is larger than 1 MiB, is no such file, or has a key of the older shape that
-                makes no sense.
+            ConfigError: it cannot be read, is larger than 256 KiB, is no such file, or has a key of the older shape
+                that makes no sense.
         """
         try:
             text = _text(path)
@@ -60,10 +62,11 @@ def _is_json(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     """What the file says, whichever mark and ends of lines the editor left in it."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError("is too large for a settings file", where=path)
+        limit = f"{_MAX_FILE_BYTES // 2**10} KiB"
+        raise ConfigError(f"is larger than {limit}, the limit of a settings file", where=path, hint="Shorten it")
     return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 

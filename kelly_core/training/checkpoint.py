@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import pickle
 import zipfile
 from dataclasses import MISSING, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from kelly_core.errors import CheckpointError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
 FORMAT = 2
 MAX_BYTES = 256 * 2**20
+"""Limit of a checkpoint's size, on disk and inflated."""
+_LARGEST_COUNT = 2**31
 
 
 @dataclass(frozen=True)
@@ -107,18 +111,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**{name: content[name] for name in _entries(content)})
     except KeyError as error:
         raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
+    _check_kinds(checkpoint, path)
     _check_network(checkpoint, path)
+    _check_inputs(checkpoint, path)
     return checkpoint
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"is larger than {MAX_BYTES // 2**20} MiB", where=path)
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("a checksum is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise CheckpointError(f"is larger than {MAX_BYTES // 2**20} MiB", where=path)
+            _check_archive(file, path)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -129,9 +135,90 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _check_archive(file: BinaryIO, path: Path) -> None:
+    """Check sizes before anything is inflated, then checksums; zipfile inflates no more than a declared size."""
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise CheckpointError(f"inflates to more than {MAX_BYTES // 2**20} MiB", where=path, hint="Remove it")
+        if archive.testzip() is not None:
+            raise zipfile.BadZipFile("a checksum is wrong")
+
+
 def _entries(content: dict[str, Any]) -> list[str]:
     """What to take of a file: every field, but for those that an older file may lack."""
     return [field.name for field in fields(Checkpoint) if field.name in content or field.default_factory is MISSING]
+
+
+_KINDS: dict[str, type] = {
+    "model": str,
+    "epoch": int,
+    "network": dict,
+    "best_network": dict,
+    "optimiser": dict,
+    "stopping": dict,
+    "history": list,
+    "random": dict,
+    "settings": dict,
+    "dataset": dict,
+    "mean": Tensor,
+    "scale": Tensor,
+    "metrics": dict,
+    "rollbacks": int,
+    "quality": dict,
+}
+_DATASET_KINDS: dict[str, type] = {
+    "name": str,
+    "synthetic": bool,
+    "fingerprint": str,
+    "train_examples": int,
+    "validation_examples": int,
+    "facts": dict,
+}
+
+
+def _check_kinds(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise a CheckpointError unless every field, every entry of ``dataset`` and every row has its kind."""
+    values = {name: getattr(checkpoint, name) for name in _KINDS}
+    _check_table(values, _KINDS, "", path)
+    _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.", path)
+    for name in ("epoch", "rollbacks"):
+        if not 0 <= values[name] < _LARGEST_COUNT:
+            raise _corrupted(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}", path)
+    if not isinstance(checkpoint.settings.get("epochs"), int):
+        raise _corrupted("`settings.epochs` is not a whole number", path)
+    if checkpoint.settings.get("state") not in ("stateful", "stateless"):
+        raise _corrupted("`settings.state` is neither stateful nor stateless", path)
+    for number, row in enumerate(checkpoint.history):
+        losses = [row.get(name) for name in ("train_loss", "val_loss")] if isinstance(row, dict) else []
+        if len(losses) != 2 or not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
+            raise _corrupted(f"`history[{number}]` has no finite losses", path)
+
+
+def _check_table(values: dict[str, Any], kinds: dict[str, type], prefix: str, path: Path) -> None:
+    for name, kind in kinds.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise _corrupted(f"`{prefix}{name}` is {type(value).__name__}, expected {kind.__name__}", path)
+
+
+def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise a CheckpointError unless the standardisation fits the inputs and all weights are float32 tensors."""
+    size = checkpoint.spec.input_size
+    for name in ("mean", "scale"):
+        tensor = getattr(checkpoint, name)
+        if tensor.shape != (size,):
+            found = tensor.numel() if tensor.ndim == 1 else f"shape {list(tensor.shape)}"
+            raise _corrupted(f"`{name}` has {found} entries, expected {size}", path)
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise _corrupted(f"`{name}` holds values that are not finite numbers", path)
+    for field_name in ("network", "best_network"):
+        for name, tensor in getattr(checkpoint, field_name).items():
+            if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
+                raise _corrupted(f"`{field_name}.{name}` is not a float32 tensor", path)
+
+
+def _corrupted(problem: str, path: Path) -> CheckpointError:
+    return CheckpointError(f"is corrupted: {problem}", where=path, hint="Remove it, or start without --resume")
 
 
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +87,17 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
         ({"model": "HarmonyPredictor"}, "HarmonyPredictor"),
         ({"model": "Nonesuch"}, "Nonesuch"),
         ({"network": {}}, "does not fit"),
-        ({"network": [1, 2]}, "does not fit|damaged"),
         ({"best_network": {"layers.0.weight": 3}}, "does not fit|damaged"),
+        ({"network": [1, 2]}, "`network` is list, expected dict"),
+        ({"model": ["DynamicsEngine"]}, "`model` is list, expected str"),
+        ({"dataset": {}}, "`dataset.name` is NoneType, expected str"),
+        ({"dataset": 1}, "`dataset` is int, expected dict"),
+        ({"epoch": "2"}, "`epoch` is str, expected int"),
+        ({"epoch": -1}, "`epoch` is outside 0"),
+        ({"settings": {}}, "settings.epochs"),
+        ({"history": [{}]}, r"`history\[0\]` has no finite losses"),
+        ({"mean": torch.zeros(3)}, "is corrupted: `mean` has 3 entries, expected 32"),
+        ({"scale": torch.full((32,), float("nan"))}, "`scale` holds values that are not finite"),
     ],
 )
 def test_what_is_no_checkpoint_of_this_network_is_refused(
@@ -94,6 +105,20 @@ def test_what_is_no_checkpoint_of_this_network_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_checkpoint(rewritten(written, tmp_path / "other.pt", **changes))
+
+
+def test_an_archive_that_inflates_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data/0", bytes(2 * 2**20))
+    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
+    with pytest.raises(CheckpointError, match="inflates to more than 1 MiB"):
+        load_checkpoint(tmp_path / "bomb.pt")
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.pt")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        load_checkpoint(tmp_path / "fifo.pt")
 
 
 def test_a_code_bearing_pickle_is_not_run(tmp_path: Path) -> None:
