@@ -136,9 +136,16 @@ def test_a_file_from_an_editor_of_windows_is_read(tmp_path: Path, name: str, tex
     assert load_settings(tmp_path / name, {}, {}).settings.training.epochs == 3
 
 
-def test_a_file_without_end_is_too_large() -> None:
-    with pytest.raises(ConfigError, match="too large"):
+def test_a_device_is_refused_without_reading_it() -> None:
+    with pytest.raises(ConfigError, match="regular file"):
         load_settings(Path("/dev/zero"), {}, {})
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.json"])
+def test_a_large_file_is_refused_before_it_is_parsed(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(" " * (256 * 1024 + 1))
+    with pytest.raises(ConfigError, match="256 KiB"):
+        load_settings(tmp_path / name, {}, {})
 
 
 def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
