@@ -78,11 +78,11 @@ class TrainingWarning:
     """Something a person should know.
 
     ``synthetic``: generated examples stand in; ``missing``: the main corpus is not here, an additional one takes its
-    place; ``leak``: training and validation share what they should not, or a gain is too good to be true;
-    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss ran away or a person asked, so back to the
-    best weights at half the learning rate; ``diverged``: the loss ran away once too often, so training ends;
-    ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``: the losses do not go where they
-    should (see ``training.loss_watch``), told once when it begins.
+    place; ``leak``: training and validation share what they should not, or a gain is too good to be true; ``split``:
+    official splits are unknown or incomplete; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss
+    ran away or a person asked, so back to the best weights at half the learning rate; ``diverged``: the loss ran away
+    once too often, so training ends; ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``:
+    the losses do not go where they should (see ``training.loss_watch``), told once when it begins.
     """
 
     model: str
@@ -90,6 +90,7 @@ class TrainingWarning:
         "synthetic",
         "missing",
         "leak",
+        "split",
         "nothing_to_resume",
         "rollback",
         "diverged",

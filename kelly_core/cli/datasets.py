@@ -109,6 +109,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             ("files", f"{report.files:,}"),
             ("examples", f"{report.examples:,}" + _counts(report.splits)),
             *([] if report.seconds is None else [("audio", f"{report.seconds / 3600:,.2f} hours")]),
+            ("splits", _splits(report)),
             ("labels", _listed(report.label_sources)),
             *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
@@ -126,6 +127,10 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
 
 def _counts(counts: dict[str, int]) -> str:
     return f" ({_listed(counts)})"
+
+
+def _splits(report: CorpusReport) -> str:
+    return f"{report.split_source}: {', '.join(report.tables)}" if report.tables else report.split_source
 
 
 def _weight(weight: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,7 +71,7 @@ class Training(_Section):
     epochs: Count = 50
     batch_size: Count = 64
     learning_rate: Rate = 0.001
-    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.2
     gradient_clip: Annotated[float, Field(ge=0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -141,9 +141,22 @@ class Datasets(_Section):
         return settings.weight if isinstance(settings, AdditionalDatasetSettings) else 1.0
 
     def folder(self, name: str) -> Path:
-        """Folder of the corpus ``name``."""
+        """Return the folder of the corpus ``name``; a missing one may be there in another case, as ``Groove_MIDI``."""
         settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
-        return Path(settings.path) if settings.path else self.dir / name
+        if settings.path:
+            return Path(settings.path)
+        exact = self.dir / name
+        return exact if exact.exists() else next(_in_any_case(self.dir, name), exact)
+
+
+def _in_any_case(folder: Path, name: str) -> Iterator[Path]:
+    """Folders of ``folder`` whose name differs from ``name`` by case only, in a fixed order."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        # A folder that cannot be read holds no corpus; what opens the corpus reports it under its usual name.
+        return
+    yield from (entry for entry in entries if entry.name.casefold() == name.casefold() and entry.is_dir())
 
 
 class Output(_Section):

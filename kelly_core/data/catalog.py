@@ -270,7 +270,7 @@ def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | Non
 def _checked(dataset: CorpusDataset) -> CorpusReport:
     from kelly_core.data.leakage import find_leakage
 
-    return replace(dataset.report, warnings=find_leakage(dataset))
+    return replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)])
 
 
 def _together(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:

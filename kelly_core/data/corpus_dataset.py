@@ -55,7 +55,7 @@ class LoadOptions:
         include_test: read the official test split, too, which no training asks for.
     """
 
-    validation_split: float = 0.15
+    validation_split: float = 0.2
     seed: int = 0
     max_files: int = 0
     cache_dir: Path = DEFAULT_CACHE
@@ -106,22 +106,37 @@ def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, opti
 
 
 def assign_splits(groups: Sequence[str], official: Sequence[str | None], options: LoadOptions) -> NDArray[np.str_]:
-    """Official splits where every group has one and both sides are there, a seeded split by group otherwise.
+    """Return the split of each file: the official one, and a seeded split by group of the files that have none.
 
-    What is officially for testing stays so, and has no say in the split of the others.
+    Official test and validation files keep their split. Validation files are drawn from the official training files
+    only if no file is officially for validation.
+
+    Args:
+        groups: group of each file.
+        official: official split of each file, None for a file that has none.
+        options: share and seed of the seeded split.
+
+    Raises:
+        DataError: fewer than two groups to draw from, or no file is left to train on.
     """
-    if has_both_sides(official):
-        return np.array(official)
-    splits = np.full(len(official), TEST, dtype=object)
-    ours = np.array([split != TEST for split in official], bool)
-    splits[ours] = split_groups(
-        [g for g, mine in zip(groups, ours, strict=True) if mine], options.validation_split, options.seed
-    )
+    drawn = {None} if VALIDATION in official else {None, TRAIN}
+    ours = np.array([split in drawn for split in official], bool)
+    splits = np.array([split or TRAIN for split in official], dtype=object)
+    held_out = {group for group, split in zip(groups, official, strict=True) if split == VALIDATION}
+    pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
+    free = [group for group in pool if group not in held_out]
+    if VALIDATION not in official or len(set(free)) > 1:
+        side = dict(zip(free, split_groups(free, options.validation_split, options.seed), strict=True))
+        splits[ours] = [side.get(group, VALIDATION) for group in pool]
+    else:
+        splits[ours] = [VALIDATION if group in held_out else TRAIN for group in pool]
+    if TRAIN not in splits:
+        raise DataError("official tables leave no file to train on", hint="Add files of the official training split")
     return splits.astype(np.str_)
 
 
 def has_both_sides(official: Sequence[str | None]) -> bool:
-    """Whether an official split can be used as it is: it covers every file and leaves neither side empty."""
+    """Return True if the official split covers every file and leaves neither side empty."""
     return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
@@ -157,6 +172,8 @@ class CorpusDataset(Dataset):
         )
         self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
         self.metadata = {}
+        self.split_source, self.tables = report.split_source, tuple(report.tables)
+        self.warnings = tuple(report.warnings)
         self.training_frames = len(self.train) * self.sequence_length
         self.normalize(Normalizer.identity(self.input_size))
 

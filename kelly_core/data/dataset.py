@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.data.splits import BY_SEED
+
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 Names = NDArray[np.object_]
@@ -190,6 +192,9 @@ class Dataset(ABC):
         facts: what the export's metadata says about the features (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
         bpm: tempo of each example, where it is known and matters.
+        split_source: origin of training and validation: "official", "by seed", or "official and by seed".
+        tables: official tables that were used, by path in the corpus folder.
+        warnings: what a person should know of the data before training on it, one sentence each.
     """
 
     name: str
@@ -206,6 +211,9 @@ class Dataset(ABC):
     metadata: dict[str, Any]
     reference: ReferenceLosses | None = None
     bpm: NDArray[np.float64] | None = None
+    split_source: str = BY_SEED
+    tables: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -240,6 +248,8 @@ class CorpusReport:
         skipped: names of what is not used, by reason.
         label_sources: examples by where their emotion label comes from.
         splits: examples by split.
+        split_source: origin of the splits: "official", "by seed", or "official and by seed".
+        tables: official tables that were used, by path in the corpus folder.
         licence: in short.
         advice: what to do when it is missing.
         warnings: what a person should know before training on it.
@@ -257,6 +267,8 @@ class CorpusReport:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     label_sources: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
+    split_source: str = BY_SEED
+    tables: list[str] = field(default_factory=list)
     licence: str = ""
     advice: str = ""
     warnings: list[str] = field(default_factory=list)

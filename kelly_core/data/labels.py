@@ -20,6 +20,7 @@ def label_files(
     files: Sequence[str],
     features: NDArray[np.float64],
     splits: NDArray[np.str_],
+    tables: Sequence[str],
     sidecar_file: str = "",
     *,
     use_velocity: bool = True,
@@ -29,10 +30,11 @@ def label_files(
     The estimator is fitted to the training files alone, so that validation stays unseen.
 
     Args:
-        root: the corpus folder, where a sidecar and a ``label.csv`` of quadrants may lie; the sidecar wins.
+        root: the corpus folder, in which a sidecar is looked for; it wins over quadrants.
         files: path of each file in the corpus, F of them.
         features: [F, 5], rows of ``music.key.AffectFeatures``.
         splits: split of each file.
+        tables: tables of the corpus, by path below ``root``; each ``label.csv`` may hold quadrants.
         sidecar_file: another name for the sidecar, relative to ``root``.
         use_velocity: as in ``AffectEstimator``.
 
@@ -44,10 +46,10 @@ def label_files(
     """
     estimator = AffectEstimator.fit(features[splits == TRAIN], use_velocity=use_velocity)
     affect = np.stack(estimator(features), axis=1)
-    tables = {"sidecar": read_sidecar(root, sidecar_file), "human_quadrant": find_quadrants(root)}
+    known_labels = {"sidecar": read_sidecar(root, sidecar_file), "human_quadrant": find_quadrants(root, tables)}
     sources = ["estimated"] * len(files)
     for row, file in enumerate(files):
-        for source, table in tables.items():
+        for source, table in known_labels.items():
             known = lookup(table, file)
             if known is not None:
                 affect[row], sources[row] = known, source

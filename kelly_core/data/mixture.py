@@ -13,6 +13,7 @@ import numpy as np
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
 from kelly_core.data.duplicates import Pair
+from kelly_core.data.splits import PARTLY_OFFICIAL
 
 
 class MixedDataset(Dataset):
@@ -44,6 +45,10 @@ class MixedDataset(Dataset):
             part.normalize(self.normalizer)
         content = json.dumps([[part.fingerprint, float(weight)] for part, weight in zip(parts, weights, strict=True)])
         self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        sources = {part.split_source for part in parts}
+        self.split_source = sources.pop() if len(sources) == 1 else PARTLY_OFFICIAL
+        self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
+        self.warnings = tuple(f"{part.name}: {warning}" for part in parts for warning in part.warnings)
         self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
 
     def __len__(self) -> int:
@@ -100,6 +105,7 @@ class MixedDataset(Dataset):
                 "train_examples": len(part.train),
                 "validation_examples": len(part.validation),
                 "dataset_hash": part.fingerprint,
+                "split_source": part.split_source,
                 **{name: fact for name, fact in part.metadata.items() if common.get(name) != fact},
             }
             for part, weight in zip(self.parts, self._weights, strict=True)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from kelly_core.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by seed"
+"""Where the splits of a corpus come from."""
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.str_]:

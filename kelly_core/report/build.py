@@ -8,7 +8,7 @@ from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, words
-from kelly_core.report.collect import Benchmarks, ModelData, ReportData
+from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
     Block,
     Cell,
@@ -229,6 +229,12 @@ def _failures(model: ModelData) -> Iterator[Block]:
         yield Table(("check", "what was seen"), rows)
 
 
+def _splits(told: TrainedOn) -> str:
+    """Where the splits come from, and the official tables."""
+    source = told.split_source or "not told"
+    return f"{source} ({', '.join(told.tables)})" if told.tables else source
+
+
 def _training(model: ModelData) -> Iterator[Block]:
     yield Heading("Data and training")
     told, quality = model.trained_on, model.checked.quality
@@ -242,6 +248,7 @@ def _training(model: ModelData) -> Iterator[Block]:
             (
                 ("corpus", _data(model)),
                 ("examples", TextCell(examples or "not told")),
+                ("splits", TextCell(_splits(told))),
                 ("label sources", TextCell(", ".join(sources) or "not told")),
                 ("hash of the examples", TextCell(told.content_hash or "not told")),
             )

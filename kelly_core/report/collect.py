@@ -35,6 +35,8 @@ class TrainedOn:
     train_examples: int | None
     validation_examples: int | None
     content_hash: str | None
+    split_source: str | None
+    tables: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
         train_examples=entry("train_examples", int),
         validation_examples=entry("validation_examples", int),
         content_hash=entry("dataset_hash", str),
+        split_source=entry("split_source", str),
+        tables=tuple(table for table in entry("tables", list) or () if isinstance(table, str)),
     )
 
 

@@ -40,6 +40,8 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
             "train_examples": data["train_examples"],
             "validation_examples": data["validation_examples"],
             "dataset_hash": data["fingerprint"],
+            # A checkpoint of an earlier version has neither entry.
+            **{key: data[key] for key in ("split_source", "tables") if key in data},
         },
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,

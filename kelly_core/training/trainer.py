@@ -201,6 +201,8 @@ class Trainer:
                 "fingerprint": data.fingerprint,
                 "train_examples": len(data.train),
                 "validation_examples": len(data.validation),
+                "split_source": data.split_source,
+                "tables": list(data.tables),
                 "facts": data.metadata,
             },
             mean=torch.from_numpy(normalizer.mean),

@@ -288,6 +288,10 @@ class Datasets(Page):
             return
         yield "files", f"{report['files']:,}"
         yield "examples", f"{report['examples']:,}  {_counts(report['splits'])}"
+        if source := report.get("split_source"):
+            yield "splits", source
+        for number, table in enumerate(report.get("tables", ())):
+            yield "" if number else "tables", table
         yield "labels", _counts(report["label_sources"]) or "not needed"
         if report.get("joins"):
             yield "joins", _counts(report["joins"])

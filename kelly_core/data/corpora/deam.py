@@ -45,6 +45,8 @@ _VERSION = 2
 _ID_COLUMNS = ("song_id", "filename", "file_name", "file", "id")
 _VALENCE_COLUMNS = ("valence", "valence_mean")
 _AROUSAL_COLUMNS = ("arousal", "arousal_mean")
+_RATERS_FOLDER = "annotations per each rater"
+"""Holds thousands of tables with the answers of single raters. The averages are beside it."""
 _DYNAMIC_COLUMN = re.compile(r"sample_(\d+) ?ms")
 
 
@@ -242,7 +244,8 @@ def _read_labels(root: Path, annotations_file: str) -> _Labels:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [root / name for name in find_files(root, {".csv"})]
+    names = find_files(root, {".csv"})
+    return [root / name for name in names if _RATERS_FOLDER not in name.lower().split("/")]
 
 
 def _annotations(root: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""EMOPIA's tables: the quadrant that people gave each clip, the song it was cut from, and the official split.
+"""EMOPIA's tables: the quadrant that people gave each clip, and the song it was cut from.
 
 EMOPIA 1.0: 1,078 piano clips of about 30 s from 387 songs, transcribed to MIDI. Licence: CC BY-NC-SA 4.0,
 non-commercial. Its tables serve any folder of MIDI or audio with a ``label.csv`` (columns ``ID, 4Q``).
@@ -13,15 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kelly_core.data.files import Affect, read_table
-from kelly_core.data.official_splits import Row, check_table
-from kelly_core.data.splits import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import QUADRANT_AFFECT
 
 LABEL_FILE = "label.csv"
 _ID_COLUMNS = ("ID", "id", "filename")
 _QUADRANT_COLUMN = "4Q"
-_SPLIT_FILES = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.csv": TEST}
 _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 
 
@@ -45,26 +42,13 @@ def read_quadrants(path: Path) -> dict[str, Affect]:
     return {row.get(column, ""): _affect(row.get(_QUADRANT_COLUMN, ""), path) for row in rows}
 
 
-def find_quadrants(root: Path) -> dict[str, Affect]:
-    """Valence and arousal by clip from ``label.csv`` in ``root`` or in a folder of it; empty where there is none."""
+def find_quadrants(root: Path, tables: Sequence[str]) -> dict[str, Affect]:
+    """Return valence and arousal by clip from each ``label.csv`` of ``tables``, which are paths below ``root``."""
     labels: dict[str, Affect] = {}
-    for path in _below(root, LABEL_FILE):
-        labels |= read_quadrants(path)
+    for name in tables:
+        if name.rpartition("/")[2].lower() == LABEL_FILE:
+            labels |= read_quadrants(root / name)
     return labels
-
-
-def official_table(root: Path) -> Sequence[Row]:
-    """Rows with ``midi_filename`` and ``split`` from ``split/{train,val,test}_clip.csv``; none where there are none."""
-    table: list[Row] = []
-    for name, split in _SPLIT_FILES.items():
-        for path in _below(root, f"split/{name}"):
-            rows = [{"midi_filename": row.get("clip_name", ""), "split": split} for row in read_table(path)]
-            table += check_table(rows, path)
-    return table
-
-
-def _below(root: Path, name: str) -> list[Path]:
-    return [path for pattern in (name, f"*/{name}") for path in sorted(root.glob(pattern))]
 
 
 def _affect(text: str, path: Path) -> Affect:

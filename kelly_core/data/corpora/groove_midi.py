@@ -25,8 +25,9 @@ from kelly_core.data.corpus_dataset import (
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
 from kelly_core.data.duplicates import Keys, content_keys
-from kelly_core.data.files import has_files, lookup, read_sidecar, read_table
-from kelly_core.data.official_splits import Row, check_table, select_files
+from kelly_core.data.files import has_files, lookup, read_sidecar
+from kelly_core.data.official_splits import select_files
+from kelly_core.data.official_tables import Row
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST, TRAIN
 from kelly_core.errors import DataError
@@ -42,7 +43,9 @@ from kelly_core.music.emotion import (
 from kelly_core.music.groove import POSITIONS, PPQ, groove_windows
 
 _INDEX = "info.csv"
-_NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)$")
+_ADVICE = "Put info.csv of the archive beside its drummer folders"
+_NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)(?:_(?P<kit>\d+))?$")
+_DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
 _BEATS_PER_BAR = 4
 _TELLING_POSITIONS = 4
@@ -88,7 +91,15 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
         DataError: no usable file, or a damaged table or sidecar.
     """
     selection = select_files(
-        root, midi.SUFFIXES, _official_table(root, options), _unfit, options.max_files, options.include_test
+        root,
+        midi.SUFFIXES,
+        known_tables=[_INDEX],
+        table=options.annotations_file,
+        whole=True,
+        advice=_ADVICE,
+        unfit=_unfit,
+        max_files=options.max_files,
+        include_test=options.include_test,
     )
     table = extract(root, selection.files, FeatureExtractor(name, _VERSION, {}, _extract), options)
     skipped = selection.skipped | table.skipped
@@ -97,7 +108,7 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(root, table, scale)
     owner = table.owner("values")
-    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    report = selection.report(name, root, table.files, skipped)
     dataset = GrooveDataset(
         report, ExampleMetadata.of_files(name, owner, groups, sources, splits), table, affect[owner]
     )
@@ -113,11 +124,27 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
 def _split(
     files: list[str], official: list[str | None], options: LoadOptions
 ) -> tuple[Sequence[str], NDArray[np.str_]]:
-    """Groups and splits: the official ones are by recording and share sessions; our own keep a session together."""
+    """Groups and splits: the official ones are by recording and share sessions; our own keep a session together.
+
+    The official test recordings are no part of a session, as its other recordings may be trained on.
+    """
+    recordings = [recording_of(name) for name in files]
     if has_both_sides(official):
-        return files, np.array(official)
-    sessions = [str(Path(name).parent) if "/" in name else name for name in files]
-    return sessions, assign_splits(sessions, official, options)
+        return recordings, np.array(official)
+    places = zip(recordings, official, strict=True)
+    groups = [name if split == TEST else name.rpartition("/")[0] or name for name, split in places]
+    return groups, assign_splits(groups, official, options)
+
+
+def recording_of(file: str) -> str:
+    """Return the recording of a file: in E-GMD one recording is there once for each kit, named by a number at the end.
+
+    The folders above ``drummer<n>`` do not count, as Groove and E-GMD hold the same recordings.
+    """
+    path = file[match.start() :] if (match := _DRUMMER.search(file)) else file
+    stem, dot, ending = path.rpartition(".")
+    named = _NAME.search(stem)
+    return f"{stem[: named.end('time_signature')]}{dot}{ending}" if named and named["kit"] else path
 
 
 def _label(root: Path, table: FeatureTable, scale: AffectScale) -> tuple[Floats, list[str]]:
@@ -158,12 +185,3 @@ def _unfit(name: str, row: Row | None) -> str:
     if facts.get("beat_type", "beat") != "beat":
         return "a fill, not a beat"
     return _OTHER_METRE if facts.get("time_signature", "4-4") != "4-4" else ""
-
-
-def _official_table(root: Path, options: LoadOptions) -> Sequence[Row]:
-    path = root / (options.annotations_file or _INDEX)
-    if not path.is_file():
-        if options.annotations_file:
-            raise DataError("the official table is not there", where=path)
-        return []
-    return check_table(read_table(path), path)

@@ -7,6 +7,7 @@ Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ _TELLING_BEATS = 24
 _TELLING_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
 _VERSION = 2
+_MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
+"""The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
+_VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNORECASE)
 
 
 class MelodyDataset(CorpusDataset):
@@ -64,6 +68,20 @@ def _content(steps: NDArray[np.uint8]) -> Keys:
     return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
 
 
+def song_of(file: str) -> str:
+    """Return the song of a file: versions of one song in LMD-matched or in the clean subset belong together.
+
+    Args:
+        file: its path in the corpus. LMD-matched has ``A/B/C/TR…/<md5>.mid``, one folder for each track of the Million
+            Song Dataset; the clean subset has ``<artist>/<title>.mid`` with versions ``<title>.1.mid`` and so on.
+    """
+    if matched := _MATCHED.search(file):
+        return matched["track"]
+    if version := _VERSION_OF_TITLE.fullmatch(file):
+        return version["title"] + version["ending"]
+    return emopia.song_of(file)
+
+
 def is_present(root: Path) -> bool:
     """Whether there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
@@ -72,7 +90,7 @@ def is_present(root: Path) -> bool:
 def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDataset:
     """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is what the corpus is called.
 
-    EMOPIA's quadrants, songs and official split are understood.
+    EMOPIA's quadrants and songs are understood, and official tables at any depth; files outside their folders stay.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -80,7 +98,6 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     selection = select_files(
         root,
         midi.SUFFIXES,
-        emopia.official_table(root),
         max_files=options.max_files,
         include_test=options.include_test,
     )
@@ -88,13 +105,15 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     table = extract(root, selection.files, extraction, options)
     skipped = selection.skipped | table.skipped
     require_usable(table.files, skipped, root)
-    groups = [emopia.song_of(file) for file in table.files]
+    groups = [song_of(file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
     features = table.arrays["affect"]
-    affect, sources, estimator = label_files(root, table.files, features, splits, options.annotations_file)
+    affect, sources, estimator = label_files(
+        root, table.files, features, splits, selection.other_tables, options.annotations_file
+    )
     owner = table.owner("steps")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    report = selection.report(name, root, table.files, skipped)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "step": "one beat",

@@ -7,7 +7,6 @@ Citation: Hawthorne et al., "Enabling Factorized Piano Music Modeling and Genera
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
 from kelly_core.data.duplicates import Keys, content_keys
-from kelly_core.data.files import has_files, read_json, read_table
+from kelly_core.data.files import has_files
 from kelly_core.data.labels import label_files
-from kelly_core.data.official_splits import Row, check_table, select_files
+from kelly_core.data.official_splits import select_files
+from kelly_core.data.official_tables import Row
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
@@ -27,6 +27,8 @@ from kelly_core.music.dynamics import HOP_SECONDS, MIN_NOTES, PARAMETER_NAMES, W
 from kelly_core.music.emotion import noisy_codes
 from kelly_core.music.key import affect_features
 
+_NAME = "maestro"
+_ADVICE = "Put maestro-v3.0.0.csv of the archive beside its year folders"
 _CODE_HALF = 32
 _VERSION = 3
 
@@ -55,10 +57,10 @@ def is_present(root: Path) -> bool:
     return has_files(root, midi.SUFFIXES)
 
 
-def load(root: Path, options: LoadOptions, name: str = "maestro") -> DynamicsDataset:
+def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset:
     """Read MAESTRO, or any folder of piano performances as MIDI files, flat or nested; ``name`` is the corpus's.
 
-    Where the official table is there, files that it does not name are skipped. EMOPIA's tables are understood too.
+    Official tables are found at any depth, EMOPIA's too. Files that MAESTRO's table does not name are skipped.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -66,7 +68,9 @@ def load(root: Path, options: LoadOptions, name: str = "maestro") -> DynamicsDat
     selection = select_files(
         root,
         midi.SUFFIXES,
-        _official_table(root, options),
+        table=options.annotations_file,
+        whole=name == _NAME,
+        advice=_ADVICE if name == _NAME else "",
         max_files=options.max_files,
         include_test=options.include_test,
     )
@@ -76,10 +80,12 @@ def load(root: Path, options: LoadOptions, name: str = "maestro") -> DynamicsDat
     require_usable(table.files, skipped, root)
     groups = [_composition(selection.rows.get(file), file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
-    affect, sources, estimator = label_files(root, table.files, table.arrays["affect"], splits, use_velocity=False)
+    affect, sources, estimator = label_files(
+        root, table.files, table.arrays["affect"], splits, selection.other_tables, use_velocity=False
+    )
     owner = table.owner("values")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = CorpusReport(name, str(root), found=True, files=selection.found, skipped=skipped)
+    report = selection.report(name, root, table.files, skipped)
     dataset = DynamicsDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "window_seconds": WINDOW_SECONDS,
@@ -107,23 +113,3 @@ def _composition(row: Row | None, file: str) -> str:
     if row and "canonical_title" in row:
         return f"{row.get('canonical_composer')}: {row['canonical_title']}"
     return emopia.song_of(file)
-
-
-def _official_table(root: Path, options: LoadOptions) -> Sequence[Row]:
-    """Rows of the official table, CSV before JSON before EMOPIA's; none where there is no table."""
-    if options.annotations_file and not (root / options.annotations_file).is_file():
-        raise DataError("the official table is not there", where=root / options.annotations_file)
-    names = [options.annotations_file] if options.annotations_file else ["maestro-v*.csv", "maestro-v*.json"]
-    for path in (path for name in names for path in sorted(root.glob(name))):
-        rows = _json_rows(path) if path.suffix.lower() == ".json" else read_table(path)
-        return check_table(rows, path)
-    return emopia.official_table(root)
-
-
-def _json_rows(path: Path) -> list[dict[str, str]]:
-    """MAESTRO's JSON holds columns: {column: {row number: value}}."""
-    document = read_json(path)
-    if not isinstance(document, dict) or not all(isinstance(column, dict) for column in document.values()):
-        raise DataError("must hold {column: {row: value}}", where=path)
-    numbers = list(next(iter(document.values()), {}))
-    return [{name: str(column.get(number, "")) for name, column in document.items()} for number in numbers]
