@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -39,6 +39,7 @@ def test_ticks_are_round_shares_of_the_baseline() -> None:
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=40))
+@example("__0__")
 def test_escaped_markdown_shows_the_text_as_it_is(text: str) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| x{escape(text)}x |\n")
     inline = [token for token in tokens if token.type == "inline"][-1]

@@ -57,7 +57,8 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
     while b"training and" not in shown:
         shown += os.read(terminal, 4096)
     os.close(terminal)
-    assert command.wait(timeout=60) == -signal.SIGHUP
+    # Either the signal ends it, or a write that the closed terminal refuses comes first.
+    assert command.wait(timeout=60) in (-signal.SIGHUP, 1)
     run = Run(find_run(folder / "runs", "last"))
     assert run.snapshot.state == "running" and os.getsid(run.snapshot.pid) != os.getsid(0)
     until_epoch(run, run.snapshot.models[0].epoch + 2)

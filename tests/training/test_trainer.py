@@ -136,7 +136,7 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
         drawn.append((indices.tolist(), rng.random()))
         return dataset.eval_batch(indices)
 
-    dataset.draw = draw  # type: ignore[method-assign]
+    dataset.train_batch = draw  # type: ignore[method-assign]
     Run(GROOVE, tmp_path, dataset)(epochs=2)
     (first, noise), (second, other_noise) = drawn
     assert sorted(first) == sorted(second) == dataset.train.tolist()
