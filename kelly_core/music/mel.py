@@ -9,6 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from kelly_core.errors import DataError
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -74,6 +76,9 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
 
     Returns:
         [frames, 128] 10·log10(max(power, 1e-10)); no rows if the audio is too short for one frame.
+
+    Raises:
+        DataError: a frame is not finite, as a sample is not, or its power is beyond single precision.
     """
     length, nfft, hop = window_length(sample_rate), fft_size(sample_rate), hop_length(sample_rate)
     window, bands = _analysis(sample_rate)
@@ -82,10 +87,14 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
         return np.empty((0, BANDS), np.float32)
     windows = sliding_window_view(samples, length)[::hop]
     frames = np.empty((len(windows) // HOPS_PER_FRAME, nfft // 2 + 1), np.float32)
-    for k, frame in enumerate(frames):
-        spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
-        frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
-    decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
+    # Samples beyond 1e19 overflow when squared; that is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k, frame in enumerate(frames):
+            spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
+            frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
+        decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
+    if not np.isfinite(decibels).all():
+        raise DataError("audio gives mel frames that are not finite", hint="Normalize its samples to -1..1")
     return decibels
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kelly_core.errors import DataError
 from kelly_core.music import mel
 from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, window_length
 
@@ -141,3 +142,11 @@ def test_metadata_says_all_that_a_plugin_must_know() -> None:
     assert facts["nfft"] == 2048
     assert facts["mean"] == list(range(128))
     assert len(facts["std"]) == facts["bands"] == 128
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e25, -1e38])
+def test_frames_that_are_not_finite_are_refused(value: float) -> None:
+    samples = np.zeros(22_050)
+    samples[5_000] = value
+    with pytest.raises(DataError, match="not finite"):
+        mel_frames(samples, 22_050)

@@ -40,7 +40,7 @@ _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 """DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
-_VERSION = 2
+_VERSION = 3
 
 _ID_COLUMNS = ("song_id", "filename", "file_name", "file", "id")
 _VALENCE_COLUMNS = ("valence", "valence_mean")

@@ -1,0 +1,91 @@
+"""Structure of MPEG audio (MP3) streams: tags and frame headers, read without decoding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+"""Sample rates by the header's version bits: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5."""
+_LAYER_3 = 1
+_HEADER_BYTES = 4
+_ID3V2_BYTES = 10
+_ID3V1_BYTES = 128
+_XING_BYTES_TOLERANCE = 0.01
+
+
+class FrameHeader(NamedTuple):
+    """One frame of MPEG audio: its layer bits (1 is layer III), its size in bytes, and its samples per channel."""
+
+    layer: int
+    size: int
+    samples: int
+
+
+class Stream(NamedTuple):
+    """Layout of a layer III stream.
+
+    Attributes:
+        start, stop: where its frames begin and end in the file.
+        samples: samples per channel of all frames, the encoder's delay and padding included.
+        clean: True if frame follows frame without a gap, and the Xing header, if there is one, has the right size.
+    """
+
+    start: int
+    stop: int
+    samples: int
+    clean: bool
+
+
+def skip_tags(content: bytes) -> int:
+    """Return the offset of the first byte after ID3v2 tags and the zeros that may follow them."""
+    at = 0
+    while content[at : at + 3] == b"ID3" and len(content) >= at + _ID3V2_BYTES:
+        seven_bits = content[at + 6 : at + _ID3V2_BYTES]
+        at += _ID3V2_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(seven_bits, (21, 14, 7, 0), strict=True))
+        while content[at : at + 1] == b"\0":
+            at += 1
+    return at
+
+
+def frame_header(content: bytes, at: int) -> FrameHeader | None:
+    """Return the header of the frame at an offset, or None if there is no header of a frame of known size."""
+    if len(content) < at + _HEADER_BYTES or content[at] != 0xFF or content[at + 1] & 0xE0 != 0xE0:
+        return None
+    version, layer = content[at + 1] >> 3 & 3, content[at + 1] >> 1 & 3
+    bitrate, rate, padding = content[at + 2] >> 4, content[at + 2] >> 2 & 3, content[at + 2] >> 1 & 1
+    if version == 1 or layer == 0 or bitrate in (0, 15) or rate == 3:
+        return None
+    if layer != _LAYER_3:
+        return FrameHeader(layer, 0, 0)
+    samples = 1152 if version == 3 else 576
+    kbps = (_KBPS_V1 if version == 3 else _KBPS_V2)[bitrate]
+    return FrameHeader(layer, samples // 8 * kbps * 1000 // _RATES[version][rate] + padding, samples)
+
+
+def read_stream(content: bytes) -> Stream | None:
+    """Follow the frames of a whole file from header to header; None if it does not begin with a layer III frame."""
+    start = at = skip_tags(content)
+    first = frame_header(content, at)
+    if first is None or first.layer != _LAYER_3:
+        return None
+    samples = 0
+    while (header := frame_header(content, at)) and header.size and at + header.size <= len(content):
+        at += header.size
+        samples += header.samples
+    tagless = len(content) - (_ID3V1_BYTES if content[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
+    clean = at == tagless and _xing_agrees(content[start : start + first.size], at - start)
+    return Stream(start, at, samples, clean)
+
+
+def _xing_agrees(frame: bytes, size: int) -> bool:
+    """Return True if the frame has no Xing header with a byte count, or its count is the stream's size."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0:
+        return True
+    flags = int.from_bytes(frame[at + 4 : at + 8])
+    if not flags & 2:
+        return True
+    counted = at + (12 if flags & 1 else 8)
+    return abs(int.from_bytes(frame[counted : counted + 4]) - size) <= _XING_BYTES_TOLERANCE * size
