@@ -51,7 +51,7 @@ _BEATS_PER_BAR = 4
 _TELLING_POSITIONS = 4
 """A window with fewer positions off the grid could be in two recordings by chance."""
 _OTHER_METRE = "not in 4/4"
-_VERSION = 2
+_VERSION = 3
 
 
 class GrooveDataset(CorpusDataset):

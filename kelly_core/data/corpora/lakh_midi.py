@@ -32,7 +32,7 @@ _MIN_BEATS = 16
 _TELLING_BEATS = 24
 _TELLING_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
-_VERSION = 2
+_VERSION = 3
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
 """The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
 _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNORECASE)

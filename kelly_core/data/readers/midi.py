@@ -1,15 +1,19 @@
-"""MIDI files as notes, read with symusic and timed in double precision."""
+"""MIDI files as notes, timed in double precision."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.data.readers.pairing import pair_notes
+from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
 from kelly_core.errors import DataError
 from kelly_core.music.notes import Notes
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
 
 MAX_BYTES = 16 * 2**20
 """A larger file is no piece of music: the largest of Lakh's 176,581 files has 1.4 MB."""
@@ -18,15 +22,21 @@ SUFFIXES = frozenset({".mid", ".midi"})
 
 _MAX_BEATS = 50_000
 """More than twelve hours at 60 bpm: times beyond that are damage, and would ask for huge arrays."""
+_CONTROL_CHANGE = 0xB
 _SUSTAIN_PEDAL = 64
+_PEDAL_DOWN = 64
+_CHANNELS = 16
+_DRUM_CHANNEL = 9
 _DEFAULT_BPM = 120.0
+_MICROSECONDS_PER_MINUTE = 60e6
+_MAX_DENOMINATOR_POWER = 7
 
 
 def read_notes(path: Path) -> Notes:
     """Read one MIDI file.
 
     Raises:
-        DataError: the file cannot be read, is too large, damaged, or holds no note.
+        DataError: the file cannot be read, is too large, damaged, of a kind that has no beats, or holds no note.
     """
     try:
         size = path.stat().st_size
@@ -41,81 +51,145 @@ def read_notes(path: Path) -> Notes:
 def parse_notes(content: bytes, where: Path) -> Notes:
     """Parse the bytes of one MIDI file; ``where`` names it in errors.
 
+    A track of the result is one channel of one MIDI track. ``pair_notes`` defines where notes end.
+
     Raises:
         DataError: the bytes are no sound MIDI file, or hold no note.
     """
-    import symusic
-
     try:
-        score: Any = symusic.Score.from_midi(content)
-    except (RuntimeError, ValueError) as error:
-        raise DataError("damaged MIDI file", where=where, hint=str(error).split(": iostream error")[0]) from error
-    if not score.note_num():
-        raise DataError("no notes", where=where)
-    notes = _to_notes(score)
-    if (notes.onset_beats + notes.duration_beats).max() > _MAX_BEATS:
-        raise DataError(f"notes beyond {_MAX_BEATS:,} beats", where=where)
-    return notes
+        return _to_notes(parse_smf(content))
+    except DataError as error:
+        raise DataError(error.problem, where=where, hint=error.hint) from error
 
 
-def _to_notes(score: Any) -> Notes:
-    clock = _Clock(score)
-    columns = [track.notes.numpy() for track in score.tracks]
-    counts = [len(column["time"]) for column in columns]
-    start = np.concatenate([column["time"] for column in columns]).astype(np.int64)
-    end = start + np.concatenate([column["duration"] for column in columns])
-    pitch = np.concatenate([column["pitch"] for column in columns]).astype(np.int16)
-    order = np.lexsort((pitch, start))
-    start, end = start[order], end[order]
+def _to_notes(events: SmfEvents) -> Notes:
+    channel = events.status & 0x0F
+    part = events.track.astype(np.int64) * _CHANNELS + channel
+    on, off = pair_notes(events, part)
+    if not len(on):
+        raise DataError("no notes")
+    start, end = events.tick[on], events.tick[off]
+    if end.max() > _MAX_BEATS * events.ticks_per_quarter:
+        raise DataError(f"notes beyond {_MAX_BEATS:,} beats")
+    order = np.lexsort((events.data1[on], start))
+    on, start, end = on[order], start[order], end[order]
+    clock = _Clock(events)
     onset = clock.seconds(start)
+    parts, track = np.unique(part[on], return_inverse=True)
     return Notes(
         onset=onset,
-        duration=clock.seconds(end) - onset,
-        onset_beats=start / score.ticks_per_quarter,
-        duration_beats=(end - start) / score.ticks_per_quarter,
-        pitch=pitch[order],
-        velocity=np.concatenate([column["velocity"] for column in columns]).astype(np.int16)[order],
-        track=np.repeat(np.arange(len(columns), dtype=np.int16), counts)[order],
-        drum=np.repeat([bool(track.is_drum) for track in score.tracks], counts)[order],
-        track_names=tuple(track.name for track in score.tracks),
-        pedal=_pedal(score, clock),
-        bpm=clock.bpm,
-        beats_per_bar=_beats_per_bar(score),
+        duration=np.maximum(clock.seconds(end) - onset, 0),
+        onset_beats=start / events.ticks_per_quarter,
+        duration_beats=(end - start) / events.ticks_per_quarter,
+        pitch=events.data1[on].astype(np.int16),
+        velocity=events.data2[on].astype(np.int16),
+        track=track.astype(np.int16),
+        drum=channel[on] == _DRUM_CHANNEL,
+        track_names=_track_names(events, parts),
+        pedal=_pedal(events, part, parts, clock),
+        bpm=clock.first_bpm(int(start[0]) + events.ticks_per_quarter),
+        beats_per_bar=_beats_per_bar(events),
     )
 
 
 class _Clock:
-    """Ticks to seconds through the tempo changes of one score."""
+    """Ticks to seconds through the tempo changes of one file."""
 
-    def __init__(self, score: Any) -> None:
-        changes = {0: _DEFAULT_BPM}
-        changes.update({t.time: t.qpm for t in score.tempos if np.isfinite(t.qpm) and t.qpm > 0})
-        self._ticks = np.array(sorted(changes))
-        rates = np.array([changes[tick] for tick in self._ticks])
-        self._seconds_per_tick = 60.0 / (rates * score.ticks_per_quarter)
+    def __init__(self, events: SmfEvents) -> None:
+        changes = {
+            event.tick: _MICROSECONDS_PER_MINUTE / microseconds
+            for event in sorted((event for event in events.meta if event.type == TEMPO), key=lambda event: event.tick)
+            if len(event.data) == 3 and (microseconds := int.from_bytes(event.data, "big"))
+        }
+        self._first_change = next(iter(changes), 0)
+        self._first_bpm = next(iter(changes.values()), _DEFAULT_BPM)
+        changes = {0: _DEFAULT_BPM} | changes
+        self._ticks = np.array(list(changes), np.int64)
+        rates = np.array(list(changes.values()))
+        self._seconds_per_tick = 60.0 / (rates * events.ticks_per_quarter)
         self._starts = np.concatenate([[0.0], np.cumsum(np.diff(self._ticks) * self._seconds_per_tick[:-1])])
-        self.bpm = float(rates[0])
 
-    def seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+    def seconds(self, ticks: Ints) -> Doubles:
+        """Return the time of each tick."""
         segment = np.searchsorted(self._ticks, ticks, side="right") - 1
         return np.asarray(self._starts[segment] + (ticks - self._ticks[segment]) * self._seconds_per_tick[segment])
 
+    def first_bpm(self, latest_tick: int) -> float:
+        """Return the first tempo of the file if it is set by ``latest_tick``, else the 120 bpm that apply until then.
 
-def _pedal(score: Any, clock: _Clock) -> NDArray[np.float64]:
-    """Sustain pedal of all tracks as [events, 2]: seconds, value."""
-    times, values = [], []
-    for track in score.tracks:
-        controls = track.controls.numpy()
-        sustain = controls["number"] == _SUSTAIN_PEDAL
-        times.append(controls["time"][sustain].astype(np.int64))
-        values.append(controls["value"][sustain].astype(np.float64))
-    ticks = np.concatenate(times)
-    order = np.argsort(ticks, kind="stable")
-    return np.column_stack([clock.seconds(ticks[order]), np.concatenate(values)[order]])
+        Some sequencers write the first tempo a few ticks late.
+        """
+        return self._first_bpm if self._first_change <= latest_tick else _DEFAULT_BPM
 
 
-def _beats_per_bar(score: Any) -> float:
-    for signature in score.time_signatures:
-        if signature.numerator > 0 and signature.denominator > 0:
-            return float(4.0 * signature.numerator / signature.denominator)
+def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:
+    """Name of each part; "" where the file has one MIDI track, as the name is then the title of the piece."""
+    names: dict[int, str] = {}
+    if events.tracks > 1:
+        for event in events.meta:
+            if event.type == TRACK_NAME:
+                names.setdefault(event.track, _decoded(event.data))
+    return tuple(names.get(track, "") for track in (parts // _CHANNELS).tolist())
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
+
+
+def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _Clock) -> Doubles:
+    """Sustain pedal as [events, 2]: seconds, value.
+
+    Each part with notes has its own pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
+    merged into one, which is down while any of them is, so that a pedal that rests does not lift another.
+    """
+    chosen = np.flatnonzero((events.status >> 4 == _CONTROL_CHANGE) & (events.data1 == _SUSTAIN_PEDAL))
+    chosen = chosen[np.argsort(events.tick[chosen], kind="stable")]
+    has_notes = np.zeros(events.tracks * _CHANNELS, bool)
+    has_notes[parts] = True
+    # Parts are counted from 16; below that are the channels of pedal events that belong to no part with notes.
+    source = np.where(has_notes[part[chosen]], part[chosen], part[chosen] % _CHANNELS - _CHANNELS) + _CHANNELS
+    down = events.data2[chosen] >= _PEDAL_DOWN
+    sources = _sustaining(np.flatnonzero(np.bincount(source[down])), parts)
+    is_used = np.zeros((events.tracks + 1) * _CHANNELS, bool)
+    is_used[sources] = True
+    used = is_used[source]
+    chosen, source, down = chosen[used], source[used], down[used]
+    seconds = clock.seconds(events.tick[chosen])
+    if len(sources) < 2:
+        return np.column_stack([seconds, events.data2[chosen]]).astype(np.float64)
+    return _merged(seconds, source, down)
+
+
+def _sustaining(sources: Ints, parts: Ints) -> Ints:
+    """The pedals, of those that are pressed, whose channel has notes other than drums; without any, all of them."""
+    pitched = np.zeros(_CHANNELS, bool)
+    pitched[parts % _CHANNELS] = True
+    pitched[_DRUM_CHANNEL] = False
+    sustaining = sources[pitched[sources % _CHANNELS]]
+    return sustaining if len(sustaining) else sources
+
+
+def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
+    """One pedal [changes, 2] with values 0 and 127, which is down while any source's is."""
+    order = np.argsort(source, kind="stable")
+    previous = np.zeros(len(down), bool)
+    same = np.diff(source[order]) == 0
+    previous[order[1:]] = down[order[:-1]] & same
+    change = down.astype(np.int64) - previous
+    # At one instant presses come before releases: a pedal handed from one source to another is not pressed anew.
+    order = np.lexsort((-change, seconds))
+    is_down = np.cumsum(change[order]) > 0
+    turns = np.diff(is_down, prepend=False)
+    return np.column_stack([seconds[order][turns], 127.0 * is_down[turns]])
+
+
+def _beats_per_bar(events: SmfEvents) -> float:
+    for event in sorted(events.meta, key=lambda event: event.tick):
+        if event.type == TIME_SIGNATURE and len(event.data) >= 2:
+            numerator, power = event.data[:2]
+            if numerator and power <= _MAX_DENOMINATOR_POWER:
+                return 4.0 * numerator / 2.0**power
     return 4.0
