@@ -15,7 +15,21 @@ PITCHES = 128
 SEQUENCE_BEATS = 64
 MAX_BEATS = 20_000
 
-_NAME = re.compile("melod|vocal|voice|lead", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_MELODY = re.compile(
+    r"\b(?:melody|melodie|melodia|melodía|mélodie|leads?|vocals?|vocalist|vox|voices?|singer|gesang|voz|voix|voce)\b"
+)
+_OTHER_PART = re.compile(
+    r"\b(?:back|backing|backup|background|bgv?s?|bvs?|harm|harmony|harmonies|choir|chorus|choral|oohs?|aahs?|pads?|bass"
+    r"|drums?|perc|percussion|accomp|accompaniment|rhythm|counter|countermelody)\b"
+)
+"""Words of parts that accompany the melody, whatever else their name holds."""
+_GENERAL_MIDI = re.compile(
+    "lead (?:square|saw|sawtooth|calliope|chiff|charang|voice|fifths)(?: wave)?( lead)?"
+    "|(?:square|saw|sawtooth|calliope|chiff|chiffer|charang|fifths)(?: wave)? lead|(?:synth|syn) (?:voice|vox)|solo vox"
+)
+"""Words of General MIDI program names, which name a sound and not a part."""
 _MIN_NOTES = 32
 _MIN_DISTINCT_PITCHES = 5
 _PITCH_RANGE = (55, 84)
@@ -23,6 +37,8 @@ _MIN_MONOPHONY = 0.9
 _LEGATO_BEATS = 0.1
 _MIN_SOUNDING_BEATS = 0.25
 _ROUNDING = 1e-6
+_SKYLINE_ONSETS = 4096
+"""Onsets that are looked at together: this bounds memory."""
 
 
 class Melody(NamedTuple):
@@ -35,7 +51,8 @@ class Melody(NamedTuple):
 def find_melody(notes: Notes) -> Melody:
     """Find the melody: the track so named, else the best monophonic track, else the skyline of all tracks.
 
-    Of several tracks whose names say melody, vocal, voice or lead, the one with the most notes is taken. A track is
+    Of several tracks whose names hold the word melody, vocal, voice or lead, the one with the most notes is taken;
+    parts that accompany, such as backing vocals, and names of General MIDI programs do not count. A track is
     monophonic if at most a tenth of its notes begin more than a tenth of a beat before an earlier one ends; it is a
     candidate with at least 32 notes of at least 5 pitches, on average between 55 and 84. The best candidate overlaps
     least, and of those the one with the most notes. The drums are left out.
@@ -47,7 +64,7 @@ def find_melody(notes: Notes) -> Melody:
     if len(pitched) == 0:
         raise DataError("there are no notes other than drums")
     tracks = [pitched.select(pitched.track == track) for track in np.unique(pitched.track)]
-    named = [track for track in tracks if _NAME.search(notes.track_names[track.track[0]])]
+    named = [track for track in tracks if _names_melody(notes.track_names[track.track[0]])]
     if named:
         return Melody(max(named, key=len), "named")
     candidates = [(_monophony(track), len(track), -i) for i, track in enumerate(tracks) if _may_be_melody(track)]
@@ -77,14 +94,27 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
     end = start + notes.duration_beats
     if end.max() > MAX_BEATS:
         raise DataError(f"the melody is {end.max():.0f} beats long")
-    first, last = np.floor(start).astype(np.intp), np.ceil(end).astype(np.intp)
-    touched = np.maximum(last - first, 1)
-    note = np.repeat(np.arange(len(notes)), touched)
-    beat = np.arange(len(note)) - np.repeat(np.cumsum(touched) - touched - first, touched)
-    overlap = np.minimum(end[note], beat + 1) - np.maximum(start[note], beat)
-    beats = int(beat.max()) + 1
-    sounding = np.bincount(beat * PITCHES + pitch[note], weights=overlap, minlength=beats * PITCHES)
-    return (sounding >= _MIN_SOUNDING_BEATS - _ROUNDING).reshape(beats, PITCHES)
+    first = np.floor(start).astype(np.intp)
+    last = np.maximum(np.ceil(end).astype(np.intp) - 1, first)
+    beats = int(last.max()) + 1
+    # A note sounds in a part of its first and its last beat, and in the whole of those between, which are counted by
+    # their begin and end: memory does not grow with the length of notes.
+    cells = np.concatenate([first, last]) * PITCHES + np.tile(pitch, 2)
+    at_start = np.minimum(end, first + 1) - start
+    at_end = np.where(last > first, end - last, 0)
+    partly = np.bincount(cells, weights=np.concatenate([at_start, at_end]), minlength=beats * PITCHES)
+    several = last > first
+    begun = np.bincount((first[several] + 1) * PITCHES + pitch[several], minlength=beats * PITCHES)
+    ended = np.bincount(last[several] * PITCHES + pitch[several], minlength=beats * PITCHES)
+    wholly = np.cumsum((begun - ended).reshape(beats, PITCHES), axis=0)
+    return np.asarray(partly.reshape(beats, PITCHES) + wholly >= _MIN_SOUNDING_BEATS - _ROUNDING)
+
+
+def _names_melody(name: str) -> bool:
+    """Return True if a track of this name is the melody."""
+    words = " ".join(_WORD.findall(_CAMEL_CASE.sub(" ", name).casefold()))
+    is_other = _OTHER_PART.search(words) or _GENERAL_MIDI.fullmatch(words)
+    return not is_other and _MELODY.search(words) is not None
 
 
 def _may_be_melody(track: Notes) -> bool:
@@ -104,9 +134,20 @@ def _monophony(track: Notes) -> float:
 
 def _skyline(notes: Notes) -> Notes:
     """The notes above which nothing sounds when they begin."""
-    latest_end = np.full((len(notes), PITCHES + 1), -np.inf)
-    latest_end[np.arange(len(notes)), notes.pitch] = notes.onset_beats + notes.duration_beats
-    latest_end = np.maximum.accumulate(latest_end, axis=0)
-    latest_end = np.maximum.accumulate(latest_end[:, ::-1], axis=1)[:, ::-1]
-    begun = np.searchsorted(notes.onset_beats, notes.onset_beats, side="right") - 1
-    return notes.select(latest_end[begun, notes.pitch + 1] <= notes.onset_beats + _ROUNDING)
+    end = notes.onset_beats + notes.duration_beats
+    begins = np.diff(notes.onset_beats, prepend=-np.inf) > 0
+    onset, bounds = np.cumsum(begins) - 1, np.append(np.flatnonzero(begins), len(notes))
+    top = np.empty(len(notes), bool)
+    carried = np.full(PITCHES + 1, -np.inf)
+    for first in range(0, len(bounds) - 1, _SKYLINE_ONSETS):
+        last = min(first + _SKYLINE_ONSETS, len(bounds) - 1)
+        here = slice(bounds[first], bounds[last])
+        row, pitch = onset[here] - first, notes.pitch[here]
+        latest_end = np.full((last - first, PITCHES + 1), -np.inf)
+        np.maximum.at(latest_end, (row, pitch), end[here])
+        latest_end[0] = np.maximum(latest_end[0], carried)
+        latest_end = np.maximum.accumulate(latest_end, axis=0)
+        carried = latest_end[-1].copy()
+        above = np.maximum.accumulate(latest_end[:, ::-1], axis=1)[:, ::-1]
+        top[here] = above[row, pitch + 1] <= notes.onset_beats[here] + _ROUNDING
+    return notes.select(top)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +28,73 @@ def steps_of(notes: Notes, shift: int = 0) -> list[set[int]]:
     return [set(np.flatnonzero(step).tolist()) for step in melody_piano_roll(Melody(notes, "named"), shift)]
 
 
-@pytest.mark.parametrize("name", ["MELODY", "Lead Guitar", "voice 1", "Vocals"])
+@pytest.mark.parametrize(
+    "name", ["MELODY", "Lead Guitar", "voice 1", "Vocals", "lead_vox", "LeadVocal", "Vocal1", "Melodía", "(Melody)"]
+)
 def test_a_track_with_a_melodys_name_is_the_melody(name: str) -> None:
     low_part = make_notes(np.arange(5), pitch=40)
     melody = find_melody(tracks(make_notes(np.arange(N), pitch=TUNE), low_part, names=("Piano", name)))
     assert melody.how == "named"
     assert set(melody.notes.pitch) == {40}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Pleading",
+        "Leader of the Pack",
+        "Misleading",
+        "Backing Vocals",
+        "BackingVocals",
+        "vocal harmony",
+        "Lead Bass",
+        "Voice Oohs",
+        "Choir (voices)",
+        "Vocal Pad",
+        "Bass voice",
+        "Lead 1 (square)",
+        "Lead 2 (sawtooth)",
+        "Melodic Tom",
+        "Lead 8 (bass + lead)",
+        "Synth Voice",
+        "SynVox",
+        "bg vox",
+        "Invoice",
+        "",
+    ],
+)
+def test_other_names_do_not_make_a_track_the_melody(name: str) -> None:
+    accompaniment = make_notes(np.arange(5), pitch=40)
+    melody = find_melody(tracks(make_notes(np.arange(N), pitch=TUNE), accompaniment, names=("Piano", name)))
+    assert melody.how == "monophonic" and 40 not in melody.notes.pitch
+
+
+def test_memory_does_not_grow_with_the_product_of_notes_and_their_length() -> None:
+    count = 200_000
+    rng = np.random.default_rng(3)
+    notes = make_notes(rng.integers(0, 3000, count), pitch=rng.integers(30, 90, count), duration=15_000.0)
+    tracemalloc.start()
+    roll = melody_piano_roll(find_melody(notes))
+    everything = melody_piano_roll(Melody(notes, "skyline"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert roll.shape[1] == everything.shape[1] == 128 and everything.all(axis=1).sum() == 0
+    assert peak < 300e6
+
+
+def test_the_skyline_agrees_with_a_slow_search_across_blocks(monkeypatch) -> None:
+    monkeypatch.setattr("kelly_core.music.melody._SKYLINE_ONSETS", 7)
+    rng = np.random.default_rng(5)
+    notes = make_notes(rng.integers(0, 80, 300) / 2, pitch=rng.integers(40, 80, 300), duration=rng.random(300) * 3)
+    ends = notes.onset_beats + notes.duration_beats
+    expected = [
+        not np.any((notes.pitch > pitch) & (notes.onset_beats <= onset) & (ends > onset + 1e-6))
+        for onset, pitch in zip(notes.onset_beats, notes.pitch, strict=True)
+    ]
+    melody = find_melody(notes)
+    assert melody.how == "skyline"
+    np.testing.assert_array_equal(melody.notes.onset_beats, notes.onset_beats[expected])
+    np.testing.assert_array_equal(melody.notes.pitch, notes.pitch[expected])
 
 
 def test_of_several_named_tracks_the_one_with_most_notes_counts() -> None:
