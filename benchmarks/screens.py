@@ -33,9 +33,9 @@ from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEvent, State
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.curve_picture import draw
-from kelly_tui.workspace import Options
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.charts.plotting import draw
+from kelly_tui.session import Options
 
 SOURCES = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]

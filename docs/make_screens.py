@@ -18,7 +18,7 @@ from kelly_core.config.schema import load_settings
 from kelly_core.runs.launch import start
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.train import Train
-from kelly_tui.workspace import Options
+from kelly_tui.session import Options
 
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 36)
@@ -50,7 +50,7 @@ async def watch() -> None:
     async with app.run_test(size=SIZE) as pilot:
         second = start(settings, MODELS, command=("kelly-core", "train"))
         app.attach(second.id)
-        await until(pilot, lambda: second.id in [run.id for run in app.listing.runs])
+        await until(pilot, lambda: second.id in [run.id for run in app.run_list.runs])
         app.attach(second.id)
         await pilot.press("3", "l")
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view and _far_enough(app.screen))

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, Monochrome
@@ -29,31 +29,31 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
-from kelly_tui.ending import Driver, end_when_told
-from kelly_tui.memory import recall, remember
-from kelly_tui.palette import FOR_SIXTEEN, THEMES
-from kelly_tui.plain import ASCII, KEY_NAMES, NO_COLOUR
-from kelly_tui.processes import Job
-from kelly_tui.run_words import age_text, short_id
-from kelly_tui.screens.page import Page
-from kelly_tui.sixteen import SIXTEEN
-from kelly_tui.widgets.dialogs import Help, Question
-from kelly_tui.widgets.frame import SCREENS
-from kelly_tui.workspace import Options, Workspace
+from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.formatting import age_text, short_id
+from kelly_tui.jobs import Job
+from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.session import Options, Session
+from kelly_tui.shutdown import Driver, exit_on_signals
+from kelly_tui.state_store import load_state, save_state
+from kelly_tui.themes import ANSI16_THEME, THEMES
+from kelly_tui.widgets.header import SCREENS
 
 if TYPE_CHECKING:
-    from kelly_tui.screens.new_training import Order
+    from kelly_tui.dialogs.new_training import TrainingRequest
 
-SECONDS_BETWEEN_LISTS = 1.0
+LIST_SECONDS = 1.0
 
 _PAUSE = 0.03
-_MEMORY = "screens"
+_STATE_NAME = "screens"
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
 
-def _make_screen(name: str) -> Page:
+def _make_screen(name: str) -> BaseScreen:
     """A screen by its name; its module is read when it is first wanted, so that the first screen comes soon."""
-    screen: type[Page] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
+    screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
     return screen()
 
 
@@ -77,7 +77,7 @@ class KellyApp(App[None]):
         ),
         Binding("question_mark", "help", "Help", key_display="?", tooltip="What this is, and every key"),
         Binding("ctrl+p", "command_palette", "Palette", tooltip="Every action by name", show=False),
-        Binding("q", "quit", "Quit", tooltip="Leave; a training goes on unless you say otherwise"),
+        Binding("q", "quit", "Quit", tooltip="Leave; a training goes on unless you update_text otherwise"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
@@ -85,7 +85,7 @@ class KellyApp(App[None]):
     class RunsListed(Message):
         """The runs on disk, or why they cannot be listed."""
 
-        listing: RunList
+        run_list: RunList
         problem: str
 
     @dataclass
@@ -97,37 +97,37 @@ class KellyApp(App[None]):
     def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
         super().__init__(driver_class=Driver)
         self._owns_process = owns_process
-        self.workspace = Workspace(options or Options())
-        self.listing = RunList((), {})
+        self.session = Session(options or Options())
+        self.run_list = RunList((), {})
         self.attached = ""
         self.marked: list[str] = []
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
-        self._memory = recall(_MEMORY)
-        self._memory_problem = ""
-        self._to_keep: dict[str, dict[str, Any]] = {}
+        self._state = load_state(_STATE_NAME)
+        self._state_problem = ""
+        self._unwritten_states: dict[str, dict[str, Any]] = {}
         self._one_writer = Lock()
-        self.has_sixteen = not self.no_color and self.console.color_system == "standard"
-        for theme in (FOR_SIXTEEN, *THEMES) if self.has_sixteen else THEMES:
+        self.has_ansi16 = not self.no_color and self.console.color_system == "standard"
+        for theme in (ANSI16_THEME, *THEMES) if self.has_ansi16 else THEMES:
             self.register_theme(theme)
-        self.set_class(self.has_sixteen, "-sixteen")
+        self.set_class(self.has_ansi16, "-ansi16")
         self.set_class(self.console.color_system == "256", "-of-256")
-        own = FOR_SIXTEEN.name if self.has_sixteen else self._memory.get("theme", "")
-        chosen = self.workspace.options.theme or own
+        own = ANSI16_THEME.name if self.has_ansi16 else self._state.get("theme", "")
+        chosen = self.session.options.theme or own
         self._theme_in_rules = ""
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Take all colours away where NO_COLOR asks for that, or all but sixteen; keep to ASCII if told to."""
-        filters = [NO_COLOUR if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
-        filters += [SIXTEEN] if self.has_sixteen else []
-        return [*filters, ASCII] if self.workspace.options.ascii else filters
+        filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
+        filters += [ANSI16_FILTER] if self.has_ansi16 else []
+        return [*filters, ASCII_FILTER] if self.session.options.ascii else filters
 
     def get_key_display(self, binding: Binding) -> str:
         """Keys by name where their signs cannot be shown."""
         shown = super().get_key_display(binding)
-        return KEY_NAMES.get(shown, shown) if self.workspace.options.ascii else shown
+        return KEY_NAMES.get(shown, shown) if self.session.options.ascii else shown
 
     @property
     def look(self) -> tuple[object, ...]:
@@ -140,7 +140,7 @@ class KellyApp(App[None]):
         Textual asks for that also whenever a screen is made, and each time would parse all rules again.
         """
         page = next(reversed(self.screen_stack), None)
-        if self.theme != self._theme_in_rules or (isinstance(page, Page) and page.is_out_of_date):
+        if self.theme != self._theme_in_rules or (isinstance(page, BaseScreen) and page.is_out_of_date):
             self._theme_in_rules = self.theme
             super().refresh_css(animate)
 
@@ -150,17 +150,17 @@ class KellyApp(App[None]):
     def on_mount(self) -> None:
         """Show the first screen."""
         self._leave_out_of_search()
-        self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
-        if self.workspace.options.demo:
+        self.theme_changed_signal.subscribe(self, lambda theme: self._save_state(theme=theme.name))
+        if self.session.options.demo:
             self._start_demo()
         self._list_runs()
-        self.set_interval(SECONDS_BETWEEN_LISTS, self._list_runs)
-        self.switch_mode("train" if self.workspace.options.demo else "datasets")
+        self.set_interval(LIST_SECONDS, self._list_runs)
+        self.switch_mode("train" if self.session.options.demo else "datasets")
 
     def _start_demo(self) -> None:
-        from kelly_tui.screens.new_training import Order
+        from kelly_tui.dialogs.new_training import TrainingRequest
 
-        self.start_training(Order(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+        self.start_training(TrainingRequest(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
 
     @work(group="read ahead")
     async def on_ready(self) -> None:
@@ -196,34 +196,34 @@ class KellyApp(App[None]):
         for job in self._jobs:
             job.cancel()
 
-    def _remember(self, **what: object) -> None:
-        self._memory |= what
-        self.keep(_MEMORY, self._memory)
+    def _save_state(self, **what: object) -> None:
+        self._state |= what
+        self.keep(_STATE_NAME, self._state)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Remember something for the next start, under a name; a read-only session keeps nothing."""
-        if not self.workspace.options.read_only:
-            self._to_keep[name] = dict(content)
-            self._write_memory()
+        if not self.session.options.read_only:
+            self._unwritten_states[name] = dict(content)
+            self._write_states()
 
     @work(thread=True, group="memory")
-    def _write_memory(self) -> None:
+    def _write_states(self) -> None:
         """Beside the screens: a busy disk may keep a writer waiting for a second."""
         with self._one_writer:
-            while self._to_keep:
-                former, self._memory_problem = self._memory_problem, remember(*self._to_keep.popitem())
-                if self._memory_problem not in ("", former):
-                    self.notify(self._memory_problem, severity="warning")
+            while self._unwritten_states:
+                former, self._state_problem = self._state_problem, save_state(*self._unwritten_states.popitem())
+                if self._state_problem not in ("", former):
+                    self.notify(self._state_problem, severity="warning")
 
     @property
     def runs_folder(self) -> Path:
         """Where the runs lie."""
-        return self.workspace.settings.runs.dir
+        return self.session.settings.runs.dir
 
     @property
     def live_text(self) -> str:
         """What is running, in a few words."""
-        live = [run for run in self.listing.runs if run.live]
+        live = [run for run in self.run_list.runs if run.live]
         if not live:
             return ""
         return f"{live[0].state} {short_id(live[0].id)}" if len(live) == 1 else f"{len(live)} runs live"
@@ -231,58 +231,59 @@ class KellyApp(App[None]):
     @work(thread=True, exclusive=True, group="list")
     def _list_runs(self) -> None:
         try:
-            listing, problem = list_runs(self.runs_folder), ""
+            run_list, problem = list_runs(self.runs_folder), ""
         except OSError as error:
-            listing, problem = RunList((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
-        self.post_message(self.RunsListed(listing, problem))
+            run_list, problem = RunList((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
+        self.post_message(self.RunsListed(run_list, problem))
 
-    def on_kelly_app_runs_listed(self, message: RunsListed) -> None:
+    @on(RunsListed)
+    def _on_runs_listed(self, message: RunsListed) -> None:
         """Attach the latest run where none is, and tell the screen in front, unless all screens are closing."""
         if not self.is_running:
             return
-        former, self.listing = self.listing, message.listing
+        former, self.run_list = self.run_list, message.run_list
         if message.problem and message.problem != self._runs_problem:
             self.notify(message.problem, severity="error", timeout=10)
         self._runs_problem = message.problem
-        runs = self.listing.runs
+        runs = self.run_list.runs
         if self.attached not in {run.id for run in runs}:
             latest = max(runs, key=lambda run: (run.live, run.created), default=None)
             self.attached = "" if latest is None else latest.id
         if not self._greeted:
             self._greet()
-        if self.listing == former:
+        if self.run_list == former:
             return
         self._remember_states()
-        if isinstance(self.screen, Page):
+        if isinstance(self.screen, BaseScreen):
             self.screen.refresh_frame()
             self.screen.runs_changed()
 
     def _greet(self) -> None:
         """Tell what has happened to runs since the last time."""
         self._greeted = True
-        memory = self._memory.get("runs", {})
+        memory = self._state.get("runs", {})
         seen, folder = memory.get("states", {}), memory.get("folder")
         if folder != str(self.runs_folder.absolute()):
             return
-        news = [f"{short_id(run.id)} {run.state}" for run in self.listing.runs if seen.get(run.id) != run.state]
-        live = [f"{short_id(run.id)} is still {run.state}" for run in self.listing.runs if run.live and run.id in seen]
+        news = [f"{short_id(run.id)} {run.state}" for run in self.run_list.runs if seen.get(run.id) != run.state]
+        live = [f"{short_id(run.id)} is still {run.state}" for run in self.run_list.runs if run.live and run.id in seen]
         lines = [line for line in [*live, *news][:5] if line]
         if lines:
             self.notify("\n".join(lines), title=f"Since you left, {age_text(memory['time'])}", timeout=8)
 
     def _remember_states(self) -> None:
-        states = {run.id: run.state for run in self.listing.runs}
-        self._remember(runs={"folder": str(self.runs_folder.absolute()), "states": states, "time": time.time()})
+        states = {run.id: run.state for run in self.run_list.runs}
+        self._save_state(runs={"folder": str(self.runs_folder.absolute()), "states": states, "time": time.time()})
 
     def attach(self, run_id: str) -> None:
         """Choose the run that the Train screen shows."""
         self.attached = run_id
 
     @work(thread=True, group="start")
-    def start_training(self, order: Order) -> None:
+    def start_training(self, order: TrainingRequest) -> None:
         """Start a run in a process of its own."""
         try:
-            settings = self.workspace.load(order.typed).settings
+            settings = self.session.load(order.typed).settings
             self.post_message(self.Started(start(settings, order.models, command=order.command).id))
         except KellyError as error:
             self.notify(str(error), title="Not started", severity="error", timeout=12)
@@ -295,7 +296,8 @@ class KellyApp(App[None]):
         except KellyError as error:
             self.notify(str(error), title="Not resumed", severity="error", timeout=12)
 
-    def on_kelly_app_started(self, message: Started) -> None:
+    @on(Started)
+    def _on_started(self, message: Started) -> None:
         """Watch it."""
         self.attached = message.run_id
         self._list_runs()
@@ -310,20 +312,20 @@ class KellyApp(App[None]):
 
     def action_quit(self) -> None:  # type: ignore[override]
         """Leave; where a training runs, ask what shall become of it."""
-        live = [run for run in self.listing.runs if run.live]
-        if not live or self.workspace.options.read_only:
+        live = [run for run in self.run_list.runs if run.live]
+        if not live or self.session.options.read_only:
             self.exit()
             return
         names = ", ".join(short_id(run.id) for run in live)
         text = f"{names} {'is' if len(live) == 1 else 'are'} training, and goes on without these screens."
         answers = [("leave", "Leave running"), ("epoch", "Stop after epoch"), ("", "Cancel")]
-        self.push_screen(Question("Leave?", text, answers), self._leave)
+        self.push_screen(ConfirmDialog("Leave?", text, answers), self._leave)
 
     def _leave(self, answer: str | None) -> None:
         if not answer:
             return
         if answer == "epoch":
-            for run in self.listing.runs:
+            for run in self.run_list.runs:
                 if run.live:
                     with contextlib.suppress(RunError):
                         Run(RunDirectory(self.runs_folder / run.id)).request_stop(after_epochs=1)
@@ -347,7 +349,7 @@ class KellyApp(App[None]):
 
     def action_help(self) -> None:
         """What the focused part is for, and the keys that work now."""
-        if not isinstance(self.screen, Page):
+        if not isinstance(self.screen, BaseScreen):
             return
         about = getattr(self.focused, "HELP", None) or ""
         keys = [
@@ -355,7 +357,7 @@ class KellyApp(App[None]):
             for active in self.screen.active_bindings.values()
             if active.enabled and active.binding.tooltip
         ]
-        self.push_screen(Help(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
+        self.push_screen(HelpDialog(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action of the screen in front, for the palette."""
@@ -387,5 +389,5 @@ async def _show(app: KellyApp, mouse: bool) -> None:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(app.exit)
 
-    end_when_told(leave, app.cancel_jobs)
+    exit_on_signals(leave, app.cancel_jobs)
     await app.run_async(mouse=mouse)

@@ -10,7 +10,7 @@ import typer
 
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
-from kelly_tui.workspace import Options
+from kelly_tui.session import Options
 
 
 def _show_version(wanted: bool) -> None:
@@ -25,11 +25,12 @@ def tui(
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a training on synthetic data.")] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only watch; write no file at all, nor what the screens remember.")
+        bool, typer.Option("--read-only", help="Only watch; write no file at all, nor what the screens save_state.")
     ] = False,
     mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Take mouse events from the terminal.")] = True,
     ascii_only: Annotated[
-        bool, typer.Option("--ascii", help="Draw with ASCII only.", show_default="as the terminal's encoding needs")
+        bool,
+        typer.Option("--ascii", help="Draw with ASCII only.", show_default="as the terminal's encoding needs"),
     ] = False,
     theme: Annotated[
         str, typer.Option("--theme", help="kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or another.")

@@ -15,17 +15,18 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_tui.memory import recall
-from kelly_tui.processes import KELLY_CORE, Job
-from kelly_tui.screens.page import Page
-from kelly_tui.series import Series
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.dialogs import Entry
-from kelly_tui.widgets.frame import Facts, set_title
-from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.wording import NOTHING, bar
+from kelly_tui.charts.chart_data import Series
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.formatting import NOTHING, bar
+from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.state_store import load_state
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.updates import set_border_title
 
-_MEMORY = "benchmark"
+_STATE_NAME = "benchmark"
 _ENGINE = "engine"
 _HISTORY = "benchmarks.jsonl"
 _MAX_HISTORY_BYTES = 2**20
@@ -37,7 +38,7 @@ _LONGEST_BAR, _BESIDE_BAR = 48, 28
 _BAR, _SHORT_BAR = 20, 6
 
 
-class Benchmark(Page):
+class Benchmark(BaseScreen):
     """The figures above, the spread and the history of the chosen row below."""
 
     NAME = "benchmark"
@@ -47,7 +48,7 @@ class Benchmark(Page):
         "the plugin; since is the change of the median and of the 99th percentile against the last run on this "
         "machine. Nothing else should run meanwhile."
     )
-    CHANGES = frozenset({"bench"})
+    MUTATING_ACTIONS = frozenset({"bench"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "bench", "Benchmark", tooltip="Time all exports of the output folder"),
@@ -77,8 +78,8 @@ class Benchmark(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: dict[str, dict[str, Any]] = recall(_MEMORY)
-        self._engine = str(recall(_ENGINE).get("command", ""))
+        self._results: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
+        self._engine = str(load_state(_ENGINE).get("command", ""))
         self._runs: list[dict[str, Any]] = []
         self._job: Job | None = None
         self._timing = ""
@@ -86,8 +87,8 @@ class Benchmark(Page):
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
         labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "since", "p99 of budget")
-        yield Listing(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since", "p50 µs"), id="latencies")
-        yield Facts(id="spread")
+        yield RecordTable(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since", "p50 µs"), id="latencies")
+        yield DetailsPanel(id="spread")
         yield CurveChart("Earlier runs appear here.", id="trend")
 
     def command(self) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ class Benchmark(Page):
 
     @property
     def _folder(self) -> str:
-        return str(self.kelly.workspace.settings.output.dir)
+        return str(self.kelly.session.settings.output.dir)
 
     @property
     def _result(self) -> dict[str, Any]:
@@ -104,10 +105,10 @@ class Benchmark(Page):
 
     def on_mount(self) -> None:
         """Show the last result."""
-        self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
+        self.query_one(CurveChart).ascii = self.kelly.session.options.ascii
         self._draw()
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """Others may have timed meanwhile."""
         self._read_history(Path(self._folder) / _HISTORY)
 
@@ -130,7 +131,8 @@ class Benchmark(Page):
             lines = []
         self.post_message(self.HistoryRead([run for run in map(_run_of, lines) if run]))
 
-    def on_benchmark_history_read(self, message: HistoryRead) -> None:
+    @on(HistoryRead)
+    def _on_history_read(self, message: HistoryRead) -> None:
         """Show it."""
         self._runs = message.runs
         self._draw()
@@ -152,7 +154,7 @@ class Benchmark(Page):
                 self.refresh_frame()
 
         about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
-        self.app.push_screen(Entry("External engine", about, self._engine), answered)
+        self.app.push_screen(TextPrompt("External engine", about, self._engine), answered)
 
     def action_cancel(self) -> None:
         """Stop timing."""
@@ -178,27 +180,29 @@ class Benchmark(Page):
             problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark said nothing"
         self.post_message(self.Timed(folder, result, problem))
 
-    def on_benchmark_timing(self, message: Timing) -> None:
+    @on(Timing)
+    def _on_timing(self, message: Timing) -> None:
         """Show whose turn it is."""
         self._timing = message.line
         self._draw()
 
-    def on_benchmark_timed(self, message: Timed) -> None:
+    @on(Timed)
+    def _on_timed(self, message: Timed) -> None:
         """Keep the result."""
         self._job, self._timing = None, ""
         if message.problem:
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
         if message.result is not None:
             self._results[str(Path(message.folder).absolute())] = message.result
-            self.kelly.keep(_MEMORY, self._results)
+            self.kelly.keep(_STATE_NAME, self._results)
         self._read_history(Path(self._folder) / _HISTORY)
         self._draw()
 
     def _draw(self) -> None:
         if not self.is_mounted:
             return
-        table, result = self.query_one("#latencies", Listing), self._result
-        set_title(table, "latency of a frame", self._timing or _verdict(result))
+        table, result = self.query_one("#latencies", RecordTable), self._result
+        set_border_title(table, "latency of a frame", self._timing or _verdict(result))
         rows = [
             self._row(engine, part, latency)
             for engine, figures in result.get("engines", {}).items()
@@ -208,7 +212,7 @@ class Benchmark(Page):
         self._draw_details()
 
     def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
-        colors = self.palette
+        colors = self.theme_colors
         share = latency["p99_us"] / (1000 * self._result["budget_ms"])
         color = colors.good if share <= 0.5 else colors.warning if share <= 1 else colors.bad
         budget = Text.assemble(
@@ -221,7 +225,7 @@ class Benchmark(Page):
 
     def _since(self, engine: str, part: str, latency: dict[str, Any]) -> Text:
         """Change of the median and of the 99th percentile since the last run; that of another engine is none."""
-        colors, last = self.palette, self._last_run
+        colors, last = self.theme_colors, self._last_run
         same = engine != "external" or last.get("command") == self._result.get("command")
         before = dict(_parts(last.get("engines", {}).get(engine, {}))).get(part) if same else None
         if before is None:
@@ -236,13 +240,13 @@ class Benchmark(Page):
         when = self._result.get("last_run")
         return next((run for run in reversed(self._runs) if run.get("time") == when), {})
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
-        details, current = self.query_one("#spread", Facts), self.query_one("#latencies", Listing).current
-        set_title(details, current or "benchmark")
+        details, current = self.query_one("#spread", DetailsPanel), self.query_one("#latencies", RecordTable).current
+        set_border_title(details, current or "benchmark")
         if current is None:
             empty = self._timing or f"Nothing of {self._folder} has been timed yet. Press b."
-            details.show(Text(empty, self.palette.muted))
+            details.show(Text(empty, self.theme_colors.muted))
             return
         engine, part = current.split("/", 1)
         latency = dict(_parts(self._result["engines"][engine])).get(part, {})
@@ -252,7 +256,7 @@ class Benchmark(Page):
 
     def _draw_trend(self, engine: str, part: str) -> None:
         """Median and 99th percentile of one row in all runs that are kept."""
-        earlier, colors = [latency for _, latency in self._earlier(engine, part)], self.palette
+        earlier, colors = [latency for _, latency in self._earlier(engine, part)], self.theme_colors
         runs = list(range(1, len(earlier) + 1))
         series = [
             Series(name, runs, [latency.get(key) or math.nan for latency in earlier], color)
@@ -270,27 +274,27 @@ class Benchmark(Page):
 
     def _histogram(self, histogram: dict[str, Any] | None) -> Iterator[Text]:
         if not histogram:
-            yield Text("This engine tells no spread.", self.palette.muted)
+            yield Text("This engine tells no spread.", self.theme_colors.muted)
             return
         most = math.log1p(max(histogram["counts"]))
         room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width
-        yield Text("calls by time, lengths logarithmic", self.palette.muted)
+        yield Text("calls by time, lengths logarithmic", self.theme_colors.muted)
         for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
             length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
             block = "━" * length
-            yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.palette.series[0]), f"{count:,}")
+            yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.theme_colors.series[0]), f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
         shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
         earlier = self._earlier(engine, part)[-shown:]
         if earlier:
-            yield Text("earlier runs, median and 99th percentile", self.palette.muted)
+            yield Text("earlier runs, median and 99th percentile", self.theme_colors.muted)
         for run, latency in reversed(earlier):
             when = str(run.get("time", ""))[:16].replace("T", " ")
             yield Text(f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}")
 
     def _notes(self) -> Iterator[Text]:
-        result, colors = self._result, self.palette
+        result, colors = self._result, self.theme_colors
         if result.get("missing"):
             yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colors.warning)
         for name, figures in result.get("engines", {}).items():

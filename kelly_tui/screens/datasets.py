@@ -15,19 +15,20 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
-from kelly_tui.memory import recall
-from kelly_tui.processes import Job, worker
-from kelly_tui.screens.page import Page
-from kelly_tui.widgets.frame import Facts, set_title
-from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.widgets.preview import Preview
-from kelly_tui.wording import NOTHING, Labelled, bar
+from kelly_tui.dialogs.preview import ExamplePreview
+from kelly_tui.formatting import NOTHING, LabeledRows, bar
+from kelly_tui.jobs import Job, worker
+from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.state_store import load_state
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.updates import set_border_title
 
-_MEMORY = "datasets"
+_STATE_NAME = "datasets"
 _NAMES = 4
 
 
-class Datasets(Page):
+class Datasets(BaseScreen):
     """The corpora on the left, the chosen one on the right."""
 
     NAME = "datasets"
@@ -37,7 +38,7 @@ class Datasets(Page):
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
     )
     # To draw an example may take features that are not there yet, which are then computed and kept.
-    CHANGES = frozenset({"prepare", "prepare_all", "preview"})
+    MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
@@ -77,7 +78,7 @@ class Datasets(Page):
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, bool | str] = {}
-        self._reports: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._reports: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
         self._progress: Datasets.Progress | None = None
         self._reading = ""
         self._waiting: list[str] = []
@@ -86,20 +87,20 @@ class Datasets(Page):
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
         labels = ("corpus", "state", "files", "examples", "hours", "model")
-        table = Listing(labels, numbers=labels[2:5], extras=("model", "hours"), id="corpora")
+        table = RecordTable(labels, numbers=labels[2:5], extras=("model", "hours"), id="corpora")
         table.border_title = "corpora"
         yield table
-        yield Facts(id="details")
+        yield DetailsPanel(id="details")
 
     def command(self) -> tuple[str, ...]:
         """``datasets``."""
-        return ("datasets", *self.kelly.workspace.config_words)
+        return ("datasets", *self.kelly.session.config_words)
 
     def on_mount(self) -> None:
         """Begin with what is known without looking."""
         self._draw()
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """A corpus may have come meanwhile."""
         self._look()
 
@@ -110,7 +111,7 @@ class Datasets(Page):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        datasets = self.kelly.workspace.settings.datasets
+        datasets = self.kelly.session.settings.datasets
         found: dict[str, bool | str] = {}
         for name in CORPORA:
             try:
@@ -119,12 +120,13 @@ class Datasets(Page):
                 found[name] = f"cannot be looked into ({error.strerror})"
         self.post_message(self.Looked(found))
 
-    def on_datasets_looked(self, message: Looked) -> None:
+    @on(Looked)
+    def _on_looked(self, message: Looked) -> None:
         """Show what is here."""
         self._found = message.found
         self._draw()
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _chosen(self) -> None:
         self._draw_details()
 
@@ -165,7 +167,7 @@ class Datasets(Page):
 
     @work(thread=True, exclusive=True, group="survey")
     def _survey(self, name: str) -> None:
-        job = self._job = self.kelly.start(worker("corpora", "survey", name, self.kelly.workspace.config_argument))
+        job = self._job = self.kelly.start(worker("corpora", "survey", name, self.kelly.session.config_argument))
         report, problem = None, ""
         for text in job.lines():
             line = json.loads(text)
@@ -174,43 +176,45 @@ class Datasets(Page):
             report, problem = line.get("report"), line.get("error", "")
         self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem))
 
-    def on_datasets_progress(self, message: Progress) -> None:
+    @on(Progress)
+    def _on_progress(self, message: Progress) -> None:
         """Show how far the features are, and tell once what else there is to know."""
         if message.note and (self._progress is None or self._progress.note != message.note):
             self.notify(message.note, title=message.name, severity="warning")
         self._progress = message
         self._draw()
 
-    def on_datasets_surveyed(self, message: Surveyed) -> None:
+    @on(Surveyed)
+    def _on_surveyed(self, message: Surveyed) -> None:
         """Keep the report and go on with the next corpus."""
         self._job = None
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            folder = str(self.kelly.workspace.settings.datasets.folder(message.name))
+            folder = str(self.kelly.session.settings.datasets.folder(message.name))
             self._reports[message.name] = message.report | {"folder": folder}
-            self.kelly.keep(_MEMORY, self._reports)
+            self.kelly.keep(_STATE_NAME, self._reports)
         self._next()
 
     def action_preview(self) -> None:
         """Draw one example."""
-        self.app.push_screen(Preview(self._corpus, self.kelly.workspace.config_argument))
+        self.app.push_screen(ExamplePreview(self._corpus, self.kelly.session.config_argument))
 
     @property
     def _corpus(self) -> str:
-        return self.query_one("#corpora", Listing).current or next(iter(CORPORA))
+        return self.query_one("#corpora", RecordTable).current or next(iter(CORPORA))
 
     def _report(self, name: str) -> dict[str, Any] | None:
         """The last report, if it is of the folder that the settings name."""
         report = self._reports.get(name)
-        folder = str(self.kelly.workspace.settings.datasets.folder(name))
+        folder = str(self.kelly.session.settings.datasets.folder(name))
         return (
             report if report is not None and report.get("folder") == folder and self._found.get(name) is True else None
         )
 
     def _draw(self) -> None:
         if self.is_mounted:
-            self.query_one("#corpora", Listing).show(self._row(name) for name in CORPORA)
+            self.query_one("#corpora", RecordTable).show(self._row(name) for name in CORPORA)
             self._draw_details()
 
     def _row(self, name: str) -> Row:
@@ -220,16 +224,16 @@ class Datasets(Page):
         counts = (
             [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
         )
-        return Row(name, (name, self._state(name), *counts, Text(model, self.palette.muted)))
+        return Row(name, (name, self._state(name), *counts, Text(model, self.theme_colors.muted)))
 
     def _models(self, name: str) -> list[str]:
         """The models that learn from a corpus."""
         served = CORPORA[name].joins or (name,)
-        models = self.kelly.workspace.settings.models
+        models = self.kelly.session.settings.models
         return [model for model, settings in models.items() if settings.dataset in served]
 
     def _state(self, name: str) -> Text:
-        colors = self.palette
+        colors = self.theme_colors
         found = self._found.get(name)
         report = self._report(name)
         if name == self._reading:
@@ -248,13 +252,13 @@ class Datasets(Page):
         return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
     def _draw_details(self) -> None:
-        details = self.query_one("#details", Facts)
-        set_title(details, self._corpus)
-        details.show(Labelled(self._facts(self._corpus), self.palette.muted))
+        details = self.query_one("#details", DetailsPanel)
+        set_border_title(details, self._corpus)
+        details.show(LabeledRows(self._facts(self._corpus), self.theme_colors.muted))
 
     def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:
-        colors, corpus, found = self.palette, CORPORA[name], self._found.get(name)
-        folder = self.kelly.workspace.settings.datasets.folder(name)
+        colors, corpus, found = self.theme_colors, CORPORA[name], self._found.get(name)
+        folder = self.kelly.session.settings.datasets.folder(name)
         yield "what", corpus.title
         yield "folder", str(folder)
         yield "licence", corpus.licence
@@ -277,12 +281,12 @@ class Datasets(Page):
             yield "reading", "finding the files …"
             return
         done, total = self._progress.done, max(1, self._progress.total)
-        colors = (self.palette.accent, self.palette.muted)
+        colors = (self.theme_colors.accent, self.theme_colors.muted)
         yield "reading", bar(done / total, 24, colors)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
-        colors = self.palette
+        colors = self.theme_colors
         if report["problem"]:
             yield "problem", Text(report["problem"], colors.bad)
             return

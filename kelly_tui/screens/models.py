@@ -14,15 +14,15 @@ from textual.widgets import Label, Static
 
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS, Dense, Layer, ModelSpec, model_spec
-from kelly_tui.screens.page import Page
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.settings_file import read_values, save_values
-from kelly_tui.widgets.dialogs import Question
-from kelly_tui.widgets.form import FIELDS, SettingsForm, origin_text
-from kelly_tui.widgets.frame import say, set_title
-from kelly_tui.widgets.listing import Listing, Row
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.settings_form import SETTING_FIELDS, SettingsForm, origin_text
+from kelly_tui.widgets.updates import set_border_title, update_text
 
 
-class Models(Page):
+class Models(BaseScreen):
     """The models on the left; layers and settings of the chosen one on the right."""
 
     NAME = "models"
@@ -30,7 +30,7 @@ class Models(Page):
         "The five networks and how each is trained. What is typed is checked at once; saving changes only what you "
         "changed in the settings file and keeps its comments. Environment variables win over the file."
     )
-    CHANGES = frozenset({"save"})
+    MUTATING_ACTIONS = frozenset({"save"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,e", "edit", "Edit", tooltip="Go to the settings of the chosen model"),
@@ -47,7 +47,7 @@ class Models(Page):
 
     def body(self) -> Iterator[Widget]:
         """The table, the layers and the form."""
-        table = Listing(("model", "parameters", ""), numbers=("parameters",), id="models")
+        table = RecordTable(("model", "parameters", ""), numbers=("parameters",), id="models")
         table.border_title = "models"
         yield table
         with Vertical(id="model"):
@@ -63,7 +63,7 @@ class Models(Page):
 
     def command(self) -> tuple[str, ...]:
         """``config``."""
-        return ("config", *self.kelly.workspace.config_words)
+        return ("config", *self.kelly.session.config_words)
 
     def on_mount(self) -> None:
         """Show the form after all else: to lay out and draw the whole screen at once would hold a key up."""
@@ -72,7 +72,7 @@ class Models(Page):
     def _show_form(self) -> None:
         self.query_one(SettingsForm).display = True
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """The file may have changed, but what is typed stays."""
         if not self._edits:
             self._load()
@@ -85,13 +85,13 @@ class Models(Page):
 
     @property
     def _spec(self) -> ModelSpec:
-        return model_spec(self.query_one("#models", Listing).current or MODELS[0].name)
+        return model_spec(self.query_one("#models", RecordTable).current or MODELS[0].name)
 
     def _load(self) -> None:
         """Forget all edits and show the settings in force."""
         self._edits, self._problems = {}, {}
         try:
-            self._in_file = {} if self.kelly.workspace.problem else read_values(self.kelly.workspace.config_path)
+            self._in_file = {} if self.kelly.session.problem else read_values(self.kelly.session.config_path)
         except ConfigError:
             self._in_file = {}
         self.refresh_frame()
@@ -99,41 +99,41 @@ class Models(Page):
         self._show_model()
 
     def _draw(self) -> None:
-        self.query_one("#models", Listing).show(self._row(spec) for spec in MODELS)
-        say(self.query_one("#layers", Static), self._layers(self._spec))
+        self.query_one("#models", RecordTable).show(self._row(spec) for spec in MODELS)
+        update_text(self.query_one("#layers", Static), self._layers(self._spec))
         status = self.query_one("#form-status", Label)
         status.set_class(bool(self._problems), "-problem")
         if self._problems:
-            say(status, next(iter(self._problems.values())))
+            update_text(status, next(iter(self._problems.values())))
         elif self._edits:
             count = len(self._edits)
-            say(status, f"{count} unsaved change{'s' * (count > 1)} · ctrl+s saves, ctrl+r reverts")
+            update_text(status, f"{count} unsaved change{'s' * (count > 1)} · ctrl+s saves, ctrl+r reverts")
         else:
-            say(status, f"as in {self.kelly.workspace.config_path}")
+            update_text(status, f"as in {self.kelly.session.config_path}")
 
     def _row(self, spec: ModelSpec) -> Row:
         edited = any(key.startswith(f"models.{spec.name}.") for key in self._edits)
-        mark = Text("edited" if edited else "", self.palette.accent)
+        mark = Text("edited" if edited else "", self.theme_colors.accent)
         return Row(spec.name, (spec.name, f"{spec.parameter_count:,}", mark))
 
     def _layers(self, spec: ModelSpec) -> Text:
-        muted = self.palette.muted
+        muted = self.theme_colors.muted
         lines = [_layer_text(layer, muted) for layer in spec.layers]
         total = f"{spec.input_size} in, {spec.output_size} out · {spec.parameter_count:,} parameters · {spec.loss}"
         return Text("\n").join([*lines, Text(total, muted)])
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _show_model(self) -> None:
         form = self.query_one(SettingsForm)
-        form.load(self._spec, self.kelly.workspace.loaded)
-        set_title(self.query_one("#models"), "models", _sizes(self._spec))
-        set_title(self.query_one("#settings"), f"settings of {self._spec.name}")
-        say(self.query_one("#layers", Static), self._layers(self._spec))
+        form.load(self._spec, self.kelly.session.loaded)
+        set_border_title(self.query_one("#models"), "models", _sizes(self._spec))
+        set_border_title(self.query_one("#settings"), f"settings of {self._spec.name}")
+        update_text(self.query_one("#layers", Static), self._layers(self._spec))
         self._show_edits(form)
 
     def _show_edits(self, form: SettingsForm) -> None:
         """Put back what was typed for this model before another one was looked at."""
-        for field in FIELDS:
+        for field in SETTING_FIELDS:
             key = f"models.{self._spec.name}.{field.name}"
             if key in self._edits:
                 form.set_value(field, self._edits[key])
@@ -143,7 +143,7 @@ class Models(Page):
     def _edited(self, event: SettingsForm.Edited) -> None:
         key = f"models.{self._spec.name}.{event.field.name}"
         value = self.query_one(SettingsForm).value(event.field)
-        if value == getattr(self.kelly.workspace.settings.models[self._spec.name], event.field.name):
+        if value == getattr(self.kelly.session.settings.models[self._spec.name], event.field.name):
             self._edits.pop(key, None)
         else:
             self._edits[key] = value
@@ -152,13 +152,13 @@ class Models(Page):
 
     def _check(self, name: str) -> None:
         """Hold what one field says against ``kelly_core.config.schema``, all else as it is."""
-        field = next(field for field in FIELDS if field.name == name)
+        field = next(field for field in SETTING_FIELDS if field.name == name)
         key = f"models.{self._spec.name}.{name}"
         form = self.query_one(SettingsForm)
         self._problems.pop(key, None)
         try:
             edit = {key: ("this form", self._edits[key])} if key in self._edits else {}
-            loaded = self.kelly.workspace.load(edit)
+            loaded = self.kelly.session.load(edit)
             form.note(field, origin_text(field, self._spec, loaded))
         except ConfigError as error:
             self._problems[key] = error.problem
@@ -174,9 +174,9 @@ class Models(Page):
 
     def action_revert(self) -> None:
         """Forget what was typed."""
-        self.kelly.workspace.reload()
+        self.kelly.session.reload()
         self._load()
-        self.notify(f"Read {self.kelly.workspace.config_path} again")
+        self.notify(f"Read {self.kelly.session.config_path} again")
 
     def action_save(self) -> None:
         """Write the changes, after asking where someone else has changed the same setting meanwhile."""
@@ -187,7 +187,7 @@ class Models(Page):
             self.notify("Nothing was changed.")
             return
         try:
-            now = read_values(self.kelly.workspace.config_path)
+            now = read_values(self.kelly.session.config_path)
         except ConfigError as error:
             self.notify(str(error), severity="error", timeout=10)
             return
@@ -196,20 +196,20 @@ class Models(Page):
             self._save()
             return
         lines = "\n".join(f"{key}: now {now.get(key, 'unset')}, yours {self._edits[key]}" for key in disputed)
-        question = Question(
+        question = ConfirmDialog(
             "Someone else changed the same settings meanwhile", lines, [("", "Cancel"), ("mine", "Save mine")], "mine"
         )
         self.app.push_screen(question, lambda answer: self._save() if answer == "mine" else None)
 
     def _save(self) -> None:
-        path = self.kelly.workspace.config_path
+        path = self.kelly.session.config_path
         try:
             save_values(path, self._edits)
         except ConfigError as error:
             self.notify(str(error), severity="error", timeout=10)
             return
         count = len(self._edits)
-        self.kelly.workspace.reload()
+        self.kelly.session.reload()
         self._load()
         self.notify(f"{count} setting{'s' * (count > 1)} saved to {path}")
 

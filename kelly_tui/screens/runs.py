@@ -16,30 +16,31 @@ from textual.widgets import Input
 
 from kelly_core.runs.diff import compare_runs
 from kelly_core.runs.snapshot import RunSnapshot
-from kelly_tui.following import RunView
-from kelly_tui.processes import KELLY_CORE
-from kelly_tui.run_words import (
+from kelly_tui.charts.chart_data import Series
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.charts.run_series import overlaid_series, validation_series
+from kelly_tui.dialogs.run_picker import toggle_mark
+from kelly_tui.formatting import (
+    NOTHING,
+    LabeledRows,
     age_text,
     best_text,
     epochs_text,
-    marked_with,
-    model_colour,
+    model_color,
     models_text,
-    overlaid_series,
-    run_colours,
+    run_colors,
     run_state_text,
     short_id,
-    validation_series,
 )
-from kelly_tui.screens.run_page import RunPage
-from kelly_tui.series import Series
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import Facts, set_title
-from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.wording import NOTHING, Labelled
+from kelly_tui.jobs import KELLY_CORE
+from kelly_tui.run_watcher import RunView
+from kelly_tui.screens.run_screen import RunScreen
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.updates import set_border_title
 
 
-class Runs(RunPage):
+class Runs(RunScreen):
     """The runs on the left, the chosen one or two on the right."""
 
     NAME = "runs"
@@ -69,17 +70,17 @@ class Runs(RunPage):
         text.display = False
         with Vertical(id="runs-left"):
             yield text
-            table = Listing(("", "run", "state", "models", "when"), extras=("models",), id="runs")
+            table = RecordTable(("", "run", "state", "models", "when"), extras=("models",), id="runs")
             table.border_title = "runs"
             yield table
         with Vertical(id="runs-right"):
             yield CurveChart("Curves appear after an epoch.", id="run-curves")
-            yield Facts(id="run-facts")
+            yield DetailsPanel(id="run-facts")
 
     @property
     def run_id(self) -> str:
         """The run under the cursor."""
-        return self.query_one("#runs", Listing).current or "" if self.is_mounted else ""
+        return self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
 
     @property
     def _marked(self) -> list[str]:
@@ -92,7 +93,7 @@ class Runs(RunPage):
 
     def command(self) -> tuple[str, ...]:
         """``runs``, ``runs show`` or ``runs diff``."""
-        words = ("runs", *self.kelly.workspace.config_words)
+        words = ("runs", *self.kelly.session.config_words)
         if len(self._marked) == 2:
             return (*words, "diff", *self._marked)
         return (*words, "show", self.run_id) if self.run_id else words
@@ -100,11 +101,11 @@ class Runs(RunPage):
     def on_mount(self) -> None:
         """Set the chart up."""
         chart = self.query_one(CurveChart)
-        chart.ascii = self.kelly.workspace.options.ascii
+        chart.ascii = self.kelly.session.options.ascii
         chart.logarithmic = True
         self._draw_list()
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """Follow the chosen run again."""
         self._draw_list()
         self.follow()
@@ -124,7 +125,7 @@ class Runs(RunPage):
         self._draw_list()
         self.draw_run()
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _highlighted(self) -> None:
         self.refresh_frame()
         self.follow()
@@ -134,23 +135,23 @@ class Runs(RunPage):
         if not self.is_mounted:
             return
         text = self.query_one("#filter", Input).value.lower()
-        known = {run.id for run in self.kelly.listing.runs}
+        known = {run.id for run in self.kelly.run_list.runs}
         self.kelly.marked = [run_id for run_id in self._marked if run_id in known]
-        rows = [self._row(run) for run in reversed(self.kelly.listing.runs)]
+        rows = [self._row(run) for run in reversed(self.kelly.run_list.runs)]
         rows += [
-            Row(name, ("", short_id(name), Text("unreadable", self.palette.bad), "", ""))
-            for name in self.kelly.listing.unreadable
+            Row(name, ("", short_id(name), Text("unreadable", self.theme_colors.bad), "", ""))
+            for name in self.kelly.run_list.unreadable
         ]
         shown = [row for row in rows if text in f"{row.key} {' '.join(map(str, row.cells))}".lower()]
-        table = self.query_one("#runs", Listing)
-        set_title(table, "runs", f"{len(shown)} of {len(rows)}" if text else "")
+        table = self.query_one("#runs", RecordTable)
+        set_border_title(table, "runs", f"{len(shown)} of {len(rows)}" if text else "")
         table.show(shown)
         if not self.run_id:
             self.draw_run()
 
     def _row(self, run: RunSnapshot) -> Row:
-        colors = self.palette
-        color = run_colours(self._marked if run.id in self._marked else [run.id], colors)[run.id]
+        colors = self.theme_colors
+        color = run_colors(self._marked if run.id in self._marked else [run.id], colors)[run.id]
         mark = Text("◆" if run.id in self._marked else "●", color)
         when = age_text(run.created).removesuffix(" ago")
         return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), when))
@@ -160,22 +161,22 @@ class Runs(RunPage):
         if not self.is_mounted:
             return
         self.refresh_frame()
-        facts, chart = self.query_one("#run-facts", Facts), self.query_one(CurveChart)
+        facts, chart = self.query_one("#run-facts", DetailsPanel), self.query_one(CurveChart)
         if self.other_ids:
             self._draw_comparison(facts, chart)
             return
-        set_title(facts, self.run_id or "runs")
+        set_border_title(facts, self.run_id or "runs")
         if self.view is not None:
-            facts.show(Labelled(self._facts(self.view), self.palette.muted))
+            facts.show(LabeledRows(self._facts(self.view), self.theme_colors.muted))
             chart.show("validation loss", self._curves_of_models(self.view))
             return
         chart.show("validation loss", [])
-        unreadable = self.kelly.listing.unreadable.get(self.run_id)
+        unreadable = self.kelly.run_list.unreadable.get(self.run_id)
         empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
-        facts.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.palette.muted))
+        facts.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
 
     def _facts(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
-        run, colors = view.snapshot, self.palette
+        run, colors = view.snapshot, self.theme_colors
         yield "state", run_state_text(run, colors)
         if run.error:
             yield "error", Text(run.error, colors.bad)
@@ -191,7 +192,8 @@ class Runs(RunPage):
 
     def _curves_of_models(self, view: RunView) -> list[Series]:
         return [
-            validation_series(name, curves, model_colour(name, self.palette)) for name, curves in view.curves.items()
+            validation_series(name, curves, model_color(name, self.theme_colors))
+            for name, curves in view.curves.items()
         ]
 
     @property
@@ -205,21 +207,21 @@ class Runs(RunPage):
         names = Counter(name for view in self._compared for name in view.curves)
         return [name for name, count in names.items() if count > 1]
 
-    def _draw_comparison(self, facts: Facts, chart: CurveChart) -> None:
-        set_title(facts, "compared")
+    def _draw_comparison(self, facts: DetailsPanel, chart: CurveChart) -> None:
+        set_border_title(facts, "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self._marked):
             chart.show("validation loss", [])
-            facts.show(Text("Comparing …", self.palette.muted))
+            facts.show(Text("Comparing …", self.theme_colors.muted))
             return
         title, series = "no model in common", []
         if shared:
             number = self._compared_model % len(shared)
             title = f"validation loss of {shared[number]}"
             title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
-            series = overlaid_series(shared[number], views, self.palette)
+            series = overlaid_series(shared[number], views, self.theme_colors)
         chart.show(title, series)
-        facts.show(Labelled(self._differences(views), self.palette.muted))
+        facts.show(LabeledRows(self._differences(views), self.theme_colors.muted))
         self.refresh_bindings()
 
     def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:
@@ -246,7 +248,7 @@ class Runs(RunPage):
     def action_mark(self) -> None:
         """Mark or unmark the chosen run."""
         if self.run_id:
-            self.kelly.marked = marked_with(self._marked, self.run_id)
+            self.kelly.marked = toggle_mark(self._marked, self.run_id)
             self._compared_model = 0
             self._draw_list()
             self.follow()

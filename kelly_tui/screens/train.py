@@ -13,29 +13,29 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot
-from kelly_tui.following import Curves
-from kelly_tui.run_words import (
-    baseline_series,
+from kelly_tui.charts.chart_data import Series
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series
+from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
+from kelly_tui.dialogs.run_control import rollback_dialog
+from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.formatting import (
+    NOTHING,
     best_text,
+    duration,
     epochs_text,
     host_text,
-    loss_series,
-    model_colour,
+    loss,
+    model_color,
     model_state_text,
-    overlaid_series,
     short_id,
     state_text,
-    validation_series,
 )
-from kelly_tui.screens.new_training import NewTraining, Order
-from kelly_tui.screens.run_page import RunPage
-from kelly_tui.series import Series
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import RunLog, set_title
-from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.widgets.run_picker import RunPicker
-from kelly_tui.widgets.steering import rollback_question
-from kelly_tui.wording import NOTHING, duration, loss
+from kelly_tui.run_watcher import Curves
+from kelly_tui.screens.run_screen import RunScreen
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.run_log import RunLog
+from kelly_tui.widgets.updates import set_border_title
 
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
 _KINDS = ("loss", "baseline", "rate", "pace")
@@ -44,7 +44,7 @@ _ROWS_FOR_ALL_CHARTS = 48
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
-class Train(RunPage):
+class Train(RunScreen):
     """The models of a run above, curves and log below."""
 
     NAME = "train"
@@ -75,14 +75,14 @@ class Train(RunPage):
 
     def body(self) -> Iterator[Widget]:
         """Models, alarm, curves beside each other, log."""
-        yield Listing(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
+        yield RecordTable(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
         yield Static("", id="alarm", markup=False)
         with Horizontal(id="curves"):
             yield CurveChart("The curves appear after the first epoch.", id="loss")
             with Vertical(id="side"):
                 for kind in _KINDS[1:]:
                     yield CurveChart("After the first epoch.", id=kind)
-        said = RunLog(id="said")
+        said = RunLog(id="log")
         said.border_title = "what it says"
         yield said
 
@@ -98,16 +98,16 @@ class Train(RunPage):
 
     def command(self) -> tuple[str, ...]:
         """``runs attach``, or ``train`` where nothing runs."""
-        words = self.kelly.workspace.config_words
+        words = self.kelly.session.config_words
         return ("runs", *words, "attach", self.run_id) if self.run_id else ("train", "--detach", *words)
 
     def on_mount(self) -> None:
         """Set the charts up."""
         for chart in self.query(CurveChart):
-            chart.ascii = self.kelly.workspace.options.ascii
+            chart.ascii = self.kelly.session.options.ascii
         self.draw_run()
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """Follow the run again."""
         self.follow()
 
@@ -130,24 +130,24 @@ class Train(RunPage):
         if not self.is_mounted:
             return
         self.refresh_frame()
-        table = self.query_one("#training", Listing)
+        table = self.query_one("#training", RecordTable)
         view = self.view
         if view is None:
             title = short_id(self.run_id) if self.run_id else "no training yet"
-            set_title(table, title, "" if self.run_id else "n starts one")
+            set_border_title(table, title, "" if self.run_id else "n starts one")
             table.show([])
         else:
             run = view.snapshot
-            set_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run))
+            set_border_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run))
             table.show(self._row(model) for model in run.models)
         self._draw_alarm()
         self._draw_curves()
-        self.query_one("#said", RunLog).show(view.lines if view else ())
+        self.query_one("#log", RunLog).show(view.lines if view else ())
 
     def _state_line(self) -> str:
         assert self.view is not None
         run = self.view.snapshot
-        parts = [state_text(run.state, run.silent_seconds, self.palette).plain]
+        parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
         if run.attempt > 1:
             parts.append(f"attempt {run.attempt}")
         if run.epochs_left is not None and run.live:
@@ -158,8 +158,8 @@ class Train(RunPage):
         return " · ".join([*parts, device] if device else parts)
 
     def _row(self, model: ModelSnapshot) -> Row:
-        colors = self.palette
-        name = Text.assemble(("● ", model_colour(model.model, colors)), model.model)
+        colors = self.theme_colors
+        name = Text.assemble(("● ", model_color(model.model, colors)), model.model)
         if model.state == "running" and model.steps and model.epochs:
             epochs = f"{model.epoch}/{model.epochs}"
         else:
@@ -209,10 +209,10 @@ class Train(RunPage):
     def _chosen(self) -> ModelSnapshot | None:
         """The model under the cursor, or the first."""
         models = {model.model: model for model in self._models}
-        current = self.query_one("#training", Listing).current
+        current = self.query_one("#training", RecordTable).current
         return models.get(current or "", next(iter(models.values()), None))
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _draw_curves(self) -> None:
         large = _KINDS[self._kind]
         for place in _KINDS:
@@ -226,12 +226,12 @@ class Train(RunPage):
         curves = None if model is None or self.view is None else self.view.curves.get(model.model)
         if model is None or curves is None:
             return kind, []
-        color = model_colour(model.model, self.palette)
+        color = model_color(model.model, self.theme_colors)
         match kind:
             case "loss":
                 return self._loss_chart(model, curves)
             case "baseline":
-                return "against the baseline", baseline_series(curves, model, self.palette)
+                return "against the baseline", baseline_series(curves, model, self.theme_colors)
             case "rate":
                 return "learning rate", [Series("of Adam", curves.epochs, curves.learning_rate, color)]
         return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, color)]
@@ -239,10 +239,10 @@ class Train(RunPage):
     def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
         """One model's losses; or the validation losses of all models, or of this model in several runs."""
         assert self.view is not None
-        colors, others = self.palette, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
+        colors, others = self.theme_colors, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:
             of_models = self.view.curves.items()
-            series = [validation_series(name, each, model_colour(name, colors)) for name, each in of_models]
+            series = [validation_series(name, each, model_color(name, colors)) for name, each in of_models]
             return "validation loss of all models", series
         if others:
             return f"validation loss of {model.model}", overlaid_series(model.model, [self.view, *others], colors)
@@ -276,7 +276,7 @@ class Train(RunPage):
                 self.follow()
                 self.draw_run()
 
-        runs = [run for run in reversed(self.kelly.listing.runs) if run.id != self.run_id]
+        runs = [run for run in reversed(self.kelly.run_list.runs) if run.id != self.run_id]
         if runs:
             self.app.push_screen(RunPicker(runs, self.other_ids), answered)
         else:
@@ -294,17 +294,17 @@ class Train(RunPage):
             if answer:
                 self.kelly.steer(run_id, lambda run: run.request_rollback(name))
 
-        self.app.push_screen(rollback_question(name, model.best_epoch or 0), answered)
+        self.app.push_screen(rollback_dialog(name, model.best_epoch or 0), answered)
 
     def action_pane(self) -> None:
         """Show what the training said instead of the curves, or the curves again."""
-        self.toggle_class("-said")
+        self.toggle_class("-log")
 
     def action_new(self) -> None:
         """Ask what to train, then start it."""
 
-        def answered(order: Order | None) -> None:
+        def answered(order: TrainingRequest | None) -> None:
             if order is not None:
                 self.kelly.start_training(order)
 
-        self.app.push_screen(NewTraining(self.kelly.workspace, self.kelly.start), answered)
+        self.app.push_screen(NewTrainingDialog(self.kelly.session, self.kelly.start), answered)

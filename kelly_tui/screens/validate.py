@@ -16,24 +16,25 @@ from textual.widget import Widget
 
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.spec import MODELS
-from kelly_tui.following import Curves, curves_of_history
-from kelly_tui.memory import recall
-from kelly_tui.processes import KELLY_CORE, Job, worker
-from kelly_tui.run_words import curve_series, model_colour
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.charts.run_series import curve_series
+from kelly_tui.formatting import NOTHING, LabeledRows, loss, model_color, size
+from kelly_tui.jobs import KELLY_CORE, Job, worker
+from kelly_tui.run_watcher import Curves, curves_of_history
+from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
-from kelly_tui.screens.page import Page
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.frame import Facts, set_title
-from kelly_tui.widgets.listing import Listing, Row
-from kelly_tui.wording import NOTHING, Labelled, loss, size
+from kelly_tui.state_store import load_state
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.updates import set_border_title
 
 _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss", "gain", "p99 µs")
-_MEMORY = "validation"
+_STATE_NAME = "validation"
 _PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
 
 
-class Validate(Page):
+class Validate(BaseScreen):
     """The files above, the checks of the chosen one below."""
 
     NAME = "validate"
@@ -91,7 +92,7 @@ class Validate(Page):
         super().__init__()
         self._files: dict[str, ExportFile] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        self._results: dict[str, dict[str, Any]] = recall(_MEMORY)
+        self._results: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
         self._folder_problem = ""
         self._looked = False
         self._marked: list[str] = []
@@ -103,7 +104,7 @@ class Validate(Page):
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
-        table = Listing(
+        table = RecordTable(
             _COLUMNS,
             numbers=_COLUMNS[4:6] + _COLUMNS[7:],
             extras=("parameters", "gain", "p99 µs", "state", "size"),
@@ -111,7 +112,7 @@ class Validate(Page):
         )
         table.border_title = "exports"
         yield table
-        details = Facts(id="checks")
+        details = DetailsPanel(id="checks")
         details.border_title = "checks"
         yield details
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
@@ -120,15 +121,15 @@ class Validate(Page):
         """``validate`` of the chosen file, or ``compare`` of the marked ones."""
         if len(self._marked) == 2:
             return ("compare", *self._marked)
-        file = self.query_one("#exports", Listing).current
-        return ("validate", file or str(self.kelly.workspace.settings.output.dir / "*.json"), "--check-specs")
+        file = self.query_one("#exports", RecordTable).current
+        return ("validate", file or str(self.kelly.session.settings.output.dir / "*.json"), "--check-specs")
 
     def on_mount(self) -> None:
         """Show that nothing is known yet."""
-        self.query_one(CurveChart).ascii = self.kelly.workspace.options.ascii
+        self.query_one(CurveChart).ascii = self.kelly.session.options.ascii
         self._draw()
 
-    def come_back(self) -> None:
+    def on_activate(self) -> None:
         """There may be new exports."""
         self._look()
 
@@ -143,7 +144,7 @@ class Validate(Page):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        folder = self.kelly.workspace.settings.output.dir
+        folder = self.kelly.session.settings.output.dir
         files, problem = exports_in(folder)
         self.post_message(self.Found(files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
@@ -152,7 +153,8 @@ class Validate(Page):
                 facts = json.loads(line)
                 self.post_message(self.Described(facts.pop("file"), facts))
 
-    def on_validate_found(self, message: Found) -> None:
+    @on(Found)
+    def _on_found(self, message: Found) -> None:
         """Show the files."""
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
@@ -160,7 +162,8 @@ class Validate(Page):
         self._marked = [file for file in self._marked if file in self._files]
         self._draw()
 
-    def on_validate_described(self, message: Described) -> None:
+    @on(Described)
+    def _on_described(self, message: Described) -> None:
         """Show what the file says."""
         self._facts[message.file] = message.facts
         self._draw()
@@ -172,7 +175,7 @@ class Validate(Page):
 
     def action_validate(self) -> None:
         """Check the chosen file."""
-        current = self.query_one("#exports", Listing).current
+        current = self.query_one("#exports", RecordTable).current
         self._queue([current] if current else [])
 
     def action_validate_all(self) -> None:
@@ -210,7 +213,8 @@ class Validate(Page):
             report, problem = None, "the check ended without a result"
         self.post_message(self.Checked(file, report, problem))
 
-    def on_validate_checked(self, message: Checked) -> None:
+    @on(Checked)
+    def _on_checked(self, message: Checked) -> None:
         """Keep the result with the former one, and go on with the next file."""
         self._job = None
         if message.problem:
@@ -222,12 +226,12 @@ class Validate(Page):
                 "checks": message.report["checks"],
                 "former": None if former is None else former["checks"],
             }
-            self.kelly.keep(_MEMORY, self._results)
+            self.kelly.keep(_STATE_NAME, self._results)
         self._next()
 
     def action_mark(self) -> None:
         """Mark or unmark the chosen file; a third mark drops the first."""
-        current = self.query_one("#exports", Listing).current
+        current = self.query_one("#exports", RecordTable).current
         if current is None:
             return
         if current in self._marked:
@@ -245,7 +249,8 @@ class Validate(Page):
         job = self.kelly.start([*KELLY_CORE, "compare", *files], with_errors=True)
         self.post_message(self.Compared(files, "".join(job.lines()).strip()))
 
-    def on_validate_compared(self, message: Compared) -> None:
+    @on(Compared)
+    def _on_compared(self, message: Compared) -> None:
         """Show it, if the same files are still marked."""
         if message.files == self._marked:
             self._comparison = message.text
@@ -256,11 +261,11 @@ class Validate(Page):
         self._only_failed = not self._only_failed
         self._draw_details()
 
-    @on(Listing.RowHighlighted)
+    @on(RecordTable.RowHighlighted)
     def _chosen(self) -> None:
         self.refresh_frame()
         self._draw_details()
-        current = self.query_one("#exports", Listing).current
+        current = self.query_one("#exports", RecordTable).current
         if current is not None:
             self._read_losses(Path(current))
 
@@ -268,11 +273,14 @@ class Validate(Page):
     def _read_losses(self, file: Path) -> None:
         self.post_message(self.LossesRead(str(file), curves_of_history(file)))
 
-    def on_validate_losses_read(self, message: LossesRead) -> None:
+    @on(LossesRead)
+    def _on_losses_read(self, message: LossesRead) -> None:
         """Draw them, if the file is still the chosen one."""
-        if message.file == self.query_one("#exports", Listing).current:
+        if message.file == self.query_one("#exports", RecordTable).current:
             names = [spec.name for spec in MODELS if spec.file_stem == Path(message.file).stem]
-            series = curve_series(message.curves, model_colour(next(iter(names), ""), self.palette), self.palette)
+            series = curve_series(
+                message.curves, model_color(next(iter(names), ""), self.theme_colors), self.theme_colors
+            )
             self.query_one(CurveChart).show(f"losses of {Path(message.file).stem}", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
@@ -280,7 +288,7 @@ class Validate(Page):
 
     def _draw(self) -> None:
         if self.is_mounted:
-            self.query_one("#exports", Listing).show(self._row(file) for file in self._files.values())
+            self.query_one("#exports", RecordTable).show(self._row(file) for file in self._files.values())
             self._draw_details()
 
     def _row(self, file: ExportFile) -> Row:
@@ -291,7 +299,7 @@ class Validate(Page):
         gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else NOTHING
         parameters = f"{facts['parameters']:,}" if "parameters" in facts else NOTHING
         state = str(metadata.get("state", NOTHING))
-        mark = Text("◆" if key in self._marked else " ", self.palette.accent)
+        mark = Text("◆" if key in self._marked else " ", self.theme_colors.accent)
         deploy = (self._parity(key), parameters, size(file.bytes), state, loss(value), gain, self._latency(file.path))
         return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
 
@@ -301,20 +309,20 @@ class Validate(Page):
         checks = [] if result is None else result["checks"]
         asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
         if not asked:
-            return Text(NOTHING, self.palette.muted)
+            return Text(NOTHING, self.theme_colors.muted)
         same = all(check["passed"] for check in asked)
-        return Text("same" if same else "failed", self.palette.good if same else self.palette.bad)
+        return Text("same" if same else "failed", self.theme_colors.good if same else self.theme_colors.bad)
 
     def _latency(self, path: Path) -> str:
         """The 99th percentile of the model in the first engine of the last benchmark of its folder."""
-        benchmark: dict[str, Any] = recall("benchmark").get(str(path.parent.absolute()), {})
+        benchmark: dict[str, Any] = load_state("benchmark").get(str(path.parent.absolute()), {})
         engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {"models": {}})
         names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
         figures = next((engine["models"][name] for name in names if name in engine["models"]), None)
         return NOTHING if figures is None else f"{figures['p99_us']:,.0f}"
 
     def _verdict(self, key: str) -> Text:
-        colors, result = self.palette, self._result(key)
+        colors, result = self.theme_colors, self._result(key)
         if key == self._checking:
             return Text("checking", colors.accent)
         if key in self._waiting:
@@ -329,25 +337,25 @@ class Validate(Page):
         return Text(f"{failed} failed", colors.bad) if failed else Text("passed", colors.good)
 
     def _draw_details(self) -> None:
-        details = self.query_one("#checks", Facts)
-        current = self.query_one("#exports", Listing).current
+        details = self.query_one("#checks", DetailsPanel)
+        current = self.query_one("#exports", RecordTable).current
         if len(self._marked) == 2:
-            set_title(details, "compared")
+            set_border_title(details, "compared")
             details.show(Text(self._comparison or "Comparing …"))
         elif current is None:
-            set_title(details, "checks")
+            set_border_title(details, "checks")
             empty = "No exports here yet. A training writes them." if self._looked else "Looking …"
-            details.show(Text(f"{self._folder_problem or empty}", self.palette.muted))
+            details.show(Text(f"{self._folder_problem or empty}", self.theme_colors.muted))
         else:
-            set_title(details, Path(current).name)
+            set_border_title(details, Path(current).name)
             details.show(self._checks(current))
 
-    def _checks(self, file: str) -> Text | Labelled:
-        colors, result = self.palette, self._result(file)
+    def _checks(self, file: str) -> Text | LabeledRows:
+        colors, result = self.theme_colors, self._result(file)
         if "error" in self._facts.get(file, {}):
-            return Labelled([("problem", Text(self._facts[file]["error"], colors.bad))], colors.muted)
+            return LabeledRows([("problem", Text(self._facts[file]["error"], colors.bad))], colors.muted)
         if result is None:
-            return Labelled([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colors.muted)
+            return LabeledRows([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colors.muted)
         former = {check["name"]: check["passed"] for check in result.get("former") or ()}
         rows = []
         for check in result["checks"]:
@@ -359,7 +367,7 @@ class Validate(Page):
             rows.append((name, Text.assemble(check["detail"], (news, colors.accent))))
         if not rows:
             return Text("Every check passed.", colors.good)
-        return Labelled([*rows, ("", ""), *self._metadata_rows(file)], colors.muted)
+        return LabeledRows([*rows, ("", ""), *self._metadata_rows(file)], colors.muted)
 
     def _metadata_rows(self, file: str) -> list[tuple[str, str | Text]]:
         facts = self._facts.get(file)
@@ -376,7 +384,10 @@ class Validate(Page):
         quality = recorded_quality(facts["metadata"])
         if quality is not None:
             rows.append(
-                ("quality", Text(quality.summary(), self.palette.good if quality.trained else self.palette.warning))
+                (
+                    "quality",
+                    Text(quality.summary(), self.theme_colors.good if quality.trained else self.theme_colors.warning),
+                )
             )
         return rows
 

@@ -16,7 +16,7 @@ from kelly_core.io.locks import FileLock
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, ModelResult, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
-from kelly_tui.workspace import Options
+from kelly_tui.session import Options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
@@ -33,7 +33,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLORTERM", "truecolor")
     for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("kelly_tui.run_words.age_text", lambda then: "2 h ago")
+    monkeypatch.setattr("kelly_tui.formatting.age_text", lambda then: "2 h ago")
     monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda then: "2 h ago")
     (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
     return tmp_path

@@ -14,32 +14,36 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.log_records import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.dialogs.new_training import NewTrainingDialog
+from kelly_tui.dialogs.run_control import StopDialog
+from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.formatting import NOTHING
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
-from kelly_tui.screens.new_training import NewTraining
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
 from kelly_tui.settings_file import read_values
-from kelly_tui.widgets.chart import CurveChart
-from kelly_tui.widgets.dialogs import Entry, Help, Question
-from kelly_tui.widgets.frame import CommandLine, Facts, RunLog
-from kelly_tui.widgets.listing import Listing
-from kelly_tui.widgets.run_picker import RunPicker
-from kelly_tui.widgets.steering import StopQuestion
-from kelly_tui.wording import NOTHING
+from kelly_tui.widgets.command_line import CommandLine
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable
+from kelly_tui.widgets.run_log import RunLog
 from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 
 MakeApp = Callable[..., KellyApp]
 
 
 def cells(app: KellyApp, table: str) -> list[list[str]]:
-    listing = app.screen.query_one(table, Listing)
+    listing = app.screen.query_one(table, RecordTable)
     return [[cell.plain for cell in listing.get_row_at(row)] for row in range(listing.row_count)]
 
 
 def details(app: KellyApp, name: str) -> str:
     part = app.screen.query_one(name)
-    assert isinstance(part, Facts | RunLog)
+    assert isinstance(part, DetailsPanel | RunLog)
     return part.value_to_copy()
 
 
@@ -130,11 +134,11 @@ async def test_someone_else_changed_the_same_setting(make_app: MakeApp, workplac
         await until(pilot, lambda: "1 unsaved" in str(app.screen.query_one("#form-status", Label).content))
         config.write_text(config.read_text().replace("# epochs = 50", "epochs = 99", 1))
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: isinstance(app.screen, Question))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter")
         assert read_values(config)["models.EmotionRecognizer.epochs"] == 99
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: isinstance(app.screen, Question))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: read_values(config)["models.EmotionRecognizer.epochs"] == 7)
 
@@ -158,7 +162,7 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, fin
         row = cells(app, "#training")[0]
         assert row[0] == "● EmotionRecognizer"
         assert row[1:3] == ["finished", "10/10"]
-        assert "wrote models/emotionrecognizer.json" in details(app, "#said")
+        assert "wrote models/emotionrecognizer.json" in details(app, "#log")
         chart = app.screen.query_one("#loss", CurveChart)
         assert [series.name for series in chart.series] == ["baseline", "train", "validation"]
         assert chart.series[2].mark == 5
@@ -187,12 +191,12 @@ async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeAp
         await pilot.press("3")
         await until(pilot, lambda: app.screen.check_action("stop", ()))
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(app.screen, StopQuestion))
+        await until(pilot, lambda: isinstance(app.screen, StopDialog))
         await pilot.press("up", "backspace")
         button = app.screen.query_one("#later", Button)
         await until(pilot, lambda: button.disabled)
         await pilot.press("enter")
-        assert isinstance(app.screen, StopQuestion)
+        assert isinstance(app.screen, StopDialog)
         await pilot.press("1", "2")
         await until(pilot, lambda: str(button.label) == "After 12 epochs")
         await pilot.press("enter")
@@ -213,10 +217,10 @@ async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, l
         assert alarm == "EmotionRecognizer: overfitting, since epoch 6 [b rolls back]"
         # The model under the cursor is not in training; the one that is goes back.
         await pilot.press("down", "b")
-        await until(pilot, lambda: isinstance(app.screen, Question))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter", "b")
         assert not live_run.control.exists()
-        await until(pilot, lambda: isinstance(app.screen, Question))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, live_run.control.exists)
         request = json.loads(live_run.control.read_text())
@@ -278,7 +282,7 @@ async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
 ) -> None:
     app = make_app()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: len(app.listing.runs) == 2)
+        await until(pilot, lambda: len(app.run_list.runs) == 2)
         app.marked = [finished_run.id]
         finished_run.record.write_text("{")
         await pilot.press("3")
@@ -303,12 +307,12 @@ async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) 
     app.start_training = orders.append  # type: ignore[method-assign, assignment]
     async with app.run_test() as pilot:
         await pilot.press("3", "n")
-        await until(pilot, lambda: isinstance(app.screen, NewTraining))
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
         await pilot.press("space", "down", "space", "ctrl+y")
         app.screen.query_one("#epochs", Input).value = "x"
         await until(pilot, lambda: app.screen.query_one("#order").has_class("-problem"))
         await pilot.press("ctrl+s")
-        assert isinstance(app.screen, NewTraining)
+        assert isinstance(app.screen, NewTrainingDialog)
         app.screen.query_one("#epochs", Input).value = "3"
         await until(pilot, lambda: not app.screen.query_one("#order").has_class("-problem"))
         await pilot.press("ctrl+s")
@@ -333,7 +337,7 @@ async def test_a_trial_foretells_time_and_memory(make_app: MakeApp) -> None:
     app = make_app(script)
     async with app.run_test() as pilot:
         await pilot.press("3", "n")
-        await until(pilot, lambda: isinstance(app.screen, NewTraining))
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
         await pilot.press("space", "ctrl+e")
         text = "at most 2:05 for all epochs, 5.0 MB of memory"
         await until(pilot, lambda: str(app.screen.query_one("#estimate", Static).content) == text)
@@ -515,7 +519,7 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
     app = make_app(script)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("5", "e")
-        await until(pilot, lambda: isinstance(app.screen, Entry))
+        await until(pilot, lambda: isinstance(app.screen, TextPrompt))
         await pilot.press(*"engine", "space", "x", "enter", "b")
         await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != NOTHING)
         assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", NOTHING]
@@ -531,7 +535,7 @@ async def test_help_tells_of_the_screen_and_its_keys(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("question_mark")
-        assert isinstance(app.screen, Help)
+        assert isinstance(app.screen, HelpDialog)
         text = " ".join(str(part.content) for part in app.screen.query(Static))
         assert "five corpora" in text
         assert "Look again which corpora are here" in text

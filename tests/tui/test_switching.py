@@ -11,10 +11,10 @@ from textual.widgets._footer import FooterKey
 from kelly_core.runs.log_records import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
-from kelly_tui.widgets.form import SettingsForm
-from kelly_tui.widgets.listing import Listing
+from kelly_tui.widgets.record_table import RecordTable
+from kelly_tui.widgets.settings_form import SettingsForm
 from tests.tui.conftest import BEGAN, until
-from tests.tui.pictures import SCREENS
+from tests.tui.rendered import SCREENS
 
 MakeApp = Callable[..., KellyApp]
 
@@ -39,7 +39,7 @@ async def test_a_screen_that_missed_a_change_of_colours_has_them_when_it_is_show
         app.theme = "kelly-light"
         await pilot.pause()
         await pilot.press("2")
-        listing = app.screen.query_one("#models", Listing)
+        listing = app.screen.query_one("#models", RecordTable)
         assert app.current_mode == "models"
         assert listing.styles.background.hex == "#FBFAF6"
         assert listing.get_component_styles("datatable--header").background.hex == "#FBFAF6"

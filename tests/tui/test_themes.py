@@ -10,10 +10,10 @@ from rich.color import ColorSystem
 
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
-from kelly_tui.memory import remember
-from kelly_tui.palette import THEMES
+from kelly_tui.state_store import save_state
+from kelly_tui.themes import THEMES
 from tests.tui.conftest import until
-from tests.tui.pictures import SCREENS, in_front
+from tests.tui.rendered import SCREENS, in_front
 from tests.tui.test_screens import RESULT, cells
 
 LEAST_FOR_TEXT = 4.5
@@ -57,7 +57,7 @@ async def test_all_text_is_legible(
 ) -> None:
     (workplace / "models").mkdir()
     (workplace / "models" / "odd.json").write_text("{}")
-    remember("benchmark", {str(Path("models").absolute()): RESULT})
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(theme=theme)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(
@@ -80,10 +80,10 @@ async def test_the_nearest_of_256_colours_are_legible_too(
 ) -> None:
     monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "xterm-256color")
-    remember("benchmark", {str(Path("models").absolute()): RESULT})
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(theme=theme)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.listing.runs)
+        await until(pilot, lambda: app.run_list.runs)
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()

@@ -1,0 +1,56 @@
+"""Series of a run's loss curves for the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kelly_core.runs.snapshot import ModelSnapshot
+from kelly_tui.charts.chart_data import Series
+from kelly_tui.formatting import model_color, run_colors, short_id
+from kelly_tui.run_watcher import Curves, RunView
+from kelly_tui.themes import ThemeColors
+
+
+def validation_series(name: str, curves: Curves, color: str) -> Series:
+    """Validation losses under a name, the best epoch marked."""
+    return Series(name, curves.epochs, curves.val_loss, color, curves.best)
+
+
+def loss_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -> list[Series]:
+    """Training and validation loss of one model, and the baseline where they come near it."""
+    baseline = _level("baseline", curves, model.baseline_loss, colors, guide=True)
+    return [*baseline, *curve_series(curves, model_color(model.model, colors), colors)]
+
+
+def curve_series(curves: Curves, color: str, colors: ThemeColors) -> list[Series]:
+    """Training loss, and validation loss in a colour of its own."""
+    return [
+        Series("train", curves.epochs, curves.train_loss, colors.muted),
+        validation_series("validation", curves, color),
+    ]
+
+
+def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -> list[Series]:
+    """Validation loss between that of the best constant output and, on generated data, the least there can be."""
+    return [
+        *_level("baseline", curves, model.baseline_loss, colors),
+        *_level("Bayes", curves, model.bayes_loss, colors),
+        validation_series("val", curves, model_color(model.model, colors)),
+    ]
+
+
+def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
+    """Validation losses of one model in several runs, each run in its colour."""
+    of_runs = run_colors([view.snapshot.id for view in views], colors)
+    return [
+        validation_series(short_id(view.snapshot.id), view.curves[model], of_runs[view.snapshot.id])
+        for view in views
+        if model in view.curves
+    ]
+
+
+def _level(name: str, curves: Curves, value: float | None, colors: ThemeColors, *, guide: bool = False) -> list[Series]:
+    if value is None or not curves.epochs:
+        return []
+    ends = (curves.epochs[0], curves.epochs[-1])
+    return [Series(name, ends, (value, value), colors.muted, dashed=True, guide=guide)]

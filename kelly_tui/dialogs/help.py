@@ -1,0 +1,32 @@
+"""The help dialog: the focused widget and every key that works now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Label, Static
+
+
+class HelpDialog(ModalScreen[None]):
+    """What the focused part is for, and every key that works now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
+
+    def __init__(self, about: str, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._about, self._keys = about, keys
+
+    def compose(self) -> ComposeResult:
+        """The text, then the keys."""
+        width = max((len(key) for key, _ in self._keys), default=0)
+        keys = Text("\n").join(Text.assemble((f"{key:>{width}}", "bold"), f"  {what}") for key, what in self._keys)
+        with VerticalScroll(classes="dialog"):
+            yield Label("Help", classes="dialog-title")
+            yield Static(self._about, markup=False, classes="about")
+            yield Static(keys, markup=False)

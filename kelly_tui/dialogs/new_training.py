@@ -1,0 +1,184 @@
+"""The dialog that starts a training."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Static
+
+from kelly_core.errors import ConfigError
+from kelly_core.spec import MODELS
+from kelly_tui.formatting import duration, size
+from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.session import Session
+from kelly_tui.widgets.record_table import RecordTable, Row
+from kelly_tui.widgets.settings_form import parsed
+
+_INPUTS = (
+    ("epochs", "--epochs", "training.epochs"),
+    ("device", "--device", "training.device"),
+    ("output", "--output", "output.dir"),
+)
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What shall be trained: models, what was typed by dotted key, and the command line that asks for the same."""
+
+    models: tuple[str, ...]
+    typed: dict[str, tuple[str, object]]
+    command: tuple[str, ...]
+
+
+class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
+    """Choose models and what differs from the settings."""
+
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (22, "-low")]  # noqa: RUF012 - declared by Screen without ClassVar
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("ctrl+s", "start", "Start"),
+        Binding("space", "choose", "Choose"),
+        Binding("ctrl+y", "synthetic", "Synthetic data"),
+        Binding("ctrl+e", "estimate", "Estimate"),
+    ]
+
+    @dataclass
+    class Estimated(Message):
+        """What a short trial foretells, in words."""
+
+        order: TrainingRequest
+        text: str
+
+    def __init__(self, session: Session, start: Callable[[Sequence[str]], Job]) -> None:
+        super().__init__()
+        self._session, self._start_job = session, start
+        self._chosen = {spec.name for spec in MODELS}
+        self._synthetic = session.settings.datasets.use_synthetic
+
+    def compose(self) -> ComposeResult:
+        """Models, then what differs, then the command."""
+        settings = self._session.settings
+        shown = {"epochs": settings.training.epochs, "device": settings.training.device, "output": settings.output.dir}
+        with VerticalScroll(classes="dialog", can_focus=False):
+            yield Label("Start a training", classes="dialog-title")
+            yield RecordTable(("", "model", "learns from"), id="chosen")
+            for name, _, _ in _INPUTS:
+                with Horizontal(classes="setting"):
+                    yield Label(name, classes="setting-name")
+                    yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
+            yield Label("space model · ^y synthetic · ^e estimate · ^s start", classes="hint")
+            yield Static("", id="order", markup=False)
+            yield Static("", id="estimate", markup=False)
+            with Horizontal(classes="answers"):
+                yield Button("Start", id="start", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        """Begin with the models."""
+        self.query_one("#chosen").focus()
+        self._show_models()
+        self._show()
+
+    def _show_models(self) -> None:
+        """A cross for each chosen model; it says the same without colours."""
+        synthetic = "synthetic " if self._synthetic else ""
+        rows = [
+            Row(spec.name, ("[x]" if spec.name in self._chosen else "[ ]", spec.name, f"{synthetic}{spec.dataset}"))
+            for spec in MODELS
+        ]
+        self.query_one("#chosen", RecordTable).show(rows)
+        self._show()
+
+    def action_choose(self) -> None:
+        """Choose the model under the cursor, or leave it out."""
+        current = self.query_one("#chosen", RecordTable).current
+        if current is not None:
+            self._chosen ^= {current}
+            self._show_models()
+
+    def action_synthetic(self) -> None:
+        """Train on synthetic data, or on the corpora where the settings do not forbid them."""
+        self._synthetic = not self._synthetic or self._session.settings.datasets.use_synthetic
+        self._show_models()
+
+    def _typed(self) -> dict[str, tuple[str, object]]:
+        typed: dict[str, tuple[str, object]] = {}
+        for name, option, key in _INPUTS:
+            text = self.query_one(f"#{name}", Input).value.strip()
+            if text:
+                typed[key] = (option, parsed(text) if name == "epochs" else text)
+        if self._synthetic and not self._session.settings.datasets.use_synthetic:
+            typed["datasets.use_synthetic"] = ("--use-synthetic", True)
+        return typed
+
+    def _order(self) -> TrainingRequest:
+        models = tuple(spec.name for spec in MODELS if spec.name in self._chosen)
+        typed = self._typed()
+        words = ["train", "--detach"]
+        words += [word for model in models for word in ("--model", model)] if len(models) < len(MODELS) else []
+        for option, value in typed.values():
+            words += [option] if value is True else [option, str(value)]
+        return TrainingRequest(models, typed, ("kelly-core", *words, *self._session.config_words))
+
+    def _problem(self, order: TrainingRequest) -> str:
+        if not order.models:
+            return "Choose at least one model with the space bar."
+        try:
+            self._session.load(order.typed)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    @on(Input.Changed)
+    def _show(self) -> None:
+        order = self._order()
+        problem = self._problem(order)
+        shown = self.query_one("#order", Static)
+        shown.update(problem or f"$ {shlex.join(order.command)}")
+        shown.set_class(bool(problem), "-problem")
+        self.query_one("#start", Button).disabled = bool(problem)
+
+    def action_estimate(self) -> None:
+        """Try the training for a few seconds, and tell how long it would take."""
+        order = self._order()
+        if not self._problem(order):
+            self.query_one("#estimate", Static).update("trying for a few seconds …")
+            self._estimate(order)
+
+    @work(thread=True, exclusive=True)
+    def _estimate(self, order: TrainingRequest) -> None:
+        words = [word for word in order.command[1:] if word != "--detach"]
+        job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
+        try:
+            rows = json.loads("".join(job.lines()))["models"]
+            seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)
+            text = f"at most {duration(seconds)} for all epochs, {size(memory)} of memory"
+        except (ValueError, KeyError):
+            text = job.problem or "the trial ended without an answer"
+        self.post_message(self.Estimated(order, text))
+
+    @on(Estimated)
+    def _on_estimated(self, message: Estimated) -> None:
+        """Show it, if the same is still asked for."""
+        self.query_one("#estimate", Static).update(message.text if message.order == self._order() else "")
+
+    @on(Button.Pressed, "#start")
+    def action_start(self) -> None:
+        """Start it, unless something is wrong."""
+        order = self._order()
+        if not self._problem(order):
+            self.dismiss(order)
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.dismiss(None)

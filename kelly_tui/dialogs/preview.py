@@ -1,0 +1,133 @@
+"""One example of a corpus, drawn in characters."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Label, Static
+
+from kelly_tui.jobs import Job, worker
+from kelly_tui.themes import ThemeColors
+
+SHADES = " ░▒▓█"
+
+_WIDTH = 64
+_ROWS = 16
+
+
+class ExamplePreview(ModalScreen[None]):
+    """What the network sees and what it should answer, as two pictures of grey steps."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,n", "step(1)", "Next"),
+        Binding("left,b", "step(-1)", "Back"),
+        Binding("escape,q,v", "dismiss", "Close"),
+    ]
+
+    @dataclass
+    class Read(Message):
+        """An example, or why there is none."""
+
+        example: dict[str, Any] | None
+        problem: str
+
+    def __init__(self, name: str, config: str) -> None:
+        super().__init__()
+        self._corpus, self._config, self._index = name, config, 0
+        self._job: Job | None = None
+
+    def compose(self) -> ComposeResult:
+        """The title and the picture."""
+        with VerticalScroll(classes="dialog"):
+            yield Label("", classes="dialog-title", markup=False)
+            yield Static("", id="picture", markup=False)
+            yield Label("← → other examples · esc closes", classes="hint")
+
+    def on_mount(self) -> None:
+        """Read the first example."""
+        self.action_step(0)
+
+    def on_unmount(self) -> None:
+        """What is still being read is not wanted any more."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def action_step(self, by: int) -> None:
+        """Read another example."""
+        self._index += by
+        self.query_one(".dialog-title", Label).update(f"{self._corpus} · reading …")
+        self._read(self._index)
+
+    @work(thread=True, exclusive=True)
+    def _read(self, index: int) -> None:
+        job = self._job = Job(worker("corpora", "preview", self._corpus, self._config, str(index)))
+        line: dict[str, Any] = {}
+        for text in job.lines():
+            line = json.loads(text)
+        if not job.cancelled:
+            self.post_message(self.Read(line.get("example"), line.get("error") or job.problem))
+
+    @on(Read)
+    def _on_read(self, message: Read) -> None:
+        """Draw it."""
+        title, picture = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
+        if message.example is None:
+            title.update(f"{self._corpus} · cannot be read")
+            picture.update(message.problem)
+            return
+        example = message.example
+        source = "synthetic" if example["synthetic"] else f"{example['group']} · {example['label_source']}"
+        title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
+        picture.update(
+            Text.assemble(
+                (f"{source} · {example['split']}\n\n", ThemeColors.of(self.app.theme_variables).muted),
+                *_titled("input", example["inputs"], SHADES),
+                "\n",
+                *_titled("target", example["targets"], SHADES),
+            )
+        )
+
+
+def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[str | tuple[str, str]]:
+    """A picture below its name and sizes; the lowest number of a frame is at the bottom."""
+    sizes = f"{len(frames)} frame{'s' * (len(frames) != 1)} of {len(frames[0])}, numbers upwards, time to the right"
+    if len(frames) == 1:
+        sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
+    return [(f"{title}  {sizes}\n", "bold"), picture(frames, SHADES), "\n"]
+
+
+def picture(frames: Sequence[Sequence[float]], shades: str) -> str:
+    """Frames [T, n] as lines of shades from the least value to the greatest, at most 64 wide and 16 high.
+
+    Time runs to the right and numbers upwards; a single frame is one line.
+    """
+    rows = [list(frames[0])] if len(frames) == 1 else [list(row) for row in zip(*frames, strict=True)][::-1]
+    rows = [_pooled(row, _WIDTH) for row in _pooled_rows(rows)]
+    lowest, highest = min(map(min, rows)), max(map(max, rows))
+    scale = (len(shades) - 1) / (highest - lowest) if highest > lowest else 0.0
+    wide = max(1, _WIDTH // len(rows[0])) if len(rows) > 1 else 1
+    return "\n".join("".join(shades[round((value - lowest) * scale)] * wide for value in row) for row in rows)
+
+
+def _pooled_rows(rows: list[list[float]]) -> list[list[float]]:
+    columns = [_pooled(list(column), _ROWS) for column in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _pooled(values: list[float], count: int) -> list[float]:
+    """The greatest of each of ``count`` neighbouring groups."""
+    if len(values) <= count:
+        return values
+    edges = [index * len(values) // count for index in range(count + 1)]
+    return [max(values[start:stop]) for start, stop in itertools.pairwise(edges)]

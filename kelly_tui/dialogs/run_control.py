@@ -1,0 +1,108 @@
+"""Asking things of runs: stop, go back, go on; the same on every screen that shows a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Static
+
+from kelly_tui.dialogs.confirm import ConfirmDialog
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """How a run shall stop, as ``Run.request_stop`` takes it."""
+
+    at_once: bool = False
+    after_epochs: int = 0
+
+
+class StopDialog(ModalScreen[StopRequest | None]):
+    """Asks how to stop a run; gives None where it shall go on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("left,up", "app.focus_previous", show=False),
+        Binding("right,down", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name_of_run = name
+
+    def compose(self) -> ComposeResult:
+        """The question, a number of epochs, and a button an answer; the harmless one has the focus."""
+        with Vertical(classes="dialog"):
+            yield Label(f"Stop {self._name_of_run}?", classes="dialog-title", markup=False)
+            yield Static("Whatever you choose, checkpoints stay and the best so far is exported.")
+            with Horizontal(classes="answers"):
+                yield Button("Go on", id="none", compact=True)
+                yield Button("After this epoch", id="later", compact=True)
+                yield Button("Stop", id="step", compact=True)
+                yield Button("At once", id="now", variant="error", compact=True)
+            with Horizontal(id="after"):
+                yield Label("epochs to complete first, this one included")
+                yield Input("1", type="integer", max_length=6, id="epochs", compact=True, select_on_focus=True)
+
+    @on(Input.Changed)
+    def _name_the_number(self) -> None:
+        button, epochs = self.query_one("#later", Button), self._epochs
+        button.label = "After this epoch" if epochs == 1 else f"After {epochs or '…'} epochs"
+        button.disabled = not epochs
+
+    @property
+    def _epochs(self) -> int:
+        """The number that is typed; 0 where it is none."""
+        text = self.query_one("#epochs", Input).value
+        return int(text) if text.isdecimal() else 0
+
+    @on(Input.Submitted)
+    def _number_given(self) -> None:
+        if self._epochs:
+            self.dismiss(StopRequest(after_epochs=self._epochs))
+
+    @on(Button.Pressed)
+    def _answered(self, event: Button.Pressed) -> None:
+        orders = {
+            "later": StopRequest(after_epochs=self._epochs),
+            "step": StopRequest(),
+            "now": StopRequest(at_once=True),
+        }
+        self.dismiss(orders.get(event.button.id or ""))
+
+
+def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
+    """Whether a model shall go back to its best epoch; the answers are "" and "back"."""
+    text = (
+        f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate. "
+        "What came after is dropped. It may be done any number of times."
+    )
+    return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Go on as it is"), ("back", "Roll back")], "back")
+
+
+class ResumeDialog(ModalScreen[int | None]):
+    """Asks for how many epochs more a run shall train; gives None where nothing shall happen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name_of_run = name
+
+    def compose(self) -> ComposeResult:
+        """The question and the number."""
+        with Vertical(classes="dialog"):
+            yield Label(f"Go on with {self._name_of_run}", classes="dialog-title", markup=False)
+            yield Static("Epochs to add to those first asked for; 0 only goes on to their end. Enter starts it.")
+            yield Input("0", type="integer", max_length=6, id="more", compact=True, select_on_focus=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go on, unless what was typed is no number."""
+        if event.value.isdecimal():
+            self.dismiss(int(event.value))

@@ -1,0 +1,202 @@
+"""Text of runs, models, numbers and labelled rows, as every screen shows it."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from kelly_core.runs.diff import Best
+from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
+from kelly_core.spec import MODELS
+from kelly_tui.themes import ThemeColors
+
+NOTHING = "–"
+
+_LEAST_FOR_VALUES = 20
+_NAMES = [spec.name for spec in MODELS]
+
+
+class LabeledRows:
+    """Lines of a label and a value each, the values in a column of their own.
+
+    Args:
+        rows: an empty label continues the line above.
+        muted: colour of the labels.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str | Text, str | Text]], muted: str) -> None:
+        self._rows = [(_as_text(label, muted), _as_text(value)) for label, value in rows]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LabeledRows) and self._rows == other._rows and self._styles == other._styles
+
+    def __hash__(self) -> int:
+        return hash(self.plain)
+
+    @property
+    def _styles(self) -> list[tuple[str | Style, str | Style]]:
+        """What texts leave out when they are compared."""
+        return [(label.style, value.style) for label, value in self._rows]
+
+    @property
+    def plain(self) -> str:
+        """The lines without colours."""
+        return "\n".join(f"{label.plain}\t{value.plain}" for label, value in self._rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        labels = max((label.cell_len for label, _ in self._rows), default=0)
+        if options.max_width < labels + _LEAST_FOR_VALUES:
+            yield from self._stacked(options.max_width)
+        else:
+            yield self._side_by_side()
+
+    def _stacked(self, width: int) -> Iterator[Text | Padding]:
+        """Long labels in a narrow place: each value beside its own if there is room, or else below it."""
+        for label, value in self._rows:
+            both = Text.assemble(label, "  ", value)
+            if label and both.cell_len <= width:
+                yield both
+                continue
+            if label:
+                yield label
+            yield Padding(value, (0, 0, 0, 2))
+
+    def _side_by_side(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, value in self._rows:
+            table.add_row(label, value)
+        return table
+
+
+def _as_text(words: str | Text, style: str = "") -> Text:
+    return words if isinstance(words, Text) else Text(words, style)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 45 s, 3:20 or 1:02:03."""
+    if seconds is None:
+        return NOTHING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def size(count: float) -> str:
+    """Bytes as 812 B, 1.6 MB or 3.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def loss(value: float | None) -> str:
+    """A loss with four significant digits."""
+    return NOTHING if value is None else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.4f}"
+
+
+def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
+    """A bar for a share between 0 and 1, in a colour for what is reached and one for the rest."""
+    full = math.ceil(min(1.0, max(0.0, share)) * width)
+    return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
+
+
+def short_id(run_id: str) -> str:
+    """The two words of an id by which people remember a run."""
+    return "-".join(run_id.split("-")[4:]) or run_id
+
+
+def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
+    """The state of a run; of one that goes on as usual rather what there is to worry about."""
+    if run.state == "running" and run.concerns and not run.silent_seconds:
+        return Text(run.concerns[0], colors.warning)
+    return state_text(run.state, run.silent_seconds, colors)
+
+
+def model_state_text(model: ModelSnapshot, colors: ThemeColors) -> Text:
+    """The state of a model; of one in training rather what there is to worry about."""
+    if model.state == "running" and model.alarm_kind in CONCERNS:
+        return Text(model.alarm_kind, colors.warning)
+    return state_text(model.state, 0.0, colors)
+
+
+def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
+    """A state in its colour; a live run that gives no sign of life is not called running."""
+    if silent_seconds:
+        return Text(f"stopped responding {duration(silent_seconds)} ago", colors.warning)
+    color = {
+        "running": colors.good,
+        "finished": colors.good,
+        "failed": colors.bad,
+        "died": colors.bad,
+        "stopped": colors.muted,
+        "queued": colors.muted,
+    }.get(state, colors.warning)
+    return Text(state, color)
+
+
+def model_color(model: str, colors: ThemeColors) -> str:
+    """The colour that a model has on every screen."""
+    return colors.series[_NAMES.index(model) % len(colors.series) if model in _NAMES else 0]
+
+
+def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
+    """A colour for each run, the same every time, and another one only where two would share it."""
+    taken: dict[str, str] = {}
+    for run_id in run_ids:
+        start = zlib.crc32(run_id.encode()) % len(colors.series)
+        wheel = colors.series[start:] + colors.series[:start]
+        taken[run_id] = next((color for color in wheel if color not in taken.values()), wheel[0])
+    return taken
+
+
+def epochs_text(model: ModelSnapshot) -> str:
+    """Complete epochs of all, such as 12/50."""
+    return NOTHING if model.epochs is None else f"{model.epoch}/{model.epochs}"
+
+
+def best_text(model: ModelSnapshot | Best) -> str:
+    """The best loss and its epoch."""
+    return NOTHING if model.best_loss is None else f"{loss(model.best_loss)} @{model.best_epoch}"
+
+
+def host_text(run: RunSnapshot) -> str:
+    """What the machine is doing, in one line."""
+    if run.host is None:
+        return ""
+    host = run.host
+    parts = [
+        f"CPU {host.cpu_percent:.0f} %",
+        f"memory {size(host.memory_used)} of {size(host.memory_total)}",
+        f"process {size(host.process_memory)}",
+    ]
+    parts += [f"{gpu.name} {gpu.percent:.0f} %, {size(gpu.memory_used)}" for gpu in host.gpus]
+    return " · ".join(parts)
+
+
+def age_text(then: float) -> str:
+    """How long ago a Unix time was, in its largest unit."""
+    seconds = max(0.0, time.time() - then)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
+
+
+def models_text(run: RunSnapshot) -> str:
+    """Which models a run trains, in few words."""
+    names = [model.model for model in run.models]
+    return "all five" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"

@@ -1,0 +1,157 @@
+"""A run as a screen follows it: how it stands, its curves so far, and what it said."""
+
+from __future__ import annotations
+
+import math
+import time
+from array import array
+from bisect import bisect_left
+from collections import deque
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from kelly_core import events
+from kelly_core.errors import KellyError
+from kelly_core.runs.event_log import LogReader
+from kelly_core.runs.log_records import LogRecord
+from kelly_core.runs.messages import describe
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, RunManifest
+from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.training.history import read_history
+
+_LINES = 500
+_SECONDS_A_LOOK = 0.3
+_RECORDS_AT_ONCE = 50
+_PAUSE = 2e-4
+"""Seconds after these records, in which the screens take the interpreter if they want it: it would be shared in equal
+parts otherwise, and a screen take twice its time to be drawn."""
+
+
+def _numbers() -> array[float]:
+    return array("d")
+
+
+@dataclass
+class Curves:
+    """Epoch by epoch what one model reached; ``best`` is the index of the least validation loss.
+
+    Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
+    """
+
+    epochs: array[float] = field(default_factory=_numbers)
+    train_loss: array[float] = field(default_factory=_numbers)
+    val_loss: array[float] = field(default_factory=_numbers)
+    learning_rate: array[float] = field(default_factory=_numbers)
+    frames_per_second: array[float] = field(default_factory=_numbers)
+    best: int | None = None
+
+    def add(self, event: events.EpochDone) -> None:
+        """Take in an epoch; one that was trained once more after a resume replaces its former self."""
+        if self.epochs and self.epochs[-1] >= event.epoch:
+            self._cut(bisect_left(self.epochs, event.epoch))
+        self.epochs.append(event.epoch)
+        for values, value in zip(self._values(), _figures(event), strict=True):
+            values.append(value)
+        self.note_best(len(self.epochs) - 1)
+
+    def copy(self) -> Curves:
+        """The same epochs, which stay as they are when this grows."""
+        return deepcopy(self)
+
+    def _cut(self, length: int) -> None:
+        for values in (self.epochs, *self._values()):
+            del values[length:]
+        self.best = None
+        for index in range(length):
+            self.note_best(index)
+
+    def note_best(self, index: int) -> None:
+        """Take in that the epoch of this index may be the best."""
+        loss = self.val_loss[index]
+        if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
+            self.best = index
+
+    def _values(self) -> tuple[array[float], ...]:
+        return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
+
+
+def _figures(event: events.EpochDone) -> tuple[float, ...]:
+    return event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second
+
+
+def curves_of_history(export: Path) -> Curves:
+    """The losses that lie beside an export, by epoch; none where they cannot be read."""
+    try:
+        history = read_history(export.parent / "history" / f"{export.stem}_history.json")
+    except KellyError:
+        history = None
+    curves = Curves()
+    for row in history.rows if history is not None else ():
+        curves.epochs.append(row["epoch"])
+        curves.train_loss.append(row["train_loss"])
+        curves.val_loss.append(row["val_loss"])
+        curves.note_best(len(curves.epochs) - 1)
+    return curves
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a screen shows of a run."""
+
+    record: RunManifest
+    snapshot: RunSnapshot
+    curves: dict[str, Curves]
+    lines: tuple[str, ...]
+
+
+class RunWatcher:
+    """Reads a run from its beginning, a bounded part at each look, so that a long log never holds up the screen.
+
+    Raises:
+        RunError: there is no run, or its record cannot be read.
+    """
+
+    def __init__(self, folder: RunDirectory) -> None:
+        self._run = Run(folder)
+        self._reader = LogReader(folder.events)
+        self._records = self._reader.one_by_one()
+        self._curves: dict[str, Curves] = {}
+        self._told: dict[str, Curves] = {}
+        self._lines: deque[str] = deque(maxlen=_LINES)
+
+    def poll(self) -> RunView:
+        """Read on for a moment and tell how things stand.
+
+        Raises:
+            RunError: the log cannot be read any more.
+        """
+        self._run.poll()
+        self._read_on(time.monotonic() + _SECONDS_A_LOOK)
+        # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
+        self._told = {name: self._told.get(name) or each.copy() for name, each in self._curves.items()}
+        return RunView(self._run.record, self._run.snapshot, dict(self._told), tuple(self._lines))
+
+    def _read_on(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            found = list(islice(self._records, _RECORDS_AT_ONCE))
+            if not found:
+                self._records = self._reader.one_by_one()
+                return
+            for record in found:
+                self._take(record)
+            time.sleep(_PAUSE)
+
+    def _take(self, record: LogRecord) -> None:
+        event = record.event
+        if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
+            self._curves.pop(event.model, None)
+            self._told.pop(event.model, None)
+        elif isinstance(event, events.EpochDone):
+            self._told.pop(event.model, None)
+            self._curves.setdefault(event.model, Curves()).add(event)
+        text = describe(event)
+        if text is not None:
+            self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(record.time))}  {text}")

@@ -1,0 +1,159 @@
+"""What the six screens have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.events import Resize, ScreenResume, ScreenSuspend
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Label, Static
+
+from kelly_tui.themes import ThemeColors
+from kelly_tui.widgets.command_line import CommandLine
+from kelly_tui.widgets.footer import KeyFooter
+from kelly_tui.widgets.header import Header
+
+if TYPE_CHECKING:
+    from kelly_tui.app import KellyApp
+
+
+class BaseScreen(Screen[None]):
+    """A screen with header, body, equivalent command and footer.
+
+    Subclasses define ``NAME``, ``ABOUT``, ``body`` and ``command``; ``MUTATING_ACTIONS`` names the actions that a
+    read-only session refuses.
+    """
+
+    NAME: ClassVar[str]
+    ABOUT: ClassVar[str]
+    MUTATING_ACTIONS: ClassVar[frozenset[str]] = frozenset()
+    AUTO_FOCUS = "RecordTable"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy_command", "Copy command", show=False, tooltip="Copy the command line shown below"),
+        Binding("c", "copy_value", "Copy value", show=False, tooltip="Copy what is under the cursor"),
+    ]
+
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - declared by Screen without ClassVar
+        (0, "-tiny"),
+        (60, "-narrow"),
+        (90, "-normal"),
+        (150, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (32, "-tall")]  # noqa: RUF012 - as above
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_front = False
+        self._styled_as, self._fitted = self.kelly.look, self.app.size
+        # Textual sets these when all is there, and would then style all of it once more.
+        widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
+        self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
+
+    @property
+    def kelly(self) -> KellyApp:
+        """The application."""
+        return cast("KellyApp", self.app)
+
+    @property
+    def theme_colors(self) -> ThemeColors:
+        """Colours of the theme in force."""
+        return ThemeColors.of(self.app.theme_variables)
+
+    def compose(self) -> ComposeResult:
+        """The frame and the body."""
+        yield Header(self.NAME)
+        yield Static("", id="problem", markup=False)
+        with Container(id="body"):
+            yield from self.body()
+        yield CommandLine()
+        yield KeyFooter()
+        yield Label("This window is too small.\nMake it at least 60 × 18.", id="too-small")
+
+    def body(self) -> Iterator[Widget]:
+        """The parts between the line of screens and the command line."""
+        raise NotImplementedError
+
+    def command(self) -> tuple[str, ...]:
+        """Words of the command that does the same, after ``kelly-core``."""
+        raise NotImplementedError
+
+    def runs_changed(self) -> None:
+        """The list of runs is another one; a screen that shows runs draws what follows from that."""
+
+    def refresh_frame(self) -> None:
+        """Show the command, the problem with the settings and the live run as they are now."""
+        if not self.is_mounted:
+            return
+        self.query_one(CommandLine).show(self.kelly.command_text(self.command()))
+        problem = self.query_one("#problem", Static)
+        if problem.display or self.kelly.session.problem:
+            problem.update(self.kelly.session.problem)
+        problem.display = bool(self.kelly.session.problem)
+        self.query_one(Header).show_live(self.kelly.live_text)
+
+    def on_mount(self) -> None:
+        """Show the frame, and again whenever the theme changes."""
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
+        self.refresh_frame()
+        self.kelly.screen_was_made()
+
+    def on_activate(self) -> None:
+        """Come to the front, at first or again: what may have changed meanwhile is looked at once more."""
+
+    @on(ScreenResume)
+    def _come_back(self, event: ScreenResume) -> None:
+        """Show what is true now; all is styled anew only if that would look different."""
+        event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
+        # A new screen is told twice.
+        if not self._in_front:
+            self._in_front = True
+            self.kelly.session.reload()
+            self.refresh_frame()
+            self.refresh_bindings()
+            self.on_activate()
+
+    @on(ScreenSuspend)
+    def _go_back(self) -> None:
+        self._in_front = False
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether it is styled for another theme than the one in force."""
+        return self._styled_as != self.kelly.look
+
+    @on(Resize)
+    def _fit(self, event: Resize) -> None:
+        """Lay it out once for each size; Textual would once more when it is told the size that it has found."""
+        if event.size == self._fitted:
+            event.prevent_default()
+        self._fitted = event.size
+
+    def repaint(self) -> None:
+        """Draw again what has colours of its own."""
+        self.refresh_frame()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
+        return self.is_mounted and not (self.kelly.session.options.read_only and action in self.MUTATING_ACTIONS)
+
+    def action_copy_command(self) -> None:
+        """Copy the command line."""
+        self.kelly.copy(self.query_one(CommandLine).command)
+
+    def action_copy_value(self) -> None:
+        """Copy what is under the cursor."""
+        copy = getattr(self.focused, "value_to_copy", None)
+        if copy is not None:
+            self.kelly.copy(copy())
+
+
+def _fitting(length: int, breakpoints: list[tuple[int, str]]) -> list[str]:
+    """The class of the last breakpoint that a window reaches."""
+    return [name for least, name in breakpoints if length >= least][-1:]

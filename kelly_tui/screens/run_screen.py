@@ -1,0 +1,192 @@
+"""What the two screens that show runs have in common: following one, and asking things of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from kelly_core.errors import RunError
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.snapshot import RunSnapshot
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
+from kelly_tui.formatting import short_id
+from kelly_tui.run_watcher import RunView, RunWatcher
+from kelly_tui.screens.base_screen import BaseScreen
+
+POLL_SECONDS = 1.0
+"""Nothing here is drawn more often, however fast the epochs come."""
+
+
+class RunScreen(BaseScreen):
+    """Follows the run ``run_id``, and those beside it, while the screen is in front."""
+
+    MUTATING_ACTIONS = frozenset({"stop", "pause", "rollback", "resume", "new", "export", "delete"})
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),
+        Binding("p", "pause", "Pause", tooltip="Let the run hold after the step in hand, or go on again"),
+        Binding("R", "resume", "Resume", tooltip="Go on with an ended run, with more epochs if you like"),
+    ]
+
+    @dataclass
+    class RunRead(Message):
+        """How the followed runs stand now, by id."""
+
+        views: dict[str, RunView]
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the latest matters."""
+            return isinstance(message, RunScreen.RunRead)
+
+    @dataclass
+    class RunLost(Message):
+        """A followed run cannot be read any more."""
+
+        run_id: str
+        problem: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.views: dict[str, RunView] = {}
+        self._followed: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The run to follow, "" for none."""
+        raise NotImplementedError
+
+    @property
+    def other_ids(self) -> tuple[str, ...]:
+        """Runs to follow beside it."""
+        return ()
+
+    @property
+    def view(self) -> RunView | None:
+        """The run to show; None before it is read."""
+        return self.views.get(self.run_id)
+
+    def draw_run(self) -> None:
+        """Show ``view`` and the others, or that there are none."""
+        raise NotImplementedError
+
+    def on_screen_suspend(self) -> None:
+        """Out of sight nothing is read."""
+        self._followed = ()
+        self.workers.cancel_group(self, "follow")
+
+    def follow(self) -> None:
+        """Follow the runs that are chosen now."""
+        wanted = tuple(dict.fromkeys(filter(None, (self.run_id, *self.other_ids))))
+        if wanted == self._followed or not self.is_current:
+            return
+        self._followed = wanted
+        self.workers.cancel_group(self, "follow")
+        self.views = {run_id: view for run_id, view in self.views.items() if run_id in wanted}
+        self.draw_run()
+        if wanted:
+            self._follow([RunDirectory(self.kelly.runs_folder / run_id) for run_id in wanted])
+
+    @work(thread=True, exclusive=True, group="follow")
+    def _follow(self, folders: list[RunDirectory]) -> None:
+        worker, pause, last = get_current_worker(), Event(), None
+        followers: dict[str, RunWatcher] = {}
+        while folders and not worker.is_cancelled:
+            views: dict[str, RunView] = {}
+            for folder in list(folders):
+                try:
+                    if folder.id not in followers:
+                        followers[folder.id] = RunWatcher(folder)
+                    views[folder.id] = followers[folder.id].poll()
+                except (RunError, OSError) as error:
+                    folders.remove(folder)
+                    if not worker.is_cancelled:
+                        self.post_message(self.RunLost(folder.id, str(error)))
+            if views != last and not worker.is_cancelled:
+                self.post_message(self.RunRead(views))
+            last = views
+            pause.wait(POLL_SECONDS)
+
+    @on(RunRead)
+    def _on_run_read(self, message: RunRead) -> None:
+        """Show those that are still chosen."""
+        former = _can(self._snapshot)
+        self.views |= {run_id: view for run_id, view in message.views.items() if run_id in self._followed}
+        self.draw_run()
+        if former != _can(self._snapshot):
+            self.refresh_bindings()
+
+    @on(RunLost)
+    def _on_run_lost(self, message: RunLost) -> None:
+        """Say so, and show no figures that may be wrong."""
+        if message.run_id in self._followed:
+            self.views.pop(message.run_id, None)
+            self.notify(message.problem, title="This run cannot be read", severity="error", timeout=10)
+            self.draw_run()
+
+    @property
+    def _snapshot(self) -> RunSnapshot | None:
+        return None if self.view is None else self.view.snapshot
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what the run can do now."""
+        if not super().check_action(action, parameters):
+            return False
+        snapshot = self._snapshot
+        live = snapshot is not None and snapshot.live
+        if action in ("stop", "pause"):
+            return live
+        if action in ("resume", "delete", "export"):
+            return snapshot is not None and not live
+        return True
+
+    def action_stop(self) -> None:
+        """Ask how to stop, then stop."""
+        run_id = self.run_id
+
+        def answered(order: StopRequest | None) -> None:
+            if order is not None:
+                stop = partial(Run.request_stop, at_once=order.at_once, after_epochs=order.after_epochs)
+                self.kelly.steer(run_id, stop)
+
+        self.app.push_screen(StopDialog(short_id(run_id)), answered)
+
+    def action_pause(self) -> None:
+        """Let it hold, or go on if it does already."""
+        paused = self._snapshot is not None and self._snapshot.state in ("pausing", "paused")
+        self.kelly.steer(self.run_id, Run.request_resume if paused else Run.request_pause)
+
+    def action_resume(self) -> None:
+        """Ask for how many epochs more, then start it again."""
+        run_id = self.run_id
+
+        def answered(epochs: int | None) -> None:
+            if epochs is not None:
+                self.kelly.resume_run(run_id, epochs)
+
+        self.app.push_screen(ResumeDialog(short_id(run_id)), answered)
+
+    def action_delete(self) -> None:
+        """Ask, then delete the run's folder."""
+        run_id = self.run_id
+        text = "Its log and settings are deleted for good. What it trained stays."
+        question = ConfirmDialog(f"Delete {run_id}?", text, [("", "Keep it"), ("delete", "Delete")], "delete")
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.kelly.steer(run_id, Run.remove)
+
+        self.app.push_screen(question, answered)
+
+
+def _can(run: RunSnapshot | None) -> tuple[object, ...]:
+    """What decides which keys a run answers."""
+    return () if run is None else (run.id, run.state, *(model.can_roll_back for model in run.models))

@@ -1,0 +1,147 @@
+"""A table that keeps its place while its rows change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.widgets import DataTable
+from textual.widgets.data_table import RowKey
+
+Cell = str | Text
+
+_BLANKS = 2
+"""Beside each column."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a key that stays the same, and its cells."""
+
+    key: str
+    cells: tuple[Cell, ...]
+
+
+class RecordTable(DataTable[Text]):
+    """Rows that are refreshed in place: the cursor stays where it was, and only what changed is drawn again.
+
+    Args:
+        columns: labels.
+        numbers: labels of the columns that are set to the right.
+        extras: labels of the columns that are left out where there is no room, the first one first.
+        id: of the widget.
+    """
+
+    HELP = "Move with the arrow keys, Home and End. The row under the cursor is what the keys below act upon."
+
+    def __init__(
+        self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
+    ) -> None:
+        super().__init__(
+            id=id,
+            cursor_type="row",
+            zebra_stripes=False,
+            header_height=1,
+            cell_padding=1,
+            cursor_foreground_priority="renderable",
+        )
+        self._all, self._extras = tuple(columns), tuple(extras)
+        self._labels: tuple[str, ...] = ()
+        self._rows: tuple[Row, ...] = ()
+        self._room = 0
+        self._shown: dict[str, tuple[Text, ...]] = {}
+        self._widths: list[int] = []
+        self._current: str | None = None
+        self._numbers = frozenset(numbers)
+
+    @property
+    def current(self) -> str | None:
+        """Key of the row under the cursor; None while there are no rows."""
+        if not self.row_count or not self.is_valid_row_index(self.cursor_row):
+            return None
+        return str(self.ordered_rows[self.cursor_row].key.value)
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Remember the row, for when the rows are built anew."""
+        self._current = event.row_key.value
+
+    def show(self, rows: Iterable[Row]) -> None:
+        """Make the table show these rows, in this order."""
+        self._rows = tuple(rows)
+        labels = self._fitting(self._rows)
+        wanted = {row.key: self._cells(row, labels) for row in self._rows}
+        if labels != self._labels:
+            self._labels = labels
+            self.clear(columns=True)
+            for label in labels:
+                self.add_column(self._aligned(label, label), key=label)
+            self._rebuild(wanted)
+        elif list(wanted) == list(self._shown):
+            self._update_cells(wanted)
+        else:
+            self._rebuild(wanted)
+        self._shown = wanted
+
+    def on_resize(self) -> None:
+        """Another width may have room for other columns."""
+        self.show(self._rows)
+
+    def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """The columns for which there is room; one that is left out stays so until the room is another."""
+        room = self.scrollable_content_region.width
+        labels = list(self._all if room != self._room or not self._labels else self._labels)
+        self._room = room
+        if not room:
+            return tuple(labels)
+        cells = [tuple(map(_width, row.cells)) for row in rows]
+        columns = zip(self._all, *cells, strict=True)
+        widths = {label: max(cell_len(label), *of_rows, 0) + _BLANKS for label, *of_rows in columns}
+        for extra in self._extras:
+            if sum(widths[label] for label in labels) > room and extra in labels:
+                labels.remove(extra)
+        return tuple(labels)
+
+    def _cells(self, row: Row, labels: tuple[str, ...]) -> tuple[Text, ...]:
+        return tuple(
+            self._aligned(label, cell) for label, cell in zip(self._all, row.cells, strict=True) if label in labels
+        )
+
+    def _update_cells(self, wanted: dict[str, tuple[Text, ...]]) -> None:
+        for key, cells in wanted.items():
+            for label, cell, former in zip(self._labels, cells, self._shown[key], strict=True):
+                if cell != former or cell.style != former.style or cell.spans != former.spans:
+                    self.update_cell(key, label, cell, update_width=True)
+
+    def _rebuild(self, wanted: dict[str, tuple[Text, ...]]) -> None:
+        current, row = self._current, self.cursor_row
+        self.clear()
+        for key, cells in wanted.items():
+            self.add_row(*cells, key=key)
+        keys = list(wanted)
+        if keys:
+            place = keys.index(current) if current in keys else min(row, len(keys) - 1)
+            self.move_cursor(row=max(0, place), animate=False)
+
+    def _aligned(self, label: str, cell: Cell) -> Text:
+        text = Text(cell) if isinstance(cell, str) else cell
+        text.justify = "right" if label in self._numbers else "left"
+        return text
+
+    def _update_dimensions(self, new_rows: Iterable[RowKey]) -> None:
+        """Draw lines again that were drawn, and kept, before their columns had their width."""
+        super()._update_dimensions(new_rows)
+        widths = [column.content_width for column in self.ordered_columns]
+        if widths != self._widths:
+            self._widths = widths
+            self._clear_caches()
+            self.refresh()
+
+    def value_to_copy(self) -> str:
+        """The row under the cursor, cells parted by tabs."""
+        return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))
+
+
+def _width(cell: Cell) -> int:
+    return cell_len(cell) if isinstance(cell, str) else cell.cell_len

@@ -1,0 +1,175 @@
+"""A form for the settings of one model: what is typed is checked at once, and where each value comes from is shown."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.widgets import Input, Label, Select
+
+from kelly_core.config.schema import LoadedSettings
+from kelly_core.spec import DATASETS, Loss, ModelSpec, State
+from kelly_tui.widgets.updates import update_text
+
+_LONGEST_INPUT = 32
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting of a model.
+
+    Attributes:
+        name: as in ``[models.<name>]``.
+        common: dotted key of the setting that holds where the model says nothing, "" if there is none.
+        choices: values to choose from; () for a number.
+        about: what it means.
+    """
+
+    name: str
+    common: str
+    choices: tuple[str, ...]
+    about: str
+
+
+SETTING_FIELDS = (
+    Field("epochs", "training.epochs", (), "passes over the examples, at most"),
+    Field("batch_size", "training.batch_size", (), "examples a step"),
+    Field("learning_rate", "training.learning_rate", (), "of Adam"),
+    Field("patience", "training.early_stopping.patience", (), "epochs without progress; 0: never stops"),
+    Field("loss", "", get_args(Loss), "what training makes small"),
+    Field("state", "", get_args(State), "stateless forgets at each call"),
+    Field("dataset", "", DATASETS, "the corpus it learns from"),
+)
+
+
+class SettingInput(Input):
+    """A number; empty means as in [training]."""
+
+    HELP = "Type a number. Empty means as in [training]. Esc goes back to the models; ctrl+s saves."
+
+    def value_to_copy(self) -> str:
+        """What is typed, or what holds instead."""
+        return self.value or self.placeholder
+
+
+class SettingChoice(Select[str]):
+    """One of a few words."""
+
+    HELP = "Press enter and choose. Esc goes back to the models; ctrl+s saves."
+
+    def value_to_copy(self) -> str:
+        """The chosen word."""
+        return "" if self.is_blank() else str(self.value)
+
+
+class SettingsForm(VerticalScroll, can_focus=False):
+    """All settings of one model."""
+
+    @dataclass
+    class Edited(Message):
+        """A person changed a field."""
+
+        field: Field
+
+    def compose(self) -> ComposeResult:
+        """A line a setting: name, field, where the value comes from."""
+        for field in SETTING_FIELDS:
+            with Horizontal(classes="setting"):
+                yield Label(field.name, classes="setting-name")
+                yield from self._control(field)
+                yield Label("", classes="setting-note", id=f"note-{field.name}", markup=False)
+
+    def _control(self, field: Field) -> Iterator[SettingInput | SettingChoice]:
+        if field.choices:
+            options = [(choice, choice) for choice in field.choices]
+            yield SettingChoice(
+                options, id=f"field-{field.name}", compact=True, allow_blank=not _required(field), prompt="as its spec"
+            )
+        else:
+            yield SettingInput(id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
+
+    def load(self, spec: ModelSpec, loaded: LoadedSettings) -> None:
+        """Show the settings in force, without taking that for an edit."""
+        for field in SETTING_FIELDS:
+            control = self.query_one(f"#field-{field.name}")
+            control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")
+            if isinstance(control, SettingInput):
+                control.placeholder = f"{common_value(field, loaded):g}"
+            self.set_value(field, getattr(loaded.settings.models[spec.name], field.name))
+            self.note(field, origin_text(field, spec, loaded))
+
+    def set_value(self, field: Field, value: object | None) -> None:
+        """Show what was typed before, without taking that for an edit."""
+        control = self.query_one(f"#field-{field.name}")
+        with self.prevent(Input.Changed, Select.Changed):
+            if isinstance(control, SettingChoice):
+                control.value = Select.NULL if value is None else str(value)
+            elif isinstance(control, SettingInput):
+                control.value = "" if value is None else _shown(value)
+
+    def value(self, field: Field) -> object | None:
+        """What the field says now; None where it is empty."""
+        control = self.query_one(f"#field-{field.name}")
+        if isinstance(control, SettingChoice):
+            return None if control.is_blank() else str(control.value)
+        assert isinstance(control, SettingInput)
+        return parsed(control.value)
+
+    def note(self, field: Field, text: str, problem: bool = False) -> None:
+        """Say something beside a field."""
+        label = self.query_one(f"#note-{field.name}", Label)
+        update_text(label, text)
+        label.set_class(problem, "-problem")
+        self.query_one(f"#field-{field.name}").set_class(problem, "-problem")
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    def _edited(self, event: Input.Changed | Select.Changed) -> None:
+        event.stop()
+        name = (event.control.id or "").removeprefix("field-")
+        self.post_message(self.Edited(next(field for field in SETTING_FIELDS if field.name == name)))
+
+
+def _required(field: Field) -> bool:
+    return field.name in ("state", "dataset")
+
+
+def parsed(text: str) -> object | None:
+    """Typed text as a number where it is one, as text where it is none, None where it is empty."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text
+
+
+def common_value(field: Field, loaded: LoadedSettings) -> float:
+    """What holds for a number where the model says nothing."""
+    value: object = loaded.settings
+    for part in field.common.split("."):
+        value = getattr(value, part)
+    assert isinstance(value, int | float)
+    return value
+
+
+def origin_text(field: Field, spec: ModelSpec, loaded: LoadedSettings) -> str:
+    """The value in force and where it comes from."""
+    own = getattr(loaded.settings.models[spec.name], field.name)
+    if own is not None:
+        return f"{_shown(own)} · {loaded.origins[f'models.{spec.name}.{field.name}']}"
+    if field.common:
+        return f"{_shown(common_value(field, loaded))} · [training], {loaded.origins[field.common]}"
+    return f"{getattr(spec, field.name)} · its spec"
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,90 @@
+"""Curves are made fit to be drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.text import Text
+
+from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, without_far_guides
+from kelly_tui.charts.plotting import changed_columns
+
+anything = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def test_what_is_not_a_number_is_a_gap() -> None:
+    curve = Series("loss", [1, 2, 3, 4, 5], [3.0, 2.0, math.nan, 1.0, math.inf], "#FFFFFF")
+    assert segments(curve, 40) == [([1, 2], [3.0, 2.0]), ([4], [1.0])]
+
+
+def test_zero_has_no_place_on_a_logarithmic_scale() -> None:
+    curve = Series("loss", [1, 2, 3], [100.0, 0.0, 0.01], "#FFFFFF")
+    assert segments(curve, 40, log=True) == [([1], [2.0]), ([3], [-2.0])]
+
+
+def test_the_least_and_the_greatest_of_each_column_are_kept() -> None:
+    spikes = [1.0] * 1000
+    spikes[500], spikes[501] = 9.0, -9.0
+    (xs, ys), *rest = segments(Series("loss", list(range(1000)), spikes, "#FFFFFF"), 10)
+    assert not rest
+    assert len(xs) <= 20
+    assert (max(ys), min(ys)) == (9.0, -9.0)
+
+
+@given(st.lists(anything, max_size=400), st.integers(1, 60), st.booleans())
+def test_whatever_comes_only_finite_points_in_order_and_few(ys: list[float], columns: int, log: bool) -> None:
+    pieces = segments(Series("any", list(range(len(ys))), ys, "#FFFFFF"), columns, log=log)
+    xs = [x for piece in pieces for x in piece[0]]
+    assert all(math.isfinite(y) for piece in pieces for y in piece[1])
+    assert xs == sorted(xs)
+    assert len(xs) <= 2 * columns
+
+
+def test_the_tail_leaves_out_what_comes_before() -> None:
+    curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, 2.0, 1.0], "#FFFFFF")
+    assert segments(curve, 40, first_x=3) == [([3, 4], [2.0, 1.0])]
+
+
+def test_a_guide_is_left_out_where_no_curve_comes_to_it() -> None:
+    curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, math.nan, 1.0], "#FFFFFF")
+    near, far = (Series("level", [1, 2, 3, 4], 4 * [y], "#FFFFFF", guide=True) for y in (3.5, 5.0))
+
+    def kept(*curves: Series, first_x: float = -math.inf) -> list[Series]:
+        return [each for each, _ in without_far_guides([(one, segments(one, 40, first_x=first_x)) for one in curves])]
+
+    assert kept(near, far, curve) == [near, curve]
+    assert kept(near, curve, first_x=2) == [curve]
+    assert kept(replace(far, guide=False), curve) == [replace(far, guide=False), curve]
+
+
+def test_a_level_needs_only_its_ends() -> None:
+    level = Series("level", [1, 2, 3, 4, 5], 5 * [2.0], "#FFFFFF", dashed=True)
+    assert segments(level, 40, first_x=2) == [([2, 5], [2.0, 2.0])]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(1, 20))
+def test_ticks_are_few_and_lie_within(low: float, span: float, count: int) -> None:
+    ticks = nice_ticks(low, low + span, count)
+    assert len(ticks) <= count + 1
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
+
+
+def test_ticks_are_round() -> None:
+    assert nice_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+
+
+def test_logarithmic_ticks_are_round_too() -> None:
+    assert log_ticks(-2, 0, 8) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    assert log_ticks(-6, 0, 3) == [1e-6, 1e-4, 1e-2, 1.0]
+    assert log_ticks(math.log10(0.031), math.log10(0.039), 4) == nice_ticks(0.031, 0.039, 4)
+
+
+def test_only_what_differs_of_a_line_is_sent_again() -> None:
+    before = Text.assemble(("ab", "red"), "  ", ("cd", "blue"))
+    assert changed_columns(before, before.copy()) == range(0)
+    assert changed_columns(before, Text.assemble(("ab", "red"), " x", ("cd", "blue"))) == range(3, 4)
+    assert changed_columns(before, Text.assemble(("ab", "red"), "  ", ("c", "blue"), ("d", "red"))) == range(5, 6)
+    assert changed_columns(before, Text("longer line")) == range(11)

@@ -1,0 +1,111 @@
+"""In a terminal with sixteen colours everything is legible: contrast of the codes that it gets, as it shows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.color import ColorSystem
+from rich.style import Style
+
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_tui.app import KellyApp
+from kelly_tui.color_filters import LEGIBLE
+from kelly_tui.state_store import save_state
+from kelly_tui.themes import ANSI16_THEME
+from kelly_tui.widgets.record_table import RecordTable
+from tests.tui.conftest import until
+from tests.tui.rendered import SCREENS, in_front, segments
+from tests.tui.test_screens import RESULT, cells
+from tests.tui.test_themes import LEAST_FOR_TEXT, contrast
+
+XTERM = (
+    (0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229),
+    (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255), (255, 0, 255), (0, 255, 255),
+    (255, 255, 255),
+)  # fmt: skip
+LINUX = (
+    (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
+    (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
+    (255, 255, 255),
+)  # fmt: skip
+
+
+def codes(style: Style) -> tuple[int, int, bool]:
+    """Numbers of the colour and of its ground, and whether it is bold, as a terminal reads the style."""
+    sign, ground, bold = 15, 0, False
+    (told,) = re.findall(r"^\x1b\[([\d;]*)m", style.render("x", color_system=ColorSystem.STANDARD)) or ["0"]
+    for code in map(int, told.split(";")):
+        bold |= code == 1
+        for first, shift in ((30, 0), (90, 8)):
+            sign = code - first + shift if first <= code < first + 8 else sign
+            ground = code - first - 10 + shift if first + 10 <= code < first + 18 else ground
+    return sign, ground, bold
+
+
+def too_faint(app: KellyApp) -> Iterator[tuple[str, int, int]]:
+    """Words in front that are too near their ground in one of the palettes."""
+    for part in in_front(app):
+        if not any(sign.isalnum() for sign in part.text) or part.style is None:
+            continue
+        sign, ground, bold = codes(part.style)
+        shown = {sign, sign + 8 if bold and sign < 8 else sign}
+        if any(contrast(colors[one], colors[ground]) < LEAST_FOR_TEXT for colors in (XTERM, LINUX) for one in shown):
+            yield part.text.strip(), sign, ground
+
+
+@pytest.fixture
+def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLORTERM")
+    monkeypatch.setenv("TERM", "linux")
+
+
+def test_all_pairs_are_legible() -> None:
+    for ground, signs in LEGIBLE.items():
+        # The console has no bright grounds.
+        assert ground < 8
+        for sign in signs:
+            assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= LEAST_FOR_TEXT
+
+
+@pytest.mark.parametrize("theme", ["", "kelly-light"])
+async def test_all_text_is_legible(
+    make_app: Callable[..., KellyApp],
+    workplace: Path,
+    finished_run: RunDirectory,
+    live_run: RunDirectory,
+    sixteen: None,
+    theme: str,
+) -> None:
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})
+    app = make_app(theme=theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        assert app.theme == (theme or ANSI16_THEME.name)
+        await until(pilot, lambda: app.live_text and cells(app, "#corpora") and cells(app, "#corpora")[0][2] == "–")
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            assert list(too_faint(app)) == []
+        for keys in (["2", "e", "7", "x"], ["1", "question_mark"], ["3", "n"], ["3", "s"], ["5", "e"], ["6", "d"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            assert list(too_faint(app)) == []
+            await pilot.press("escape")
+
+
+@pytest.mark.parametrize("theme", ["", "kelly-light"])
+async def test_the_cursor_can_be_seen(make_app: Callable[..., KellyApp], sixteen: None, theme: str) -> None:
+    app = make_app(theme=theme)
+    async with app.run_test() as pilot:
+        await pilot.press("2", "down")
+        await pilot.pause()
+        names = [row[0] for row in cells(app, "#models")]
+        styles = {
+            part.text.strip(): part.style for line in segments(app) for part in line if part.text.strip() in names
+        }
+        looks = {name: (codes(style)[1], style.reverse) for name, style in styles.items()}
+        chosen = looks.pop(names[app.screen.query_one("#models", RecordTable).cursor_row])
+        assert len(looks) == len(names) - 1
+        assert chosen not in looks.values()

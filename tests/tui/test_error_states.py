@@ -1,0 +1,298 @@
+"""Whatever is missing, broken or cut off gets a calm screen, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.events import Resize
+from textual.geometry import Size
+from textual.widgets import Static
+
+from kelly_core.io.locks import FileLock
+from kelly_core.runs.log_records import RunEnded
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_tui.app import KellyApp
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.screens.train import Train
+from kelly_tui.state_store import load_state, save_state
+from kelly_tui.themes import THEMES
+from kelly_tui.widgets.header import SCREENS as NAMES
+from kelly_tui.widgets.record_table import RecordTable
+from tests.tui.conftest import Script, epoch, make_run, trained, until
+from tests.tui.rendered import SCREENS, has_curves, lines, segments
+from tests.tui.test_screens import RESULT, cells, details
+
+MakeApp = Callable[..., KellyApp]
+
+
+async def test_nothing_at_all(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        for key in "123456":
+            await pilot.press(key)
+        assert "No runs in runs yet" in details(app, "#run-facts")
+        await pilot.press("enter", "space", "d", "s", "R")
+        await pilot.press("4")
+        await until(pilot, lambda: "does not exist yet" in details(app, "#checks"))
+        await pilot.press("v", "a", "space", "f", "x")
+        assert app.is_running
+
+
+async def test_a_broken_settings_file_is_told_and_kept(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "config.toml").write_text("[training]\nepochs = -3\n")
+    app = make_app()
+    async with app.run_test() as pilot:
+        problem = app.screen.query_one("#problem", Static)
+        assert problem.display
+        assert "config.toml, line 2" in str(problem.content)
+        (workplace / "config.toml").write_text("[training]\nepochs = 3\n")
+        await pilot.press("2", "1")
+        assert not problem.display
+        assert app.session.settings.training.epochs == 3
+
+
+async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("kelly_tui.app.list_runs", refuse)
+    monkeypatch.setattr("kelly_tui.screens.datasets.is_present", refuse)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "unreadable")
+        assert "Permission denied" in details(app, "#details")
+        await until(pilot, lambda: [notice.message for notice in app._notifications])
+        assert "runs cannot be looked into" in next(iter(app._notifications)).message
+
+
+async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    lock = FileLock.acquire(folder.heartbeat)
+    assert lock is not None
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: cells(app, "#training") and cells(app, "#training")[0][1] == "running")
+        lock.release()
+        await until(pilot, lambda: cells(app, "#training")[0][1] == "died")
+        assert "last checkpoint" in str(app.screen.query_one("#alarm", Static).content)
+        assert app.screen.check_action("resume", ())
+        assert not app.screen.check_action("stop", ())
+
+
+async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: len(cells(app, "#training")) == 2)
+        for path in sorted(finished_run.path.iterdir()):
+            path.unlink()
+        finished_run.path.rmdir()
+        await until(pilot, lambda: app.attached == "" and cells(app, "#training") == [])
+
+
+async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: RunDirectory) -> None:
+    finished_run.record.write_text("{")
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: cells(app, "#runs") and cells(app, "#runs")[0][2] == "unreadable")
+        await until(pilot, lambda: "damaged" in details(app, "#run-facts"))
+
+
+async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4)
+    told[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
+    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*told, RunEnded("failed")])
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.query_one("#loss", CurveChart).series)
+        await pilot.press("l")
+        assert app.is_running
+
+
+async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.pause()
+        assert app.screen.query_one("#too-small").display
+        assert not app.screen.query_one("#body").display
+        for width, height in ((200, 60), (61, 19), (30, 60), (80, 24)):
+            await pilot.resize_terminal(width, height)
+            await pilot.pause()
+        assert not app.screen.query_one("#too-small").display
+        assert app.screen.query_one("#body").display
+
+
+@pytest.mark.parametrize("keys", ["123456", "2e", "3n", "3l", "4 v", "5e", "6/", "6 m", "62e", "2y3y4y5y6y"])
+async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_run: RunDirectory, keys: str) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        for number, key in enumerate(keys):
+            app.simulate_key({" ": "space", "/": "slash", "?": "question_mark"}.get(key, key))
+            if number == len(keys) // 2:
+                app.post_message(Resize(Size(80, 24), Size(80, 24)))
+        last = SCREENS.index([key for key in keys if key in SCREENS][-1])
+        await until(pilot, lambda: app.current_mode == NAMES[last] and app.screen_stack[0].is_mounted)
+        await pilot.pause()
+        assert app.screen_stack[0].has_class("-narrow", "-low")
+
+
+async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.live_text)
+        await pilot.press("q")
+        assert isinstance(app.screen, ConfirmDialog)
+        await pilot.press("escape")
+        assert app.is_running
+        await pilot.press("q", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert not live_run.control.exists()
+
+
+async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.live_text)
+        await pilot.press("q", "right", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert '"after_epochs": 1' in live_run.control.read_text()
+
+
+async def test_what_happened_since_is_told(make_app: MakeApp, workplace: Path) -> None:
+    told = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    lock = FileLock.acquire(folder.heartbeat)
+    assert lock is not None
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: load_state("screens").get("runs"))
+    lock.release()
+    again = make_app()
+    async with again.run_test() as pilot:
+        await until(pilot, lambda: list(again._notifications))
+        (notice,) = again._notifications
+        assert notice.title.startswith("Since you left")
+        assert "brave-cadence died" in notice.message
+
+
+async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app(read_only=True)
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        screen = app.screen
+        assert isinstance(screen, Train)
+        await until(pilot, lambda: screen.view is not None)
+        await pilot.press("s", "p", "n", "R")
+        assert app.screen is screen
+        assert not live_run.control.exists()
+
+
+async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunDirectory) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    report = {
+        "passed": True,
+        "files": [{"file": "models/odd.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}],
+    }
+
+    def script(command: Sequence[str]) -> Script:
+        return Script([json.dumps(report)] if "validate" in command else [])
+
+    def on_disk() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+
+    before = on_disk()
+    app = make_app(script, read_only=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.live_text)
+        for key in ("1", "p", "P", "v", "2", "e", "7", "ctrl+s", "escape", "5", "b", "3", "n", "6", "d", "e"):
+            await pilot.press(key)
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
+        app.theme = "kelly-light"
+    assert on_disk() == before
+
+
+async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        for key, theme in zip("123456", [*(theme.name for theme in THEMES), "ansi-dark", "nord"], strict=True):
+            app.theme = theme
+            await pilot.press(key)
+        await until(pilot, lambda: app.screen.query_one(CurveChart).series)
+        for theme in app.available_themes:
+            app.theme = theme
+            await pilot.pause()
+        await until(pilot, lambda: load_state("screens").get("theme") == app.theme)
+    assert make_app().theme == app.theme
+
+
+async def test_ascii_draws_nothing_else(
+    make_app: MakeApp, workplace: Path, finished_run: RunDirectory, live_run: RunDirectory
+) -> None:
+    (workplace / "models").mkdir()
+    export = workplace / "models" / "groß→.json"
+    export.write_text("{}")
+    checks = [{"name": "quality record", "passed": False, "detail": "97% missing: ε 0.970"}]
+    kept = {"stamp": export.stat().st_mtime_ns, "checks": checks, "former": None}
+    save_state("validation", {str(export.relative_to(workplace)): kept})
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})
+    app = make_app(ascii=True)
+
+    async def look() -> None:
+        assert [line for line in lines(app) if not line.isascii()] == []
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        for keys in ([], ["question_mark"], ["ctrl+p"]):
+            for screen in SCREENS:
+                await pilot.press(screen)
+                await until(pilot, lambda: has_curves(app))
+                await pilot.press(*keys)
+                await look()
+                if keys:
+                    await pilot.press("escape")
+        await pilot.press("4")
+        await until(pilot, lambda: any("97% missing: e 0.970" in line for line in lines(app)))
+        for keys in (
+            ["1", "v"], ["3", "n"], ["3", "s"], ["3", "w"], ["3", "b"], ["5", "e"], ["6", "d"], ["6", "y"],
+            ["6", "down", "R"], ["2", "e", *4 * ["tab"], "enter"],
+        ):  # fmt: skip
+            await pilot.press(*keys)
+            await pilot.pause()
+            await look()
+            await pilot.press("escape")
+        await pilot.resize_terminal(50, 12)
+        await pilot.pause()
+        assert "60 x 18" in " ".join(lines(app))
+        await look()
+
+
+async def test_without_colours(make_app: MakeApp, finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app()
+    async with app.run_test() as pilot:
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            styles = [piece.style for line in segments(app) for piece in line if piece.style]
+            assert {color.name for style in styles for color in (style.color, style.bgcolor) if color} <= {"default"}
+            # Without colours the row under the cursor and the screen's name are told by reversed text.
+            reversed_text = [
+                piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse
+            ]
+            assert any(app.current_mode.title() in text for text in reversed_text)
+            listing = app.screen.query(RecordTable).first()
+            if listing.row_count:
+                assert any(listing.get_row_at(listing.cursor_row)[1].plain in text for text in reversed_text)

@@ -1,0 +1,54 @@
+"""Small windows cut nothing, large ones leave no room unused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_tui.app import KellyApp
+from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.state_store import save_state
+from kelly_tui.widgets.record_table import RecordTable
+from tests.tui.conftest import until
+from tests.tui.rendered import SCREENS, lines
+from tests.tui.test_screens import RESULT
+
+MakeApp = Callable[..., KellyApp]
+
+
+@pytest.mark.parametrize("width", [60, 92])
+async def test_nothing_is_cut_at_the_right(make_app: MakeApp, finished_run: RunDirectory, width: int) -> None:
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})
+    app = make_app()
+    async with app.run_test(size=(width, 24)) as pilot:
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await until(pilot, lambda: lines(app)[-1].rstrip().endswith("? Help  q Quit"))
+            for table in app.screen.query(RecordTable):
+                await until(
+                    pilot, lambda table=table: table.virtual_size.width <= table.scrollable_content_region.width
+                )
+
+
+async def test_a_wide_window_shows_the_losses_of_an_export(make_app: MakeApp, workplace: Path) -> None:
+    history = workplace / "models" / "history" / "groovepredictor_history.json"
+    history.parent.mkdir(parents=True)
+    (workplace / "models" / "groovepredictor.json").write_text("{}")
+    rows = [{"epoch": number, "train_loss": 1 / number, "val_loss": 2 / number} for number in (1, 2, 3)]
+    history.write_text(json.dumps({"epochs": rows, "metrics": {"best_epoch": 3, "val_loss": 2 / 3}}))
+    app = make_app()
+    async with app.run_test(size=(200, 60)) as pilot:
+        await pilot.press("4")
+        chart = app.screen.query_one("#losses", CurveChart)
+        await until(pilot, lambda: chart.series and chart.up_to_date)
+        assert [(series.name, list(series.ys), series.mark) for series in chart.series] == [
+            ("train", [1, 1 / 2, 1 / 3], None),
+            ("validation", [2, 1, 2 / 3], 2),
+        ]
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert not chart.display

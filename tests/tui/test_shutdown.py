@@ -1,0 +1,73 @@
+"""The real program ends in time and leaves runs alone, whatever has become of its terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.terminal import Terminal
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_tui.shutdown import SHUTDOWN_SECONDS
+
+SOURCES = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
+MORE_THAN_A_TERMINAL_HOLDS = 30
+MARGIN = 5.0
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:
+    """The program while its question whether to leave is in front, because a run is live."""
+    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    terminal = Terminal(PROGRAM, workplace, os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"})
+    terminal.read_until("cadence")
+    terminal.press("q")
+    terminal.read_until("Leave?")
+    yield terminal
+    if terminal.wait(0.0) is None:
+        os.kill(terminal.pid, signal.SIGKILL)
+        terminal.wait(SHUTDOWN_SECONDS)
+
+
+def _hang_up_as_a_shell_does(terminal: Terminal) -> None:
+    terminal.lose()
+    for number in (signal.SIGHUP, signal.SIGCONT):
+        os.kill(terminal.pid, number)
+
+
+@pytest.mark.parametrize("befalls", [Terminal.lose, _hang_up_as_a_shell_does], ids=["line cut", "hung up by a shell"])
+def test_it_ends_in_time_with_a_question_in_front(
+    asked: Terminal, live_run: RunDirectory, befalls: Callable[[Terminal], None]
+) -> None:
+    befalls(asked)
+    assert asked.wait(SHUTDOWN_SECONDS + MARGIN) is not None
+    assert not live_run.control.exists()
+
+
+def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Terminal, live_run: RunDirectory) -> None:
+    asked.press("\x1b" + "163452" * MORE_THAN_A_TERMINAL_HOLDS)
+    assert asked.wait(1.0) is None
+    os.kill(asked.pid, signal.SIGTERM)
+    assert asked.wait(SHUTDOWN_SECONDS + MARGIN) is not None
+    assert asked.local_modes() & termios.ICANON
+    assert asked.local_modes() & termios.ECHO
+    assert not live_run.control.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_gives_the_terminal_back(
+    workplace: Path, asked: Terminal, live_run: RunDirectory, number: signal.Signals
+) -> None:
+    os.kill(asked.pid, number)
+    asked.read_until("\x1b[?25h")
+    assert b"\x1b[?1049l" in asked.output
+    assert asked.wait(SHUTDOWN_SECONDS) == 0
+    assert not live_run.control.exists()
