@@ -84,7 +84,7 @@ def build_metadata(
         model_name: name of the model's spec.
         layers: the network as it will be written.
         state: whether the plugin may rely on state from frame to frame.
-        trained_on: dataset, whether real or synthetic, example counts, dataset hash.
+        trained_on: dataset, whether real or synthetic, example counts, dataset hash, origin of the splits.
         checkpoint: hash of the checkpoint the weights come from.
         metrics: what the model reached; a number that is not finite becomes null.
         features: how the inputs are made, and with which constants.

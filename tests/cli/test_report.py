@@ -164,6 +164,7 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     assert f"{len(history['epochs'])} epochs. Best validation loss {history['metrics']['val_loss']:.4g}" in page.text
     assert page.row("numpy", "11.5")[1:5] == ["11.5", "17.2", "321", "4,321"]
     assert "chain p99 0.321 ms of 10 ms" in page.text and "on elsewhere" in page.text
+    assert metadata["trained_on"]["split_source"] == "official" and "official (info.csv)" in page.text
     assert metadata["trained_on"]["dataset_hash"] in page.text and quality.summary() in page.text
     assert f"{(trained / 'groovepredictor.json').stat().st_size:,} bytes" in page.text
     assert f"{GROOVE.parameter_count:,} numbers" in page.text

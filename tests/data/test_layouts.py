@@ -24,7 +24,6 @@ from tests.data import tiny
 UNLISTED = "not in the official table"
 MAESTRO_TEST = "2003/performance 3.midi"
 GROOVE_TEST = "drummer2/session1/3_rock_130_beat_4-4.mid"
-EMOPIA_SIDES = {"train": ["Q1_a-_b_0", "Q3_a-_b_1"], "val": ["Q2_cc_0"], "test": ["Q4_dd_0"]}
 DEPTHS = ["", "maestro-v3.0.0/", "downloads/unpacked here/"]
 
 
@@ -45,12 +44,6 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 def write_rows(table: Path, rows: list[dict[str, str]]) -> Path:
     return tiny.write_csv(table, [list(rows[0]), *(list(row.values()) for row in rows)])
-
-
-def emopia_tables(folder: Path) -> None:
-    for side, clips in EMOPIA_SIDES.items():
-        rows = [("", "clip_name"), *((number, f"{clip}.mid") for number, clip in enumerate(clips))]
-        tiny.write_csv(folder / "split" / f"{side}_clip.csv", rows)
 
 
 def assert_test_kept_out(dataset: CorpusDataset, test: str) -> None:
@@ -267,7 +260,7 @@ class TestEmopia:
     def test_its_tables_are_found_at_any_depth(self, load, tmp_path, main, below) -> None:
         root = tmp_path / "emotion_midi"
         tiny.emotion_midi(root / below)
-        emopia_tables(root / below / "EMOPIA_1.0")
+        tiny.emopia_split(root / below / "EMOPIA_1.0")
         dataset = load(main, root)
         assert_test_kept_out(dataset, f"{below}EMOPIA_1.0/midis/Q4_dd_0.mid")
         assert set(dataset.rows.sources) == {"human_quadrant"}
@@ -277,7 +270,7 @@ class TestEmopia:
         root = tmp_path / "lakh_midi"
         tiny.lakh_midi(root / "lmd_full", songs=6)
         tiny.emotion_midi(root)
-        emopia_tables(root / "EMOPIA_1.0")
+        tiny.emopia_split(root / "EMOPIA_1.0")
         unlisted = tiny.write_midi(root / "EMOPIA_1.0" / "midis" / "Q1_ee_0.mid", {"": tiny.melody_notes(90)})
         dataset = load("lakh_midi", root)
         assert dataset.report.skipped == {
@@ -392,7 +385,7 @@ def test_the_command_shows_splits_and_tables(tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "data" / "Groove_MIDI" / "groove")
     (tmp_path / "data" / "Groove_MIDI" / "groove" / "info.csv").unlink()
     tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
-    emopia_tables(tmp_path / "data" / "emotion_midi" / "EMOPIA_1.0")
+    tiny.emopia_split(tmp_path / "data" / "emotion_midi" / "EMOPIA_1.0")
     reports = json.loads(_datasets(tmp_path / "data", tmp_path / "cache", "--json"))["datasets"]
     by_name = {report["name"]: report for report in reports}
     maestro, groove, emopia = by_name["maestro"], by_name["groove_midi"], by_name["emotion_midi"]

@@ -78,10 +78,7 @@ def test_a_clip_is_heard_with_its_quadrants_emotion(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lakh_midi", "maestro"])
 def test_emopias_official_split_is_kept_and_its_test_clips_are_not_read(name: str, tmp_path: Path) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
-    sides = {"train": ["Q1_a-_b_0", "Q3_a-_b_1"], "val": ["Q2_cc_0"], "test": ["Q4_dd_0"]}
-    for side, clips in sides.items():
-        rows = [("", "clip_name"), *((number, f"{clip}.mid") for number, clip in enumerate(clips))]
-        tiny.write_csv(root / "EMOPIA_1.0" / "split" / f"{side}_clip.csv", rows)
+    tiny.emopia_split(root / "EMOPIA_1.0")
     dataset = read(name, root, tmp_path)
     assert dict(zip(dataset.rows.groups, dataset.rows.splits, strict=True)) == {"a-_b": "train", "cc": "validation"}
     skipped = dataset.report.skipped["official test split, kept out of training"]

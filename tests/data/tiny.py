@@ -152,6 +152,13 @@ def emotion_midi(root: Path) -> Path:
     return root
 
 
+def emopia_split(folder: Path) -> None:
+    """The official split of ``emotion_midi``'s clips, in ``folder/split``: one song a side."""
+    for side, clips in {"train": ["Q1_a-_b_0", "Q3_a-_b_1"], "val": ["Q2_cc_0"], "test": ["Q4_dd_0"]}.items():
+        rows = [("", "clip_name"), *((number, f"{clip}.mid") for number, clip in enumerate(clips))]
+        write_csv(folder / "split" / f"{side}_clip.csv", rows)
+
+
 def emotion_audio(root: Path) -> Path:
     """Clips of two songs with EMOPIA's quadrants."""
     clips = {"Q1_x_0": 1, "Q1_x_1": 1, "Q3_y_0": 3}

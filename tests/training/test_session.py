@@ -40,6 +40,7 @@ def alarms(tmp_path: Path):
 
 def test_an_additional_corpus_alone_is_said_loudly(alarms, tmp_path: Path) -> None:
     tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
+    tiny.emopia_split(tmp_path / "data" / "emotion_midi" / "EMOPIA_1.0")
     ((kind, message),) = alarms("DynamicsEngine")
     assert kind == "missing" and "maestro is not in" in message and "on emotion_midi ALONE" in message
 
@@ -47,7 +48,25 @@ def test_an_additional_corpus_alone_is_said_loudly(alarms, tmp_path: Path) -> No
 def test_both_corpora_are_no_cause_for_alarm(alarms, tmp_path: Path) -> None:
     tiny.maestro(tmp_path / "data" / "maestro")
     tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
+    tiny.emopia_split(tmp_path / "data" / "emotion_midi" / "EMOPIA_1.0")
     assert alarms("DynamicsEngine", datasets__emotion_midi__weight=1.0) == []
+
+
+def test_a_missing_table_of_official_splits_is_a_warning_and_the_export_names_the_split(alarms, tmp_path: Path) -> None:
+    root = tiny.maestro(tmp_path / "data" / "maestro" / "maestro-v3.0.0")
+
+    def trained_on() -> dict[str, Any]:
+        entry: dict[str, Any] = json.loads((tmp_path / "out" / "dynamicsengine.json").read_text())["metadata"][
+            "trained_on"
+        ]
+        return entry
+
+    assert alarms("DynamicsEngine") == []
+    assert (trained_on()["split_source"], trained_on()["tables"]) == ("official", ["maestro-v3.0.0/maestro-v3.0.0.csv"])
+    (root / "maestro-v3.0.0.csv").unlink()
+    ((kind, message), *_) = alarms("DynamicsEngine")
+    assert kind == "split" and "maestro: no table of official splits" in message
+    assert (trained_on()["split_source"], trained_on()["tables"]) == ("by seed", [])
 
 
 def test_a_song_in_both_splits_is_told_before_training(alarms, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
         "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
         "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
         "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "", "seconds": 5400.0,
+        "split_source": "official", "tables": ["a/info.csv"],
     }  # fmt: skip
     asked: list[Sequence[str]] = []
 
@@ -93,6 +94,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
         assert [toast.message for toast in app._notifications] == ["no workers"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
+        assert "official" in details(app, "#details") and "a/info.csv" in details(app, "#details")
     again = make_app()
     async with again.run_test() as pilot:
         await until(
