@@ -10,6 +10,8 @@ from kelly_core.errors import ConfigError
 Activation = Literal["", "tanh", "relu", "sigmoid", "softmax"]
 Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse"]
 State = Literal["stateful", "stateless"]
+LabelScale = Literal["", "1..9", "0..1", "-1..1", "-5..5"]
+"""Scale of valence and arousal in a table; "" for one derived from its columns and values."""
 
 LOSS_OUTPUT: dict[Loss, Activation] = {"bce": "sigmoid", "soft_cross_entropy": "softmax"}
 """Output activation that a loss needs; the other losses take any."""

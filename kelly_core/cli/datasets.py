@@ -110,7 +110,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             ("examples", f"{report.examples:,}" + _counts(report.splits)),
             *([] if report.seconds is None else [("audio", f"{report.seconds / 3600:,.2f} hours")]),
             ("splits", _splits(report)),
-            ("labels", _listed(report.label_sources)),
+            ("labels", _labels(report)),
             *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
             *(("warning", warning) for warning in report.warnings),
@@ -131,6 +131,11 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _splits(report: CorpusReport) -> str:
     return f"{report.split_source}: {', '.join(report.tables)}" if report.tables else report.split_source
+
+
+def _labels(report: CorpusReport) -> str:
+    sources = _listed(report.label_sources)
+    return f"{sources}: {', '.join(report.label_tables)}" if report.label_tables else sources
 
 
 def _weight(weight: float) -> str:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from kelly_core.config.keys import flatten, unflatten
 from kelly_core.config.toml_file import SettingsFile
 from kelly_core.errors import ConfigError
-from kelly_core.spec import LOSS_OUTPUT, MODELS, Loss, State
+from kelly_core.spec import LOSS_OUTPUT, MODELS, LabelScale, Loss, State
 
 DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
@@ -106,6 +106,8 @@ class AudioDatasetSettings(DatasetSettings):
 
     duration: Annotated[float, Field(ge=1, le=600)] = 45.0
     """Seconds of each file that are used, from its start."""
+    scale: LabelScale = ""
+    """Scale of valence and arousal in its tables; empty derives it from columns and values."""
 
 
 class AdditionalDatasetSettings(_Section):
@@ -115,6 +117,13 @@ class AdditionalDatasetSettings(_Section):
     """Its folder; empty means its usual place."""
     weight: Annotated[float, Field(ge=0, le=100)]
     """Loss weight of its examples, times that of their label source; at 0 it only stands in for a missing corpus."""
+
+
+class AdditionalAudioSettings(AdditionalDatasetSettings):
+    """Audio that is mixed into others."""
+
+    scale: LabelScale = ""
+    """Scale of valence and arousal in its tables; empty derives it from columns and values."""
 
 
 class Datasets(_Section):
@@ -133,7 +142,7 @@ class Datasets(_Section):
     maestro: DatasetSettings = DatasetSettings()
     groove_midi: DatasetSettings = DatasetSettings()
     emotion_midi: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=0.0)
-    emotion_audio: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=1.0)
+    emotion_audio: AdditionalAudioSettings = AdditionalAudioSettings(weight=1.0)
 
     def weight(self, name: str) -> float:
         """Mixing weight of the corpus ``name``; 1 for a main one."""

@@ -228,6 +228,7 @@ def open_corpus(
         jobs=datasets.jobs,
         scheduler=settings.parallel.cluster,
         annotations_file=getattr(getattr(datasets, name), "annotations_file", ""),
+        label_scale=getattr(getattr(datasets, name), "scale", ""),
         duration=datasets.deam.duration,
         progress=progress,
         include_test=include_test,

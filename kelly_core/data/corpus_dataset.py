@@ -30,6 +30,7 @@ from kelly_core.data.duplicates import Pair, equal_keys
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
+from kelly_core.spec import LabelScale
 
 DEFAULT_CACHE = Path("~/.cache/kelly")
 
@@ -49,6 +50,7 @@ class LoadOptions:
         jobs: worker processes for features; 0 chooses.
         scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
+        label_scale: scale of the values in tables of valence and arousal; "" derives it.
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
         context: training frames that harmony examples take their audio half from.
@@ -62,6 +64,7 @@ class LoadOptions:
     jobs: int = 0
     scheduler: str = ""
     annotations_file: str = ""
+    label_scale: LabelScale = ""
     duration: float = 45.0
     progress: Progress | None = None
     context: AudioContext | None = None

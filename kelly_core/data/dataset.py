@@ -194,6 +194,7 @@ class Dataset(ABC):
         bpm: tempo of each example, where it is known and matters.
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
+        label_tables: tables of emotion labels that were used, by path in the corpus folder.
         warnings: what a person should know of the data before training on it, one sentence each.
     """
 
@@ -250,6 +251,7 @@ class CorpusReport:
         splits: examples by split.
         split_source: origin of the splits: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
+        label_tables: tables of emotion labels that were used, by path in the corpus folder.
         licence: in short.
         advice: what to do when it is missing.
         warnings: what a person should know before training on it.
@@ -269,6 +271,7 @@ class CorpusReport:
     splits: dict[str, int] = field(default_factory=dict)
     split_source: str = BY_SEED
     tables: list[str] = field(default_factory=list)
+    label_tables: list[str] = field(default_factory=list)
     licence: str = ""
     advice: str = ""
     warnings: list[str] = field(default_factory=list)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
+import logging
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.io.atomic import open_regular
 
 SIDECAR = "emotion_labels.json"
 """Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
 
+_log = logging.getLogger(__name__)
+
 _MAX_TABLE_BYTES = 256 * 2**20
+_HEADER_BYTES = 64 * 2**10
+_LISTED = 5
 
 T = TypeVar("T")
 Affect = tuple[float, float]
@@ -74,19 +83,62 @@ def spread(items: list[T], most: int) -> list[T]:
 def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file by column name; spaces around names and values do not count.
 
+    The delimiter is a comma, a semicolon or a tab, whichever the first line has most of. The encoding is UTF-8, UTF-16
+    with a byte order mark, or else Latin-1, in which every byte is a character.
+
     Raises:
         DataError: the file cannot be read, is too large, or is no CSV text.
     """
+    text = _decoded(_read_regular(path, _MAX_TABLE_BYTES))
     try:
-        _check_size(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, skipinitialspace=True)
-            header = [name.strip() for name in next(rows, [])]
-            return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows if row]
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
+        header = [name.strip() for name in next(rows, [])]
+        return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows if row]
+    except csv.Error as error:
+        raise DataError(f"is no CSV text ({error})", where=path) from error
+
+
+def table_columns(path: Path) -> list[str]:
+    """Names in the first line of a CSV file, of which only the beginning is read.
+
+    Raises:
+        DataError: the file cannot be read, or its first line is no CSV text.
+    """
+    text = _decoded(_read_regular(path, _MAX_TABLE_BYTES, _HEADER_BYTES))
+    try:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True), [])
+        return [name.strip() for name in header]
+    except csv.Error as error:
+        raise DataError(f"is no CSV text ({error})", where=path) from error
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that the first line has most of, a comma if it has none."""
+    return max(",;\t", key=text.split("\n", 1)[0].count)
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _read_regular(path: Path, most: int, count: int = -1) -> bytes:
+    """The first ``count`` bytes of a regular file, or all of one of at most ``most`` bytes.
+
+    Raises:
+        DataError: it cannot be read, is not a regular file, or is too large.
+    """
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise DataError(f"is larger than {most // 2**20} MiB", where=path)
+            return file.read(count)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"is no CSV text ({error})", where=path) from error
 
 
 def read_json(path: Path) -> object:
@@ -96,10 +148,7 @@ def read_json(path: Path) -> object:
         DataError: the file cannot be read, is too large, or is no JSON text.
     """
     try:
-        _check_size(path)
-        return json.loads(path.read_bytes(), parse_int=_whole_number)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+        return json.loads(_read_regular(path, _MAX_TABLE_BYTES), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is no JSON text ({error})", where=path) from error
 
@@ -120,9 +169,13 @@ def finite_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _check_size(path: Path) -> None:
-    if path.stat().st_size > _MAX_TABLE_BYTES:
-        raise DataError(f"is larger than {_MAX_TABLE_BYTES // 2**20} MiB", where=path)
+def finite_text(text: str) -> float | None:
+    """Return the number that a cell of a table holds, or None if it holds no finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
@@ -133,7 +186,7 @@ def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
         file: another name for the sidecar, relative to ``root``; it must then exist.
 
     Raises:
-        DataError: the sidecar is damaged, or an entry holds no numbers in -1..1.
+        DataError: the sidecar is damaged as a whole. An entry without numbers in -1..1 is left out, with a warning.
     """
     path = root / (file or SIDECAR)
     if not path.is_file() and not file:
@@ -141,7 +194,23 @@ def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
     document = read_json(path)
     if not isinstance(document, dict):
         raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
-    return {name: parse_affect(entry, f"{path}: {name}") for name, entry in document.items()}
+    labels: dict[str, Affect] = {}
+    damaged: list[str] = []
+    for name, entry in document.items():
+        try:
+            labels[name] = parse_affect(entry, f"{path}: {name}")
+        except DataError:
+            damaged.append(name)
+    warn_left_out(path, "entries without valence and arousal, both in -1..1", damaged)
+    return labels
+
+
+def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
+    """Log how many entries of a file are left out, and the first of them; nothing if ``names`` is empty."""
+    if names:
+        first = ", ".join(printable(str(name)) for name in names[:_LISTED])
+        more = ", ..." if len(names) > _LISTED else ""
+        _log.warning("%s: %s left out: %s: %s%s", printable(str(path)), len(names), what, first, more)
 
 
 def parse_affect(entry: object, where: str) -> Affect:

@@ -297,6 +297,8 @@ class Datasets(BaseScreen):
         for number, table in enumerate(report.get("tables", ())):
             yield "" if number else "tables", table
         yield "labels", _counts(report["label_sources"]) or "not needed"
+        for table in report.get("label_tables", ()):
+            yield "", table
         if report.get("joins"):
             yield "joins", _counts(report["joins"])
             yield "weight", f"{report['weight']:g}"

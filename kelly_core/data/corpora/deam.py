@@ -8,9 +8,8 @@ Citation: Aljanaki, Yang & Soleymani, "Developing a benchmark for emotional anal
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.data.affect_tables import DAMAGED_ROW, LabelIndex, is_affect_table, read_affect_table, song_key
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -29,12 +29,13 @@ from kelly_core.data.corpus_dataset import (
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import Pair, Signs, audio_fingerprints, similar_fingerprints
-from kelly_core.data.files import Affect, find_files, has_files, lookup, read_sidecar, read_table, spread
+from kelly_core.data.files import Affect, find_files, finite_text, has_files, read_sidecar, read_table, spread
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.emotion import CODE_SIZE, encode
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames
+from kelly_core.spec import LabelScale
 
 _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
@@ -42,46 +43,60 @@ _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 _GAIN_DB = 6.0
 _VERSION = 3
 
-_ID_COLUMNS = ("song_id", "filename", "file_name", "file", "id")
-_VALENCE_COLUMNS = ("valence", "valence_mean")
-_AROUSAL_COLUMNS = ("arousal", "arousal_mean")
-_RATERS_FOLDER = "annotations per each rater"
-"""Holds thousands of tables with the answers of single raters. The averages are beside it."""
-_DYNAMIC_COLUMN = re.compile(r"sample_(\d+) ?ms")
+_ID_COLUMNS = ("song_id", "songid", "musicid", "id")
+_RATERS_FOLDER = re.compile(r"annotations per each (?:rater|song)/|(?:^|/)features/|__macosx/")
+"""Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
+_DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
+_DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9}) ?ms")
 
 
 @dataclass
 class _Labels:
-    """Labels by song: one value a song or its quadrant, and one value a frame where raters followed the song."""
+    """Labels by song: one value a song or its quadrant, and one value a frame where raters followed the song.
 
-    static: dict[str, Affect]
-    quadrants: dict[str, Affect]
-    dynamic: dict[str, dict[int, list[float]]]
-    sidecar: dict[str, Affect]
+    Attributes:
+        static, quadrants, sidecar: valence and arousal by file.
+        dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
+        tables: the tables that gave labels, by path in the corpus.
+        damaged: one description of each row that is left out.
+        warnings: what a person should know of the tables.
+        errors: why tables cannot be read.
+    """
+
+    sidecar: LabelIndex
+    static: LabelIndex = field(default_factory=lambda: LabelIndex({}))
+    quadrants: LabelIndex = field(default_factory=lambda: LabelIndex({}))
+    dynamic: dict[str, dict[int, dict[int, float]]] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[DataError] = field(default_factory=list)
 
     def source(self, file: str) -> str | None:
         """Where a file's label comes from; a sidecar always wins, then the finer one."""
-        if lookup(self.sidecar, file) is not None:
+        if self.sidecar.find(file) is not None:
             return "sidecar"
-        stem = Path(file).stem
-        if any(len(pair) == 2 for pair in self.dynamic.get(stem, {}).values()):
+        if any(len(pair) == 2 for pair in self._dynamic(file).values()):
             return "dynamic"
-        if lookup(self.static, file) is not None:
+        if self.static.find(file) is not None:
             return "static"
-        return "human_quadrant" if lookup(self.quadrants, file) is not None else None
+        return "human_quadrant" if self.quadrants.find(file) is not None else None
 
     def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
         """Valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
         if source == "dynamic":
             values = np.full((length, 2), np.nan, np.float32)
-            for frame, pair in self.dynamic[Path(file).stem].items():
+            for frame, pair in self._dynamic(file).items():
                 if 0 <= frame < length and len(pair) == 2:
-                    values[frame] = pair
+                    values[frame] = pair[0], pair[1]
             return values
         table = {"sidecar": self.sidecar, "static": self.static, "human_quadrant": self.quadrants}[source]
-        values = np.full((length, 2), lookup(table, file), np.float32)
+        values = np.full((length, 2), table.find(file), np.float32)
         values[: min(_WARM_UP_FRAMES, heard // 2)] = np.nan
         return values
+
+    def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
+        return self.dynamic.get(song_key(file.rpartition("/")[2]), {})
 
 
 class EmotionDataset(CorpusDataset):
@@ -170,14 +185,16 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     """Read DEAM, or any folder of audio with a table of valence and arousal; ``name`` is what the corpus is called.
 
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
-    annotations averaged per song/`` (static and dynamic tables); any CSV with the columns ``filename, valence,
-    arousal``, or ``ID, 4Q`` with quadrants. Values in 1..9 become (x - 5) / 4; values within -1..1 stay.
+    annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, known by their
+    columns; any CSV with the columns ``filename, valence, arousal``, or ``ID, 4Q`` with quadrants. Values in 1..9
+    become (x - 5) / 4; values within -1..1 stay; ``options.label_scale`` names another scale. A damaged row costs that
+    row, and answers of single raters are not read.
 
     Raises:
         DataError: no labels, a table that makes no sense, or no usable file.
     """
     files = find_files(root, SUFFIXES)
-    labels = _read_labels(root, options.annotations_file)
+    labels = _read_labels(root, options.annotations_file, options.label_scale)
     labelled = spread([file for file in files if labels.source(file)], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
@@ -187,6 +204,8 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     skipped = dict(table.skipped)
     if unlabelled := [file for file in files if not labels.source(file)]:
         skipped["no valence and arousal for it"] = unlabelled
+    if labels.damaged:
+        skipped[DAMAGED_ROW] = labels.damaged
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
     heard = np.minimum(table.counts["frames"], length).tolist()
@@ -198,7 +217,16 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
     )
     used = FRAME_SECONDS * sum(heard)
-    report = CorpusReport(name, str(root), found=True, files=len(files), skipped=skipped, seconds=used)
+    report = CorpusReport(
+        name,
+        str(root),
+        found=True,
+        files=len(files),
+        skipped=skipped,
+        seconds=used,
+        label_tables=labels.tables,
+        warnings=labels.warnings,
+    )
     return EmotionDataset(report, rows, table, values)
 
 
@@ -223,79 +251,81 @@ def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
     return total
 
 
-def _read_labels(root: Path, annotations_file: str) -> _Labels:
-    tables = [_annotations(root, annotations_file)] if annotations_file else _tables(root)
+def _read_labels(root: Path, annotations_file: str, scale: LabelScale) -> _Labels:
+    """Labels from all tables below ``root``, or from one; a damaged table among others costs that table."""
+    names = [_annotations(root, annotations_file)] if annotations_file else _tables(root)
+    labels = _Labels(sidecar=LabelIndex(read_sidecar(root)))
     static: dict[str, Affect] = {}
     quadrants: dict[str, Affect] = {}
-    dynamic: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    frame_tables = {path.stem: path for path in tables if path.stem in {"valence", "arousal"}}
-    for kind in ("valence", "arousal"):
-        if len(frame_tables) == 2:
-            _read_dynamic(frame_tables[kind], dynamic)
-    for path in tables:
-        if path not in frame_tables.values():
-            static |= _read_static(path)
-            quadrants |= read_quadrants(path)
-    sidecar = read_sidecar(root)
-    if not (static or quadrants or dynamic or sidecar):
-        hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
-        raise DataError("no table of valence and arousal", where=root, hint=hint)
-    return _Labels(static, quadrants, dict(dynamic), sidecar)
+    frame_tables = _frame_tables(names)
+    for name in names:
+        path = root / name
+        try:
+            if name in frame_tables:
+                _read_dynamic(path, labels)
+            elif is_affect_table(path):
+                table = read_affect_table(path, scale)
+                # The table nearest to the corpus folder wins.
+                static = table.labels | static
+                labels.damaged += table.damaged
+                labels.warnings += [table.warning] if table.warning else []
+            elif found := read_quadrants(path):
+                quadrants = found | quadrants
+            else:
+                continue
+            labels.tables.append(name)
+        except DataError as error:
+            labels.errors.append(error)
+    labels.static, labels.quadrants = LabelIndex(static), LabelIndex(quadrants)
+    if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
+        labels.warnings += [f"table of labels left out: {error}" for error in labels.errors]
+        return labels
+    if labels.errors:
+        raise labels.errors[0]
+    hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
+    raise DataError("no table of valence and arousal", where=root, hint=hint)
 
 
-def _tables(root: Path) -> list[Path]:
-    names = find_files(root, {".csv"})
-    return [root / name for name in names if _RATERS_FOLDER not in name.lower().split("/")]
+def _tables(root: Path) -> list[str]:
+    """CSV files by path below ``root``, those nearest to it first; the answers of single raters are left out."""
+    names = find_files(root, {".csv", ".tsv"})
+    averaged = [name for name in names if not _RATERS_FOLDER.search(name.lower())]
+    return sorted(averaged, key=lambda name: name.count("/"))
 
 
-def _annotations(root: Path, name: str) -> Path:
-    for folder in (root, root / "annotations"):
-        if (folder / name).is_file():
-            return folder / name
+def _annotations(root: Path, name: str) -> str:
+    for folder in ("", "annotations/"):
+        if (root / folder / name).is_file():
+            return folder + name
     raise DataError("the annotations file is not there", where=root / name)
 
 
-def _column(header: Iterable[str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in header), None)
+def _frame_tables(names: Sequence[str]) -> set[str]:
+    """Tables of values by frame that are there for both valence and arousal."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        folder, _, file = name.lower().rpartition("/")
+        if match := _DYNAMIC_FILE.fullmatch(file):
+            found.setdefault(folder, {})[match[1]] = name
+    return {name for pair in found.values() if len(pair) == 2 for name in pair.values()}
 
 
-def _read_static(path: Path) -> dict[str, Affect]:
-    """One valence and arousal a song; empty when the table is about something else."""
-    rows = read_table(path)
-    header = rows[0].keys() if rows else ()
-    columns = [_column(header, names) for names in (_ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS)]
-    if None in columns:
-        return {}
-    names = [row.get(str(columns[0]), "") for row in rows]
-    values = np.array([[_number(row.get(str(column), ""), path) for column in columns[1:]] for row in rows])
-    scaled = _to_unit_scale(values, path)
-    return {name: (float(v), float(a)) for name, (v, a) in zip(names, scaled, strict=True)}
-
-
-def _to_unit_scale(values: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
-    if np.abs(values).max() <= 1:
-        return values
-    if values.min() >= 1 and values.max() <= 9:
-        return (values - 5) / 4
-    raise DataError("valence and arousal are neither all in -1..1 nor all in 1..9", where=path)
-
-
-def _read_dynamic(path: Path, labels: defaultdict[str, defaultdict[int, list[float]]]) -> None:
-    """Append one dimension's values, frame by frame: the column ``sample_T ms`` is the half second that ends at T."""
-    for row in read_table(path):
-        song = row.get("song_id", "")
-        for column, text in row.items():
+def _read_dynamic(path: Path, labels: _Labels) -> None:
+    """Add one dimension's values, frame by frame: the column ``sample_T ms`` is the half second that ends at T."""
+    dimension = 0 if path.name.lower().startswith("valence") else 1
+    for number, row in enumerate(read_table(path), start=2):
+        cells = {column.casefold(): text for column, text in row.items()}
+        song = next((cells[name] for name in _ID_COLUMNS if cells.get(name)), "")
+        damaged = not song
+        for column, text in cells.items():
             match = _DYNAMIC_COLUMN.fullmatch(column)
-            if match and text:
-                frame = round(int(match[1]) / 1000 / FRAME_SECONDS) - 1
-                labels[song][frame].append(_number(text, path))
-
-
-def _number(text: str, path: Path) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise DataError(f"{text!r} is no number", where=path)
-    return value
+            if not match or not text or not song:
+                continue
+            value = finite_text(text)
+            if value is None or abs(value) > 1:
+                damaged = damaged or text.casefold() != "nan"  # how the tables write a missing value
+                continue
+            frame = round(int(match[1]) / 1000 / FRAME_SECONDS) - 1
+            labels.dynamic.setdefault(song_key(song), {}).setdefault(frame, {})[dimension] = value
+        if damaged:
+            labels.damaged.append(f"{path.name} row {number}")

@@ -12,8 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from kelly_core.data.files import Affect, read_table
-from kelly_core.errors import DataError
+from kelly_core.data.files import Affect, finite_text, read_table, warn_left_out
 from kelly_core.music.emotion import QUADRANT_AFFECT
 
 LABEL_FILE = "label.csv"
@@ -33,13 +32,22 @@ def read_quadrants(path: Path) -> dict[str, Affect]:
     """Valence and arousal by clip from one table; empty when it has no column ``4Q``.
 
     Raises:
-        DataError: the table cannot be read, or holds something else than a quadrant.
+        DataError: the table cannot be read. A row without a quadrant is left out, with a warning.
     """
     rows = read_table(path)
     column = next((name for name in _ID_COLUMNS if rows and name in rows[0]), None)
     if column is None or _QUADRANT_COLUMN not in rows[0]:
         return {}
-    return {row.get(column, ""): _affect(row.get(_QUADRANT_COLUMN, ""), path) for row in rows}
+    labels: dict[str, Affect] = {}
+    damaged: list[str] = []
+    for number, row in enumerate(rows, start=2):
+        quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))
+        if row.get(column) and quadrant in QUADRANT_AFFECT:
+            labels[row[column]] = QUADRANT_AFFECT[int(quadrant)]
+        else:
+            damaged.append(f"row {number}")
+    warn_left_out(path, f"rows whose {_QUADRANT_COLUMN} is not 1, 2, 3 or 4", damaged)
+    return labels
 
 
 def find_quadrants(root: Path, tables: Sequence[str]) -> dict[str, Affect]:
@@ -49,10 +57,3 @@ def find_quadrants(root: Path, tables: Sequence[str]) -> dict[str, Affect]:
         if name.rpartition("/")[2].lower() == LABEL_FILE:
             labels |= read_quadrants(root / name)
     return labels
-
-
-def _affect(text: str, path: Path) -> Affect:
-    try:
-        return QUADRANT_AFFECT[int(text)]
-    except (KeyError, ValueError):
-        raise DataError(f"{_QUADRANT_COLUMN} is {text!r}, not 1, 2, 3 or 4", where=path) from None
