@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +33,11 @@ Affect = tuple[float, float]
 
 
 def find_files(root: Path, suffixes: Collection[str]) -> list[str]:
-    """Files below ``root`` with one of the (lower-case) suffixes, sorted; hidden ones are left out.
+    """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
+
+    Hidden files, and the ``__MACOSX`` folders that archives from macOS bring, are left out. Links to folders are
+    followed; a folder that is reached twice is read once, so links in a circle end. Broken links and folders that may
+    not be read are left out with a warning.
 
     Args:
         root: the corpus folder.
@@ -49,28 +54,96 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[str]:
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    return list(_walk(root, "", tuple(suffixes)))
+    walk = _Walk(tuple(suffixes))
+    found = list(walk.files(root))
+    if walk.linked:
+        # A linked folder is read after all others, so that it does not take the place of the real one.
+        found.sort(key=lambda name: name.split("/"))
+    warn_left_out(root, "folders that cannot be read", walk.unreadable)
+    warn_left_out(root, "links to nothing", walk.broken)
+    return found
 
 
 def has_files(root: Path, suffixes: Collection[str]) -> bool:
-    """Whether any file below ``root`` that is not hidden has one of the suffixes."""
-    return any(True for _ in _walk(root, "", tuple(suffixes)))
+    """Return True if any file below ``root`` that ``find_files`` would find has one of the suffixes."""
+    return any(True for _ in _Walk(tuple(suffixes)).files(root))
 
 
-def _walk(folder: Path | str, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Names after ``below`` in the order of their parts; links to folders, and what may not be read, are left out."""
+class _Walk:
+    """One walk through a folder, by ``files``.
+
+    Attributes:
+        linked: paths of the links to folders that were followed.
+        unreadable, broken: paths of folders that cannot be read, and of links to nothing.
+    """
+
+    def __init__(self, suffixes: tuple[str, ...]) -> None:
+        self.linked: list[str] = []
+        self.unreadable: list[str] = []
+        self.broken: list[str] = []
+        self._suffixes = suffixes
+        self._links: deque[tuple[str, str]] = deque()
+        self._visited: set[tuple[int, int]] = set()
+
+    def files(self, root: Path) -> Iterator[str]:
+        """Paths of files below ``root``: those of its own folders in order, then those of linked folders."""
+        yield from self._folder(root, "")
+        while self._links:
+            path, below = self._links.popleft()
+            self.linked.append(below)
+            yield from self._folder(path, below)
+
+    def _folder(self, folder: Path | str, below: str) -> Iterator[str]:
+        # A stack of our own: folders may be nested deeper than Python's calls.
+        stack = [(below, iter(self._entries(folder, below)))]
+        while stack:
+            below, entries = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                stack.pop()
+            elif entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            elif entry.is_dir(follow_symlinks=False):
+                inner = f"{below}{entry.name}/"
+                stack.append((inner, iter(self._entries(entry.path, inner))))
+            elif entry.is_symlink() and _is_folder(entry):
+                self._links.append((entry.path, f"{below}{entry.name}/"))
+            elif entry.name.lower().endswith(self._suffixes) and _is_file(entry):
+                yield below + entry.name
+            elif entry.is_symlink() and self._concerns(entry.name) and not Path(entry.path).exists():
+                self.broken.append(below + entry.name)
+
+    def _entries(self, folder: Path | str, below: str) -> list[os.DirEntry[str]]:
+        """Entries of a folder in order; none if it was read before or cannot be read."""
+        try:
+            status = os.stat(folder)  # noqa: PTH116, folders are strings here
+            # Two names of one folder hold the same files.
+            if (status.st_dev, status.st_ino) in self._visited:
+                return []
+            self._visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as found:
+                return sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            self.unreadable.append(below)
+            return []
+
+    def _concerns(self, name: str) -> bool:
+        """Return True if a link of this name may have led to a wanted file or to a folder."""
+        return name.lower().endswith(self._suffixes) or "." not in name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{below}{entry.name}/", suffixes)
-        elif entry.name.lower().endswith(suffixes) and entry.is_file():
-            yield below + entry.name
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def spread(items: list[T], most: int) -> list[T]:

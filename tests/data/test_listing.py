@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,63 @@ def test_hidden_files_make_no_corpus(corpus: Path) -> None:
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         find_files(tmp_path / "nowhere", {".mid"})
+
+
+class TestLinksAndOddEntries:
+    def test_a_linked_folder_is_read_in_the_order_of_its_name(self, tmp_path: Path) -> None:
+        root, elsewhere = tmp_path / "corpus", tmp_path / "disk"
+        for name in (root / "a" / "1.mid", root / "z" / "3.mid", elsewhere / "deep" / "2.mid"):
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.touch()
+        (root / "m").symlink_to(elsewhere)
+        assert find_files(root, {".mid"}) == ["a/1.mid", "m/deep/2.mid", "z/3.mid"]
+        assert has_files(root / "m", {".mid"})
+
+    def test_a_corpus_that_is_a_link_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "disk" / "1.mid").touch()
+        (tmp_path / "corpus").symlink_to(tmp_path / "disk")
+        assert find_files(tmp_path / "corpus", {".mid"}) == ["1.mid"]
+
+    def test_links_in_a_circle_and_second_names_of_a_folder_give_each_file_once(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / f"{name}.mid").touch()
+        (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
+        (tmp_path / "b" / "to_a").symlink_to(tmp_path / "a")
+        (tmp_path / "b" / "up").symlink_to(tmp_path)
+        (tmp_path / "self").symlink_to(tmp_path / "self")
+        assert find_files(tmp_path, {".mid"}) == ["a/a.mid", "b/b.mid"]
+
+    def test_broken_links_are_named(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (tmp_path / "1.mid").symlink_to(tmp_path / "gone")
+        (tmp_path / "2.mid").symlink_to(tmp_path / "2.mid")
+        (tmp_path / "3.mid").touch()
+        (tmp_path / "audio").symlink_to(tmp_path / "gone")
+        (tmp_path / "notes.txt").symlink_to(tmp_path / "gone")
+        assert find_files(tmp_path, {".mid"}) == ["3.mid"]
+        assert "3 left out: links to nothing: 1.mid, 2.mid, audio" in caplog.text
+
+    def test_folders_that_may_not_be_read_are_named(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "closed").mkdir()
+        (tmp_path / "1.mid").touch()
+        scandir = os.scandir
+
+        def refuse(folder: str | Path) -> object:
+            if str(folder).endswith("closed"):
+                raise PermissionError(13, "Permission denied")
+            return scandir(folder)
+
+        # The test may run as root, who may read every folder.
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert find_files(tmp_path, {".mid"}) == ["1.mid"]
+        assert "1 left out: folders that cannot be read: closed/" in caplog.text
+
+    def test_what_systems_leave_in_archives_and_pipes_are_no_files_of_the_corpus(self, tmp_path: Path) -> None:
+        for name in ("__MACOSX/a.mid", "a/__MACOSX/._b.mid", "._c.mid", ".DS_Store", "a/d.mid"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        os.mkfifo(tmp_path / "e.mid")
+        assert find_files(tmp_path, {".mid", ".ds_store"}) == ["a/d.mid"]
