@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kelly_core.data.readers.mpeg import frame_header, read_stream, skip_tags
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.io.atomic import open_regular
 
 if TYPE_CHECKING:
     import av
@@ -53,10 +54,8 @@ def read_audio(path: Path, seconds: float) -> tuple[Floats, int]:
     """
     if not path.exists():
         raise DataError("no such file", where=path)
-    if not path.is_file():
-        raise DataError("is not a regular file", where=path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             samples, sample_rate = _decoder(file, path)(file, path, seconds)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
