@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-portable check bench clean
 
 # From a small corpus made from rules to five checked exports, music out of them, and a report on it all.
 DEMO := out/demo
@@ -23,6 +23,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
+
+# The numeric tests under other instruction sets, thread counts and seeds; QUICK=--quick for the part that CI runs.
+test-portable: $(STAMP)
+	$(BIN)/python -m tests.portable $(QUICK)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

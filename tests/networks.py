@@ -13,11 +13,12 @@ from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.spec import Lstm, ModelSpec, State
+from tests.seeds import seeded_rng
 
 
 def tiny_network(seed: int = 0) -> list[LayerWeights]:
     """4 inputs, dense 6 tanh, LSTM 5, dense 5 softmax: an LSTM and a square matrix among its layers."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
 
     def normal(*shape: int) -> Array:
         return (0.5 * rng.standard_normal(shape)).astype(np.float32)
@@ -31,7 +32,7 @@ def tiny_network(seed: int = 0) -> list[LayerWeights]:
 
 def spec_network(spec: ModelSpec, seed: int = 0) -> list[LayerWeights]:
     """One of the plugin's networks with normal weights of variance 1/in, as if trained."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
 
     def normal(*shape: int, fan_in: int) -> Array:
         return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)

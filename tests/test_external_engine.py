@@ -14,8 +14,9 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import KellyError
 from tests.engines import GOOD, engine
 from tests.networks import tiny_network, write_tiny
+from tests.seeds import seeded_rng
 
-FRAMES = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+FRAMES = seeded_rng(0).standard_normal((30, 4)).astype(np.float32)
 READ_ALL = "import os, signal, sys, time\nlines = sys.stdin.readlines()\n"
 
 

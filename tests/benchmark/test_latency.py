@@ -9,6 +9,7 @@ import pytest
 
 from kelly_core.benchmark import latency
 from kelly_core.engines.weights import Array
+from tests.seeds import seeded_rng
 
 
 def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,13 +29,13 @@ def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_quantiles_by_hand() -> None:
-    times = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+    times = seeded_rng(0).permutation(np.arange(1.0, 101.0))
     result = latency.summarize(times)
     assert (result.p50_us, result.p95_us, result.p99_us, result.max_us) == (50.5, 95.05, 99.01, 100.0)
 
 
 def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
-    times = np.exp(np.random.default_rng(1).normal(3, 1.5, 5000))
+    times = np.exp(seeded_rng(1).normal(3, 1.5, 5000))
     histogram = latency.summarize(times).histogram
     assert histogram is not None
     assert len(histogram.edges_us) == len(histogram.counts) + 1

@@ -19,6 +19,7 @@ from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
 from tests.engines import FORGETFUL, GOOD, engine
 from tests.networks import metadata_of, spec_network, write_tiny
+from tests.seeds import seeded_rng
 
 from .conftest import Run
 
@@ -115,7 +116,7 @@ def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     exported = run("export", "out", "-o", "onnx", "--onnx")
     assert exported.code == 0 and "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
-    frames = np.random.default_rng(0).standard_normal((20, 64)).astype(np.float32)
+    frames = seeded_rng(0).standard_normal((20, 64)).astype(np.float32)
     theirs = OnnxEngine((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).run(frames)
     np.testing.assert_allclose(theirs, NumpyEngine(export.layers).run(frames), atol=1e-6)
 
@@ -132,7 +133,7 @@ def test_export_says_what_onnx_needs_before_it_writes(
 
 
 def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: Path) -> None:
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 44_100 * 3).astype(np.float32)
+    samples = seeded_rng(0).uniform(-0.5, 0.5, 44_100 * 3).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
     report = json.loads(run("features", "a.wav", "--json").out)
     np.testing.assert_array_equal(np.array(report["db"], np.float32), mel_frames(samples, 44_100))

@@ -10,6 +10,7 @@ import pytest
 from kelly_core.composition.composer import compose
 from kelly_core.composition.picture import draw
 from kelly_core.errors import KellyError
+from tests.seeds import seeded_rng
 
 from .crafted import NO_CHORD, output
 
@@ -23,7 +24,7 @@ def size(path: Path) -> tuple[int, int]:
 def test_audio_makes_the_picture_taller(tmp_path: Path) -> None:
     said = output(frames=12)
     score = compose(said, bars=6)
-    mel = np.random.default_rng(0).uniform(-90, -20, (12, 128)).astype(np.float32)
+    mel = seeded_rng(0).uniform(-90, -20, (12, 128)).astype(np.float32)
     draw(tmp_path / "with.png", score, said, mel, "with audio")
     draw(tmp_path / "without.png", score, said, None, "without")
     (width, height), (same, less) = size(tmp_path / "with.png"), size(tmp_path / "without.png")

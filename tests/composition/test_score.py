@@ -11,6 +11,7 @@ import pytest
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, Tone, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
+from tests.seeds import shifted
 
 from .crafted import output
 
@@ -20,7 +21,7 @@ def read(score: Score) -> mido.MidiFile:
 
 
 def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
-    score = compose(output(arousal=0.5), bars=8, seed=2)
+    score = compose(output(arousal=0.5), bars=8, seed=shifted(2))
     notes = parse_notes(midi_bytes(score), Path("score.mid"))
     assert notes.track_names == ("Melody", "Chords", "Bass", "Drums")
     assert notes.bpm == pytest.approx(score.tempos[0][1], rel=1e-5) and notes.beats_per_bar == 4

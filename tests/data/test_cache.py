@@ -15,6 +15,7 @@ import pytest
 from kelly_core.errors import DataError
 from kelly_core.features import extraction
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from tests.seeds import seeded_rng
 
 
 class Lengths:
@@ -275,7 +276,7 @@ def _load(root: Path, extract: Lengths, folder: Path) -> None:
 
 def test_rows_follow_the_files_whatever_the_stores_they_come_from(read, monkeypatch) -> None:
     monkeypatch.setattr(extraction, "_PART_BYTES", 8)
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     for _ in range(12):
         for name in rng.choice(list("abcdefghij"), 3):
             path = read.root / f"{name}.txt"

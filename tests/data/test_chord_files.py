@@ -14,6 +14,7 @@ import pytest
 from kelly_core.data.corpora.chords import HarmonyDataset, load
 from kelly_core.data.corpus_dataset import LoadOptions
 from kelly_core.errors import DataError
+from tests.seeds import seeded_rng
 
 HUGE = 10**400
 GOOD: list[Any] = [
@@ -38,7 +39,7 @@ def load_text(folder: Path, text: str | bytes) -> HarmonyDataset:
 def check_numbers(dataset: HarmonyDataset) -> None:
     """All examples are finite, and their targets are distributions."""
     everything = np.arange(len(dataset))
-    for batch in (dataset.eval_batch(everything), dataset.train_batch(everything, np.random.default_rng(0))):
+    for batch in (dataset.eval_batch(everything), dataset.train_batch(everything, seeded_rng(0))):
         assert np.isfinite(batch.inputs).all() and np.isfinite(batch.targets).all() and np.isfinite(batch.weights).all()
         assert (batch.targets >= 0).all()
         np.testing.assert_allclose(batch.targets.astype(np.float64).sum(axis=-1), 1, rtol=0, atol=1e-6)

@@ -16,6 +16,7 @@ from kelly_core.data.dataset import ExampleMetadata
 from kelly_core.data.duplicates import audio_fingerprints, equal_keys, similar_fingerprints
 from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.spec import MODELS
+from tests.seeds import seeded_rng
 from tests.training.toy import ToyDataset
 
 from . import tiny
@@ -27,7 +28,7 @@ def leaks_of(name: str, root: Path, **options: object) -> list[str]:
 
 def melody(song: int, transposed: int = 0) -> list[tiny.Note]:
     """64 beats in C major that no other number has."""
-    steps = np.random.default_rng(song).choice([60, 62, 64, 65, 67, 69, 71, 72], 64)
+    steps = seeded_rng(song).choice([60, 62, 64, 65, 67, 69, 71, 72], 64)
     return [(float(beat), 0.9, int(pitch) + transposed, 80) for beat, pitch in enumerate(steps)]
 
 
@@ -64,7 +65,7 @@ def test_melodies_that_say_too_little_are_no_leak(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "channel"), [("maestro", 0), ("groove_midi", 9)])
 def test_a_performance_saved_anew_is_told(name: str, channel: int, tmp_path: Path) -> None:
     for song in range(5):
-        rng = np.random.default_rng(song)
+        rng = seeded_rng(song)
         beats = np.arange(96) / 2 + rng.normal(0, 0.02, 96).clip(-0.05, 0.05) + 0.1
         notes = [(float(beat), 0.3, int(rng.integers(36, 60)), int(rng.integers(40, 120))) for beat in beats]
         tiny.write_midi(tmp_path / "a" / f"{song}.mid", {"": notes}, channel=channel)
@@ -77,7 +78,7 @@ def test_a_performance_saved_anew_is_told(name: str, channel: int, tmp_path: Pat
 
 def test_a_transposed_progression_is_told(tmp_path: Path) -> None:
     def song(number: int, names: list[str]) -> dict[str, object]:
-        return {"chords": np.random.default_rng(number).choice(names, 24).tolist(), "source": f"{number} in {names[0]}"}
+        return {"chords": seeded_rng(number).choice(names, 24).tolist(), "source": f"{number} in {names[0]}"}
 
     songs = [song(number, ["C", "F", "G", "Am", "Dm"]) for number in range(8)]
     for number, entries in enumerate((songs, [*songs, *(song(n, ["D", "G", "A", "Bm", "Em"]) for n in range(8))])):
@@ -115,12 +116,10 @@ def test_content_is_not_read_anew(tmp_path: Path) -> None:
 class TestAudio:
     def write(self, root: Path, song: int, name: str, loudness: float = 1.0, **options: str) -> None:
         """Noise whose colour changes twice a second, as one song's and no other's."""
-        rng = np.random.default_rng(song)
+        rng = seeded_rng(song)
         parts = [np.convolve(rng.standard_normal(11025), rng.standard_normal(48), "same") for _ in range(16)]
         samples = np.concatenate(parts)
-        samples = samples + 0.02 * np.abs(samples).max() * np.random.default_rng(len(name)).standard_normal(
-            len(samples)
-        )
+        samples = samples + 0.02 * np.abs(samples).max() * seeded_rng(len(name)).standard_normal(len(samples))
         root.mkdir(parents=True, exist_ok=True)
         soundfile.write(root / name, 0.2 * loudness * samples / np.abs(samples).max(), 22050, **options)
 
@@ -140,7 +139,7 @@ class TestAudio:
         assert leak.startswith("same content in training and validation") and " quiet" in leak
 
     def test_what_is_not_heard_is_not_compared(self) -> None:
-        frames = np.random.default_rng(0).normal(size=(2, 40, 128)).astype(np.float32)
+        frames = seeded_rng(0).normal(size=(2, 40, 128)).astype(np.float32)
         frames[:, 10:] = -100.0
         first, second = np.array([0]), np.array([1])
         different = np.stack([audio_fingerprints(recording, 40) for recording in frames])
@@ -150,7 +149,7 @@ class TestAudio:
         assert similar_fingerprints(same, first, second) == [(0, 1)]
 
     def test_the_likest_of_many_is_found(self) -> None:
-        rng = np.random.default_rng(0)
+        rng = seeded_rng(0)
         trained = rng.choice([-1, 1], (600, 400)).astype(np.int8)
         held_out = trained[[570, 3, 300]]
         held_out[:, :60] *= -1

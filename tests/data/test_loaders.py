@@ -13,6 +13,7 @@ from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode, encode
 from kelly_core.spec import MODELS
+from tests.seeds import seeded_rng
 
 from . import tiny
 
@@ -50,7 +51,7 @@ def test_features_are_kept_at_home_unless_told_otherwise(
 def test_every_corpus_gives_batches_of_its_models_sizes(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
     spec = next(spec for spec in MODELS if spec.dataset == name)
-    batch = dataset.train_batch(dataset.train, np.random.default_rng(0))
+    batch = dataset.train_batch(dataset.train, seeded_rng(0))
     shape = (len(dataset.train), dataset.sequence_length)
     assert batch.inputs.shape == (*shape, spec.input_size)
     assert batch.targets.shape == (*shape, spec.output_size)
@@ -87,10 +88,10 @@ def test_validation_stays_and_training_varies(name, load, corpus) -> None:
     dataset = load(name, corpus(name))
     everything = np.arange(len(dataset))
     np.testing.assert_array_equal(dataset.eval_batch(everything).inputs, dataset.eval_batch(everything).inputs)
-    rng = np.random.default_rng(1)
+    rng = seeded_rng(1)
     assert not np.array_equal(dataset.train_batch(everything, rng).inputs, dataset.train_batch(everything, rng).inputs)
-    again = dataset.train_batch(everything, np.random.default_rng(1)).inputs
-    np.testing.assert_array_equal(again, dataset.train_batch(everything, np.random.default_rng(1)).inputs)
+    again = dataset.train_batch(everything, seeded_rng(1)).inputs
+    np.testing.assert_array_equal(again, dataset.train_batch(everything, seeded_rng(1)).inputs)
 
 
 @pytest.mark.parametrize("name", ["deam", "lakh_midi", "chords"])
@@ -229,9 +230,7 @@ class TestDeam:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         indices = dataset.train
         scale = dataset.normalizer.scale
-        moved = (
-            dataset.train_batch(indices, np.random.default_rng(0)).inputs - dataset.eval_batch(indices).inputs
-        ) / scale
+        moved = (dataset.train_batch(indices, seeded_rng(0)).inputs - dataset.eval_batch(indices).inputs) / scale
         loud = moved[:, 20, 10:14]
         assert np.abs(loud).max() <= 6.001 and np.ptp(loud, axis=1).max() < 1e-2 and np.abs(loud).max() > 0.1
 
@@ -341,7 +340,7 @@ class TestChords:
     def test_with_audio_the_context_is_a_near_training_frame_half_the_time(self, load, tmp_path) -> None:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords", songs=40), context=deam.context())
-        audio = dataset.train_batch(dataset.train, np.random.default_rng(0)).inputs[:, 0, 64:]
+        audio = dataset.train_batch(dataset.train, seeded_rng(0)).inputs[:, 0, 64:]
         silent = np.abs(audio).max(axis=1) < 1e-5
         assert 0.2 < silent.mean() < 0.8
         context = deam.context()
@@ -449,7 +448,7 @@ class TestGroove:
 
     def test_valence_is_imputed_afresh(self, load, tmp_path) -> None:
         dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
-        rng = np.random.default_rng(0)
+        rng = seeded_rng(0)
         valence = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
         arousal = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
         assert np.std(valence) > 1.5 * np.std(arousal)

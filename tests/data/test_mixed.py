@@ -17,6 +17,7 @@ from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode
+from tests.seeds import seeded_rng
 
 from . import tiny
 
@@ -124,10 +125,10 @@ class TestMixing:
         tiny.lakh_midi(tmp_path / "data" / "lakh_midi")
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         dataset = open_dataset("lakh_midi", settings(datasets__emotion_midi__weight=3.0))
-        order = np.random.default_rng(0).permutation(len(dataset))
+        order = seeded_rng(0).permutation(len(dataset))
         batch, again = (
-            dataset.train_batch(order, np.random.default_rng(1)),
-            dataset.train_batch(order, np.random.default_rng(1)),
+            dataset.train_batch(order, seeded_rng(1)),
+            dataset.train_batch(order, seeded_rng(1)),
         )
         np.testing.assert_array_equal(batch.inputs, again.inputs)
         for place, index in enumerate(order):

@@ -11,6 +11,8 @@ import mido
 import numpy as np
 import soundfile
 
+from tests.seeds import seeded_rng
+
 Note = tuple[float, float, int, int]
 """Start and length in beats, pitch, velocity."""
 
@@ -67,7 +69,7 @@ def write_tone(path: Path, seconds: float, hertz: float = 440.0, rate: int = 220
     """A quiet sine in noise that swells."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(seconds * rate)) / rate
-    noise = np.random.default_rng(round(hertz)).standard_normal(len(time))
+    noise = seeded_rng(round(hertz)).standard_normal(len(time))
     samples = 0.1 * np.sin(2 * np.pi * hertz * time) + 0.01 * time / seconds * noise
     soundfile.write(path, samples.astype(np.float32), rate)
     return path

@@ -21,6 +21,7 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from tests.evaluation.handmade import Handmade
+from tests.seeds import seeded_rng
 
 DYNAMICS, GROOVE, EMOTION, MELODY, HARMONY = (
     model_spec(name)
@@ -31,7 +32,7 @@ BY_NAME = pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
 
 def random_targets(spec: ModelSpec, count: int, seed: int = 0) -> np.ndarray:
     """Plausible targets of a model, [count, frames, out]."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
     frames = 4 if spec.recurrent else 1
     if spec is EMOTION:
         valence, arousal = rng.uniform(-0.8, 0.8, (2, count, frames))
@@ -45,7 +46,7 @@ def random_targets(spec: ModelSpec, count: int, seed: int = 0) -> np.ndarray:
 
 def random_corpus(spec: ModelSpec, validation: int = 30, **more: Any) -> Handmade:
     count = 3 * validation
-    inputs = np.random.default_rng(7).normal(size=(count, 4 if spec.recurrent else 1, spec.input_size))
+    inputs = seeded_rng(7).normal(size=(count, 4 if spec.recurrent else 1, spec.input_size))
     return Handmade(random_targets(spec, count), validation, inputs=inputs, **more)
 
 
@@ -93,7 +94,7 @@ def test_the_difference_and_its_interval_are_those_of_the_groups() -> None:
     squares = (np.arange(10) * 0.03) ** 2
     assert quality.metrics["rmse"] == pytest.approx(np.sqrt(squares.mean()), rel=1e-4)
     assert difference.value == pytest.approx(np.sqrt(squares.mean()) - 0.2, rel=1e-4)
-    draws = np.random.default_rng(5).integers(10, size=(20_000, 10))
+    draws = seeded_rng(5).integers(10, size=(20_000, 10))
     low, high = np.quantile(np.sqrt(squares[draws].mean(axis=1)), (0.025, 0.975)) - 0.2
     assert (difference.low, difference.high) == pytest.approx((low, high), abs=0.006)
     assert quality.groups == 10 and quality.examples == 20
@@ -192,7 +193,7 @@ def test_baselines_know_nothing_of_the_examples_they_are_measured_on(spec: Model
 
 def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
     """Valence is in the first number of each frame, so ridge finds it and a constant does not."""
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     latent = rng.uniform(-0.5, 0.5, (60, 6))
     inputs = np.zeros((60, 6, 128))
     inputs[..., 0] = latent * 3
@@ -205,7 +206,7 @@ def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
 
 
 def test_static_labels_are_foretold_from_the_whole_clip() -> None:
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     valence = rng.uniform(-0.5, 0.5, 60)
     inputs = rng.normal(size=(60, 30, 128))
     inputs[..., 0] += 3 * valence[:, None]

@@ -7,6 +7,7 @@ import pytest
 
 from kelly_core.evaluation import bootstrap
 from kelly_core.evaluation.bootstrap import interval, resample
+from tests.seeds import seeded_rng
 
 
 def test_totals_are_over_as_many_groups_as_there_are() -> None:
@@ -22,7 +23,7 @@ def test_two_groups_give_every_mix_of_them() -> None:
 
 
 def test_all_rows_see_the_same_draws_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = np.random.default_rng(0).normal(size=(2, 3, 11))
+    sums = seeded_rng(0).normal(size=(2, 3, 11))
     drawn = resample(sums)
     np.testing.assert_allclose(resample(np.concatenate([sums, 2 * sums]))[2:], 2 * drawn)
     np.testing.assert_array_equal(resample(sums), drawn)
@@ -31,7 +32,7 @@ def test_all_rows_see_the_same_draws_every_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
+    rng = seeded_rng(1)
     covered = 0
     for _ in range(200):
         low, high = interval(resample(rng.normal(0.3, 1.0, size=40), 400) / 40)

@@ -13,6 +13,7 @@ from kelly_core.evaluation.model_metrics import Labels, ModelMetrics, loss_sums
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS
 from tests.evaluation.handmade import labels, total
+from tests.seeds import seeded_rng
 
 
 def figures(name: str, outputs: Any, known: Labels) -> dict[str, float]:
@@ -117,7 +118,7 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
     from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
     from kelly_core.training.networks import activate
 
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     frames = 3 if spec.recurrent else 1
     logits = torch.from_numpy(rng.normal(size=(5, frames, spec.output_size)).astype(np.float32))
     targets = rng.random((5, frames, spec.output_size)).astype(np.float32)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from kelly_core.evaluation.regression import MOST_POINTS, NearestNeighbours, Points, Ridge
+from tests.seeds import seeded_rng
 
 
 def points(count: int, noise: float, groups: int = 10, seed: int = 0) -> tuple[Points, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    mixing = np.random.default_rng(99).normal(size=(20, 2)) / 5
+    rng = seeded_rng(seed)
+    mixing = seeded_rng(99).normal(size=(20, 2)) / 5
     inputs = rng.normal(size=(count, 20)).astype(np.float32)
     targets = (inputs @ mixing + 0.3 + noise * rng.normal(size=(count, 2))).astype(np.float32)
     names = np.array([f"song {index % groups}" for index in range(count)])
@@ -29,7 +30,7 @@ def test_ridge_finds_a_line_with_its_intercept() -> None:
 
 
 def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     inputs, targets = (rng.normal(size=(60, size)).astype(np.float32) for size in (40, 2))
     names = np.array([f"song {index // 6}" for index in range(60)])
     ridge = Ridge(Points(inputs, targets, np.ones(60, np.float32), names))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.notes import Notes
 from tests.music.notes_by_hand import make_notes
+from tests.seeds import seeded_rng
 
 STEADY = np.arange(0, 15.5, 0.5)
 """31 onsets, of which the window from 0 s to 15 s holds the first 30."""
@@ -57,7 +58,7 @@ def test_an_even_performance_is_neutral() -> None:
 
 
 def test_velocities_are_described_by_mean_range_and_deviation() -> None:
-    velocity = np.random.default_rng(0).integers(40, 90, N)
+    velocity = seeded_rng(0).integers(40, 90, N)
     window = first_window(make_notes(STEADY, velocity=velocity))
     low, high = np.quantile(velocity[INSIDE], [0.1, 0.9])
     assert window["base velocity"] == pytest.approx(velocity[INSIDE].mean() / 127)
@@ -70,7 +71,7 @@ def correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def test_velocity_is_compared_with_time_and_pitch() -> None:
-    rng = np.random.default_rng(1)
+    rng = seeded_rng(1)
     velocity, pitch = rng.integers(40, 90, N), rng.integers(40, 90, N)
     window = first_window(make_notes(STEADY, pitch, velocity))
     assert window["trend"] == pytest.approx(correlated(velocity, STEADY), abs=1e-6)

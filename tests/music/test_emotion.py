@@ -23,6 +23,7 @@ from kelly_core.music.emotion import (
 )
 from kelly_core.music.key import affect_features
 from kelly_core.music.notes import Notes
+from tests.seeds import seeded_rng
 
 GRID = np.stack(np.meshgrid(np.linspace(-0.9, 0.9, 37), np.linspace(-0.9, 0.9, 37)))
 
@@ -80,7 +81,7 @@ def test_codes_keep_leading_dimensions_and_broadcast() -> None:
 
 def test_noisy_codes_without_noise_are_the_codes() -> None:
     """More examples than one block holds, so that the blocks' seams are looked at too."""
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     valence, arousal = rng.uniform(-1, 1, (2, 5000))
     codes = noisy_codes(valence, arousal, rng, max_sigma=0.0)
     np.testing.assert_allclose(codes, encode(valence, arousal), atol=3e-6)
@@ -88,7 +89,7 @@ def test_noisy_codes_without_noise_are_the_codes() -> None:
 
 
 def test_noisy_codes_average_the_codes_around_the_emotion() -> None:
-    rng = np.random.default_rng(1)
+    rng = seeded_rng(1)
     n = 200_000
     drawn = noisy_codes(np.full(n, 0.6), np.full(n, -0.3), rng).mean(axis=0)
     sigma = rng.uniform(0, 0.25, n)
@@ -97,21 +98,21 @@ def test_noisy_codes_average_the_codes_around_the_emotion() -> None:
 
 
 def test_noisy_codes_are_smoother_than_single_draws() -> None:
-    rng = np.random.default_rng(2)
+    rng = seeded_rng(2)
     one, eight = (noisy_codes(np.zeros(4000), np.zeros(4000), rng, draws=draws) for draws in (1, 8))
     np.testing.assert_allclose(eight.std(axis=0)[7], one.std(axis=0)[7] / np.sqrt(8), rtol=0.15)
 
 
 def test_noisy_codes_come_from_the_generator_alone() -> None:
     valence = np.linspace(-0.8, 0.8, 12).reshape(3, 4)
-    first, again, other = (noisy_codes(valence, 0.1, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    first, again, other = (noisy_codes(valence, 0.1, seeded_rng(seed)) for seed in (5, 5, 6))
     assert first.shape == (3, 4, 64)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_jitter_is_stationary_and_slow() -> None:
-    valence, arousal = emotion.jittered(np.full(20_000, 0.3), np.full(20_000, -0.2), 32, np.random.default_rng(3))
+    valence, arousal = emotion.jittered(np.full(20_000, 0.3), np.full(20_000, -0.2), 32, seeded_rng(3))
     assert valence.shape == arousal.shape == (20_000, 32)
     np.testing.assert_allclose(valence.mean(axis=0), 0.3, atol=0.002)
     np.testing.assert_allclose(arousal.mean(axis=0), -0.2, atol=0.002)
@@ -144,7 +145,7 @@ def test_a_corpus_of_one_file_is_neutral() -> None:
 
 
 def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
-    values = np.random.default_rng(4).exponential(size=20_000)
+    values = seeded_rng(4).exponential(size=20_000)
     ranks = RankGaussian.fit(values)
     assert len(ranks.knots) == 256
     scores = np.sort(ranks(values))
@@ -162,7 +163,7 @@ def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
 def test_imputed_values_have_deams_moments(
     impute: Callable[..., NDArray[np.float32]], known: tuple[float, float], drawn: tuple[float, float]
 ) -> None:
-    rng = np.random.default_rng(5)
+    rng = seeded_rng(5)
     given = rng.normal(*known, 100_000)
     values = impute(given, rng)
     assert values.mean() == pytest.approx(drawn[0], abs=0.005)
@@ -173,7 +174,7 @@ def test_imputed_values_have_deams_moments(
 
 def feature_table(n: int = 50) -> NDArray[np.float64]:
     """d, w, g, m, kappa of made-up files."""
-    return np.random.default_rng(6).uniform(size=(n, 5))
+    return seeded_rng(6).uniform(size=(n, 5))
 
 
 def test_arousal_grows_with_density_and_with_trusted_loudness() -> None:
@@ -192,7 +193,7 @@ def test_arousal_grows_with_density_and_with_trusted_loudness() -> None:
 def test_loudness_can_be_left_out() -> None:
     table = feature_table()
     other_loudness = table.copy()
-    other_loudness[:, 1] = np.random.default_rng(7).uniform(size=len(table))
+    other_loudness[:, 1] = seeded_rng(7).uniform(size=len(table))
     silent, loud = (AffectEstimator.fit(t, use_velocity=False)(t) for t in (table, other_loudness))
     np.testing.assert_array_equal(silent, loud)
 

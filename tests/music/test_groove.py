@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.music.groove import PPQ, apply_groove, groove_windows
+from tests.seeds import seeded_rng
 
 
 def every_sixteenth(bars: int) -> NDArray[np.int64]:
@@ -100,7 +101,7 @@ def test_a_long_pause_leaves_no_window_without_knowledge() -> None:
 
 def test_what_the_plugin_plays_has_the_groove_it_was_given() -> None:
     """The converse of the measurement, for a groove of mean lateness 0 and mean loudness 1."""
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     groove = rng.uniform(-0.4, 0.4, 32)
     groove[:16] -= groove[:16].mean()
     groove[16:] += 0.5 - groove[16:].mean()

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from kelly_core.errors import DataError
 from kelly_core.music import mel
 from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, window_length
+from tests.seeds import seeded_rng
 
 
 def band_limited_noise(sample_rate: int, seconds: int, cutoff: float) -> NDArray[np.float64]:
     """The same pulsating pink-like noise at any sample rate, without anything above ``cutoff`` Hz."""
-    rng = np.random.default_rng(0)
+    rng = seeded_rng(0)
     bins = int(cutoff * seconds)
     spectrum = np.zeros(sample_rate * seconds // 2 + 1, complex)
     tilt = 1 / np.sqrt(np.maximum(np.arange(bins) / seconds, 40.0))
@@ -48,7 +49,7 @@ def test_bands_integrate_a_flat_density_to_one() -> None:
 
 def test_a_frame_is_what_a_slow_transform_gives() -> None:
     sample_rate, length, nfft, hop = 8000, 743, 1024, 160
-    samples = np.random.default_rng(1).normal(scale=0.1, size=24 * hop + length)
+    samples = seeded_rng(1).normal(scale=0.1, size=24 * hop + length)
     n, k = np.arange(length), np.arange(nfft // 2 + 1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * n / length)
     fourier = np.exp(-2j * np.pi * np.outer(n, k) / nfft)
@@ -76,7 +77,7 @@ def test_a_tone_has_the_level_of_its_three_bins(tone_bin: int) -> None:
 
 
 def test_silence_is_the_floor_and_loudness_is_absolute() -> None:
-    noise = np.random.default_rng(2).normal(scale=0.01, size=22_050)
+    noise = seeded_rng(2).normal(scale=0.01, size=22_050)
     np.testing.assert_allclose(mel_frames(np.zeros(22_050), 22_050), -100, rtol=1e-6)
     np.testing.assert_allclose(mel_frames(2 * noise, 22_050) - mel_frames(noise, 22_050), 20 * np.log10(2), atol=1e-3)
 
@@ -116,7 +117,7 @@ def test_a_tone_is_loudest_in_the_band_at_whose_centre_it_is() -> None:
 
 def test_a_frame_depends_on_its_half_second_and_on_one_window_more_at_most() -> None:
     sample_rate = 22_050
-    samples = np.random.default_rng(3).normal(scale=0.1, size=2 * sample_rate)
+    samples = seeded_rng(3).normal(scale=0.1, size=2 * sample_rate)
     frames = mel_frames(samples, sample_rate)
     begin, end = sample_rate // 2, sample_rate + window_length(sample_rate) - hop_length(sample_rate)
     outside = samples.copy()

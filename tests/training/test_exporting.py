@@ -18,6 +18,7 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import CheckpointEngine, export_network, exported_layers
 from kelly_core.validation.checks import validate_file
+from tests.seeds import seeded_rng
 from tests.training.toy import Run, script_validation_losses
 
 EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
@@ -30,7 +31,7 @@ def trained(run: Run, **changes: Any) -> Checkpoint:
 
 
 def raw_frames(checkpoint: Checkpoint, count: int = 40) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(size=(count, len(checkpoint.mean)))
+    noise = seeded_rng(0).normal(size=(count, len(checkpoint.mean)))
     return (checkpoint.mean.numpy() + noise / checkpoint.scale.numpy()).astype(np.float32)
 
 

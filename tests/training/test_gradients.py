@@ -11,6 +11,7 @@ from kelly_core.training.backprop import GradientAccumulator, activation_gradien
 from kelly_core.training.device import cpu_workers
 from kelly_core.training.losses import TensorBatch, weighted_loss
 from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_network
+from tests.seeds import seeded_torch, shifted
 
 OUTPUTS: tuple[Activation, ...] = ("", "tanh", "relu", "sigmoid", "softmax")
 LOSSES: tuple[Loss, ...] = ("mse", "masked_mse", "bce", "soft_cross_entropy")
@@ -20,7 +21,7 @@ PAIRS = [(loss, output) for loss in LOSSES for output in OUTPUTS if LOSS_OUTPUT.
 def random_batch(
     examples: int = 5, frames: int = 2, *, every_output: bool = False, pooled: bool = False
 ) -> TensorBatch:
-    generator = torch.Generator().manual_seed(7)
+    generator = seeded_torch(7)
     weights = torch.rand(examples, frames, 4 if every_output else 1, generator=generator)
     weights[1] = 0.0
     inputs = torch.randn(examples, frames, 6, generator=generator)
@@ -50,7 +51,7 @@ def written_out(network: KellyNetwork, loss: Loss, *parts: TensorBatch, workers:
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "sigmoid", "softmax", ""])
 def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Activation, hidden: Activation) -> None:
     spec = ModelSpec("Chain", (Dense(6, 8, hidden), Dense(8, 5, hidden), Dense(5, 4, output)), loss, "none")
-    network = build_network(spec, seed=0)
+    network = build_network(spec, seed=shifted(0))
     for every_output in (False, loss != "soft_cross_entropy"):
         batch = random_batch(every_output=every_output)
         wanted = of_autograd(network, loss, batch)
@@ -61,7 +62,7 @@ def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Ac
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("layers", [(Lstm(6, 5), Dense(5, 4, "tanh")), (Dense(6, 5, "relu"), Lstm(5, 7), Lstm(7, 4))])
 def test_an_lstm_hands_on_what_autograd_gives(layers: tuple[Layer, ...], pooled: bool) -> None:
-    network = build_network(ModelSpec("Chain", layers, "mse", "none"), seed=0)
+    network = build_network(ModelSpec("Chain", layers, "mse", "none"), seed=shifted(0))
     for every_output in (False, True):
         batch = random_batch(frames=9, every_output=every_output, pooled=pooled)
         torch.testing.assert_close(written_out(network, "mse", batch), of_autograd(network, "mse", batch))

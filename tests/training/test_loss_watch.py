@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kelly_core.training.loss_monitor import LossMonitor, noise
+from tests.seeds import seeded_rng
 
 
 def concerns(train: list[float], val: list[float], patience: int = 10, min_delta: float = 0.001) -> list[tuple]:
@@ -87,7 +88,7 @@ def test_losses_of_any_size_are_judged_alike(scale: float) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_noise_on_a_level_is_not_overfitting(share: float) -> None:
-    rng = np.random.default_rng(7)
+    rng = seeded_rng(7)
     alarms = 0
     for _ in range(40):
         val = np.abs(0.1 * (1 + share * rng.standard_normal(100)))
@@ -97,7 +98,7 @@ def test_noise_on_a_level_is_not_overfitting(share: float) -> None:
 
 
 def test_noise_does_not_hide_overfitting() -> None:
-    rng = np.random.default_rng(8)
+    rng = seeded_rng(8)
     for _ in range(20):
         val = np.array([*falling(20), *(0.105 + 0.005 * np.arange(20))]) + 0.003 * rng.standard_normal(40)
         train = np.array(falling(40, to=0.0))
@@ -127,7 +128,7 @@ def test_the_advice_says_what_and_since_when() -> None:
 
 
 def test_noise_is_measured_whatever_the_slope() -> None:
-    rng = np.random.default_rng(9)
+    rng = seeded_rng(9)
     white = 0.3 * rng.standard_normal(2000)
     assert noise((white + 5.0 * np.arange(2000)).tolist()) == pytest.approx(0.3, rel=0.1)
     assert noise([3.0, 2.0, 1.0, 0.0]) == 0.0

@@ -14,6 +14,7 @@ from kelly_core.errors import ConfigError
 from kelly_core.spec import Loss, ModelSpec, model_spec
 from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.losses import TensorBatch, check_loss, mean_loss, weighted_loss
+from tests.seeds import seeded_rng, seeded_torch
 from tests.training.toy import ToyDataset
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def test_huge_logits_keep_loss_and_gradient_finite(loss: Loss, activation: str) 
 
 @pytest.mark.parametrize("spec", [GROOVE, HARMONY, MELODY], ids=lambda spec: spec.name)
 def test_what_is_masked_cannot_be_felt(spec: ModelSpec) -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded_torch(0)
     shape = (3, 4, spec.output_size)
     weights = torch.ones(3, 4, 1)
     weights[1, 2:] = 0
@@ -134,7 +135,7 @@ def test_no_other_constant_beats_the_baseline_on_its_own_targets(name: str) -> N
     spec = model_spec(name)
     dataset = ToyDataset(spec)
     dataset.validation = dataset.train
-    dataset.weights = np.random.default_rng(0).uniform(0.1, 2.0, dataset.weights.shape).astype(np.float32)
+    dataset.weights = seeded_rng(0).uniform(0.1, 2.0, dataset.weights.shape).astype(np.float32)
     chosen = dataset.eval_batch(dataset.train)
     batch = TensorBatch.of(chosen, CPU)
     mean = torch.from_numpy((chosen.targets * chosen.weights).sum((0, 1)) / chosen.weights.sum())

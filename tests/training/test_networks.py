@@ -9,6 +9,7 @@ import torch
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import build_network, load_weights, verify_architectures, weights_of
+from tests.seeds import seeded_rng, seeded_torch, shifted
 
 COUNTS = {
     "EmotionRecognizer": 403_264,
@@ -30,8 +31,8 @@ def test_every_architecture_has_the_parameters_of_the_plugin() -> None:
 @each_model
 def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     """NumPy's runtime is an independent reading of the same weights."""
-    network = build_network(spec, seed=3)
-    frames = np.random.default_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
+    network = build_network(spec, seed=shifted(3))
+    frames = seeded_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
     with torch.inference_mode():
         outputs, _ = network(torch.from_numpy(frames)[None])
     np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).run(frames), atol=2e-6)
@@ -39,14 +40,14 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
 
 @each_model
 def test_weights_survive_the_way_to_numpy_and_back(spec: ModelSpec) -> None:
-    origin, copy = build_network(spec, seed=1), build_network(spec, seed=2)
+    origin, copy = build_network(spec, seed=shifted(1)), build_network(spec, seed=shifted(2))
     load_weights(copy, weights_of(origin))
     for name, tensor in origin.state_dict().items():
         assert torch.equal(copy.state_dict()[name], tensor), name
 
 
 def test_weights_taken_out_do_not_follow_the_network() -> None:
-    network = build_network(model_spec("GroovePredictor"), seed=0)
+    network = build_network(model_spec("GroovePredictor"), seed=shifted(0))
     taken = weights_of(network)
     before = [layer.bias.copy() for layer in taken]  # type: ignore[union-attr]
     with torch.no_grad():
@@ -59,8 +60,8 @@ def test_weights_taken_out_do_not_follow_the_network() -> None:
 @pytest.mark.parametrize("name", ["EmotionRecognizer", "MelodyTransformer"])
 def test_state_carries_a_sequence_over_a_cut(name: str) -> None:
     spec = model_spec(name)
-    network = build_network(spec, seed=0)
-    frames = torch.randn(2, 9, spec.input_size, generator=torch.Generator().manual_seed(0))
+    network = build_network(spec, seed=shifted(0))
+    frames = torch.randn(2, 9, spec.input_size, generator=seeded_torch(0))
     with torch.inference_mode():
         whole, _ = network(frames)
         first, state = network(frames[:, :4])
@@ -72,9 +73,9 @@ def test_state_carries_a_sequence_over_a_cut(name: str) -> None:
 
 def test_the_seed_decides_the_weights_and_leaves_other_draws_alone() -> None:
     spec = model_spec("DynamicsEngine")
-    torch.manual_seed(5)
+    torch.manual_seed(shifted(5))
     expected = torch.rand(3)
-    torch.manual_seed(5)
+    torch.manual_seed(shifted(5))
     one, same, other = (build_network(spec, seed).state_dict()["layers.0.weight"] for seed in (1, 1, 2))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one, same) and not torch.equal(one, other)

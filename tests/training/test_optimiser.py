@@ -9,6 +9,7 @@ from kelly_core.spec import model_spec
 from kelly_core.training.adam import FlatAdam
 from kelly_core.training.device import cpu_workers
 from kelly_core.training.networks import KellyNetwork, build_network
+from tests.seeds import seeded_torch, shifted
 
 SPEC = model_spec("GroovePredictor")
 WHOLE = torch.tensor(1.0)
@@ -16,7 +17,7 @@ WHOLE = torch.tensor(1.0)
 
 
 def loss_of(network: KellyNetwork, step: int, size: float) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(step)
+    generator = seeded_torch(step)
     outputs, _ = network(torch.randn(4, 1, SPEC.input_size, generator=generator))
     return size * (outputs - torch.rand(outputs.shape, generator=generator)).square().mean()
 
@@ -29,7 +30,7 @@ def fill(optimiser: FlatAdam, network: KellyNetwork, loss: torch.Tensor) -> None
 
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
-    ours, theirs = build_network(SPEC, seed=0), build_network(SPEC, seed=0)
+    ours, theirs = build_network(SPEC, seed=shifted(0)), build_network(SPEC, seed=shifted(0))
     flat, adam = FlatAdam(ours, 0.01, clip), torch.optim.Adam(theirs.parameters(), lr=0.01)
     for step in range(20):
         size = 1.0 if step % 2 else 1e-3
@@ -45,7 +46,7 @@ def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
 
 
 def test_a_sum_divided_by_its_weight_is_stepped_as_the_mean() -> None:
-    sums, means = build_network(SPEC, seed=0), build_network(SPEC, seed=0)
+    sums, means = build_network(SPEC, seed=shifted(0)), build_network(SPEC, seed=shifted(0))
     for network, size, weight in ((sums, 1.0, 128.0), (means, 1 / 128, 1.0)):
         optimiser = FlatAdam(network, 0.01, 1e-4)
         fill(optimiser, network, loss_of(network, 0, size))
@@ -55,9 +56,9 @@ def test_a_sum_divided_by_its_weight_is_stepped_as_the_mean() -> None:
 
 
 def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
-    network = build_network(SPEC, seed=0)
+    network = build_network(SPEC, seed=shifted(0))
     optimiser = FlatAdam(network, 1e-3, 0.0)
-    wanted = build_network(SPEC, seed=1).state_dict()
+    wanted = build_network(SPEC, seed=shifted(1)).state_dict()
     network.load_state_dict(wanted)
     fill(optimiser, network, loss_of(network, 0, 1.0))
     optimiser.step(WHOLE)
@@ -67,7 +68,7 @@ def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
 
 
 def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
-    network = build_network(SPEC, seed=0)
+    network = build_network(SPEC, seed=shifted(0))
     optimiser = FlatAdam(network, 1e-3, 0.0)
     with cpu_workers(1):
         fill(optimiser, network, loss_of(network, 0, 1e-30))

@@ -10,10 +10,11 @@ from kelly_core.engines.weights import DenseWeights
 from kelly_core.errors import ExportError
 from kelly_core.training.torch_engine import TorchEngine
 from tests.networks import tiny_network
+from tests.seeds import seeded_rng
 
 
 def test_state_goes_on_from_frame_to_frame() -> None:
-    frames = np.random.default_rng(1).standard_normal((40, 4)).astype(np.float32)
+    frames = seeded_rng(1).standard_normal((40, 4)).astype(np.float32)
     runtime = TorchEngine(tiny_network())
     outputs = np.stack([runtime.step(frame) for frame in frames])
     assert np.abs(outputs - NumpyEngine(tiny_network()).run(frames)).max() < 1e-6

@@ -25,6 +25,7 @@ from kelly_core.training.fit import MAX_ROLLBACKS, TrainingResult
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.losses import TensorBatch
 from kelly_core.training.trainer import Trainer
+from tests.seeds import seeded_rng
 from tests.training.toy import Run, ToyDataset, script_validation_losses
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -184,7 +185,7 @@ def test_a_sequence_teaches_what_single_frames_cannot(tmp_path: Path) -> None:
     losses = {}
     for state in ("stateful", "stateless"):
         dataset = ToyDataset(EMOTION, examples=96, frames=8)
-        signs = np.sign(np.random.default_rng(0).normal(size=(96, 8, 1))).astype(np.float32)
+        signs = np.sign(seeded_rng(0).normal(size=(96, 8, 1))).astype(np.float32)
         dataset.inputs = np.repeat(signs, EMOTION.input_size, axis=2)
         dataset.targets = 0.8 * np.repeat(np.roll(signs, 1, axis=1), EMOTION.output_size, axis=2)
         dataset.weights = np.ones((96, 8, 1), np.float32)

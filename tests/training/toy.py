@@ -16,6 +16,7 @@ from kelly_core.spec import ModelSpec
 from kelly_core.training.fit import TrainingResult, fit
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer
+from tests.seeds import seeded_rng
 
 
 class ToyDataset(Dataset):
@@ -25,7 +26,7 @@ class ToyDataset(Dataset):
     fingerprint = "toy"
 
     def __init__(self, spec: ModelSpec, examples: int = 24, frames: int = 1) -> None:
-        rng = np.random.default_rng(1)
+        rng = seeded_rng(1)
         self.input_size, self.output_size, self.sequence_length = spec.input_size, spec.output_size, frames
         self.normalizer = Normalizer(rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size))
         self.validation, self.train = np.arange(examples // 3), np.arange(examples // 3, examples)

@@ -23,6 +23,7 @@ from kelly_core.validation.behaviour import PARITY_FRAMES, ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
 from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
+from tests.seeds import shifted
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -268,7 +269,7 @@ def trained(frames: int, steps: int, weight_decay: float = 0.0) -> list[LayerWei
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(shifted(0))
         lstm, head = torch.nn.LSTM(8, 32, batch_first=True), torch.nn.Linear(32, 4)
         parameters = [*lstm.parameters(), *head.parameters()]
         optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=weight_decay)
