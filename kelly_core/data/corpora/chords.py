@@ -19,7 +19,7 @@ from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import content_keys
-from kelly_core.data.files import Affect, finite_number, parse_affect, read_json, spread
+from kelly_core.data.files import Affect, find_files, finite_number, parse_affect, read_json, spread
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -146,7 +146,14 @@ class _Neighbourhood:
 
 def is_present(root: Path) -> bool:
     """Whether the file of progressions is there; ``root`` may name the folder or the file."""
-    return root.is_file() or (root.is_dir() and any(root.glob("*.json")))
+    return root.is_file() or (root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file()))
+
+
+def _usual_file(root: Path) -> Path:
+    """The file of progressions nearest to the corpus folder, at whatever depth; its usual place if there is none."""
+    below = find_files(root, {FILE}) if root.is_dir() else []
+    names = [name for name in below if name.rpartition("/")[2].lower() == FILE]
+    return root / min(names, key=lambda name: name.count("/"), default=FILE)
 
 
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
@@ -159,7 +166,9 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     Raises:
         DataError: the file is missing or makes no sense, or no song is usable.
     """
-    path = root if root.is_file() else root / (options.annotations_file or FILE)
+    path = root
+    if not root.is_file():
+        path = root / options.annotations_file if options.annotations_file else _usual_file(root)
     entries = _entries(read_json(path), path)
     if options.max_files:
         entries = spread(entries, options.max_files)
