@@ -27,6 +27,7 @@ from kelly_core.data.dataset import (
     Normalizer,
 )
 from kelly_core.data.duplicates import Pair, equal_keys
+from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
@@ -176,7 +177,7 @@ class CorpusDataset(Dataset):
         self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
         self.metadata = {}
         self.split_source, self.tables = report.split_source, tuple(report.tables)
-        self.warnings = tuple(report.warnings)
+        self.warnings = tuple(f"{report.name}: {warning}" for warning in report.warnings)
         self.training_frames = len(self.train) * self.sequence_length
         self.normalize(Normalizer.identity(self.input_size))
 
@@ -254,4 +255,7 @@ def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], r
     """
     if not files:
         reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
-        raise DataError(f"no usable example ({reasons or 'no files'})", where=root)
+        hint = (
+            "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
+        )
+        raise DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)

@@ -48,7 +48,7 @@ class MixedDataset(Dataset):
         sources = {part.split_source for part in parts}
         self.split_source = sources.pop() if len(sources) == 1 else PARTLY_OFFICIAL
         self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
-        self.warnings = tuple(f"{part.name}: {warning}" for part in parts for warning in part.warnings)
+        self.warnings = tuple(warning for part in parts for warning in part.warnings)
         self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from kelly_core.data.official_tables import (
 from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION
 
 TEST_REASON = "official test split, kept out of training"
-_UNLISTED_REASON = "not in the official table"
+UNLISTED_REASON = "not in the official table"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _reason(row: Row | None, name: str, tables: Sequence[OfficialTable], whole: 
     if row is not None:
         return TEST_REASON if row["split"] == TEST and not include_test else ""
     covered = any(table.covers(name) or (whole and not table.by_clip) for table in tables)
-    return _UNLISTED_REASON if covered else ""
+    return UNLISTED_REASON if covered else ""
 
 
 def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str]:

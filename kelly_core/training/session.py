@@ -159,6 +159,6 @@ def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[T
     elif corpus not in dataset.rows.corpora:
         yield TrainingWarning(spec.name, "missing", f"{missing}: training on {dataset.name} ALONE instead")
     for warning in dataset.warnings:
-        yield TrainingWarning(spec.name, "split", f"{dataset.name}: {warning}")
+        yield TrainingWarning(spec.name, "split", warning)
     if leaks := find_leakage(dataset):
         yield TrainingWarning(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from kelly_core.cli.app import app
 from kelly_core.config.schema import load_settings
-from kelly_core.data.catalog import create_dataset
+from kelly_core.data.catalog import create_dataset, is_present
 from kelly_core.data.corpora.groove_midi import recording_of
 from kelly_core.data.corpora.lakh_midi import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits
@@ -129,6 +129,14 @@ class TestMaestro:
         skipped = load("maestro", root).report.skipped
         assert "performance 3.midi" in skipped[UNLISTED] and TEST_REASON not in skipped
 
+    def test_files_without_their_folders_are_refused_with_advice(self, load, tmp_path) -> None:
+        root = tiny.maestro(tmp_path / "maestro")
+        for file in [*root.glob("*/*.midi")]:
+            file.rename(root / file.name)
+        with pytest.raises(DataError, match="not in the official table") as error:
+            load("maestro", root)
+        assert "with its folders" in str(error.value)
+
     def test_on_conflict_the_most_held_out_split_wins(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro")
         rows = [row | {"split": "train"} for row in rows_of(root / "maestro-v3.0.0.csv")]
@@ -167,7 +175,7 @@ class TestMaestro:
         (root / "maestro-v3.0.0.csv").unlink()
         dataset = load("maestro", root)
         (warning,) = dataset.report.warnings
-        assert "no table of official splits" in warning and dataset.warnings == (warning,)
+        assert "no table of official splits" in warning and dataset.warnings == (f"maestro: {warning}",)
         assert (dataset.report.split_source, dataset.report.tables) == ("by seed", [])
 
     def test_validation_is_drawn_from_train_where_the_table_has_none(self, load, tmp_path) -> None:
@@ -285,6 +293,19 @@ class TestEmopia:
     def test_clips_without_tables_are_warned_of_and_songs_are_not(self, load, tmp_path) -> None:
         assert "EMOPIA" in load("lakh_midi", tiny.emotion_midi(tmp_path / "emotion_midi")).report.warnings[0]
         assert load("lakh_midi", tiny.lakh_midi(tmp_path / "lakh_midi")).report.warnings == []
+
+
+class TestChords:
+    @pytest.mark.parametrize("below", ["", "pop909", "downloads/unpacked"])
+    def test_the_file_is_found_at_any_depth(self, load, tmp_path, below) -> None:
+        tiny.chords(tmp_path / "chords" / below)
+        assert is_present("chords", tmp_path / "chords")
+        assert len(load("chords", tmp_path / "chords")) == 6
+
+    def test_other_json_below_is_no_chord_file(self, tmp_path) -> None:
+        (tmp_path / "chords" / "notes").mkdir(parents=True)
+        (tmp_path / "chords" / "notes" / "other.json").write_text("[]")
+        assert not is_present("chords", tmp_path / "chords")
 
 
 class TestLakh:
