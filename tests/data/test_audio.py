@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import soundfile
 
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.data.readers.mpeg import read_stream
+from kelly_core.data.readers.quiet import without_mpg123_messages
 from kelly_core.errors import DataError
 from kelly_core.music.mel import mel_frames
 
@@ -202,3 +205,18 @@ class TestMpeg:
         assert stream is not None and stream.clean
         assert (stream.start, stream.stop) == (len(id3v2), len(id3v2) + len(content))
         assert stream.samples == pytest.approx(4 * RATE, abs=4000)
+
+    def test_what_others_print_during_decoding_still_appears(self, capfd) -> None:
+        with without_mpg123_messages():
+            os.write(2, b"one\n[src/libmpg123/layer3.c:1804] error: dequantization failed!\ntwo\n")
+        assert capfd.readouterr().err == "one\ntwo\n"
+
+    def test_decoding_works_without_a_standard_error_stream(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "a.mp3", noise(1), RATE, format="MP3")
+        program = (
+            "import os, sys; from pathlib import Path; from kelly_core.data.readers.audio import read_audio; "
+            "os.close(2); print(len(read_audio(Path(sys.argv[1]), 9)[0]))"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "a.mp3")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert int(done.stdout) == pytest.approx(RATE, abs=3000)

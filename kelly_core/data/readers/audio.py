@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.readers.mpeg import frame_header, read_stream, skip_tags
+from kelly_core.data.readers.quiet import without_mpg123_messages
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import open_regular
@@ -104,7 +105,7 @@ def _check_level(samples: Floats, path: Path) -> None:
         raise DataError("audio holds samples far beyond full scale", where=path, hint="Normalize it to -1..1")
     if peak > _LOUD:
         _log.warning(
-            "%s: samples reach %.3g, expected -1..1: a float file in an integer's scale; normalize it",
+            "%s: samples reach %.3g, expected -1..1: damaged, or floats in the scale of integers; normalize it",
             printable(str(path)),
             peak,
         )
@@ -144,7 +145,14 @@ def _blocks(sound: Any, wanted: int) -> Iterator[Floats]:
         if not len(block):
             return
         wanted -= len(block)
-        yield block.mean(axis=1)
+        yield _mean(block, 1)
+
+
+def _mean(block: NDArray[Any], axis: int) -> Floats:
+    """Mean of the channels. Samples that are not finite are refused later, once for the whole file."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean: Floats = block.mean(axis=axis, dtype=np.float32)
+    return mean
 
 
 def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int]:
@@ -156,7 +164,8 @@ def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, in
     content = file.read(_MAX_MPEG_BYTES)
     stream = read_stream(content) if len(content) < _MAX_MPEG_BYTES else None
     if stream is not None and stream.clean:
-        samples, sample_rate = _decode_pcm(io.BytesIO(content[stream.start : stream.stop]), path, seconds)
+        with without_mpg123_messages():
+            samples, sample_rate = _decode_pcm(io.BytesIO(content[stream.start : stream.stop]), path, seconds)
         if len(samples) >= min(round(seconds * sample_rate), stream.samples - _DECODER_DELAY):
             return samples, sample_rate
     file.seek(0)
@@ -184,6 +193,8 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
             if not container.streams.audio:
                 raise DataError("file has no audio stream", where=path)
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise DataError("there is no decoder for its audio stream", where=path, hint="Convert it to FLAC")
             sample_rate = int(stream.rate or 0)
             _check_format(sample_rate, stream.channels, path)
             samples = _mono(_frames(container, stream), sample_rate, round(seconds * sample_rate))
@@ -217,7 +228,7 @@ def _mono(frames: Iterator[av.AudioFrame], sample_rate: int, wanted: int) -> Flo
     count = 0
     for frame in frames:
         for converted in resampler.resample(frame):
-            parts.append(converted.to_ndarray().mean(axis=0))
+            parts.append(_mean(converted.to_ndarray(), 0))
             count += len(parts[-1])
         if count >= wanted:
             break

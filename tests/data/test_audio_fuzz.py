@@ -1,0 +1,71 @@
+"""Damaged audio of every format: a file is read with finite samples, or refused with words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from kelly_core.data.readers.audio import read_audio
+from kelly_core.errors import DataError
+from kelly_core.music.mel import mel_frames
+from tests.data.test_audio import RATE, noise, write_ffmpeg
+
+SECONDS = 1.5
+MUTATIONS = 40
+_EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x80\x7f")
+_HEADER_BYTES = 256
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "pcm.wav": lambda path: soundfile.write(path, noise(SECONDS, 2), RATE),
+    "float.wav": lambda path: soundfile.write(path, noise(SECONDS), RATE, subtype="FLOAT"),
+    "a.flac": lambda path: soundfile.write(path, noise(SECONDS, 2), RATE),
+    "a.ogg": lambda path: soundfile.write(path, noise(SECONDS), RATE),
+    "a.mp3": lambda path: soundfile.write(path, noise(SECONDS), RATE),
+    "aac.m4a": lambda path: write_ffmpeg(path, noise(SECONDS), "aac", "fltp"),
+    "alac.m4a": lambda path: write_ffmpeg(path, noise(SECONDS, 2), "alac", "s16p"),
+}
+
+
+def mutate(content: bytes, rng: np.random.Generator) -> bytes:
+    """Flip bytes, put extreme numbers into headers, cut, repeat or remove a part."""
+    changed = bytearray(content)
+    for _ in range(int(rng.integers(1, 8))):
+        kind = int(rng.integers(5))
+        # The structure of M4A is at its end, that of all others at the beginning.
+        end = min(len(changed), _HEADER_BYTES) if rng.random() < 0.5 else len(changed)
+        at = int(rng.integers(max(1, end)))
+        size = int(rng.integers(1, 400))
+        if kind == 0:
+            changed[at : at + 1] = rng.bytes(1)
+        elif kind == 1:
+            changed[at : at + 4] = _EXTREMES[rng.integers(len(_EXTREMES))]
+        elif kind == 2 and len(changed) > 64:
+            del changed[int(rng.integers(32, len(changed))) :]
+        elif kind == 3:
+            changed[at:at] = changed[at : at + size]
+        else:
+            del changed[at : at + size]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_file_is_read_with_finite_samples_or_refused(tmp_path: Path, name: str, capfd) -> None:
+    path = tmp_path / name
+    WRITERS[name](path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(sum(name.encode()))
+    refused = 0
+    for _ in range(MUTATIONS):
+        path.write_bytes(mutate(content, rng))
+        try:
+            samples, rate = read_audio(path, 30)
+            assert samples.ndim == 1 and samples.dtype == np.float32 and len(samples) <= 30 * rate
+            assert np.isfinite(samples).all() and np.isfinite(mel_frames(samples, rate)).all()
+        except DataError:
+            refused += 1
+    assert refused < MUTATIONS
+    assert capfd.readouterr() == ("", "")
