@@ -9,7 +9,7 @@ import pytest
 
 from kelly_core.data.affect_tables import LabelIndex, is_affect_table, read_affect_table, song_key
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.corpora.emopia import read_quadrants
+from kelly_core.data.corpora.emopia import find_quadrants, read_quadrants
 from kelly_core.data.files import read_sidecar, read_table
 from kelly_core.errors import DataError
 from tests.data import tiny
@@ -146,6 +146,14 @@ class TestSidecarsAndQuadrants:
         with caplog.at_level(logging.WARNING):
             assert set(read_quadrants(path)) == {"a", "d"}
         assert "4 left out" in caplog.text
+
+    def test_a_table_of_quadrants_that_cannot_be_read_costs_that_table(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write(tmp_path / "a" / "label.csv", "ID,4Q\na," + "1" * 200_000 + "\n")
+        write(tmp_path / "b" / "label.csv", "ID,4Q\nb,1\n")
+        assert set(find_quadrants(tmp_path, ["a/label.csv", "b/label.csv"])) == {"b"}
+        assert "a/label.csv" in caplog.text
 
 
 class TestCorpus:

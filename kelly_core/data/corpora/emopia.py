@@ -8,12 +8,17 @@ Generation", ISMIR 2021.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kelly_core.data.files import Affect, finite_text, read_table, warn_left_out
+from kelly_core.display_text import printable
+from kelly_core.errors import DataError
 from kelly_core.music.emotion import QUADRANT_AFFECT
+
+_log = logging.getLogger(__name__)
 
 LABEL_FILE = "label.csv"
 _ID_COLUMNS = ("ID", "id", "filename")
@@ -51,9 +56,15 @@ def read_quadrants(path: Path) -> dict[str, Affect]:
 
 
 def find_quadrants(root: Path, tables: Sequence[str]) -> dict[str, Affect]:
-    """Return valence and arousal by clip from each ``label.csv`` of ``tables``, which are paths below ``root``."""
+    """Return valence and arousal by clip from each ``label.csv`` of ``tables``, which are paths below ``root``.
+
+    A table that cannot be read is left out with a warning.
+    """
     labels: dict[str, Affect] = {}
     for name in tables:
         if name.rpartition("/")[2].lower() == LABEL_FILE:
-            labels |= read_quadrants(root / name)
+            try:
+                labels |= read_quadrants(root / name)
+            except DataError as error:
+                _log.warning("table of quadrants left out: %s", printable(str(error)))
     return labels
