@@ -104,12 +104,15 @@ class KellyApp(App[None]):
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
+        self._closing = False
+        self._screens: list[BaseScreen] = []
         self._state = load_state(_STATE_NAME)
         self._state_problem = ""
         self._unwritten_states: dict[str, dict[str, Any]] = {}
         self._one_writer = Lock()
         self.has_ansi16 = not self.no_color and self.console.color_system == "standard"
-        for theme in (ANSI16_THEME, *THEMES) if self.has_ansi16 else THEMES:
+        has_ansi16_theme = self.has_ansi16 or self.session.options.theme == ANSI16_THEME.name
+        for theme in (ANSI16_THEME, *THEMES) if has_ansi16_theme else THEMES:
             self.register_theme(theme)
         self.set_class(self.has_ansi16, "-ansi16")
         self.set_class(self.console.color_system == "256", "-of-256")
@@ -175,8 +178,9 @@ class KellyApp(App[None]):
         await asyncio.to_thread(import_module, "numpy")
         self._leave_out_of_search()
 
-    def screen_was_made(self) -> None:
-        """A new screen is there, and stays."""
+    def add_screen(self, screen: BaseScreen) -> None:
+        """Register a new screen, which stays until the end."""
+        self._screens.append(screen)
         self.call_after_refresh(self._leave_out_of_search)
 
     def _leave_out_of_search(self) -> None:
@@ -192,8 +196,9 @@ class KellyApp(App[None]):
         self.cancel_jobs()
 
     def cancel_jobs(self) -> None:
-        """End all worker processes of screens."""
-        for job in self._jobs:
+        """Cancel all worker processes of screens, and every one that is started from now on."""
+        self._closing = True
+        for job in list(self._jobs):
             job.cancel()
 
     def _save_state(self, **what: object) -> None:
@@ -311,7 +316,16 @@ class KellyApp(App[None]):
             self.notify(str(error), severity="error", timeout=10)
 
     def action_quit(self) -> None:  # type: ignore[override]
-        """Leave; where a training runs, ask what shall become of it."""
+        """Quit, after asking about unsaved edits and about live runs."""
+        unsaved = [screen.unsaved_text for screen in self._screens if screen.unsaved_text]
+        if not unsaved or self.session.options.read_only:
+            self._quit()
+            return
+        answers = [("", "Keep editing"), ("discard", "Discard and quit")]
+        dialog = ConfirmDialog("Discard unsaved changes?", "\n".join(unsaved), answers, "discard")
+        self.push_screen(dialog, lambda answer: self._quit() if answer else None)
+
+    def _quit(self) -> None:
         live = [run for run in self.run_list.runs if run.live]
         if not live or self.session.options.read_only:
             self.exit()
@@ -335,6 +349,9 @@ class KellyApp(App[None]):
         """Start a worker process that ends with the application at the latest."""
         job = Job(command, with_errors=with_errors)
         self._jobs.append(job)
+        # A thread may start a job while another one cancels all: whichever comes second sees the other's write.
+        if self._closing:
+            job.cancel()
         return job
 
     def command_text(self, words: Sequence[str]) -> str:

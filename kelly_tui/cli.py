@@ -19,6 +19,17 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _check_theme(name: str) -> None:
+    """Refuse a theme that does not exist."""
+    from textual.theme import BUILTIN_THEMES
+
+    from kelly_tui.themes import ANSI16_THEME, THEMES
+
+    known = [each.name for each in (*THEMES, ANSI16_THEME)] + sorted(BUILTIN_THEMES)
+    if name not in known:
+        raise typer.BadParameter(f"{name!r} is not a theme. Use one of: {', '.join(known)}", param_hint="--theme")
+
+
 def tui(
     config: Annotated[
         Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
@@ -40,8 +51,17 @@ def tui(
     ] = False,
 ) -> None:
     """Watch and steer Kelly's trainings from the terminal. NO_COLOR is respected."""
+    if theme:
+        _check_theme(theme)
     if demo and read_only:
         raise typer.BadParameter("--demo starts a training, which --read-only forbids")
+    if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()):
+        typer.echo(
+            "kelly-tui needs a terminal: standard input and standard error must be one. "
+            "Start it in a terminal, or use kelly-core in scripts.",
+            err=True,
+        )
+        raise typer.Exit(2)
     from kelly_tui.app import run
 
     plain = ascii_only or "utf" not in (sys.stdout.encoding or "").lower()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 KELLY_CORE = (sys.executable, "-c", "from kelly_core.cli.app import main; main()")
 """The start of a command line that runs ``kelly-core`` as it is installed here."""
@@ -20,11 +21,6 @@ _MAX_ERROR_BYTES = 2000
 def worker(module: str, *arguments: str) -> list[str]:
     """Command line of a program in ``kelly_tui.workers``."""
     return [sys.executable, "-m", f"kelly_tui.workers.{module}", *arguments]
-
-
-def shell_text(*words: str) -> str:
-    """A command as a person would type it."""
-    return shlex.join(words)
 
 
 class Job:
@@ -48,22 +44,75 @@ class Job:
         self.problem = ""
 
     def lines(self) -> Iterator[str]:
-        """Lines of its output as they come; afterwards ``problem`` holds its last words if it failed without any."""
+        """Yield lines of output as they come; afterwards ``problem`` says why the process failed, "" if it did not."""
         assert self._process.stdout is not None
-        said_something = False
         with self._process.stdout as output:
             for line in output:
-                said_something = True
                 yield line.decode(errors="replace")
         failed = self._process.wait() != 0
         self._errors.seek(0)
         words = self._errors.read()[-_MAX_ERROR_BYTES:].decode(errors="replace").strip()
         self._errors.close()
-        if failed and not said_something and not self.cancelled:
-            self.problem = words.splitlines()[-1] if words else f"ended with code {self._process.returncode}"
+        if failed and not self.cancelled:
+            self.problem = words.splitlines()[-1] if words else _exit_text(self._process.returncode)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the JSON objects that the process prints, one a line, without a line that its end cut short."""
+        for line in self.lines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
 
     def cancel(self) -> None:
         """End the process and all it has started."""
         self.cancelled = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
+
+
+class JobQueue:
+    """Names that wait for a worker process, of which one runs at a time.
+
+    Attributes:
+        waiting: names whose turn has not come.
+        current: the name in progress, "" for none.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+        self.current = ""
+        self._job: Job | None = None
+        self._cancelled = False
+
+    def add(self, names: Iterable[str]) -> None:
+        """Append the names that neither wait nor are in progress."""
+        known = {self.current, *self.waiting}
+        self.waiting += [name for name in dict.fromkeys(names) if name not in known]
+
+    def advance(self) -> str:
+        """Finish the current name and return the next one, "" if none waits."""
+        self._job, self._cancelled = None, False
+        self.current = self.waiting.pop(0) if self.waiting else ""
+        return self.current
+
+    def attach(self, job: Job) -> Job:
+        """Remember and return the job of the current name; cancel it if ``cancel`` came before it was started."""
+        self._job = job
+        if self._cancelled:
+            job.cancel()
+        return job
+
+    def cancel(self) -> None:
+        """Cancel the current job and drop the names that wait."""
+        self.waiting = []
+        self._cancelled = True
+        if self._job is not None:
+            self._job.cancel()
+
+
+def _exit_text(code: int) -> str:
+    """Return how a process ended, for a process that printed no error."""
+    return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"

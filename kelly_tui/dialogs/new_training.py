@@ -46,10 +46,11 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (22, "-low")]  # noqa: RUF012 - declared by Screen without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("ctrl+s", "start", "Start"),
+        Binding("ctrl+s", "start", "Start", priority=True),
         Binding("space", "choose", "Choose"),
-        Binding("ctrl+y", "synthetic", "Synthetic data"),
-        Binding("ctrl+e", "estimate", "Estimate"),
+        Binding("ctrl+y", "synthetic", "Synthetic data", priority=True),
+        # An input field has a binding of its own for this key.
+        Binding("ctrl+e", "estimate", "Estimate", priority=True),
     ]
 
     @dataclass
@@ -62,6 +63,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     def __init__(self, session: Session, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
         self._session, self._start_job = session, start
+        self._job: Job | None = None
         self._chosen = {spec.name for spec in MODELS}
         self._synthetic = session.settings.datasets.use_synthetic
 
@@ -88,6 +90,14 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self.query_one("#chosen").focus()
         self._show_models()
         self._show()
+
+    def on_unmount(self) -> None:
+        """Cancel an estimate whose result nobody waits for."""
+        self._cancel_estimate()
+
+    def _cancel_estimate(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
 
     def _show_models(self) -> None:
         """A cross for each chosen model; it says the same without colours."""
@@ -158,7 +168,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     @work(thread=True, exclusive=True)
     def _estimate(self, order: TrainingRequest) -> None:
         words = [word for word in order.command[1:] if word != "--detach"]
-        job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
+        self._cancel_estimate()
+        job = self._job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
         try:
             rows = json.loads("".join(job.lines()))["models"]
             seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)

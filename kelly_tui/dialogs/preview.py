@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,8 +41,9 @@ class ExamplePreview(ModalScreen[None]):
         example: dict[str, Any] | None
         problem: str
 
-    def __init__(self, name: str, config: str) -> None:
+    def __init__(self, name: str, config: str, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
+        self._start_job = start
         self._corpus, self._config, self._index = name, config, 0
         self._job: Job | None = None
 
@@ -71,10 +71,10 @@ class ExamplePreview(ModalScreen[None]):
 
     @work(thread=True, exclusive=True)
     def _read(self, index: int) -> None:
-        job = self._job = Job(worker("corpora", "preview", self._corpus, self._config, str(index)))
+        job = self._job = self._start_job(worker("corpora", "preview", self._corpus, self._config, str(index)))
         line: dict[str, Any] = {}
-        for text in job.lines():
-            line = json.loads(text)
+        for record in job.records():
+            line = record
         if not job.cancelled:
             self.post_message(self.Read(line.get("example"), line.get("error") or job.problem))
 
@@ -104,7 +104,7 @@ def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[
     sizes = f"{len(frames)} frame{'s' * (len(frames) != 1)} of {len(frames[0])}, numbers upwards, time to the right"
     if len(frames) == 1:
         sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
-    return [(f"{title}  {sizes}\n", "bold"), picture(frames, SHADES), "\n"]
+    return [(f"{title}  {sizes}\n", "bold"), picture(frames, shades), "\n"]
 
 
 def picture(frames: Sequence[Sequence[float]], shades: str) -> str:

@@ -84,6 +84,11 @@ class BaseScreen(Screen[None]):
         """Words of the command that does the same, after ``kelly-core``."""
         raise NotImplementedError
 
+    @property
+    def unsaved_text(self) -> str:
+        """What quitting would discard, "" for nothing."""
+        return ""
+
     def runs_changed(self) -> None:
         """The list of runs is another one; a screen that shows runs draws what follows from that."""
 
@@ -96,13 +101,14 @@ class BaseScreen(Screen[None]):
         if problem.display or self.kelly.session.problem:
             problem.update(self.kelly.session.problem)
         problem.display = bool(self.kelly.session.problem)
-        self.query_one(Header).show_live(self.kelly.live_text)
+        badge = "read-only" if self.kelly.session.options.read_only else ""
+        self.query_one(Header).show_live(" · ".join(filter(None, (badge, self.kelly.live_text))))
 
     def on_mount(self) -> None:
         """Show the frame, and again whenever the theme changes."""
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
         self.refresh_frame()
-        self.kelly.screen_was_made()
+        self.kelly.add_screen(self)
 
     def on_activate(self) -> None:
         """Come to the front, at first or again: what may have changed meanwhile is looked at once more."""

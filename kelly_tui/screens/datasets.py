@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from textual.widget import Widget
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.formatting import NOTHING, LabeledRows, bar
-from kelly_tui.jobs import Job, worker
+from kelly_tui.jobs import JobQueue, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import load_state
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -80,9 +79,7 @@ class Datasets(BaseScreen):
         self._found: dict[str, bool | str] = {}
         self._reports: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
         self._progress: Datasets.Progress | None = None
-        self._reading = ""
-        self._waiting: list[str] = []
-        self._job: Job | None = None
+        self._job_queue = JobQueue()
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
@@ -148,29 +145,28 @@ class Datasets(BaseScreen):
         here = [name for name in names if self._found.get(name) is True]
         if not here:
             self.notify("There is nothing to prepare: the corpus is not here.", severity="warning")
-        self._waiting += [name for name in here if name != self._reading and name not in self._waiting]
-        if not self._reading:
+        self._job_queue.add(here)
+        if not self._job_queue.current:
             self._next()
 
     def _next(self) -> None:
         self._progress = None
-        self._reading = self._waiting.pop(0) if self._waiting else ""
-        if self._reading:
-            self._survey(self._reading)
+        name = self._job_queue.advance()
+        if name:
+            self._survey(name)
         self._draw()
 
     def action_cancel(self) -> None:
         """Stop reading, and forget what waits."""
-        self._waiting = []
-        if self._job is not None:
-            self._job.cancel()
+        self._job_queue.cancel()
 
     @work(thread=True, exclusive=True, group="survey")
     def _survey(self, name: str) -> None:
-        job = self._job = self.kelly.start(worker("corpora", "survey", name, self.kelly.session.config_argument))
+        job = self._job_queue.attach(
+            self.kelly.start(worker("corpora", "survey", name, self.kelly.session.config_argument))
+        )
         report, problem = None, ""
-        for text in job.lines():
-            line = json.loads(text)
+        for line in job.records():
             if "total" in line:
                 self.post_message(self.Progress(name, line["done"], line["total"], line["note"]))
             report, problem = line.get("report"), line.get("error", "")
@@ -187,18 +183,17 @@ class Datasets(BaseScreen):
     @on(Surveyed)
     def _on_surveyed(self, message: Surveyed) -> None:
         """Keep the report and go on with the next corpus."""
-        self._job = None
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            folder = str(self.kelly.session.settings.datasets.folder(message.name))
+            folder = str(self.kelly.session.settings.datasets.folder(message.name).absolute())
             self._reports[message.name] = message.report | {"folder": folder}
             self.kelly.keep(_STATE_NAME, self._reports)
         self._next()
 
     def action_preview(self) -> None:
         """Draw one example."""
-        self.app.push_screen(ExamplePreview(self._corpus, self.kelly.session.config_argument))
+        self.app.push_screen(ExamplePreview(self._corpus, self.kelly.session.config_argument, self.kelly.start))
 
     @property
     def _corpus(self) -> str:
@@ -207,7 +202,7 @@ class Datasets(BaseScreen):
     def _report(self, name: str) -> dict[str, Any] | None:
         """The last report, if it is of the folder that the settings name."""
         report = self._reports.get(name)
-        folder = str(self.kelly.session.settings.datasets.folder(name))
+        folder = str(self.kelly.session.settings.datasets.folder(name).absolute())
         return (
             report if report is not None and report.get("folder") == folder and self._found.get(name) is True else None
         )
@@ -236,10 +231,10 @@ class Datasets(BaseScreen):
         colors = self.theme_colors
         found = self._found.get(name)
         report = self._report(name)
-        if name == self._reading:
+        if name == self._job_queue.current:
             share = f" {self._progress.done / max(1, self._progress.total):.0%}" if self._progress else ""
             return Text(f"reading{share}", colors.accent)
-        if name in self._waiting:
+        if name in self._job_queue.waiting:
             return Text("waiting", colors.accent)
         if found is None:
             return Text("looking", colors.muted)
@@ -264,7 +259,7 @@ class Datasets(BaseScreen):
         yield "licence", corpus.licence
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
-        if name == self._reading:
+        if name == self._job_queue.current:
             yield from self._facts_of_progress()
         elif isinstance(found, str):
             yield "problem", Text(found, colors.bad)

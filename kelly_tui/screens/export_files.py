@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kelly_core.spec import MODELS
+
+_MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
+
 
 @dataclass(frozen=True)
 class ExportFile:
@@ -25,10 +29,25 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
     """The exports of a folder by name, and why it cannot be looked into, "" if it can."""
     try:
         list(folder.iterdir()) if folder.is_dir() else []
-        files = [ExportFile.at(path) for path in sorted(folder.glob("*.json")) if path.is_file()]
+        files = [
+            ExportFile.at(path) for path in sorted(folder.glob("*.json")) if path.is_file() and _may_be_export(path)
+        ]
         return (
             files,
             "" if folder.is_dir() else f"The folder {folder} does not exist yet. A training writes its exports there.",
         )
     except OSError as error:
         return [], f"{folder} cannot be looked into ({error.strerror})"
+
+
+def _may_be_export(path: Path) -> bool:
+    """Return False for a JSON document without the keys of an export, such as the results of a sweep.
+
+    A file named after a model, or one that is empty or not JSON, is listed: it may be a damaged export.
+    """
+    if path.stem in _MODEL_STEMS:
+        return True
+    content = path.read_bytes().lstrip()
+    if b'"layers"' in content or b'"in_shape"' in content:
+        return True
+    return not content.startswith((b"{", b"[")) or content.rstrip() == b"{}"

@@ -84,6 +84,12 @@ class Models(BaseScreen):
             self._draw()
 
     @property
+    def unsaved_text(self) -> str:
+        """Number of unsaved settings, "" for none."""
+        count = len(self._edits)
+        return f"Models has {count} unsaved change{'s' * (count > 1)}." if count else ""
+
+    @property
     def _spec(self) -> ModelSpec:
         return model_spec(self.query_one("#models", RecordTable).current or MODELS[0].name)
 

@@ -29,11 +29,12 @@ POLL_SECONDS = 1.0
 class RunScreen(BaseScreen):
     """Follows the run ``run_id``, and those beside it, while the screen is in front."""
 
-    MUTATING_ACTIONS = frozenset({"stop", "pause", "rollback", "resume", "new", "export", "delete"})
+    MUTATING_ACTIONS = frozenset({"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),
-        Binding("p", "pause", "Pause", tooltip="Let the run hold after the step in hand, or go on again"),
+        Binding("p", "pause", "Pause", tooltip="Pause the run after its current step"),
+        Binding("p", "unpause", "Resume", tooltip="Continue the paused run"),
         Binding("R", "resume", "Resume", tooltip="Go on with an ended run, with more epochs if you like"),
     ]
 
@@ -142,8 +143,10 @@ class RunScreen(BaseScreen):
             return False
         snapshot = self._snapshot
         live = snapshot is not None and snapshot.live
-        if action in ("stop", "pause"):
+        if action == "stop":
             return live
+        if action in ("pause", "unpause"):
+            return live and self._is_paused == (action == "unpause")
         if action in ("resume", "delete", "export"):
             return snapshot is not None and not live
         return True
@@ -159,10 +162,17 @@ class RunScreen(BaseScreen):
 
         self.app.push_screen(StopDialog(short_id(run_id)), answered)
 
+    @property
+    def _is_paused(self) -> bool:
+        return self._snapshot is not None and self._snapshot.state in ("pausing", "paused")
+
     def action_pause(self) -> None:
-        """Let it hold, or go on if it does already."""
-        paused = self._snapshot is not None and self._snapshot.state in ("pausing", "paused")
-        self.kelly.steer(self.run_id, Run.request_resume if paused else Run.request_pause)
+        """Pause the run after its current step."""
+        self.kelly.steer(self.run_id, Run.request_pause)
+
+    def action_unpause(self) -> None:
+        """Continue the paused run."""
+        self.kelly.steer(self.run_id, Run.request_resume)
 
     def action_resume(self) -> None:
         """Ask for how many epochs more, then start it again."""

@@ -53,6 +53,7 @@ class Runs(RunScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "attach", "Attach", tooltip="Watch this run on the Train screen", priority=True),
         Binding("space", "mark", "Mark", tooltip="Mark runs to compare"),
+        Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
@@ -142,7 +143,10 @@ class Runs(RunScreen):
             Row(name, ("", short_id(name), Text("unreadable", self.theme_colors.bad), "", ""))
             for name in self.kelly.run_list.unreadable
         ]
-        shown = [row for row in rows if text in f"{row.key} {' '.join(map(str, row.cells))}".lower()]
+        searched = {run.id: _searched_text(run) for run in self.kelly.run_list.runs}
+        shown = [
+            row for row in rows if text in f"{searched.get(row.key, row.key)} {' '.join(map(str, row.cells))}".lower()
+        ]
         table = self.query_one("#runs", RecordTable)
         set_border_title(table, "runs", f"{len(shown)} of {len(rows)}" if text else "")
         table.show(shown)
@@ -254,6 +258,14 @@ class Runs(RunScreen):
             self.follow()
             self.draw_run()
 
+    def action_unmark(self) -> None:
+        """Clear all marks."""
+        self.kelly.marked = []
+        self._compared_model = 0
+        self._draw_list()
+        self.follow()
+        self.draw_run()
+
     def action_model(self) -> None:
         """Compare the curves of the next model."""
         self._compared_model += 1
@@ -291,3 +303,8 @@ class Runs(RunScreen):
             self.notify(job.problem or "nothing was exported", title="Export", severity="error", timeout=10)
         else:
             self.notify(f"{len(lines)} file{'s' * (len(lines) > 1)} written to {output}", title="Export")
+
+
+def _searched_text(run: RunSnapshot) -> str:
+    """Text that the filter searches besides the table's cells, which shorten the state and the models."""
+    return " ".join([run.id, run.state, *(model.model for model in run.models)])

@@ -19,7 +19,7 @@ from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import NOTHING, LabeledRows, loss, model_color, size
-from kelly_tui.jobs import KELLY_CORE, Job, worker
+from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
@@ -48,6 +48,7 @@ class Validate(BaseScreen):
         Binding("a", "validate_all", "All", tooltip="Check every file, one after the other"),
         Binding("x", "cancel", "Cancel", tooltip="Stop checking"),
         Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
+        Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("f", "failed", "Failed", tooltip="Show only failed checks, or all"),
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
@@ -98,9 +99,7 @@ class Validate(BaseScreen):
         self._marked: list[str] = []
         self._comparison = ""
         self._only_failed = False
-        self._checking = ""
-        self._waiting: list[str] = []
-        self._job: Job | None = None
+        self._job_queue = JobQueue()
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
@@ -149,9 +148,12 @@ class Validate(BaseScreen):
         self.post_message(self.Found(files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
-            for line in self.kelly.start(worker("exports", *new)).lines():
-                facts = json.loads(line)
+            job = self.kelly.start(worker("exports", *new))
+            for facts in job.records():
+                new.remove(facts["file"])
                 self.post_message(self.Described(facts.pop("file"), facts))
+            for file in new if job.problem else []:
+                self.post_message(self.Described(file, {"error": job.problem}))
 
     @on(Found)
     def _on_found(self, message: Found) -> None:
@@ -185,43 +187,41 @@ class Validate(BaseScreen):
     def _queue(self, files: list[str]) -> None:
         if not files:
             self.notify("There is nothing to check.", severity="warning")
-        self._waiting += [file for file in files if file != self._checking and file not in self._waiting]
-        if not self._checking:
+        self._job_queue.add(files)
+        if not self._job_queue.current:
             self._next()
 
     def _next(self) -> None:
-        self._checking = self._waiting.pop(0) if self._waiting else ""
-        if self._checking:
-            self._check(self._checking)
+        file = self._job_queue.advance()
+        if file:
+            self._check(file)
         self._draw()
 
     def action_cancel(self) -> None:
         """Stop checking."""
-        self._waiting = []
-        if self._job is not None:
-            self._job.cancel()
+        self._job_queue.cancel()
 
     @work(thread=True, exclusive=True, group="check")
     def _check(self, file: str) -> None:
         specs = ["--check-specs"] if Path(file).stem in {spec.file_stem for spec in MODELS} else []
-        job = self._job = self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs])
+        job = self._job_queue.attach(self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs]))
         text = "".join(job.lines())
         try:
             report = json.loads(text)["files"][0] if text and not job.cancelled else None
-            problem = "" if job.cancelled else job.problem
+            # Failed checks end the command with an error code as well, but with a report.
+            problem = "" if job.cancelled or report is not None else job.problem
         except (ValueError, KeyError, IndexError):
-            report, problem = None, "the check ended without a result"
+            report, problem = None, job.problem or "the check ended without a result"
         self.post_message(self.Checked(file, report, problem))
 
     @on(Checked)
     def _on_checked(self, message: Checked) -> None:
         """Keep the result with the former one, and go on with the next file."""
-        self._job = None
         if message.problem:
             self.notify(message.problem, severity="error", timeout=10)
         if message.report is not None and message.file in self._files:
             former = self._result(message.file)
-            self._results[message.file] = {
+            self._results[str(Path(message.file).absolute())] = {
                 "stamp": self._files[message.file].stamp,
                 "checks": message.report["checks"],
                 "former": None if former is None else former["checks"],
@@ -244,10 +244,16 @@ class Validate(BaseScreen):
         if len(self._marked) == 2:
             self._compare(list(self._marked))
 
+    def action_unmark(self) -> None:
+        """Clear all marks."""
+        self._marked, self._comparison = [], ""
+        self.refresh_frame()
+        self._draw()
+
     @work(thread=True, exclusive=True, group="compare")
     def _compare(self, files: list[str]) -> None:
         job = self.kelly.start([*KELLY_CORE, "compare", *files], with_errors=True)
-        self.post_message(self.Compared(files, "".join(job.lines()).strip()))
+        self.post_message(self.Compared(files, "".join(job.lines()).strip() or job.problem))
 
     @on(Compared)
     def _on_compared(self, message: Compared) -> None:
@@ -284,7 +290,7 @@ class Validate(BaseScreen):
             self.query_one(CurveChart).show(f"losses of {Path(message.file).stem}", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
-        return self._results.get(file)
+        return self._results.get(str(Path(file).absolute()))
 
     def _draw(self) -> None:
         if self.is_mounted:
@@ -323,9 +329,9 @@ class Validate(BaseScreen):
 
     def _verdict(self, key: str) -> Text:
         colors, result = self.theme_colors, self._result(key)
-        if key == self._checking:
+        if key == self._job_queue.current:
             return Text("checking", colors.accent)
-        if key in self._waiting:
+        if key in self._job_queue.waiting:
             return Text("waiting", colors.accent)
         if "error" in self._facts.get(key, {}):
             return Text("unreadable", colors.bad)

@@ -13,6 +13,7 @@ class RunLog(Log):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, max_lines=500, classes="panel")
         self._told: tuple[str, ...] = ()
+        self._follows = True
 
     def show(self, lines: tuple[str, ...]) -> None:
         """Show these lines."""
@@ -23,10 +24,25 @@ class RunLog(Log):
             new = lines[lines.index(self._told[-1]) + 1 :]
         else:
             self.clear()
+            self._follows = True
             new = lines
         self._told = lines
         if new:
-            self.write_lines(new)
+            self.write_lines(new, scroll_end=False)
+            self._scroll_to_new()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow new lines from now on if the last line is in view."""
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = self.is_vertical_scroll_end
+
+    def on_resize(self) -> None:
+        """Keep the last line in view; Log itself stops following when the pane becomes lower or was hidden."""
+        self.call_after_refresh(self._scroll_to_new)
+
+    def _scroll_to_new(self) -> None:
+        if self._follows:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def value_to_copy(self) -> str:
         """All lines."""

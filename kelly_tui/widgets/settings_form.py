@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select
 
 from kelly_core.config.schema import LoadedSettings
-from kelly_core.spec import DATASETS, Loss, ModelSpec, State
+from kelly_core.spec import DATASETS, LOSS_OUTPUT, Loss, ModelSpec, State
 from kelly_tui.widgets.updates import update_text
 
 _LONGEST_INPUT = 32
@@ -99,6 +99,9 @@ class SettingsForm(VerticalScroll, can_focus=False):
         for field in SETTING_FIELDS:
             control = self.query_one(f"#field-{field.name}")
             control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")
+            if isinstance(control, SettingChoice) and field.name == "loss":
+                with self.prevent(Select.Changed):
+                    control.set_options((loss, loss) for loss in usable_losses(spec))
             if isinstance(control, SettingInput):
                 control.placeholder = f"{common_value(field, loaded):g}"
             self.set_value(field, getattr(loaded.settings.models[spec.name], field.name))
@@ -134,6 +137,12 @@ class SettingsForm(VerticalScroll, can_focus=False):
         event.stop()
         name = (event.control.id or "").removeprefix("field-")
         self.post_message(self.Edited(next(field for field in SETTING_FIELDS if field.name == name)))
+
+
+def usable_losses(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the losses that fit the output activation of a model."""
+    output = spec.output_activation or "linear"
+    return tuple(loss for loss in get_args(Loss) if LOSS_OUTPUT.get(loss, output) == output)
 
 
 def _required(field: Field) -> bool:

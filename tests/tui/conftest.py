@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -122,6 +124,10 @@ class Script:
     def lines(self) -> Iterator[str]:
         """The lines."""
         yield from self._lines
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The lines as JSON."""
+        yield from map(json.loads, self._lines)
 
     def cancel(self) -> None:
         """Remember that it was cancelled."""

@@ -247,7 +247,7 @@ async def test_ascii_draws_nothing_else(
     export.write_text("{}")
     checks = [{"name": "quality record", "passed": False, "detail": "97% missing: ε 0.970"}]
     kept = {"stamp": export.stat().st_mtime_ns, "checks": checks, "former": None}
-    save_state("validation", {str(export.relative_to(workplace)): kept})
+    save_state("validation", {str(export): kept})
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(ascii=True)
 

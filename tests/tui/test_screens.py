@@ -63,7 +63,7 @@ async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
-        assert not app.screen._reading
+        assert not app.screen._job_queue.current
 
 
 async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workplace: Path) -> None:

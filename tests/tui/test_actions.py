@@ -1,0 +1,160 @@
+"""Keys, labels and start options that depend on the state of the program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.widgets import Input, Label
+from typer import Typer
+from typer.testing import CliRunner
+
+from kelly_core.runs.log_records import LogRecord, StateChanged, encode
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.spec import MODELS, model_spec
+from kelly_tui.app import KellyApp
+from kelly_tui.cli import tui
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.new_training import NewTrainingDialog
+from kelly_tui.dialogs.preview import _titled
+from kelly_tui.screens.export_files import exports_in
+from kelly_tui.widgets.run_log import RunLog
+from kelly_tui.widgets.settings_form import usable_losses
+from tests.tui.conftest import BEGAN, Script, until
+from tests.tui.test_screens import cells
+
+MakeApp = Callable[..., KellyApp]
+
+
+async def test_estimate_key_works_in_an_input_field(make_app: MakeApp) -> None:
+    asked: list[Sequence[str]] = []
+    app = make_app(lambda command: (asked.append(command), Script([]))[1])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3", "n")
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
+        app.screen.query_one("#epochs", Input).focus()
+        await pilot.press("ctrl+e")
+        await until(pilot, lambda: any("--estimate" in command for command in asked))
+
+
+async def test_the_pause_key_is_labeled_by_what_it_does(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app()
+
+    def label() -> str:
+        active = app.screen.active_bindings.get("p")
+        return active.binding.description if active else ""
+
+    async with app.run_test() as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: label() == "Pause")
+        with live_run.events.open("ab") as file:
+            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, StateChanged("paused"))))
+        await until(pilot, lambda: label() == "Resume")
+        await pilot.press("p")
+        await until(pilot, live_run.control.exists)
+        assert json.loads(live_run.control.read_text())["kind"] == "resume"
+
+
+async def test_quitting_asks_about_unsaved_settings(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "e", "7", "escape", "1", "q")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await pilot.press("enter")
+        assert app.is_running
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_one_key_clears_all_marks_of_runs(
+    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        await pilot.press("space", "down", "space", "u")
+        assert app.marked == []
+        assert [row[0] for row in cells(app, "#runs")] == ["●", "●"]
+
+
+@pytest.mark.parametrize("text", ["groovepredictor", "finished", "calm-melody"])
+async def test_the_filter_finds_every_model_and_the_state(
+    make_app: MakeApp, finished_run: RunDirectory, text: str
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("6", "slash")
+        app.screen.query_one("#filter", Input).value = text
+        await until(pilot, lambda: len(cells(app, "#runs")) == 1)
+
+
+async def test_a_read_only_session_is_marked(make_app: MakeApp) -> None:
+    app = make_app(read_only=True)
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert "read-only" in str(app.screen.query_one("#live", Label).content)
+
+
+class LogApp(App[None]):
+    """A log alone, as high as the window."""
+
+    def compose(self) -> ComposeResult:
+        yield RunLog(id="log")
+
+
+async def test_the_log_follows_again_after_a_resize_and_after_scrolling_to_the_end() -> None:
+    app = LogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = app.query_one(RunLog)
+        lines = tuple(f"{number} {'x' * 200}" for number in range(60))
+        log.show(lines)
+        await pilot.resize_terminal(80, 10)
+        await until(pilot, lambda: log.size.height <= 10 and log.is_vertical_scroll_end)
+        log.scroll_home(animate=False, immediate=True)
+        await until(pilot, lambda: log.scroll_y == 0)
+        log.show((*lines, "new"))
+        await pilot.pause()
+        assert log.scroll_y == 0
+        log.scroll_end(animate=False, immediate=True)
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        log.show((*lines, "new", "newer"))
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        assert log.max_scroll_x > 0
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_only_losses_that_a_model_can_use_are_offered(spec: object) -> None:
+    assert model_spec(spec.name).loss in usable_losses(spec)  # type: ignore[attr-defined,arg-type]
+    assert len({usable_losses(each) for each in MODELS}) > 1
+
+
+def test_a_picture_is_drawn_with_the_shades_that_are_asked_for() -> None:
+    assert "░" not in "".join(part if isinstance(part, str) else part[0] for part in _titled("t", [[0.0, 1.0]], "ab"))
+
+
+def test_files_that_are_no_exports_are_left_out(tmp_path: Path) -> None:
+    for name, text in {
+        "sweep.json": '{"points": []}', "list.json": "[1]", "other.json": '{"layers": [], "in_shape": []}',
+        "emotionrecognizer.json": '{"damaged": 1}', "torn.json": "",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    assert [file.path.name for file in exports_in(tmp_path)[0]] == [
+        "emotionrecognizer.json",
+        "other.json",
+        "torn.json",
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(["--theme", "pink"], "kelly-dark"), ([], "needs a terminal")])
+def test_what_cannot_start_is_refused_with_code_2(arguments: list[str], words: str) -> None:
+    program = Typer()
+    program.command()(tui)
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == 2
+    assert words in result.output
