@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kelly_core.display_text import printable_lines
+
 
 class KellyError(Exception):
-    """Base of every error that is the user's to mend; its text is shown without a traceback.
+    """Base of every error that is the user's to mend; its text is shown without a traceback, with controls escaped.
 
     Args:
         problem: what was wrong, in one sentence without a trailing full stop.
@@ -24,7 +26,7 @@ class KellyError(Exception):
 
     def __str__(self) -> str:
         text = self.problem if self.where is None else f"{self.where}: {self.problem}"
-        return text if self.hint is None else f"{text}. {self.hint}"
+        return printable_lines(text if self.hint is None else f"{text}. {self.hint}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the three parts when the error crosses a process boundary."""

@@ -29,7 +29,7 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
-from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER
+from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import age_text, short_id
@@ -125,6 +125,7 @@ class KellyApp(App[None]):
         """Take all colours away where NO_COLOR asks for that, or all but sixteen; keep to ASCII if told to."""
         filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
         filters += [ANSI16_FILTER] if self.has_ansi16 else []
+        filters = [PRINTABLE_FILTER, *filters]
         return [*filters, ASCII_FILTER] if self.session.options.ascii else filters
 
     def get_key_display(self, binding: Binding) -> str:

@@ -13,6 +13,7 @@ from textual.color import Color
 from textual.filter import LineFilter, NoColor
 
 from kelly_core.ascii import to_ascii
+from kelly_core.display_text import printable
 
 KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
 """Names of keys for which Textual shows a sign."""
@@ -81,5 +82,16 @@ class AsciiFilter(LineFilter):
 
 
 ANSI16_FILTER = Ansi16Filter()
+
+
+class PrintableFilter(LineFilter):
+    """Escapes control characters and surrogates in text from data and file names."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Return the same segments with escapes."""
+        return [Segment(text if control else printable(text), style, control) for text, style, control in segments]
+
+
+PRINTABLE_FILTER = PrintableFilter()
 ASCII_FILTER = AsciiFilter()
 NO_COLOR_FILTER = NoColor()

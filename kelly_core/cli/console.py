@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from kelly_core.display_text import printable_lines
 from kelly_core.runs.log_records import to_json
 
 _WIDTH_OF_A_LOG = 200
+
+
+class SafeConsole(Console):
+    """A console that escapes what texts from data and file names could do to a terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as Rich does, and escape control characters in all text; Rich's own styles are no text yet."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable_lines(text), style, control)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -19,7 +31,7 @@ def console(*, stderr: bool = False) -> Console:
 
     A file or a pipe has no edge at which tables would have to be folded; COLUMNS gives it one.
     """
-    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    made = SafeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _WIDTH_OF_A_LOG
     return made

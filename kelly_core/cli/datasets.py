@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.console import SafeConsole, print_json, print_result
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -68,7 +68,7 @@ def datasets(
         print_json(content)
     else:
         here = [report.name for report in reports if report.found]
-        Console().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
+        SafeConsole().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
         print_result(summary(folder, caches))
     if any(report.problem for report in reports):
         raise typer.Exit(1)

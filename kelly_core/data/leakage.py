@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Dataset, Floats, Indices
+from kelly_core.display_text import printable
 
 _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
@@ -63,7 +64,7 @@ def _shared_content(dataset: Dataset) -> Iterator[str]:
         return
     groups = dataset.rows.groups
     songs = {str(groups[held_out]): str(groups[trained]) for trained, held_out in pairs}
-    shown = ", ".join(f"{song} = {other}" for song, other in list(songs.items())[:_SHOWN])
+    shown = ", ".join(printable(f"{song} = {other}") for song, other in list(songs.items())[:_SHOWN])
     more = ", …" if len(songs) > _SHOWN else ""
     count = len(np.unique(groups[dataset.validation]))
     yield f"same content in training and validation: {len(songs)} of {count} validation groups ({shown}{more})"

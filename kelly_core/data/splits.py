@@ -36,4 +36,4 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
 
 
 def _rank(name: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
+    return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -6,9 +6,11 @@ import contextlib
 import sys
 import time
 
+from kelly_core.display_text import printable_lines
+
 
 def say(text: str) -> None:
     """Print a line with the time of day; a full disk loses the line, not the training."""
     with contextlib.suppress(OSError):
-        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable_lines(text)}\n")
         sys.stdout.flush()

@@ -1,0 +1,71 @@
+"""File names of any bytes: found, cached, trained on, and shown with what is no text as escapes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+from textual.color import Color
+
+from kelly_core.cli.console import SafeConsole
+from kelly_core.errors import DataError
+from kelly_tui.color_filters import PRINTABLE_FILTER
+from tests.data import tiny
+
+HARMFUL = "\x1b[2J\udce9\u202e"
+ESCAPED = r"\x1b[2J\xe9\u202e"
+NAMES = (b"caf\xe9.mid", b"\x83\x65.mid", b"\x1b[2Jx.mid")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Songs with names that are not UTF-8, two files of which are damaged."""
+    root = tiny.lakh_midi(tmp_path / "datasets" / "lakh_midi")
+    songs = sorted(root.rglob("*.mid"))
+    for number, name in enumerate(NAMES):
+        (root / os.fsdecode(name)).write_bytes(songs[number].read_bytes() + bytes([number]))
+    (root / os.fsdecode(b"f\xf6lder")).mkdir()
+    for name in (b"f\xf6lder/a.mid", b"short\xe9.mid"):
+        (root / os.fsdecode(name)).write_bytes(b"MThd")
+    return root.parent
+
+
+def test_a_corpus_with_any_file_names_is_listed_twice_alike(run, corpus: Path) -> None:
+    first, second = (run("datasets", "--datasets-dir", corpus) for _ in range(2))
+    assert first.code == second.code == 0 and first.out == second.out
+    assert r"short\xe9.mid" in first.out and "\x1b[2J" not in first.out
+    listed = json.loads(run("datasets", "--datasets-dir", corpus, "--json").out)
+    assert "short\udce9.mid" in json.dumps(listed, ensure_ascii=False)
+
+
+def test_a_model_is_trained_and_exported_from_such_files(run, corpus: Path, tmp_path: Path) -> None:
+    options = ("--datasets-dir", corpus, "-m", "MelodyTransformer", "-e", "1", "-o", tmp_path / "out")
+    finished = run("train", *options)
+    assert finished.code == 0, finished.err
+    assert (tmp_path / "out" / "melodytransformer.json").is_file()
+
+
+def test_a_console_escapes_text_from_data_wherever_it_is_shown() -> None:
+    written = io.StringIO()
+    console = SafeConsole(file=written, width=100, force_terminal=True)
+    table = Table("name")
+    table.add_row(HARMFUL)
+    for content in (HARMFUL, Text(HARMFUL, "bold"), table):
+        console.print(content, markup=False, highlight=False)
+    shown = written.getvalue()
+    assert shown.count(ESCAPED) == 2, "a table crops what is wider once it is escaped"
+    assert not any(harm in shown for harm in ("\x1b[2J", "\udce9", "\u202e"))
+
+
+def test_an_error_escapes_text_from_data() -> None:
+    assert str(DataError(HARMFUL, where=HARMFUL, hint=HARMFUL)) == f"{ESCAPED}: {ESCAPED}. {ESCAPED}"
+
+
+def test_screens_escape_text_from_data() -> None:
+    shown = PRINTABLE_FILTER.apply(list(Text(HARMFUL, end="").render(SafeConsole())), Color(0, 0, 0))
+    assert "".join(text for text, _, _ in shown) == ESCAPED
