@@ -1,6 +1,6 @@
 """Seeds of the tests, which one environment variable shifts.
 
-A test must hold for any seed, not for one draw. ``KELLY_TEST_SEED_OFFSET=3 make test`` runs every test with other
+A test must hold for any seed, not for one draw. ``TEST_SEED_OFFSET=3 make test`` runs every test with other
 numbers; ``python -m tests.portable`` does so with several offsets.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-OFFSET_VARIABLE = "KELLY_TEST_SEED_OFFSET"
+OFFSET_VARIABLE = "TEST_SEED_OFFSET"
 OFFSET = int(os.environ.get(OFFSET_VARIABLE, "0"))
 """Added to every seed that a test draws from."""
 

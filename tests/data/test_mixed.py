@@ -15,7 +15,6 @@ from kelly_core.data.corpora.deam import EmotionDataset
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
-from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode
 from tests.seeds import seeded_rng
 
@@ -86,11 +85,12 @@ def test_emopias_official_split_is_kept_and_its_test_clips_are_not_read(name: st
     assert skipped == ["EMOPIA_1.0/midis/Q4_dd_0.mid"]
 
 
-def test_a_quadrant_that_is_none_is_an_error_that_names_the_table(tmp_path: Path) -> None:
+def test_a_row_without_a_quadrant_costs_that_row_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
     (root / "EMOPIA_1.0" / "label.csv").write_text("ID,4Q\nQ2_cc_0,5\n")
-    with pytest.raises(DataError, match=r"label\.csv.*4Q is '5'"):
-        read("maestro", root, tmp_path)
+    dataset = read("maestro", root, tmp_path)
+    assert "human_quadrant" not in dataset.rows.sources
+    assert "label.csv" in caplog.text and "4Q is not 1, 2, 3 or 4: row 2" in caplog.text
 
 
 def test_audio_with_quadrants_has_one_label_a_clip(tmp_path: Path) -> None:
