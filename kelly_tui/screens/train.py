@@ -58,13 +58,13 @@ class Train(RunScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="Choose models and start a training"),
-        Binding("b", "rollback", "Back", tooltip="Send the chosen model back to its best epoch, at half the rate"),
+        Binding("b", "rollback", "Roll back", tooltip="Send the chosen model back to its best epoch, at half the rate"),
         Binding("v", "chart", "Chart", tooltip="Loss, baseline, learning rate or throughput in the large chart"),
-        Binding("l", "scale('logarithmic')", "Log", show=False, tooltip="Logarithmic or linear scale"),
+        Binding("l", "scale('logarithmic')", "Log scale", show=False, tooltip="Logarithmic or linear scale"),
         Binding("z", "scale('tail')", "Zoom", show=False, tooltip="The last epochs only, or all"),
-        Binding("o", "overlay", "All", tooltip="Curves of all models, or of the chosen one"),
-        Binding("w", "others", "With", tooltip="Lay the curves of other runs over this one's"),
-        Binding("g", "pane", "Says", tooltip="What the training said, instead of the curves in a small window"),
+        Binding("o", "overlay", "All models", tooltip="Curves of all models, or of the chosen one"),
+        Binding("w", "others", "Overlay runs", tooltip="Lay the curves of other runs over this one's"),
+        Binding("g", "pane", "Log", tooltip="Log of the run, instead of the curves in a small window"),
     ]
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Train(RunScreen):
                 for kind in _KINDS[1:]:
                     yield CurveChart("After the first epoch.", id=kind)
         said = RunLog(id="log")
-        said.border_title = "what it says"
+        said.border_title = "log"
         yield said
 
     @property

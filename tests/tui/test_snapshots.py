@@ -68,7 +68,9 @@ def test_validate(snap_compare: Any, make_app: MakeApp, workplace: Path, size: t
         {"name": "parity with the checkpoint", "passed": False, "detail": "differs by 0.25 at frame 3"},
     ]
     name = "models/groovepredictor.json"
-    save_state("validation", {name: {"stamp": path.stat().st_mtime_ns, "checks": checks, "former": None}})
+    save_state(
+        "validation", {str(Path(name).absolute()): {"stamp": path.stat().st_mtime_ns, "checks": checks, "former": None}}
+    )
 
     def script(command: Sequence[str]) -> Script:
         return Script([json.dumps({"file": name} | facts)])
