@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kelly_core.errors import ExportError
-from kelly_core.io.atomic import atomic_write_all
+from kelly_core.io.atomic import atomic_write_all, open_regular
 from kelly_core.spec import MODELS
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
@@ -77,7 +77,8 @@ def _checked(path: Path) -> tuple[FileReport, bytes]:
     if not report.passed:
         return report, b""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError:
         content = b""
     if not content or _identity(path) != before:
@@ -97,7 +98,8 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 def _status(target: Path, content: bytes) -> Status:
     try:
-        return "unchanged" if target.read_bytes() == content else "changed"
+        with open_regular(target) as file:
+            return "unchanged" if file.read(len(content) + 1) == content else "changed"
     except FileNotFoundError:
         return "new"
     except OSError as fault:

@@ -14,8 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
+from kelly_core.io.atomic import open_regular
 
 FILE = "benchmarks.jsonl"
+_MAX_BYTES = 16 * 2**20
 
 SLOWER = 1.5
 """Ratio of medians from which a part counts as slower than in the last run; less is the machine's own unrest."""
@@ -58,7 +60,10 @@ def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
         KellyError: the file is there and cannot be read.
     """
     try:
-        lines = (folder / FILE).read_bytes().splitlines()
+        with open_regular(folder / FILE) as file:
+            # The newest lines are last; where a line is cut in two, it is passed over.
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_BYTES))
+            lines = file.read(_MAX_BYTES).splitlines()
     except FileNotFoundError:
         return None
     except OSError as fault:

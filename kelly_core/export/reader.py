@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from kelly_core.engines.numpy_engine import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
+from kelly_core.io.atomic import open_regular
 
 MAX_BYTES = 64 * 2**20
 """Largest file that is read; the largest of the five models takes a quarter of it."""
@@ -77,7 +78,7 @@ def _text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise ExportError("is not a file", where=path)
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as fault:
         raise ExportError(f"cannot be read: {fault.strerror or fault}", where=path) from fault

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from kelly_core.errors import RunError
+from kelly_core.io.atomic import open_regular
 
 CHUNK = 2**20
 """Bytes of one read, and the longest line that is taken for one."""
@@ -51,11 +52,17 @@ class LineTail:
                 return []
 
     def skip_to_last(self, limit: int) -> int:
-        """Leave out all but the last ``limit`` bytes; how many bytes were left out."""
+        """Leave out all but the last ``limit`` bytes; how many bytes were left out.
+
+        Raises:
+            RunError: the file is there and its size cannot be read.
+        """
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
             return 0
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=self.path) from error
         skipped = size - limit - self.offset
         if skipped <= 0:
             return 0
@@ -66,7 +73,7 @@ class LineTail:
 
     def _chunk(self) -> bytes:
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < self.offset:
                     self.damaged += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.errors import KellyError
+from kelly_core.io.atomic import open_regular
 
 _SECONDS_BETWEEN_TRIES = 0.02
 _MAX_SIGNATURE = 4096
@@ -100,7 +101,7 @@ class LockOwner:
     def read(cls, path: Path) -> LockOwner:
         """The signature in a locked file; nobody's where there is none, or a damaged one."""
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 content = json.loads(file.read(_MAX_SIGNATURE))
             return cls(str(content["run"]), int(content["pid"]), str(content["host"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -114,19 +115,18 @@ def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
         KellyError: (or ``error``) the file cannot be opened, or its file system has no locks.
     """
     try:
-        handle = os.open(path, os.O_RDONLY)
+        file = open_regular(path)
     except FileNotFoundError:
         return False
     except OSError as fault:
         raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as fault:
-        raise _no_lock(path, fault, error) from fault
-    finally:
-        os.close(handle)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as fault:
+            raise _no_lock(path, fault, error) from fault
     return False
 
 

@@ -40,7 +40,8 @@ def send(path: Path, request: Request) -> None:
         RunError: the file cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        # A FIFO in place of the file is refused at once instead of waiting for a reader.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
         try:
             os.write(handle, json.dumps(asdict(request)).encode() + b"\n")
         finally:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from kelly_core import events
 
 LOG_FORMAT = 1
+_MAX_ATTEMPT = 2**31
 
 LiveState = Literal["queued", "running", "pausing", "paused", "stopping"]
 EndState = Literal["finished", "stopped", "failed"]
@@ -172,7 +173,7 @@ def decode(line: bytes) -> LogRecord:
         if kind not in KINDS:
             raise UnknownKindError(kind)
         event = _adapter(kind).validate_python(fields["data"])
-        return LogRecord(_number(fields["t"]), _number(fields["busy"]), int(fields["attempt"]), event)
+        return LogRecord(_number(fields["t"]), _number(fields["busy"]), _attempt(fields["attempt"]), event)
     except UnknownKindError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -196,6 +197,12 @@ def _number(value: object) -> float:
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     raise TypeError("not a finite number")
+
+
+def _attempt(value: object) -> int:
+    if type(value) is int and 0 <= value <= _MAX_ATTEMPT:
+        return value
+    raise TypeError("not the number of an attempt")
 
 
 @cache

@@ -264,6 +264,8 @@ class _SignOfLife:
             age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
         except FileNotFoundError:
             age = math.inf
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=folder.heartbeat) from error
         return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.errors import RunError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, open_regular
 
 RECORD_FORMAT = 1
 _MAX_BYTES = 2**20
@@ -105,9 +105,11 @@ def read_manifest(folder: RunDirectory) -> RunManifest:
     """
     path = folder.record
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with open_regular(path) as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
             raise RunError(f"is larger than {_MAX_BYTES // 2**20} MiB", where=path)
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror})", where=path) from error
     except (ValueError, RecursionError) as error:

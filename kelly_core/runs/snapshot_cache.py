@@ -12,12 +12,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from kelly_core.io.atomic import open_regular
 from kelly_core.runs.log_records import to_json
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.snapshot import RunSnapshot
 
 _FORMAT = 1
 _CHECKED_BYTES = 256
+_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> N
 def read_summary(folder: RunDirectory) -> SnapshotCache | None:
     """The summary, if there is one and it fits the log."""
     try:
-        summary = _adapter().validate_json(folder.summary.read_bytes())
+        with open_regular(folder.summary) as file:
+            # A longer one is cut here, so that it is refused as damaged.
+            summary = _adapter().validate_json(file.read(_MAX_BYTES))
     except (OSError, ValidationError):
         return None
     fits = summary.format == _FORMAT and summary.check == _check(folder.events, summary.offset)
@@ -55,7 +59,7 @@ def read_summary(folder: RunDirectory) -> SnapshotCache | None:
 def _check(log: Path, offset: int) -> str:
     """Hash of what stands in the log right before a place; "" where the log is shorter."""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             if os.fstat(file.fileno()).st_size < offset:
                 return ""
             start = max(0, offset - _CHECKED_BYTES)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from kelly_core.errors import KellyError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, open_regular
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
@@ -59,7 +59,7 @@ def read_history(path: Path) -> History | None:
         KellyError: the file cannot be read, or is no history.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(_MAX_BYTES)
     except FileNotFoundError:
         return None
