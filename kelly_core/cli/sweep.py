@@ -19,18 +19,22 @@ from kelly_core.cli.options import (
     JsonOption,
     MaxFilesOption,
     SchedulerOption,
+    selected_models,
     settings_from,
 )
 from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
-from kelly_core.spec import MODELS, model_spec
+from kelly_core.errors import ConfigError
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.results import PointSummary, TrialResult, as_json, summarize_points
 from kelly_core.sweeps.sweep import Sweep
 
 
 def sweep(
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A model; repeat for more.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model name or its beginning; several separated by commas."),
+    ] = None,
     tried: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUES", help="What to try: key=value,value or key=low..high; repeat."),
@@ -53,7 +57,7 @@ def sweep(
     Every trial is a run, to be watched and steered as any other. Ctrl-C stops all of them; the same command goes on
     where it was, and repeats nothing that is finished.
     """
-    specs = tuple(dict.fromkeys(model_spec(name) for name in model)) if model else MODELS
+    specs = selected_models(model)
     typed = {
         "sweep.set": ("--set", tried or None),
         "sweep.seeds": ("--seeds", seeds),
@@ -68,6 +72,9 @@ def sweep(
         "parallel.scheduler": ("--scheduler", scheduler),
     }
     settings = settings_from(config, typed).settings
+    if not settings.sweep.set and settings.sweep.seeds == 1:
+        hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
+        raise ConfigError("sweep: nothing to vary", hint=hint)
     command = ["kelly-core", *sys.argv[1:]]
     work = Sweep(plan_trials(settings, specs), settings, command)
     for name in dict.fromkeys(spec.dataset for spec in specs):

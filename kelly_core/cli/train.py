@@ -20,6 +20,7 @@ from kelly_core.cli.options import (
     JsonOption,
     MaxFilesOption,
     SchedulerOption,
+    selected_models,
     settings_from,
 )
 from kelly_core.cli.signals import INTERRUPTED, Signals
@@ -27,11 +28,14 @@ from kelly_core.cli.training_display import watch
 from kelly_core.runs.launch import start
 from kelly_core.runs.log_records import ModelResult
 from kelly_core.runs.run import Run
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import ModelSpec
 
 
 def train(
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A model; repeat for more.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model name or its beginning; several separated by commas."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for exports and all else.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs in all.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Examples a step.")] = None,
@@ -69,7 +73,7 @@ def train(
     The training is a process of its own and outlives this terminal. Ctrl-C ends the step in hand, keeps what was
     reached, exports the best so far and exits with 130; a second Ctrl-C does not wait for anything.
     """
-    specs = tuple(dict.fromkeys(model_spec(name) for name in model)) if model else MODELS
+    specs = selected_models(model)
     typed = {
         "training.epochs": ("--epochs", epochs),
         "training.batch_size": ("--batch-size", batch_size),
