@@ -58,7 +58,7 @@ def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, 
         (["--valence", "0", "--arousal", "0", "-o", "file/a.mid"], "cannot be written"),
         (["missing.wav"], "missing.wav: no such file"),
         (["short.wav"], "audio is too short for a frame"),
-        (["file"], "audio cannot be decoded"),
+        (["file"], "file is empty"),
         (["--curve", "file"], "needs rows with the columns"),
     ],
 )

@@ -154,7 +154,7 @@ def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: 
     [
         (["none.wav"], "does not exist"),
         (["short.wav"], "too short"),
-        (["words.wav"], "cannot be decoded"),
+        (["words.wav"], "is not WAV, FLAC, Ogg, MP3 or M4A"),
         (["short.wav", "--duration", "nan"], "--duration"),
     ],
 )

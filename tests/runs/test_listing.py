@@ -7,7 +7,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -83,15 +83,18 @@ def test_nothing_names_no_run_even_where_there_is_only_one(tmp_path: Path) -> No
 
 def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, locked = make_run(tmp_path / "good"), make_run(tmp_path / "locked")
-    stat = os.stat
 
-    def refuse(path: str | Path, *args: object, **kwargs: object) -> os.stat_result:
-        if Path(path).parent == locked.path:
-            raise PermissionError(errno.EACCES, "Permission denied", path)
-        return stat(path, *args, **kwargs)  # type: ignore[arg-type]
+    def refusing(function: Callable[..., object]) -> Callable[..., object]:
+        def refuse(path: str | Path, *args: object, **kwargs: object) -> object:
+            if Path(path).parent == locked.path:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return function(path, *args, **kwargs)
+
+        return refuse
 
     # Not by its mode: the superuser may read everything.
-    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "stat", refusing(os.stat))
+    monkeypatch.setattr(os, "open", refusing(os.open))
     listing = list_runs(tmp_path)
     assert [run.id for run in listing.runs] == [good.id] and "Permission denied" in listing.unreadable["locked"]
     assert find_run(tmp_path, "last") == good
