@@ -125,6 +125,7 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
     targets /= targets.sum(axis=-1, keepdims=True)
     width = spec.output_size if spec.loss == "masked_mse" else 1
     weights = (rng.random((5, frames, width)) * rng.integers(0, 2, (5, frames, width))).astype(np.float32)
+    weights[0] = 1.0  # A mean needs at least one weight that is not zero.
     pooled = np.array([spec.loss == "mse" and index % 2 == 0 for index in range(5)])
     batch = TensorBatch.of(Batch(targets, targets, weights, pooled), torch.device("cpu"))
     wanted = mean_loss(*weighted_loss(spec.loss, spec.output_activation, logits, batch))

@@ -260,7 +260,10 @@ class PoisonedDataset(ToyDataset):
         return batch
 
 
-def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_fast(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
     result = run(epochs=4)
     assert (result.reason, result.epoch) == ("epochs_done", 4)
@@ -273,7 +276,8 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     assert np.isfinite([row["val_loss"] for row in result.checkpoint.history]).all()
 
 
-def test_three_rollbacks_are_enough(tmp_path: Path) -> None:
+def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
     result = run(epochs=9)
     assert (result.reason, result.epoch) == ("diverged", 1)
@@ -293,14 +297,18 @@ def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.Mo
     assert alarm.kind == "rollback" and "run away to 11" in alarm.message
 
 
-def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path) -> None:
+def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
     run(epochs=3)
     result = run(epochs=5, resume=True)
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015, 0.0015]
 
 
-def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(tmp_path: Path) -> None:
+def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
     (alarm,) = run.heard(TrainingWarning)
