@@ -13,6 +13,7 @@ from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import KellyError
+from kelly_core.io.outputs import Output, check_not_inputs
 
 if TYPE_CHECKING:
     from kelly_core.benchmark.suite import BenchmarkResult, EngineFactory
@@ -35,15 +36,17 @@ def bench(
     The figures of a folder are added to its benchmarks.jsonl and compared with the last run on this machine. Exits
     with 1 if an engine fails or the chain's 99th percentile exceeds the budget.
     """
-    from kelly_core.benchmark.history import compare, last_run
+    from kelly_core.benchmark.history import FILE, compare, last_run
     from kelly_core.benchmark.report import render, to_json
-    from kelly_core.benchmark.suite import benchmark, read_models
+    from kelly_core.benchmark.suite import benchmark, export_files, read_models
     from kelly_core.engines.external import ExternalEngine
 
     if not 0 < budget_ms < math.inf:
         raise typer.BadParameter(f"{budget_ms:g} is no time", param_hint="--budget-ms")
-    external = None if engine is None else ExternalEngine(engine)
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
+    if folder is not None:
+        check_not_inputs([Output(folder / FILE, "SOURCES")], export_files(folder))
+    external = None if engine is None else ExternalEngine(engine)
     models, last = read_models(sources), None if folder is None else last_run(folder)
     # No spinner: the thread that turns it would disturb what is timed.
     result = benchmark(

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import console, print_json, print_result, print_status
-from kelly_core.cli.options import JsonOption
+from kelly_core.cli.options import JsonOption, MkdirOption
+from kelly_core.io.outputs import Output, check_outputs
+from kelly_core.spec import MODELS
 
 if TYPE_CHECKING:
     from kelly_core.deployment import Deployment
@@ -21,12 +23,17 @@ _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim", "refused": "
 def deploy(
     source: Annotated[Path, typer.Argument(help="Folder of the five exports.")],
     to: Annotated[Path, typer.Option("--to", help="Folder where the plugin looks for them.")],
+    mkdir: MkdirOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none."""
     from kelly_core.deployment import deploy as copy_exports
     from kelly_core.validation.report import render
 
+    names = [f"{spec.file_stem}.json" for spec in MODELS]
+    check_outputs(
+        [Output(to / name, "--to") for name in names], [source / name for name in names], create_folders=mkdir
+    )
     deployment = copy_exports(source, to)
     if as_json:
         print_json(_as_json(deployment))

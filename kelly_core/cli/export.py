@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.cli.console import print_result
+from kelly_core.cli.options import MkdirOption
 from kelly_core.errors import ExportError
+from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
 
 
@@ -19,9 +21,10 @@ def export(
         Path | None, typer.Option("--output", "-o", help="Folder for the files.", show_default="the output folder")
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write each as ONNX; needs the extra onnx.")] = False,
+    mkdir: MkdirOption = False,
 ) -> None:
     """Write the best weights of checkpoints as files for the plugin."""
-    checkpoints = _checkpoints(source)
+    paths = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
 
     from kelly_core.export.onnx import require_onnx, write_onnx
@@ -33,9 +36,12 @@ def export(
     from kelly_core.training.checkpoint import load_checkpoint
     from kelly_core.training.exporting import export_network
 
-    for path in checkpoints:
-        checkpoint = load_checkpoint(path)
-        target = folder / f"{checkpoint.spec.file_stem}.json"
+    targets = {folder / f"{checkpoint.spec.file_stem}.json": checkpoint for checkpoint in map(load_checkpoint, paths)}
+    option = "SOURCE" if output is None else "--output"
+    suffixes = (".json", ".onnx") if onnx else (".json",)
+    files = [Output(target.with_suffix(suffix), option) for target in targets for suffix in suffixes]
+    check_outputs(files, paths, create_folders=mkdir)
+    for target, checkpoint in targets.items():
         export_network(checkpoint, target, layout)
         print_result(f"{checkpoint.model}: wrote {target}")
         if onnx:

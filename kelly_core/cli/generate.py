@@ -10,7 +10,10 @@ import typer
 
 from kelly_core.cli.console import print_result
 from kelly_core.cli.features import load_mel_frames
+from kelly_core.cli.options import MkdirOption
 from kelly_core.errors import ConfigError, DataError, KellyError
+from kelly_core.io.outputs import Output, check_outputs
+from kelly_core.spec import MODELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +47,7 @@ def generate(
     key: Annotated[str, typer.Option(help="Tonic; valence decides on major or minor.")] = "C",
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another piece.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="PNG to draw: audio, emotion, chords and notes.")] = None,
+    mkdir: MkdirOption = False,
 ) -> None:
     """Write the music that the five models make of audio or of a given emotion, as a MIDI file.
 
@@ -53,6 +57,9 @@ def generate(
     if sum(given) != 1 or (valence is None) != (arousal is None):
         raise ConfigError("give one of AUDIO, --curve, or --valence with --arousal")
     tonic = _tonic(key)
+    outputs = [Output(output, "--output"), *([] if plot is None else [Output(plot, "--plot")])]
+    exports = [models / f"{spec.file_stem}.json" for spec in MODELS]
+    check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
 
     from kelly_core.composition.composer import compose
     from kelly_core.composition.score import midi_bytes

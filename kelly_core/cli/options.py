@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.config.schema import LoadedSettings, for_every_model, load_settings
+from kelly_core.config.schema import LoadedSettings, Settings, for_every_model, load_settings
 from kelly_core.errors import ConfigError
+from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 
 ConfigOption = Annotated[
@@ -32,6 +33,7 @@ BackendOption = Annotated[
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask's scheduler: tcp://HOST:PORT.")
 ]
+MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 
 
@@ -71,3 +73,17 @@ def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) 
     """
     options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
     return load_settings(config, for_every_model(options))
+
+
+def check_training_outputs(config: Path | None, settings: Settings) -> None:
+    """Refuse a training into a folder where one of its files would overwrite the settings or the chord progressions.
+
+    Raises:
+        ConfigError: a file that the training writes is a file that it reads.
+    """
+    folder = settings.output.dir
+    stems = [spec.file_stem for spec in MODELS]
+    written = [folder / "sweep.json", *(folder / f"{stem}.json" for stem in stems)]
+    written += [path for stem in stems for path in folder.glob(f"*/{stem}_*")]
+    read = [*settings.datasets.folder("chords").glob("*.json"), *([] if config is None else [config])]
+    check_not_inputs([Output(path, "--output") for path in written], read)

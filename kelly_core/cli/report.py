@@ -10,11 +10,15 @@ import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
 from kelly_core.cli.console import print_result
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
+from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
 from kelly_core.errors import ConfigError, KellyError
+from kelly_core.io.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
     from kelly_core.report.document import Document
+
+
+_FILES = ("report.html", "report.md")
 
 
 def report(
@@ -25,6 +29,7 @@ def report(
     text: Annotated[bool, typer.Option("--text", help="Show the report here, and write nothing.")] = False,
     split: SplitOption = None,
     engine: EngineOption = None,
+    mkdir: MkdirOption = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -43,6 +48,11 @@ def report(
 
     if not folder.is_dir():
         raise KellyError("is no folder", where=folder)
+    target = folder if output is None else output
+    if not (text or as_json):
+        option = "FOLDER" if output is None else "--output"
+        files = [Output(target / name, option) for name in _FILES]
+        check_outputs(files, _inputs(folder, config), create_folders=mkdir)
     reports = check_files(export_files(folder), check_specs=True, engine=engine)
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
@@ -53,8 +63,14 @@ def report(
     elif text:
         _show(build_document(content))
     else:
-        _write(build_document(content), folder, folder if output is None else output)
+        _write(build_document(content), folder, target)
     raise typer.Exit(0 if content.passed else 1)
+
+
+def _inputs(folder: Path, config: Path | None) -> list[Path]:
+    """Files that a report may read: those of the exports' folder, except an earlier report, and the settings."""
+    found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.name not in _FILES]
+    return found if config is None else [*found, config]
 
 
 def _show(document: Document) -> None:
@@ -70,10 +86,8 @@ def _write(document: Document, folder: Path, output: Path) -> None:
     from kelly_core.report import html, markdown
 
     plots = Path(os.path.relpath(folder, output)).as_posix()
-    files = {
-        output / "report.html": html.render(document).encode(),
-        output / "report.md": markdown.render(document, plots).encode(),
-    }
+    texts = html.render(document), markdown.render(document, plots)
+    files = {output / name: text.encode() for name, text in zip(_FILES, texts, strict=True)}
     atomic_write_all(files)
     for path in files:
         print_result(f"wrote {path}")

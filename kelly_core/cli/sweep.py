@@ -19,6 +19,7 @@ from kelly_core.cli.options import (
     JsonOption,
     MaxFilesOption,
     SchedulerOption,
+    check_training_outputs,
     selected_models,
     settings_from,
 )
@@ -75,6 +76,7 @@ def sweep(
     if not settings.sweep.set and settings.sweep.seeds == 1:
         hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
         raise ConfigError("sweep: nothing to vary", hint=hint)
+    check_training_outputs(config, settings)
     command = ["kelly-core", *sys.argv[1:]]
     work = Sweep(plan_trials(settings, specs), settings, command)
     for name in dict.fromkeys(spec.dataset for spec in specs):

@@ -20,6 +20,7 @@ from kelly_core.cli.options import (
     JsonOption,
     MaxFilesOption,
     SchedulerOption,
+    check_training_outputs,
     selected_models,
     settings_from,
 )
@@ -95,6 +96,7 @@ def train(
         "output.plots": ("--no-plots", False if no_plots else None),
     }
     settings = settings_from(config, typed).settings
+    check_training_outputs(config, settings)
     if estimate:
         show_estimates(settings, specs, as_json)
         return

@@ -169,9 +169,12 @@ def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Pa
 def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -> None:
     run("train", *DENSE, "-e", 1, "-o", "out")
     original = (tmp_path / "out" / "groovepredictor.json").read_bytes()
-    assert run("export", "out", "-o", "again").code == 0
+    assert run("export", "out", "-o", "again", "--mkdir").code == 0
     assert (tmp_path / "again" / "groovepredictor.json").read_bytes() == original
-    assert run("export", "out/checkpoints/dynamicsengine_best.pt", "--layout", "legacy", "-o", "legacy").code == 0
+    assert (
+        run("export", "out/checkpoints/dynamicsengine_best.pt", "--layout", "legacy", "-o", "legacy", "--mkdir").code
+        == 0
+    )
     validated = json.loads(run("validate", "legacy/dynamicsengine.json", "--check-specs", "--json").out)
     assert validated["passed"] and validated["files"][0]["layout"] == "legacy"
     assert run("export", "out", "--layout", "other").code == 2

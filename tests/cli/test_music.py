@@ -25,7 +25,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 6)
-    arguments = ["generate", clip, "--models", models, "-o", "out/tune.mid", "--seed", 3, "--plot", "out/tune.png"]
+    arguments = [
+        "generate",
+        clip,
+        "--models",
+        models,
+        "-o",
+        "out/tune.mid",
+        "--seed",
+        3,
+        "--plot",
+        "out/tune.png",
+        "--mkdir",
+    ]
     done = run(*arguments)
     assert done.code == 0, done.err
     assert "wrote out/tune.mid" in done.out and "bars" in done.out and "wrote out/tune.png" in done.out
@@ -95,7 +107,7 @@ def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models
 
 @pytest.mark.slow
 def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
-    done = json.loads(run("deploy", models, "--to", "plugin", "--json").out)
+    done = json.loads(run("deploy", models, "--to", "plugin", "--mkdir", "--json").out)
     assert done["deployed"] and [file["status"] for file in done["files"]] == ["new"] * 5
     assert [file["model"] for file in done["files"]] == [spec.name for spec in MODELS]
     assert len(list((tmp_path / "plugin").iterdir())) == 5
@@ -104,13 +116,14 @@ def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path:
 def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "groovepredictor.json").write_text("{")
+    (tmp_path / "plugin").mkdir()
     shown = run("deploy", "models", "--to", "plugin")
     assert shown.code == 1 and "refused" in shown.out
     assert "No such file" in shown.err and "cut short" in shown.err and "nothing was copied" in shown.err
     answer = run("deploy", "models", "--to", "plugin", "--json")
     report = json.loads(answer.out)
     assert answer.code == 1 and not report["deployed"] and "readable" in report["files"][0]["failed"]
-    assert not (tmp_path / "plugin").exists()
+    assert not list((tmp_path / "plugin").iterdir())
 
 
 def test_the_demo_corpus_is_found_by_datasets(run: Run, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_bench_refuses_what_makes_no_sense(run: Run, tmp_path: Path, arguments: 
 
 def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
-    exported = run("export", "out", "-o", "onnx", "--onnx")
+    exported = run("export", "out", "-o", "onnx", "--onnx", "--mkdir")
     assert exported.code == 0 and "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
     frames = seeded_rng(0).standard_normal((20, 64)).astype(np.float32)
@@ -129,7 +129,7 @@ def test_export_says_what_onnx_needs_before_it_writes(
     shown = run("export", "out", "-o", "onnx", "--onnx")
     assert shown.code == 1 and 'pip install "kelly-trainer[onnx]"' in shown.err
     assert not (tmp_path / "onnx").exists()
-    assert run("export", "out", "-o", "plain").code == 0
+    assert run("export", "out", "-o", "plain", "--mkdir").code == 0
 
 
 def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     assert "TOO SLOW" in page.text and "TOO SLOW" in twin.text
     pictures = [attributes["src"] for tag, attributes in twin.tags if tag == "img"]
     assert pictures == ["./plots/dynamicsengine_loss.png", "./plots/groovepredictor_loss.png"]
-    assert run("report", "out", "-o", "other place/report").code == 0
+    assert run("report", "out", "-o", "other place/report", "--mkdir").code == 0
     moved = Page(rendered(Path("other place/report/report.md").read_text()))
     pictures = [attributes["src"] or "" for tag, attributes in moved.tags if tag == "img"]
     assert all((Path("other place/report") / picture).is_file() for picture in pictures) and len(pictures) == 2

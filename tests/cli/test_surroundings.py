@@ -29,7 +29,7 @@ def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> 
     shutil.copytree(models, ODD)
     emotion = ["--valence", 0, "--arousal", 0, "--models", ODD]
     assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
-    deployed = run("deploy", ODD, "--to", f"to {ODD}")
+    deployed = run("deploy", ODD, "--to", f"to {ODD}", "--mkdir")
     assert deployed.code == 0 and f"to {ODD}/groovepredictor.json" in deployed.out
     assert f"wrote {ODD}/demo/deam: " in run("datasets", "demo", f"{ODD}/demo", "--songs", 8).out
     assert f"no runs in {ODD}/runs" in run("runs", "--config", _settings(tmp_path, f"{ODD}/runs")).out
@@ -48,7 +48,7 @@ def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, m
     document = json.loads(path.read_text())
     document["metadata"]["model_name"] = "[/x]"
     path.write_text(json.dumps(document))
-    refused = run("deploy", "models", "--to", "plugin")
+    refused = run("deploy", "models", "--to", "plugin", "--mkdir")
     assert refused.code == 1 and "[/x]" in refused.out and "nothing was copied" in refused.err
 
 
