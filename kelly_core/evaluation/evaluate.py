@@ -12,12 +12,7 @@ from kelly_core.data.leakage import find_leakage
 from kelly_core.errors import DataError
 from kelly_core.evaluation.aggregation import GroupSums, aggregate
 from kelly_core.evaluation.bootstrap import interval, resample
-from kelly_core.evaluation.metrics.dynamics import DynamicsMetrics
-from kelly_core.evaluation.metrics.emotion import EmotionMetrics
-from kelly_core.evaluation.metrics.groove import GrooveMetrics
-from kelly_core.evaluation.metrics.harmony import HarmonyMetrics
-from kelly_core.evaluation.metrics.melody import MelodyMetrics
-from kelly_core.evaluation.model_metrics import (
+from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
     Doubles,
@@ -27,6 +22,11 @@ from kelly_core.evaluation.model_metrics import (
     TrainingExamples,
     ratio,
 )
+from kelly_core.evaluation.metrics.dynamics import DynamicsMetrics
+from kelly_core.evaluation.metrics.emotion import EmotionMetrics
+from kelly_core.evaluation.metrics.groove import GrooveMetrics
+from kelly_core.evaluation.metrics.harmony import HarmonyMetrics
+from kelly_core.evaluation.metrics.melody import MelodyMetrics
 from kelly_core.export.quality_record import (
     FEW_GROUPS,
     TRAINED,

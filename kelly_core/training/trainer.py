@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from kelly_core.data.dataset import Batch, Dataset, Indices
+from kelly_core.evaluation.baselines import best_constant_loss
 from kelly_core.events import BatchDone, EpochDone, Listener, ModelStarted
 from kelly_core.spec import ModelSpec
 from kelly_core.training.adam import FlatAdam
 from kelly_core.training.backprop import GradientAccumulator, Map, Sums
-from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.early_stopping import EarlyStopping
 from kelly_core.training.history import Row
@@ -72,7 +72,7 @@ class Trainer:
         self.parts = 1
         # A generated set's reference losses are those of the model's own loss; they mean nothing for another.
         self.reference = dataset.reference if settings.loss == spec.loss else None
-        self.baseline = self.reference.prior if self.reference else constant_baseline(dataset, settings.loss)
+        self.baseline = self.reference.prior if self.reference else best_constant_loss(dataset, settings.loss)
         self._single_frames = settings.state == "stateless"
         self._side_by_side = device.type == "cpu" and spec.recurrent and not self._single_frames
         self.parallel_map: Map = workers.map if self._side_by_side else map

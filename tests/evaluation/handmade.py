@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
-from kelly_core.evaluation.model_metrics import Labels, Predictor, Sums
+from kelly_core.evaluation.metrics.base import Labels, Predictor, Sums
 
 
 class Handmade(Dataset):

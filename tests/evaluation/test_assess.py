@@ -14,9 +14,9 @@ from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Batch, Dataset, Indices
 from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
 from kelly_core.errors import DataError
-from kelly_core.evaluation.bin_means import constant
+from kelly_core.evaluation.baselines import constant
 from kelly_core.evaluation.evaluate import MEASURES, evaluate
-from kelly_core.evaluation.model_metrics import TrainingExamples
+from kelly_core.evaluation.metrics.base import TrainingExamples
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, ModelSpec, model_spec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kelly_core.evaluation.evaluate import MEASURES
-from kelly_core.evaluation.model_metrics import Labels, ModelMetrics, loss_sums
+from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, loss_sums
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS
 from tests.evaluation.handmade import labels, total

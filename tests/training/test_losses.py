@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kelly_core.data.dataset import Batch
 from kelly_core.errors import ConfigError
+from kelly_core.evaluation.baselines import best_constant_loss
 from kelly_core.spec import Loss, ModelSpec, model_spec
-from kelly_core.training.baselines import constant_baseline
 from kelly_core.training.losses import TensorBatch, check_loss, mean_loss, weighted_loss
 from tests.seeds import seeded_rng, seeded_torch
 from tests.training.toy import ToyDataset
@@ -146,6 +146,6 @@ def test_no_other_constant_beats_the_baseline_on_its_own_targets(name: str) -> N
         slope = shift * torch.linspace(-1, 1, spec.output_size)
         return float(mean_loss(*weighted_loss(spec.loss, spec.output_activation, logits + slope, batch)))
 
-    baseline = constant_baseline(dataset, spec.loss)
+    baseline = best_constant_loss(dataset, spec.loss)
     assert baseline == pytest.approx(loss(0.0), rel=1e-5)
     assert all(loss(shift) > baseline for shift in (-0.2, 0.2))

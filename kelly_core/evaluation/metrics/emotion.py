@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Batch, Floats
-from kelly_core.evaluation.model_metrics import (
+from kelly_core.evaluation.baselines import (
+    MOST_POINTS,
+    NEIGHBOURS,
+    Points,
+    Regression,
+    fit_nearest_neighbors,
+    fit_ridge,
+)
+from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
     Doubles,
@@ -21,7 +29,6 @@ from kelly_core.evaluation.model_metrics import (
     pool,
     ratio,
 )
-from kelly_core.evaluation.regression import MOST_POINTS, NEIGHBOURS, NearestNeighbours, Points, Ridge
 from kelly_core.export.quality_record import PublishedResult
 from kelly_core.music.emotion import decode, encode
 
@@ -93,9 +100,9 @@ class EmotionMetrics(ModelMetrics):
         mean = np.average(frames.targets, axis=0, weights=frames.weights).astype(np.float32)
         baselines = {
             "mean": _predictor(lambda inputs: np.broadcast_to(mean, (len(inputs), 2)), _identity),
-            "ridge on frames": _predictor(Ridge(frames), _identity),
-            "ridge on running mean": _predictor(Ridge(means), _running_mean),
-            "kNN": _predictor(NearestNeighbours(frames), _identity),
+            "ridge on frames": _predictor(fit_ridge(frames), _identity),
+            "ridge on running mean": _predictor(fit_ridge(means), _running_mean),
+            "kNN": _predictor(fit_nearest_neighbors(frames), _identity),
         }
         kept = f"kNN takes the {NEIGHBOURS} nearest of {min(len(frames), MOST_POINTS):,} of {len(frames):,} points"
         return Baselines(baselines, notes=(kept,))
@@ -194,7 +201,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
     return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _predictor(regression: Callable[[Floats], Floats], features: _Features) -> Predictor:
+def _predictor(regression: Regression, features: _Features) -> Predictor:
     """Codes of the affect that a regression finds: at each labelled frame, or one for all of a pooled example."""
 
     def predict(batch: Batch) -> Floats:

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from kelly_core.data.dataset import Floats
-from kelly_core.evaluation.bin_means import EVERYTHING, VALENCE_QUARTILES, constant, fit_bin_means
-from kelly_core.evaluation.model_metrics import (
+from kelly_core.evaluation.baselines import EVERYTHING, VALENCE_QUARTILES, constant, fit_bin_means
+from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
     Labels,

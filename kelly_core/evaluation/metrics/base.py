@@ -23,10 +23,10 @@ Predictor = Callable[[Batch], Floats]
 """Gives outputs [N, T, out] for a batch whose targets are hidden."""
 
 LIKELIHOOD_FLOOR = 1e-7
-"""A probability below it counts as this, lest one impossible note outweigh everything."""
+"""Smallest probability in a logarithm, so that a single impossible note cannot outweigh everything."""
 
 DEFAULT_BPM = 120.0
-"""What MIDI takes where a file says nothing."""
+"""MIDI's tempo for a file without one."""
 
 CHUNK = 512
 """Examples that are looked at together."""

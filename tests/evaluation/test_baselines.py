@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from kelly_core.evaluation.regression import MOST_POINTS, NearestNeighbours, Points, Ridge
+from kelly_core.evaluation.baselines import MOST_POINTS, Points, best_constant_loss, fit_nearest_neighbors, fit_ridge
+from tests.evaluation.handmade import Handmade
 from tests.seeds import seeded_rng
 
 
@@ -24,7 +26,7 @@ def error(predicted: np.ndarray, wanted: np.ndarray) -> float:
 def test_ridge_finds_a_line_with_its_intercept() -> None:
     known, _ = points(500, noise=0.0)
     unseen, _ = points(100, noise=0.0, seed=1)
-    ridge = Ridge(known)
+    ridge = fit_ridge(known)
     assert error(ridge(unseen.inputs), unseen.targets) < 1e-4
     np.testing.assert_allclose(ridge(np.zeros((1, 20), np.float32)), [[0.3, 0.3]], atol=0.02)
 
@@ -33,13 +35,13 @@ def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
     rng = seeded_rng(0)
     inputs, targets = (rng.normal(size=(60, size)).astype(np.float32) for size in (40, 2))
     names = np.array([f"song {index // 6}" for index in range(60)])
-    ridge = Ridge(Points(inputs, targets, np.ones(60, np.float32), names))
+    ridge = fit_ridge(Points(inputs, targets, np.ones(60, np.float32), names))
     assert np.abs(ridge(inputs) - targets.mean(axis=0)).max() < 0.2
 
 
 def test_ridge_with_one_song_takes_the_strongest_penalty() -> None:
     known, _ = points(50, noise=0.1, groups=1)
-    predicted = Ridge(known)(known.inputs)
+    predicted = fit_ridge(known)(known.inputs)
     assert np.ptp(predicted) < 0.1 * np.ptp(known.targets)
 
 
@@ -48,16 +50,16 @@ def test_weights_of_zero_take_points_out() -> None:
     weights = known.weights.copy()
     targets = known.targets.copy()
     weights[::2], targets[::2] = 0.0, 99.0
-    ridge = Ridge(Points(known.inputs, targets, weights, known.groups))
+    ridge = fit_ridge(Points(known.inputs, targets, weights, known.groups))
     assert error(ridge(known.inputs), known.targets) < 1e-3
 
 
 def test_neighbours_are_the_nearest_ten() -> None:
     inputs = np.arange(40, dtype=np.float32)[:, np.newaxis]
     known = Points(inputs, inputs, np.ones(40, np.float32), np.full(40, "song"))
-    assert NearestNeighbours(known)(np.array([[-5.0]], np.float32)).tolist() == [[4.5]]
+    assert fit_nearest_neighbors(known)(np.array([[-5.0]], np.float32)).tolist() == [[4.5]]
     few = Points(inputs[:3], inputs[:3], np.ones(3, np.float32), np.full(3, "song"))
-    assert NearestNeighbours(few)(np.array([[7.0]], np.float32)).tolist() == [[1.0]]
+    assert fit_nearest_neighbors(few)(np.array([[7.0]], np.float32)).tolist() == [[1.0]]
 
 
 def test_of_many_points_some_are_looked_at_from_all_over() -> None:
@@ -65,4 +67,10 @@ def test_of_many_points_some_are_looked_at_from_all_over() -> None:
     inputs = np.arange(count, dtype=np.float32)[:, np.newaxis]
     known = Points(inputs, inputs, np.ones(count, np.float32), np.full(count, "song"))
     wanted = np.array([[100.0], [count / 2], [count - 100.0]], np.float32)
-    assert np.abs(NearestNeighbours(known)(wanted) - wanted).max() < 30
+    assert np.abs(fit_nearest_neighbors(known)(wanted) - wanted).max() < 30
+
+
+def test_the_loss_of_the_best_constant_is_that_of_the_mean_of_the_training_targets() -> None:
+    targets = np.repeat([0.0, 1.0, 0.2, 0.4], 600)[:, np.newaxis, np.newaxis] * np.ones((1, 1, 16))
+    dataset = Handmade(targets, 1200)
+    assert best_constant_loss(dataset, "mse") == pytest.approx((0.3**2 + 0.7**2) / 2, rel=1e-6)
