@@ -1,4 +1,4 @@
-"""Earlier runs beside the models, one line each, so that a regression shows."""
+"""Benchmark history: one JSON line per run in the models' folder, for regression detection."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FILE = "benchmarks.jsonl"
 _MAX_BYTES = 16 * 2**20
 
 SLOWER = 1.5
-"""Ratio of medians from which a part counts as slower than in the last run; less is the machine's own unrest."""
+"""Ratio of medians above which a part counts as slower than in the last run; smaller ratios are measurement noise."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One line of the file: when and on which machine, the external engine's command, and the figures."""
+    """One entry of the history: time, host, command of the external engine, and latencies by engine."""
 
     time: str
     host: str
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Change:
-    """The median of one part, "chain" or a model, in the last run and in this one."""
+    """Median latency of one part ("chain" or a model) in the last run and in this one."""
 
     engine: str
     part: str
@@ -44,7 +44,7 @@ class Change:
 
     @property
     def slower(self) -> bool:
-        """Whether it is a regression."""
+        """True if this run is slower by more than ``SLOWER``."""
         return self.now_us > SLOWER * self.before_us
 
 
@@ -52,16 +52,16 @@ _RUN = TypeAdapter(Run)
 
 
 def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
-    """The last run on this machine, or ``anywhere``; None if there is none.
+    """Return the last run on this host, or on any host with ``anywhere``; None if there is none.
 
-    Lines that are no run, such as one cut short, are passed over.
+    Invalid lines, such as a truncated one, are skipped.
 
     Raises:
-        KellyError: the file is there and cannot be read.
+        KellyError: the file exists and cannot be read.
     """
     try:
         with open_regular(folder / FILE) as file:
-            # The newest lines are last; where a line is cut in two, it is passed over.
+            # The newest lines are last; a first line cut by the seek is invalid and skipped.
             file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_BYTES))
             lines = file.read(_MAX_BYTES).splitlines()
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
 
 
 def append_run(folder: Path, result: BenchmarkResult) -> None:
-    """Add a result to the file, without its histograms.
+    """Append a result, without its histograms, to the history.
 
     Raises:
         KellyError: the file cannot be written.
@@ -81,11 +81,11 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
     engines = {name: _without_histograms(engine) for name, engine in result.engines.items()}
     run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines)
     try:
-        # One write in append mode, so that two runs at a time give two whole lines.
+        # A single write in append mode is atomic: two concurrent runs yield two whole lines.
         handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         with os.fdopen(handle, "ab", buffering=0) as stream:
             size = os.fstat(handle).st_size
-            # A line that was cut short must not take this one into it.
+            # A truncated last line (no newline) must not swallow this one.
             seam = b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
             stream.write(seam + _RUN.dump_json(run) + b"\n")
     except OSError as fault:
@@ -93,7 +93,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
 
 
 def compare(before: Run, now: BenchmarkResult) -> list[Change]:
-    """Medians of what both runs timed; an external engine only if it is the same command."""
+    """Return the change of every median that both runs have; of an external engine only if the command is the same."""
     former = dict(_medians(before.engines))
     return [
         Change(engine, part, former[engine, part], median)

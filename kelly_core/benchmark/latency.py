@@ -1,4 +1,4 @@
-"""The time that single calls take, one after the other, on one thread."""
+"""Latency of single calls, in sequence on one thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BINS_AN_OCTAVE = 2
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many calls took so long: ``counts`` [n] of the times from one of ``edges_us`` [n + 1] to the next."""
+    """Histogram of call times: ``counts`` [n] between neighboring ``edges_us`` [n + 1], in µs."""
 
     edges_us: tuple[float, ...]
     counts: tuple[int, ...]
@@ -25,7 +25,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Latency:
-    """Quantiles of the time of ``n`` calls, in µs; what an engine does not tell of itself is None."""
+    """Quantiles of the time of ``n`` calls in µs; None if an external engine does not report the value."""
 
     p50_us: float
     p95_us: float | None
@@ -36,7 +36,7 @@ class Latency:
 
 
 def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Latency:
-    """Time single calls with the frames [T, in] in turn, after a warm-up that is not counted."""
+    """Time ``calls`` single calls, cycling through the frames [T, in], after an untimed warm-up."""
     for index in range(WARM_UP_CALLS):
         call(frames[index % len(frames)])
     nanoseconds = np.empty(calls)
@@ -49,13 +49,13 @@ def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Laten
 
 
 def summarize(times_us: NDArray[np.float64]) -> Latency:
-    """Quantiles and histogram of times [n] in µs, n ≥ 1."""
+    """Return quantiles and histogram of times [n] in µs, n ≥ 1."""
     p50, p95, p99 = (round(float(quantile), 3) for quantile in np.quantile(times_us, [0.5, 0.95, 0.99]))
     return Latency(p50, p95, p99, round(float(times_us.max()), 3), len(times_us), _histogram(times_us))
 
 
 def _histogram(times_us: NDArray[np.float64]) -> Histogram:
-    """Bins half an octave wide, the same in every run, from the shortest time to the longest."""
+    """Return a histogram with half-octave bins; the bin edges are the same in every run."""
     octave = np.log2(np.maximum(times_us, 1e-3))
     bins = np.floor(_BINS_AN_OCTAVE * octave).astype(int)
     lowest, highest = int(bins.min()), int(bins.max())

@@ -1,4 +1,4 @@
-"""The five models and their chain, timed in every engine there is."""
+"""Benchmark of the five models and their chain in every available engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kelly_core.export.reader import Export, read_export
 from kelly_core.spec import MODELS
 
 EngineFactory = Callable[[Sequence[Layer]], Compute]
-"""Builds a network in an engine, which then computes frame by frame from zero state on one thread."""
+"""Builds a network in an engine; the result computes one frame per call on one thread, starting from zero state."""
 
 _FRAMES = 64
 _NAMES = tuple(spec.name for spec in MODELS)
@@ -29,7 +29,7 @@ _BY_STEM = {spec.file_stem: spec for spec in MODELS}
 
 @dataclass(frozen=True)
 class EngineResult:
-    """What one engine needs: by model, and for the chain where all five are there; ``error`` says why it failed."""
+    """Latencies in one engine: per model, and of the chain if all five are present; ``error`` says why it failed."""
 
     models: dict[str, Latency]
     chain: Latency | None
@@ -38,7 +38,7 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Every engine's figures, which of the five models are missing, and the command behind the engine "external"."""
+    """Latencies in every engine, missing models of the five, and the command of the engine "external"."""
 
     budget_ms: float
     calls: int
@@ -48,7 +48,7 @@ class BenchmarkResult:
 
     @property
     def over_budget(self) -> dict[str, float]:
-        """p99 in ms, by engine and part, of each chain that exceeds the budget; without a chain, of each model."""
+        """p99 in ms, by engine and part, of every chain (every model if there is no chain) that exceeds the budget."""
         return {
             f"{name} {part}": latency.p99_us / 1000
             for name, engine in self.engines.items()
@@ -58,18 +58,18 @@ class BenchmarkResult:
 
     @property
     def passed(self) -> bool | None:
-        """Whether no engine failed and none exceeds the budget; None if there is no chain to judge by."""
+        """True if no engine failed or exceeds the budget; None if there is no chain to compare with the budget."""
         if self.over_budget or any(engine.error for engine in self.engines.values()):
             return False
         return None if self.missing else True
 
 
 def read_models(sources: Sequence[Path]) -> dict[str, Export]:
-    """Read exports by model, one of the five or else the file's name; a folder stands for what it holds of the five.
+    """Read exports by model name (one of the five, else the file's stem); a folder means its exports of the five.
 
     Raises:
-        ExportError: a folder holds none, a file cannot be read, is of one of the five models but of other sizes, or a
-            model comes twice.
+        ExportError: a folder holds no export, a file cannot be read or has other sizes than its model, or a model
+            occurs twice.
     """
     models: dict[str, Export] = {}
     for path in [file for source in sources for file in export_files(source)]:
@@ -78,7 +78,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
         spec = _BY_STEM.get((named if isinstance(named, str) else path.stem).lower())
         name = path.stem if spec is None else spec.name
         if name in models:
-            raise ExportError(f"{name} is in {models[name].path} already", where=path)
+            raise ExportError(f"holds {name}, but so does {models[name].path}", where=path)
         sizes = (export.in_size, export.out_size)
         if spec is not None and sizes != (spec.input_size, spec.output_size):
             wanted = f"{spec.input_size} → {spec.output_size}"
@@ -88,10 +88,10 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 
 
 def export_files(source: Path) -> list[Path]:
-    """The exports of the five models in a folder, in the models' order; a file stands for itself.
+    """Return the exports of the five models in a folder, in the models' order; a file is returned as it is.
 
     Raises:
-        ExportError: a folder holds none.
+        ExportError: a folder holds no export.
     """
     if not source.is_dir():
         return [source]
@@ -114,11 +114,11 @@ def benchmark(
 
     Args:
         models: exports by model name.
-        engines: engines in this process, by name, besides NumPy.
+        engines: engines in this process besides NumPy, by name.
         external: the plugin's own engine.
-        calls: calls to time, after the warm-up.
-        budget_ms: what the chain's p99 may be.
-        progress: told the name of each engine before its turn.
+        calls: number of timed calls.
+        budget_ms: maximum p99 of the chain in ms.
+        progress: called with the name of each engine before it is timed.
     """
     results = {}
     for name, factory in {"numpy": _numpy, **engines}.items():
@@ -153,7 +153,7 @@ def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Array], ca
 
 
 def _ask_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int) -> EngineResult:
-    """What an engine measures of itself; it runs one model at a time, so the chain's figures are the models' sums."""
+    """Return an external engine's own measurements; it times one model at a time, so the chain is their sum."""
     latencies: dict[str, Latency] = {}
     for name, export in models.items():
         try:

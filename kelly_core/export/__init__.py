@@ -1,1 +1,1 @@
-"""The export file: weights as arrays, writing, reading, and running them in NumPy."""
+"""Export files: parse, read, write and compare RTNeural JSON; golden vectors; ONNX conversion."""

@@ -1,4 +1,4 @@
-"""Two exports of one model, held against each other: weights, outputs, metrics, and what else their metadata say."""
+"""Compare two exports of one model: weights, outputs, metrics and metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONG = 8
 
 @dataclass(frozen=True)
 class ArrayDifference:
-    """How far apart two arrays are: largest and RMS difference, and the RMS of the old one to judge them by."""
+    """Difference between two arrays: largest absolute and RMS difference, and the RMS of the old array for scale."""
 
     largest: float
     rms: float
@@ -29,15 +29,17 @@ class ArrayDifference:
 
 @dataclass(frozen=True)
 class ExportDiff:
-    """What differs between an old and a new export.
+    """Differences between an old and a new export of one model.
 
     Attributes:
-        model: the model that both hold.
-        weights: by layer and array, such as "2 lstm 256→128: recurrent weights".
-        outputs: of both networks for the golden inputs of "old" and of "new", in sequence from zero state.
-        metrics: every metric of either file, the verdict on its quality and the figures of that among them, as
-            (old, new), None where a file lacks it.
-        metadata: every other entry that differs, likewise; of long lists their length and how far apart they are.
+        model: model name.
+        weights: difference per layer and array; keys such as "2 lstm 256→128: recurrent weights".
+        outputs: difference of both networks' outputs for the golden inputs of "old" and of "new", run in sequence from
+            zero state.
+        metrics: every metric of either file, including the quality verdict and its metrics, as (old, new); None if a
+            file lacks the metric.
+        metadata: every other metadata entry that differs, as (old, new); long lists are summarized by length and
+            largest difference.
     """
 
     model: str
@@ -48,15 +50,15 @@ class ExportDiff:
 
     @property
     def same_network(self) -> bool:
-        """Whether both compute the same, bit for bit."""
+        """True if all weights are equal bit for bit."""
         return not any(difference.largest for difference in self.weights.values())
 
 
 def compare_exports(old: Export, new: Export) -> ExportDiff:
-    """Hold two exports of one model against each other.
+    """Compare two exports of one model.
 
     Raises:
-        ExportError: they hold different models or networks of different layers, or a golden vector makes no sense.
+        ExportError: the exports hold different models or different layers, or a golden vector is invalid.
     """
     _require_same_model(old, new)
     metrics = _pairs(_figures(old.metadata), _figures(new.metadata))
@@ -71,7 +73,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
 
 
 def _figures(metadata: dict[str, Any]) -> Any:
-    """What a file says it reached; of its quality the verdict and its own figures, for the rest follows from them."""
+    """Return the recorded metrics, with the quality verdict and the model's quality metrics merged in."""
     metrics, quality = metadata.get("metrics", {}), metadata.get("quality")
     if not isinstance(metrics, dict) or not isinstance(quality, dict):
         return metrics
@@ -84,8 +86,8 @@ def _require_same_model(old: Export, new: Export) -> None:
         raise ExportError(f"holds {second}, but {old.path} holds {first}", where=new.path)
     one, other = ([describe_layer(layer) for layer in export.layers] for export in (old, new))
     if one != other:
-        told = f"{', '.join(other)}, but {old.path} of {', '.join(one)}"
-        raise ExportError(f"consists of {told}; only networks of the same layers can be compared", where=new.path)
+        found = f"{', '.join(other)}, but {old.path} has {', '.join(one)}"
+        raise ExportError(f"has layers {found}; only networks with the same layers can be compared", where=new.path)
 
 
 def _weights(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
@@ -96,7 +98,7 @@ def _weights(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
 
 
 def _arrays(layer: Layer) -> dict[str, Array]:
-    """What the engine computes with; it adds the two biases of an LSTM."""
+    """Return the arrays that RTNeural computes with: it uses the sum of an LSTM's two biases."""
     if isinstance(layer, ActivationLayer):
         return {}
     if isinstance(layer, DenseWeights):
@@ -134,7 +136,7 @@ def _rms(values: Any) -> float:
 
 
 def _pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Both values by dotted path, going down where both have something to go down into."""
+    """Yield (dotted path, old, new) for every leaf, recursing where both values are objects."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         yield path, old, new
         return
@@ -143,14 +145,14 @@ def _pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]
 
 
 def _brief(old: Any, new: Any) -> tuple[Any, Any]:
-    """Both values; of tables and long lists only what can be read at a glance."""
+    """Return both values for display; objects and long lists are summarized."""
     shown_old, shown_new = _outline(old), _outline(new)
     if shown_old != shown_new or old == new:
         return shown_old, shown_new
     try:
-        return shown_old, f"{shown_new}, by up to {np.abs(np.subtract(new, old)).max():.3g} apart"
-    except (TypeError, ValueError, OverflowError):  # not all of them numbers of an ordinary size
-        return shown_old, f"{shown_new}, others"
+        return shown_old, f"{shown_new}, largest difference {np.abs(np.subtract(new, old)).max():.3g}"
+    except (TypeError, ValueError, OverflowError):  # lists of other things than numbers, or integers beyond float64
+        return shown_old, f"{shown_new}, different values"
 
 
 def _outline(value: Any) -> Any:

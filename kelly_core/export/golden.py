@@ -1,4 +1,4 @@
-"""Golden vectors: a few inputs and their outputs that a file carries, and frames like them to try a network with."""
+"""Golden vectors recorded in an export (inputs and expected outputs), and probe frames with the same statistics."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Golden(NamedTuple):
 
 
 def golden_inputs(mean: Array, std: Array) -> Array:
-    """Draw the same few frames each time, normal around ``mean`` [in] with ``std`` [in]; shape [8, in].
+    """Draw golden input frames [8, in] from a normal distribution with ``mean`` [in] and ``std`` [in]; fixed seed.
 
-    Plausible frames matter: saturated units would hide a wrong weight.
+    The statistics must be plausible for the network: saturated units would hide a wrong weight.
     """
     noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
     return (mean + std * noise).astype(np.float32)
 
 
 def read_golden(record: object, in_size: int, out_size: int) -> Golden:
-    """Read the entry ``golden`` of a file's metadata.
+    """Read the ``golden`` entry of an export's metadata.
 
     Raises:
-        Fault: it is of another kind, or of other sizes than the network.
+        FormatError: the entry has the wrong type, or its sizes do not match the network.
     """
     if not isinstance(record, dict) or not isinstance(record.get("inputs"), list) or not record["inputs"]:
         raise FormatError("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
@@ -45,9 +45,9 @@ def read_golden(record: object, in_size: int, out_size: int) -> Golden:
 
 
 def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
-    """Noise [count, in] with the golden inputs' mean and spread, or standard normal noise where there are none.
+    """Return noise [count, in] with mean and standard deviation of the golden inputs, or standard normal noise.
 
-    The same frames each time, and the first of many are the same as few.
+    The seed is fixed, and a longer sequence starts with the same frames as a shorter one.
     """
     noise = np.random.default_rng(_PROBE_SEED).standard_normal((count, in_size))
     if golden is None:
@@ -59,11 +59,9 @@ def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
 
 
 def probe_export(export: Export, count: int) -> Array:
-    """Probe frames [count, in] for an export, as if it had no golden vectors where they make no sense."""
+    """Return probe frames [count, in] for an export; missing or invalid golden vectors count as none."""
     try:
         golden = read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
-    except (
-        FormatError
-    ):  # legacy and foreign files have none; what is wrong with those that are there is for validation to say
+    except FormatError:  # legacy and foreign files have no golden vectors; validation reports invalid ones
         golden = None
     return probe_frames(count, export.in_size, golden)

@@ -1,7 +1,7 @@
-"""An export as an ONNX graph, with state as explicit inputs and outputs, and ONNX Runtime to run it.
+"""Convert an export to an ONNX graph with explicit state, and run it with ONNX Runtime.
 
-``input`` [frames, in] and ``output`` [frames, out] are one or more frames in sequence. The n-th LSTM takes its state as
-``h<n>`` and ``c<n>`` [1, 1, H], zeros after a reset, and gives it back as ``h<n>_next`` and ``c<n>_next``.
+``input`` [frames, in] and ``output`` [frames, out] are one or more frames in sequence. The n-th LSTM reads its state
+from ``h<n>`` and ``c<n>`` [1, 1, H] (zeros after a reset) and returns it as ``h<n>_next`` and ``c<n>_next``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kelly_core.export.reader import Export
 from kelly_core.io.atomic import atomic_write
 
 OPSET, IR_VERSION = 17, 8
-"""Both of 2022, so that engines of some age read the file."""
+"""ONNX opset and IR version of 2022, so that runtimes a few years old can read the file."""
 
 _CHECKED_FRAMES = 200
 _PROPERTIES = ("model_name", "state", "checkpoint")
@@ -31,7 +31,7 @@ _ONNX_GATES = [GATE_ORDER.index(gate) for gate in ("input", "output", "forget", 
 
 
 def write_onnx(export: Export, path: Path) -> None:
-    """Write an export's layers as an ONNX file, once ONNX Runtime has computed from it what the export computes.
+    """Write an export's layers as an ONNX file, after checking that ONNX Runtime computes the same outputs.
 
     Raises:
         ExportError: the extra ``onnx`` is not installed, the outputs differ, or the file cannot be written.
@@ -42,12 +42,15 @@ def write_onnx(export: Export, path: Path) -> None:
     frames = probe_export(export, _CHECKED_FRAMES)
     apart = float(np.abs(OnnxEngine(content).run(frames) - NumpyEngine(export.layers).run(frames)).max())
     if not apart <= TOLERANCE:
-        raise ExportError(f"was not written: ONNX Runtime's outputs differ by up to {apart:.3g}", where=path)
+        raise ExportError(
+            f"was not written: ONNX Runtime's outputs differ by up to {apart:.3g}, expected at most {TOLERANCE:g}",
+            where=path,
+        )
     atomic_write(path, lambda stream: stream.write(content), error=ExportError)
 
 
 def require_onnx() -> tuple[ModuleType, ModuleType]:
-    """The packages onnx and onnxruntime.
+    """Return the packages onnx and onnxruntime.
 
     Raises:
         ExportError: one of them is not installed.
@@ -57,12 +60,12 @@ def require_onnx() -> tuple[ModuleType, ModuleType]:
         import onnxruntime
     except ImportError as error:
         hint = 'Install the extra "onnx": pip install "kelly-trainer[onnx]"'
-        raise ExportError(f"ONNX is not installed here: {error}", hint=hint) from error
+        raise ExportError(f"ONNX is not installed: {error}", hint=hint) from error
     return onnx, onnxruntime
 
 
 def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
-    """The ONNX model of a network, serialised; ``properties`` become its metadata.
+    """Return the serialized ONNX model of a network; ``properties`` become its metadata.
 
     Raises:
         ExportError: the extra ``onnx`` is not installed.
@@ -92,7 +95,7 @@ class OnnxEngine:
     """A stateful network like ``NumpyEngine``, computed by ONNX Runtime on one thread.
 
     Args:
-        content: what ``build_onnx`` made.
+        content: serialized model from ``build_onnx``.
 
     Raises:
         ExportError: the extra ``onnx`` is not installed.
@@ -108,12 +111,12 @@ class OnnxEngine:
         self._state = {port.name: np.zeros(port.shape, np.float32) for port in ports if port.name != "input"}
 
     def step(self, frame: Array) -> Array:
-        """Compute one frame, shape [in] → [out], and move the state on."""
+        """Compute one frame, shape [in] → [out], and update the state."""
         output: Array = self.run(frame[np.newaxis])[0]
         return output
 
     def run(self, frames: Array) -> Array:
-        """Compute frame after frame from the present state, shape [T, in] → [T, out]."""
+        """Compute frames in sequence from the current state, shape [T, in] → [T, out]."""
         answers = self._session.run(self._names, {"input": frames, **self._state})
         results = dict(zip(self._names, answers, strict=True))
         self._state = {name: results[f"{name}_next"] for name in self._state}
@@ -122,7 +125,7 @@ class OnnxEngine:
 
 
 class _Graph:
-    """A graph in the making; values are named after the operator that gives them and its number."""
+    """Builder of an ONNX graph; each value is named after the operator that returns it and the operator's number."""
 
     def __init__(self, onnx: ModuleType) -> None:
         self._onnx = onnx
@@ -133,7 +136,7 @@ class _Graph:
         self.weights: list[Any] = []
 
     def add(self, layer: Layer, values: str) -> str:
-        """Add a layer that reads ``values`` [frames, in]; return the name of what it gives, [frames, out]."""
+        """Add a layer that reads ``values`` [frames, in]; return the name of its output [frames, out]."""
         if isinstance(layer, LstmWeights):
             return self._add_lstm(layer, values)
         if not isinstance(layer, ActivationLayer):
@@ -142,7 +145,7 @@ class _Graph:
         return self.node(_OPERATORS[layer.activation], [values]) if layer.activation else values
 
     def _add_lstm(self, layer: LstmWeights, values: str) -> str:
-        """An LSTM node, which wants [frames, batch, in] and gives [frames, directions, batch, H]."""
+        """Add an LSTM node, which reads [frames, batch, in] and returns [frames, directions, batch, H]."""
         self._lstms += 1
         bias = np.concatenate([_reordered(layer.bias_ih), _reordered(layer.bias_hh)])
         kernel, recurrence = _reordered(layer.weight_ih), _reordered(layer.weight_hh)
@@ -158,13 +161,13 @@ class _Graph:
         return self.node("Squeeze", [results[0], directions])
 
     def node(self, operator: str, inputs: Sequence[str], outputs: Sequence[str] = (), **attributes: int) -> str:
-        """Add an operator; return the name of its first result."""
+        """Add an operator; return the name of its first output."""
         names = list(outputs) or [f"{operator.lower()}_{len(self.nodes)}"]
         self.nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
         return names[0]
 
     def port(self, name: str, shape: Sequence[str | int]) -> Any:
-        """An input or output of the graph."""
+        """Return the description of an input or output of the graph."""
         return self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape)
 
     def _constants(self, **arrays: NDArray[Any]) -> list[str]:
@@ -174,6 +177,6 @@ class _Graph:
 
 
 def _reordered(stacked: Array) -> Array:
-    """Gates in ONNX's order from gates in PyTorch's."""
+    """Reorder stacked gates from PyTorch's order to ONNX's."""
     gates = np.split(stacked, len(GATE_ORDER))
     return np.concatenate([gates[index] for index in _ONNX_GATES])

@@ -1,6 +1,7 @@
-"""From the layers of an export's JSON to weights, with every breach of the format named on the way.
+"""Parse the layers of an export's JSON into weights, and collect every format error.
 
-The rules are stricter than the engine, which forgives or dies of what is refused here; each fault's text says which.
+The rules are stricter than RTNeural's own parser: it ignores some of these errors and crashes on others. The error
+text says which.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ _DENSE_TYPES = ("dense", "time-distributed-dense")
 _GATE_ARRAYS = ("weights_ih", "weights_hh", "bias_ih", "bias_hh")
 _LARGEST_SIZE = 2**16
 _ROUNDING = 1e-6
-"""Two records of one weight may differ by this much, having been summed or printed by other tools."""
+"""Absolute and relative tolerance between two records of one weight, which other tools may have summed or rounded."""
 
 
 class FormatError(Exception):
-    """One breach of a rule of the format: which rule, and in words what was wrong."""
+    """A violation of one rule of the export format; ``text`` states expected and actual values."""
 
     def __init__(self, rule: Rule, text: str) -> None:
         self.rule: Rule = rule
@@ -34,9 +35,9 @@ class FormatError(Exception):
 
 @dataclass
 class ParsedNetwork:
-    """What a document's layers hold and every fault found; ``layers`` lacks the layers at fault.
+    """Layers parsed from a document, and every format error; layers with an error are left out of ``layers``.
 
-    ``parameter_count`` is PyTorch's count (two bias vectors an LSTM) of the numbers that are there.
+    ``parameter_count`` counts the numbers present as PyTorch does (two bias vectors per LSTM).
     """
 
     layout: Layout
@@ -47,30 +48,30 @@ class ParsedNetwork:
 
 
 def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
-    """Take the layers of either layout apart; go on behind a fault as long as the sizes are known."""
+    """Parse the layers of either layout; continue after an error as long as the layer sizes are known."""
     entries = document.get("layers")
-    anatomy = ParsedNetwork(_layout(document, entries))
+    network = ParsedNetwork(_layout(document, entries))
     try:
         if not isinstance(entries, list) or not entries:
             raise FormatError("structure", '"layers" must be a list of at least one layer')
-        in_size = anatomy.in_size = _input_size(document, entries, anatomy.layout)
+        in_size = network.in_size = _input_size(document, entries, network.layout)
     except FormatError as fault:
-        anatomy.faults.append(fault)
-        return anatomy
+        network.faults.append(fault)
+        return network
     for number, entry in enumerate(entries, 1):
         try:
-            in_size = _add_layer(anatomy, entry, in_size)
+            in_size = _add_layer(network, entry, in_size)
         except FormatError as fault:
-            anatomy.faults.append(FormatError(fault.rule, f"layer {number}: {fault.text}"))
+            network.faults.append(FormatError(fault.rule, f"layer {number}: {fault.text}"))
             try:
-                in_size = _out_size(entry, anatomy.layout)
-            except FormatError:  # the cause is in the list already, and without a size the next layer cannot be judged
+                in_size = _out_size(entry, network.layout)
+            except FormatError:  # already recorded; without an output size the next layer cannot be checked
                 break
-    return anatomy
+    return network
 
 
 def _layout(document: dict[str, Any], entries: object) -> Layout:
-    """Legacy, if neither the document nor any layer has what stock RTNeural looks for."""
+    """Return "legacy" if neither the document nor any layer has the keys that stock RTNeural reads."""
     layers = entries if isinstance(entries, list) else []
     shaped = any(isinstance(entry, dict) and "shape" in entry for entry in layers)
     return "rtneural" if shaped or "in_shape" in document or not layers else "legacy"
@@ -81,35 +82,35 @@ def _input_size(document: dict[str, Any], entries: list[Any], layout: Layout) ->
         return _size(_object(entries[0]).get("in_size"), '"in_size"')
     if "in_shape" not in document:
         raise FormatError(
-            "structure", '"in_shape" is missing: the engine refuses the file, and the plugin says nothing'
+            "structure", '"in_shape" is missing: the engine rejects the file, and the plugin reports nothing'
         )
     return _last(document, "in_shape")
 
 
-def _add_layer(anatomy: ParsedNetwork, entry: object, in_size: int) -> int:
-    """Read a layer that receives ``in_size`` numbers; return how many it puts out."""
+def _add_layer(network: ParsedNetwork, entry: object, in_size: int) -> int:
+    """Parse a layer with ``in_size`` inputs, append it to ``network`` and return its output size."""
     layer = _object(entry)
     kind = layer.get("type")
-    out_size = _out_size(layer, anatomy.layout)
+    out_size = _out_size(layer, network.layout)
     _agree(layer, in_size, out_size)
     weights: Layer
     if kind in _DENSE_TYPES:
-        weights, count = _dense(layer, in_size, out_size, anatomy.layout)
+        weights, count = _dense(layer, in_size, out_size, network.layout)
     elif kind == "lstm":
-        weights, count = _lstm(layer, in_size, out_size, anatomy.layout), 4 * out_size * (in_size + out_size + 2)
+        weights, count = _lstm(layer, in_size, out_size, network.layout), 4 * out_size * (in_size + out_size + 2)
     elif kind == "activation":
-        weights, count = _activation_layer(layer, in_size, out_size, anatomy.layout), 0
+        weights, count = _activation_layer(layer, in_size, out_size, network.layout), 0
     else:
         raise FormatError(
-            "layer types", f"type {_short(kind)} is unknown here; the engine drops what it does not know silently"
+            "layer types", f"type {_short(kind)} is not supported; the engine silently drops unknown layers"
         )
-    anatomy.layers.append(weights)
-    anatomy.parameter_count += count
+    network.layers.append(weights)
+    network.parameter_count += count
     return out_size
 
 
 def _agree(layer: dict[str, Any], in_size: int, out_size: int) -> None:
-    for key, actual, source in (("in_size", in_size, "it receives"), ("out_size", out_size, "its shape says")):
+    for key, actual, source in (("in_size", in_size, "its input size is"), ("out_size", out_size, "its shape ends in")):
         if key in layer and _size(layer[key], f'"{key}"') != actual:
             raise FormatError("dimensions", f'"{key}" is {layer[key]}, but {source} {actual}')
 
@@ -129,7 +130,7 @@ def _dense(layer: dict[str, Any], in_size: int, out_size: int, layout: Layout) -
 
 
 def _lstm(layer: dict[str, Any], in_size: int, hidden: int, layout: Layout) -> LstmWeights:
-    """The gate arrays where they are, for they keep the two biases apart; otherwise the engine's own arrays."""
+    """Return the per-gate arrays if present, since they keep the two biases separate; else the engine's arrays."""
     if layout == "legacy":
         return _gates(layer, in_size, hidden)
     parts = _parts(layer, 3, 3)
@@ -178,9 +179,9 @@ def _gates(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
 
 def _activation_layer(layer: dict[str, Any], in_size: int, out_size: int, layout: Layout) -> ActivationLayer:
     if layout == "rtneural" and "weights" not in layer:
-        raise FormatError("structure", '"weights" is missing, without which the engine refuses even an activation')
+        raise FormatError("structure", '"weights" is missing: the engine rejects even an activation layer without it')
     if in_size != out_size:
-        raise FormatError("dimensions", f"it receives {in_size} numbers, but its shape says {out_size}")
+        raise FormatError("dimensions", f"its input size is {in_size}, but its shape ends in {out_size}")
     return ActivationLayer(_activation(layer), out_size)
 
 
@@ -189,7 +190,7 @@ def _activation(layer: dict[str, Any]) -> str:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(key for key in ACTIVATIONS if key)
         raise FormatError(
-            "activations", f'activation {_short(name)} is none of {known} or "": the engine crashes on it'
+            "activations", f'activation {_short(name)} is not one of {known} or "": the engine crashes on it'
         )
     return name
 
@@ -214,7 +215,7 @@ def _out_size(entry: object, layout: Layout) -> int:
 
 
 def _last(content: dict[str, Any], key: str) -> int:
-    """The size that the engine takes from a shape: its last entry (of four entries it would multiply two)."""
+    """Return the size that the engine reads from a shape: the last entry (of four entries it multiplies two)."""
     shape = content.get(key)
     if not isinstance(shape, list) or not 1 <= len(shape) <= 3:
         raise FormatError("structure", f'"{key}" must be a list of one to three entries that ends with a size')
@@ -228,10 +229,10 @@ def _size(value: object, name: str) -> int:
 
 
 def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
-    """Turn ``rows`` JSON lists of ``columns`` numbers each into float32, shape [rows, columns].
+    """Convert ``rows`` JSON lists of ``columns`` numbers each to a float32 array [rows, columns].
 
     Raises:
-        Fault: any list is missing, too short or too long, or holds what is no finite number.
+        FormatError: a list is missing or has the wrong length, or an entry is not a finite number.
     """
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
         raise FormatError("structure", f"{name} must be a list of lists of numbers")
@@ -261,19 +262,19 @@ def _vector(value: object, size: int, name: str) -> Array:
 
 def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
     if not set(kinds) <= {int, float}:
-        raise FormatError("structure", f"{name} holds something that is not a number")
+        raise FormatError("structure", f"{name} holds an entry that is not a number")
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, dtype=np.float64).astype(np.float32)
     except OverflowError:
         array = np.array([np.inf], dtype=np.float32)
     if not np.isfinite(array).all():
-        raise FormatError("finite", f"{name} holds a number that float32 cannot")
+        raise FormatError("finite", f"{name} holds a number outside the range of float32")
     return array
 
 
 def _short(value: object) -> str:
-    """A value for a sentence: strings and numbers as they are, but never a long one."""
+    """Return a value for a message: strings and numbers cut at 40 characters, other types by name."""
     if isinstance(value, str | int | float) or value is None:
         text = repr(value)
         return text if len(text) <= 40 else f"{text[:40]}…"

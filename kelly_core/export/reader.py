@@ -1,4 +1,4 @@
-"""Reading an export of either layout, whoever wrote it: whatever the bytes are, an export or an error in words."""
+"""Read an export file of either layout. Any input bytes yield an ``Export`` or an ``ExportError``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.io.atomic import open_regular
 
 MAX_BYTES = 64 * 2**20
-"""Largest file that is read; the largest of the five models takes a quarter of it."""
+"""Maximum file size in bytes; the largest of the five models has a quarter of it."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was read: its layers in PyTorch orientation, its metadata ({} if none) and the JSON itself.
+    """Content of an export file: layers in PyTorch orientation, metadata ({} if none) and the JSON document.
 
-    ``parameter_count`` is PyTorch's count (two bias vectors an LSTM) of the numbers that are there.
+    ``parameter_count`` counts the numbers present as PyTorch does (two bias vectors per LSTM).
     """
 
     path: Path
@@ -34,32 +34,32 @@ class Export:
 
     @property
     def out_size(self) -> int:
-        """Numbers in one output frame."""
+        """Size of one output frame."""
         return self.layers[-1].out_size
 
 
 def read_export(path: Path) -> Export:
-    """Read an export.
+    """Read an export file.
 
     Raises:
-        ExportError: the file is missing, unreadable, too large, not JSON, or its layers break a rule of the format.
+        ExportError: the file is missing, unreadable, too large or not JSON, or its layers violate the format.
     """
     document = read_document(path)
-    anatomy = parse_layers(document)
-    if anatomy.faults:
-        raise ExportError(anatomy.faults[0].text, where=path)
+    network = parse_layers(document)
+    if network.faults:
+        raise ExportError(network.faults[0].text, where=path)
     metadata = document.get("metadata", {})
     if not isinstance(metadata, dict):
         raise ExportError('"metadata" must be an object', where=path)
-    layers = tuple(anatomy.layers)
-    return Export(path, anatomy.layout, layers, metadata, anatomy.in_size, anatomy.parameter_count, document)
+    layers = tuple(network.layers)
+    return Export(path, network.layout, layers, metadata, network.in_size, network.parameter_count, document)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read a JSON object as strictly as the engine's parser does (UTF-8, no NaN), and no key twice.
+    """Read a JSON object as strictly as the engine's parser (UTF-8, no NaN), and refuse duplicate keys.
 
     Raises:
-        ExportError: the file is missing, not a file, larger than ``MAX_BYTES``, or holds no such object.
+        ExportError: the file is missing, not a regular file, larger than ``MAX_BYTES``, or not such an object.
     """
     try:
         document = _parse(_text(path))
@@ -68,7 +68,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except UnicodeError as fault:
         raise ExportError(f"is not UTF-8 text: {fault}", where=path) from fault
     except ValueError as fault:
-        raise ExportError(f"is not JSON, or was cut short: {fault}", where=path) from fault
+        raise ExportError(f"is not JSON, or is truncated: {fault}", where=path) from fault
     if not isinstance(document, dict):
         raise ExportError("is JSON, but not an object with layers", where=path)
     return document
@@ -83,7 +83,7 @@ def _text(path: Path) -> str:
     except OSError as fault:
         raise ExportError(f"cannot be read: {fault.strerror or fault}", where=path) from fault
     if len(content) > MAX_BYTES:
-        raise ExportError(f"is larger than {MAX_BYTES // 2**20} MiB, which no export is", where=path)
+        raise ExportError(f"is larger than {MAX_BYTES // 2**20} MiB, the limit for an export", where=path)
     if not content.strip():
         raise ExportError("is empty", where=path)
     return content.decode("utf-8")
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
 
 def _parse(text: str) -> Any:
     document = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-    if "\\u" in text:  # an escape can hide half a surrogate pair, which is no character; encoding brings it to light
+    if "\\u" in text:  # an escape can hold a lone surrogate, which only encoding to UTF-8 detects
         json.dumps(document, ensure_ascii=False).encode("utf-8")
     return document
 
@@ -104,5 +104,5 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {key[:40]!r} stands twice in one object")
+        raise ValueError(f"the key {key[:40]!r} occurs twice in one object")
     return content

@@ -1,4 +1,4 @@
-"""Writing a network as the JSON file that the plugin's engine, RTNeural, parses; and the other known layout."""
+"""Write a network as a JSON file for the plugin's engine, RTNeural, or in the legacy layout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ METADATA = (
     "features",
     "golden",
 )
-"""What a file's metadata must hold."""
+"""Required metadata keys."""
 
 _BYTES_A_NUMBER = 4
 
@@ -38,17 +38,17 @@ _BYTES_A_NUMBER = 4
 def write_export(
     path: Path, layers: Sequence[LayerWeights], metadata: Mapping[str, Any], layout: Layout = "rtneural"
 ) -> None:
-    """Write an export in one step: a reader finds the former file or the new one, never a part.
+    """Write an export atomically: a reader sees the old file or the new one, never a part.
 
     Args:
-        path: the file to make or to replace.
-        layers: the network, with standardisation and state folded in where the plugin needs that.
-        metadata: what ``build_metadata`` made; the legacy layout keeps ``LEGACY_METADATA`` of it.
-        layout: "rtneural" for the stock parser, "legacy" for plugin builds with a parser of their own.
+        path: file to create or replace.
+        layers: the network, with input normalization and state folded into the weights where the plugin needs it.
+        metadata: result of ``build_metadata``; the legacy layout keeps only ``LEGACY_METADATA``.
+        layout: "rtneural" for the stock parser, "legacy" for plugin builds with their own parser.
 
     Raises:
-        ExportError: the network is nothing the engine can load (a weight that is not finite, an unknown activation,
-            layers that do not fit), the metadata is no JSON, or the file cannot be written.
+        ExportError: the engine cannot load the network (a non-finite weight, an unknown activation, layer sizes that
+            do not match), the metadata is not valid JSON, or the file cannot be written.
     """
     if layout == "rtneural":
         shape = {"in_shape": [None, None, layers[0].in_size]}
@@ -62,7 +62,7 @@ def write_export(
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         content = text.encode("utf-8")
     except ValueError as fault:
-        raise ExportError(f"was not written, as its metadata is no JSON: {fault}", where=path) from fault
+        raise ExportError(f"was not written: its metadata is not valid JSON: {fault}", where=path) from fault
     atomic_write(path, lambda stream: stream.write(content), error=ExportError)
 
 
@@ -78,18 +78,18 @@ def build_metadata(
     golden: Array,
     quality: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe an export, with outputs for a few inputs so that the file can be proved whole wherever it goes.
+    """Return an export's metadata, with golden vectors so that the file can be verified on any machine.
 
     Args:
-        model_name: name of the model's spec.
+        model_name: name in the model's spec.
         layers: the network as it will be written.
-        state: whether the plugin may rely on state from frame to frame.
-        trained_on: dataset, whether real or synthetic, example counts, dataset hash, origin of the splits.
-        checkpoint: hash of the checkpoint the weights come from.
-        metrics: what the model reached; a number that is not finite becomes null.
-        features: how the inputs are made, and with which constants.
-        golden: input frames [T, in]; the outputs are computed here, stateful from zero.
-        quality: ``export.quality.Quality`` as JSON values; left out where it was not measured.
+        state: whether the plugin carries the LSTM state from frame to frame.
+        trained_on: dataset, real or synthetic, example counts, dataset hash, origin of the splits.
+        checkpoint: hash of the checkpoint that the weights come from.
+        metrics: training metrics; a non-finite number becomes null.
+        features: feature recipe of the inputs, with its constants.
+        golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
+        quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
     """
     count = sum(_parameter_count(layer) for layer in layers)
     golden = golden.astype(np.float32)
@@ -148,9 +148,9 @@ def _gates(layer: LstmWeights) -> dict[str, Any]:
 
 
 def _decimals(array: Array) -> list[Any]:
-    """Nested lists of the shortest decimals that name the same float32 numbers.
+    """Return nested lists of the shortest decimals that round-trip to the same float32 values.
 
-    The float64 number nearest to such a decimal prints as that decimal again, so JSON's own printing keeps it short.
+    ``json`` prints the float64 number nearest to such a decimal as that same decimal, so the text stays short.
     """
     shortest = np.array([float(str(number)) for number in array.ravel()])
     nested: list[Any] = shortest.reshape(array.shape).tolist()

@@ -181,11 +181,11 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
 def _size(path: Path, document: dict[str, Any]) -> Size:
     """Sizes by what is in the file, not by what it says of itself."""
     file_bytes = path.stat().st_size if path.is_file() else None
-    anatomy = parse_layers(document)
-    if anatomy.faults:
+    network = parse_layers(document)
+    if network.faults:
         return Size(file_bytes, None, None, None)
-    count = anatomy.parameter_count
-    return Size(file_bytes, count, 4 * count, tuple(describe_layer(layer) for layer in anatomy.layers))
+    count = network.parameter_count
+    return Size(file_bytes, count, 4 * count, tuple(describe_layer(layer) for layer in network.layers))
 
 
 def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, str]:

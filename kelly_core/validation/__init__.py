@@ -1,1 +1,1 @@
-"""Proof that an export is what the plugin needs: named checks and their report."""
+"""Validation of an export against the format, the engine's limits and the plugin's specification."""

@@ -51,25 +51,25 @@ class ReferenceEngine:
     run: Callable[[Array], NDArray[np.floating]]
 
 
-def check_behaviour(metadata: object, anatomy: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
+def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
     """Run the network; its layers must have been read without a fault."""
     content = metadata if isinstance(metadata, dict) else {}
-    layers = anatomy.layers
+    layers = network.layers
     golden: Golden | None = None
     if "golden" in content:
         try:
-            golden = read_golden(content["golden"], anatomy.in_size, layers[-1].out_size)
+            golden = read_golden(content["golden"], network.in_size, layers[-1].out_size)
             yield _check_golden(layers, golden)
         except FormatError as fault:
             yield Check("golden outputs", False, fault.text)
-    probe = probe_frames(PROBE_FRAMES, anatomy.in_size, golden)
+    probe = probe_frames(PROBE_FRAMES, network.in_size, golden)
     outputs = _check_outputs(layers, probe)
     yield outputs
     if not outputs.passed:
         return
     yield from _check_softmax(layers, probe)
     yield from _check_state(content.get("state"), layers, probe)
-    frames = probe_frames(PARITY_FRAMES, anatomy.in_size, golden)
+    frames = probe_frames(PARITY_FRAMES, network.in_size, golden)
     for reference in references:
         yield _check_parity(layers, frames, reference)
 

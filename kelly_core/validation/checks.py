@@ -1,7 +1,7 @@
-"""Everything that must hold of a file before the plugin may load it, as named checks.
+"""Named checks that an export must pass before the plugin may load it.
 
-The plugin cannot tell: of the faults looked for here the engine takes some in silence, dies of others, and falls back
-to heuristics over the rest.
+The plugin cannot detect these errors itself: the engine ignores some, crashes on others, and for the rest the plugin
+falls back to heuristics.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ _LONGEST_NAME = 80
 
 
 def validate_file(path: Path, *, check_specs: bool = False, references: Sequence[ReferenceEngine] = ()) -> FileReport:
-    """Put every check to one file, whatever its bytes are.
+    """Run every check on one file; any file content yields a report.
 
     Args:
         path: an export of either layout.
-        check_specs: also hold it against the plugin's specification.
-        references: other engines that must compute the same over a sequence of frames.
+        check_specs: also compare the layers with the plugin's specification.
+        references: other engines that must compute the same outputs for a sequence of frames.
     """
     try:
         document = read_document(path)
     except ExportError as error:
         return FileReport(str(path), path.stem, None, (Check("readable", False, error.problem),))
-    anatomy = parse_layers(document)
-    checks = tuple(_checks(document, anatomy, path.stem, check_specs, references))
+    network = parse_layers(document)
+    checks = tuple(_checks(document, network, path.stem, check_specs, references))
     metadata = document.get("metadata")
-    return FileReport(str(path), _model_name(metadata, path.stem), anatomy.layout, checks, recorded_quality(metadata))
+    return FileReport(str(path), _model_name(metadata, path.stem), network.layout, checks, recorded_quality(metadata))
 
 
 def _checks(
     document: dict[str, Any],
-    anatomy: ParsedNetwork,
+    network: ParsedNetwork,
     stem: str,
     check_specs: bool,
     references: Sequence[ReferenceEngine],
 ) -> Iterator[Check]:
     metadata = document.get("metadata")
     yield Check("readable", True, "a JSON object")
-    yield from _check_format(anatomy)
-    yield from check_metadata(metadata, anatomy)
+    yield from _check_format(network)
+    yield from check_metadata(metadata, network)
     if check_specs:
-        yield check_specification(metadata, stem, anatomy)
-    if not anatomy.faults:
-        yield from check_behaviour(metadata, anatomy, references)
+        yield check_specification(metadata, stem, network)
+    if not network.faults:
+        yield from check_behaviour(metadata, network, references)
 
 
-def _check_format(anatomy: ParsedNetwork) -> Iterator[Check]:
-    """One check a rule of the format; layers with a fault cannot be run, so nothing further is asked of them."""
+def _check_format(network: ParsedNetwork) -> Iterator[Check]:
+    """Yield one check per rule of the format."""
     for rule in get_args(Rule):
-        faults = [fault.text for fault in anatomy.faults if fault.rule == rule]
-        yield Check(rule, not faults, "; ".join(faults) or "nothing wrong")
+        faults = [fault.text for fault in network.faults if fault.rule == rule]
+        yield Check(rule, not faults, "; ".join(faults) or "no error")
 
 
 def _model_name(metadata: object, stem: str) -> str:
-    """The name that the file gives itself, if it is one that can be shown; else the name of the file."""
+    """Return the recorded model name if it is printable and short, else the file's stem."""
     name = metadata.get("model_name") if isinstance(metadata, dict) else None
     shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_NAME
     return str(name) if shown else stem

@@ -97,8 +97,8 @@ def test_metrics_of_either_file_and_metadata_that_differ(tmp_path: Path) -> None
     assert found.metrics == {"loss": (0.5, 0.25), "by": ("1 entry", None), "new": (None, 3)}
     assert found.metadata == {
         "checkpoint": ("0" * 64, "1" * 64),
-        "features.mean": ("9 entries", "9 entries, by up to 0.25 apart"),
-        "features.names": ("9 entries", "9 entries, others"),
+        "features.mean": ("9 entries", "9 entries, largest difference 0.25"),
+        "features.names": ("9 entries", "9 entries, different values"),
         "features.hop": (None, "1 entry"),
     }
 
@@ -128,7 +128,7 @@ def test_different_models_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"new.*: holds Other, but .*old.* holds Tiny"):
         compare_exports(old, other)
     shorter = export(tmp_path / "short", tiny_network()[:-1])
-    with pytest.raises(ExportError, match=r"consists of dense tanh 4→6, lstm 6→5, but .* dense softmax 5→5; only"):
+    with pytest.raises(ExportError, match=r"has layers dense tanh 4→6, lstm 6→5, but .* dense softmax 5→5; only"):
         compare_exports(old, shorter)
 
 

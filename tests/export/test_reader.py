@@ -90,7 +90,7 @@ def test_refuses_a_huge_file_unread(tmp_path: Path) -> None:
         (b"1e5", "not an object"),
         (b'{"in_shape":[NaN]}', "NaN is not a number"),
         (b'{"in_shape":[-Infinity]}', "Infinity is not a number"),
-        (b'{"layers":[],"layers":[]}', "'layers' stands twice"),
+        (b'{"layers":[],"layers":[]}', "'layers' occurs twice"),
         (b'{"x":"\\ud800"}', "is not UTF-8"),
         (b'{"x":' + b"9" * 5000 + b"}", "is not JSON"),
         (b"\xef\xbb\xbf{}", "BOM"),

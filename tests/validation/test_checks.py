@@ -75,8 +75,8 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "unknown activation crashes": (set_in(2, activation="Tanh"), "activations", "'Tanh'"),
     "activation null": (set_in(0, activation=None), "activations", "None"),
     "unknown type is dropped": (set_in(2, type="attention"), "layer types", "'attention'"),
-    "in_shape too small": (lambda document: document.update(in_shape=[None, None, 3]), "dimensions", "receives 3"),
-    "shape does not fit": (set_in(0, shape=[None, None, 7]), "dimensions", "says 7"),
+    "in_shape too small": (lambda document: document.update(in_shape=[None, None, 3]), "dimensions", "input size is 3"),
+    "shape does not fit": (set_in(0, shape=[None, None, 7]), "dimensions", "ends in 7"),
     "short row": (weights(0, 0, lambda rows: [rows[0][:-1], *rows[1:]]), "dimensions", "rows of 5 to 6"),
     "long row": (weights(0, 0, lambda rows: [[*rows[0], 0.0], *rows[1:]]), "dimensions", "rows of 6 to 7"),
     "missing row": (weights(0, 0, lambda rows: rows[:-1]), "dimensions", "is 3 × 6"),
@@ -86,8 +86,8 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "short LSTM kernel": (weights(1, 0, lambda rows: rows[:-1]), "dimensions", "is 5 × 20"),
     "transposed matrix": (weights(0, 0, transposed), "dimensions", "it is transposed"),
     "transposed square dense matrix": (weights(2, 0, transposed), "golden outputs", "differ by up to"),
-    "number beyond float32": (weights(0, 1, lambda bias: [1e39, *bias[1:]]), "finite", "float32 cannot"),
-    "integer beyond float64": (weights(0, 1, lambda bias: [10**400, *bias[1:]]), "finite", "float32 cannot"),
+    "number beyond float32": (weights(0, 1, lambda bias: [1e39, *bias[1:]]), "finite", "the range of float32"),
+    "integer beyond float64": (weights(0, 1, lambda bias: [10**400, *bias[1:]]), "finite", "the range of float32"),
     "gates in another order": (weights(1, 2, lambda bias: bias[10:] + bias[:10]), "gates", "differ by up to"),
     "gate kernel differs": (weights(1, 0, lambda rows: rows[::-1]), "gates", "weights_ih"),
     "gate recurrence transposed": (
@@ -101,14 +101,14 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "one gate array missing": (lambda document: document["layers"][1].pop("bias_hh"), "gates", "bias_hh are missing"),
     "logits overflow": (weights(2, 1, lambda bias: [100.0, *bias[1:]]), "softmax", "up to 1"),
     "logits vanish": (weights(2, 1, lambda bias: [-120.0] * 5), "softmax", "up to 1"),
-    "no metadata": (lambda document: document.pop("metadata"), "metadata", "nothing says what the file is"),
+    "no metadata": (lambda document: document.pop("metadata"), "metadata", "is missing or not an object"),
     "metadata key missing": (
         lambda document: document["metadata"].pop("features"),
         "metadata",
         '"features" is missing',
     ),
-    "features that say nothing": (about(features=None), "metadata", '"features" is no object'),
-    "unknown state": (about(state="sometimes"), "metadata", '"state" is none of'),
+    "features that say nothing": (about(features=None), "metadata", '"features" is not an object'),
+    "unknown state": (about(state="sometimes"), "metadata", '"state" is not one of'),
     "parameter count": (about(parameter_count=1), "parameter count", "is 1, but must be 320"),
     "parameter count is no integer": (about(parameter_count=320.0), "parameter count", "is 320.0, but must be 320"),
     "a bias that is not there": (
@@ -138,7 +138,7 @@ LEGACY_TRAPS: dict[str, tuple[Edit, str, str]] = {
     "transposed matrix": (set_in(0, weights=[[0.0] * 6] * 4), "dimensions", "it is transposed"),
     "short bias": (set_in(0, bias=[0.0] * 5), "dimensions", "has 5"),
     "three gates": (lambda document: document["layers"][1]["weights_hh"].pop(), "gates", "four gates"),
-    "sizes do not meet": (set_in(2, in_size=6), "dimensions", "receives 5"),
+    "sizes do not meet": (set_in(2, in_size=6), "dimensions", "input size is 5"),
     "linear": (set_in(0, activation="linear"), "activations", "'linear'"),
     "parameter count": (about(parameter_count=1), "parameter count", "must be 320"),
 }
@@ -217,8 +217,8 @@ def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) ->
 
     other = [*layers[:-1], replace(last, activation="sigmoid")]
     assert told(other, spec.name, "x.json") == "layer 3 is dense sigmoid 64→32, but must be dense tanh 64→32"
-    assert told(layers[:-1], spec.name, "x.json") == "GroovePredictor has 3 layers, but 2 were read"
-    assert told(layers, "Groove", "x.json").startswith("'Groove' is none of")
+    assert told(layers[:-1], spec.name, "x.json") == "GroovePredictor must have 3 layers, but the file has 2"
+    assert told(layers, "Groove", "x.json").startswith("'Groove' is not one of")
     assert "holds GroovePredictor" in told(layers, spec.name, "dynamicsengine.json")
 
 
