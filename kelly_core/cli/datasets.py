@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from kelly_core.cli.console import SafeConsole, print_json, print_result
+from kelly_core.cli.datasets_get import get, verify
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -23,11 +24,14 @@ from kelly_core.cli.options import (
 )
 from kelly_core.cli.progress import feature_progress
 from kelly_core.data.dataset import CorpusReport
+from kelly_core.errors import ConfigError
 
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
 
 app = typer.Typer(add_completion=False)
+app.command()(get)
+app.command()(verify)
 
 
 @app.callback(invoke_without_command=True)
@@ -42,6 +46,9 @@ def datasets(
 ) -> None:
     """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
     if context.invoked_subcommand is not None:
+        if datasets_dir is not None or config is not None or as_json:
+            hint = f"Write `datasets {context.invoked_subcommand} ... --datasets-dir FOLDER`"
+            raise ConfigError("options of a subcommand come after its name", hint=hint)
         return
     from kelly_core.cli.cache import summary
     from kelly_core.data.catalog import CORPORA, inspect_corpus, stand_in

@@ -1,0 +1,244 @@
+"""``kelly-core datasets get`` and ``datasets verify``: corpora from their publishers, and what is there of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kelly_core.cli.console import print_error, print_json, print_result, print_status
+from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
+from kelly_core.config.schema import Settings
+from kelly_core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from kelly_core.data.download.install import Receipt, Stage
+    from kelly_core.data.download.inventory import Inventory
+    from kelly_core.data.download.sources import Source
+
+_SHOWN = 10
+_DOING = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
+
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Sources, such as maestro.")]
+
+
+def get(
+    names: NamesArgument = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every source that can be downloaded; of Lakh MIDI the matched part.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option("--mirror", metavar="URL", help="Folder with the archives by name, instead of the publishers'."),
+    ] = None,
+    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep archives after unpacking.")] = False,
+    datasets_dir: DatasetsDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download corpora, check their sums, and unpack them into the datasets folder.
+
+    A broken download goes on where it broke. What is there already is not downloaded again.
+    """
+    from kelly_core.data.download.sources import SOURCES, default_sources, select_sources
+
+    if bool(names) == everything:
+        raise ConfigError("name the sources, or use --all", hint=f"The sources are {', '.join(SOURCES)}")
+    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+    selected = default_sources(SOURCES) if everything else select_sources(names or [], SOURCES)
+    mirrors = [_checked_mirror(url) for url in mirror or ()]
+    _agree([source for source in selected if not _is_there(source, settings)], yes)
+    results: list[dict[str, Any]] = []
+    failed = False
+    for source in selected:
+        result = _get_one(source, settings, mirrors, keep_archive, everything)
+        failed = failed or result["status"] in ("failed", "incomplete") or (not source.archives and not everything)
+        results.append(result)
+    if as_json:
+        print_json({"datasets": results})
+    if failed:
+        raise typer.Exit(1)
+
+
+def verify(
+    names: NamesArgument = None,
+    datasets_dir: DatasetsDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what is there of corpora with what should be: files that are missing or of another size.
+
+    Without a name, every source of which something is there.
+    """
+    from kelly_core.data.download.inventory import take_inventory
+    from kelly_core.data.download.sources import SOURCES, select_sources
+
+    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+    selected = select_sources(names, SOURCES) if names else list(SOURCES.values())
+    for source in selected:
+        if names and not source.kinds:
+            raise ConfigError(f"{source.name} has no published list of files", hint=source.steps)
+    inventories = [
+        take_inventory(source, settings.datasets.folder(source.corpus)) for source in selected if source.kinds
+    ]
+    if not names:
+        inventories = [inventory for inventory in inventories if inventory.found]
+    if as_json:
+        print_json({"datasets": [asdict(each) | {"complete": each.complete} for each in inventories]})
+    else:
+        for inventory in inventories:
+            _show_inventory(inventory)
+        if not inventories:
+            print_status(f"no source of the registry is in {settings.datasets.dir}")
+    if not all(inventory.complete for inventory in inventories):
+        raise typer.Exit(1)
+
+
+def _checked_mirror(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url!r} is not an address", where="--mirror", hint="Give http://… or https://…")
+    return url
+
+
+def _agree(sources: Sequence[Source], yes: bool) -> None:
+    """Show the licences of what is to be downloaded, and ask for agreement.
+
+    Raises:
+        ConfigError: there is neither --yes nor a terminal.
+        Exit: the answer is no.
+    """
+    if not sources:
+        return
+    for source in sources:
+        size = sum(archive.bytes for archive in source.archives)
+        amount = f", {size / 1e6:,.0f} MB" if size else ""
+        print_status(f"{source.name}: {source.title}{amount}\n  licence: {source.licence}")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        hint = "Read them above and add --yes"
+        raise ConfigError("the licences need your agreement, and this is not a terminal", hint=hint)
+    if not typer.confirm("Do you agree to these licences?", err=True):
+        raise typer.Exit(1)
+
+
+def _is_there(source: Source, settings: Settings) -> bool:
+    """Return True if nothing of a source is to be downloaded."""
+    from kelly_core.data.download.install import missing_archives
+    from kelly_core.data.download.inventory import is_complete
+
+    folder = settings.datasets.folder(source.corpus)
+    return not missing_archives(source, folder) or is_complete(source, folder)
+
+
+def _get_one(
+    source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool, everything: bool
+) -> dict[str, Any]:
+    """Install one source; a fault of it does not keep the others from being installed."""
+    from kelly_core.data.download.install import install, missing_archives
+    from kelly_core.data.download.inventory import is_complete, take_inventory
+
+    folder = settings.datasets.folder(source.corpus)
+    result: dict[str, Any] = {"name": source.name, "folder": str(folder), "licence": source.licence, "archives": []}
+    if not source.archives:
+        print_status(f"{source.name}: cannot be downloaded by a program. {source.steps} into {folder}")
+        return result | {"status": "by hand", "steps": f"{source.steps} into {folder}"}
+    try:
+        if missing_archives(source, folder) and is_complete(source, folder):
+            print_status(f"{source.name}: complete in {folder}, and not by this command; nothing to do")
+            return result | {"status": "present"}
+        with _shown_progress(source.name) as listener:
+            receipts = install(
+                source, folder, settings.datasets.dir, listener, mirrors=mirrors, keep_archives=keep_archive
+            )
+        inventory = take_inventory(source, folder)
+    except DataError as error:
+        print_error(source.name, str(error))
+        return result | {"status": "failed", "error": str(error)}
+    except KeyboardInterrupt:
+        print_status(f"{source.name}: interrupted; the same command goes on from where it was")
+        raise
+    result["archives"] = [asdict(receipt) for receipt in receipts]
+    for receipt in receipts:
+        print_status(f"{source.name}: {_in_words(receipt)}")
+    if not inventory.complete:
+        hint = f"Remove {receipts[0].folder} and run the command again to get it once more"
+        print_error(source.name, f"{len(inventory.missing)} of its {inventory.expected} files are missing. {hint}")
+        return result | {"status": "incomplete"}
+    return result | {"status": "present" if all(each.status == "present" for each in receipts) else "installed"}
+
+
+def _in_words(receipt: Receipt) -> str:
+    files = f"{receipt.files:,} files in {receipt.folder}"
+    if receipt.status == "present":
+        return f"{receipt.archive} is there already: {files}"
+    kept = f"; the archive is kept in {receipt.kept}" if receipt.kept else ""
+    return f"{receipt.archive}, {receipt.bytes:,} bytes, {receipt.sum}: {files}{kept}"
+
+
+class _Display:
+    """Shows the progress of archives as bars on a terminal, and one line per stage elsewhere."""
+
+    def __init__(self, name: str, bars: Progress) -> None:
+        self._name, self._bars = name, bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
+        """Bytes done and bytes in all, 0 if not known."""
+        key = (file, stage)
+        if key not in self._tasks:
+            if not self._bars.console.is_terminal:
+                print_status(f"{self._name}: {_DOING[stage]} {file}" + (f", {total:,} bytes" if total else ""))
+            for task in self._tasks.values():
+                self._bars.update(task, visible=False)
+            self._tasks[key] = self._bars.add_task(f"{_DOING[stage]} {file}", total=total or None, completed=done)
+        self._bars.update(self._tasks[key], completed=done, total=total or None)
+
+    def note(self, text: str) -> None:
+        """A sentence for the person who waits."""
+        self._bars.console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _shown_progress(name: str) -> Iterator[_Display]:
+    """Bars on standard error with rate and time left."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from kelly_core.cli.console import console
+
+    shown = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+        yield _Display(name, bars)
+
+
+def _show_inventory(inventory: Inventory) -> None:
+    state = "complete" if inventory.complete else "INCOMPLETE"
+    print_result(
+        f"{inventory.source}: {state}, {inventory.found:,} of {inventory.expected:,} files by {inventory.basis}"
+    )
+    for label, names in (("missing", inventory.missing), ("other size", inventory.other_size)):
+        for name in names[:_SHOWN]:
+            print_result(f"  {label}: {name}")
+        if len(names) > _SHOWN:
+            print_result(f"  … {len(names) - _SHOWN:,} more {label}")

@@ -1,0 +1,1 @@
+"""Getting corpora: registry of sources, transfer, unpacking, inventory."""

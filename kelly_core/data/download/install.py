@@ -1,0 +1,370 @@
+"""Installation of a source: download, sum, unpacking beside, and one renaming into the corpus folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from zipfile import is_zipfile
+
+from kelly_core.data.download.archives import MEMBER_LIST, OWN_PREFIX, Unpacked, is_archive, remove_tree, unpack
+from kelly_core.data.download.sources import Archive, Source
+from kelly_core.data.download.transfer import Downloaded, UnavailableError, discard_part, download, part_of
+from kelly_core.errors import DataError
+from kelly_core.io.atomic import write_error
+from kelly_core.io.locks import FileLock
+
+DOWNLOADS = ".downloads"
+"""Folder in the datasets folder for parts, kept archives, locks and unfinished unpackings."""
+RECEIPT = f"{OWN_PREFIX}archive.json"
+"""File in an unpacked folder: what it was unpacked from. It is there only if the folder is complete."""
+
+_MAX_RATIO = 50
+"""Unpacked bytes per byte of an archive; the corpora here have at most 12."""
+_UNPACKED_ALLOWANCE = 64 * 2**20
+_BLOCK = 4096
+_SIZE_SLACK = 64 * 2**20
+_WAIT_SECONDS = 0.5
+_CHUNK = 2**20
+_NOTHING_UNPACKED = "Nothing was unpacked. Try again later, or name another --mirror"
+
+Stage = Literal["download", "check", "unpack"]
+Status = Literal["installed", "present"]
+
+
+class Listener(Protocol):
+    """Receives the progress of one archive."""
+
+    def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
+        """Bytes done and bytes in all, 0 if not known."""
+
+    def note(self, text: str) -> None:
+        """A sentence for the person who waits."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of an archive.
+
+    Attributes:
+        archive: name of the file.
+        bytes: its size.
+        sum: its checksum, ``sha256:<hex>`` or ``md5:<hex>``.
+        files: number of files that it gave.
+        unpacked_bytes: their sizes together.
+        folder: where they are.
+        url: where the archive came from.
+        status: "installed" now, or "present" before.
+        received: bytes that came over the net now.
+        kept: path of the archive if it was kept, else "".
+        top: the folder's name in the archive, which its member list repeats; "" if the folder is not of the archive.
+    """
+
+    archive: str
+    bytes: int
+    sum: str
+    files: int
+    unpacked_bytes: int
+    folder: str
+    url: str
+    status: Status = "installed"
+    received: int = 0
+    kept: str = ""
+    top: str = ""
+
+
+def installed(corpus_folder: Path, archive: Archive) -> Receipt | None:
+    """Return the receipt of an archive that was unpacked below a corpus folder, None if it was not."""
+    try:
+        with os.scandir(corpus_folder) as entries:
+            folders = sorted(entry.path for entry in entries if entry.is_dir())
+    except OSError:
+        return None
+    receipts = (_read_receipt(Path(folder)) for folder in folders)
+    return next((each for each in receipts if each is not None and each.archive == archive.file), None)
+
+
+def missing_archives(source: Source, corpus_folder: Path) -> list[Archive]:
+    """Return the archives of a source that are not unpacked yet."""
+    return [archive for archive in source.archives if installed(corpus_folder, archive) is None]
+
+
+def install(
+    source: Source,
+    corpus_folder: Path,
+    datasets_dir: Path,
+    listener: Listener,
+    *,
+    mirrors: Sequence[str] = (),
+    keep_archives: bool = False,
+) -> list[Receipt]:
+    """Install every archive of a source that is not there yet.
+
+    Args:
+        source: with archives.
+        corpus_folder: receives one folder per archive, each complete from the moment it appears.
+        datasets_dir: archives that a person put here are used instead of a download; parts are kept in ``DOWNLOADS``.
+        listener: receives progress and notes.
+        mirrors: addresses of folders with the archives by name, instead of the published addresses.
+        keep_archives: keep each archive after it was unpacked.
+
+    Raises:
+        DataError: no address has an archive, its sum is wrong, it must not be unpacked, or space is missing.
+    """
+    downloads = datasets_dir / DOWNLOADS
+    with _made(downloads), _locked(downloads / f"{source.name}.lock", listener):
+        _require_space(missing_archives(source, corpus_folder), downloads)
+        return [
+            _install_archive(archive, corpus_folder, datasets_dir, listener, mirrors, keep_archives)
+            for archive in source.archives
+        ]
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise write_error(folder, fault, DataError) from fault
+    yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, listener: Listener) -> Iterator[None]:
+    """Hold the lock of a source; a second process waits, and then finds everything there."""
+    lock = FileLock.acquire(path, 0.0, error=DataError)
+    if lock is None:
+        listener.note("another process gets it; waiting for its end")
+    while lock is None:
+        lock = FileLock.acquire(path, _WAIT_SECONDS, error=DataError)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
+    """Check that the archives and what they unpack to have room.
+
+    Raises:
+        DataError: they have not; nothing was downloaded.
+    """
+    needed = 0
+    for archive in archives:
+        there = max((path.stat().st_size for path in _there(downloads, archive)), default=0)
+        needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
+    free = shutil.disk_usage(downloads).free
+    if needed > free:
+        problem = f"needs {needed / 1e9:,.2f} GB, and {free / 1e9:,.2f} GB are free"
+        raise DataError(problem, where=downloads.parent, hint="Free some space, or name another --datasets-dir")
+
+
+def _there(downloads: Path, archive: Archive) -> list[Path]:
+    target = downloads / archive.file
+    return [path for path in (target, part_of(target)) if path.is_file()]
+
+
+def _install_archive(
+    archive: Archive,
+    corpus_folder: Path,
+    datasets_dir: Path,
+    listener: Listener,
+    mirrors: Sequence[str],
+    keep: bool,
+) -> Receipt:
+    present = installed(corpus_folder, archive)
+    if present is not None:
+        return present
+    downloads = datasets_dir / DOWNLOADS
+    own = downloads / archive.file
+    path = next((each for each in _brought(archive, corpus_folder, datasets_dir, listener)), None)
+    fetched = Downloaded("", 0, 0, "")
+    if path is None:
+        fetched = _fetch(archive, own, listener, mirrors)
+        path = own
+    receipt = _put_in_place(archive, path, corpus_folder, downloads, listener, fetched)
+    if keep or path != own:
+        return replace(receipt, kept=str(path))
+    path.unlink()
+    return receipt
+
+
+def _brought(archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: Listener) -> Iterator[Path]:
+    """Archives that are there already, with the right sum: kept ones, and those that a person downloaded."""
+    for folder in (datasets_dir / DOWNLOADS, datasets_dir, corpus_folder):
+        path = folder / archive.file
+        if not path.is_file() or not archive.checksum:
+            continue
+        found = checksum_of(path, archive.checksum, listener, archive.file)
+        if found == archive.checksum:
+            yield path
+        else:
+            listener.note(f"{path} is left alone: expected {archive.checksum}, got {found}")
+
+
+def _fetch(archive: Archive, target: Path, listener: Listener, mirrors: Sequence[str]) -> Downloaded:
+    """Download an archive from the first address that gives the right one."""
+    refused: list[str] = []
+    for url in [f"{mirror.rstrip('/')}/{archive.file}" for mirror in mirrors] or archive.urls:
+        try:
+            got, problem = _fetch_from(url, archive, target, listener, from_publisher=not mirrors)
+        except UnavailableError as error:
+            problem = error.problem
+        if not problem:
+            part_of(target).replace(target)
+            discard_part(target)
+            return got
+        refused.append(f"{url}: {problem}")
+    kept = part_of(target).stat().st_size if part_of(target).is_file() else 0
+    hint = f"{kept / 1e6:,.1f} MB are kept, and the same command goes on from there" if kept else _NOTHING_UNPACKED
+    raise DataError("; ".join(refused), where=archive.file, hint=hint)
+
+
+def _fetch_from(
+    url: str, archive: Archive, target: Path, listener: Listener, *, from_publisher: bool
+) -> tuple[Downloaded, str]:
+    """Download an archive and say why it is not the right one, "" if it is.
+
+    What was put together from two attempts is downloaded once more as a whole if its sum is wrong.
+    """
+    while True:
+        got = download(
+            url,
+            target,
+            limit=2 * archive.bytes + _SIZE_SLACK if archive.bytes else 0,
+            trust_any=bool(archive.checksum) and not archive.rebuilt,
+            progress=lambda done, total: listener.progress(archive.file, "download", done, total or archive.bytes),
+        )
+        problem = _problem(archive, got, target, listener, from_publisher=from_publisher)
+        if problem:
+            discard_part(target)
+        if not (problem and got.resumed):
+            return got, problem
+        listener.note(f"{archive.file}: {problem}; getting it again from its beginning")
+
+
+def _problem(archive: Archive, got: Downloaded, target: Path, listener: Listener, *, from_publisher: bool) -> str:
+    """Why a download is not the archive, "" if it is."""
+    part = part_of(target)
+    size = part.stat().st_size
+    web_page = " (the server sent a web page)" if got.content_type.startswith("text/html") else ""
+    if not archive.checksum:
+        if size != archive.bytes:
+            return f"wrong size: expected {archive.bytes:,} bytes, got {size:,}{web_page}"
+        listener.note(f"{archive.file} has no published sum: only its size was checked")
+        return ""
+    found = checksum_of(part, archive.checksum, listener, archive.file)
+    if found == archive.checksum:
+        if archive.bytes not in (0, size):
+            listener.note(
+                f"{archive.file} has the right sum, but {size:,} bytes instead of the {archive.bytes:,} noted"
+            )
+        return ""
+    problem = f"wrong sum: expected {archive.checksum}, got {found}, {size:,} bytes{web_page}"
+    if archive.rebuilt and from_publisher and is_zipfile(part):
+        listener.note(f"{archive.file}: {problem}. Its publisher packs it on demand, so it is used all the same")
+        return ""
+    return problem
+
+
+def checksum_of(path: Path, like: str, listener: Listener | None = None, name: str = "") -> str:
+    """Return the checksum of a file in the form and by the algorithm of ``like``, SHA-256 if that is "".
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    algorithm = like.partition(":")[0] or "sha256"
+    digest = hashlib.new(algorithm)
+    done = 0
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                if listener is not None:
+                    listener.progress(name, "check", done, total)
+    except OSError as fault:
+        raise DataError(f"cannot be read ({fault.strerror})", where=path) from fault
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def _put_in_place(
+    archive: Archive, path: Path, corpus_folder: Path, downloads: Path, listener: Listener, fetched: Downloaded
+) -> Receipt:
+    """Unpack beside, add the receipt, and rename the folder into the corpus folder in one step."""
+    beside = downloads / f"{archive.file}.unpacked"
+    # An unpacking that was killed may have left one.
+    remove_tree(beside)
+    try:
+        with _made(beside), _made(corpus_folder):
+            unpacked = _unpack(archive, path, beside, listener)
+        whole = beside / unpacked.top
+        target = corpus_folder / (unpacked.top or archive.folder or _stem(archive.file))
+        receipt = Receipt(
+            archive=archive.file,
+            bytes=path.stat().st_size,
+            sum=archive.checksum or checksum_of(path, ""),
+            files=unpacked.files,
+            unpacked_bytes=unpacked.bytes,
+            folder=str(target),
+            url=fetched.url or str(path),
+            received=fetched.received,
+            top=unpacked.top,
+        )
+        if unpacked.links:
+            listener.note(f"{archive.file}: {unpacked.links} links between members are left out")
+        _commit(beside, whole, target, receipt, path)
+    finally:
+        remove_tree(beside)
+    return receipt
+
+
+def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: Path) -> None:
+    if target.exists():
+        hint = f"Move it away and run the command again; the archive is in {archive}"
+        raise DataError("is there already and was not unpacked by this command", where=target, hint=hint)
+    try:
+        if whole != beside:
+            (beside / MEMBER_LIST).replace(whole / MEMBER_LIST)
+        (whole / RECEIPT).write_text(json.dumps(asdict(receipt), indent=2))
+        # All members reach the disk before the folder gets its name: one sync instead of one for each of 178,561 files.
+        os.sync()
+        whole.rename(target)
+    except OSError as fault:
+        raise write_error(target, fault, DataError) from fault
+
+
+def _unpack(archive: Archive, path: Path, beside: Path, listener: Listener) -> Unpacked:
+    size = path.stat().st_size
+    if is_archive(path):
+        limit = min(size * _MAX_RATIO, 4 * archive.unpacked) + _UNPACKED_ALLOWANCE
+        return unpack(path, beside, limit, lambda done, total: listener.progress(archive.file, "unpack", done, total))
+    try:
+        shutil.copyfile(path, beside / archive.file)
+        (beside / MEMBER_LIST).write_text(f"{size}\t{archive.file}\n")
+    except OSError as fault:
+        raise write_error(beside / archive.file, fault, DataError) from fault
+    return Unpacked(1, size, 0, "")
+
+
+def _stem(file: str) -> str:
+    for ending in (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar", ".zip"):
+        if file.lower().endswith(ending):
+            return file[: -len(ending)]
+    return file.rpartition(".")[0] or file
+
+
+def _read_receipt(folder: Path) -> Receipt | None:
+    try:
+        content: Any = json.loads((folder / RECEIPT).read_bytes())
+        return replace(Receipt(**content), status="present", received=0, kept="", folder=str(folder))
+    except (OSError, ValueError, TypeError):
+        # A folder without a receipt, or with a damaged one, was not completed by this program.
+        return None

@@ -1,0 +1,287 @@
+"""Download of one file over HTTP, resumed after a break.
+
+pooch is not used: it has no range requests, so that a break at 1.7 GB would begin at zero (docs/adr/0008).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from kelly_core import __version__
+from kelly_core.errors import DataError
+from kelly_core.io.atomic import atomic_write, write_error
+
+CHUNK = 2**18
+Progress = Callable[[int, int], None]
+"""Called with bytes that are there and bytes in all, 0 if not known."""
+
+_CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
+_TRIES = 6
+"""Attempts in a row without a single new byte before the next address is tried."""
+_BASE_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_NETWORK_ERRORS = (HTTPError, ConnectionError, TimeoutError)
+_BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class _TryAgain(Exception):
+    """The same address may work a moment later."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class UnavailableError(DataError):
+    """An address that does not give the file."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What a download was.
+
+    Attributes:
+        url: the address that the last bytes came from.
+        received: bytes that came over the net now.
+        resumed: bytes of an earlier attempt that were kept.
+        content_type: as the server named it.
+    """
+
+    url: str
+    received: int
+    resumed: int
+    content_type: str
+
+
+def part_of(target: Path) -> Path:
+    """Return the file that holds what has come of ``target`` so far."""
+    return target.with_name(target.name + ".part")
+
+
+def discard_part(target: Path) -> None:
+    """Remove what has come of ``target`` so far."""
+    part_of(target).unlink(missing_ok=True)
+    _state_file(target).unlink(missing_ok=True)
+
+
+def _state_file(target: Path) -> Path:
+    return target.with_name(target.name + ".part.json")
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    limit: int = 0,
+    trust_any: bool = True,
+    progress: Progress = lambda done, total: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Downloaded:
+    """Download a file to ``part_of(target)``, going on from what is there of it.
+
+    Args:
+        url: its address; redirections are followed.
+        target: the complete file's path; the caller checks the part and renames it.
+        limit: bytes beyond which the file cannot be the right one; 0 sets no limit.
+        trust_any: what is there may be continued from another address or without a validator, because the caller
+            checks a sum. Otherwise only an unchanged file at the same address is continued.
+        progress: called after each piece.
+        pause: waits before another attempt.
+
+    Raises:
+        UnavailableError: the address does not give the whole file. What has come stays for the next time.
+        DataError: the part cannot be written.
+    """
+    before = _size(part_of(target))
+    transfer = _Transfer(target, limit, trust_any, progress)
+    content_type = _persist(transfer, url, pause)
+    return Downloaded(url, transfer.received, 0 if transfer.restarted else before, content_type)
+
+
+def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> str:
+    """Attempt one address until the file is whole; attempts that bring something on do not count."""
+    fruitless = 0
+    while True:
+        before = transfer.received
+        try:
+            return transfer.attempt(url)
+        except _TryAgain as reason:
+            fruitless = 1 if transfer.received > before else fruitless + 1
+            if fruitless >= _TRIES:
+                raise UnavailableError(str(reason), where=url) from reason
+            pause(min(_LONGEST_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
+
+
+class _Transfer:
+    """Attempts to complete one part.
+
+    Attributes:
+        received: bytes that came over the net.
+        restarted: the bytes of an earlier attempt were thrown away.
+    """
+
+    def __init__(self, target: Path, limit: int, trust_any: bool, progress: Progress) -> None:
+        self._target, self._limit, self._trust_any, self._progress = target, limit, trust_any, progress
+        self._part = part_of(target)
+        self._session = requests.Session()
+        # Transparent compression would make ranges and sizes those of another byte sequence.
+        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kelly-core/{__version__}"})
+        self.received = 0
+        self.restarted = False
+
+    def attempt(self, url: str) -> str:
+        """Ask for what is missing and write it; return the content type once the file is whole.
+
+        Raises:
+            _TryAgain, UnavailableError: the connection broke or the server is busy; the file is not at this address.
+            DataError: the part cannot be written.
+        """
+        start = _size(self._part)
+        headers = self._range_headers(url, start)
+        try:
+            with self._session.get(
+                url, headers=headers, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
+            ) as response:
+                return self._receive(response, url, start if headers else 0)
+        except (requests.ConnectionError, requests.Timeout) as fault:
+            raise _TryAgain(_in_words(fault)) from fault
+        except requests.RequestException as fault:
+            raise UnavailableError(_in_words(fault), where=url) from fault
+
+    def _range_headers(self, url: str, start: int) -> dict[str, str]:
+        """Headers that ask for the rest of the file; none asks for all of it."""
+        if not start:
+            return {}
+        state = _read_state(self._target)
+        validator = state.get("validator", "") if state.get("url") == url else ""
+        if validator:
+            return {"Range": f"bytes={start}-", "If-Range": str(validator)}
+        return {"Range": f"bytes={start}-"} if self._trust_any else {}
+
+    def _receive(self, response: requests.Response, url: str, start: int) -> str:
+        status = response.status_code
+        if status == 416 and start:
+            return self._beyond_the_end(response, start)
+        if status in _BUSY:
+            raise _TryAgain(f"HTTP {status} {response.reason}", _retry_after(response))
+        if status not in (200, 206):
+            raise UnavailableError(f"HTTP {status} {response.reason}", where=response.url)
+        if status == 206:
+            total = _total_of_range(response, start)
+        else:
+            if start or _size(self._part):
+                # The file is another one by now, or the server knows no ranges.
+                self.restarted = True
+            start = 0
+            total = _content_length(response)
+        if self._limit and total > self._limit:
+            raise UnavailableError(
+                f"has {total:,} bytes, more than the {self._limit:,} that the file can have", where=response.url
+            )
+        _write_state(self._target, {"url": url, "validator": _validator(response)})
+        done = self._write(response, start, total)
+        if total and done < total:
+            raise _TryAgain(f"the connection broke at {done:,} of {total:,} bytes")
+        return str(response.headers.get("Content-Type", ""))
+
+    def _beyond_the_end(self, response: requests.Response, start: int) -> str:
+        """Nothing is missing if the part is as long as the file; otherwise it is part of another file."""
+        match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        if match and int(match[1]) == start:
+            return str(response.headers.get("Content-Type", ""))
+        discard_part(self._target)
+        self.restarted = True
+        raise _TryAgain("what was there of it is longer than the file")
+
+    def _write(self, response: requests.Response, start: int, total: int) -> int:
+        done = start
+        try:
+            with self._part.open("r+b" if start else "wb") as file:
+                file.truncate(start)
+                file.seek(start)
+                for chunk in _chunks(response):
+                    file.write(chunk)
+                    # What came so far outlives a kill.
+                    file.flush()
+                    done += len(chunk)
+                    self.received += len(chunk)
+                    if self._limit and done > self._limit:
+                        raise UnavailableError(
+                            f"sends more than the {self._limit:,} bytes that the file can have", where=response.url
+                        )
+                    self._progress(done, total)
+                file.flush()
+                os.fsync(file.fileno())
+        except _NETWORK_ERRORS as fault:
+            raise _TryAgain(_in_words(fault)) from fault
+        except OSError as fault:
+            raise write_error(self._part, fault, DataError) from fault
+        return done
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Pieces of the body as they arrive; ``iter_content`` drops the piece in which the connection breaks."""
+    while chunk := response.raw.read1(CHUNK):
+        yield chunk
+
+
+def _total_of_range(response: requests.Response, start: int) -> int:
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != start:
+        raise UnavailableError("answers with another range than was asked for", where=response.url)
+    return 0 if match[2] == "*" else int(match[2])
+
+
+def _content_length(response: requests.Response) -> int:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _validator(response: requests.Response) -> str:
+    """What names this version of the file in If-Range: a strong ETag, else the date of its last change."""
+    tag: str = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else str(response.headers.get("Last-Modified", ""))
+
+
+def _retry_after(response: requests.Response) -> float:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _in_words(fault: Exception) -> str:
+    """The innermost reason of a nested network error."""
+    while (inner := next((each for each in fault.args if isinstance(each, Exception)), None)) is not None:
+        fault = inner
+    reason = getattr(fault, "reason", None)
+    return _in_words(reason) if isinstance(reason, Exception) else f"{type(fault).__name__}: {fault}"
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def _read_state(target: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(_state_file(target).read_bytes())
+    except (OSError, ValueError):
+        # Without its state a part is continued without If-Range, or not at all.
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _write_state(target: Path, state: dict[str, str]) -> None:
+    content = json.dumps(state).encode()
+    atomic_write(_state_file(target), lambda stream: stream.write(content), error=DataError)

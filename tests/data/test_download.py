@@ -1,0 +1,486 @@
+"""Getting corpora from a local server: interruptions, sums, hostile archives, and the inventory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kelly_core.data.download import install as installing
+from kelly_core.data.download import transfer
+from kelly_core.data.download.archives import read_member_list, unpack
+from kelly_core.data.download.install import DOWNLOADS, Receipt, install, installed
+from kelly_core.data.download.inventory import is_complete, take_inventory
+from kelly_core.data.download.sources import SOURCES, Archive, Source, default_sources, select_sources
+from kelly_core.errors import ConfigError, DataError
+from kelly_core.io.locks import FileLock
+from tests.data.archive_server import ArchiveServer, serve
+
+NAME = "tiny-v1.zip"
+
+
+class Notes:
+    """Keeps what an installation reports."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.stages: list[str] = []
+
+    def progress(self, file: str, stage: str, done: int, total: int) -> None:
+        if not self.stages or self.stages[-1] != stage:
+            self.stages.append(stage)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def server() -> Iterator[ArchiveServer]:
+    with serve() as script:
+        yield script
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_BASE_PAUSE", 0.0)
+
+
+def zip_of(members: Mapping[str, bytes | str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tar_of(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for info, content in members:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+CONTENT = zip_of({f"tiny-v1/{year}/{n}.midi": bytes([n]) * 900 for year in (2004, 2006) for n in range(20)})
+
+
+def source_of(content: bytes, *urls: str, file: str = NAME, checksum: str | None = None, **fields: Any) -> Source:
+    sha256 = f"sha256:{hashlib.sha256(content).hexdigest()}" if checksum is None else checksum
+    archive = Archive(file, urls, sha256, len(content), 4 * len(content), 40)
+    return Source("tiny", "maestro", "Tiny", "CC0", (archive,), kinds=(".midi",), count=40, **fields)
+
+
+def get(source: Source, folder: Path, listener: Notes | None = None, **options: Any) -> list[Receipt]:
+    return install(source, folder / "maestro", folder, listener or Notes(), **options)
+
+
+def test_an_archive_is_unpacked_into_the_corpus_folder_and_not_downloaded_again(
+    server: ArchiveServer, tmp_path: Path
+) -> None:
+    server.files[NAME] = CONTENT
+    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    first = get(source, tmp_path)
+    assert (first[0].status, first[0].files, first[0].bytes) == ("installed", 40, len(CONTENT))
+    assert first[0].sum == source.archives[0].checksum
+    assert len(list((tmp_path / "maestro/tiny-v1").rglob("*.midi"))) == 40
+    assert not (tmp_path / DOWNLOADS / NAME).exists()
+    again = get(source, tmp_path)
+    assert (again[0].status, again[0].received) == ("present", 0)
+    assert len(server.asked) == 1
+
+
+def test_a_download_that_breaks_twice_goes_on_where_it_broke(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME] = CONTENT
+    server.breaks = [1000, 700]
+    receipt = get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0]
+    assert [wanted for _, wanted in server.asked] == ["", "bytes=1000-", "bytes=1700-"]
+    assert receipt.received == len(CONTENT) == server.sent
+
+
+def test_a_part_of_a_killed_process_is_continued_by_the_next(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME] = CONTENT
+    server.breaks = [1500] + [0] * 20
+    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    with pytest.raises(DataError, match="are kept, and the same command goes on"):
+        get(source, tmp_path)
+    server.breaks, server.asked = [], []
+    get(source, tmp_path)
+    assert server.asked == [(NAME, "bytes=1500-")]
+
+
+def test_a_file_that_changed_at_the_server_is_downloaded_from_its_beginning(
+    server: ArchiveServer, tmp_path: Path
+) -> None:
+    part = tmp_path / DOWNLOADS / f"{NAME}.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 2000)
+    url = f"{server.address}/{NAME}"
+    part.with_name(f"{NAME}.part.json").write_text(json.dumps({"url": url, "validator": '"old"'}))
+    server.files[NAME], server.etags[NAME] = CONTENT, '"new"'
+    assert get(source_of(CONTENT, url), tmp_path)[0].received == len(CONTENT)
+    assert server.asked == [(NAME, "bytes=2000-")]
+
+
+def test_a_continued_download_with_a_wrong_sum_is_repeated_as_a_whole(server: ArchiveServer, tmp_path: Path) -> None:
+    part = tmp_path / DOWNLOADS / f"{NAME}.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 2000)
+    server.files[NAME] = CONTENT
+    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    assert [wanted for _, wanted in server.asked] == ["bytes=2000-", ""]
+
+
+def test_a_part_longer_than_the_file_and_a_complete_part_end_well(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME] = CONTENT
+    for number, start in enumerate((CONTENT, CONTENT + b"more")):
+        part = tmp_path / str(number) / DOWNLOADS / f"{NAME}.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(start)
+        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path / str(number))
+    assert server.sent == len(CONTENT)
+
+
+def test_a_server_without_ranges_sends_the_file_again(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME], server.ranges, server.breaks = CONTENT, False, [1000]
+    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+
+
+def test_a_wrong_sum_is_refused_with_both_sums(server: ArchiveServer, tmp_path: Path) -> None:
+    wrong = zip_of({"tiny-v1/1.midi": b"other"})
+    server.files[NAME] = wrong
+    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    with pytest.raises(DataError) as refusal:
+        get(source, tmp_path)
+    assert hashlib.sha256(CONTENT).hexdigest() in str(refusal.value)
+    assert hashlib.sha256(wrong).hexdigest() in str(refusal.value)
+    assert not (tmp_path / "maestro").exists()
+    assert not list((tmp_path / DOWNLOADS).glob("*.part"))
+
+
+def test_addresses_are_tried_in_turn_after_a_wrong_sum_and_a_missing_file(
+    server: ArchiveServer, tmp_path: Path
+) -> None:
+    server.files = {f"wrong/{NAME}": b"wrong", f"right/{NAME}": CONTENT}
+    source = source_of(CONTENT, "http://127.0.0.1:9/never")
+    mirrors = [f"{server.address}/{folder}" for folder in ("gone", "wrong", "right/")]
+    assert get(source, tmp_path, mirrors=mirrors)[0].url == f"{server.address}/right/{NAME}"
+
+
+def test_every_address_is_named_when_none_has_the_file(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files["b"] = b"wrong"
+    source = source_of(CONTENT, f"{server.address}/a", f"{server.address}/b")
+    with pytest.raises(DataError, match=r"/a: HTTP 404 .*; .*/b: wrong sum"):
+        get(source, tmp_path)
+
+
+def test_a_server_that_refuses_connections_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="refused"):
+        get(source_of(CONTENT, "http://127.0.0.1:9/never"), tmp_path)
+
+
+def test_a_busy_server_is_asked_again_and_a_redirection_followed(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME], server.redirects["old"], server.statuses = CONTENT, NAME, [503, 200, 429]
+    assert get(source_of(CONTENT, f"{server.address}/old"), tmp_path)[0].status == "installed"
+
+
+def test_a_silent_server_is_left_after_its_time(
+    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    monkeypatch.setattr(transfer, "_READ_SECONDS", 0.05)
+    monkeypatch.setattr(transfer, "_TRIES", 2)
+    server.files[NAME] = CONTENT
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert get(source_of(CONTENT), tmp_path, mirrors=[slow, server.address])[0].status == "installed"
+
+
+def test_a_file_larger_than_it_can_be_is_not_downloaded(
+    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "_SIZE_SLACK", 0)
+    server.files[NAME] = CONTENT * 3
+    with pytest.raises(DataError, match="more than the"):
+        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+    assert not (tmp_path / DOWNLOADS / f"{NAME}.part").exists()
+
+
+def test_space_is_checked_before_anything_is_downloaded(
+    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = installing.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(installing.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(DataError, match=r"needs .* GB, and 0\.00 GB are free"):
+        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+    assert not server.asked
+
+
+def test_an_archive_that_a_person_downloaded_is_used_and_kept(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    receipt = get(source_of(CONTENT), tmp_path)[0]
+    assert (receipt.received, receipt.kept) == (0, str(tmp_path / NAME))
+    assert (tmp_path / NAME).exists()
+
+
+def test_archives_are_kept_on_request_and_serve_the_next_time(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files[NAME] = CONTENT
+    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    kept = Path(get(source, tmp_path, keep_archives=True)[0].kept)
+    assert kept.read_bytes() == CONTENT
+    (tmp_path / "maestro/tiny-v1").rename(tmp_path / "gone")
+    assert get(source, tmp_path)[0].received == 0
+
+
+def test_a_folder_of_the_same_name_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    own = tmp_path / "maestro/tiny-v1/own.midi"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"own")
+    with pytest.raises(DataError, match="was not unpacked by this command"):
+        get(source_of(CONTENT), tmp_path)
+    assert [path.name for path in own.parent.iterdir()] == ["own.midi"]
+
+
+def test_an_unpacking_that_was_killed_is_repeated(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    half = tmp_path / DOWNLOADS / f"{NAME}.unpacked/tiny-v1/half.midi"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    assert get(source_of(CONTENT), tmp_path)[0].files == 40
+    assert not list((tmp_path).rglob("half.midi"))
+
+
+def test_a_second_process_waits_and_downloads_nothing(
+    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files[NAME] = CONTENT
+    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    (tmp_path / DOWNLOADS).mkdir()
+    first = FileLock.acquire(tmp_path / DOWNLOADS / "tiny.lock")
+    assert first is not None
+    monkeypatch.setattr(installing, "_WAIT_SECONDS", 0.01)
+
+    class Finishes(Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            first.release()
+
+    listener = Finishes()
+    get(source, tmp_path, listener)
+    assert listener.notes == ["another process gets it; waiting for its end"]
+    assert len(server.asked) == 1
+
+
+def test_a_rebuilt_archive_is_used_from_its_publisher_and_refused_from_a_mirror(
+    server: ArchiveServer, tmp_path: Path
+) -> None:
+    server.files[NAME] = CONTENT
+    source = source_of(CONTENT, f"{server.address}/{NAME}", checksum=f"sha256:{'0' * 64}")
+    source = replace(source, archives=(replace(source.archives[0], rebuilt=True),))
+    with pytest.raises(DataError, match="wrong sum"):
+        get(source, tmp_path, mirrors=[server.address])
+    listener = Notes()
+    assert get(source, tmp_path, listener)[0].files == 40
+    assert "packs it on demand" in listener.notes[0]
+
+
+def test_a_file_without_a_published_sum_must_have_its_size(server: ArchiveServer, tmp_path: Path) -> None:
+    name = "table_v2.csv"
+    server.files[name] = b"id,chords\n1,C G\n"
+    url = f"{server.address}/{name}"
+    short = source_of(b"other size", url, file=name, checksum="")
+    with pytest.raises(DataError, match="wrong size: expected 10 bytes, got 16"):
+        get(short, tmp_path)
+    listener = Notes()
+    receipt = get(source_of(server.files[name], url, file=name, checksum=""), tmp_path, listener)[0]
+    assert (tmp_path / "maestro/table_v2/table_v2.csv").read_bytes() == server.files[name]
+    assert receipt.sum == f"sha256:{hashlib.sha256(server.files[name]).hexdigest()}"
+    assert "no published sum" in listener.notes[0]
+
+
+# Members of archives that are not trusted.
+
+
+def link_in_zip(target: str) -> bytes:
+    info = zipfile.ZipInfo("a/link")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(info, target)
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "zip: parent folder": zip_of({"a/../../b": b"x"}),
+    "zip: parent folder of Windows": zip_of({"a\\..\\..\\b": b"x"}),
+    "zip: absolute": zip_of({"/tmp/b": b"x"}),
+    "zip: drive": zip_of({"C:\\b": b"x"}),
+    "zip: folder outside": zip_of({"../b/": b""}),
+    "zip: link outside": link_in_zip("../../etc"),
+    "zip: absolute link": link_in_zip("/etc"),
+    "zip: bomb": zip_of({"a/zeros": b""}),
+    "tar: parent folder": tar_of([(tar_member("../b"), b"x")]),
+    "tar: absolute": tar_of([(tar_member("/b"), b"x")]),
+    "tar: link outside": tar_of([(tar_member("a/l", tarfile.SYMTYPE, "../../b"), b"")]),
+    "tar: hard link outside": tar_of([(tar_member("a/l", tarfile.LNKTYPE, "../b"), b"")]),
+    "tar: absolute hard link": tar_of([(tar_member("a/l", tarfile.LNKTYPE, "/etc/passwd"), b"")]),
+    "tar: device": tar_of([(tar_member("a/d", tarfile.CHRTYPE), b"")]),
+    "tar: FIFO": tar_of([(tar_member("a/f", tarfile.FIFOTYPE), b"")]),
+}
+with io.BytesIO() as _buffer:
+    with zipfile.ZipFile(_buffer, "w", zipfile.ZIP_DEFLATED) as _archive:
+        _archive.writestr("a/zeros", bytes(2**20))
+    HOSTILE["zip: bomb"] = _buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "in/archive"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    folder = tmp_path / "deep/er/out"
+    folder.mkdir(parents=True)
+    with pytest.raises(DataError, match="Do not use this archive"):
+        unpack(path, folder, limit=100_000)
+    outside = [found for found in tmp_path.rglob("*") if found.is_file() and folder not in found.parents]
+    assert outside == [path]
+    assert sum(found.stat().st_size for found in folder.rglob("*") if found.is_file()) <= 100_000
+
+
+def test_a_member_longer_than_it_says_is_refused(tmp_path: Path) -> None:
+    content = bytearray(HOSTILE["zip: bomb"])
+    # The size of the central directory's entry, which zipfile believes, becomes 5.
+    at = content.rindex(b"PK\x01\x02") + 24
+    content[at : at + 4] = (5).to_bytes(4, "little")
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with contextlib.suppress(DataError):
+        unpack(path, tmp_path / "out", limit=1000)
+    assert sum(found.stat().st_size for found in (tmp_path / "out").rglob("*") if found.is_file()) <= 1000
+
+
+def test_links_between_members_and_files_of_macos_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(
+        tar_of(
+            [
+                (tar_member("a/1.mid"), b"1"),
+                (tar_member("a/b/l", tarfile.SYMTYPE, "../1.mid"), b""),
+                (tar_member("a/h", tarfile.LNKTYPE, "a/1.mid"), b""),
+                (tar_member("__MACOSX/a/._1.mid"), b"fork"),
+                (tar_member("a/.DS_Store"), b"x"),
+                (tar_member("a/.kelly-members"), b"forged"),
+                (tar_member("a/caf\udce9.mid"), b"22"),
+            ]
+        )
+    )
+    (tmp_path / "out").mkdir()
+    unpacked = unpack(path, tmp_path / "out", limit=100)
+    assert (unpacked.files, unpacked.bytes, unpacked.links, unpacked.top) == (2, 3, 2, "a")
+    assert list(read_member_list(tmp_path / "out")) == [(1, "a/1.mid"), (2, "a/caf\udce9.mid")]
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-2000], CONTENT[:40], b"", b"no archive at all" * 100])
+def test_a_damaged_archive_is_an_error_in_words(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match="damaged"):
+        unpack(path, tmp_path / "out", limit=10**6)
+
+
+def test_an_encrypted_archive_is_an_error_in_words(tmp_path: Path) -> None:
+    content = bytearray(zip_of({"a/1": b"x"}))
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match="encrypted"):
+        unpack(path, tmp_path / "out", limit=10**6)
+
+
+# The inventory.
+
+
+def test_verification_names_missing_and_changed_members(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    source = source_of(CONTENT)
+    get(source, tmp_path)
+    assert is_complete(source, tmp_path / "maestro")
+    (tmp_path / "maestro/tiny-v1/2004/3.midi").unlink()
+    (tmp_path / "maestro/tiny-v1/2006/4.midi").write_bytes(b"short")
+    inventory = take_inventory(source, tmp_path / "maestro")
+    assert (inventory.expected, inventory.found, inventory.complete) == (40, 39, False)
+    assert inventory.missing == ["tiny-v1/2004/3.midi"]
+    assert inventory.other_size == ["tiny-v1/2006/4.midi: expected 900 bytes, got 5"]
+
+
+def test_verification_uses_the_corpus_table_of_files_unpacked_by_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "somewhere/maestro-v3.0.0"
+    (folder / "2004").mkdir(parents=True)
+    (folder / "2004/a.midi").write_bytes(b"x")
+    (folder / "maestro-v3.0.0.csv").write_text("midi_filename,split\n2004/a.midi,train\n2006/b.midi,test\n")
+    inventory = take_inventory(SOURCES["maestro"], tmp_path)
+    assert (inventory.expected, inventory.found, inventory.missing) == (2, 1, ["2006/b.midi"])
+    assert inventory.basis == "somewhere/maestro-v3.0.0/maestro-v3.0.0.csv"
+
+
+def test_verification_matches_ids_and_counts_otherwise(tmp_path: Path) -> None:
+    tables = tmp_path / "deam/annotations/song_level"
+    tables.mkdir(parents=True)
+    (tables / "static_annotations_averaged_songs_1_2000.csv").write_text("song_id, valence_mean\n2,3\n3,4\n")
+    (tmp_path / "deam/MEMD_audio").mkdir()
+    (tmp_path / "deam/MEMD_audio/2.mp3").write_bytes(b"x")
+    assert take_inventory(SOURCES["deam"], tmp_path / "deam").missing == ["3"]
+    (tmp_path / "lakh/lmd_matched/A").mkdir(parents=True)
+    (tmp_path / "lakh/lmd_matched/A/1.mid").write_bytes(b"x")
+    counted = take_inventory(SOURCES["lakh_midi"], tmp_path / "lakh")
+    assert (counted.expected, counted.found, counted.complete) == (116_189, 1, False)
+
+
+# The registry.
+
+
+def test_names_of_sources_are_found_in_several_spellings() -> None:
+    names = [source.name for source in select_sources(["LAKH-midi:full", "groove", "chords", "EMOPIA"], SOURCES)]
+    assert names == ["lakh_midi_full", "groove_midi", "pop909", "billboard", "chordonomicon", "emopia"]
+    with pytest.raises(ConfigError, match="Did you mean maestro"):
+        select_sources(["maestor"], SOURCES)
+
+
+def test_every_source_has_archives_with_sums_or_says_what_to_do() -> None:
+    for source in SOURCES.values():
+        assert bool(source.archives) != bool(source.steps)
+        for archive in source.archives:
+            algorithm, _, digest = archive.checksum.partition(":")
+            assert len(digest) == {"sha256": 64, "md5": 32, "": 0}[algorithm]
+            assert archive.checksum or archive.bytes
+    assert "lakh_midi_full" not in [source.name for source in default_sources(SOURCES)]
+
+
+def test_a_receipt_that_is_damaged_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    source = source_of(CONTENT)
+    get(source, tmp_path)
+    (tmp_path / "maestro/tiny-v1/.kelly-archive.json").write_text("{")
+    assert installed(tmp_path / "maestro", source.archives[0]) is None
