@@ -13,7 +13,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from kelly_core.config.keys import flatten
 from kelly_core.errors import ConfigError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, open_regular
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -73,7 +73,8 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
 def _text(path: Path) -> str:
     """What the file says; "" where there is no file."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            return file.read().decode("utf-8")
     except FileNotFoundError:
         return ""
     except OSError as error:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.errors import KellyError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, open_regular
+
+_MAX_BYTES = 2**20
 
 
 def state_dir() -> Path:
@@ -19,7 +21,8 @@ def state_dir() -> Path:
 def load_state(name: str) -> dict[str, Any]:
     """What was remembered under a name; {} where there is nothing, or nothing that can be read."""
     try:
-        content = json.loads((state_dir() / f"{name}.json").read_bytes())
+        with open_regular(state_dir() / f"{name}.json") as file:
+            content = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
@@ -37,11 +37,16 @@ class Forker:
         self.largest_file: int | None = None
         self._one_at_a_time = threading.Lock()
 
-    def spawn(self, folder: RunDirectory, handles: Sequence[int]) -> int:
+    def spawn(self, folder: RunDirectory, life: int, lease: int) -> int:
         """Start the worker of a run and give it the run's locks; its process id."""
-        order = {"folder": str(folder.path), "environment": dict(os.environ), "largest_file": self.largest_file}
+        order = {
+            "folder": str(folder.path),
+            "environment": dict(os.environ),
+            "largest_file": self.largest_file,
+            "umask": _umask(),
+        }
         with self._one_at_a_time:
-            socket.send_fds(self._connection, [json.dumps(order).encode()], list(handles))
+            socket.send_fds(self._connection, [json.dumps(order).encode()], [life, lease])
             return int(self._connection.recv(_ENOUGH))
 
 
@@ -60,6 +65,12 @@ def forker() -> Iterator[Forker]:
         process.wait()
 
 
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
 def _serve(connection: socket.socket) -> None:
     # The last one would be imported a second long by the first optimiser of each worker.
     for module in ("kelly_core.runs.worker", "kelly_core.training.session", "torch._dynamo"):
@@ -73,13 +84,13 @@ def _serve(connection: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             connection.close()
-            _work(json.loads(message))
+            _work(json.loads(message), handles[1])
         for handle in handles:
             os.close(handle)
         connection.send(str(pid).encode())
 
 
-def _work(order: dict[str, object]) -> None:
+def _work(order: dict[str, object], lease: int) -> None:
     """The forked process: never returns."""
     status = 1
     try:
@@ -91,13 +102,14 @@ def _work(order: dict[str, object]) -> None:
         os.environ.clear()
         os.environ.update(order["environment"])  # type: ignore[arg-type]
         os.chdir(read_manifest(folder).working_folder)
+        os.umask(int(str(order["umask"])))
         console = os.open(folder.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(console, 1)
         os.dup2(console, 2)
         if order["largest_file"] is not None:
             limit = int(str(order["largest_file"]))
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        worker.work(folder)
+        worker.work(folder, lease)
         status = 0
     except BaseException:
         import traceback

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_writing, open_regular
 
 FILE = "benchmarks.jsonl"
 _MAX_BYTES = 16 * 2**20
@@ -82,7 +82,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
     run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines)
     try:
         # A single write in append mode is atomic: two concurrent runs yield two whole lines.
-        handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = open_for_writing(folder / FILE, os.O_RDWR | os.O_APPEND)
         with os.fdopen(handle, "ab", buffering=0) as stream:
             size = os.fstat(handle).st_size
             # A truncated last line (no newline) must not swallow this one.

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.errors import DataError
-from kelly_core.io.atomic import atomic_write_all
+from kelly_core.io.atomic import atomic_write_all, open_regular
 
 RECIPE = "recipe.json"
 """Its time of change is when the features were last used."""
 
 FORMAT = 3
 """Of the folders that features are kept in."""
+
+_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class CacheKey:
     def read(cls, folder: Path) -> CacheKey | None:
         """That of the features in a folder; None where there is none that can be understood."""
         try:
-            recipe = cls(**json.loads((folder / RECIPE).read_bytes()))
+            with open_regular(folder / RECIPE) as file:
+                recipe = cls(**json.loads(file.read(_MAX_BYTES)))
             return recipe if recipe.folder == folder.name else None
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:

@@ -21,6 +21,7 @@ from kelly_core.features.cache_key import CacheKey
 from kelly_core.features.feature_cache import FeatureCache
 from kelly_core.features.merge import FileIndex, Plan
 from kelly_core.features.store import ArrayStore, Block, Layout, Manifest
+from kelly_core.io.atomic import open_regular
 from kelly_core.parallel.executor import map_ordered
 
 _log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> Extr
 def _content_hash(path: Path) -> str:
     """Hash of a file's bytes; a file that cannot be opened gets one of its own and fails in the extractor."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError:
         return hashlib.blake2b(f"unreadable {path.name}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import RECIPE, CacheKey
 from kelly_core.features.store import ArrayStore, Block, Layout, Manifest, open_store, write_store
-from kelly_core.io.atomic import sync_folder, write_error
+from kelly_core.io.atomic import make_folder, sync_folder, write_error
 from kelly_core.io.locks import FileLock
 
 LOCK = "lock"
@@ -67,7 +67,7 @@ class FeatureCache:
 
     def _lock(self) -> FileLock | None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as fault:
             raise write_error(self.folder, fault, DataError) from fault
         try:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.io.atomic import make_folder, open_for_writing, open_regular
+
 Ints = NDArray[np.int64]
 Block = bytes | memoryview
 
@@ -130,7 +132,8 @@ class ArrayStore:
 def open_store(folder: Path) -> ArrayStore | None:
     """Open a store; None where there is none or where it is not, byte for byte, what was written."""
     try:
-        content = (folder / _MANIFEST).read_bytes()
+        with open_regular(folder / _MANIFEST) as file:
+            content = file.read()
         if content[:_DIGEST_BYTES] != _digest(content[_DIGEST_BYTES:]):
             return None
         manifest, files = _unpack(content[_DIGEST_BYTES:])
@@ -155,7 +158,7 @@ def write_store(
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True)
+    make_folder(folder, exist_ok=False)
     files = {name: _write_rows(folder / name, layouts[name], blocks) for name, blocks in rows.items()}
     payload = _pack(manifest, files)
     _write_file(folder / _MANIFEST, [_digest(payload), payload])
@@ -175,7 +178,7 @@ def _write_rows(path: Path, layout: Layout, blocks: Iterable[Block]) -> _ArrayFi
 
 
 def _write_file(path: Path, blocks: Iterable[Block]) -> os.stat_result:
-    with path.open("xb") as file:
+    with os.fdopen(open_for_writing(path, os.O_WRONLY | os.O_EXCL), "wb") as file:
         for block in blocks:
             file.write(block)
         file.flush()
@@ -184,7 +187,7 @@ def _write_file(path: Path, blocks: Iterable[Block]) -> os.stat_result:
 
 
 def _blocks(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         file.seek(start)
         while start < stop:
             block = file.read(min(_BLOCK_BYTES, stop - start))

@@ -1,4 +1,4 @@
-"""Writing a file so that a reader finds either the former file whole or the new one whole."""
+"""Opening and writing files: whole or not at all, writable by the owner only, without waiting for FIFOs or devices."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from kelly_core.errors import KellyError
+
+_FILE_MODE = 0o644
+_FOLDER_MODE = 0o755
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 _NOT_ALLOWED = ("permission was denied", "Choose a folder you may write to, or change its permissions")
 _FULL = ("the disk is full", "Free some space and try again; the former file, if there was one, is untouched")
@@ -28,6 +34,11 @@ _WORDS: dict[int | None, tuple[str, str]] = {
 
 Writer = Callable[[BinaryIO], object]
 """Puts content into the binary stream it is given."""
+
+IsOwned = Callable[[], bool]
+"""Returns True while this process, or its parent, owns a folder."""
+
+_guards: dict[str, IsOwned] = {}
 
 
 def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:
@@ -73,12 +84,15 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
     try:
         try:
             for path, write in files.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with temporaries[path].open("xb") as stream:
+                _check_guards(path)
+                make_folder(path.parent)
+                with os.fdopen(open_for_writing(temporaries[path], os.O_WRONLY | os.O_EXCL), "wb") as stream:
                     write(stream)
                     stream.flush()
                     os.fsync(stream.fileno())
             for path, temporary in temporaries.items():
+                # A folder may have been removed, and made anew by its next owner, while the content was written.
+                _check_guards(path)
                 temporary.replace(path)
         finally:
             for temporary in temporaries.values():
@@ -87,6 +101,101 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
             sync_folder(folder)
     except OSError as fault:
         raise write_error(path, fault, error) from fault
+
+
+@contextmanager
+def guard_folder(folder: Path, is_owned: IsOwned) -> Iterator[None]:
+    """Refuse every ``atomic_write`` of this process below a folder once the folder is no longer owned.
+
+    Args:
+        folder: the folder.
+        is_owned: returns False for good once the folder has been removed, moved or taken by another process.
+    """
+    key = _absolute(folder)
+    _guards[key] = is_owned
+    try:
+        yield
+    finally:
+        del _guards[key]
+
+
+def folder_guards() -> dict[str, IsOwned]:
+    """Return the guards in force by absolute path of their folder, for a child process of the owner."""
+    return dict(_guards)
+
+
+def add_folder_guards(guards: Mapping[str, IsOwned]) -> None:
+    """Put the guards of the parent process in force for the rest of this process."""
+    _guards.update(guards)
+
+
+def _check_guards(path: Path) -> None:
+    if not _guards:
+        return
+    place = Path(_absolute(path))
+    for folder, is_owned in _guards.items():
+        if place.is_relative_to(folder) and not is_owned():
+            raise OSError(errno.ESTALE, f"the folder {folder} was removed or replaced while this process used it")
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100, a link in the path stays one
+
+
+def make_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Make a folder and its parents, writable by the owner only, whatever the umask; reading is as the umask says.
+
+    Raises:
+        OSError: a folder cannot be made; FileExistsError if there is one and ``exist_ok`` is False.
+    """
+    try:
+        path.mkdir(_FOLDER_MODE)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(_FOLDER_MODE, exist_ok=exist_ok)
+    except OSError:
+        # A read-only file system refuses before it looks whether the folder is there.
+        if not exist_ok or not path.is_dir():
+            raise
+
+
+def open_for_writing(path: Path, flags: int) -> int:
+    """Open a regular file, made if need be, that only its owner may write; never wait for a FIFO or a device.
+
+    Args:
+        path: the file; one of the caller's that others may write is closed to them first.
+        flags: of ``os.open``, among them ``O_WRONLY`` or ``O_RDWR``.
+
+    Returns:
+        A file handle, which is the caller's to close.
+
+    Raises:
+        OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.
+    """
+    handle = os.open(path, flags | os.O_CREAT | os.O_NONBLOCK, _FILE_MODE)
+    try:
+        _check_regular(handle, path)
+        deny_others_writing(handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def deny_others_writing(file: int | Path) -> None:
+    """Take the permission to write from group and others, where the file or folder is the caller's.
+
+    Raises:
+        OSError: the permissions cannot be read or changed.
+    """
+    status = os.stat(file)  # noqa: PTH116, also takes a handle
+    if status.st_mode & _OTHERS_WRITE and status.st_uid == os.geteuid():
+        os.chmod(file, stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)  # noqa: PTH101, also takes a handle
+
+
+def deny_others_writing_new_files() -> None:
+    """Let no file or folder that this process makes from now on be writable by others, libraries included."""
+    os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
 
 
 def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError) -> KellyError:
@@ -119,15 +228,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, without ever waiting for a writer of a FIFO or for a device.
 
     Raises:
         OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.
     """
     # A FIFO without a writer would block a plain open() for ever.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _check_regular(handle, path)
+    except BaseException:
         os.close(handle)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise
     return os.fdopen(handle, "rb")
+
+
+def _check_regular(handle: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.errors import KellyError
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_writing, open_regular
 
 _SECONDS_BETWEEN_TRIES = 0.02
 _MAX_SIGNATURE = 4096
@@ -54,7 +54,7 @@ class FileLock:
     @classmethod
     def _try(cls, path: Path, error: type[KellyError]) -> FileLock | None:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = open_for_writing(path, os.O_RDWR)
         except OSError as fault:
             raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
         try:
@@ -66,17 +66,26 @@ class FileLock:
             os.close(handle)
             raise _no_lock(path, fault, error) from fault
         lock = cls(path, handle)
-        if lock._is_at_its_path():
+        if lock.identity.is_current():
             return lock
         # Its former holder removed the file between opening and locking; what is locked now has no name any more.
         lock.release()
         return None
 
-    def _is_at_its_path(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self.handle), self.path.stat())
-        except FileNotFoundError:
-            return False
+    @property
+    def identity(self) -> LockIdentity:
+        """The locked file."""
+        status = os.fstat(self.handle)
+        return LockIdentity(self.path.absolute(), status.st_dev, status.st_ino)
+
+    def remove(self) -> None:
+        """Remove the file, so that the next owner makes another one; a file that another owner made stays.
+
+        Raises:
+            OSError: the file cannot be removed.
+        """
+        if self.identity.is_current():
+            self.path.unlink(missing_ok=True)
 
     def write_owner(self, run_id: str, pid: int) -> None:
         """Write into the file who holds it; ``LockOwner.read`` tells others."""
@@ -87,6 +96,27 @@ class FileLock:
     def release(self) -> None:
         """Close this process's handle; the lock is free once no process has one."""
         os.close(self.handle)
+
+
+@dataclass(frozen=True)
+class LockIdentity:
+    """Path, device and inode of a locked file; unlike the lock, it can be passed to other processes."""
+
+    path: Path
+    device: int
+    inode: int
+
+    def is_current(self) -> bool:
+        """Return False if the path leads to another file or to none: the lock then keeps nobody out.
+
+        Raises:
+            OSError: the path cannot be looked up.
+        """
+        try:
+            status = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
 @dataclass(frozen=True)

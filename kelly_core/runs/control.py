@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.errors import RunError
+from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
 
 
@@ -40,8 +41,7 @@ def send(path: Path, request: Request) -> None:
         RunError: the file cannot be written.
     """
     try:
-        # A FIFO in place of the file is refused at once instead of waiting for a reader.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+        handle = open_for_writing(path, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(handle, json.dumps(asdict(request)).encode() + b"\n")
         finally:

@@ -30,6 +30,8 @@ class RunController:
 
     def __init__(self, tell: Callable[[StateChanged], None]) -> None:
         self._tell = tell
+        self.failure = ""
+        """Why the run must end as failed; "" while it need not."""
         self._lock = threading.RLock()
         self._told: StateChanged | None = None
         self._stop = False
@@ -104,6 +106,13 @@ class RunController:
             elif not self._stop:
                 self._paused = False
                 self._enter(self._at_work())
+
+    def fail(self, problem: str) -> None:
+        """End the run at once, as failed; called from another thread than the training's."""
+        with self._lock:
+            if not self.failure:
+                self.failure = problem
+                self.obey(Request(0, "stop", at_once=True))
 
     def admit_signals(self) -> None:
         """Tell of a stop that a signal asked for; a signal's handler itself must not write."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from kelly_core.errors import RunError
+from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.console import say
 from kelly_core.runs.log_records import DamagedLineError, LogRecord, UnknownKindError, decode, encode
@@ -28,7 +30,7 @@ class LogWriter:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._handle = open_for_writing(path, os.O_RDWR | os.O_APPEND)
         except OSError as error:
             raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
         self._waiting = bytearray()
@@ -43,9 +45,15 @@ class LogWriter:
 
     def _set_space_aside(self) -> None:
         try:
-            self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+            with os.fdopen(open_for_writing(self._reserve, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+                file.write(bytes(_RESERVE_BYTES))
         except OSError:
-            self._reserve.unlink(missing_ok=True)
+            self._free_reserve()
+
+    def _free_reserve(self) -> None:
+        # Something else of this name, a folder perhaps, takes no space of the log's.
+        with contextlib.suppress(OSError):
+            self._reserve.unlink()
 
     def append(self, record: LogRecord) -> None:
         """Write a record, after those that wait; one that finds too many waiting is dropped."""
@@ -57,7 +65,7 @@ class LogWriter:
     def close(self) -> None:
         """Write what waits, if need be into the space set aside, and make the log durable."""
         with self._lock:
-            self._reserve.unlink(missing_ok=True)
+            self._free_reserve()
             self._flush()
             os.fsync(self._handle)
             os.close(self._handle)

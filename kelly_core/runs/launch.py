@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
+from kelly_core.io.atomic import deny_others_writing, make_folder, open_for_writing
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import LogWriter
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
@@ -94,8 +95,12 @@ def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
         raise RunError(problem, where=folder.record) from error
 
 
-def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
+def spawn(folder: RunDirectory, life: int, lease: int) -> int:
     """Start the process of a run, apart from this terminal, and give it the run's locks.
+
+    Args:
+        folder: the run.
+        life, lease: handles of the locks of the run and of its output folder.
 
     Returns:
         Its process id.
@@ -104,9 +109,9 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         RunError: it cannot be started.
     """
     # -P: a module of the working folder must not take the place of one of Python's own.
-    command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path)]
+    command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(lease)]
     try:
-        with folder.console.open("ab") as console:
+        with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
                 command,
                 cwd=read_manifest(folder).working_folder,
@@ -116,7 +121,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=handles,
+                pass_fds=(life, lease),
             )
     except OSError as error:
         raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
@@ -157,7 +162,7 @@ def _named_folder(path: Path) -> RunDirectory:
 
 def _make(path: Path) -> None:
     try:
-        path.mkdir(parents=True)
+        make_folder(path, exist_ok=False)
     except FileExistsError:
         raise
     except OSError as error:
@@ -165,8 +170,17 @@ def _make(path: Path) -> None:
         raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
 
 
+def _deny_others_writing(folder: RunDirectory) -> None:
+    """Close the folder of a run that was made under a permissive umask: who can write it can steer the run."""
+    try:
+        deny_others_writing(folder.path)
+    except OSError as error:
+        raise RunError(f"its permissions cannot be changed ({error.strerror})", where=folder.path) from error
+
+
 def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: FileLock) -> Run:
     record = replace(record, attempts=record.attempts + 1)
+    _deny_others_writing(folder)
     write_manifest(folder, record)
     # The silence since the last attempt does not count.
     os.utime(life.handle)
@@ -176,7 +190,7 @@ def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: Fi
         run = Run(folder)
         # Until the new process is known, none must be taken for it, least of all the former one's number.
         life.write_owner(folder.id, 0)
-        pid = spawn(folder, (life.handle, lease.handle))
+        pid = spawn(folder, life.handle, lease.handle)
     except RunError as error:
         log.append(LogRecord(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
         raise

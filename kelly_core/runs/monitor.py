@@ -6,7 +6,8 @@ import os
 import threading
 import time
 
-from kelly_core.errors import KellyError
+from kelly_core.errors import KellyError, RunError
+from kelly_core.io.atomic import IsOwned
 from kelly_core.runs.console import say
 from kelly_core.runs.control import Inbox
 from kelly_core.runs.controller import RunController
@@ -21,10 +22,19 @@ _SECONDS_BETWEEN_LOADS = 5.0
 
 
 class RunMonitor:
-    """Works beside a training, from entering to leaving."""
+    """Works beside a training, from entering to leaving.
 
-    def __init__(self, run: Run, journal: EventLogger, steering: RunController, meter: ResourceMonitor) -> None:
+    Args:
+        run: the run.
+        journal, steering, meter: of the run's process.
+        is_owned: returns False once the output folder is no longer this run's.
+    """
+
+    def __init__(
+        self, run: Run, journal: EventLogger, steering: RunController, meter: ResourceMonitor, is_owned: IsOwned
+    ) -> None:
         self._run, self._journal, self._steering, self._meter = run, journal, steering, meter
+        self._is_owned = is_owned
         self._inbox = Inbox(run.folder.control, run.record.attempts)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, name="attendant", daemon=True)
@@ -53,6 +63,8 @@ class RunMonitor:
                 self._complain(f"unexpected {type(error).__name__}: {error}")
 
     def _look_after(self, now: float) -> None:
+        if not self._is_owned():
+            self._steering.fail(_output_lost(self._run))
         for request in self._inbox.read():
             self._steering.obey(request)
         self._steering.admit_signals()
@@ -81,3 +93,9 @@ class RunMonitor:
         if problem not in self._complaints:
             self._complaints.add(problem)
             say(problem)
+
+
+def _output_lost(run: Run) -> str:
+    """Return the problem of a run whose output folder somebody removed or replaced."""
+    hint = f"`kelly-core runs resume {run.id}` trains again into a folder of that name"
+    return str(RunError("was removed or replaced while the run trained into it", where=run.record.output, hint=hint))

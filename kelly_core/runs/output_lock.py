@@ -6,9 +6,15 @@ import contextlib
 from pathlib import Path
 
 from kelly_core.errors import RunError
+from kelly_core.io.atomic import make_folder
 from kelly_core.io.locks import FileLock, LockOwner
 
 _NAME = ".lease"
+
+
+def output_lock_path(output: Path) -> Path:
+    """Return the file that a training into ``output`` locks."""
+    return output / _NAME
 
 
 def acquire_output_lock(output: Path) -> FileLock:
@@ -17,9 +23,9 @@ def acquire_output_lock(output: Path) -> FileLock:
     Raises:
         RunError: another run is at it (the message says which), or the folder cannot be made.
     """
-    path = output / _NAME
+    path = output_lock_path(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     except OSError as error:
         raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
     lock = FileLock.acquire(path, error=RunError)
@@ -28,12 +34,12 @@ def acquire_output_lock(output: Path) -> FileLock:
     return lock
 
 
-def release_output_lock(output: Path) -> None:
-    """Let others train into the folder; only for the process that has the lease."""
-    # Removing the name frees it: the lock that lives on until this process ends is then on a file nobody can open.
+def release_output_lock(lock: FileLock) -> None:
+    """Let others train into the folder; only for the process that has the lock."""
+    # Removing the name frees it: the lock that stays until this process ends is then on a file that nobody can open.
     # Where it cannot be removed, the end of the process frees it a moment later.
     with contextlib.suppress(OSError):
-        (output / _NAME).unlink()
+        lock.remove()
 
 
 def _refusal(output: Path, path: Path) -> RunError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_writing, open_regular
 from kelly_core.runs.log_records import to_json
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.snapshot import RunSnapshot
@@ -40,7 +40,8 @@ def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> N
     text = json.dumps(to_json(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot)))
     temporary = folder.summary.with_name(".summary.json.tmp")
     with contextlib.suppress(OSError):
-        temporary.write_text(text, encoding="utf-8")
+        with os.fdopen(open_for_writing(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+            file.write(text.encode())
         temporary.replace(folder.summary)
 
 

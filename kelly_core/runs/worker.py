@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from kelly_core import events
 from kelly_core.config.schema import Settings
 from kelly_core.errors import KellyError
+from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
+from kelly_core.io.locks import FileLock
 from kelly_core.runs.console import say
 from kelly_core.runs.controller import RunController, StopNow
 from kelly_core.runs.environment import write_environment
@@ -19,7 +21,7 @@ from kelly_core.runs.event_logger import EventLogger
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.log_records import FeaturesRead, ModelResult, RunEnded
 from kelly_core.runs.monitor import RunMonitor
-from kelly_core.runs.output_lock import release_output_lock
+from kelly_core.runs.output_lock import output_lock_path, release_output_lock
 from kelly_core.runs.resources import ResourceMonitor
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
@@ -33,22 +35,31 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_FEATURES = 0.5
 
 
-def work(folder: RunDirectory) -> None:
-    """Train what a run asks for, from its beginning or from its checkpoints, and tell how it ended.
+def work(folder: RunDirectory, lease_handle: int) -> None:
+    """Train what a run asks for, from its beginning or from its checkpoints, and write how it ended to its log.
 
-    To be called in a process that holds the locks of the run and of its output folder.
+    Args:
+        folder: the run; its process must hold the locks of the run and of its output folder.
+        lease_handle: handle of the lock of the output folder.
     """
+    deny_others_writing_new_files()
     run = Run(folder)
+    lease = FileLock(output_lock_path(run.record.output), lease_handle)
     log = LogWriter(folder.events)
     journal = EventLogger(log, run.record.attempts)
     steering = RunController(journal.tell)
     journal.busy = steering.busy
     meter = ResourceMonitor()
     training = _Training(run, journal, steering)
-    with steering.signals(), RunMonitor(run, journal, steering, meter):
+    owned = lease.identity.is_current
+    with (
+        steering.signals(),
+        guard_folder(run.record.output, owned),
+        RunMonitor(run, journal, steering, meter, owned),
+    ):
         steering.begin()
         ending = training.run(meter)
-        release_output_lock(run.record.output)
+        release_output_lock(lease)
         journal.tell(ending)
         log.close()
 
@@ -75,12 +86,15 @@ class _Training:
                 with self._steering.interruptible():
                     complete = self._train(settings)
             except StopNow:
-                self._export_what_is_left(settings)
+                if not self._steering.failure:
+                    self._export_what_is_left(settings)
         except KellyError as error:
             return RunEnded("failed", str(error))
         except Exception as error:
             say(traceback.format_exc())
             return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
+        if self._steering.failure:
+            return RunEnded("failed", self._steering.failure)
         if self._errors:
             return RunEnded("failed", "; ".join(self._errors))
         return RunEnded("finished" if complete else "stopped")
@@ -224,4 +238,4 @@ def _as_record(outcome: SessionResult) -> ModelResult:
 
 
 if __name__ == "__main__":
-    work(RunDirectory(Path(sys.argv[1])))
+    work(RunDirectory(Path(sys.argv[1])), int(sys.argv[2]))

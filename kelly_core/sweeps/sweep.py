@@ -13,7 +13,7 @@ from pathlib import Path
 from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
 from kelly_core.features.extraction import Progress
-from kelly_core.io.atomic import atomic_write_all
+from kelly_core.io.atomic import atomic_write_all, guard_folder, make_folder, open_regular
 from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.log_records import to_json
@@ -24,6 +24,7 @@ from kelly_core.sweeps.plan import Trial
 from kelly_core.sweeps.results import TrialResult, as_json, best_runs, summarize_points
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_MAX_WISH = 64
 _STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
 
 
@@ -85,23 +86,11 @@ class Sweep:
         """
         lease = acquire_output_lock(self._output)
         try:
-            self._wish.parent.mkdir(exist_ok=True)
-            self._wish.unlink(missing_ok=True)
-            self._begun = True
-            if self._wished:
-                self._tell_wish()
-            runs = self.trials[0].settings.runs.dir
-            runs.mkdir(parents=True, exist_ok=True)
-            self.write([_not_begun(trial) for trial in self.trials])
-            left = {trial.id: trial for trial in self.trials}
-            with suppress(_StopWaiting):
-                for result in self._as_done(runs, waiting):
-                    del left[result.run]
-                    yield result
-            yield from map(self._carry_out, left.values())
+            with guard_folder(self._output, lease.identity.is_current):
+                yield from self._carry_out_all(waiting)
         finally:
             self.live = False
-            release_output_lock(self._output)
+            release_output_lock(lease)
             lease.release()
 
     def request_stop(self, *, at_once: bool = False) -> None:
@@ -134,6 +123,22 @@ class Sweep:
             atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
         return targets
 
+    def _carry_out_all(self, waiting: Waiting) -> Iterator[TrialResult]:
+        make_folder(self._wish.parent)
+        self._wish.unlink(missing_ok=True)
+        self._begun = True
+        if self._wished:
+            self._tell_wish()
+        runs = self.trials[0].settings.runs.dir
+        make_folder(runs)
+        self.write([_not_begun(trial) for trial in self.trials])
+        left = {trial.id: trial for trial in self.trials}
+        with suppress(_StopWaiting):
+            for result in self._as_done(runs, waiting):
+                del left[result.run]
+                yield result
+        yield from map(self._carry_out, left.values())
+
     def _want(self, wish: str) -> None:
         """Let the trials know; before this sweep has the folder to itself, a wish would reach another one's trials."""
         self._wished = wish
@@ -141,7 +146,7 @@ class Sweep:
             self._tell_wish()
 
     def _tell_wish(self) -> None:
-        self._wish.write_text(self._wished)
+        atomic_write_all({self._wish: self._wished.encode()}, error=RunError)
 
     def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
         """Results as they come.
@@ -176,7 +181,8 @@ class Sweep:
 
 def _content(run: str, export: Path) -> bytes:
     try:
-        return export.read_bytes()
+        with open_regular(export) as file:
+            return file.read()
     except OSError as error:
         hint = f"`kelly-core runs rm {run}` and the same sweep once more train it again"
         raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
@@ -221,9 +227,13 @@ def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
 
 
 def _read(wish: Path) -> str:
-    with suppress(FileNotFoundError):
-        return wish.read_text()
-    return ""
+    try:
+        with open_regular(wish) as file:
+            return file.read(_MAX_WISH).decode("ascii", "replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror})", where=wish) from error
 
 
 def _ask(run: Run, wanted: str) -> None:

@@ -7,7 +7,7 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from multiprocessing.synchronize import Event as Flag
 from kelly_core.config.schema import Settings
 from kelly_core.errors import TrainingError
 from kelly_core.events import Event, Listener
+from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
 from kelly_core.training.session import SessionResult, train_models
 
@@ -95,7 +96,7 @@ _channel: _Channel | None = None
 def _pool(
     jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel, gpus: Queue[int | None]
 ) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(channel, gpus))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(channel, gpus, folder_guards()))
     try:
         yield pool
     finally:
@@ -131,10 +132,11 @@ def _outcome_of(future: Future[SessionResult]) -> SessionResult:
         raise TrainingError("a training process was killed", hint=hint) from error
 
 
-def _begin(channel: _Channel, gpus: Queue[int | None]) -> None:
-    """Set up a child: only its parent steers it, and it sees its own GPU."""
+def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOwned]) -> None:
+    """Set up a child: only its parent steers it, it sees its own GPU, and it writes only where its parent may."""
     global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    add_folder_guards(guards)
     _channel = channel
     gpu = gpus.get()
     if gpu is not None:

@@ -61,7 +61,7 @@ def test_the_lease_of_a_killed_process_is_free(keeper: subprocess.Popen[str], tm
 
 def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None:
     first = acquire_output_lock(tmp_path)
-    release_output_lock(tmp_path)
+    release_output_lock(first)
     second = acquire_output_lock(tmp_path)
     assert is_held(second.path)
     first.release()

@@ -113,7 +113,7 @@ def attendant(tmp_path: Path) -> Iterator[RunMonitor]:
     folder.heartbeat.touch()
     log = LogWriter(folder.events)
     journal = EventLogger(log, 1)
-    one = RunMonitor(Run(folder), journal, RunController(journal.tell), ResourceMonitor())
+    one = RunMonitor(Run(folder), journal, RunController(journal.tell), ResourceMonitor(), lambda: True)
     yield one
     log.close()
 

@@ -15,6 +15,7 @@ import pytest
 
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
+from kelly_core.runs.output_lock import acquire_output_lock
 from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest, write_manifest
@@ -112,10 +113,12 @@ def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, m
     folder = make_run(tmp_path / "run")
     write_manifest(folder, replace(read_manifest(folder), settings={"output": {"dir": "out"}, "µ": 1}))
     life = FileLock.acquire(folder.heartbeat)
+    lease = acquire_output_lock(tmp_path / "out")
     assert life is not None
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    launch.spawn(folder, [life.handle])
+    launch.spawn(folder, life.handle, lease.handle)
     life.release()
+    lease.release()
     run = Run(folder)
     for _ in run.follow():
         pass
