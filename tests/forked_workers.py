@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
@@ -37,7 +37,7 @@ class Forker:
         self.largest_file: int | None = None
         self._one_at_a_time = threading.Lock()
 
-    def spawn(self, folder: RunDirectory, life: int, lease: int) -> int:
+    def spawn(self, folder: RunDirectory, handles: Sequence[int]) -> int:
         """Start the worker of a run and give it the run's locks; its process id."""
         order = {
             "folder": str(folder.path),
@@ -46,7 +46,7 @@ class Forker:
             "umask": _umask(),
         }
         with self._one_at_a_time:
-            socket.send_fds(self._connection, [json.dumps(order).encode()], [life, lease])
+            socket.send_fds(self._connection, [json.dumps(order).encode()], list(handles))
             return int(self._connection.recv(_ENOUGH))
 
 
@@ -84,7 +84,7 @@ def _serve(connection: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             connection.close()
-            _work(json.loads(message), handles[1])
+            _work(json.loads(message), handles[-1])
         for handle in handles:
             os.close(handle)
         connection.send(str(pid).encode())

@@ -35,6 +35,7 @@ class RunController:
         self._lock = threading.RLock()
         self._told: StateChanged | None = None
         self._stop = False
+        self._closed = False
         self._paused = False
         self._epochs_left: int | None = None
         self._rollbacks: set[str] = set()
@@ -110,9 +111,14 @@ class RunController:
     def fail(self, problem: str) -> None:
         """End the run at once, as failed; called from another thread than the training's."""
         with self._lock:
-            if not self.failure:
+            if not self.failure and not self._closed:
                 self.failure = problem
                 self.obey(Request(0, "stop", at_once=True))
+
+    def close(self) -> None:
+        """Pass on no change of state from now on: the end of the run is the last one."""
+        with self._lock:
+            self._closed = True
 
     def admit_signals(self) -> None:
         """Tell of a stop that a signal asked for; a signal's handler itself must not write."""
@@ -176,6 +182,6 @@ class RunController:
         """Tell of a state where it, or the number of epochs left, is another one than last time."""
         left = None if self._stop else self._epochs_left
         change = StateChanged(state, left)
-        if change != self._told:
+        if change != self._told and not self._closed:
             self._told = change
             self._tell(change)

@@ -95,12 +95,12 @@ def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
         raise RunError(problem, where=folder.record) from error
 
 
-def spawn(folder: RunDirectory, life: int, lease: int) -> int:
+def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     """Start the process of a run, apart from this terminal, and give it the run's locks.
 
     Args:
         folder: the run.
-        life, lease: handles of the locks of the run and of its output folder.
+        handles: of the locks of the run and, last, of its output folder.
 
     Returns:
         Its process id.
@@ -109,7 +109,7 @@ def spawn(folder: RunDirectory, life: int, lease: int) -> int:
         RunError: it cannot be started.
     """
     # -P: a module of the working folder must not take the place of one of Python's own.
-    command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(lease)]
+    command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(handles[-1])]
     try:
         with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
@@ -121,7 +121,7 @@ def spawn(folder: RunDirectory, life: int, lease: int) -> int:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=(life, lease),
+                pass_fds=handles,
             )
     except OSError as error:
         raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
@@ -190,7 +190,7 @@ def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: Fi
         run = Run(folder)
         # Until the new process is known, none must be taken for it, least of all the former one's number.
         life.write_owner(folder.id, 0)
-        pid = spawn(folder, life.handle, lease.handle)
+        pid = spawn(folder, (life.handle, lease.handle))
     except RunError as error:
         log.append(LogRecord(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
         raise

@@ -59,6 +59,7 @@ def work(folder: RunDirectory, lease_handle: int) -> None:
     ):
         steering.begin()
         ending = training.run(meter)
+        steering.close()
         release_output_lock(lease)
         journal.tell(ending)
         log.close()

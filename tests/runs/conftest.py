@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,9 +31,9 @@ def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
     """Workers are forked, not started anew; none outlives the test."""
     started: set[RunDirectory] = set()
 
-    def spawn(folder: RunDirectory, life: int, lease: int) -> int:
+    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         started.add(folder)
-        return shared_forker.spawn(folder, life, lease)
+        return shared_forker.spawn(folder, handles)
 
     monkeypatch.setattr(launch, "spawn", spawn)
     yield shared_forker

@@ -116,7 +116,7 @@ def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, m
     lease = acquire_output_lock(tmp_path / "out")
     assert life is not None
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    launch.spawn(folder, life.handle, lease.handle)
+    launch.spawn(folder, [life.handle, lease.handle])
     life.release()
     lease.release()
     run = Run(folder)
