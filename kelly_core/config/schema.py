@@ -107,7 +107,7 @@ class AudioDatasetSettings(DatasetSettings):
     duration: Annotated[float, Field(ge=1, le=600)] = 45.0
     """Seconds of each file that are used, from its start."""
     scale: LabelScale = ""
-    """Scale of valence and arousal in its tables; empty derives it from columns and values."""
+    """Scale of valence and arousal in tables without the columns of a published corpus; empty refuses them."""
 
 
 class AdditionalDatasetSettings(_Section):
@@ -123,7 +123,7 @@ class AdditionalAudioSettings(AdditionalDatasetSettings):
     """Audio that is mixed into others."""
 
     scale: LabelScale = ""
-    """Scale of valence and arousal in its tables; empty derives it from columns and values."""
+    """Scale of valence and arousal in tables without the columns of a published corpus; empty refuses them."""
 
 
 class Datasets(_Section):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
 
 DAMAGED_ROW = "damaged row of a table of labels"
-_RANGES: dict[str, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
+_RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
 _ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
 _VALENCE_COLUMNS = ("valence", "valence_mean", "mean_valence", "valence(mean)")
 _AROUSAL_COLUMNS = ("arousal", "arousal_mean", "mean_arousal", "arousal(mean)", "energy")
@@ -23,6 +22,18 @@ _NOT_AVERAGED = frozenset(
 """Columns of tables with the answers of single raters."""
 _TIMES = frozenset(("frametime", "frame_time", "time", "time_s"))
 """Columns of tables with several rows per song."""
+_KNOWN_COLUMNS: tuple[tuple[frozenset[str], LabelScale], ...] = (
+    (frozenset(("song_id", "valence_mean", "arousal_mean")), "1..9"),  # DEAM
+    (frozenset(("song_id", "mean_valence", "mean_arousal")), "1..9"),  # emoMusic
+    (frozenset(("musicid", "valence(mean)", "arousal(mean)")), "0..1"),  # PMEmo
+    (frozenset(("number", "valence", "energy")), "1..9"),  # Soundtracks
+)
+"""Columns by which the tables of published corpora are recognized, and their scale."""
+_PMEMO_VALUES = ("valence(mean)", "arousal(mean)")
+_PMEMO_FRAMES = frozenset(("musicid", "frametime", *_PMEMO_VALUES))
+_MOST_COLUMNS = 64
+"""A wider table holds features; published tables of labels have at most 20 columns."""
+_OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
 _MOST_OUTLIERS = 0.05
 """Share of values outside a scale up to which it is the table's and the rows are damaged."""
 _MOST_REPEATED = 0.5
@@ -86,13 +97,63 @@ def _tails(path: str) -> Iterator[str]:
 def is_affect_table(path: Path) -> bool:
     """Return True if the columns are those of one averaged label per song. Only the beginning of the file is read.
 
+    Tables of features and of metadata may hold such columns among many others, and tables of predictions have the same
+    columns as labels; they are recognized by their width and by ``is_other_table``.
+
     Raises:
         DataError: the file cannot be read.
     """
-    columns = {_plain(column) for column in table_columns(path)}
-    if columns & (_NOT_AVERAGED | _TIMES):
+    columns = [_plain(column) for column in table_columns(path)]
+    if len(columns) > _MOST_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
         return False
-    return all(columns & set(names) for names in (_ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+    return all(set(columns) & set(names) for names in (_ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+
+
+def is_other_table(name: str) -> bool:
+    """Return True if a table's path in the corpus says that it holds predictions, features or metadata."""
+    return _OTHER_TABLES.search(name.casefold()) is not None
+
+
+def has_known_columns(path: Path) -> bool:
+    """Return True if the columns of an affect table are those of a published corpus.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return bool(_known_scale({_plain(column) for column in table_columns(path)}))
+
+
+def is_frame_table(path: Path) -> bool:
+    """Return True if the columns are those of PMEmo's dynamic annotations: a row for each half second of a song.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return {_plain(column) for column in table_columns(path)} >= _PMEMO_FRAMES
+
+
+def read_frame_table(path: Path) -> tuple[dict[str, dict[float, Affect]], list[str]]:
+    """Return valence and arousal, both -1..1, by song and by time in seconds; and a description of each damaged row.
+
+    Args:
+        path: a table for which ``is_frame_table`` is True.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    labels: dict[str, dict[float, Affect]] = {}
+    damaged: list[str] = []
+    for number, cells in enumerate(read_table(path), start=2):
+        row = {_plain(name): value for name, value in cells.items()}
+        time, valence, arousal = (finite_text(row.get(name, "")) for name in ("frametime", *_PMEMO_VALUES))
+        song = row.get("musicid", "")
+        in_range = valence is not None and arousal is not None and 0 <= valence <= 1 and 0 <= arousal <= 1
+        if not song or time is None or not in_range:
+            damaged.append(f"{path.name} row {number}")
+            continue
+        assert valence is not None and arousal is not None
+        labels.setdefault(song_key(song), {})[time] = (2 * valence - 1, 2 * arousal - 1)
+    return labels, damaged
 
 
 def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
@@ -100,11 +161,10 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
 
     Args:
         path: a table for which ``is_affect_table`` is True.
-        scale: of the values; "" derives it from the columns (PMEmo: 0..1, Soundtracks: 1..9) or the values (-1..1,
-            else 1..9).
+        scale: of the values if the columns are not those of a published corpus, or the values do not fit its scale.
 
     Raises:
-        DataError: the table cannot be read, or its values fit no known scale.
+        DataError: the table cannot be read, or its scale is neither known nor given.
     """
     rows = [{_plain(name): value for name, value in row.items()} for row in read_table(path)]
     header = rows[0].keys() if rows else ()
@@ -118,7 +178,9 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
             numbers.append((number, name, values[0], values[1]))
         else:
             damaged.append(f"{path.name} row {number}")
-    chosen = scale or _known_scale(columns) or _scale_of([value for row in numbers for value in row[2:]], path)
+    if not numbers:
+        return AffectTable({}, damaged)
+    chosen = _choose_scale([value for row in numbers for value in row[2:]], _known_scale(set(header)), scale, path)
     low, high = _RANGES[chosen]
     labels: dict[str, Affect] = {}
     repeated = 0
@@ -133,7 +195,10 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     if repeated > _MOST_REPEATED * len(numbers):
         hint = "Average them to one row a song"
         raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
-    return AffectTable(labels, damaged, "" if scale else _ambiguity(chosen, numbers, path))
+    warning = ""
+    if scale and scale != chosen:
+        warning = f"{path.name}: read as {chosen}, as its columns say, not as scale = {scale}"
+    return AffectTable(labels, damaged, warning)
 
 
 def _to_unit(value: float, low: float, high: float) -> float:
@@ -150,33 +215,30 @@ def _column(header: Iterable[str], names: Sequence[str]) -> str:
     return next((name for name in names if name in header), "")
 
 
-def _known_scale(columns: Sequence[str]) -> str:
-    """Scale of the corpora that are recognized by their columns: PMEmo and Soundtracks."""
-    if columns == ["valence(mean)", "arousal(mean)"]:
-        return "0..1"
-    return "1..9" if columns[1] == "energy" else ""
+def _known_scale(columns: Collection[str]) -> LabelScale:
+    """Return the scale of the published corpus whose columns these are, "" for other columns."""
+    return next((scale for names, scale in _KNOWN_COLUMNS if names <= set(columns)), "")
 
 
-def _scale_of(values: Sequence[float], path: Path) -> str:
-    if not values or max(map(abs, values)) <= 1:
-        return "-1..1"
-    outliers = sum(not 1 <= value <= 9 for value in values)
-    if outliers <= _MOST_OUTLIERS * len(values):
-        return "1..9"
+def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale, path: Path) -> LabelScale:
+    """Return the scale that the columns or else the settings name, if the values fit it.
+
+    The range of the values alone decides nothing: 0..1 is within -1..1, and 1..5 within 1..9.
+
+    Raises:
+        DataError: neither names one that fits.
+    """
+    for scale in (known, given):
+        if scale and _fits(values, scale):
+            return scale
     observed = f"{min(values):g}..{max(values):g}"
-    scales = ", ".join(_RANGES)
-    hint = f"Set scale in the corpus's section of config.toml to one of {scales}, or convert the table"
-    raise DataError(f"valence and arousal are {observed}, neither all in -1..1 nor all in 1..9", where=path, hint=hint)
+    hint = f"Set scale in the corpus's section of config.toml to one of {', '.join(_RANGES)}, or remove the table"
+    if known or given:
+        expected = " or ".join(dict.fromkeys(scale for scale in (known, given) if scale))
+        raise DataError(f"valence and arousal are {observed}, expected {expected}", where=path, hint=hint)
+    raise DataError(f"valence and arousal are {observed}, on a scale that is not known", where=path, hint=hint)
 
 
-def _ambiguity(scale: str, numbers: Sequence[tuple[int, str, float, float]], path: Path) -> str:
-    """Warn of values that fill so little of their scale that another one is likely."""
-    values = [value for row in numbers for value in row[2:]]
-    if len(numbers) < 10 or not math.isfinite(sum(values)):
-        return ""
-    low, high = min(values), max(values)
-    if scale == "-1..1" and low >= 0:
-        return f"{path.name}: values are {low:g}..{high:g}, read as -1..1; set scale if they are 0..1"
-    if scale == "1..9" and high <= 5:
-        return f"{path.name}: values are {low:g}..{high:g}, read as 1..9; convert them if their scale ends at 5"
-    return ""
+def _fits(values: Sequence[float], scale: LabelScale) -> bool:
+    low, high = _RANGES[scale]
+    return sum(not low <= value <= high for value in values) <= _MOST_OUTLIERS * len(values)

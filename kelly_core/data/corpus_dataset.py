@@ -51,7 +51,7 @@ class LoadOptions:
         jobs: worker processes for features; 0 chooses.
         scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
-        label_scale: scale of the values in tables of valence and arousal; "" derives it.
+        label_scale: scale of valence and arousal in tables without known columns; "" refuses them.
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
         context: training frames that harmony examples take their audio half from.

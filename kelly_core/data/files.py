@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +32,9 @@ Affect = tuple[float, float]
 """Valence and arousal, both -1..1."""
 
 
-def find_files(root: Path, suffixes: Collection[str]) -> list[str]:
+def find_files(
+    root: Path, suffixes: Collection[str], is_skipped: Callable[[str], bool] = lambda folder: False
+) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
 
     Hidden files, and the ``__MACOSX`` folders that archives from macOS bring, are left out. Links to folders are
@@ -42,6 +44,7 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[str]:
     Args:
         root: the corpus folder.
         suffixes: endings with their dot; the files' own case does not matter.
+        is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
 
     Returns:
         The path of each relative to ``root``, with forward slashes. Of a large corpus these are most of what stays in
@@ -54,7 +57,7 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[str]:
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    walk = _Walk(tuple(suffixes))
+    walk = _Walk(tuple(suffixes), is_skipped)
     found = list(walk.files(root))
     if walk.linked:
         # A linked folder is read after all others, so that it does not take the place of the real one.
@@ -77,11 +80,12 @@ class _Walk:
         unreadable, broken: paths of folders that cannot be read, and of links to nothing.
     """
 
-    def __init__(self, suffixes: tuple[str, ...]) -> None:
+    def __init__(self, suffixes: tuple[str, ...], is_skipped: Callable[[str], bool] = lambda folder: False) -> None:
         self.linked: list[str] = []
         self.unreadable: list[str] = []
         self.broken: list[str] = []
         self._suffixes = suffixes
+        self._is_skipped = is_skipped
         self._links: deque[tuple[str, str]] = deque()
         self._visited: set[tuple[int, int]] = set()
 
@@ -105,6 +109,8 @@ class _Walk:
                 continue
             elif entry.is_dir(follow_symlinks=False):
                 inner = f"{below}{entry.name}/"
+                if self._is_skipped(inner[:-1]):
+                    continue
                 stack.append((inner, iter(self._entries(entry.path, inner))))
             elif entry.is_symlink() and _is_folder(entry):
                 self._links.append((entry.path, f"{below}{entry.name}/"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kelly_core.data.affect_tables import LabelIndex, is_affect_table, read_affect_table, song_key
@@ -12,6 +14,7 @@ from kelly_core.data.catalog import create_dataset
 from kelly_core.data.corpora.emopia import find_quadrants, read_quadrants
 from kelly_core.data.files import read_sidecar, read_table
 from kelly_core.errors import DataError
+from kelly_core.music.emotion import decode, encode
 from tests.data import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
@@ -60,7 +63,7 @@ class TestText:
         text = line_end.join(delimiter.join(line) for line in lines)
         path = write(tmp_path / "a.csv", text.encode(encoding))
         assert is_affect_table(path)
-        assert read_affect_table(path).labels == {"café": (0.5, -0.5), "002": (-1.0, 1.0)}
+        assert read_affect_table(path, "-1..1").labels == {"café": (0.5, -0.5), "002": (-1.0, 1.0)}
 
     def test_a_byte_that_is_no_text_does_not_cost_the_table(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", b"a,b\n\x81,\x00\n")
@@ -109,16 +112,35 @@ class TestScales:
         path = write(tmp_path / "a.csv", f"file,valence,arousal\na,{value},{value}\n")
         assert read_affect_table(path, scale).labels == {"a": (unit, unit)}
 
-    def test_another_scale_is_refused_with_the_observed_range(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "a.csv", "file,valence,arousal\na,-3,4.5\nb,2,0\n")
-        with pytest.raises(DataError, match=r"-3\.\.4\.5.*Set scale"):
+    @pytest.mark.parametrize(
+        ("values", "observed"),
+        [((-3, 4.5), r"-3\.\.4\.5"), ((0, 1), r"0\.\.1"), ((-1, 1), r"-1\.\.1"), ((1, 9), r"1\.\.9")],
+    )
+    def test_an_unknown_table_is_refused_with_the_observed_range(
+        self, tmp_path: Path, values: tuple[float, float], observed: str
+    ) -> None:
+        low, high = values
+        path = write(tmp_path / "a.csv", f"file,valence,arousal\na,{low},{high}\nb,{low},{low}\n")
+        with pytest.raises(DataError, match=rf"{observed}, on a scale that is not known\. Set scale .*0\.\.1"):
             read_affect_table(path)
 
-    def test_values_that_could_be_on_two_scales_are_warned_of(self, tmp_path: Path) -> None:
-        rows = "".join(f"{song},{song / 20},{song / 30}\n" for song in range(20))
-        path = write(tmp_path / "a.csv", "file,valence,arousal\n" + rows)
-        assert "read as -1..1; set scale" in read_affect_table(path).warning
-        assert not read_affect_table(path, "0..1").warning
+    @pytest.mark.parametrize("scale", ["", "-1..1"])
+    @pytest.mark.parametrize(
+        "header", ["song_id,valence_mean,arousal_mean", "musicId,Valence(mean),Arousal(mean)", "Number,valence,energy"]
+    )
+    def test_known_columns_with_values_of_another_scale_are_refused(self, tmp_path: Path, header: str, scale) -> None:
+        path = write(tmp_path / "a.csv", header + "\n1,-4,0.5\n2,0.2,-3\n")
+        with pytest.raises(DataError, match=r"are -4\.\.0\.5, expected"):
+            read_affect_table(path, scale)
+
+    def test_known_columns_win_over_the_given_scale_that_others_need(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "musicId,Valence(mean),Arousal(mean)\n1,0.25,1\n")
+        table = read_affect_table(path, "-1..1")
+        assert table.labels == {"1": (-0.5, 1.0)} and "not as scale = -1..1" in table.warning
+
+    def test_known_columns_take_the_given_scale_if_only_that_fits(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "song_id,valence_mean,arousal_mean\n1,-0.5,0.25\n")
+        assert read_affect_table(path, "-1..1").labels == {"1": (-0.5, 0.25)}
 
 
 class TestWhichTables:
@@ -172,6 +194,78 @@ class TestCorpus:
             write(root / folder / "static.csv", "workerID,song_id,valence,arousal\nw,2,1,1\n")
         after = load("deam", root, duration=4)
         assert after.rows.sources.tolist() == labels and after.report.label_tables == ["annotations/annotations.csv"]
+
+    @pytest.mark.parametrize("name", ["predictions.csv", "my_pred.csv", "metadata/all.csv", "audio_features.csv"])
+    def test_predictions_and_metadata_never_override(self, load, tmp_path: Path, name: str) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        write(root / name, "song_id,valence_mean,arousal_mean\n2,1,1\n")
+        after = load("deam", root, duration=4)
+        assert after.report.label_tables == ["annotations/annotations.csv"]
+
+    def test_a_table_of_features_with_labels_among_them_never_overrides(self, load, tmp_path: Path) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        columns = [f"mfcc_{number}" for number in range(260)]
+        rows = [["song_id", *columns, "valence_mean", "arousal_mean"], [2, *[0] * 260, 1, 1]]
+        tiny.write_csv(root / "all.csv", rows)
+        assert load("deam", root, duration=4).report.label_tables == ["annotations/annotations.csv"]
+
+    def test_a_published_table_wins_over_one_of_a_given_scale(self, load, tmp_path: Path) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        write(root / "mine.csv", "file,valence,arousal\n2,1,1\n")
+        plain = load("deam", root, duration=4)
+        scaled = load("deam", root, duration=4, label_scale="-1..1")
+        assert (scaled.eval_batch(scaled.train).targets == plain.eval_batch(plain.train).targets).all()
+
+    def test_folders_of_raters_and_features_are_not_even_listed(self, load, tmp_path: Path, monkeypatch) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        for folder in ("annotations/annotations per each rater/x", "Features"):
+            write(root / folder / "2.csv", "a,b\n")
+        listed: list[str] = []
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+        load("deam", root, duration=4)
+        below = {path.removeprefix(str(root)) for path in listed if path.startswith(str(root))}
+        assert below == {"", "/annotations", "/audio"}
+
+    def test_frame_labels_of_pmemo_are_read_by_their_time(self, load, tmp_path: Path) -> None:
+        root = tmp_path / "PMEmo2019"
+        for song in (1, 4):
+            tiny.write_tone(root / "chorus" / f"{song}.wav", 20, 200 * song)
+        tables = root / "annotations"
+        static = "musicId,Arousal(mean),Valence(mean)\n1,0.25,0.75\n4,0.5,0.5\n"
+        write(tables / "static_annotations.csv", static)
+        frames = "musicId,frameTime,Arousal(mean),Valence(mean)\n1,15.0,1,0\n1,15.5,0.5,0.75\n1,16.0,7,0\n,1,0,0\n"
+        write(tables / "dynamic_annotations.csv", frames)
+        dataset = load("deam", tmp_path, duration=20)
+        assert dataset.report.label_sources == {"dynamic": 1, "static": 1}
+        assert dataset.report.skipped["damaged row of a table of labels"] == [
+            "dynamic_annotations.csv row 4",
+            "dynamic_annotations.csv row 5",
+        ]
+        (index,) = np.flatnonzero(dataset.rows.sources == "dynamic")
+        batch = dataset.eval_batch(np.array([index]))
+        assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
+        np.testing.assert_allclose(batch.targets[0, 29], encode(-1.0, 1.0), rtol=0, atol=1e-6)
+
+    def test_soundtracks_and_emomusic_are_read_by_their_columns(self, load, tmp_path: Path) -> None:
+        layouts = {
+            "soundtracks": ("001.wav", "Number,valence,energy,tension", "1,7,3,5", "set1/ratings.csv"),
+            "emomusic": (
+                "clips_45seconds/2.wav",
+                "song_id,mean_arousal,std_arousal,mean_valence,std_valence",
+                "2,3,1,7,1",
+                "annotations/static_annotations.csv",
+            ),
+        }
+        for name, (audio, header, row, table) in layouts.items():
+            root = tmp_path / name
+            tiny.write_tone(root / audio, 6, 300)
+            tiny.write_tone(root / "other/99.wav", 6, 700)
+            write(root / table, f"{header}\n{row}\n99,5,1,5,1\n")
+            dataset = load("deam", root, duration=6)
+            index = int(np.flatnonzero(dataset.rows.groups == Path(audio).stem)[0])
+            affect = decode(dataset[index].targets[-1])
+            assert (affect.valence, affect.arousal) == pytest.approx((0.5, -0.5), abs=2e-3)
 
     def test_a_table_that_cannot_be_read_costs_that_table(self, load, tmp_path: Path) -> None:
         root = tiny.deam(tmp_path / "deam", seconds=4)

@@ -127,7 +127,7 @@ class TestAudio:
         files = sorted(path.name for path in root.glob("*") if path.suffix != ".csv")
         rows = [("filename", "valence", "arousal"), *((name, 0.1, 0.2) for name in files)]
         tiny.write_csv(root / "labels.csv", rows)
-        return leaks_of("deam", root, duration=8)
+        return leaks_of("deam", root, duration=8, label_scale="-1..1")
 
     def test_a_recording_encoded_anew_is_told(self, tmp_path: Path) -> None:
         for song in range(5):

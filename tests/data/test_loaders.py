@@ -121,7 +121,7 @@ def test_a_corpus_with_nothing_usable_is_an_error(name, load, tmp_path) -> None:
     root.mkdir()
     (root / "a.mid").write_bytes(b"MThd")
     (root / "chord_progressions.json").write_text(json.dumps([["H", "J"], ["C"]]))
-    (root / "labels.csv").write_text("filename,valence,arousal\nzzz,0.1,0.2\n")
+    (root / "labels.csv").write_text("song_id,valence_mean,arousal_mean\n77,4,5\n")
     with pytest.raises(DataError, match="no usable example"):
         load(name, root)
 
@@ -195,15 +195,15 @@ class TestDeam:
         np.testing.assert_allclose(batch.targets[0, 30], encode(-0.25, -0.75), rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize("header", [("filename", "valence", "arousal"), ("song_id", " valence", " arousal")])
-    def test_plain_tables_in_unit_scale_are_taken_as_they_are(self, load, tmp_path, header) -> None:
+    def test_tables_whose_scale_is_given_as_that_of_labels_are_taken_as_they_are(self, load, tmp_path, header) -> None:
         for name in ("one", "two"):
             tiny.write_tone(tmp_path / "deam" / f"{name}.flac", 4, 300 if name == "one" else 500)
         tiny.write_csv(tmp_path / "deam" / "labels.csv", [header, ("one.flac", -0.5, 0.25), ("two", 0.5, 0.0)])
-        dataset = load("deam", tmp_path / "deam", duration=4)
+        dataset = load("deam", tmp_path / "deam", duration=4, label_scale="-1..1")
         affect = decode(dataset[0].targets[-1])
         assert (affect.valence, affect.arousal) == pytest.approx((-0.5, 0.25), abs=2e-3)
 
-    def test_a_scale_that_is_neither_is_refused(self, load, tmp_path) -> None:
+    def test_a_scale_that_is_not_known_is_refused(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam")
         tiny.write_csv(root / "annotations" / "annotations.csv", [("song_id", "valence", "arousal"), (2, 50, 3)])
         with pytest.raises(DataError, match=r"1\.\.9"):
@@ -239,7 +239,7 @@ class TestDeam:
         for name in ("a", "b"):
             tiny.write_tone(tmp_path / "deam" / f"{name}{suffix}", 4, 300 if name == "a" else 500)
         tiny.write_csv(tmp_path / "deam" / "l.csv", [("filename", "valence", "arousal"), ("a", 0, 0), ("b", 0.5, 0.5)])
-        assert len(load("deam", tmp_path / "deam", duration=4)) == 2
+        assert len(load("deam", tmp_path / "deam", duration=4, label_scale="-1..1")) == 2
 
     def test_aac_is_decoded(self, load, tmp_path) -> None:
         root = tmp_path / "deam"
@@ -248,7 +248,7 @@ class TestDeam:
             _write_aac(root / f"{name}.wav", root / f"{name}.m4a")
             (root / f"{name}.wav").unlink()
         tiny.write_csv(root / "l.csv", [("filename", "valence", "arousal"), ("a", 0, 0), ("b", 0.5, 0.5)])
-        dataset = load("deam", root, duration=4)
+        dataset = load("deam", root, duration=4, label_scale="-1..1")
         loudest = [dataset[i].inputs[2].argmax() for i in range(2)]
         assert loudest[0] < loudest[1]
 

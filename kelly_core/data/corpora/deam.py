@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.affect_tables import DAMAGED_ROW, LabelIndex, is_affect_table, read_affect_table, song_key
+from kelly_core.data.affect_tables import (
+    DAMAGED_ROW,
+    LabelIndex,
+    has_known_columns,
+    is_affect_table,
+    is_frame_table,
+    is_other_table,
+    read_affect_table,
+    read_frame_table,
+    song_key,
+)
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -44,8 +54,9 @@ _GAIN_DB = 6.0
 _VERSION = 3
 
 _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
-_RATERS_FOLDER = re.compile(r"annotations per each (?:rater|song)/|(?:^|/)features/|__macosx/")
+_SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
 """Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
+_TABLE_SUFFIXES = (".csv", ".tsv")
 _DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
 _DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9}) ?ms")
 
@@ -186,15 +197,17 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
 
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
     annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, known by their
-    columns; any CSV with the columns ``filename, valence, arousal``, or ``ID, 4Q`` with quadrants. Values in 1..9
-    become (x - 5) / 4; values within -1..1 stay; ``options.label_scale`` names another scale. A damaged row costs that
-    row, and answers of single raters are not read.
+    columns; any CSV with the columns ``filename, valence, arousal`` on the scale ``options.label_scale``, or ``ID, 4Q``
+    with quadrants. A damaged row costs that row. Answers of single raters, features, metadata and predictions are not
+    read.
 
     Raises:
         DataError: no labels, a table that makes no sense, or no usable file.
     """
-    files = find_files(root, SUFFIXES)
-    labels = _read_labels(root, options.annotations_file, options.label_scale)
+    everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES}, _is_skipped)
+    files = [file for file in everything if not file.lower().endswith(_TABLE_SUFFIXES)]
+    tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
+    labels = _read_labels(root, tables, options.annotations_file, options.label_scale)
     labelled = spread([file for file in files if labels.source(file)], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
@@ -251,11 +264,16 @@ def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
     return total
 
 
-def _read_labels(root: Path, annotations_file: str, scale: LabelScale) -> _Labels:
-    """Labels from all tables below ``root``, or from one; a damaged table among others costs that table."""
-    names = [_annotations(root, annotations_file)] if annotations_file else _tables(root)
+def _is_skipped(folder: str) -> bool:
+    return _SKIPPED_FOLDER.search(folder.lower()) is not None
+
+
+def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> _Labels:
+    """Labels from all of the tables, or from one; a damaged table among others costs that table."""
+    names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
     labels = _Labels(sidecar=LabelIndex(read_sidecar(root)))
-    static: dict[str, Affect] = {}
+    # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
+    static: tuple[dict[str, Affect], dict[str, Affect]] = ({}, {})
     quadrants: dict[str, Affect] = {}
     frame_tables = _frame_tables(names)
     for name in names:
@@ -263,10 +281,12 @@ def _read_labels(root: Path, annotations_file: str, scale: LabelScale) -> _Label
         try:
             if name in frame_tables:
                 _read_dynamic(path, labels)
+            elif is_frame_table(path):
+                _read_frame_rows(path, labels)
             elif is_affect_table(path):
                 table = read_affect_table(path, scale)
-                # The table nearest to the corpus folder wins.
-                static = table.labels | static
+                known = static[0 if has_known_columns(path) else 1]
+                known.update(table.labels | known)
                 labels.damaged += table.damaged
                 labels.warnings += [table.warning] if table.warning else []
             elif found := read_quadrants(path):
@@ -276,7 +296,7 @@ def _read_labels(root: Path, annotations_file: str, scale: LabelScale) -> _Label
             labels.tables.append(name)
         except DataError as error:
             labels.errors.append(error)
-    labels.static, labels.quadrants = LabelIndex(static), LabelIndex(quadrants)
+    labels.static, labels.quadrants = LabelIndex(static[1] | static[0]), LabelIndex(quadrants)
     if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
         labels.warnings += [f"table of labels left out: {error}" for error in labels.errors]
         return labels
@@ -286,11 +306,19 @@ def _read_labels(root: Path, annotations_file: str, scale: LabelScale) -> _Label
     raise DataError("no table of valence and arousal", where=root, hint=hint)
 
 
-def _tables(root: Path) -> list[str]:
-    """CSV files by path below ``root``, those nearest to it first; the answers of single raters are left out."""
-    names = find_files(root, {".csv", ".tsv"})
-    averaged = [name for name in names if not _RATERS_FOLDER.search(name.lower())]
-    return sorted(averaged, key=lambda name: name.count("/"))
+def _candidates(tables: Sequence[str]) -> list[str]:
+    """Tables that may hold labels, those nearest to the corpus folder first."""
+    return sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
+
+
+def _read_frame_rows(path: Path, labels: _Labels) -> None:
+    """Add values of a table with a row for each half second, which ends at the row's time."""
+    table, damaged = read_frame_table(path)
+    for song, times in table.items():
+        frames = labels.dynamic.setdefault(song, {})
+        for time, pair in times.items():
+            frames[round(time / FRAME_SECONDS) - 1] = dict(enumerate(pair))
+    labels.damaged += damaged
 
 
 def _annotations(root: Path, name: str) -> str:
