@@ -14,7 +14,7 @@ from rich.table import Table
 
 from kelly_core.cli.console import print_error, print_json, print_result
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
-from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes
+from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.errors import DataError
 
 _DAY = 86400.0
@@ -26,6 +26,10 @@ def cache(
         float | None,
         typer.Option("--unused-for", metavar="DAYS", min=0, help="Remove what was not read for so many days."),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every byte and compare checksums; with --prune, remove what is corrupted."),
+    ] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all; it is computed anew when needed.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -37,22 +41,41 @@ def cache(
     folder = settings_from(config, {}).settings.datasets.cache_dir
     caches = list_caches(folder)
     now = time.time()
+    rotten = {cached.path: found for cached in caches if verify and (found := verify_cache(cached))}
     unwanted = [
         cached
         for cached in caches
-        if clear or (prune and cached.stale) or (unused_for is not None and now - cached.last_used >= unused_for * _DAY)
+        if clear
+        or (prune and (cached.stale or cached.path in rotten))
+        or (unused_for is not None and now - cached.last_used >= unused_for * _DAY)
     ]
     problems = {cached.path: problem for cached in unwanted if (problem := _remove(cached))}
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
-        print_json(_as_json(folder, left, removed, problems))
+        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _texts(rotten)} if verify else {}))
     else:
         _show(folder, left, removed)
+    rotten = {cached.path: rotten[cached.path] for cached in left if cached.path in rotten}
+    _show_rotten(rotten)
+    if verify and not rotten and not as_json:
+        print_result("all checksums are right")
     for problem in problems.values():
         print_error("error", problem)
-    if problems:
+    if problems or rotten:
         raise typer.Exit(1)
+
+
+def _texts(rotten: dict[Path, list[str]]) -> dict[str, list[str]]:
+    return {str(path): found for path, found in rotten.items()}
+
+
+def _show_rotten(rotten: dict[Path, list[str]]) -> None:
+    for path, found in rotten.items():
+        for problem in found:
+            print_error("error", f"{path}/{problem}")
+    if rotten:
+        print_error("hint", "`kelly-core cache --verify --prune` removes it; the next start computes it again")
 
 
 def _remove(cached: CachedFeatures) -> str:

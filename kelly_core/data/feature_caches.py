@@ -13,7 +13,7 @@ from pathlib import Path
 from kelly_core.data.catalog import CORPORA
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import FORMAT, RECIPE, CacheKey
-from kelly_core.features.feature_cache import LOCK
+from kelly_core.features.feature_cache import LOCK, verify_folder
 from kelly_core.io.locks import FileLock
 
 FORMER = "of a former version"
@@ -65,6 +65,14 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
         if recipe:
             latest_store[recipe.subject] = max(recipe.version, latest_store.get(recipe.subject, 0))
     return [replace(cached, stale=_why_stale(recipe, latest_store)) for cached, recipe in looked]
+
+
+def verify_cache(cached: CachedFeatures) -> list[str]:
+    """Read all of a cache and return what is wrong with its bytes, one line an array; [] if nothing is.
+
+    Caches of former versions, which no start reads, are not looked into.
+    """
+    return [] if cached.stale == FORMER else verify_folder(cached.path)
 
 
 def remove_cache(cached: CachedFeatures) -> None:

@@ -14,7 +14,7 @@ from kelly_core.io.atomic import atomic_write_all, open_regular
 RECIPE = "recipe.json"
 """Its time of change is when the features were last used."""
 
-FORMAT = 3
+FORMAT = 4
 """Of the folders that features are kept in."""
 
 _MAX_BYTES = 2**20

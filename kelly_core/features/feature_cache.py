@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import RECIPE, CacheKey
-from kelly_core.features.store import ArrayStore, Block, Layout, Manifest, open_store, write_store
+from kelly_core.features.store import ArrayStore, Block, Layout, Manifest, open_store, verify_store, write_store
 from kelly_core.io.atomic import make_folder, sync_folder, write_error
 from kelly_core.io.locks import FileLock
 
@@ -119,8 +119,22 @@ class FeatureCache:
         return ArrayStore(target, manifest, layouts)
 
     def _numbered(self, kind: str) -> list[Path]:
-        folders = [path for path in self.folder.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").isdecimal()]
-        return sorted(folders, key=_number)
+        return _numbered(self.folder, kind)
+
+
+def verify_folder(folder: Path) -> list[str]:
+    """Read every store in the folder of a cache and return what is wrong, one line an array; [] if nothing is.
+
+    A store that another process replaces meanwhile is left out.
+    """
+    stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _PART)]
+    problems = [(store, problem) for store in stores for problem in verify_store(store)]
+    return [f"{store.name}/{problem}" for store, problem in problems if store.exists()]
+
+
+def _numbered(folder: Path, kind: str) -> list[Path]:
+    folders = [path for path in folder.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").isdecimal()]
+    return sorted(folders, key=_number)
 
 
 def _number(folder: Path) -> int:

@@ -1,4 +1,8 @@
-"""Features in a folder: one flat file an array, which readers map, and a manifest that vouches for all of them."""
+"""Features in a folder: one flat file an array, which readers map, and a manifest that describes all of them.
+
+Files of a store are never changed, shortened or replaced once it has its name: a process that reads a mapped page
+behind the end of a shortened file is killed by SIGBUS. A new store gets a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,18 @@ import hashlib
 import io
 import json
 import os
+import random
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.display_text import printable
 from kelly_core.io.atomic import make_folder, open_for_writing, open_regular
 
 Ints = NDArray[np.int64]
@@ -25,6 +31,10 @@ _MANIFEST = "manifest"
 _DIGEST_BYTES = 32
 _HASH_BYTES = 16
 _BLOCK_BYTES = 2**20
+_LISTED = 3
+
+SAMPLED_BLOCKS = 128
+"""Blocks of 1 MiB whose checksums are compared when a store is opened: about a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +83,43 @@ class Layout:
 
 @dataclass(frozen=True)
 class _ArrayFile:
-    """A file of rows as it was when it was written: its size and time, by which it is recognised, and its CRC-32."""
+    """A file of rows as it was written: its size and time, and the CRC-32 of each of its blocks of 1 MiB."""
 
     layout: Layout
     size: int
     time: int
-    checksum: int
+    checksums: tuple[int, ...]
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> _ArrayFile:
         layout = Layout(entry["layout"]["dtype"], tuple(entry["layout"]["row"]))
         if np.dtype(layout.dtype).hasobject:
             raise ValueError("arrays of objects cannot be mapped")
-        return cls(layout, entry["size"], entry["time"], entry["checksum"])
+        file = cls(layout, entry["size"], entry["time"], tuple(entry["checksums"]))
+        if len(file.checksums) != -(-file.size // _BLOCK_BYTES):
+            raise ValueError("checksums do not cover the file")
+        return file
 
-    def is_sound(self, path: Path) -> bool:
-        """Whether the file is the one that was written; only one with another time, a copy perhaps, is read."""
+    def stamp(self, path: Path) -> Literal["same", "copied", "other"]:
+        """Compare size and time of a file: "copied" has the same size and another time."""
         status = path.stat()
         if status.st_size != self.size:
-            return False
-        return status.st_mtime_ns == self.time or self.checksum == _checksum(_blocks(path, 0, self.size))
+            return "other"
+        return "same" if status.st_mtime_ns == self.time else "copied"
+
+    def rotten(self, path: Path, blocks: Iterable[int]) -> list[int]:
+        """Return those of the numbered blocks that do not hold what was written.
+
+        Raises:
+            OSError: the file cannot be read, or is shorter.
+        """
+        found = []
+        for number in blocks:
+            start = number * _BLOCK_BYTES
+            content = b"".join(_blocks(path, start, min(start + _BLOCK_BYTES, self.size)))
+            if zlib.crc32(content) != self.checksums[number]:
+                found.append(number)
+        return found
 
 
 class ArrayStore:
@@ -130,18 +157,80 @@ class ArrayStore:
 
 
 def open_store(folder: Path) -> ArrayStore | None:
-    """Open a store; None where there is none or where it is not, byte for byte, what was written."""
+    """Open a store; None where there is none, or where its content is found not to be what was written.
+
+    Sizes, times and the manifest's hash are always compared. Bytes that changed while size and time did not are found
+    by the checksums of blocks: of all blocks up to ``SAMPLED_BLOCKS``, of as many at random where there are more. A
+    file with another time, such as a copy, is read whole.
+    """
     try:
-        with open_regular(folder / _MANIFEST) as file:
-            content = file.read()
-        if content[:_DIGEST_BYTES] != _digest(content[_DIGEST_BYTES:]):
+        manifest, files = _read_manifest(folder)
+        stamps = {name: file.stamp(folder / name) for name, file in files.items()}
+        if "other" in stamps.values():
             return None
-        manifest, files = _unpack(content[_DIGEST_BYTES:])
-        if not all(file.is_sound(folder / name) for name, file in files.items()):
-            return None
+        blocks = [
+            (name, number)
+            for name, file in files.items()
+            for number in range(len(file.checksums))
+            if stamps[name] == "same"
+        ]
+        # Other blocks at each start, so that repeated starts cover all of them.
+        chosen = random.SystemRandom().sample(blocks, min(len(blocks), SAMPLED_BLOCKS))
+        for name, file in files.items():
+            all_blocks = stamps[name] == "copied"
+            numbers = range(len(file.checksums)) if all_blocks else [number for key, number in chosen if key == name]
+            if file.rotten(folder / name, numbers):
+                return None
         return ArrayStore(folder, manifest, {name: file.layout for name, file in files.items()})
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def verify_store(folder: Path) -> list[str]:
+    """Read all of a store and return what is wrong with it, one line an array; [] if all is as it was written."""
+    try:
+        manifest, files = _read_manifest(folder)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        return [f"{_MANIFEST}: cannot be used ({error})"]
+    return [f"{name}: {problem}" for name, file in files.items() if (problem := _rot(folder / name, file, manifest))]
+
+
+def _rot(path: Path, file: _ArrayFile, manifest: Manifest) -> str:
+    try:
+        if file.stamp(path) == "other":
+            return f"has {path.stat().st_size} bytes, expected {file.size}"
+        rotten = file.rotten(path, range(len(file.checksums)))
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if not rotten:
+        return ""
+    files = _files_in_blocks(rotten, file.layout.row_bytes, manifest.counts[path.name])
+    names = [printable(manifest.paths[number]) for number in files[:_LISTED]]
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    return f"{len(rotten)} of {len(file.checksums)} blocks do not hold what was written ({', '.join(names)}{more})"
+
+
+def _files_in_blocks(blocks: Sequence[int], row_bytes: int, counts: Ints) -> list[int]:
+    """Return the numbers of the corpus's files that have rows in some blocks of an array."""
+    ends = np.cumsum(counts) * row_bytes
+    starts = ends - counts * row_bytes
+    first = np.array(blocks)[:, None] * _BLOCK_BYTES
+    touched = (starts < first + _BLOCK_BYTES) & (ends > first) & (counts > 0)
+    found: list[int] = np.flatnonzero(touched.any(axis=0)).tolist()
+    return found
+
+
+def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, _ArrayFile]]:
+    """Read what a store holds.
+
+    Raises:
+        OSError, KeyError, TypeError, ValueError: it cannot be read, or is not what was written.
+    """
+    with open_regular(folder / _MANIFEST) as file:
+        content = file.read()
+    if content[:_DIGEST_BYTES] != _digest(content[_DIGEST_BYTES:]):
+        raise ValueError("its hash is wrong")
+    return _unpack(content[_DIGEST_BYTES:])
 
 
 def write_store(
@@ -165,16 +254,23 @@ def write_store(
 
 
 def _write_rows(path: Path, layout: Layout, blocks: Iterable[Block]) -> _ArrayFile:
-    checksum = 0
+    checksums: list[int] = []
 
     def checked() -> Iterator[Block]:
-        nonlocal checksum
+        size = 0
         for block in blocks:
-            checksum = zlib.crc32(block, checksum)
+            rest = memoryview(block)
+            while rest:
+                room = _BLOCK_BYTES - size % _BLOCK_BYTES
+                piece, rest = rest[:room], rest[room:]
+                if room == _BLOCK_BYTES:
+                    checksums.append(0)
+                checksums[-1] = zlib.crc32(piece, checksums[-1])
+                size += len(piece)
             yield block
 
     status = _write_file(path, checked())
-    return _ArrayFile(layout, status.st_size, status.st_mtime_ns, checksum)
+    return _ArrayFile(layout, status.st_size, status.st_mtime_ns, tuple(checksums))
 
 
 def _write_file(path: Path, blocks: Iterable[Block]) -> os.stat_result:
@@ -195,13 +291,6 @@ def _blocks(path: Path, start: int, stop: int) -> Iterator[bytes]:
                 raise OSError(f"{path} ends early")
             start += len(block)
             yield block
-
-
-def _checksum(blocks: Iterable[bytes]) -> int:
-    checksum = 0
-    for block in blocks:
-        checksum = zlib.crc32(block, checksum)
-    return checksum
 
 
 def _digest(payload: bytes) -> bytes:

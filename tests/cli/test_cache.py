@@ -56,6 +56,19 @@ def test_what_is_asked_for_is_removed(run: Run, caches: Path, options: list[obje
     assert corpora(run, *options) == left == corpora(run)
 
 
+def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: Path) -> None:
+    assert "all checksums are right" in run("cache", "--verify").out
+    array = max(caches.glob("groove_midi-*/features-*/[!m]*"), key=lambda path: path.stat().st_size)
+    status = array.stat()
+    array.write_bytes(bytes([array.read_bytes()[0] ^ 1]) + array.read_bytes()[1:])
+    os.utime(array, ns=(status.st_atime_ns, status.st_mtime_ns))
+    found = run("cache", "--verify")
+    assert found.code == 1 and f"{array}: 1 of 1 blocks" in found.err and "--verify --prune" in found.err
+    assert list(json.loads(run("cache", "--verify", "--json").out)["corrupted"]) == [str(array.parents[1])]
+    assert run("cache", "--verify", "--prune").code == 0 and not array.exists()
+    assert "all checksums are right" in run("cache", "--verify").out
+
+
 def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> None:
     (folder,) = caches.glob("groove_midi-*")
     lock = FileLock.acquire(folder / "lock")

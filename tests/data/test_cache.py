@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.features import extraction
+from kelly_core.features import extraction, store
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from kelly_core.features.feature_cache import verify_folder
 from tests.seeds import seeded_rng
 
 
@@ -161,6 +162,62 @@ def test_a_damaged_cache_is_made_anew(read, lengths, name, damage) -> None:
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
     read()
     assert not lengths.calls and len(list(read.store().parent.iterdir())) == 3
+
+
+def rot(path: Path, place: int) -> None:
+    """Change one byte of a file whose size and time stay."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 0x10]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("place", [0, 7 * 8, 8 * 8 - 1])
+def test_bytes_that_rot_while_size_and_time_stay_are_found_at_the_start(read, lengths, place: int) -> None:
+    read()
+    rot(read.store() / "letters", place)
+    (problem,) = verify_folder(read.folder())
+    assert problem == "features-000001/letters: 1 of 1 blocks do not hold what was written (a.txt, c.txt)"
+    assert bytes(read().arrays["letters"].astype(np.uint8)) == b"onethree"
+    assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"] and not verify_folder(read.folder())
+
+
+def test_of_a_large_cache_other_blocks_are_checked_at_each_start(read, lengths, monkeypatch) -> None:
+    monkeypatch.setattr(store, "_BLOCK_BYTES", 16)
+    monkeypatch.setattr(store, "SAMPLED_BLOCKS", 1)
+    read()
+    rot(read.store() / "letters", 40)
+    (problem,) = verify_folder(read.folder())
+    assert problem == "features-000001/letters: 1 of 4 blocks do not hold what was written (c.txt)"
+    # Five blocks in all: one is found with a chance of 1 - .8^200 in 200 starts.
+    assert any(read() and lengths.calls for _ in range(200))
+    assert not verify_folder(read.folder())
+
+
+@pytest.mark.parametrize("block", [1, 3, 8, 24, 63, 64, 65])
+def test_checksums_cover_every_byte_whatever_the_blocks(tmp_path: Path, monkeypatch, block: int) -> None:
+    monkeypatch.setattr(store, "_BLOCK_BYTES", block)
+    rows = [bytes(range(5)), b"", bytes(range(5, 40)), bytes(range(40, 64))]
+    manifest = store.Manifest(["a"], np.ones(1, int), np.ones(1, int), ["00" * 16], [""], {"x": np.array([8])})
+    store.write_store(tmp_path / "store", manifest, {"x": store.Layout("<i8", ())}, {"x": rows})
+    assert store.verify_store(tmp_path / "store") == [] and store.open_store(tmp_path / "store") is not None
+    for place in range(64):
+        rot(tmp_path / "store" / "x", place)
+        assert "(a)" in store.verify_store(tmp_path / "store")[0]
+        rot(tmp_path / "store" / "x", place)
+
+
+def test_a_cut_or_missing_array_is_named(read) -> None:
+    read()
+    (read.store() / "length").write_bytes(b"")
+    (read.store() / "letters").unlink()
+    assert verify_folder(read.folder()) == [
+        "features-000001/length: has 0 bytes, expected 16",
+        "features-000001/letters: cannot be read (No such file or directory)",
+    ]
 
 
 def test_a_cache_that_was_copied_is_read_once_more_and_trusted(read, lengths) -> None:
