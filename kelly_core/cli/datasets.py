@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import SafeConsole, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
+from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -32,6 +33,7 @@ _LISTED_NAMES = 20
 app = typer.Typer(add_completion=False)
 app.command()(get)
 app.command()(verify)
+app.command()(import_chords)
 
 
 @app.callback(invoke_without_command=True)

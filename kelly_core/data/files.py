@@ -23,7 +23,7 @@ SIDECAR = "emotion_labels.json"
 
 _log = logging.getLogger(__name__)
 
-_MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES = 256 * 2**20
 _HEADER_BYTES = 64 * 2**10
 _LISTED = 5
 
@@ -168,7 +168,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         DataError: the file cannot be read, is too large, or is no CSV text.
     """
-    text = _decoded(_read_regular(path, _MAX_TABLE_BYTES))
+    text = decode_text(read_regular(path, MAX_TABLE_BYTES))
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
         header = [name.strip() for name in next(rows, [])]
@@ -183,7 +183,7 @@ def table_columns(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or its first line is no CSV text.
     """
-    text = _decoded(_read_regular(path, _MAX_TABLE_BYTES, _HEADER_BYTES))
+    text = decode_text(read_regular(path, MAX_TABLE_BYTES, _HEADER_BYTES))
     try:
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True), [])
         return [name.strip() for name in header]
@@ -196,7 +196,8 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=text.split("\n", 1)[0].count)
 
 
-def _decoded(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
+    """Return the text of bytes in UTF-8, in UTF-16 with a byte order mark, or else in Latin-1."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:
@@ -205,8 +206,8 @@ def _decoded(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def _read_regular(path: Path, most: int, count: int = -1) -> bytes:
-    """The first ``count`` bytes of a regular file, or all of one of at most ``most`` bytes.
+def read_regular(path: Path, most: int, count: int = -1) -> bytes:
+    """Return the first ``count`` bytes of a regular file, or all of one of at most ``most`` bytes.
 
     Raises:
         DataError: it cannot be read, is not a regular file, or is too large.
@@ -227,7 +228,7 @@ def read_json(path: Path) -> object:
         DataError: the file cannot be read, is too large, or is no JSON text.
     """
     try:
-        return json.loads(_read_regular(path, _MAX_TABLE_BYTES), parse_int=_whole_number)
+        return json.loads(read_regular(path, MAX_TABLE_BYTES), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is no JSON text ({error})", where=path) from error
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import content_keys
-from kelly_core.data.files import Affect, find_files, finite_number, parse_affect, read_json, spread
+from kelly_core.data.files import Affect, find_files, finite_number, parse_affect, read_json
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -63,12 +65,14 @@ class _Song:
     """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
 
     ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA;
-    ``content`` is a key, equal for equal chords of equal lengths, in whatever key.
+    ``content`` is a key, equal for equal chords of equal lengths, in whatever key; ``progression`` is one of the chords
+    alone.
     """
 
     group: str
     digest: str
     content: int
+    progression: int
     distribution: Floats
     mode: float
     minor_share: float
@@ -145,8 +149,10 @@ class _Neighbourhood:
 
 
 def is_present(root: Path) -> bool:
-    """Whether the file of progressions is there; ``root`` may name the folder or the file."""
-    return root.is_file() or (root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file()))
+    """Return True if chords of any layout are there; ``root`` may name the folder or the file."""
+    if root.is_file():
+        return True
+    return root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file() or is_chord_source(root))
 
 
 def _usual_file(root: Path) -> Path:
@@ -156,8 +162,29 @@ def _usual_file(root: Path) -> Path:
     return root / min(names, key=lambda name: name.count("/"), default=FILE)
 
 
+def _find_songs(root: Path, annotations_file: str) -> list[ChordFile]:
+    """The JSON file of progressions and the files of public corpora, or the only file that is named.
+
+    Raises:
+        DataError: nothing is there, or the JSON file makes no sense.
+    """
+    path = root / annotations_file if annotations_file else root
+    if root.is_file() or annotations_file:
+        return (find_chord_files(path) if path.suffix.lower() != ".json" else []) or [_json_file(path)]
+    usual = _usual_file(root)
+    others = find_chord_files(root) if root.is_dir() else []
+    return [_json_file(usual), *others] if usual.is_file() or not others else others
+
+
+def _json_file(path: Path) -> ChordFile:
+    entries = _entries(read_json(path), path)
+    return ChordFile("JSON", [path.name], lambda: len(entries), lambda: iter(entries))
+
+
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
-    """Read ``chord_progressions.json``: a list of songs, or an object that holds one under ``progressions``.
+    """Read ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets, all that is there together.
+
+    The JSON file holds a list of songs, or an object that has one under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
     ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that is not understood is left out of its song, a
@@ -166,25 +193,22 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     Raises:
         DataError: the file is missing or makes no sense, or no song is usable.
     """
-    path = root
-    if not root.is_file():
-        path = root / options.annotations_file if options.annotations_file else _usual_file(root)
-    entries = _entries(read_json(path), path)
-    if options.max_files:
-        entries = spread(entries, options.max_files)
+    files = _find_songs(root, options.annotations_file)
     skipped: dict[str, list[str]] = {}
     rejected: Counter[str] = Counter()
     songs: list[_Song] = []
-    for number, entry in enumerate(entries, start=1):
+    kinds: list[str] = []
+    for number, (kind, entry) in enumerate(spread_entries(files, options.max_files), start=1):
         try:
             songs.append(_parse_song(entry, number, rejected))
+            kinds.append(kind)
         except DataError as error:
             skipped.setdefault(error.problem, []).append(error.where or f"song {number}")
     if rejected:
         symbols = [f"{symbol} ({count} times)" for symbol, count in rejected.most_common()]
         skipped["chord symbol not understood, left out of its song"] = symbols
-    require_usable([song.group for song in songs], skipped, path)
-    groups = [song.group for song in songs]
+    require_usable([song.group for song in songs], skipped, root)
+    groups = _groups(songs, kinds)
     splits = assign_splits(groups, [None] * len(groups), options)
     features = chord_features([song.mode for song in songs], [song.minor_share for song in songs])
     scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
@@ -192,7 +216,8 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     estimated = np.column_stack([scale(features), known[:, 1]])
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
     rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, [song.source for song in songs], splits)
-    report = CorpusReport(name, str(path), found=True, files=len(entries), skipped=skipped)
+    count = len(songs) + sum(map(len, skipped.values())) - len(rejected)
+    report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
     dataset.metadata = {
         "chords": list(CHORD_NAMES),
@@ -201,6 +226,20 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
         **_context_facts(options.context),
     }
     return dataset
+
+
+def _shown_path(root: Path, files: Sequence[ChordFile]) -> Path:
+    """The file that the songs are from, or the folder if they are from several."""
+    paths = [path for file in files for path in file.paths]
+    return root / paths[0] if len(paths) == 1 and root.is_dir() else root
+
+
+def _groups(songs: Sequence[_Song], kinds: Sequence[str]) -> list[str]:
+    """The song of each entry. One that two layouts hold with equal chords, as POP909 and a JSON file of it, is one."""
+    if len(set(kinds)) == 1:
+        return [song.group for song in songs]
+    first = {song.progression: song.group for song in reversed(songs)}
+    return [first[song.progression] if song.progression else song.group for song in songs]
 
 
 def _context_facts(context: AudioContext | None) -> dict[str, Any]:
@@ -224,6 +263,8 @@ def _entries(document: object, path: Path) -> list[Any]:
 
 
 def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
+    if isinstance(entry, DataError):
+        raise entry
     song = entry if isinstance(entry, dict) else {"chords": entry}
     name = _name(song.get("source"), number)
     symbols = song.get("chords", song.get("progression"))
@@ -237,12 +278,14 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     indices, weights = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
     key = progression_key(indices, weights)
     at_home = transpose(indices, semitones_to_c(key))
-    content = content_keys(np.stack([at_home, weights])[np.newaxis], np.array([len(kept) >= _TELLING_CHORDS]))
+    telling = np.array([len(kept) >= _TELLING_CHORDS])
+    content = content_keys(np.stack([at_home, weights])[np.newaxis], telling)
     affect, source = _known_affect(song, name)
     return _Song(
         group=song_of(name),
         digest=_digest([_READING, name, symbols, durations]),
         content=int(content[0]),
+        progression=int(content_keys(at_home[np.newaxis], telling)[0]),
         distribution=chord_distribution(at_home, weights),
         mode=key.m,
         minor_share=minor_share(indices, weights),

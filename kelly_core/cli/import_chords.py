@@ -1,0 +1,57 @@
+"""``kelly-core datasets import-chords``: chord corpora as one ``chord_progressions.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from kelly_core.cli.console import print_json, print_status
+from kelly_core.cli.options import JsonOption
+from kelly_core.errors import ConfigError, DataError
+
+_SHOWN = 5
+
+
+def import_chords(
+    source: Annotated[Path, typer.Argument(help="Folder or file: POP909, Billboard, Chordonomicon, lead sheets.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for chord_progressions.json.")],
+    max_songs: Annotated[int, typer.Option("--max-songs", min=0, help="Songs at most, evenly spread; 0: all.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a chord_progressions.json that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song."""
+    from kelly_core.data.chord_files import find_chord_files, write_progressions
+    from kelly_core.data.corpora.chords import FILE
+    from kelly_core.io.atomic import atomic_write
+
+    if not source.exists():
+        raise ConfigError("no such file or folder", where=source)
+    target = output / FILE
+    if target.exists() and not force:
+        raise ConfigError("is there already", where=target, hint="Name another folder, or use --force")
+    files = find_chord_files(source)
+    if not files:
+        hint = "Known are chord_midi.txt, *.lab, salami_chords.txt, a CSV file with a column chords, and text with bars"
+        raise DataError("no chords of a known layout", where=source, hint=hint)
+    left_out: list[DataError] = []
+    written = 0
+
+    def write(stream: BinaryIO) -> None:
+        nonlocal written, left_out
+        written, left_out = write_progressions(files, stream, max_songs)
+        if not written:
+            raise left_out[0] if left_out else DataError("holds no songs", where=source)
+
+    atomic_write(target, write, error=DataError)
+    kinds = [file.kind for file in files]
+    if as_json:
+        reasons = [str(reason) for reason in left_out]
+        print_json({"file": str(target), "songs": written, "layouts": kinds, "left_out": reasons})
+        return
+    print_status(f"wrote {target}: {written:,} songs of {', '.join(kinds)}")
+    for reason in left_out[:_SHOWN]:
+        print_status(f"left out: {reason}")
+    if len(left_out) > _SHOWN:
+        print_status(f"left out: {len(left_out) - _SHOWN:,} more")

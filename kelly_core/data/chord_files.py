@@ -1,0 +1,397 @@
+"""Chord progressions in the layouts of public corpora, as entries of ``chord_progressions.json``.
+
+POP909 (``chord_midi.txt``), McGill Billboard (``.lab`` or ``salami_chords.txt``), Chordonomicon (CSV, read as a stream)
+and text with bar lines, as iReal Pro and lead sheets have it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote
+
+from kelly_core.data.files import (
+    MAX_TABLE_BYTES,
+    decode_text,
+    find_files,
+    finite_text,
+    read_regular,
+    read_table,
+    table_columns,
+)
+from kelly_core.errors import DataError
+from kelly_core.io.atomic import open_regular
+from kelly_core.music.chord_symbols import parse_chord
+
+Entry = dict[str, Any]
+"""A song: ``source`` (its name, equal for versions of one song), ``chords`` and, where known, ``durations``."""
+
+_MAX_TEXT_BYTES = 4 * 2**20
+_LAB_NAMES = ("full.lab", "majmin7inv.lab", "majmin7.lab", "majmininv.lab", "majmin.lab")
+"""Label files of one Billboard entry, the most detailed first."""
+_POP909_NAMES = ("chord_midi.txt", "chord_audio.txt")
+_SALAMI = "salami_chords.txt"
+_INDEX = re.compile(r"billboard-.*index\.csv")
+_NO_CHORDS = frozenset(("N", "X", "NC", "N.C.", "silence", "&pause", "n", ""))
+_SECTION = re.compile(r"<[^<>]*>")
+_SKIPPED_FOLDERS = frozenset(("versions", "__macosx"))
+_HEADER = re.compile(r"#?\s*(title|artist|composer|key|style|tempo|metre|tonic|time)\s*[:=]\s*(.*)", re.IGNORECASE)
+_IREAL = re.compile(r"irealbook://([^\s\"'<>]+)")
+_MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
+_REPEAT = re.compile(r"x(\d{1,2})")
+_CHORD_COLUMN = "chords"
+_FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
+"""Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
+
+
+@dataclass(frozen=True)
+class ChordFile:
+    """Songs of one kind in a folder.
+
+    Attributes:
+        kind: name of the layout.
+        paths: the files, below the corpus folder.
+        count: counts the songs.
+        entries: reads them one by one; an item is a song or the reason why it cannot be read.
+    """
+
+    kind: str
+    paths: Sequence[str]
+    count: Callable[[], int] = field(repr=False)
+    entries: Callable[[], Iterator[Entry | DataError]] = field(repr=False)
+
+
+def find_chord_files(root: Path) -> list[ChordFile]:
+    """Return the files of every known layout below a folder, or those of one file.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    if root.is_file():
+        root, names = root.parent, [root.name]
+    else:
+        names = find_files(root, {".txt", ".lab", ".csv", ".ireal"}, _is_skipped)
+    found = [
+        _by_folder("POP909", root, names, _POP909_NAMES, _read_pop909),
+        _billboard(root, names),
+        *_chordonomicon(root, names),
+        _texts(root, names),
+    ]
+    return [files for files in found if files.paths]
+
+
+def is_chord_source(root: Path) -> bool:
+    """Return True if a folder holds any file of a known layout."""
+    return bool(find_chord_files(root))
+
+
+def _is_skipped(folder: str) -> bool:
+    return folder.rpartition("/")[2].lower() in _SKIPPED_FOLDERS
+
+
+def _by_folder(
+    kind: str,
+    root: Path,
+    names: Sequence[str],
+    wanted: Sequence[str],
+    read: Callable[[Path, str], Entry],
+) -> ChordFile:
+    """Take from each folder the first of the wanted files that is there."""
+    best: dict[str, tuple[int, str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if file.lower() in wanted:
+            rank = wanted.index(file.lower())
+            best[folder] = min(best.get(folder, (len(wanted), "")), (rank, name))
+    paths = [name for _, name in best.values()]
+    return ChordFile(kind, paths, lambda: len(paths), partial(_each, root, paths, read))
+
+
+def _each(root: Path, paths: Sequence[str], read: Callable[[Path, str], Entry]) -> Iterator[Entry | DataError]:
+    for name in paths:
+        try:
+            yield read(root / name, name)
+        except DataError as error:
+            yield error
+
+
+def _read_pop909(path: Path, name: str) -> Entry:
+    folder = name.rpartition("/")[0].rpartition("/")[2]
+    return {"source": f"POP909/{folder}", **_read_lab(path)}
+
+
+def _read_lab(path: Path) -> Entry:
+    """Chords and seconds of lines ``start end label``; equal neighbors are one chord."""
+    chords: list[str] = []
+    durations: list[float] = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        cells = line.split()
+        start, end = (finite_text(cell) for cell in (*cells[:2], "", "")[:2])
+        if len(cells) != 3 or start is None or end is None or end < start:
+            raise DataError(f"line {number} is not a start, an end and a chord", where=path)
+        if cells[2] in _NO_CHORDS or end == start:
+            continue
+        _append(chords, durations, cells[2], end - start)
+    return {"chords": chords, "durations": durations}
+
+
+def _append(chords: list[str], durations: list[float], chord: str, duration: float) -> None:
+    if chords and chords[-1] == chord:
+        durations[-1] += duration
+    else:
+        chords.append(chord)
+        durations.append(duration)
+
+
+def _billboard(root: Path, names: Sequence[str]) -> ChordFile:
+    songs = _billboard_songs(root, names)
+
+    def read(path: Path, name: str) -> Entry:
+        folder = name.rpartition("/")[0].rpartition("/")[2]
+        entry = _read_salami(path) if path.name.lower() == _SALAMI else _read_lab(path)
+        number = folder.lstrip("0")
+        return {**entry, "source": songs.get(number) or entry.get("source") or f"Billboard/{folder}"}
+
+    return _by_folder("Billboard", root, names, (*_LAB_NAMES, _SALAMI), read)
+
+
+def _billboard_songs(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Artist and title by number of an entry: 150 of the 890 entries are another entry's song."""
+    songs: dict[str, str] = {}
+    for name in names:
+        if _INDEX.fullmatch(name.rpartition("/")[2].lower()):
+            for row in read_table(root / name):
+                if row.get("title"):
+                    songs[row.get("id", "").lstrip("0")] = _song_name(row.get("artist", ""), row["title"])
+    return songs
+
+
+def _song_name(artist: str, title: str) -> str:
+    return f"{artist}: {title}" if artist else title
+
+
+def _read_salami(path: Path) -> Entry:
+    """Chords of a Billboard annotation: a line has a time, section marks, and bars between ``|``."""
+    headers: dict[str, str] = {}
+    lines: list[tuple[float, list[list[str]]]] = []
+    for line in _text(path).splitlines():
+        if match := _HEADER.fullmatch(line.strip()) if line.startswith("#") else None:
+            headers[match[1].lower()] = match[2].strip()
+            continue
+        start, _, rest = line.partition("\t")
+        time = finite_text(start)
+        if time is not None:
+            lines.append((time, _bars(rest)))
+    chords: list[str] = []
+    durations: list[float] = []
+    for (time, bars), (until, _) in pairwise(lines):
+        for bar in bars:
+            for chord in bar:
+                if chord not in _NO_CHORDS and until > time:
+                    _append(chords, durations, chord, (until - time) / len(bars) / len(bar))
+    song = _song_name(headers.get("artist", ""), headers["title"]) if headers.get("title") else ""
+    return {"source": song, "chords": chords, "durations": durations}
+
+
+def _bars(text: str) -> list[list[str]]:
+    """Chords of each bar of a line; ``.`` and ``%`` repeat the chord before, ``x3`` repeats the line."""
+    first, last = text.find("|"), text.rfind("|")
+    if first < 0 or last == first:
+        return []
+    bars: list[list[str]] = []
+    before = ""
+    for cell in text[first + 1 : last].split("|"):
+        bar = []
+        for token in _MARK.sub(" ", cell).replace("{", " ").replace("}", " ").replace(",", " ").split():
+            chord = before if token in (".", "%", "/", "x", "-") else token.rstrip(":").lstrip(":")
+            if chord and chord != "*":
+                bar.append(chord)
+                before = chord
+        if bar:
+            bars.append(bar)
+    repeat = _REPEAT.search(text[last + 1 :])
+    return bars * max(1, int(repeat[1])) if repeat else bars
+
+
+def _chordonomicon(root: Path, names: Sequence[str]) -> Iterator[ChordFile]:
+    for name in names:
+        if name.lower().endswith(".csv") and _CHORD_COLUMN in {column.lower() for column in _columns(root / name)}:
+            yield ChordFile(
+                "Chordonomicon", [name], partial(_count_rows, root / name), partial(_read_rows, root / name)
+            )
+
+
+def _columns(path: Path) -> list[str]:
+    try:
+        return table_columns(path)
+    except DataError:
+        # A file that cannot be read is not a table of chords.
+        return []
+
+
+def _count_rows(path: Path) -> int:
+    return sum(1 for _ in _rows(path))
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a CSV file by lower-case column name, with one row in memory at a time."""
+    try:
+        with open_regular(path) as binary:
+            lines = (line.decode("utf-8", "replace") for line in binary)
+            reader = csv.reader(line.replace("\0", "") for line in lines)
+            header = [name.strip("\ufeff ").lower() for name in next(reader, [])]
+            for row in reader:
+                if row:
+                    yield dict(zip(header, row, strict=False))
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    except csv.Error as error:
+        raise DataError(f"is not CSV text ({error})", where=path) from error
+
+
+def _read_rows(path: Path) -> Iterator[Entry | DataError]:
+    for number, row in enumerate(_rows(path), start=2):
+        name = row.get("id", "") or f"row {number}"
+        text = row.get(_CHORD_COLUMN, "")
+        chords = [chord for chord in _SECTION.sub(" ", text).split() if chord not in _NO_CHORDS]
+        if not chords:
+            yield DataError("no chords", where=f"{path.name} row {number}")
+            continue
+        # Several rows may be versions of one song of a catalog.
+        yield {"source": f"Chordonomicon/{row.get('spotify_song_id') or name}", "chords": chords}
+
+
+def _texts(root: Path, names: Sequence[str]) -> ChordFile:
+    """Text files with bars, each a song, and links of iReal Pro, of which one file may have many."""
+    taken = (*_POP909_NAMES, _SALAMI)
+    paths = [
+        name
+        for name in names
+        if name.lower().endswith((".txt", ".ireal")) and name.rpartition("/")[2].lower() not in taken
+    ]
+    songs = {name: count for name in paths if (count := _count_songs(root / name))}
+    return ChordFile("text", list(songs), lambda: sum(songs.values()), partial(_read_texts, root, list(songs)))
+
+
+def _count_songs(path: Path) -> int:
+    try:
+        text = _text(path)
+    except DataError:
+        # A text that cannot be read is not a lead sheet.
+        return 0
+    if links := len(_IREAL.findall(text)):
+        return links
+    symbols = [symbol for line in text.splitlines() for bar in _bars(line) for symbol in bar]
+    # Tables of README files have bars, too.
+    return int(len(symbols) >= _FEWEST_CHORDS and sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols))
+
+
+def _is_chord(symbol: str) -> bool:
+    try:
+        parse_chord(symbol)
+    except DataError:
+        return False
+    return True
+
+
+def _read_texts(root: Path, names: Sequence[str]) -> Iterator[Entry | DataError]:
+    for name in names:
+        try:
+            text = _text(root / name)
+        except DataError as error:
+            yield error
+            continue
+        links = _IREAL.findall(text)
+        yield from (_read_link(link, name) for link in links)
+        if not links:
+            yield _read_sheet(text, name)
+
+
+def _read_sheet(text: str, name: str) -> Entry:
+    headers: dict[str, str] = {}
+    bars: list[list[str]] = []
+    for line in text.splitlines():
+        if match := _HEADER.fullmatch(line.strip()):
+            headers[match[1].lower()] = match[2].strip()
+        else:
+            bars += _bars(line)
+    title = headers.get("title") or name.rpartition("/")[2].rpartition(".")[0]
+    artist = headers.get("artist") or headers.get("composer", "")
+    return {"source": _song_name(artist, title), **_timed(bars)}
+
+
+def _timed(bars: Sequence[Sequence[str]]) -> Entry:
+    """Chords of bars that each last 1, shared evenly by the chords in it."""
+    chords: list[str] = []
+    durations: list[float] = []
+    for bar in bars:
+        for chord in bar:
+            if chord not in _NO_CHORDS:
+                _append(chords, durations, chord, 1 / len(bar))
+    return {"chords": chords, "durations": durations}
+
+
+def _read_link(link: str, name: str) -> Entry | DataError:
+    """A song ``Title=Composer=Style=Key=n=music`` of an ``irealbook://`` link."""
+    fields = unquote(link).split("=")
+    if len(fields) < 6:
+        return DataError("is not a song of iReal Pro", where=name)
+    music = fields[5].replace("{", "|").replace("}", "|").replace("[", "|").replace("]", "|").replace("Z", "|")
+    return {"source": _song_name(fields[1], fields[0]), **_timed(_bars(f"|{music}|"))}
+
+
+def _text(path: Path) -> str:
+    return decode_text(read_regular(path, _MAX_TEXT_BYTES))
+
+
+def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int = 0) -> tuple[int, list[DataError]]:
+    """Write songs as a ``chord_progressions.json``, one at a time.
+
+    Args:
+        files: the songs.
+        stream: receives the JSON text.
+        most: at most this number of songs, evenly spread; 0 writes all.
+
+    Returns:
+        Number of songs, and the reasons for those that are left out.
+
+    Raises:
+        DataError: the text would be larger than the loader reads.
+    """
+    written = size = 0
+    left_out: list[DataError] = []
+    for _, entry in spread_entries(files, most):
+        if isinstance(entry, DataError):
+            left_out.append(entry)
+            continue
+        text = (",\n" if written else "[\n") + json.dumps(_rounded(entry))
+        size += stream.write(text.encode())
+        written += 1
+        if size > MAX_TABLE_BYTES:
+            hint = "Put the source into the chords folder, where it is read as a stream, or use --max-songs"
+            raise DataError(f"more than {MAX_TABLE_BYTES // 2**20} MiB of progressions", hint=hint)
+    stream.write(b"\n]\n" if written else b"[]\n")
+    return written, left_out
+
+
+def spread_entries(files: Sequence[ChordFile], most: int) -> Iterator[tuple[str, Entry | DataError]]:
+    """Yield layout and content of at most ``most`` entries (0: all), evenly spread over all files."""
+    total = sum(file.count() for file in files) if most else 0
+    wanted = {i * total // most for i in range(most)} if total > most else None
+    entries = ((file.kind, entry) for file in files for entry in file.entries())
+    yield from (entry for number, entry in enumerate(entries) if wanted is None or number in wanted)
+
+
+def _rounded(entry: Entry) -> Entry:
+    if "durations" not in entry:
+        return entry
+    return {**entry, "durations": [round(duration, 6) for duration in entry["durations"]]}

@@ -1,0 +1,175 @@
+"""Chord corpora in their published layouts: read directly, and imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kelly_core.data.catalog import create_dataset, is_present
+from kelly_core.data.chord_files import find_chord_files, spread_entries
+from kelly_core.errors import DataError
+
+FOUR = ["C", "G", "Am", "F"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def entries(root: Path) -> list[Any]:
+    return [entry for _, entry in spread_entries(find_chord_files(root), 0)]
+
+
+def lab(labels: list[str], start: float = 0.0) -> str:
+    lines = [
+        f"{start}\t{start + 0.5}\tN",
+        *(f"{start + n + 0.5}\t{start + n + 1.5}\t{c}" for n, c in enumerate(labels)),
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def pop909(root: Path, songs: int = 3) -> Path:
+    for song in range(1, songs + 1):
+        folder = root / f"POP909-Dataset-d83e6ed/POP909/{song:03d}"
+        write(folder / "chord_midi.txt", lab(["C:maj", "G:maj/3", "A:min7", "F:maj", "G:7"][: 3 + song]))
+        write(folder / "chord_audio.txt", lab(["D:maj"] * 4))
+        write(folder / "beat_midi.txt", "0.5 1.0 0.0\n")
+        write(folder / "key_audio.txt", "0.0\t99.9\tC:maj\n")
+        write(folder / "versions/chord_midi.txt", lab(["E:min"] * 8))
+    return root
+
+
+def billboard(root: Path) -> Path:
+    for number in (3, 4, 12):
+        for name in ("full", "majmin", "majmin7"):
+            label = "A:min7" if name == "full" else "A:min"
+            write(root / f"McGill-Billboard/{number:04d}/{name}.lab", lab(["C:maj", "G:maj", label, "F:maj"]))
+    index = "id,chart_date,target_rank,actual_rank,title,artist,peak_rank,weeks_on_chart\n"
+    rows = '3,1961-07-03,1,1,"Song, One",Ada,1,9\n4,1962-07-03,1,1,"Song, One",Ada,1,9\n12,1963-07-03,1,1,Two,Bob,1,9\n'
+    write(root / "billboard-index/billboard-2.0-index.csv", index + rows)
+    return root
+
+
+def chordonomicon(root: Path, songs: int = 4) -> Path:
+    header = "id,chords,release_date,genres,decade,rock_genre,artist_id,main_genre,spotify_song_id,spotify_artist_id\n"
+    rows = "".join(
+        f'{n},"<intro_1> C <verse_1> F{"s" * (n % 2)}min C/E <chorus_1> Ano3d G7",'
+        f",'pop',,,a,pop,{'same' if n < 2 else ''},b\n"
+        for n in range(songs)
+    )
+    write(root / "Chordonomicon/chordonomicon_v2.csv", header + rows)
+    return root
+
+
+def sheets(root: Path) -> Path:
+    write(root / "One.txt", "Title: One\nComposer: Ada\n[A]\n| T44 C^7 | A-7 D7 | % | G7 |\n*B\n| N.C. | C6 |\n")
+    write(root / "two.txt", "| C | F | G7 | C | x2\n")
+    write(root / "README.txt", "| file | what it is |\n| a.txt | the songs of this folder |\n")
+    return root
+
+
+def test_pop909_is_read_with_durations_and_without_versions(tmp_path: Path) -> None:
+    first, *others = entries(pop909(tmp_path))
+    assert first["source"] == "POP909/001" and len(others) == 2
+    assert first["chords"] == ["C:maj", "G:maj/3", "A:min7", "F:maj"] and first["durations"] == [1.0] * 4
+
+
+def test_billboard_is_read_from_its_finest_labels_and_grouped_by_song(tmp_path: Path) -> None:
+    dataset = create_dataset("chords", billboard(tmp_path))
+    assert sorted(dataset.rows.groups.tolist()) == ["Ada: Song, One", "Ada: Song, One", "Bob: Two"]
+    assert entries(tmp_path)[0]["chords"][2] == "A:min7"
+
+
+def test_billboard_annotations_with_bars_are_read(tmp_path: Path) -> None:
+    text = (
+        "# title: Song One\n# artist: Ada\n# metre: 4/4\n# tonic: C\n\n0.0\tsilence\n"
+        "1.0\tA, intro, | C:maj | A:min D:min7 | . . |, (guitar\n4.0\tB, | G:7 | x2\n8.0\tend\n"
+    )
+    write(tmp_path / "McGill-Billboard/0003/salami_chords.txt", text)
+    (entry,) = entries(tmp_path)
+    assert entry["source"] == "Ada: Song One"
+    assert entry["chords"] == ["C:maj", "A:min", "D:min7", "G:7"]
+    assert entry["durations"] == pytest.approx([1.0, 0.5, 1.5, 4.0])
+
+
+def test_chordonomicon_is_read_without_section_tags_and_grouped_by_song(tmp_path: Path) -> None:
+    found = entries(chordonomicon(tmp_path))
+    assert found[1]["chords"] == ["C", "Fsmin", "C/E", "Ano3d", "G7"]
+    dataset = create_dataset("chords", tmp_path)
+    assert dataset.rows.groups.tolist()[:2] == ["Chordonomicon/same"] * 2
+    assert len(set(dataset.rows.groups)) == 3
+
+
+def test_lead_sheets_are_read_by_bars_and_tables_of_text_are_not(tmp_path: Path) -> None:
+    one, two = entries(sheets(tmp_path))
+    assert one == {
+        "source": "Ada: One",
+        "chords": ["C^7", "A-7", "D7", "G7", "C6"],
+        "durations": [1.0, 0.5, 1.5, 1.0, 1.0],
+    }
+    assert two["chords"] == ["C", "F", "G7", "C", "F", "G7", "C"] and two["source"] == "two"
+
+
+def test_links_of_ireal_pro_are_read(tmp_path: Path) -> None:
+    link = "irealbook://One=Ada=Ballad=C=n=%5BT44C%5E7%20%7CA-7%20D7%20%7CG7%20%7CC6%20Z"
+    write(tmp_path / "songs.txt", f"<a href='{link}'>One</a> {link.replace('One', 'Two')}\n")
+    one, two = entries(tmp_path)
+    assert (one["source"], two["source"]) == ("Ada: One", "Ada: Two")
+    assert one["chords"] == ["C^7", "A-7", "D7", "G7", "C6"] and one["durations"] == [1.0, 0.5, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("layout", [pop909, billboard, chordonomicon, sheets])
+@pytest.mark.parametrize("depth", ["", "Some/Folder"])
+def test_every_layout_is_present_and_makes_examples_at_any_depth(tmp_path: Path, layout: Any, depth: str) -> None:
+    layout(tmp_path / depth)
+    assert is_present("chords", tmp_path)
+    dataset = create_dataset("chords", tmp_path)
+    assert len(dataset.train) and len(dataset.validation)
+
+
+def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
+    pop909(tmp_path)
+    folder = tmp_path / "POP909-Dataset-d83e6ed/POP909"
+    write(folder / "004/chord_midi.txt", "0.0 1.0 C:maj\nbroken\n")
+    write(folder / "005/chord_midi.txt", "")
+    chordonomicon(tmp_path)
+    with (tmp_path / "Chordonomicon/chordonomicon_v2.csv").open("ab") as file:
+        file.write(b'9,"<intro_1>",,\n\xff\xfe,\x00,,\n')
+    report = create_dataset("chords", tmp_path).report
+    assert {reason: len(names) for reason, names in report.skipped.items()} == {
+        "line 2 is not a start, an end and a chord": 1,
+        "fewer than 4 chords": 1,
+        "no chords": 2,
+    }
+    assert report.files == 11
+
+
+def test_a_song_in_two_layouts_is_one_group(tmp_path: Path) -> None:
+    labels = [f"{root}:maj" for root in "CDEFGAB" * 3]
+    write(tmp_path / "POP909/001/chord_midi.txt", lab(labels))
+    write(tmp_path / "POP909/002/chord_midi.txt", lab(list(reversed(labels))))
+    document = [{"chords": [label.partition(":")[0] for label in labels], "source": "other name"}]
+    write(tmp_path / "chord_progressions.json", json.dumps(document))
+    dataset = create_dataset("chords", tmp_path)
+    assert len(dataset) == 3 and len(set(dataset.rows.groups)) == 2
+
+
+def test_a_part_of_the_songs_is_spread_over_all_layouts(tmp_path: Path) -> None:
+    pop909(tmp_path, songs=6)
+    chordonomicon(tmp_path, songs=6)
+    dataset = create_dataset("chords", tmp_path, max_files=4)
+    assert len(dataset) == 4
+    assert len({group.partition("/")[0] for group in dataset.rows.groups}) == 2
+
+
+def test_a_folder_without_chords_is_not_present(tmp_path: Path) -> None:
+    write(tmp_path / "README.txt", "no chords here")
+    write(tmp_path / "table.csv", "a,b\n1,2\n")
+    assert not is_present("chords", tmp_path)
+    with pytest.raises(DataError):
+        create_dataset("chords", tmp_path)
