@@ -11,16 +11,17 @@ import typer
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
-from kelly_core.cli.training_display import watch
+from kelly_core.cli.training_display import tell_how_to_resume, watch
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.diff import compare_runs
-from kelly_core.runs.launch import resume
+from kelly_core.runs.launch import resume, settings_of
 from kelly_core.runs.log_records import to_json
 from kelly_core.runs.messages import describe
 from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_core.spec import model_spec
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
 
 _SECONDS_FOR_AN_ANSWER = 5.0
+_SECONDS_TO_START = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -83,6 +85,7 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
         print_status(f"\nno longer watching; {run.id} goes on")
         return
     show_run(context, run.id)
+    tell_how_to_resume(run, _config(context))
     raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
 
 
@@ -102,6 +105,7 @@ def stop(
     run = _open(context, run_id)
     run.request_stop(at_once=now, after_epochs=1 if after_epoch else after or 0)
     _tell_answer(run, "stopping")
+    tell_how_to_resume(run, _config(context))
 
 
 @app.command()
@@ -131,7 +135,9 @@ def rollback(
 def resume_run(
     context: typer.Context,
     run_id: IdArgument,
-    epochs: Annotated[str | None, typer.Option("--epochs", metavar="+N", help="Train N epochs more.")] = None,
+    epochs: Annotated[
+        str | None, typer.Option("--epochs", metavar="+N", help="Train N epochs beyond those done.")
+    ] = None,
 ) -> None:
     """Let a paused run go on, or start one that has ended again, from its checkpoints and with its own settings."""
     more = _more_epochs(epochs)
@@ -143,7 +149,9 @@ def resume_run(
         _tell_answer(run, "running", "stopping")
         return
     run = resume(run, more)
-    typer.echo(run.id)
+    print_result(run.id)
+    if more:
+        _tell_totals(run, more)
 
 
 @app.command()
@@ -192,6 +200,12 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
     print_result(comparison_table(runs[0].id, runs[1].id, comparison))
 
 
+def _config(context: typer.Context) -> Path | None:
+    """The settings file that was typed between ``runs`` and the subcommand."""
+    config: Path | None = context.parent.params["config"] if context.parent else None
+    return config
+
+
 def _open(context: typer.Context, run_id: str) -> Run:
     runs: Path = context.obj
     return Run(find_run(runs, run_id))
@@ -208,6 +222,21 @@ def _more_epochs(text: str | None) -> int:
     if text.startswith("+") and text[1:].isdecimal():
         return int(text[1:])
     raise typer.BadParameter(f"{text!r} is not of the form +N, such as +20", param_hint="--epochs")
+
+
+def _tell_totals(run: Run, more: int) -> None:
+    """Wait until the run has found out how many epochs are done, and print from where to where each model trains."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while (record := read_manifest(run.folder)).more_epochs and run.live and time.monotonic() < deadline:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        run.poll()
+    if record.more_epochs:
+        print_status(f"each model trains {more} epochs beyond those it has done")
+        return
+    settings = settings_of(run.folder, record)
+    for name in record.models:
+        total = settings.models[name].epochs or settings.training.epochs
+        print_status(f"{name}: continues at epoch {total - more + 1}, trains {more} more, until {total} in total")
 
 
 def _tell_answer(run: Run, *expected: str) -> None:

@@ -25,7 +25,7 @@ from kelly_core.cli.options import (
     settings_from,
 )
 from kelly_core.cli.signals import INTERRUPTED, Signals
-from kelly_core.cli.training_display import watch
+from kelly_core.cli.training_display import tell_how_to_resume, watch
 from kelly_core.runs.launch import start
 from kelly_core.runs.log_records import ModelResult
 from kelly_core.runs.run import Run
@@ -110,6 +110,7 @@ def train(
         signals.steer(run)
         outcomes = watch(run)
     _tell_outcomes(run, outcomes, as_json)
+    tell_how_to_resume(run, config)
     raise typer.Exit(_exit_code(run, outcomes, signals))
 
 
@@ -153,7 +154,7 @@ def _exit_code(run: Run, outcomes: Sequence[ModelResult], signals: Signals) -> i
     """Exit code by how the run ended; says why where no outcome does."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
-        hint = f"`kelly-core runs logs {run.id}` shows its last words, `kelly-core runs resume {run.id}` goes on"
+        hint = f"Read its log: kelly-core runs logs {run.id}"
         print_error(f"run {run.id} died", f"its process is gone. {hint}")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
         print_error(f"run {run.id} failed", ended.error)

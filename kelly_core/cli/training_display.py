@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from kelly_core.cli.console import console
+from kelly_core.cli.console import console, print_status
 from kelly_core.events import EpochDone, TrainingWarning
 from kelly_core.runs import log_records
 from kelly_core.runs.messages import describe
@@ -77,6 +79,14 @@ def watch(run: Run) -> list[log_records.ModelResult]:
             if isinstance(record.event, log_records.ModelResult):
                 outcomes.append(record.event)
     return outcomes
+
+
+def tell_how_to_resume(run: Run, config: Path | None) -> None:
+    """Print the command that continues a run which was stopped or has died; nothing for any other."""
+    if run.snapshot.state not in ("stopping", "stopped", "died"):
+        return
+    options = [] if config is None else ["--config", str(config)]
+    print_status(f"to continue: {shlex.join(['kelly-core', 'runs', *options, 'resume', run.id])}")
 
 
 def duration(seconds: float) -> str:

@@ -65,7 +65,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
 
     Args:
         run: the run.
-        more_epochs: epochs to add to those first asked for.
+        more_epochs: epochs that each model trains beyond those it has done; 0 goes on to the number asked for before.
 
     Raises:
         RunError: a process is at work on it, another run trains into its output folder, or its record is damaged.
@@ -73,8 +73,11 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
     with ExitStack() as locks:
         life = _until_end(locks, run.take())
         record = read_manifest(run.folder)
+        # An extension whose process died before it knew what is done still holds.
         record = replace(
-            record, settings=_extended(settings_of(run.folder, record), more_epochs).model_dump(mode="json")
+            record,
+            settings=settings_of(run.folder, record).model_dump(mode="json"),
+            more_epochs=more_epochs or record.more_epochs,
         )
         lease = _until_end(locks, acquire_output_lock(record.output))
         return _launch(run.folder, record, life, lease)
@@ -199,13 +202,3 @@ def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: Fi
     for lock in (life, lease):
         lock.write_owner(folder.id, pid)
     return run
-
-
-def _extended(settings: Settings, more_epochs: int) -> Settings:
-    training = settings.training
-    models = {
-        name: own.model_copy(update={"epochs": own.epochs and own.epochs + more_epochs})
-        for name, own in settings.models.items()
-    }
-    longer = training.model_copy(update={"epochs": training.epochs + more_epochs})
-    return settings.model_copy(update={"training": longer, "models": models})

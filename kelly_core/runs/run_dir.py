@@ -81,6 +81,7 @@ class RunManifest:
         command: the command line that asks for the same.
         settings: all settings, as JSON types.
         attempts: how often a process was started for it.
+        more_epochs: epochs to train beyond those done; its process turns them into totals in ``settings``, and 0 here.
     """
 
     created: float
@@ -90,6 +91,7 @@ class RunManifest:
     command: tuple[str, ...]
     settings: dict[str, Any]
     attempts: int = 0
+    more_epochs: int = 0
 
     @property
     def output(self) -> Path:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelly_core import events
 from kelly_core.config.schema import Settings
-from kelly_core.errors import KellyError
+from kelly_core.errors import CheckpointError, KellyError
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.console import say
@@ -24,7 +25,7 @@ from kelly_core.runs.monitor import RunMonitor
 from kelly_core.runs.output_lock import output_lock_path, release_output_lock
 from kelly_core.runs.resources import ResourceMonitor
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.run_dir import RunDirectory, write_manifest
 from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def work(folder: RunDirectory, lease_handle: int) -> None:
         ending = training.run(meter)
         steering.close()
         release_output_lock(lease)
+        if ending.state == "stopped":
+            say(f"to continue: kelly-core runs resume {run.id}")
         journal.tell(ending)
         log.close()
 
@@ -76,11 +79,12 @@ class _Training:
         self._model_began = 0.0
         self._features_told = 0.0
         self._board: TensorBoardWriter | None = None
+        self._extended = False
 
     def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and say how it ended."""
         try:
-            settings = settings_of(self._folder, self._record)
+            settings = self._extend(settings_of(self._folder, self._record))
             write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
@@ -99,6 +103,39 @@ class _Training:
         if self._errors:
             return RunEnded("failed", "; ".join(self._errors))
         return RunEnded("finished" if complete else "stopped")
+
+    def _extend(self, settings: Settings) -> Settings:
+        """Turn epochs to train beyond those done into totals, which the manifest then holds for later attempts.
+
+        The checkpoints tell what is done: the log may be damaged, and may end before the last checkpoint.
+        """
+        more = self._record.more_epochs
+        if not more:
+            return settings
+        totals = {name: self._epochs_done(model_spec(name), settings) + more for name in self._record.models}
+        models = {
+            name: own.model_copy(update={"epochs": totals.get(name, own.epochs)})
+            for name, own in settings.models.items()
+        }
+        training = settings.training.model_copy(update={"epochs": max(totals.values())})
+        settings = settings.model_copy(update={"training": training, "models": models})
+        self._record = replace(self._record, settings=settings.model_dump(mode="json"), more_epochs=0)
+        write_manifest(self._folder, self._record)
+        self._extended = True
+        return settings
+
+    def _epochs_done(self, spec: ModelSpec, settings: Settings) -> int:
+        from kelly_core.training.checkpoint import load_checkpoint
+        from kelly_core.training.fit import TrainingPaths
+
+        latest = TrainingPaths(settings.output.dir, spec.file_stem).latest
+        if not self._goes_on(spec, settings) or not latest.exists():
+            return 0
+        try:
+            return load_checkpoint(latest).epoch
+        except CheckpointError:
+            # The model's training refuses it and says why.
+            return 0
 
     def _train(self, settings: Settings) -> bool:
         """Train the models; whether none was stopped or left out."""
@@ -119,6 +156,7 @@ class _Training:
                 settings,
                 [spec],
                 resume=self._goes_on(spec, settings),
+                renew_patience=self._extended,
                 listen=self._listen,
                 should_stop=self._steering.should_stop,
                 should_roll_back=self._steering.should_roll_back,
@@ -139,6 +177,7 @@ class _Training:
             settings,
             [(spec, self._goes_on(spec, settings)) for spec in specs],
             settings.training.jobs,
+            renew_patience=self._extended,
             listen=self._listen,
             should_stop=lambda: self._steering.stopping,
             holding=self._steering.holding,

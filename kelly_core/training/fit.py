@@ -92,6 +92,7 @@ def fit(
     output: Path,
     *,
     resume: bool = False,
+    renew_patience: bool = False,
     listen: Listener = lambda event: None,
     should_stop: Asked = lambda: False,
     should_roll_back: Asked = lambda: False,
@@ -107,6 +108,7 @@ def fit(
         settings: how to train.
         output: folder for checkpoints, history and plots.
         resume: go on from the latest checkpoint, or from the beginning where there is none.
+        renew_patience: let a training that early stopping has ended go on, too.
         listen: gets every event.
         should_stop: asked after each step.
         should_roll_back: asked after each step; True drops the epoch in progress, and the training goes on from its
@@ -127,6 +129,8 @@ def fit(
         loop = Trainer(spec, dataset, settings, device, workers)
         if resume:
             _resume(loop, paths.latest, listen)
+            if renew_patience:
+                loop.stopping.renew()
         listen(loop.started())
         reason = _run(loop, paths, listen, should_stop, should_roll_back)
         quality = _assess(loop, paths, reason) if loop.measured else None
@@ -293,7 +297,11 @@ def _resume(loop: Trainer, latest: Path, listen: Listener) -> None:
         message = f"nothing to resume in {latest.parent}: starting at the beginning"
         listen(TrainingWarning(loop.spec.name, "nothing_to_resume", message))
         return
-    checkpoint = load_checkpoint(latest)
+    try:
+        checkpoint = load_checkpoint(latest)
+    except CheckpointError as error:
+        hint = error.hint or "Start without --resume to train from the beginning"
+        raise CheckpointError(error.problem, where=error.where, hint=hint) from error
     if checkpoint.model != loop.spec.name:
         raise CheckpointError(f"is of {checkpoint.model}, not {loop.spec.name}", where=latest)
     if checkpoint.dataset["fingerprint"] != loop.dataset.fingerprint:

@@ -30,6 +30,7 @@ def train_side_by_side(
     specs: Sequence[tuple[ModelSpec, bool]],
     jobs: int,
     *,
+    renew_patience: bool = False,
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     holding: Callable[[], bool] = lambda: False,
@@ -44,6 +45,7 @@ def train_side_by_side(
         settings: all of them.
         specs: the models, each with whether to resume it.
         jobs: processes at most.
+        renew_patience: as ``train_models`` takes it.
         listen: gets every event of every model, in the order in which they arrive.
         should_stop: asked all the time; True ends all trainings after the step in hand.
         holding: asked all the time; while it answers True, all trainings wait.
@@ -62,7 +64,7 @@ def train_side_by_side(
     training = settings.training.model_copy(update={"threads": share})
     shared = settings.model_copy(update={"training": training})
     with _pool(jobs, context, channel, gpus) as pool:
-        pending = {pool.submit(_train_here, shared, spec, resume) for spec, resume in specs}
+        pending = {pool.submit(_train_here, shared, spec, resume, renew_patience) for spec, resume in specs}
         while pending:
             if should_stop():
                 channel.stop.set()
@@ -143,7 +145,7 @@ def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOw
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 
-def _train_here(settings: Settings, spec: ModelSpec, resume: bool) -> SessionResult:
+def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool) -> SessionResult:
     """Train one model in a child; its checkpoint stays on disk and does not travel."""
     channel = _channel
     assert channel is not None
@@ -151,6 +153,7 @@ def _train_here(settings: Settings, spec: ModelSpec, resume: bool) -> SessionRes
         settings,
         [spec],
         resume=resume,
+        renew_patience=renew_patience,
         listen=channel.events.put,
         should_stop=lambda: _told_to_stop(channel),
         should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),

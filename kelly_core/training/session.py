@@ -72,6 +72,7 @@ def train_models(
     specs: Sequence[ModelSpec],
     *,
     resume: bool = False,
+    renew_patience: bool = False,
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda model: False,
@@ -85,6 +86,7 @@ def train_models(
         settings: all of them; ``settings.output.dir`` gets the exports.
         specs: the models, in order.
         resume: go on from the latest checkpoints.
+        renew_patience: let one that early stopping has ended go on, too.
         listen: gets every event.
         should_stop: asked after each step; True ends the training and leaves out the models that follow.
         should_roll_back: asked after each step whether the named model shall go back to its best weights.
@@ -92,7 +94,9 @@ def train_models(
     """
     outcomes = []
     for spec in specs:
-        outcomes.append(_train_one(settings, spec, resume, listen, should_stop, should_roll_back, progress))
+        outcomes.append(
+            _train_one(settings, spec, resume, renew_patience, listen, should_stop, should_roll_back, progress)
+        )
         if should_stop():
             break
     return outcomes
@@ -102,6 +106,7 @@ def _train_one(
     settings: Settings,
     spec: ModelSpec,
     resume: bool,
+    renew_patience: bool,
     listen: Listener,
     should_stop: Callable[[], bool],
     should_roll_back: Callable[[str], bool],
@@ -124,6 +129,7 @@ def _train_one(
             training_settings(settings, spec),
             output,
             resume=resume,
+            renew_patience=renew_patience,
             listen=listen,
             should_stop=should_stop,
             should_roll_back=lambda: should_roll_back(spec.name),

@@ -212,13 +212,13 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken; today's settings decide on patience, and more epochs renew it."""
+        """Go back to where a checkpoint was taken; today's patience counts, renewed by another number of epochs."""
         self.network.load_state_dict(checkpoint.network)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
         today: dict[str, Any] = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
         self.stopping = EarlyStopping(**checkpoint.stopping | today)
-        if self.settings.epochs > checkpoint.settings["epochs"]:
+        if self.settings.epochs != checkpoint.settings["epochs"]:
             self.stopping.renew()
         self.history = list(checkpoint.history)
         losses = [(row["train_loss"], row["val_loss"]) for row in self.history]

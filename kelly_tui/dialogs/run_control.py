@@ -87,7 +87,7 @@ def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
 
 
 class ResumeDialog(ModalScreen[int | None]):
-    """Asks for how many epochs more a run shall train; gives None where nothing shall happen."""
+    """Asks how many epochs a run trains beyond those it has done; gives None if it is canceled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
@@ -99,7 +99,7 @@ class ResumeDialog(ModalScreen[int | None]):
         """The question and the number."""
         with Vertical(classes="dialog"):
             yield Label(f"Go on with {self._name_of_run}", classes="dialog-title", markup=False)
-            yield Static("Epochs to add to those first asked for; 0 only goes on to their end. Enter starts it.")
+            yield Static("Epochs to train beyond those done; 0 trains to the planned end. Enter starts it.")
             yield Input("0", type="integer", max_length=6, id="more", compact=True, select_on_focus=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

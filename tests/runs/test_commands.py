@@ -141,18 +141,23 @@ def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) ->
     assert kelly_core("runs", "rm", "last", "--yes").code == 1
     assert kelly_core("runs", "resume", "last").code == 1
     assert "DynamicsEngine: as asked: back to epoch" in kelly_core("runs", "rollback", "last").out
-    assert "stop" in kelly_core("runs", "stop", "last", "--after", 2).out
+    stopped = kelly_core("runs", "stop", "last", "--after", 2)
+    assert "stop" in stopped.out and f"to continue: kelly-core runs resume {run.id}\n" in stopped.err
     until(run, "stopped")
     run.take().release()
     logs = kelly_core("runs", "logs", "last").out
     assert "DynamicsEngine: epoch 1/" in logs and logs.endswith("stopped\n")
     attached = kelly_core("runs", "attach", "last")
     assert attached.code == 0 and "stopped" in attached.out
+    assert f"to continue: kelly-core runs resume {run.id}\n" in attached.err
     again = kelly_core("runs", "resume", "last", "--epochs", "+5")
     assert again.out == f"{run.id}\n"
-    assert Run(run.folder).record.settings["training"]["epochs"] == 100_005
-    assert kelly_core("runs", "stop", "last", "--now").code == 0
-    until(Run(run.folder), "stopped")
+    total = Run(run.folder).record.settings["models"]["DynamicsEngine"]["epochs"]
+    assert 5 < total < 100_000
+    assert f"DynamicsEngine: continues at epoch {total - 4}, trains 5 more, until {total} in total" in again.err
+    extended = Run(run.folder)
+    until(extended, "finished")
+    assert extended.snapshot.models[0].epoch == total
 
 
 def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:

@@ -278,9 +278,30 @@ def test_extended_it_equals_a_training_of_that_length(start: Start, folder: Path
     again = resume(run, 3)
     until(again, "finished")
     assert (again.id, again.snapshot.attempt, again.snapshot.models[0].epoch) == (run.id, 2, 5)
-    assert again.record.settings["training"]["epochs"] == 5
+    assert Run(again.folder).record.settings["training"]["epochs"] == 5
     until(start(epochs=5, output="whole"), "finished")
     assert same_weights(folder / "out", folder / "whole")
+
+
+def test_an_extension_counts_from_the_epochs_done(start: Start) -> None:
+    run = start("DynamicsEngine", "GroovePredictor", epochs=LONG)
+    run.request_stop(after_epochs=2)
+    until(run, "stopped")
+    done = run.snapshot.models[0].epoch
+    again = resume(run, 3)
+    until(again, "finished")
+    assert [model.epoch for model in again.snapshot.models] == [done + 3, 3]
+
+
+def test_an_extension_up_to_the_planned_end_continues_after_early_stopping(start: Start) -> None:
+    options = {"training__early_stopping__patience": 1, "training__early_stopping__min_delta": 0.99}
+    run = start(epochs=9, **options)
+    until(run, "finished")
+    done = run.snapshot.models[0].epoch
+    assert done < 9
+    again = resume(run, 9 - done)
+    until(again, "finished")
+    assert done < again.snapshot.models[0].epoch <= 9
 
 
 def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
