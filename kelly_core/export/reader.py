@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from kelly_core.io.atomic import open_regular
 
 MAX_BYTES = 64 * 2**20
 """Maximum file size in bytes; the largest of the five models has a quarter of it."""
+_ZIP = b"PK\x03\x04"
+"""First bytes of a zip archive, in which PyTorch saves a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ def _text(path: Path) -> str:
         raise ExportError(f"is larger than {MAX_BYTES // 2**20} MiB, the limit for an export", where=path)
     if not content.strip():
         raise ExportError("is empty", where=path)
+    if content.startswith(_ZIP):
+        hint = f"Export the checkpoint first: kelly-core export {shlex.quote(str(path))}"
+        raise ExportError("is a zip archive, such as a checkpoint, not an export", where=path, hint=hint)
     return content.decode("utf-8")
 
 

@@ -24,6 +24,7 @@ FORMAT = 2
 MAX_BYTES = 256 * 2**20
 """Limit of a checkpoint's size, on disk and inflated."""
 _LARGEST_COUNT = 2**31
+_PEEKED_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,29 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        hint = "Remove it, or start without --resume"
-        raise CheckpointError("is damaged, or is no checkpoint", where=path, hint=hint) from error
+        raise _not_a_checkpoint(path) from error
     if not isinstance(content, dict):
-        raise CheckpointError("is no checkpoint of kelly-core", where=path)
+        raise CheckpointError("is not a checkpoint of kelly-core", where=path)
     return content
+
+
+def _not_a_checkpoint(path: Path) -> CheckpointError:
+    """Return the error for a file that PyTorch cannot read; an export passed by mistake is named as one."""
+    with open_regular(path) as file:
+        start = file.read(_PEEKED_BYTES).lstrip()
+    if not start.startswith(b"{"):
+        return CheckpointError("is corrupted or not a checkpoint", where=path)
+    checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
+    name = checkpoint if checkpoint.exists() else Path("FOLDER", "checkpoints", "MODEL_best.pt")
+    hint = f"An export is made from a checkpoint, so name that: {name}"
+    return CheckpointError("is JSON, such as an export, not a checkpoint", where=path, hint=hint)
 
 
 def _check_archive(file: BinaryIO, path: Path) -> None:
     """Check sizes before anything is inflated, then checksums; zipfile inflates no more than a declared size."""
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-            raise CheckpointError(f"inflates to more than {MAX_BYTES // 2**20} MiB", where=path, hint="Remove it")
+            raise CheckpointError(f"inflates to more than {MAX_BYTES // 2**20} MiB", where=path)
         if archive.testzip() is not None:
             raise zipfile.BadZipFile("a checksum is wrong")
 
@@ -218,7 +230,7 @@ def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _corrupted(problem: str, path: Path) -> CheckpointError:
-    return CheckpointError(f"is corrupted: {problem}", where=path, hint="Remove it, or start without --resume")
+    return CheckpointError(f"is corrupted: {problem}", where=path)
 
 
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:

@@ -53,6 +53,10 @@ def test_reads_the_engines_own_models(shared_vectors: Path) -> None:
     assert not lstm.bias_hh.any()
 
 
+def test_a_checkpoint_in_place_of_an_export_is_named_as_one(tmp_path: Path) -> None:
+    assert "such as a checkpoint, not an export" in reason(tmp_path / "a.pt", b"PK\x03\x04...")
+
+
 @pytest.mark.parametrize(("name", "told"), [("bad_lstm", r"1 × 64, but is 1 × 80"), ("lstm_torch", '"layers"')])
 def test_refuses_what_the_engine_refuses(shared_vectors: Path, name: str, told: str) -> None:
     with pytest.raises(ExportError, match=told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kelly_core.errors import CheckpointError
 from kelly_core.spec import model_spec
 from kelly_core.training import checkpoint as module
 from kelly_core.training.checkpoint import load_checkpoint
+from tests.networks import write_tiny
 from tests.training.toy import Run
 
 DYNAMICS = model_spec("DynamicsEngine")
@@ -70,6 +72,22 @@ def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"foreign.pt"):
         load_checkpoint(path)
+
+
+def test_an_export_in_place_of_a_checkpoint_is_named_as_one_and_never_deleted(tmp_path: Path) -> None:
+    export = write_tiny(tmp_path)
+    with pytest.raises(CheckpointError, match="is JSON, such as an export, not a checkpoint") as raised:
+        load_checkpoint(export)
+    assert "FOLDER/checkpoints/MODEL_best.pt" in str(raised.value)
+    checkpoint = tmp_path / "checkpoints" / f"{export.stem}_best.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    with pytest.raises(CheckpointError, match=str(checkpoint)):
+        load_checkpoint(export)
+    for path in (export, checkpoint):
+        with pytest.raises(CheckpointError) as raised:
+            load_checkpoint(path)
+        assert not re.search("remove|delete", str(raised.value), re.IGNORECASE)
 
 
 def rewritten(written: Path, path: Path, **changes: Any) -> Path:
