@@ -117,7 +117,7 @@ def best_constant_loss(dataset: Dataset, loss: Loss) -> float:
         batch = dataset.eval_batch(indices)
         outputs = np.broadcast_to(mean, batch.targets.shape)
         losses, weights = loss_sums(loss, outputs, Labels.of(batch, dataset, indices))
-        total, weight = total + losses.sum(), weight + weights.sum()
+        total, weight = total + float(losses.sum()), weight + float(weights.sum())
     return total / weight if weight else 0.0
 
 
