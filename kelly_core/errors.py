@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from kelly_core.display_text import printable_lines
+
+_CLOSE = 0.6
+"""Least ``difflib`` ratio of two names of which one may be meant for the other."""
 
 
 class KellyError(Exception):
@@ -65,3 +70,18 @@ class ParallelError(KellyError):
 
 class RunError(KellyError):
     """A run that cannot be found, started, steered or read."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint for a name that is not known: "Did you mean …? " with the closest one, then ``otherwise``.
+
+    Case does not matter. Besides whole names, what follows their last dot or dash counts, so that ``epoch`` finds
+    ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``.
+    """
+    whole = {each.casefold(): each for each in known}
+    parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
+    wanted = name.casefold()
+    for names in (whole, parts):
+        if close := difflib.get_close_matches(wanted, names, n=1, cutoff=_CLOSE):
+            return f"Did you mean {names[close[0]]}? {otherwise}".rstrip()
+    return otherwise

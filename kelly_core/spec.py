@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kelly_core.errors import ConfigError
+from kelly_core.errors import ConfigError, did_you_mean
 
 Activation = Literal["", "tanh", "relu", "sigmoid", "softmax"]
 Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse"]
@@ -133,4 +133,23 @@ def model_spec(name: str) -> ModelSpec:
     for spec in MODELS:
         if spec.file_stem == name.lower():
             return spec
-    raise ConfigError(f"no model is called {name!r}", hint=f"The models are {', '.join(spec.name for spec in MODELS)}")
+    raise _no_model(name)
+
+
+def find_model(text: str) -> ModelSpec:
+    """Find a model by its name or the beginning of its name, whatever the case.
+
+    Raises:
+        ConfigError: no model's name begins so, or several do.
+    """
+    found = [spec for spec in MODELS if text and spec.file_stem.startswith(text.lower())]
+    if len(found) != 1:
+        raise _no_model(text)
+    return found[0]
+
+
+def _no_model(name: str) -> ConfigError:
+    names = [spec.name for spec in MODELS]
+    return ConfigError(
+        f"no model is called {name!r}", hint=did_you_mean(name, names, f"The models are {', '.join(names)}")
+    )

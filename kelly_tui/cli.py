@@ -71,4 +71,6 @@ def tui(
 def main() -> None:
     """Run the program."""
     replace_unencodable(sys.stdout, sys.stderr)
-    typer.run(tui)
+    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app.command()(tui)
+    app()

@@ -10,6 +10,7 @@ import typer
 from kelly_core.cli.console import print_json, print_status
 from kelly_core.cli.options import JsonOption
 from kelly_core.errors import ConfigError, DataError
+from kelly_core.io.outputs import Output, check_not_inputs
 
 _SHOWN = 5
 
@@ -35,6 +36,8 @@ def import_chords(
     if not files:
         hint = "Known are chord_midi.txt, *.lab, salami_chords.txt, a CSV file with a column chords, and text with bars"
         raise DataError("no chords of a known layout", where=source, hint=hint)
+    folder = source if source.is_dir() else source.parent
+    check_not_inputs([Output(target, "--output")], [folder / name for file in files for name in file.paths])
     left_out: list[DataError] = []
     written = 0
 

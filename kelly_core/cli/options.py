@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,9 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.config.schema import LoadedSettings, Settings, for_every_model, load_settings
-from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import MODELS, ModelSpec, find_model
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
@@ -49,17 +47,7 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     if not names:
         return MODELS
     words = [word.strip() for name in names for word in name.split(",") if word.strip()]
-    return tuple(dict.fromkeys(map(_model_by_prefix, words)))
-
-
-def _model_by_prefix(word: str) -> ModelSpec:
-    found = [spec for spec in MODELS if spec.file_stem.startswith(word.lower())]
-    if len(found) == 1:
-        return found[0]
-    close = difflib.get_close_matches(word.lower(), [spec.file_stem for spec in MODELS], n=1, cutoff=0.5)
-    guess = f"Did you mean {model_spec(close[0]).name}? " if close else ""
-    names = ", ".join(spec.name for spec in MODELS)
-    raise ConfigError(f"--model: no model is called {word!r}", hint=f"{guess}The models are {names}")
+    return tuple(dict.fromkeys(map(find_model, words)))
 
 
 def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:

@@ -23,7 +23,7 @@ from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
-from kelly_core.spec import model_spec
+from kelly_core.spec import find_model
 
 app = typer.Typer(
     help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True, add_completion=False
@@ -45,6 +45,16 @@ def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
         if as_json:
             raise typer.BadParameter("behind the subcommand, please: runs show ID --json", param_hint="--json")
         return
+    _show_runs(folder, as_json)
+
+
+@app.command("list")
+def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List all runs and their states."""
+    _show_runs(context.obj, as_json)
+
+
+def _show_runs(folder: Path, as_json: bool) -> None:
     listing = list_runs(folder)
     if as_json:
         print_json({"runs": [_as_json(run) for run in listing.runs], "unreadable": listing.unreadable})
@@ -126,7 +136,7 @@ def rollback(
 ) -> None:
     """Let a model in training go back to its best weights, and learn half as fast from there."""
     run = _open(context, run_id)
-    chosen = run.request_rollback(model_spec(model).name if model else "")
+    chosen = run.request_rollback(find_model(model).name if model else "")
     said = _next_rollback(run, chosen)
     typer.echo(said or f"{run.id}: asked; {chosen} goes back after the step in hand, a paused one once it goes on")
 

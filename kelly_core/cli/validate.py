@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Exports to check.")],
+    files: Annotated[list[Path], typer.Argument(help="Exports to check, or folders that hold them.")],
     check_specs: Annotated[
         bool, typer.Option("--check-specs", help="Also hold them against the models' specs.")
     ] = False,
@@ -37,8 +37,10 @@ def validate(
     The verdict on a file's quality is shown as the training left it; --split measures it anew on the corpora. Exits
     with 0 only if every check of every file passes; a bad verdict is one only with --require-trained.
     """
+    from kelly_core.benchmark.suite import export_files
     from kelly_core.validation.report import render, to_json
 
+    files = [file for source in files for file in export_files(source)]
     reports = check_files(files, check_specs=check_specs, engine=engine)
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,11 +13,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kelly_core.config.keys import flatten, unflatten
 from kelly_core.config.toml_file import SettingsFile
-from kelly_core.errors import ConfigError
+from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.spec import LOSS_OUTPUT, MODELS, LabelScale, Loss, State
 
 DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
+_ALL_SETTINGS = "`kelly-core config` lists all settings"
 
 _PER_MODEL = {
     "training.epochs": "epochs",
@@ -340,7 +340,7 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     names = {environment_name(key): key for key in defaults}
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
-        raise ConfigError("no setting has this variable", where=name, hint=_did_you_mean(name, names))
+        raise ConfigError("no setting has this variable", where=name, hint=did_you_mean(name, names) or _ALL_SETTINGS)
     return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
 
 
@@ -357,12 +357,7 @@ def parse_value(text: str, default: object) -> object:
 def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, Any]) -> None:
     for key, (origin, _) in layer.items():
         if key not in known:
-            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=_did_you_mean(key, known))
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {close[0]}?" if close else "`kelly-core config` lists all settings"
+            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
 
 
 def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:

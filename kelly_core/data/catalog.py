@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelly_core.config.schema import Settings
-from kelly_core.errors import ConfigError, DataError
+from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.spec import DATASETS
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
     from kelly_core.data.corpus_dataset import LoadOptions
 
     if name not in DATASETS:
-        raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
+        hint = did_you_mean(name, DATASETS, f"The corpora are {', '.join(DATASETS)}")
+        raise ConfigError(f"no corpus is called {name!r}", hint=hint)
     return _load(name, name, Path(path), LoadOptions(**options))
 
 

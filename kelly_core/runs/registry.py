@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.errors import RunError
+from kelly_core.errors import RunError, did_you_mean
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
@@ -54,7 +54,8 @@ def find_run(runs: Path, text: str) -> RunDirectory:
         return _last(list(folders.values()), runs)
     matches = [text] if text in folders else sorted(name for name in folders if name.startswith(text))
     if not matches:
-        raise RunError(f"no run in {runs} has a name that begins so", where=text, hint="`kelly-core runs` lists them")
+        hint = did_you_mean(text, [*folders, LAST], "`kelly-core runs` lists them")
+        raise RunError(f"no run in {runs} has a name that begins so", where=text, hint=hint)
     if len(matches) > 1:
         raise RunError(f"{len(matches)} runs have names that begin so: {', '.join(matches)}", where=text)
     return folders[matches[0]]

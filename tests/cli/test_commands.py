@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kelly_core.spec import MODELS
+from tests.chain_files import write_chain
 from tests.data import tiny
 
 from .conftest import Run
@@ -25,7 +26,7 @@ def test_help_names_every_command(run: Run) -> None:
     commands = "train runs validate export bench compare features generate deploy datasets cache config verify"
     for command in commands.split():
         assert command in shown.out
-        assert run(command, "--help").code == 0
+        assert run(command, "--help").code == run(command, "-h").code == 0
     assert "Did you mean 'train'" in run("trian").err
 
 
@@ -155,6 +156,19 @@ def test_validate_fails_with_the_reason(run: Run, tmp_path: Path) -> None:
     assert shown.code == 1 and "cut.json" in shown.out and "missing.json" in shown.out
     report = json.loads(run("validate", "cut.json", "--json").out)
     assert report["passed"] is False and report["files"][0]["checks"][0]["passed"] is False
+
+
+def test_validate_checks_the_exports_of_a_folder(run: Run, tmp_path: Path) -> None:
+    folder = write_chain(tmp_path / "models")
+    report = json.loads(run("validate", "models", "--json").out)
+    assert [Path(file["file"]) for file in report["files"]] == [
+        Path("models", f"{spec.file_stem}.json") for spec in MODELS
+    ]
+    both = json.loads(run("validate", folder, "models/groovepredictor.json", "--json").out)
+    assert len(both["files"]) == len(MODELS) + 1
+    (tmp_path / "empty").mkdir()
+    refused = run("validate", "empty")
+    assert refused.code == 1 and "holds no export of any of the five models" in refused.err
 
 
 def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunD
     assert (row["id"], row["state"], row["models"]) == (ended.id, "stopped", ["DynamicsEngine"])
     assert row["output"] == str(ended.path.parent / "out") and row["progress"][0]["best_epoch"] == 2
     assert list(listed["unreadable"]) == ["broken"]
+    assert kelly_core("runs", "list").out == shown.out
+    assert json.loads(kelly_core("runs", "list", "--json").out) == listed
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("2026-01-02-0304-clam-lute", "2026"), ("lute", "2026"), ("lats", "last")]
+)
+def test_an_unknown_run_gets_the_closest_one_as_a_hint(
+    kelly_core: Command, ended: RunDirectory, typed: str, meant: str
+) -> None:
+    refused = kelly_core("runs", "show", typed)
+    assert refused.code == 1 and f"Did you mean {meant}" in refused.err
 
 
 def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +123,7 @@ def test_rm_asks_and_leaves_the_output(
         ["stop", "last"],
         ["rollback", "last"],
         ["rollback", "last", "--model", "nothing"],
+        ["rollback", "last", "--model", "dynamics"],
         ["pause", "last"],
         ["stop", "last", "--now", "--after-epoch"],
         ["stop", "last", "--after", "0"],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kelly_core.errors import ConfigError
+from kelly_core.errors import ConfigError, did_you_mean
 
 _MAGENTA = "https://storage.googleapis.com/magentadata/datasets"
 _DEAM = "https://cvml.unige.ch/databases/DEAM"
@@ -364,9 +363,8 @@ def select_sources(names: Iterable[str], sources: Mapping[str, Source]) -> list[
         key = re.sub(r"[-:/\s]+", "_", name.strip().lower())
         for each in _ALIASES.get(key, (key,)):
             if each not in sources:
-                close = difflib.get_close_matches(key, [*sources, *_ALIASES], n=1)
-                guess = f"Did you mean {close[0]}? " if close else ""
-                raise ConfigError(f"no source is called {name!r}", hint=f"{guess}The sources are {', '.join(sources)}")
+                hint = did_you_mean(key, [*sources, *_ALIASES], f"The sources are {', '.join(sources)}")
+                raise ConfigError(f"no source is called {name!r}", hint=hint)
             found[each] = sources[each]
     return list(found.values())
 

@@ -20,7 +20,7 @@ from kelly_core.data.dataset import (
 )
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.data.synthetic.generators import GENERATORS
-from kelly_core.errors import ConfigError
+from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec
 
 _EPOCH_FRAMES = 32768
@@ -54,7 +54,8 @@ def create_synthetic(
     """
     spec = next((spec for spec in MODELS if spec.dataset == name), None)
     if spec is None:
-        raise ConfigError(f"no corpus is called {name!r}", hint=f"The corpora are {', '.join(DATASETS)}")
+        hint = did_you_mean(name, DATASETS, f"The corpora are {', '.join(DATASETS)}")
+        raise ConfigError(f"no corpus is called {name!r}", hint=hint)
     length = sequence_length if spec.recurrent else 1
     _check_at_least(1, "sequence_length", length)
     examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples
