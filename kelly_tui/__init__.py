@@ -1,1 +1,1 @@
-"""The terminal screens over ``kelly_core``: they watch and ask, and know nothing of how training works."""
+"""Terminal screens on top of ``kelly_core``; they watch runs and send requests, and contain no training code."""

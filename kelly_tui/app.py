@@ -1,4 +1,4 @@
-"""The application: six modes, keys that work everywhere, and little else."""
+"""The application: screens as modes, global keys, jobs and run discovery."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 
 
 
 def _make_screen(name: str) -> BaseScreen:
-    """A screen by its name; its module is read when it is first wanted, so that the first screen comes soon."""
+    """Return a screen by name. Its module is imported on first use, so that the first screen appears early."""
     screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
     return screen()
 
@@ -75,15 +75,17 @@ class KellyApp(App[None]):
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
             for number, name in enumerate(SCREENS, 1)
         ),
-        Binding("question_mark", "help", "Help", key_display="?", tooltip="What this is, and every key"),
+        Binding(
+            "question_mark", "help", "Help", key_display="?", tooltip="Describe the focused part and list all keys"
+        ),
         Binding("ctrl+p", "command_palette", "Palette", tooltip="Every action by name", show=False),
-        Binding("q", "quit", "Quit", tooltip="Leave; a training goes on unless you update_text otherwise"),
+        Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
     @dataclass
     class RunsListed(Message):
-        """The runs on disk, or why they cannot be listed."""
+        """Runs on disk, or the error that prevented listing them."""
 
         run_list: RunList
         problem: str
@@ -122,26 +124,26 @@ class KellyApp(App[None]):
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Take all colours away where NO_COLOR asks for that, or all but sixteen; keep to ASCII if told to."""
+        """Return the line filters for the color mode (NO_COLOR, 16 colors) and for ASCII-only terminals."""
         filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
         filters += [ANSI16_FILTER] if self.has_ansi16 else []
         filters = [PRINTABLE_FILTER, *filters]
         return [*filters, ASCII_FILTER] if self.session.options.ascii else filters
 
     def get_key_display(self, binding: Binding) -> str:
-        """Keys by name where their signs cannot be shown."""
+        """Return a key's display text; ASCII names if the terminal cannot show the symbols."""
         shown = super().get_key_display(binding)
         return KEY_NAMES.get(shown, shown) if self.session.options.ascii else shown
 
     @property
     def look(self) -> tuple[object, ...]:
-        """What decides how a screen is styled, besides the screen itself."""
+        """Return everything that a screen's style depends on, apart from the screen."""
         return self.theme, frozenset(self.pseudo_classes)
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Read the rules anew and style the screen where its look is another one.
+        """Reparse the style rules and restyle the screen only if its look has changed.
 
-        Textual asks for that also whenever a screen is made, and each time would parse all rules again.
+        Textual calls this for every new screen as well, and would parse all rules each time.
         """
         page = next(reversed(self.screen_stack), None)
         if self.theme != self._theme_in_rules or (isinstance(page, BaseScreen) and page.is_out_of_date):
@@ -149,11 +151,11 @@ class KellyApp(App[None]):
             super().refresh_css(animate)
 
     def delay_update(self, delay: float = 0.05) -> None:
-        """Draw at once: a screen that is switched to comes as a whole, so there is nothing to hide for a while."""
+        """Draw at once: screens are switched as a whole, so delaying updates would only add latency."""
 
     def on_mount(self) -> None:
         """Show the first screen."""
-        self._leave_out_of_search()
+        self._freeze_objects()
         self.theme_changed_signal.subscribe(self, lambda theme: self._save_state(theme=theme.name))
         if self.session.options.demo:
             self._start_demo()
@@ -168,36 +170,36 @@ class KellyApp(App[None]):
 
     @work(group="read ahead")
     async def on_ready(self) -> None:
-        """Read what the other screens need after the first screen, so that going there does not wait for it.
+        """Import the modules of the other screens after the first screen, so that switching to them is fast.
 
-        In pieces with a pause between: a thread that reads takes half of the interpreter's time from whoever presses a
-        key meanwhile, and holds him up until it is done with a module that he wants.
+        The imports have pauses between them: an importing thread holds the interpreter's lock for part of the time, and
+        blocks a screen that needs the module being imported.
         """
         for name in ("textual_plotext", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
             await asyncio.sleep(_PAUSE)
             import_module(name)
         await asyncio.to_thread(import_module, "numpy")
-        self._leave_out_of_search()
+        self._freeze_objects()
 
     def add_screen(self, screen: BaseScreen) -> None:
-        """Register a new screen, which stays until the end."""
+        """Register a new screen, which is kept until exit."""
         self._screens.append(screen)
-        self.call_after_refresh(self._leave_out_of_search)
+        self.call_after_refresh(self._freeze_objects)
 
-    def _leave_out_of_search(self) -> None:
-        """Take all that there is out of the search for garbage.
+    def _freeze_objects(self) -> None:
+        """Move all current objects out of garbage collection (``gc.freeze``).
 
-        It stays until the end anyhow, and a full search through it would hold the screens up for a tenth of a second.
+        They live until exit anyway, and a full collection over them would block the screens for about 100 ms.
         """
         if self._owns_process:
             gc.freeze()
 
     def on_unmount(self) -> None:
-        """Worker processes of screens end with them; trainings are not theirs and go on."""
+        """Cancel worker processes on exit. Trainings are separate processes and continue."""
         self.cancel_jobs()
 
     def cancel_jobs(self) -> None:
-        """Cancel all worker processes of screens, and every one that is started from now on."""
+        """Cancel all worker processes of screens, and those started later."""
         self._closing = True
         for job in list(self._jobs):
             job.cancel()
@@ -207,14 +209,14 @@ class KellyApp(App[None]):
         self.keep(_STATE_NAME, self._state)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
-        """Remember something for the next start, under a name; a read-only session keeps nothing."""
+        """Save state for the next start under a key; a read-only session saves nothing."""
         if not self.session.options.read_only:
             self._unwritten_states[name] = dict(content)
             self._write_states()
 
     @work(thread=True, group="memory")
     def _write_states(self) -> None:
-        """Beside the screens: a busy disk may keep a writer waiting for a second."""
+        """Write saved states in a thread, since a busy disk can block a writer for a second."""
         with self._one_writer:
             while self._unwritten_states:
                 former, self._state_problem = self._state_problem, save_state(*self._unwritten_states.popitem())
@@ -223,12 +225,12 @@ class KellyApp(App[None]):
 
     @property
     def runs_folder(self) -> Path:
-        """Where the runs lie."""
+        """Return the runs folder."""
         return self.session.settings.runs.dir
 
     @property
     def live_text(self) -> str:
-        """What is running, in a few words."""
+        """Return a short description of the live runs."""
         live = [run for run in self.run_list.runs if run.live]
         if not live:
             return ""
@@ -244,7 +246,7 @@ class KellyApp(App[None]):
 
     @on(RunsListed)
     def _on_runs_listed(self, message: RunsListed) -> None:
-        """Attach the latest run where none is, and tell the screen in front, unless all screens are closing."""
+        """Attach the latest run if none is attached, and update the current screen unless the app is closing."""
         if not self.is_running:
             return
         former, self.run_list = self.run_list, message.run_list
@@ -265,7 +267,7 @@ class KellyApp(App[None]):
             self.screen.runs_changed()
 
     def _greet(self) -> None:
-        """Tell what has happened to runs since the last time."""
+        """Report runs that ended since the last session."""
         self._greeted = True
         memory = self._state.get("runs", {})
         seen, folder = memory.get("states", {}), memory.get("folder")
@@ -282,12 +284,12 @@ class KellyApp(App[None]):
         self._save_state(runs={"folder": str(self.runs_folder.absolute()), "states": states, "time": time.time()})
 
     def attach(self, run_id: str) -> None:
-        """Choose the run that the Train screen shows."""
+        """Select the run that the Train screen shows."""
         self.attached = run_id
 
     @work(thread=True, group="start")
     def start_training(self, order: TrainingRequest) -> None:
-        """Start a run in a process of its own."""
+        """Start a run in its own process."""
         try:
             settings = self.session.load(order.typed).settings
             self.post_message(self.Started(start(settings, order.models, command=order.command).id))
@@ -296,7 +298,7 @@ class KellyApp(App[None]):
 
     @work(thread=True, group="start")
     def resume_run(self, run_id: str, more_epochs: int) -> None:
-        """Start an ended run once more."""
+        """Resume an ended run."""
         try:
             self.post_message(self.Started(resume(Run(RunDirectory(self.runs_folder / run_id)), more_epochs).id))
         except KellyError as error:
@@ -304,20 +306,20 @@ class KellyApp(App[None]):
 
     @on(Started)
     def _on_started(self, message: Started) -> None:
-        """Watch it."""
+        """Attach the started run."""
         self.attached = message.run_id
         self._list_runs()
 
     @work(thread=True, group="steer")
     def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
-        """Ask something of a run, beside the screens."""
+        """Send a request to a run from a thread."""
         try:
             ask(Run(RunDirectory(self.runs_folder / run_id)))
         except RunError as error:
             self.notify(str(error), severity="error", timeout=10)
 
     def action_quit(self) -> None:  # type: ignore[override]
-        """Quit, after asking about unsaved edits and about live runs."""
+        """Quit, after confirmation if edits are unsaved or runs are live."""
         unsaved = [screen.unsaved_text for screen in self._screens if screen.unsaved_text]
         if not unsaved or self.session.options.read_only:
             self._quit()
@@ -332,7 +334,7 @@ class KellyApp(App[None]):
             self.exit()
             return
         names = ", ".join(short_id(run.id) for run in live)
-        text = f"{names} {'is' if len(live) == 1 else 'are'} training, and goes on without these screens."
+        text = f"{names} {'is' if len(live) == 1 else 'are'} training, and continues without these screens."
         answers = [("leave", "Leave running"), ("epoch", "Stop after epoch"), ("", "Cancel")]
         self.push_screen(ConfirmDialog("Leave?", text, answers), self._leave)
 
@@ -356,17 +358,17 @@ class KellyApp(App[None]):
         return job
 
     def command_text(self, words: Sequence[str]) -> str:
-        """A ``kelly-core`` command as a person would type it."""
+        """Return a ``kelly-core`` command line as a user would type it."""
         return shlex.join(("kelly-core", *words))
 
     def copy(self, text: str) -> None:
-        """Put a text into the clipboard of the terminal, which may be on another machine (OSC 52)."""
+        """Copy a text to the terminal's clipboard (OSC 52), which works over SSH."""
         self.copy_to_clipboard(text)
         shown = text if len(text) <= 60 else f"{text[:57]}…"
         self.notify(shown, title="Copied", timeout=2)
 
     def action_help(self) -> None:
-        """What the focused part is for, and the keys that work now."""
+        """Show the purpose of the focused widget and the active keys."""
         if not isinstance(self.screen, BaseScreen):
             return
         about = getattr(self.focused, "HELP", None) or ""
@@ -378,7 +380,7 @@ class KellyApp(App[None]):
         self.push_screen(HelpDialog(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action of the screen in front, for the palette."""
+        """Yield the current screen's actions for the command palette."""
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
         for active in screen.active_bindings.values():
             binding = active.binding
@@ -394,7 +396,7 @@ class KellyApp(App[None]):
 
 
 def run(options: Options, *, mouse: bool) -> None:
-    """Show the screens until a person leaves, a signal ends the program, or its terminal is lost."""
+    """Run the application until the user quits, a signal ends it, or the terminal is lost."""
     asyncio.run(_show(KellyApp(options, owns_process=True), mouse))
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Line filters for terminals with 16 colors, without color, or with ASCII only; every rendered line passes them."""
+"""Line filters for 16-color, monochrome and ASCII-only terminals; every rendered line passes through them."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ The bright ones are no grounds, for the console has none; nor is yellow, which i
 
 _BLACK = 0
 _FAINT, _AT_MOST = 8, 0x60
-"""Dark grey, for what is meant to be that dark on black: borders, and all that lies behind a dialog."""
+"""Limit for dark gray on black, which borders and the background of dialogs use."""
 
 
 class Ansi16Filter(LineFilter):
-    """Puts the nearest of sixteen colours in the place of every other, for text the nearest that is legible."""
+    """Replace every color by the nearest of 16; for text, by the nearest legible one."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same segments in sixteen colours."""
+        """Return the segments in 16 colors."""
         return [
             Segment(text, style if style is None else to_ansi16(style), control) for text, style, control in segments
         ]
@@ -55,7 +55,7 @@ class Ansi16Filter(LineFilter):
 
 @lru_cache(4096)
 def to_ansi16(style: Style) -> Style:
-    """The style in colours of which the terminal has sixteen; what is dim is so by its colour alone."""
+    """Convert a style to 16 colors; dim text gets a darker color instead of the attribute."""
     ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
     faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _AT_MOST
     sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
@@ -65,7 +65,7 @@ def to_ansi16(style: Style) -> Style:
 
 
 def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) -> int:
-    """Number of the nearest colour; ``otherwise`` for the terminal's own."""
+    """Return the number of the nearest color; ``otherwise`` for the terminal's default."""
     if color is None or color.type is ColorType.DEFAULT:
         return otherwise
     if color.type is ColorType.STANDARD and color.number in among:
@@ -74,10 +74,10 @@ def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) ->
 
 
 class AsciiFilter(LineFilter):
-    """Puts ASCII in the place of all other characters: names of files, borders and scroll bars included."""
+    """Replace non-ASCII characters everywhere, including file names, borders and scroll bars."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same segments in ASCII."""
+        """Return the segments in ASCII."""
         return [Segment(to_ascii(text), style, control) for text, style, control in segments]
 
 

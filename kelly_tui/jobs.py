@@ -1,4 +1,4 @@
-"""Worker processes of the screens: started, read line by line, cancelled."""
+"""Worker processes of the screens: start, read line by line, cancel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_ERROR_BYTES = 2000
 
 
 def worker(module: str, *arguments: str) -> list[str]:
-    """Command line of a program in ``kelly_tui.workers``."""
+    """Return the command line of a program in ``kelly_tui.workers``."""
     return [sys.executable, "-m", f"kelly_tui.workers.{module}", *arguments]
 
 
@@ -44,7 +44,7 @@ class Job:
         self.problem = ""
 
     def lines(self) -> Iterator[str]:
-        """Yield lines of output as they come; afterwards ``problem`` says why the process failed, "" if it did not."""
+        """Yield output lines as they arrive; afterwards ``problem`` holds the error, "" if there is none."""
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
@@ -57,7 +57,7 @@ class Job:
             self.problem = words.splitlines()[-1] if words else _exit_text(self._process.returncode)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the JSON objects that the process prints, one a line, without a line that its end cut short."""
+        """Yield the JSON objects that the process prints, one per line; an incomplete last line is skipped."""
         for line in self.lines():
             try:
                 record = json.loads(line)
@@ -67,7 +67,7 @@ class Job:
                 yield record
 
     def cancel(self) -> None:
-        """End the process and all it has started."""
+        """Kill the process and its children."""
         self.cancelled = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A run as a screen follows it: how it stands, its curves so far, and what it said."""
+"""Read a run incrementally for a screen: state, curves so far, and log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def _numbers() -> array[float]:
 
 @dataclass
 class Curves:
-    """Epoch by epoch what one model reached; ``best`` is the index of the least validation loss.
+    """Losses of one model by epoch; ``best`` is the index of the lowest validation loss.
+
+    The values are arrays: the garbage collector would visit every number of a list in each collection.
 
     Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
     """
@@ -49,7 +51,7 @@ class Curves:
     best: int | None = None
 
     def add(self, event: events.EpochDone) -> None:
-        """Take in an epoch; one that was trained once more after a resume replaces its former self."""
+        """Add an epoch; an epoch repeated after a resume replaces the earlier one."""
         if self.epochs and self.epochs[-1] >= event.epoch:
             self._cut(bisect_left(self.epochs, event.epoch))
         self.epochs.append(event.epoch)
@@ -58,7 +60,7 @@ class Curves:
         self.note_best(len(self.epochs) - 1)
 
     def copy(self) -> Curves:
-        """The same epochs, which stay as they are when this grows."""
+        """Return an independent copy."""
         return deepcopy(self)
 
     def _cut(self, length: int) -> None:
@@ -69,7 +71,7 @@ class Curves:
             self.note_best(index)
 
     def note_best(self, index: int) -> None:
-        """Take in that the epoch of this index may be the best."""
+        """Record that this epoch may be the best one."""
         loss = self.val_loss[index]
         if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
             self.best = index
@@ -83,7 +85,7 @@ def _figures(event: events.EpochDone) -> tuple[float, ...]:
 
 
 def curves_of_history(export: Path) -> Curves:
-    """The losses that lie beside an export, by epoch; none where they cannot be read."""
+    """Return the losses stored beside an export, by epoch; empty if they cannot be read."""
     try:
         history = read_history(export.parent / "history" / f"{export.stem}_history.json")
     except KellyError:
@@ -99,7 +101,7 @@ def curves_of_history(export: Path) -> Curves:
 
 @dataclass(frozen=True)
 class RunView:
-    """What a screen shows of a run."""
+    """State of a run as a screen shows it."""
 
     record: RunManifest
     snapshot: RunSnapshot
@@ -108,7 +110,7 @@ class RunView:
 
 
 class RunWatcher:
-    """Reads a run from its beginning, a bounded part at each look, so that a long log never holds up the screen.
+    """Reads a run from the beginning, a bounded part per poll, so that a long log never blocks the screen.
 
     Raises:
         RunError: there is no run, or its record cannot be read.
@@ -123,7 +125,7 @@ class RunWatcher:
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def poll(self) -> RunView:
-        """Read on for a moment and tell how things stand.
+        """Read new records for a short time and return the state.
 
         Raises:
             RunError: the log cannot be read any more.

@@ -1,4 +1,4 @@
-"""What all screens share: how the program was started, and the settings in force."""
+"""State shared by all screens: start options and settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from kelly_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Options:
-    """How the program was started.
+    """Start options.
+
+    Attributes:
+        config: settings file; None reads ``config.toml`` of the working folder if it exists.
+        read_only: only watch; write no file and send no requests to runs.
+        demo: start a training on synthetic data.
+        ascii: draw with ASCII characters only.
+        theme: theme name; "" uses the last one.
 
     Attributes:
         config: settings file; None reads ``config.toml`` of the working folder if there is one.
@@ -33,7 +40,7 @@ class Options:
 
 
 class Session:
-    """The settings in force, and why they are not those of the file if it cannot be used."""
+    """Current settings, and the error if the settings file is invalid."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -49,21 +56,21 @@ class Session:
 
     @property
     def config_path(self) -> Path:
-        """The settings file, which need not exist."""
+        """Path of the settings file, which need not exist."""
         return self.options.config or DEFAULT_FILE
 
     @property
     def config_words(self) -> tuple[str, ...]:
-        """The option that makes ``kelly-core`` read the same file."""
+        """Option that makes ``kelly-core`` read the same file."""
         return () if self.options.config is None else ("--config", str(self.options.config))
 
     @property
     def config_argument(self) -> str:
-        """The settings file for a worker, "" for the usual one."""
+        """Settings file for a worker, "" for the default."""
         return "" if self.options.config is None else str(self.options.config)
 
     def load(self, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:
-        """The settings as they would be with something typed.
+        """Return the settings with edits applied.
 
         Raises:
             ConfigError: what is typed, or what the file or the environment says, cannot be used.
@@ -71,7 +78,7 @@ class Session:
         return settings_from(self.options.config, {**self._overrides, **typed})
 
     def reload(self) -> None:
-        """Read the settings again; ``problem`` says why the defaults are shown instead, if they are."""
+        """Read the settings again; on error, ``problem`` holds it and the defaults apply."""
         try:
             self.loaded = self.load({})
             self.problem = ""
@@ -82,7 +89,7 @@ class Session:
 
 
 def _demo_settings() -> dict[str, tuple[str, object]]:
-    """Generated data, and a folder of its own that the system clears away, so that a first look leaves nothing."""
+    """Return settings for the demo: synthetic data, and a temporary output folder that the system removes."""
     folder = Path(tempfile.mkdtemp(prefix="kelly-demo-"))
     return {
         "datasets.use_synthetic": ("--demo", True),

@@ -1,4 +1,4 @@
-"""Changing single settings of a TOML file that a person keeps, so that comments and order survive."""
+"""Edit single settings of a TOML file; comments and order are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kelly_core.io.atomic import atomic_write, open_regular
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """What the file says, by dotted key; {} where there is no file.
+    """Return the file's settings by dotted key; {} if there is no file.
 
     Raises:
         ConfigError: it cannot be read or is not TOML.
@@ -29,7 +29,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
-    """Set settings in the file as it is now, whoever else has changed it meanwhile; None takes a setting out.
+    """Write settings to the file in its current state; None removes a setting.
 
     Args:
         path: the file, which is made if need be.
@@ -71,7 +71,7 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
 
 
 def _text(path: Path) -> str:
-    """What the file says; "" where there is no file."""
+    """Return the file's text; "" if there is no file."""
     try:
         with open_regular(path) as file:
             return file.read().decode("utf-8")
@@ -88,7 +88,7 @@ def _not_toml(path: Path, error: Exception) -> ConfigError:
 
 
 def _insert(table: Any, name: str, value: object) -> None:
-    """Add a setting before those that are there: at the end it would stand behind the next table's heading comment."""
+    """Insert a setting before the existing ones: at the end it would follow the next table's heading comment."""
     entries = table.value.body
     first = next((place for place, (key, _) in enumerate(entries) if key is not None), None)
     if first is None:

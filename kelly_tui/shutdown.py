@@ -1,4 +1,4 @@
-"""An end in time, whatever has become of the terminal."""
+"""Exit within a time limit, whatever the state of the terminal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _TerminalOutput:
 
 
 class Driver(LinuxDriver):
-    """Textual's driver for a terminal that may be lost at any moment."""
+    """Textual's driver for a terminal that may disappear at any moment."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -65,7 +65,7 @@ class Driver(LinuxDriver):
 
 
 def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> None:
-    """From now on SIGTERM, SIGHUP and the loss of the terminal end the process within ``SHUTDOWN_SECONDS``.
+    """End the process within ``SHUTDOWN_SECONDS`` after SIGTERM, SIGHUP or the loss of the terminal.
 
     Args:
         leave: begins an orderly end; called in the main thread between any two of its steps.
@@ -93,7 +93,7 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
 
 
 def _watch(terminal: int) -> None:
-    """Wait until the terminal has gone, and tell it as the terminal's own signal would have done."""
+    """Wait until the terminal is gone, then signal it like the terminal itself."""
     poll = select.poll()
     poll.register(terminal, 0)
     if any(what & select.POLLHUP for _, what in poll.poll()):
@@ -101,7 +101,7 @@ def _watch(terminal: int) -> None:
 
 
 def _restore(terminal: int, modes: list[Any]) -> None:
-    """Give the terminal back without ever waiting for it: it may take no more output."""
+    """Restore the terminal's modes without blocking: it may no longer accept output."""
     with contextlib.suppress(OSError, termios.error):
         termios.tcflush(terminal, termios.TCOFLUSH)
         termios.tcsetattr(terminal, termios.TCSANOW, modes)

@@ -1,4 +1,4 @@
-"""What the screens remember from one start to the next, in the user's state folder."""
+"""State that the screens keep between sessions, in the user's state folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def state_dir() -> Path:
 
 
 def load_state(name: str) -> dict[str, Any]:
-    """What was remembered under a name; {} where there is nothing, or nothing that can be read."""
+    """Return the state saved under a name; {} if there is none or it cannot be read."""
     try:
         with open_regular(state_dir() / f"{name}.json") as file:
             content = json.loads(file.read(_MAX_BYTES))
@@ -29,7 +29,7 @@ def load_state(name: str) -> dict[str, Any]:
 
 
 def save_state(name: str, content: dict[str, Any]) -> str:
-    """Keep something under a name; returns why that failed, "" if it did not."""
+    """Save state under a name; return the error, "" if there is none."""
     try:
         text = json.dumps(content)
         atomic_write(state_dir() / f"{name}.json", lambda file: file.write(text.encode()))

@@ -1,4 +1,4 @@
-"""Colours: four themes, one for terminals with few, and those that charts and tables take from the theme in force."""
+"""Color themes, and the colors of charts and tables in the active theme."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ ANSI16_THEME = Theme(
 
 @dataclass(frozen=True)
 class ThemeColors:
-    """Colours of the theme in force as Rich and plotext take them; ``series`` are for curves."""
+    """Colors of the active theme for Rich and plotext; ``series`` are the curves' colors."""
 
     good: str
     warning: str
@@ -120,7 +120,7 @@ class ThemeColors:
 
     @classmethod
     def of(cls, variables: dict[str, str]) -> ThemeColors:
-        """The colours of a theme's variables."""
+        """Return the colors of a theme's variables."""
         text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
         muted = variables.get("muted") or Color.parse(text).blend(Color.parse(ground), _MUTED).hex
         series = tuple(variables.get(f"series-{number}", color) for number, color in enumerate(_ON_DARK, 1))
@@ -129,7 +129,7 @@ class ThemeColors:
 
 
 def _hex(value: str, otherwise: str) -> str:
-    """A colour as ``#RRGGBB``; one of the terminal's own colours has no such form."""
+    """Return a color as ``#RRGGBB``; the terminal's own colors have no such form."""
     try:
         color = Color.parse(value)
     except ColorParseError:
@@ -138,5 +138,5 @@ def _hex(value: str, otherwise: str) -> str:
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """``#RRGGBB`` as plotext takes it."""
+    """Convert ``#RRGGBB`` for plotext."""
     return Color.parse(color).rgb

@@ -22,7 +22,7 @@ PHRASES = {
     r"hence": "so, therefore",
     r"lest": "so that … not",
     r"so many": "the number: 'at most N'",
-    r"is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
+    r"(?<!there )is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
     r"in hand": "current, available",
     r"foretells?": "estimate",
     r"mend(s|ed|ing)?": "fix, repair",
@@ -48,11 +48,11 @@ IGNORE = "words: ignore"
 _PATTERNS = [(re.compile(rf"\b{phrase}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()]
 
 
-def tracked_files() -> list[Path]:
-    """Return the text files that git tracks, this script excepted."""
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
-    paths = [Path(name) for name in listed.split("\0") if name]
-    return [path for path in paths if path.suffix in SUFFIXES and path.name != Path(__file__).name]
+def tracked_files(paths: list[str]) -> list[Path]:
+    """Return the text files that git tracks below ``paths`` (all if empty), except this script."""
+    listed = subprocess.run(["git", "ls-files", "-z", *paths], capture_output=True, text=True, check=True).stdout
+    files = [Path(name) for name in listed.split("\0") if name]
+    return [path for path in files if path.suffix in SUFFIXES and path.name != Path(__file__).name]
 
 
 def findings(path: Path) -> Iterator[str]:
@@ -67,7 +67,7 @@ def findings(path: Path) -> Iterator[str]:
 
 def main() -> int:
     """Print every finding and return the exit status."""
-    paths = [Path(argument) for argument in sys.argv[1:]] or tracked_files()
+    paths = tracked_files(sys.argv[1:])
     found = [finding for path in paths for finding in findings(path)]
     print("\n".join([*found, f"{len(found)} listed phrases in {len(paths)} files"]))
     return 1 if found else 0

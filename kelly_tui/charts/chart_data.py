@@ -1,4 +1,4 @@
-"""Curves made fit to be drawn: finite, split at gaps, and no more points than can be seen."""
+"""Prepare curves for drawing: finite values, split at gaps, decimated to the chart's width."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name, its points, its colour as ``#RRGGBB``, and the index of a point to mark (or None).
+    """One curve.
 
-    A dashed one is a level, the same everywhere. A guide is only there to hold the others against: it is left out where
-    they do not come near it.
+    Attributes:
+        name: label.
+        xs, ys: coordinates of the points.
+        color: ``#RRGGBB``.
+        mark: index of a point to mark; None for no mark.
+        dashed: constant level.
+        guide: reference level that is hidden if it would stretch the chart.
     """
 
     name: str
@@ -30,7 +35,7 @@ Segment = tuple[list[float], list[float]]
 
 
 def segments(series: Series, columns: int, *, log: bool = False, first_x: float = -math.inf) -> list[Segment]:
-    """The curve as unbroken pieces; what is not a number, or not positive on a log scale, is a gap.
+    """Split a curve into unbroken segments; non-finite values (and non-positive ones on a log scale) are gaps.
 
     Args:
         series: the curve, its x ascending.
@@ -54,7 +59,7 @@ def _can_be_drawn(y: float, log: bool) -> bool:
 
 
 def _thinned(series: Series, columns: int, log: bool, first_x: float) -> Iterable[tuple[float, float]]:
-    """Points from ``first_x`` on, few enough for the columns; of a level its ends."""
+    """Return the points from ``first_x`` on, decimated to the columns; of a level its end points."""
     first = bisect_left(series.xs, first_x)
     if first == len(series.xs):
         return []
@@ -66,7 +71,7 @@ def _thinned(series: Series, columns: int, log: bool, first_x: float) -> Iterabl
 
 
 def _extremes(xs: Sequence[float], ys: Sequence[float], columns: int, log: bool) -> Iterator[tuple[float, float]]:
-    """The least and the greatest point of each column, in their order; not a number where none can be drawn."""
+    """Return the minimum and maximum of each column in order; NaN where a column has no drawable point."""
     # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
     import numpy as np
 
@@ -80,7 +85,7 @@ def _extremes(xs: Sequence[float], ys: Sequence[float], columns: int, log: bool)
 
 
 def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tuple[Series, list[Segment]]]:
-    """Curves with their pieces, without those guides that would stretch the picture: no other one comes to them."""
+    """Return curves with their segments, without guides that would stretch the chart."""
     heights = [y for each, pieces in drawn if not each.guide for _, ys in pieces for y in ys]
     low, high = min(heights, default=-math.inf), max(heights, default=math.inf)
     return [
@@ -91,7 +96,9 @@ def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tu
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
-    """At most ``count`` + 1 round numbers between 10^low and 10^high: 1, 2 and 5 of each power, or only the powers."""
+    """Return at most ``count`` + 1 round numbers between 10^low and 10^high: 1, 2 and 5 of each power, or powers
+    only.
+    """
     powers = range(math.floor(low), math.ceil(high) + 1)
     for factors in ((1, 2, 5), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]
@@ -102,7 +109,7 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """At most ``count`` + 1 round numbers between two values, a step of 1, 2 or 5 times a power of ten apart."""
+    """Return at most ``count`` + 1 round numbers between two values, with a step of 1, 2 or 5 times a power of ten."""
     if high <= low or count < 1:
         return [low]
     rough = (high - low) / count

@@ -1,4 +1,4 @@
-"""A chart of curves over epochs."""
+"""Widget that shows curves over epochs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CurveChart(PlotextPlot):
 
     @dataclass
     class Drawn(Message, bubble=False):
-        """A picture is made; ``changed`` are the columns of each line that differ from the former one."""
+        """A chart was drawn; ``changed`` holds the columns of each line that differ from the previous one."""
 
         wanted: PlotRequest
         picture: PlotLines
@@ -51,13 +51,13 @@ class CurveChart(PlotextPlot):
 
     @property
     def wanted(self) -> PlotRequest:
-        """What is to be seen now."""
+        """Return the plot to draw now."""
         colors = ThemeColors.of(self.app.theme_variables)
         return PlotRequest(self.series, self.size, colors, self.logarithmic, self.tail, self.ascii)
 
     @property
     def up_to_date(self) -> bool:
-        """Whether all that is to be seen is drawn."""
+        """Return True if the latest plot is drawn."""
         return self._pictured == self.wanted
 
     def show(self, title: str, series: Sequence[Series]) -> None:
@@ -68,12 +68,12 @@ class CurveChart(PlotextPlot):
         self._draw_soon()
 
     def toggle(self, name: str) -> None:
-        """Switch ``logarithmic`` or ``tail`` on or off."""
+        """Toggle ``logarithmic`` or ``tail``."""
         setattr(self, name, not getattr(self, name))
         self._draw_soon()
 
     def on_resize(self) -> None:
-        """Another size is another picture."""
+        """Redraw at the new size."""
         self._draw_soon()
 
     def _draw_soon(self) -> None:
@@ -91,7 +91,7 @@ class CurveChart(PlotextPlot):
 
     @on(Drawn)
     def _on_drawn(self, message: Drawn) -> None:
-        """Show it; of the former picture, send only those parts of lines again that differ."""
+        """Show the plot, and send only the changed parts of lines to the terminal."""
         former, self._picture, self._pictured = self._picture, message.picture, message.wanted
         self._drawing = False
         if former.legend != self._picture.legend:
@@ -104,7 +104,7 @@ class CurveChart(PlotextPlot):
         self._draw_soon()
 
     def render(self) -> RenderResult:
-        """The last picture, or why there is none."""
+        """Return the last plot, or the reason why there is none."""
         self._draw_soon()
         if self._picture.lines:
             return Text("\n").join(self._picture.lines)

@@ -1,4 +1,4 @@
-"""The picture of some curves, in characters: made of numbers alone, so that it can be made beside the screens."""
+"""Draw curves as characters. All inputs are plain data, so that plotting can run in a thread."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ class PlotRequest:
 
     @property
     def first_x(self) -> float:
-        """What comes before is left out."""
+        """First x to draw."""
         last = max((each.xs[-1] for each in self.series if each.xs), default=0.0)
         return last - TAIL_EPOCHS if self.tail else -math.inf
 
     @property
     def dash(self) -> str:
-        """Of a level."""
+        """Character of a dashed level."""
         return "." if self.ascii else "╌"
 
 
 @dataclass(frozen=True)
 class PlotLines:
-    """Lines of characters, none where nothing can be drawn, and the names of the curves in their colours."""
+    """Plotted lines (empty if nothing can be drawn) and the curves' names in their colors."""
 
     lines: tuple[Text, ...]
     legend: str
 
 
 def draw(wanted: PlotRequest, plot: Plot) -> PlotLines:
-    """Make the picture with the figure ``plot``, which nobody else may use meanwhile."""
+    """Draw the plot with the figure ``plot``, which must not be used by others meanwhile."""
     columns = max(1, wanted.size.width)
     drawn = without_far_guides(
         [(each, segments(each, columns, log=wanted.logarithmic, first_x=wanted.first_x)) for each in wanted.series]
@@ -76,7 +76,7 @@ def draw(wanted: PlotRequest, plot: Plot) -> PlotLines:
 
 
 def changed_columns(before: Text, after: Text) -> range:
-    """From the first column in which two lines differ to the last; all signs of pictures are one column wide."""
+    """Return the range of columns in which two lines differ; all plot characters are one column wide."""
     old, new = _cells(before), _cells(after)
     if len(old) != len(new):
         return range(len(new))
@@ -85,7 +85,7 @@ def changed_columns(before: Text, after: Text) -> range:
 
 
 def _cells(line: Text) -> list[tuple[str, str | Style]]:
-    """Each sign with its style; the colour of the sign does not matter where it is a blank."""
+    """Yield each character with its style; a blank's color is ignored."""
     styles: list[str | Style] = [""] * len(line.plain)
     for start, end, style in line.spans:
         styles[start:end] = [style] * (end - start)
@@ -93,7 +93,7 @@ def _cells(line: Text) -> list[tuple[str, str | Style]]:
 
 
 def too_small(size: Size) -> bool:
-    """Whether there is no room for curves."""
+    """Return True if the size leaves no room for curves."""
     return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height
 
 
@@ -153,19 +153,19 @@ def _legend(wanted: PlotRequest, near: list[Series]) -> str:
 
 
 def _dashes(xs: list[float], ys: list[float], columns: int) -> Segment:
-    """A level as a point in every column."""
+    """Yield a level as one point per column."""
     return [xs[0] + (xs[-1] - xs[0]) * number / columns for number in range(columns + 1)], [ys[0]] * (columns + 1)
 
 
 def _label(value: float) -> str:
-    """A number as an axis shows it: short, and of the same kind all along."""
+    """Format an axis label: short, with the same precision along the axis."""
     if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
         return f"{value:.0e}"
     return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"
 
 
 def _merge_colors(line: Text) -> Text:
-    """The same line, where a blank goes on in the colour before it: over a slow link each change of colour counts."""
+    """Let blanks continue the previous color: each color change costs bytes over a slow link."""
     calm = Text()
     pending = ""
     current: str | Style = ""

@@ -1,4 +1,4 @@
-"""Series of a run's loss curves for the charts."""
+"""Chart series of a run's losses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from kelly_tui.themes import ThemeColors
 
 
 def validation_series(name: str, curves: Curves, color: str) -> Series:
-    """Validation losses under a name, the best epoch marked."""
+    """Return the validation loss as a series with the best epoch marked."""
     return Series(name, curves.epochs, curves.val_loss, color, curves.best)
 
 
 def loss_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -> list[Series]:
-    """Training and validation loss of one model, and the baseline where they come near it."""
+    """Return training and validation loss of one model, with baselines as guides."""
     baseline = _level("baseline", curves, model.baseline_loss, colors, guide=True)
     return [*baseline, *curve_series(curves, model_color(model.model, colors), colors)]
 
 
 def curve_series(curves: Curves, color: str, colors: ThemeColors) -> list[Series]:
-    """Training loss, and validation loss in a colour of its own."""
+    """Return training loss and validation loss in separate colors."""
     return [
         Series("train", curves.epochs, curves.train_loss, colors.muted),
         validation_series("validation", curves, color),
@@ -31,7 +31,7 @@ def curve_series(curves: Curves, color: str, colors: ThemeColors) -> list[Series
 
 
 def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -> list[Series]:
-    """Validation loss between that of the best constant output and, on generated data, the least there can be."""
+    """Return the loss of the best constant output and, on synthetic data, the lowest possible loss."""
     return [
         *_level("baseline", curves, model.baseline_loss, colors),
         *_level("Bayes", curves, model.bayes_loss, colors),
@@ -40,7 +40,7 @@ def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -
 
 
 def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
-    """Validation losses of one model in several runs, each run in its colour."""
+    """Return the validation losses of one model in several runs, one color per run."""
     of_runs = run_colors([view.snapshot.id for view in views], colors)
     return [
         validation_series(short_id(view.snapshot.id), view.curves[model], of_runs[view.snapshot.id])

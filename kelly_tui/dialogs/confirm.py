@@ -1,4 +1,4 @@
-"""A dialog that asks one question."""
+"""Confirmation dialog."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.widgets import Button, Label, Static
 
 
 class ConfirmDialog(ModalScreen[str]):
-    """Asks one thing; gives the id of the answer, "" for none.
+    """Ask a question; return the id of the chosen answer, "" if dismissed.
 
     Args:
         title: the question.
@@ -34,7 +34,7 @@ class ConfirmDialog(ModalScreen[str]):
         self._title, self._text, self._answers, self._destructive = title, text, answers, destructive
 
     def compose(self) -> ComposeResult:
-        """The question and a button an answer."""
+        """Lay out the question and one button per answer."""
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="dialog-title", markup=False)
             yield Static(self._text, markup=False)

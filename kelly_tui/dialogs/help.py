@@ -14,7 +14,7 @@ from textual.widgets import Label, Static
 
 
 class HelpDialog(ModalScreen[None]):
-    """What the focused part is for, and every key that works now."""
+    """Purpose of the focused widget and every active key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
 
@@ -23,7 +23,7 @@ class HelpDialog(ModalScreen[None]):
         self._about, self._keys = about, keys
 
     def compose(self) -> ComposeResult:
-        """The text, then the keys."""
+        """Lay out the text and the keys."""
         width = max((len(key) for key, _ in self._keys), default=0)
         keys = Text("\n").join(Text.assemble((f"{key:>{width}}", "bold"), f"  {what}") for key, what in self._keys)
         with VerticalScroll(classes="dialog"):

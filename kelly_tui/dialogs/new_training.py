@@ -33,7 +33,7 @@ _INPUTS = (
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What shall be trained: models, what was typed by dotted key, and the command line that asks for the same."""
+    """A requested training: models, settings by dotted key, and the equivalent command line."""
 
     models: tuple[str, ...]
     typed: dict[str, tuple[str, object]]
@@ -41,7 +41,7 @@ class TrainingRequest:
 
 
 class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
-    """Choose models and what differs from the settings."""
+    """Choose models and settings for a new training."""
 
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (22, "-low")]  # noqa: RUF012 - declared by Screen without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,7 +55,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     @dataclass
     class Estimated(Message):
-        """What a short trial foretells, in words."""
+        """Result of a trial training, as text."""
 
         order: TrainingRequest
         text: str
@@ -68,7 +68,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self._synthetic = session.settings.datasets.use_synthetic
 
     def compose(self) -> ComposeResult:
-        """Models, then what differs, then the command."""
+        """Lay out models, settings and the command."""
         settings = self._session.settings
         shown = {"epochs": settings.training.epochs, "device": settings.training.device, "output": settings.output.dir}
         with VerticalScroll(classes="dialog", can_focus=False):
@@ -86,13 +86,13 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                 yield Button("Cancel", id="cancel", compact=True)
 
     def on_mount(self) -> None:
-        """Begin with the models."""
+        """Focus the list of models."""
         self.query_one("#chosen").focus()
         self._show_models()
         self._show()
 
     def on_unmount(self) -> None:
-        """Cancel an estimate whose result nobody waits for."""
+        """Cancel an estimate in progress."""
         self._cancel_estimate()
 
     def _cancel_estimate(self) -> None:
@@ -100,7 +100,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
             self._job.cancel()
 
     def _show_models(self) -> None:
-        """A cross for each chosen model; it says the same without colours."""
+        """Mark chosen models with a cross, so that the choice is visible without color."""
         synthetic = "synthetic " if self._synthetic else ""
         rows = [
             Row(spec.name, ("[x]" if spec.name in self._chosen else "[ ]", spec.name, f"{synthetic}{spec.dataset}"))
@@ -110,14 +110,14 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self._show()
 
     def action_choose(self) -> None:
-        """Choose the model under the cursor, or leave it out."""
+        """Toggle the model under the cursor."""
         current = self.query_one("#chosen", RecordTable).current
         if current is not None:
             self._chosen ^= {current}
             self._show_models()
 
     def action_synthetic(self) -> None:
-        """Train on synthetic data, or on the corpora where the settings do not forbid them."""
+        """Toggle synthetic data; with it off, corpora are used unless the settings forbid it."""
         self._synthetic = not self._synthetic or self._session.settings.datasets.use_synthetic
         self._show_models()
 
@@ -159,7 +159,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self.query_one("#start", Button).disabled = bool(problem)
 
     def action_estimate(self) -> None:
-        """Try the training for a few seconds, and tell how long it would take."""
+        """Train for a few seconds and estimate the total time."""
         order = self._order()
         if not self._problem(order):
             self.query_one("#estimate", Static).update("trying for a few seconds …")
@@ -180,12 +180,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     @on(Estimated)
     def _on_estimated(self, message: Estimated) -> None:
-        """Show it, if the same is still asked for."""
+        """Show the estimate if the request has not changed."""
         self.query_one("#estimate", Static).update(message.text if message.order == self._order() else "")
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
-        """Start it, unless something is wrong."""
+        """Start the training if the request is valid."""
         order = self._order()
         if not self._problem(order):
             self.dismiss(order)

@@ -1,4 +1,4 @@
-"""One example of a corpus, drawn in characters."""
+"""Preview of one corpus example, drawn in characters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROWS = 16
 
 
 class ExamplePreview(ModalScreen[None]):
-    """What the network sees and what it should answer, as two pictures of grey steps."""
+    """Network input and target of one example, as two grayscale images."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,n", "step(1)", "Next"),
@@ -36,7 +36,7 @@ class ExamplePreview(ModalScreen[None]):
 
     @dataclass
     class Read(Message):
-        """An example, or why there is none."""
+        """An example, or the error that prevented loading it."""
 
         example: dict[str, Any] | None
         problem: str
@@ -48,23 +48,23 @@ class ExamplePreview(ModalScreen[None]):
         self._job: Job | None = None
 
     def compose(self) -> ComposeResult:
-        """The title and the picture."""
+        """Lay out title and image."""
         with VerticalScroll(classes="dialog"):
             yield Label("", classes="dialog-title", markup=False)
             yield Static("", id="picture", markup=False)
             yield Label("← → other examples · esc closes", classes="hint")
 
     def on_mount(self) -> None:
-        """Read the first example."""
+        """Load the first example."""
         self.action_step(0)
 
     def on_unmount(self) -> None:
-        """What is still being read is not wanted any more."""
+        """Cancel loading."""
         if self._job is not None:
             self._job.cancel()
 
     def action_step(self, by: int) -> None:
-        """Read another example."""
+        """Load another example."""
         self._index += by
         self.query_one(".dialog-title", Label).update(f"{self._corpus} · reading …")
         self._read(self._index)
@@ -80,7 +80,7 @@ class ExamplePreview(ModalScreen[None]):
 
     @on(Read)
     def _on_read(self, message: Read) -> None:
-        """Draw it."""
+        """Draw the example."""
         title, picture = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
         if message.example is None:
             title.update(f"{self._corpus} · cannot be read")
@@ -100,7 +100,7 @@ class ExamplePreview(ModalScreen[None]):
 
 
 def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[str | tuple[str, str]]:
-    """A picture below its name and sizes; the lowest number of a frame is at the bottom."""
+    """Return an image below its name and sizes; index 0 is at the bottom."""
     sizes = f"{len(frames)} frame{'s' * (len(frames) != 1)} of {len(frames[0])}, numbers upwards, time to the right"
     if len(frames) == 1:
         sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
@@ -126,7 +126,7 @@ def _pooled_rows(rows: list[list[float]]) -> list[list[float]]:
 
 
 def _pooled(values: list[float], count: int) -> list[float]:
-    """The greatest of each of ``count`` neighbouring groups."""
+    """Return the maximum of each of ``count`` neighboring groups."""
     if len(values) <= count:
         return values
     edges = [index * len(values) // count for index in range(count + 1)]

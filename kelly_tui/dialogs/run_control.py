@@ -1,4 +1,4 @@
-"""Asking things of runs: stop, go back, go on; the same on every screen that shows a run."""
+"""Dialogs to stop, roll back and resume a run, shared by all screens that show runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kelly_tui.dialogs.confirm import ConfirmDialog
 
 @dataclass(frozen=True)
 class StopRequest:
-    """How a run shall stop, as ``Run.request_stop`` takes it."""
+    """How to stop a run, as in ``Run.request_stop``."""
 
     at_once: bool = False
     after_epochs: int = 0
 
 
 class StopDialog(ModalScreen[StopRequest | None]):
-    """Asks how to stop a run; gives None where it shall go on."""
+    """Ask how to stop a run; return None to let it continue."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
@@ -37,12 +37,12 @@ class StopDialog(ModalScreen[StopRequest | None]):
         self._name_of_run = name
 
     def compose(self) -> ComposeResult:
-        """The question, a number of epochs, and a button an answer; the harmless one has the focus."""
+        """Lay out the question, the number of epochs and one button per answer; the harmless answer has the focus."""
         with Vertical(classes="dialog"):
             yield Label(f"Stop {self._name_of_run}?", classes="dialog-title", markup=False)
-            yield Static("Whatever you choose, checkpoints stay and the best so far is exported.")
+            yield Static("Checkpoints are kept and the best weights so far are exported in any case.")
             with Horizontal(classes="answers"):
-                yield Button("Go on", id="none", compact=True)
+                yield Button("Continue", id="none", compact=True)
                 yield Button("After this epoch", id="later", compact=True)
                 yield Button("Stop", id="step", compact=True)
                 yield Button("At once", id="now", variant="error", compact=True)
@@ -58,7 +58,7 @@ class StopDialog(ModalScreen[StopRequest | None]):
 
     @property
     def _epochs(self) -> int:
-        """The number that is typed; 0 where it is none."""
+        """Return the typed number of epochs; 0 if invalid."""
         text = self.query_one("#epochs", Input).value
         return int(text) if text.isdecimal() else 0
 
@@ -78,16 +78,16 @@ class StopDialog(ModalScreen[StopRequest | None]):
 
 
 def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
-    """Whether a model shall go back to its best epoch; the answers are "" and "back"."""
+    """Return a dialog that asks whether to roll a model back to its best epoch; its answers are "" and "back"."""
     text = (
         f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate. "
         "What came after is dropped. It may be done any number of times."
     )
-    return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Go on as it is"), ("back", "Roll back")], "back")
+    return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Continue"), ("back", "Roll back")], "back")
 
 
 class ResumeDialog(ModalScreen[int | None]):
-    """Asks how many epochs a run trains beyond those it has done; gives None if it is canceled."""
+    """Ask how many epochs to train beyond those done; return None to cancel."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
@@ -96,13 +96,13 @@ class ResumeDialog(ModalScreen[int | None]):
         self._name_of_run = name
 
     def compose(self) -> ComposeResult:
-        """The question and the number."""
+        """Lay out the question and the number."""
         with Vertical(classes="dialog"):
-            yield Label(f"Go on with {self._name_of_run}", classes="dialog-title", markup=False)
+            yield Label(f"Resume {self._name_of_run}", classes="dialog-title", markup=False)
             yield Static("Epochs to train beyond those done; 0 trains to the planned end. Enter starts it.")
             yield Input("0", type="integer", max_length=6, id="more", compact=True, select_on_focus=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go on, unless what was typed is no number."""
+        """Resume, unless the input is invalid."""
         if event.value.isdecimal():
             self.dismiss(int(event.value))

@@ -1,4 +1,4 @@
-"""Choosing runs whose curves are laid over another's."""
+"""Dialog to choose runs to overlay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_MARKED_RUNS = 4
 
 
 class RunPicker(ModalScreen[list[str] | None]):
-    """Marks runs with the space bar; gives the marked ids, None where all shall stay as it was.
+    """Mark runs with the space bar; return the marked ids, or None to keep the selection.
 
     Args:
         runs: those to choose from, the latest first.
@@ -39,14 +39,14 @@ class RunPicker(ModalScreen[list[str] | None]):
         self._runs, self._marked = runs, list(marked)
 
     def compose(self) -> ComposeResult:
-        """The runs, and which keys do what."""
+        """Lay out the runs and the key hints."""
         with Vertical(classes="dialog"):
             yield Label("Curves of other runs", classes="dialog-title")
             yield RecordTable(("", "run", "state", "models", "when"), extras=("models",), id="others")
             yield Label("space marks · enter shows them · esc cancels", classes="hint")
 
     def on_mount(self) -> None:
-        """Begin with the latest."""
+        """Focus the latest run."""
         self._show()
 
     def _show(self) -> None:
@@ -67,19 +67,19 @@ class RunPicker(ModalScreen[list[str] | None]):
         self.query_one(RecordTable).show(rows)
 
     def action_mark(self) -> None:
-        """Mark or unmark the run under the cursor."""
+        """Toggle the run under the cursor."""
         current = self.query_one(RecordTable).current
         if current is not None:
             self._marked = toggle_mark(self._marked, current)
             self._show()
 
     def action_done(self) -> None:
-        """Show those that are marked."""
+        """Return the marked runs."""
         self.dismiss(self._marked)
 
 
 def toggle_mark(marked: Sequence[str], run_id: str) -> list[str]:
-    """The marked runs after one more mark, or one less; where there are too many, the first loses its mark."""
+    """Return the marked runs after toggling one; beyond the limit, the oldest mark is dropped."""
     if run_id in marked:
         return [other for other in marked if other != run_id]
     return [*marked, run_id][-MAX_MARKED_RUNS:]

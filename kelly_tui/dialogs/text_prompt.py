@@ -12,7 +12,7 @@ from textual.widgets import Input, Label, Static
 
 
 class TextPrompt(ModalScreen[str | None]):
-    """Asks for one line of text; gives None where nothing shall change.
+    """Ask for one line of text; return None if canceled.
 
     Args:
         title: what it is.

@@ -111,11 +111,11 @@ class BaseScreen(Screen[None]):
         self.kelly.add_screen(self)
 
     def on_activate(self) -> None:
-        """Come to the front, at first or again: what may have changed meanwhile is looked at once more."""
+        """Update what may have changed while another screen was active."""
 
     @on(ScreenResume)
     def _come_back(self, event: ScreenResume) -> None:
-        """Show what is true now; all is styled anew only if that would look different."""
+        """Show the current state; restyle only if the look has changed."""
         event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
         # A new screen is told twice.
         if not self._in_front:

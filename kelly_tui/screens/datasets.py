@@ -55,7 +55,7 @@ class Datasets(BaseScreen):
 
     @dataclass
     class Progress(Message):
-        """So many files of a corpus are done."""
+        """Progress of a corpus in files."""
 
         name: str
         done: int

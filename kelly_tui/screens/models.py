@@ -66,7 +66,7 @@ class Models(BaseScreen):
         return ("config", *self.kelly.session.config_words)
 
     def on_mount(self) -> None:
-        """Show the form after all else: to lay out and draw the whole screen at once would hold a key up."""
+        """Show the form after the rest: laying out and drawing the whole screen at once would delay keys."""
         self.call_after_refresh(self._show_form)
 
     def _show_form(self) -> None:
@@ -157,7 +157,7 @@ class Models(BaseScreen):
         self._draw()
 
     def _check(self, name: str) -> None:
-        """Hold what one field says against ``kelly_core.config.schema``, all else as it is."""
+        """Validate one field with ``kelly_core.config.schema``, with all other settings unchanged."""
         field = next(field for field in SETTING_FIELDS if field.name == name)
         key = f"models.{self._spec.name}.{name}"
         form = self.query_one(SettingsForm)
@@ -187,7 +187,7 @@ class Models(BaseScreen):
     def action_save(self) -> None:
         """Write the changes, after asking where someone else has changed the same setting meanwhile."""
         if self._problems:
-            self.notify("Mend what is marked first.", severity="error")
+            self.notify("Fix the marked fields first.", severity="error")
             return
         if not self._edits:
             self.notify("Nothing was changed.")

@@ -1,4 +1,4 @@
-"""What the two screens that show runs have in common: following one, and asking things of it."""
+"""Base class of the screens that show runs: follow a run and send requests to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLL_SECONDS = 1.0
 
 
 class RunScreen(BaseScreen):
-    """Follows the run ``run_id``, and those beside it, while the screen is in front."""
+    """Follow the run ``run_id`` and the runs beside it while the screen is active."""
 
     MUTATING_ACTIONS = frozenset({"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete"})
 
@@ -35,22 +35,22 @@ class RunScreen(BaseScreen):
         Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),
         Binding("p", "pause", "Pause", tooltip="Pause the run after its current step"),
         Binding("p", "unpause", "Resume", tooltip="Continue the paused run"),
-        Binding("R", "resume", "Resume", tooltip="Go on with an ended run, with more epochs if you like"),
+        Binding("R", "resume", "Resume", tooltip="Resume an ended run, with more epochs if you like"),
     ]
 
     @dataclass
     class RunRead(Message):
-        """How the followed runs stand now, by id."""
+        """Current state of the followed runs, by id."""
 
         views: dict[str, RunView]
 
         def can_replace(self, message: Message) -> bool:
-            """Only the latest matters."""
+            """Return True: only the latest state matters."""
             return isinstance(message, RunScreen.RunRead)
 
     @dataclass
     class RunLost(Message):
-        """A followed run cannot be read any more."""
+        """A followed run can no longer be read."""
 
         run_id: str
         problem: str
@@ -62,30 +62,30 @@ class RunScreen(BaseScreen):
 
     @property
     def run_id(self) -> str:
-        """The run to follow, "" for none."""
+        """Return the id of the run to follow, "" for none."""
         raise NotImplementedError
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Runs to follow beside it."""
+        """Return the ids of runs to follow beside it."""
         return ()
 
     @property
     def view(self) -> RunView | None:
-        """The run to show; None before it is read."""
+        """Return the run to show; None before it is read."""
         return self.views.get(self.run_id)
 
     def draw_run(self) -> None:
-        """Show ``view`` and the others, or that there are none."""
+        """Draw ``view`` and the other runs, or a placeholder."""
         raise NotImplementedError
 
     def on_screen_suspend(self) -> None:
-        """Out of sight nothing is read."""
+        """Stop following while the screen is hidden."""
         self._followed = ()
         self.workers.cancel_group(self, "follow")
 
     def follow(self) -> None:
-        """Follow the runs that are chosen now."""
+        """Follow the selected runs."""
         wanted = tuple(dict.fromkeys(filter(None, (self.run_id, *self.other_ids))))
         if wanted == self._followed or not self.is_current:
             return
@@ -118,7 +118,7 @@ class RunScreen(BaseScreen):
 
     @on(RunRead)
     def _on_run_read(self, message: RunRead) -> None:
-        """Show those that are still chosen."""
+        """Show the runs that are still selected."""
         former = _can(self._snapshot)
         self.views |= {run_id: view for run_id, view in message.views.items() if run_id in self._followed}
         self.draw_run()
@@ -127,7 +127,7 @@ class RunScreen(BaseScreen):
 
     @on(RunLost)
     def _on_run_lost(self, message: RunLost) -> None:
-        """Say so, and show no figures that may be wrong."""
+        """Report the error and clear the values, which may be outdated."""
         if message.run_id in self._followed:
             self.views.pop(message.run_id, None)
             self.notify(message.problem, title="This run cannot be read", severity="error", timeout=10)
@@ -138,7 +138,7 @@ class RunScreen(BaseScreen):
         return None if self.view is None else self.view.snapshot
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what the run can do now."""
+        """Enable only the actions that the run supports now."""
         if not super().check_action(action, parameters):
             return False
         snapshot = self._snapshot
@@ -152,7 +152,7 @@ class RunScreen(BaseScreen):
         return True
 
     def action_stop(self) -> None:
-        """Ask how to stop, then stop."""
+        """Ask how to stop the run, then stop it."""
         run_id = self.run_id
 
         def answered(order: StopRequest | None) -> None:
@@ -175,7 +175,7 @@ class RunScreen(BaseScreen):
         self.kelly.steer(self.run_id, Run.request_resume)
 
     def action_resume(self) -> None:
-        """Ask for how many epochs more, then start it again."""
+        """Ask for the number of additional epochs, then resume the run."""
         run_id = self.run_id
 
         def answered(epochs: int | None) -> None:
@@ -185,7 +185,7 @@ class RunScreen(BaseScreen):
         self.app.push_screen(ResumeDialog(short_id(run_id)), answered)
 
     def action_delete(self) -> None:
-        """Ask, then delete the run's folder."""
+        """Delete the run's folder after confirmation."""
         run_id = self.run_id
         text = "Its log and settings are deleted for good. What it trained stays."
         question = ConfirmDialog(f"Delete {run_id}?", text, [("", "Keep it"), ("delete", "Delete")], "delete")
@@ -198,5 +198,5 @@ class RunScreen(BaseScreen):
 
 
 def _can(run: RunSnapshot | None) -> tuple[object, ...]:
-    """What decides which keys a run answers."""
+    """Return the actions that the run supports now."""
     return () if run is None else (run.id, run.state, *(model.can_roll_back for model in run.models))

@@ -1,4 +1,4 @@
-"""All runs on disk, live or ended: look at one, compare two, attach, resume, export, delete."""
+"""Runs screen: list, compare, attach, resume, export and delete runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from kelly_tui.widgets.updates import set_border_title
 
 
 class Runs(RunScreen):
-    """The runs on the left, the chosen one or two on the right."""
+    """List of runs on the left; the selected run, or a comparison, on the right."""
 
     NAME = "runs"
     ABOUT = (
@@ -66,7 +66,7 @@ class Runs(RunScreen):
         self._compared_model = 0
 
     def body(self) -> Iterator[Widget]:
-        """Filter and table; chart and details."""
+        """Lay out filter and table; chart and details."""
         text = Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
         text.display = False
         with Vertical(id="runs-left"):
@@ -80,7 +80,7 @@ class Runs(RunScreen):
 
     @property
     def run_id(self) -> str:
-        """The run under the cursor."""
+        """Return the id of the run under the cursor."""
         return self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
 
     @property
@@ -89,39 +89,39 @@ class Runs(RunScreen):
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Those to compare."""
+        """Return the ids of the runs to compare."""
         return tuple(self._marked) if len(self._marked) > 1 else ()
 
     def command(self) -> tuple[str, ...]:
-        """``runs``, ``runs show`` or ``runs diff``."""
+        """Return ``runs``, ``runs show`` or ``runs diff``."""
         words = ("runs", *self.kelly.session.config_words)
         if len(self._marked) == 2:
             return (*words, "diff", *self._marked)
         return (*words, "show", self.run_id) if self.run_id else words
 
     def on_mount(self) -> None:
-        """Set the chart up."""
+        """Set up the chart."""
         chart = self.query_one(CurveChart)
         chart.ascii = self.kelly.session.options.ascii
         chart.logarithmic = True
         self._draw_list()
 
     def on_activate(self) -> None:
-        """Follow the chosen run again."""
+        """Follow the selected run."""
         self._draw_list()
         self.follow()
 
     def on_resize(self) -> None:
-        """A narrow table has fewer columns."""
+        """Fit the table's columns to the new width."""
         self._draw_list()
 
     def runs_changed(self) -> None:
-        """Show the list as it is now."""
+        """Update the list."""
         self._draw_list()
         self.follow()
 
     def repaint(self) -> None:
-        """Draw again."""
+        """Redraw everything."""
         super().repaint()
         self._draw_list()
         self.draw_run()
@@ -161,7 +161,7 @@ class Runs(RunScreen):
         return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), when))
 
     def draw_run(self) -> None:
-        """Show the chosen run, or the comparison of the marked ones."""
+        """Show the selected run, or the comparison of the marked runs."""
         if not self.is_mounted:
             return
         self.refresh_frame()
@@ -202,12 +202,12 @@ class Runs(RunScreen):
 
     @property
     def _compared(self) -> list[RunView]:
-        """The marked runs that could be read."""
+        """Return the marked runs that could be read."""
         return [self.views[run_id] for run_id in self._marked if run_id in self.views]
 
     @property
     def _shared(self) -> list[str]:
-        """Models of which more than one of the marked runs has curves."""
+        """Return the models for which at least two marked runs have curves."""
         names = Counter(name for view in self._compared for name in view.curves)
         return [name for name, count in names.items() if count > 1]
 
@@ -229,7 +229,7 @@ class Runs(RunScreen):
         self.refresh_bindings()
 
     def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:
-        """The best of each model; of two runs also the settings that differ."""
+        """Return the best loss per model; for two runs also the settings that differ."""
         yield "", " → ".join(short_id(view.snapshot.id) for view in views)
         reached = [{model.model: model for model in view.snapshot.models} for view in views]
         begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
@@ -244,13 +244,13 @@ class Runs(RunScreen):
             yield key, f"{before} → {after}"
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Another model can be chosen only where there are several."""
+        """Enable the model action only if there are several models."""
         if action == "model":
             return bool(self.other_ids) and len(self._shared) > 1
         return super().check_action(action, parameters)
 
     def action_mark(self) -> None:
-        """Mark or unmark the chosen run."""
+        """Toggle the mark of the selected run."""
         if self.run_id:
             self.kelly.marked = toggle_mark(self._marked, self.run_id)
             self._compared_model = 0
@@ -272,7 +272,7 @@ class Runs(RunScreen):
         self.draw_run()
 
     def action_attach(self) -> None:
-        """Watch it on the Train screen."""
+        """Show the run on the Train screen."""
         if self.query_one("#filter").has_focus:
             self.query_one("#runs").focus()
         elif self.run_id:
@@ -280,18 +280,18 @@ class Runs(RunScreen):
             self.app.switch_mode("train")
 
     def action_filter(self) -> None:
-        """Type a text."""
+        """Focus the filter."""
         self.query_one("#filter").display = True
         self.query_one("#filter").focus()
 
     def action_unfilter(self) -> None:
-        """Show all runs again."""
+        """Clear the filter."""
         self.query_one("#filter", Input).value = ""
         self.query_one("#filter").display = False
         self.query_one("#runs").focus()
 
     def action_export(self) -> None:
-        """Write files for the plugin."""
+        """Export the run's best weights."""
         if self.view is not None:
             self._export(Path(self.view.snapshot.output))
 
@@ -306,5 +306,5 @@ class Runs(RunScreen):
 
 
 def _searched_text(run: RunSnapshot) -> str:
-    """Text that the filter searches besides the table's cells, which shorten the state and the models."""
+    """Return the text that the filter searches besides the table's cells, which shorten the state and the models."""
     return " ".join([run.id, run.state, *(model.model for model in run.models)])

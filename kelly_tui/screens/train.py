@@ -1,4 +1,4 @@
-"""A training as it goes: models, curves, what it says, and keys to steer it."""
+"""Train screen: models, curves and log of a live run, with keys to control it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
 class Train(RunScreen):
-    """The models of a run above, curves and log below."""
+    """Models of a run above; curves and log below."""
 
     NAME = "train"
     ABOUT = (
@@ -74,7 +74,7 @@ class Train(RunScreen):
         self._alarm = ""
 
     def body(self) -> Iterator[Widget]:
-        """Models, alarm, curves beside each other, log."""
+        """Lay out models, warnings, curves and log."""
         yield RecordTable(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
         yield Static("", id="alarm", markup=False)
         with Horizontal(id="curves"):
@@ -88,45 +88,45 @@ class Train(RunScreen):
 
     @property
     def run_id(self) -> str:
-        """The run that was attached last."""
+        """Return the id of the attached run."""
         return self.kelly.attached
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """The marked runs."""
+        """Return the ids of the marked runs."""
         return tuple(run_id for run_id in self.kelly.marked if run_id != self.run_id) if self.run_id else ()
 
     def command(self) -> tuple[str, ...]:
-        """``runs attach``, or ``train`` where nothing runs."""
+        """Return ``runs attach``, or ``train`` if no run is attached."""
         words = self.kelly.session.config_words
         return ("runs", *words, "attach", self.run_id) if self.run_id else ("train", "--detach", *words)
 
     def on_mount(self) -> None:
-        """Set the charts up."""
+        """Set up the charts."""
         for chart in self.query(CurveChart):
             chart.ascii = self.kelly.session.options.ascii
         self.draw_run()
 
     def on_activate(self) -> None:
-        """Follow the run again."""
+        """Follow the run."""
         self.follow()
 
     def on_resize(self) -> None:
-        """A narrow table has fewer columns, and a low column of charts fewer charts."""
+        """Fit the table's columns and the number of charts to the new size."""
         self.query_one("#pace").display = self.size.height >= _ROWS_FOR_ALL_CHARTS
         self.draw_run()
 
     def runs_changed(self) -> None:
-        """A run may have been attached."""
+        """Follow a run that was attached meanwhile."""
         self.follow()
 
     def repaint(self) -> None:
-        """Draw again."""
+        """Redraw everything."""
         super().repaint()
         self.draw_run()
 
     def draw_run(self) -> None:
-        """Show everything."""
+        """Draw the run."""
         if not self.is_mounted:
             return
         self.refresh_frame()
@@ -165,7 +165,7 @@ class Train(RunScreen):
         else:
             epochs = epochs_text(model)
         pace = NOTHING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
-        # None left, and yet it goes on: early stopping is off.
+        # No patience left and still training: early stopping is off.
         endless = model.patience_left == 0 and not model.reason
         patience = NOTHING if model.patience_left is None or endless else str(model.patience_left)
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
@@ -189,7 +189,7 @@ class Train(RunScreen):
                 if each.alarm and each.alarm_kind != "synthetic"
             ]
             if run.state == "died":
-                lines.append("Its process is gone. R goes on from the last checkpoint.")
+                lines.append("Its process is gone. R resumes from the last checkpoint.")
         text = "\n".join(lines[:3])
         if text != self._alarm:
             self._alarm = text
@@ -197,7 +197,7 @@ class Train(RunScreen):
             alarm.display = bool(text)
 
     def _offer(self, model: ModelSnapshot) -> str:
-        """Which key helps, where the screens may steer and there is something to go back to."""
+        """Return the rollback key hint if the run can be controlled and has a best epoch."""
         offered = model.alarm_kind in CONCERNS and model.can_roll_back and self.check_action("rollback", ())
         return " [b rolls back]" if offered else ""
 
@@ -207,7 +207,7 @@ class Train(RunScreen):
 
     @property
     def _chosen(self) -> ModelSnapshot | None:
-        """The model under the cursor, or the first."""
+        """Return the model under the cursor, or the first one."""
         models = {model.model: model for model in self._models}
         current = self.query_one("#training", RecordTable).current
         return models.get(current or "", next(iter(models.values()), None))
@@ -221,7 +221,7 @@ class Train(RunScreen):
             self.query_one(f"#{place}", CurveChart).show(*self._chart(kind))
 
     def _chart(self, kind: str) -> tuple[str, list[Series]]:
-        """Title and curves of one kind of chart."""
+        """Return title and curves of one kind of chart."""
         model = self._chosen
         curves = None if model is None or self.view is None else self.view.curves.get(model.model)
         if model is None or curves is None:
@@ -237,7 +237,7 @@ class Train(RunScreen):
         return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, color)]
 
     def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
-        """One model's losses; or the validation losses of all models, or of this model in several runs."""
+        """Return one model's losses, or the validation losses of all models, or of this model in several runs."""
         assert self.view is not None
         colors, others = self.theme_colors, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:
@@ -249,26 +249,26 @@ class Train(RunScreen):
         return f"loss of {model.model}", loss_series(curves, model, colors)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A rollback needs a model in training that has a best epoch."""
+        """Enable rollback only for a model in training that has a best epoch."""
         possible = action != "rollback" or any(model.can_roll_back for model in self._models)
         return possible and super().check_action(action, parameters)
 
     def action_scale(self, name: str) -> None:
-        """Switch the chart's scale or its part."""
+        """Toggle the chart's scale or range."""
         self.query_one("#loss", CurveChart).toggle(name)
 
     def action_overlay(self) -> None:
-        """All models, or the chosen one."""
+        """Toggle between all models and the selected one."""
         self._overlay = not self._overlay
         self._draw_curves()
 
     def action_chart(self) -> None:
-        """The next kind of chart in the large one."""
+        """Show the next kind of chart in the large panel."""
         self._kind = (self._kind + 1) % len(_KINDS)
         self._draw_curves()
 
     def action_others(self) -> None:
-        """Choose runs to lay over this one."""
+        """Choose runs to overlay."""
 
         def answered(marked: list[str] | None) -> None:
             if marked is not None:
@@ -283,7 +283,7 @@ class Train(RunScreen):
             self.notify("There is no other run yet.", timeout=4)
 
     def action_rollback(self) -> None:
-        """Ask, then send the chosen model back; if it is not in training, the first that is."""
+        """Roll the selected model back after confirmation; if it is not in training, the first one that is."""
         models = [model for model in self._models if model.can_roll_back]
         model = self._chosen if self._chosen in models else next(iter(models), None)
         if model is None:
@@ -297,11 +297,11 @@ class Train(RunScreen):
         self.app.push_screen(rollback_dialog(name, model.best_epoch or 0), answered)
 
     def action_pane(self) -> None:
-        """Show what the training said instead of the curves, or the curves again."""
+        """Toggle between log and curves."""
         self.toggle_class("-log")
 
     def action_new(self) -> None:
-        """Ask what to train, then start it."""
+        """Ask for models and settings, then start a training."""
 
         def answered(order: TrainingRequest | None) -> None:
             if order is not None:

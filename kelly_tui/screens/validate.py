@@ -1,4 +1,4 @@
-"""Every exported file: what was checked and failed, what it says of itself, and two files compared."""
+"""Validate screen: checks and metadata of every export, and comparison of two exports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BASELINES = ("baseline_loss", "val_loss")
 
 
 class Validate(BaseScreen):
-    """The files above, the checks of the chosen one below."""
+    """Exports above; checks of the selected one below."""
 
     NAME = "validate"
     ABOUT = (
@@ -55,35 +55,35 @@ class Validate(BaseScreen):
 
     @dataclass
     class Found(Message):
-        """The exports in the output folder, or why it cannot be looked into."""
+        """Exports in the output folder, or the error that prevented listing them."""
 
         files: list[ExportFile]
         problem: str
 
     @dataclass
     class Described(Message):
-        """What a file says of itself."""
+        """Metadata of an export, as text."""
 
         file: str
         facts: dict[str, Any]
 
     @dataclass
     class Compared(Message):
-        """What differs between two files, in words."""
+        """Differences between two exports, as text."""
 
         files: list[str]
         text: str
 
     @dataclass
     class LossesRead(Message):
-        """The losses of the training that a file is of, by epoch."""
+        """Losses by epoch of the training behind an export."""
 
         file: str
         curves: Curves
 
     @dataclass
     class Checked(Message):
-        """A file was checked; ``report`` is None if that failed or was cancelled."""
+        """An export was checked; ``report`` is None if that failed or was canceled."""
 
         file: str
         report: dict[str, Any] | None
@@ -102,7 +102,7 @@ class Validate(BaseScreen):
         self._job_queue = JobQueue()
 
     def body(self) -> Iterator[Widget]:
-        """The table and the details."""
+        """Lay out table and details."""
         table = RecordTable(
             _COLUMNS,
             numbers=_COLUMNS[4:6] + _COLUMNS[7:],
@@ -117,27 +117,27 @@ class Validate(BaseScreen):
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:
-        """``validate`` of the chosen file, or ``compare`` of the marked ones."""
+        """Return ``validate`` of the selected export, or ``compare`` of the marked ones."""
         if len(self._marked) == 2:
             return ("compare", *self._marked)
         file = self.query_one("#exports", RecordTable).current
         return ("validate", file or str(self.kelly.session.settings.output.dir / "*.json"), "--check-specs")
 
     def on_mount(self) -> None:
-        """Show that nothing is known yet."""
+        """Show the placeholder."""
         self.query_one(CurveChart).ascii = self.kelly.session.options.ascii
         self._draw()
 
     def on_activate(self) -> None:
-        """There may be new exports."""
+        """Look for new exports."""
         self._look()
 
     def on_resize(self) -> None:
-        """A narrow table has fewer columns."""
+        """Fit the table's columns to the new width."""
         self._draw()
 
     def repaint(self) -> None:
-        """Draw again."""
+        """Redraw everything."""
         super().repaint()
         self._draw()
 
@@ -157,7 +157,7 @@ class Validate(BaseScreen):
 
     @on(Found)
     def _on_found(self, message: Found) -> None:
-        """Show the files."""
+        """Show the exports."""
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
         self._folder_problem = message.problem
@@ -166,22 +166,22 @@ class Validate(BaseScreen):
 
     @on(Described)
     def _on_described(self, message: Described) -> None:
-        """Show what the file says."""
+        """Show the metadata."""
         self._facts[message.file] = message.facts
         self._draw()
 
     def action_rescan(self) -> None:
-        """Look again."""
+        """Look for new exports."""
         self._files, self._facts = {}, {}
         self._look()
 
     def action_validate(self) -> None:
-        """Check the chosen file."""
+        """Validate the selected export."""
         current = self.query_one("#exports", RecordTable).current
         self._queue([current] if current else [])
 
     def action_validate_all(self) -> None:
-        """Check every file."""
+        """Validate every export."""
         self._queue(list(self._files))
 
     def _queue(self, files: list[str]) -> None:
@@ -198,7 +198,7 @@ class Validate(BaseScreen):
         self._draw()
 
     def action_cancel(self) -> None:
-        """Stop checking."""
+        """Cancel validation."""
         self._job_queue.cancel()
 
     @work(thread=True, exclusive=True, group="check")
@@ -216,7 +216,7 @@ class Validate(BaseScreen):
 
     @on(Checked)
     def _on_checked(self, message: Checked) -> None:
-        """Keep the result with the former one, and go on with the next file."""
+        """Keep the report beside the previous one, and continue with the next export."""
         if message.problem:
             self.notify(message.problem, severity="error", timeout=10)
         if message.report is not None and message.file in self._files:
@@ -230,7 +230,7 @@ class Validate(BaseScreen):
         self._next()
 
     def action_mark(self) -> None:
-        """Mark or unmark the chosen file; a third mark drops the first."""
+        """Toggle the mark of the selected export; a third mark drops the first."""
         current = self.query_one("#exports", RecordTable).current
         if current is None:
             return
@@ -257,13 +257,13 @@ class Validate(BaseScreen):
 
     @on(Compared)
     def _on_compared(self, message: Compared) -> None:
-        """Show it, if the same files are still marked."""
+        """Show the differences if the same exports are still marked."""
         if message.files == self._marked:
             self._comparison = message.text
             self._draw_details()
 
     def action_failed(self) -> None:
-        """Show only what failed, or everything."""
+        """Toggle between failed checks and all checks."""
         self._only_failed = not self._only_failed
         self._draw_details()
 
@@ -281,7 +281,7 @@ class Validate(BaseScreen):
 
     @on(LossesRead)
     def _on_losses_read(self, message: LossesRead) -> None:
-        """Draw them, if the file is still the chosen one."""
+        """Draw the losses if the export is still selected."""
         if message.file == self.query_one("#exports", RecordTable).current:
             names = [spec.name for spec in MODELS if spec.file_stem == Path(message.file).stem]
             series = curve_series(
@@ -310,7 +310,7 @@ class Validate(BaseScreen):
         return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
 
     def _parity(self, key: str) -> Text:
-        """Whether every check that held the file against another engine passed."""
+        """Return True if every parity check with another engine passed."""
         result = self._result(key)
         checks = [] if result is None else result["checks"]
         asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
@@ -320,7 +320,7 @@ class Validate(BaseScreen):
         return Text("same" if same else "failed", self.theme_colors.good if same else self.theme_colors.bad)
 
     def _latency(self, path: Path) -> str:
-        """The 99th percentile of the model in the first engine of the last benchmark of its folder."""
+        """Return the model's p99 in the first engine of the folder's last benchmark."""
         benchmark: dict[str, Any] = load_state("benchmark").get(str(path.parent.absolute()), {})
         engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {"models": {}})
         names = [spec.name for spec in MODELS if spec.file_stem == path.stem]

@@ -1,4 +1,4 @@
-"""The line that shows the equivalent shell command."""
+"""The line with the equivalent shell command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 
 class CommandLine(Static):
-    """The command that does the same as the screen, for a shell."""
+    """Shell command that does the same as the screen."""
 
     def __init__(self) -> None:
         super().__init__(id="command", markup=False)

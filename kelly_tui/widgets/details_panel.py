@@ -1,4 +1,4 @@
-"""A scrollable panel of labelled values."""
+"""A scrollable panel of labeled values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kelly_tui.formatting import LabeledRows
 
 
 class DetailsPanel(VerticalScroll):
-    """LabeledRows values, one a line, that may be scrolled."""
+    """Scrollable rows of label and value."""
 
     HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
 
@@ -20,15 +20,15 @@ class DetailsPanel(VerticalScroll):
         self._text: Text | LabeledRows = Text()
 
     def compose(self) -> ComposeResult:
-        """The text."""
+        """Lay out the text."""
         yield Static(id="text", markup=False)
 
     def show(self, text: Text | LabeledRows) -> None:
-        """Show another text."""
+        """Replace the text."""
         if text != self._text:
             self._text = text
             self.query_one("#text", Static).update(text)
 
     def value_to_copy(self) -> str:
-        """All of the text."""
+        """Return the whole text."""
         return self._text.plain

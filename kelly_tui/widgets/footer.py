@@ -1,4 +1,4 @@
-"""The footer of every screen: the keys that work now."""
+"""Footer with the active keys."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from textual.widgets._footer import FooterKey
 
 
 class KeyFooter(Footer):
-    """The keys that work now, as many as there is room for; the last ones, help and quit, are always there.
+    """Active keys, as many as fit; help and quit are always shown.
 
-    The line is made anew only for other keys or another width.
+    The line is rebuilt only if the keys or the width change.
     """
 
     _ALWAYS = 2
@@ -25,7 +25,7 @@ class KeyFooter(Footer):
         self._shown: list[tuple[Binding, bool]] = []
 
     def compose(self) -> ComposeResult:
-        """Those that fit."""
+        """Yield the keys that fit."""
         keys = [key for key in super().compose() if isinstance(key, FooterKey)]
         widths = [cell_len(key.key_display) + cell_len(key.description) + self._BLANKS for key in keys]
         self._needed, self._room = sum(widths), self.content_size.width
@@ -37,12 +37,12 @@ class KeyFooter(Footer):
         yield from keys[-self._ALWAYS :]
 
     def on_resize(self) -> None:
-        """Another width may have room for others."""
+        """Rebuild for the new width."""
         if self._room != self.content_size.width and self._needed > min(self._room, self.content_size.width):
             self.call_after_refresh(self.recompose)
 
     def bindings_changed(self, screen: Screen[object]) -> None:
-        """Textual tells this at each move of the focus, and each page when it comes to the front."""
+        """Rebuild if the bindings changed. Textual reports every focus change and every screen switch."""
         keys = [(each.binding, each.enabled) for each in screen.active_bindings.values() if each.binding.show]
         if keys != self._shown and self.is_attached and screen.app.app_focus:
             self._shown = keys

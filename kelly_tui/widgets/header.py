@@ -1,4 +1,4 @@
-"""The header of every screen: tabs of the six screens, and the live run."""
+"""Header with the six screens as tabs, and the live run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCREENS = ("datasets", "models", "train", "validate", "benchmark", "runs")
 
 
 class Header(Horizontal):
-    """The six screens with their keys, and on the right what is running."""
+    """Tabs of the six screens with their keys; the live run on the right."""
 
     def __init__(self, current: str) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Header(Horizontal):
         self._live = ""
 
     def compose(self) -> ComposeResult:
-        """The name, a tab a screen, the live run."""
+        """Lay out name, tabs and live run."""
         yield Label("kelly", id="brand")
         for number, name in enumerate(SCREENS, 1):
             classes = "tab -current" if name == self._current else "tab"
@@ -27,7 +27,7 @@ class Header(Horizontal):
         yield Label("", id="live", markup=False)
 
     def show_live(self, text: str) -> None:
-        """Say on the right what is running."""
+        """Show text about the live run."""
         if text != self._live:
             self._live = text
             self.query_one("#live", Label).update(text)

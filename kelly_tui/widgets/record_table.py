@@ -1,4 +1,4 @@
-"""A table that keeps its place while its rows change."""
+"""A table that keeps its position while its rows change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLANKS = 2
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a key that stays the same, and its cells."""
+    """One row: a stable key and the cells."""
 
     key: str
     cells: tuple[Cell, ...]
@@ -29,8 +29,8 @@ class RecordTable(DataTable[Text]):
 
     Args:
         columns: labels.
-        numbers: labels of the columns that are set to the right.
-        extras: labels of the columns that are left out where there is no room, the first one first.
+        numbers: labels of the right-aligned columns.
+        extras: labels of the columns that are hidden in a narrow window, in this order.
         id: of the widget.
     """
 
@@ -58,17 +58,17 @@ class RecordTable(DataTable[Text]):
 
     @property
     def current(self) -> str | None:
-        """Key of the row under the cursor; None while there are no rows."""
+        """Key of the row under the cursor; None if there are no rows."""
         if not self.row_count or not self.is_valid_row_index(self.cursor_row):
             return None
         return str(self.ordered_rows[self.cursor_row].key.value)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Remember the row, for when the rows are built anew."""
+        """Remember the selected row across updates."""
         self._current = event.row_key.value
 
     def show(self, rows: Iterable[Row]) -> None:
-        """Make the table show these rows, in this order."""
+        """Show these rows in this order."""
         self._rows = tuple(rows)
         labels = self._fitting(self._rows)
         wanted = {row.key: self._cells(row, labels) for row in self._rows}
@@ -85,11 +85,11 @@ class RecordTable(DataTable[Text]):
         self._shown = wanted
 
     def on_resize(self) -> None:
-        """Another width may have room for other columns."""
+        """Fit the columns to the new width."""
         self.show(self._rows)
 
     def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        """The columns for which there is room; one that is left out stays so until the room is another."""
+        """Return the columns that fit; the choice is kept until the width changes."""
         room = self.scrollable_content_region.width
         labels = list(self._all if room != self._room or not self._labels else self._labels)
         self._room = room
@@ -130,7 +130,7 @@ class RecordTable(DataTable[Text]):
         return text
 
     def _update_dimensions(self, new_rows: Iterable[RowKey]) -> None:
-        """Draw lines again that were drawn, and kept, before their columns had their width."""
+        """Redraw lines that were cached before the columns had their final width."""
         super()._update_dimensions(new_rows)
         widths = [column.content_width for column in self.ordered_columns]
         if widths != self._widths:
@@ -139,7 +139,7 @@ class RecordTable(DataTable[Text]):
             self.refresh()
 
     def value_to_copy(self) -> str:
-        """The row under the cursor, cells parted by tabs."""
+        """Return the row under the cursor, with tabs between the cells."""
         return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))
 
 

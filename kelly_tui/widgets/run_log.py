@@ -1,4 +1,4 @@
-"""The log pane of the Train screen."""
+"""Log pane of the Train screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from textual.widgets import Log
 
 
 class RunLog(Log):
-    """Lines as they come; only new ones are drawn."""
+    """Log lines; only new ones are drawn."""
 
     HELP = "What the training said. Scroll with the arrow keys; the copy key takes all of it."
 
@@ -32,7 +32,7 @@ class RunLog(Log):
             self._scroll_to_new()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Follow new lines from now on if the last line is in view."""
+        """Follow new lines while the last line is in view."""
         super().watch_scroll_y(old_value, new_value)
         self._follows = self.is_vertical_scroll_end
 
@@ -45,5 +45,5 @@ class RunLog(Log):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def value_to_copy(self) -> str:
-        """All lines."""
+        """Return all lines."""
         return "\n".join(self._told)

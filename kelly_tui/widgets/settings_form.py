@@ -1,4 +1,4 @@
-"""A form for the settings of one model: what is typed is checked at once, and where each value comes from is shown."""
+"""Form for one model's settings: validates input at once and shows the origin of each value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Field:
 
     Attributes:
         name: as in ``[models.<name>]``.
-        common: dotted key of the setting that holds where the model says nothing, "" if there is none.
+        common: dotted key of the setting that applies if the model has none, "" if there is no such setting.
         choices: values to choose from; () for a number.
         about: what it means.
     """
@@ -49,22 +49,22 @@ SETTING_FIELDS = (
 
 
 class SettingInput(Input):
-    """A number; empty means as in [training]."""
+    """A number; empty means the value of [training]."""
 
     HELP = "Type a number. Empty means as in [training]. Esc goes back to the models; ctrl+s saves."
 
     def value_to_copy(self) -> str:
-        """What is typed, or what holds instead."""
+        """Return the typed number, or the value that applies."""
         return self.value or self.placeholder
 
 
 class SettingChoice(Select[str]):
-    """One of a few words."""
+    """A choice of words."""
 
     HELP = "Press enter and choose. Esc goes back to the models; ctrl+s saves."
 
     def value_to_copy(self) -> str:
-        """The chosen word."""
+        """Return the selected word."""
         return "" if self.is_blank() else str(self.value)
 
 
@@ -73,12 +73,12 @@ class SettingsForm(VerticalScroll, can_focus=False):
 
     @dataclass
     class Edited(Message):
-        """A person changed a field."""
+        """The user changed a field."""
 
         field: Field
 
     def compose(self) -> ComposeResult:
-        """A line a setting: name, field, where the value comes from."""
+        """Lay out one line per setting: name, field, origin."""
         for field in SETTING_FIELDS:
             with Horizontal(classes="setting"):
                 yield Label(field.name, classes="setting-name")
@@ -95,7 +95,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
             yield SettingInput(id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
 
     def load(self, spec: ModelSpec, loaded: LoadedSettings) -> None:
-        """Show the settings in force, without taking that for an edit."""
+        """Show the current settings without posting ``Edited``."""
         for field in SETTING_FIELDS:
             control = self.query_one(f"#field-{field.name}")
             control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")
@@ -108,7 +108,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
             self.note(field, origin_text(field, spec, loaded))
 
     def set_value(self, field: Field, value: object | None) -> None:
-        """Show what was typed before, without taking that for an edit."""
+        """Set a field without posting ``Edited``."""
         control = self.query_one(f"#field-{field.name}")
         with self.prevent(Input.Changed, Select.Changed):
             if isinstance(control, SettingChoice):
@@ -117,7 +117,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
                 control.value = "" if value is None else _shown(value)
 
     def value(self, field: Field) -> object | None:
-        """What the field says now; None where it is empty."""
+        """Return the field's value; None if it is empty."""
         control = self.query_one(f"#field-{field.name}")
         if isinstance(control, SettingChoice):
             return None if control.is_blank() else str(control.value)
@@ -125,7 +125,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
         return parsed(control.value)
 
     def note(self, field: Field, text: str, problem: bool = False) -> None:
-        """Say something beside a field."""
+        """Show a note beside a field."""
         label = self.query_one(f"#note-{field.name}", Label)
         update_text(label, text)
         label.set_class(problem, "-problem")
@@ -150,7 +150,7 @@ def _required(field: Field) -> bool:
 
 
 def parsed(text: str) -> object | None:
-    """Typed text as a number where it is one, as text where it is none, None where it is empty."""
+    """Convert typed text to a number if possible; None if it is empty."""
     text = text.strip()
     if not text:
         return None
@@ -162,7 +162,7 @@ def parsed(text: str) -> object | None:
 
 
 def common_value(field: Field, loaded: LoadedSettings) -> float:
-    """What holds for a number where the model says nothing."""
+    """Return the value that applies to an empty field."""
     value: object = loaded.settings
     for part in field.common.split("."):
         value = getattr(value, part)
@@ -171,7 +171,7 @@ def common_value(field: Field, loaded: LoadedSettings) -> float:
 
 
 def origin_text(field: Field, spec: ModelSpec, loaded: LoadedSettings) -> str:
-    """The value in force and where it comes from."""
+    """Return the current value and its origin."""
     own = getattr(loaded.settings.models[spec.name], field.name)
     if own is not None:
         return f"{_shown(own)} · {loaded.origins[f'models.{spec.name}.{field.name}']}"

@@ -1,1 +1,1 @@
-"""Programs that screens start for what takes long; each prints its results as lines of JSON."""
+"""Programs that screens run for long tasks; each prints its results as JSON lines."""

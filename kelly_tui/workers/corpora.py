@@ -1,4 +1,4 @@
-"""Reads a corpus for the Datasets screen: ``python -m kelly_tui.workers.corpora TASK NAME CONFIG [INDEX]``."""
+"""Read a corpus for the Datasets screen: ``python -m kelly_tui.workers.corpora TASK NAME CONFIG [INDEX]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES_A_REASON = 200
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the arguments ask; an error of the user's is a line as well."""
+    """Run the task; user errors are printed as a JSON line as well."""
     task, name, config, *rest = arguments
     try:
         settings = load_settings(Path(config) if config else None).settings

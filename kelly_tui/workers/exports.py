@@ -1,4 +1,6 @@
-"""Reads exports for the Validate screen: ``python -m kelly_tui.workers.exports FILE…`` prints a line a file.
+"""Read exports for the Validate screen: ``python -m kelly_tui.workers.exports FILE…`` prints one line per file.
+
+Some exports hold 16 MB of JSON; parsing them in the screens' process would block it.
 
 Some hold sixteen megabytes of JSON: parsing that in the screens' own process would make them stutter.
 """
@@ -15,7 +17,7 @@ from kelly_core.export.reader import read_export
 
 
 def main(files: list[str]) -> None:
-    """Print what each file says about itself, or why it cannot be read."""
+    """Print each file's metadata, or the error."""
     for file in files:
         sys.stdout.write(json.dumps({"file": file} | _facts(Path(file))) + "\n")
         sys.stdout.flush()
