@@ -84,6 +84,6 @@ def die_sometimes(folder: Path, number: int) -> int:
     return square(number)
 
 
-def die(number: int) -> None:
+def die(_number: int) -> None:
     """Kills its process."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -111,7 +111,7 @@ def _work(order: dict[str, object], lease: int) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         worker.work(folder, lease)
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a forked child must never return into the test runner
         import traceback
 
         traceback.print_exc()

@@ -86,5 +86,7 @@ def test_one_unfit_file_keeps_all_from_being_copied(tmp_path: Path) -> None:
     assert not done.passed
     assert statuses(done) == ["changed", "new", "new", "refused", "refused"]
     failed = [[check.name for check in report.checks if not check.passed] for report in done.reports]
-    assert failed[:3] == [[], [], []] and "specification" in failed[3] and failed[4] == ["readable"]
+    assert failed[:3] == [[], [], []]
+    assert "specification" in failed[3]
+    assert failed[4] == ["readable"]
     assert contents(plugin) == {NAMES[0]: b"former"}

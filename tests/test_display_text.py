@@ -33,7 +33,9 @@ def test_what_could_harm_a_display_is_escaped_and_nothing_else(text: str, shown:
 def test_every_character_gives_text_that_can_be_written_without_a_control_character() -> None:
     for code in range(0x11000):
         shown = printable(chr(code))
-        assert shown.encode() and shown.splitlines() == [shown] and all(32 <= ord(sign) != 127 for sign in shown)
+        assert shown.encode()
+        assert shown.splitlines() == [shown]
+        assert all(32 <= ord(sign) != 127 for sign in shown)
 
 
 def test_lines_and_tabs_of_a_text_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,13 @@ READ_ALL = "import os, signal, sys, time\nlines = sys.stdin.readlines()\n"
 
 
 def words(command: str, *, time_limit: float = 20, bench: bool = False) -> str:
-    """What the error says that a run of the engine ends with."""
+    """Return the text of the error with which a run of the engine ends."""
+    started = ExternalEngine(command, time_limit)
+    use = (
+        partial(started.bench, Path("model.json"), 2000) if bench else partial(started.run, Path("model.json"), FRAMES)
+    )
     with pytest.raises(KellyError) as caught:
-        started = ExternalEngine(command, time_limit)
-        _ = started.bench(Path("model.json"), 2000) if bench else started.run(Path("model.json"), FRAMES)
+        use()
     return str(caught.value)
 
 

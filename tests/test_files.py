@@ -63,7 +63,7 @@ def test_a_killed_writer_leaves_the_former_file(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    def fail(stream: BinaryIO) -> None:
+    def fail(_stream: BinaryIO) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(ExportError, match=r"file: cannot be written: the disk is full\. Free some space"):
@@ -122,4 +122,5 @@ def test_several_files_wait_for_each_other(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"former"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "blocked"]
     atomic_write_all({tmp_path / "a": b"new", tmp_path / "c" / "b": b"more"})
-    assert (tmp_path / "a").read_bytes() == b"new" and (tmp_path / "c" / "b").read_bytes() == b"more"
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert (tmp_path / "c" / "b").read_bytes() == b"more"

@@ -39,5 +39,6 @@ def test_synthetic_training_comes_near_the_bayes_loss(
     )
     result = fit(spec, create_synthetic(spec.dataset, seed=shifted(0)), settings, tmp_path)
     assert -0.02 < result.metrics["epsilon"] <= bound
-    assert result.quality is not None and result.quality.trained
+    assert result.quality is not None
+    assert result.quality.trained
     assert result.quality.epsilon == pytest.approx(result.metrics["epsilon"], abs=1e-3)

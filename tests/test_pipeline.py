@@ -67,7 +67,8 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     later = chain.run(FRAMES)
     chain.reset()
     first = chain.run(FRAMES)
-    assert first.melody.shape == (6, 128) and first.affect.valence.shape == (6,)
+    assert first.melody.shape == (6, 128)
+    assert first.affect.valence.shape == (6,)
     for name in ("code", "melody", "chords", "dynamics", "groove"):
         np.testing.assert_array_equal(getattr(first, name), [getattr(frame, name) for frame in stepped])
     assert not np.array_equal(later.melody, first.melody)

@@ -110,7 +110,8 @@ def _array(parameter: Tensor) -> Array:
 
 def _dense_weights(network: KellyNetwork, index: int) -> DenseWeights:
     module, layer = network.layers[index], network.spec.layers[index]
-    assert isinstance(module, nn.Linear) and isinstance(layer, Dense)
+    assert isinstance(module, nn.Linear)
+    assert isinstance(layer, Dense)
     return DenseWeights(_array(module.weight), _array(module.bias), layer.activation)
 
 

@@ -50,7 +50,8 @@ def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_pa
     # The next one does not become a part of the line that was cut short.
     append_run(tmp_path, result(200.0))
     last = last_run(tmp_path)
-    assert last is not None and last.engines["numpy"].chain == replace(latency(200.0), histogram=None)
+    assert last is not None
+    assert last.engines["numpy"].chain == replace(latency(200.0), histogram=None)
 
 
 def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
     for low, high, count in zip(histogram.edges_us, histogram.edges_us[1:], histogram.counts, strict=False):
         assert count == pytest.approx(np.count_nonzero((times >= low) & (times < high)), abs=5)
     assert sum(histogram.counts) == 5000
-    assert histogram.counts[0] and histogram.counts[-1]
+    assert histogram.counts[0]
+    assert histogram.counts[-1]
 
 
 def test_calls_that_all_take_alike_have_one_bin() -> None:

@@ -109,7 +109,7 @@ def test_an_external_engine_times_itself_and_its_chain_is_the_sum(models: dict[s
 
 
 def test_an_engine_that_fails_does_not_keep_the_others_from_their_turn(models: dict[str, Export]) -> None:
-    def refuse(layers: Sequence[Layer]) -> Compute:
+    def refuse(_layers: Sequence[Layer]) -> Compute:
         raise ExportError("no such layer")
 
     some = {"GroovePredictor": models["GroovePredictor"]}

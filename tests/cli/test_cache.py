@@ -34,14 +34,20 @@ def corpora(run: Run, *options: object) -> list[str]:
 def test_it_is_told_how_large_the_cache_is_and_what_of_it_is_needed(run: Run, caches: Path, tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
     told = json.loads(run("cache", "--json").out)
-    assert told["bytes"] == size and told["folder"] == str(caches) and told["removed"] == told["problems"] == []
+    assert told["bytes"] == size
+    assert told["folder"] == str(caches)
+    assert told["removed"] == told["problems"] == []
     shown = run("cache")
-    assert shown.code == 0 and str(tmp_path / "data" / "maestro") in shown.out and "1970-01-01" in shown.out
+    assert shown.code == 0
+    assert str(tmp_path / "data" / "maestro") in shown.out
+    assert "1970-01-01" in shown.out
     advice = f"features are kept in {caches}: 1.0 MB, 1.0 MB of which no start reads any more: kelly-core cache --prune"
-    assert advice in shown.out and advice in run("datasets", "--datasets-dir", "data").out
+    assert advice in shown.out
+    assert advice in run("datasets", "--datasets-dir", "data").out
     assert json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["cache"]["bytes"] == size
 
 
+@pytest.mark.usefixtures("caches")
 @pytest.mark.parametrize(
     ("options", "left"),
     [
@@ -52,7 +58,7 @@ def test_it_is_told_how_large_the_cache_is_and_what_of_it_is_needed(run: Run, ca
         (["--clear"], []),
     ],
 )
-def test_what_is_asked_for_is_removed(run: Run, caches: Path, options: list[object], left: list[str]) -> None:
+def test_what_is_asked_for_is_removed(run: Run, options: list[object], left: list[str]) -> None:
     assert corpora(run, *options) == left == corpora(run)
 
 
@@ -74,9 +80,11 @@ def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> N
     lock = FileLock.acquire(folder / "lock")
     assert lock is not None
     done = run("cache", "--clear", "--json")
-    assert done.code == 1 and f"{folder}: features are being computed" in done.err
+    assert done.code == 1
+    assert f"{folder}: features are being computed" in done.err
     told = json.loads(done.out)
-    assert [cached["corpus"] for cached in told["caches"]] == ["groove_midi"] and len(told["removed"]) == 2
+    assert [cached["corpus"] for cached in told["caches"]] == ["groove_midi"]
+    assert len(told["removed"]) == 2
     lock.release()
     assert "removed 1, " in run("cache", "--clear").out
     assert list(caches.iterdir()) == []

@@ -34,7 +34,8 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     code = "import sys; sys.argv[1:] = ['--help']; from kelly_core.cli.app import main\ntry: main()\nfinally: "
     code += "print([name for name in ('numpy', 'pydantic', 'kelly_core.cli.train') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "datasets" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+    assert "datasets" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
@@ -44,13 +45,16 @@ def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
     assert [model["model"] for model in models] == [spec.name for spec in MODELS]
     for spec, model in zip(MODELS, models, strict=True):
         stem = spec.file_stem
-        assert model["synthetic"] is True and model["epochs"] == 2 and model["export"] == f"out/{stem}.json"
+        assert model["synthetic"] is True
+        assert model["epochs"] == 2
+        assert model["export"] == f"out/{stem}.json"
         metadata = json.loads((tmp_path / "out" / f"{stem}.json").read_text())["metadata"]
         assert metadata["trained_on"]["synthetic"] is True
         for kept in (f"checkpoints/{stem}_best.pt", f"checkpoints/{stem}_latest.pt", f"plots/{stem}_loss.png"):
             assert (tmp_path / "out" / kept).stat().st_size > 1000
         history = json.loads((tmp_path / "out" / "history" / f"{stem}_history.json").read_text())
-        assert history["model"] == spec.name and [row["epoch"] for row in history["epochs"]] == [1, 2]
+        assert history["model"] == spec.name
+        assert [row["epoch"] for row in history["epochs"]] == [1, 2]
         assert history["best_epoch"] == 1 + int(np.argmin([row["val_loss"] for row in history["epochs"]]))
         with (tmp_path / "out" / "history" / f"{stem}_history.csv").open() as file:
             assert [float(row["val_loss"]) for row in csv.DictReader(file)] == [
@@ -59,7 +63,8 @@ def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
     files = [f"out/{spec.file_stem}.json" for spec in MODELS]
     validated = run("validate", *files, "--check-specs", "--json")
     report = json.loads(validated.out)
-    assert validated.code == 0 and report["passed"], validated.out
+    assert validated.code == 0, validated.out
+    assert report["passed"], validated.out
     for file in report["files"]:
         assert {"parity with its checkpoint in PyTorch", "specification"} <= {check["name"] for check in file["checks"]}
 
@@ -67,7 +72,8 @@ def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
 def test_synthetic_stand_ins_are_loud(run: Run) -> None:
     trained = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     assert trained.code == 0
-    assert "SYNTHETIC" in trained.err and "datasets/groove_midi" in trained.err
+    assert "SYNTHETIC" in trained.err
+    assert "datasets/groove_midi" in trained.err
     assert "synthetic" in trained.out
 
 
@@ -79,7 +85,8 @@ def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: P
         "GroovePredictor": False,
     }
     metadata = json.loads((tmp_path / "out" / "groovepredictor.json").read_text())["metadata"]
-    assert metadata["trained_on"]["synthetic"] is False and metadata["trained_on"]["dataset"] == "groove_midi"
+    assert metadata["trained_on"]["synthetic"] is False
+    assert metadata["trained_on"]["dataset"] == "groove_midi"
 
 
 def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Run, tmp_path: Path) -> None:
@@ -87,14 +94,16 @@ def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Ru
     (tmp_path / "data" / "groove_midi" / "a.mid").write_bytes(b"MThd")
     trained = run("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data")
     assert trained.code == 1
-    assert "no usable example" in trained.err and "Traceback" not in trained.err
+    assert "no usable example" in trained.err
+    assert "Traceback" not in trained.err
     assert (tmp_path / "out" / "dynamicsengine.json").is_file()
     assert not (tmp_path / "out" / "groovepredictor.json").exists()
 
 
 def test_resume_goes_on_and_says_so_when_there_is_nothing(run: Run, tmp_path: Path) -> None:
     first = run("train", "-m", "dynamicsengine", "-e", 2, "-o", "out", "--resume", "--json")
-    assert first.code == 0 and "nothing to resume" in first.err
+    assert first.code == 0
+    assert "nothing to resume" in first.err
     second = run("train", "-m", "DynamicsEngine", "-e", 4, "-o", "out", "--resume", "--json")
     assert "nothing to resume" not in second.err
     assert json.loads(second.out)["models"][0]["epochs"] == 4
@@ -111,7 +120,8 @@ def test_resume_goes_on_and_says_so_when_there_is_nothing(run: Run, tmp_path: Pa
 
 def test_no_history_and_no_plots(run: Run, tmp_path: Path) -> None:
     assert run("train", *DENSE[:2], "-e", 1, "-o", "out", "--no-history", "--no-plots").code == 0
-    assert not (tmp_path / "out" / "history").exists() and not (tmp_path / "out" / "plots").exists()
+    assert not (tmp_path / "out" / "history").exists()
+    assert not (tmp_path / "out" / "plots").exists()
 
 
 def test_a_stateless_model_is_exported_as_one(run: Run, tmp_path: Path) -> None:
@@ -138,7 +148,8 @@ def test_a_stateless_model_is_exported_as_one(run: Run, tmp_path: Path) -> None:
 def test_mistakes_get_a_message_and_an_exit_code(run: Run, arguments: list[str], words: str) -> None:
     shown = run(*arguments)
     assert shown.code in (1, 2)
-    assert words in shown.err and "Traceback" not in shown.err + shown.out
+    assert words in shown.err
+    assert "Traceback" not in shown.err + shown.out
 
 
 def test_a_device_that_is_not_there_says_what_is(run: Run) -> None:
@@ -147,15 +158,20 @@ def test_a_device_that_is_not_there_says_what_is(run: Run) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     shown = run("train", "-m", "DynamicsEngine", "-d", "cuda", "-o", "out")
-    assert shown.code == 1 and "no device 'cuda' here" in shown.err and "There is cpu" in shown.err
+    assert shown.code == 1
+    assert "no device 'cuda' here" in shown.err
+    assert "There is cpu" in shown.err
 
 
 def test_validate_fails_with_the_reason(run: Run, tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"in_shape":[null,')
     shown = run("validate", "cut.json", "missing.json")
-    assert shown.code == 1 and "cut.json" in shown.out and "missing.json" in shown.out
+    assert shown.code == 1
+    assert "cut.json" in shown.out
+    assert "missing.json" in shown.out
     report = json.loads(run("validate", "cut.json", "--json").out)
-    assert report["passed"] is False and report["files"][0]["checks"][0]["passed"] is False
+    assert report["passed"] is False
+    assert report["files"][0]["checks"][0]["passed"] is False
 
 
 def test_validate_checks_the_exports_of_a_folder(run: Run, tmp_path: Path) -> None:
@@ -177,7 +193,8 @@ def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Pa
     best = "checkpoints/groovepredictor_best.pt"
     (tmp_path / "out" / best).write_bytes((tmp_path / "other" / best).read_bytes())
     shown = run("validate", "out/groovepredictor.json")
-    assert shown.code == 1 and "holds other weights" in shown.out
+    assert shown.code == 1
+    assert "holds other weights" in shown.out
 
 
 def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -> None:
@@ -190,7 +207,8 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
         == 0
     )
     validated = json.loads(run("validate", "legacy/dynamicsengine.json", "--check-specs", "--json").out)
-    assert validated["passed"] and validated["files"][0]["layout"] == "legacy"
+    assert validated["passed"]
+    assert validated["files"][0]["layout"] == "legacy"
     assert run("export", "out", "--layout", "other").code == 2
 
 
@@ -204,12 +222,16 @@ def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
         "emotion_midi",
         "emotion_audio",
     ]
-    assert found["maestro"]["found"] and found["maestro"]["splits"]["validation"] > 0
+    assert found["maestro"]["found"]
+    assert found["maestro"]["splits"]["validation"] > 0
     skipped = found["maestro"]["skipped"]["not in the official table"]
     assert skipped == {"count": 1, "first": ["2009/unlisted.midi"]}
-    assert not found["deam"]["found"] and "cvml.unige.ch" in found["deam"]["advice"]
+    assert not found["deam"]["found"]
+    assert "cvml.unige.ch" in found["deam"]["advice"]
     shown = run("datasets", "--datasets-dir", "data")
-    assert shown.code == 0 and "non-commercial" in shown.out and "unlisted.midi" in shown.out
+    assert shown.code == 0
+    assert "non-commercial" in shown.out
+    assert "unlisted.midi" in shown.out
     assert "training falls back to synthetic data" in shown.out
     assert "0: not mixed in" not in shown.out
     for name in ("emotion_audio", "emotion_midi"):
@@ -223,14 +245,16 @@ def test_datasets_warns_of_a_song_in_both_splits(run: Run, tmp_path: Path) -> No
     (tmp_path / "data" / "chords").mkdir(parents=True)
     (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs * 6))
     shown = run("datasets", "--datasets-dir", "data")
-    assert shown.code == 0 and "same content in training and validation: 2 of 2 validation groups" in shown.out
+    assert shown.code == 0
+    assert "same content in training and validation: 2 of 2 validation groups" in shown.out
 
 
 def test_datasets_fails_when_one_has_nothing_usable(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data" / "lakh_midi").mkdir(parents=True)
     (tmp_path / "data" / "lakh_midi" / "a.mid").write_bytes(b"MThd")
     shown = run("datasets", "--datasets-dir", "data")
-    assert shown.code == 1 and "no usable example (1 × damaged MIDI file)" in shown.out
+    assert shown.code == 1
+    assert "no usable example (1 × damaged MIDI file)" in shown.out
 
 
 def test_config_shows_values_and_origins(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +277,12 @@ def test_verify_counts_parameters(run: Run) -> None:
 def test_estimate_foretells_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
     foretold = json.loads(run("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate", "--json").out)
     (model,) = foretold["models"]
-    assert model["epochs"] == 20 and model["steps"] == 1
-    assert model["seconds"] == pytest.approx(20 * model["seconds_per_epoch"]) and model["memory_bytes"] > 2**20
-    assert not (tmp_path / "out").exists() and not (tmp_path / "runs").exists()
+    assert model["epochs"] == 20
+    assert model["steps"] == 1
+    assert model["seconds"] == pytest.approx(20 * model["seconds_per_epoch"])
+    assert model["memory_bytes"] > 2**20
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -47,7 +47,8 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
         text=True,
         timeout=60,
     )
-    assert validated.returncode == 0 and json.loads(validated.stdout)["passed"], validated.stdout
+    assert validated.returncode == 0, validated.stdout
+    assert json.loads(validated.stdout)["passed"], validated.stdout
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,10 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_a_corpus_with_any_file_names_is_listed_twice_alike(run, corpus: Path) -> None:
     first, second = (run("datasets", "--datasets-dir", corpus) for _ in range(2))
-    assert first.code == second.code == 0 and first.out == second.out
-    assert r"short\xe9.mid" in first.out and "\x1b[2J" not in first.out
+    assert first.code == second.code == 0
+    assert first.out == second.out
+    assert r"short\xe9.mid" in first.out
+    assert "\x1b[2J" not in first.out
     listed = json.loads(run("datasets", "--datasets-dir", corpus, "--json").out)
     assert "short\udce9.mid" in json.dumps(listed, ensure_ascii=False)
 

@@ -40,20 +40,28 @@ def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path
     ]
     done = run(*arguments)
     assert done.code == 0, done.err
-    assert "wrote out/tune.mid" in done.out and "bars" in done.out and "wrote out/tune.png" in done.out
+    assert "wrote out/tune.mid" in done.out
+    assert "bars" in done.out
+    assert "wrote out/tune.png" in done.out
     notes = read_notes(tmp_path / "out" / "tune.mid")
     assert {"Melody", "Drums"} <= set(notes.track_names)
     first = (tmp_path / "out" / "tune.mid").read_bytes()
-    assert run(*arguments).code == 0 and (tmp_path / "out" / "tune.mid").read_bytes() == first
+    assert run(*arguments).code == 0
+    assert (tmp_path / "out" / "tune.mid").read_bytes() == first
     assert (tmp_path / "out" / "tune.png").stat().st_size > 10_000
 
 
 def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:
     plain = run("generate", "--valence", 0.4, "--arousal", -0.3, "--models", models, "-o", "a.mid", "--key", "Bb")
-    assert plain.code == 0 and "Bb major" in plain.out and "16 bars" in plain.out
+    assert plain.code == 0
+    assert "Bb major" in plain.out
+    assert "16 bars" in plain.out
     (tmp_path / "curve.csv").write_text("time,valence,arousal\n0,-0.5,0\n20,-0.5,0.5\n")
     curved = run("generate", "--curve", "curve.csv", "--models", models, "-o", "b.mid", "--bpm", 96, "--bars", 5)
-    assert curved.code == 0 and "C minor" in curved.out and "96 bpm" in curved.out and "5 bars" in curved.out
+    assert curved.code == 0
+    assert "C minor" in curved.out
+    assert "96 bpm" in curved.out
+    assert "5 bars" in curved.out
     assert read_notes(tmp_path / "b.mid").bpm == pytest.approx(96, abs=0.01)
 
 
@@ -80,7 +88,8 @@ def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, argu
     given = arguments if "--models" in arguments else [*arguments, "--models", models]
     shown = run("generate", *given)
     assert shown.code in (1, 2)
-    assert words in shown.err and "Traceback" not in shown.err
+    assert words in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models: Path, tmp_path: Path) -> None:
@@ -102,13 +111,15 @@ def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models
         for name, values in wanted.items():
             np.testing.assert_allclose(report["chain"][name][index], values, rtol=0, atol=2e-6, err_msg=name)
     refused = run("features", clip, "--models", models)
-    assert refused.code == 2 and "add --json" in refused.err
+    assert refused.code == 2
+    assert "add --json" in refused.err
 
 
 @pytest.mark.slow
 def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
     done = json.loads(run("deploy", models, "--to", "plugin", "--mkdir", "--json").out)
-    assert done["deployed"] and [file["status"] for file in done["files"]] == ["new"] * 5
+    assert done["deployed"]
+    assert [file["status"] for file in done["files"]] == ["new"] * 5
     assert [file["model"] for file in done["files"]] == [spec.name for spec in MODELS]
     assert len(list((tmp_path / "plugin").iterdir())) == 5
 
@@ -118,20 +129,28 @@ def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
     (tmp_path / "models" / "groovepredictor.json").write_text("{")
     (tmp_path / "plugin").mkdir()
     shown = run("deploy", "models", "--to", "plugin")
-    assert shown.code == 1 and "refused" in shown.out
-    assert "No such file" in shown.err and "cut short" in shown.err and "nothing was copied" in shown.err
+    assert shown.code == 1
+    assert "refused" in shown.out
+    assert "No such file" in shown.err
+    assert "cut short" in shown.err
+    assert "nothing was copied" in shown.err
     answer = run("deploy", "models", "--to", "plugin", "--json")
     report = json.loads(answer.out)
-    assert answer.code == 1 and not report["deployed"] and "readable" in report["files"][0]["failed"]
+    assert answer.code == 1
+    assert not report["deployed"]
+    assert "readable" in report["files"][0]["failed"]
     assert not list((tmp_path / "plugin").iterdir())
 
 
-def test_the_demo_corpus_is_found_by_datasets(run: Run, tmp_path: Path) -> None:
+def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     written = run("datasets", "demo", "demo", "--songs", 8)
-    assert written.code == 0 and "demo/groove_midi: 8 songs" in written.out
+    assert written.code == 0
+    assert "demo/groove_midi: 8 songs" in written.out
     report = json.loads(run("datasets", "--datasets-dir", "demo", "--json").out)["datasets"]
     assert [(corpus["found"], corpus["files"], corpus["skipped"]) for corpus in report[:5]] == [(True, 8, {})] * 5
-    assert not any(corpus["found"] for corpus in report[5:]) and not any(corpus["warnings"] for corpus in report)
+    assert not any(corpus["found"] for corpus in report[5:])
+    assert not any(corpus["warnings"] for corpus in report)
     again = run("datasets", "demo", "demo")
-    assert again.code == 1 and "demo/deam: is there already" in again.err
+    assert again.code == 1
+    assert "demo/deam: is there already" in again.err
     assert run("datasets", "demo", "--help").code == 0

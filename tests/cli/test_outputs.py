@@ -75,7 +75,8 @@ def test_an_output_that_is_an_input_is_refused_before_any_work(run: Run, folder:
     before = content(folder)
     refused = run(*arguments)
     assert refused.code == 2, refused.err
-    assert "is an input and would be overwritten" in refused.err and "Choose another place" in refused.err
+    assert "is an input and would be overwritten" in refused.err
+    assert "Choose another place" in refused.err
     assert content(folder) == before
 
 
@@ -87,11 +88,14 @@ def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: 
         source = tmp_path / f"groovepredictor{suffix}"
         source.write_bytes(checkpoint)
         refused = run("export", source, *options)
-        assert refused.code == 2 and "is an input and would be overwritten" in refused.err
+        assert refused.code == 2
+        assert "is an input and would be overwritten" in refused.err
         assert source.read_bytes() == checkpoint
         source.unlink()
     refused = run("export", "out", "-o", "missing")
-    assert refused.code == 2 and "Add --mkdir" in refused.err and not (tmp_path / "missing").exists()
+    assert refused.code == 2
+    assert "Add --mkdir" in refused.err
+    assert not (tmp_path / "missing").exists()
 
 
 @pytest.mark.parametrize(
@@ -108,13 +112,17 @@ def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: 
 def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Path, arguments: list[object]) -> None:
     before = content(folder)
     refused = run(*arguments)
-    assert refused.code == 2 and "does not exist. Add --mkdir to create it" in refused.err
-    assert content(folder) == before and not (folder / "missing").exists() and not (folder / "out/missing").exists()
+    assert refused.code == 2
+    assert "does not exist. Add --mkdir to create it" in refused.err
+    assert content(folder) == before
+    assert not (folder / "missing").exists()
+    assert not (folder / "out/missing").exists()
     allowed = run(*arguments, "--mkdir")
     assert allowed.code == 0, allowed.err
     assert len(content(folder)) > len(before)
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -123,15 +131,18 @@ def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Pa
         ("clip.wav/a.mid", "clip.wav is a file, not a folder"),
     ],
 )
-def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, folder: Path, path: str, words: str) -> None:
+def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: str, words: str) -> None:
     refused = run(*CONSTANT, "-o", path)
-    assert refused.code == 2 and words in refused.err
+    assert refused.code == 2
+    assert words in refused.err
     assert Path("/dev/null").is_char_device()
 
 
-def test_one_file_cannot_take_two_outputs(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_one_file_cannot_take_two_outputs(run: Run) -> None:
     refused = run(*CONSTANT, "-o", "out/a", "--plot", "models/../out/a")
-    assert refused.code == 2 and "out/a is also the file of --output" in refused.err
+    assert refused.code == 2
+    assert "out/a is also the file of --output" in refused.err
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])

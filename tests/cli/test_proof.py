@@ -39,21 +39,26 @@ def test_validate_asks_the_engine_for_parity(run: Run, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
     good = json.loads(run("validate", path, "--engine", engine(tmp_path, GOOD), "--json").out)
     check = good["files"][0]["checks"][-1]
-    assert good["passed"] and check["name"] == "parity with the plugin's engine"
+    assert good["passed"]
+    assert check["name"] == "parity with the plugin's engine"
     assert check["detail"].startswith("1,200 frames in sequence, within")
     forgetful = run("validate", path, "--engine", engine(tmp_path, FORGETFUL))
-    assert forgetful.code == 1 and "FAILED parity with the plugin's engine: outputs differ by up to" in forgetful.out
+    assert forgetful.code == 1
+    assert "FAILED parity with the plugin's engine: outputs differ by up to" in forgetful.out
 
 
 def test_validate_survives_an_engine_that_does_not(run: Run, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
     crash = "import os, signal, sys; print('[/red] null', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"
     shown = run("validate", path, path, "--engine", engine(tmp_path, crash))
-    assert shown.code == 1 and "Traceback" not in shown.err
+    assert shown.code == 1
+    assert "Traceback" not in shown.err
     said = " ".join(shown.out.split())
-    assert said.count("ended by SIGSEGV") == 2 and said.count("Its last words: [/red] null") == 2
+    assert said.count("ended by SIGSEGV") == 2
+    assert said.count("Its last words: [/red] null") == 2
     missing = run("validate", path, "--engine", "no/such [/engine]")
-    assert missing.code == 1 and "there is no engine 'no/such [/engine]'" in missing.err
+    assert missing.code == 1
+    assert "there is no engine 'no/such [/engine]'" in missing.err
 
 
 def test_bench_times_what_is_there_and_remembers(run: Run, tmp_path: Path) -> None:
@@ -65,12 +70,14 @@ def test_bench_times_what_is_there_and_remembers(run: Run, tmp_path: Path) -> No
     assert report["missing"] == [spec.name for spec in MODELS[:-1]]
     assert list(report["engines"]) == ["numpy", "torch", "onnxruntime", "external"]
     for figures in report["engines"].values():
-        assert figures["chain"] is None and figures["error"] is None
+        assert figures["chain"] is None
+        assert figures["error"] is None
         assert figures["models"]["GroovePredictor"]["n"] == 2000
     assert report["engines"]["external"]["models"]["GroovePredictor"]["p99_us"] == 20.5
     assert report["last_run"] is None
     second = run("bench", "models", *NO_BUDGET)
-    assert "against the last run on this machine" in second.out and "the chain needs all five" in second.out
+    assert "against the last run on this machine" in second.out
+    assert "the chain needs all five" in second.out
     assert len((tmp_path / "models" / "benchmarks.jsonl").read_text().splitlines()) == 2
 
 
@@ -87,7 +94,8 @@ def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tm
     history.unlink()
     history.symlink_to(tmp_path / "nowhere" / "benchmarks.jsonl")
     shown = run("bench", "models", *NO_BUDGET)
-    assert shown.code == 0 and "GroovePredictor" in shown.out
+    assert shown.code == 0
+    assert "GroovePredictor" in shown.out
     assert "not remembered" in shown.err
 
 
@@ -108,13 +116,16 @@ def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_bench_refuses_what_makes_no_sense(run: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
     shown = run("bench", write_groove(tmp_path / "groovepredictor.json"), *arguments)
-    assert shown.code in (1, 2) and words in shown.err and "Traceback" not in shown.err
+    assert shown.code in (1, 2)
+    assert words in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     exported = run("export", "out", "-o", "onnx", "--onnx", "--mkdir")
-    assert exported.code == 0 and "wrote onnx/groovepredictor.onnx" in exported.out
+    assert exported.code == 0
+    assert "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
     frames = seeded_rng(0).standard_normal((20, 64)).astype(np.float32)
     theirs = OnnxEngine((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).run(frames)
@@ -127,7 +138,8 @@ def test_export_says_what_onnx_needs_before_it_writes(
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     shown = run("export", "out", "-o", "onnx", "--onnx")
-    assert shown.code == 1 and 'pip install "kelly-trainer[onnx]"' in shown.err
+    assert shown.code == 1
+    assert 'pip install "kelly-trainer[onnx]"' in shown.err
     assert not (tmp_path / "onnx").exists()
     assert run("export", "out", "-o", "plain", "--mkdir").code == 0
 
@@ -146,7 +158,9 @@ def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: 
     assert report["frames"] == len(report["db"]) == len(report["complete_s"]) == 5
     assert len(json.loads(run("features", "a.wav", "--json", "--duration", 2).out)["db"]) == 3
     shown = run("features", "a.wav")
-    assert shown.code == 0 and f"{report['db'][4][16]:.1f}" in shown.out and "5 frames of 128 bands" in shown.out
+    assert shown.code == 0
+    assert f"{report['db'][4][16]:.1f}" in shown.out
+    assert "5 frames of 128 bands" in shown.out
 
 
 @pytest.mark.parametrize(
@@ -162,14 +176,17 @@ def test_features_says_why_there_are_none(run: Run, tmp_path: Path, arguments: l
     soundfile.write(tmp_path / "short.wav", np.zeros(10_000, np.float32), 22_050)
     (tmp_path / "words.wav").write_text("no audio")
     shown = run("features", *arguments)
-    assert shown.code in (1, 2) and words in shown.err and "Traceback" not in shown.err
+    assert shown.code in (1, 2)
+    assert words in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_compare_tells_what_differs(run: Run, tmp_path: Path) -> None:
     old, new = (write_groove(tmp_path / name / "groovepredictor.json", seed) for seed, name in enumerate(("a", "b")))
     report = json.loads(run("compare", old, new, "--json").out)
     assert (report["model"], report["same_network"]) == ("GroovePredictor", False)
-    assert set(report["golden"]) == {"old", "new"} and len(report["weights"]) == 6
+    assert set(report["golden"]) == {"old", "new"}
+    assert len(report["weights"]) == 6
     largest = report["weights"]["3 dense tanh 64→32: weights"]["largest"]
     assert f"{largest:.3g}" in run("compare", old, new).out
     shutil.copy(old, new)
@@ -178,4 +195,6 @@ def test_compare_tells_what_differs(run: Run, tmp_path: Path) -> None:
 
 def test_compare_refuses_different_models(run: Run, tmp_path: Path) -> None:
     shown = run("compare", write_groove(tmp_path / "groovepredictor.json"), write_tiny(tmp_path))
-    assert shown.code == 1 and "holds Tiny" in shown.err and "holds GroovePredictor" in shown.err
+    assert shown.code == 1
+    assert "holds Tiny" in shown.err
+    assert "holds GroovePredictor" in shown.err

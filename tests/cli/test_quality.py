@@ -55,32 +55,39 @@ def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
     shown = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     assert shown.code == 0, shown.err
     quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
-    assert quality.epsilon is not None and f"GroovePredictor: {quality.summary()}" in shown.out
+    assert quality.epsilon is not None
+    assert f"GroovePredictor: {quality.summary()}" in shown.out
     (report,) = reports(run, "--split", "test", code=1)
     assert "has no official test split" in report["checks"][-1]["detail"]
 
 
-def test_a_file_carries_its_verdict(run: Run, tmp_path: Path, trained: None) -> None:
+@pytest.mark.usefixtures("trained")
+def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
     quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
     assert {baseline.name for baseline in quality.baselines} == {"zero and neutral", "position mean"}
     (report,) = reports(run)
-    assert report["passed"] and QualityRecord.from_json(report["quality"]) == quality
+    assert report["passed"]
+    assert QualityRecord.from_json(report["quality"]) == quality
     shown = run("validate", GROOVE)
-    assert quality.verdict in shown.out and "arousal quartile" not in shown.out
+    assert quality.verdict in shown.out
+    assert "arousal quartile" not in shown.out
     assert "arousal quartile" in run("validate", GROOVE, "--verbose").out
 
 
-def test_a_split_is_measured_anew(run: Run, tmp_path: Path, trained: None) -> None:
+@pytest.mark.usefixtures("trained")
+def test_a_split_is_measured_anew(run: Run) -> None:
     (recorded,) = reports(run)
     (again,) = reports(run, "--split", "validation", "--datasets-dir", "data")
     assert again["quality"]["verdict"] == recorded["quality"]["verdict"]
     assert again["quality"]["metrics"] == pytest.approx(recorded["quality"]["metrics"], rel=1e-4)
     (tested,) = reports(run, "--split", "test", "--datasets-dir", "data")
-    assert tested["quality"]["split"] == "test" and tested["passed"]
+    assert tested["quality"]["split"] == "test"
+    assert tested["passed"]
     assert tested["quality"]["metrics"]["loss"] != recorded["quality"]["metrics"]["loss"]
 
 
-def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, trained: None) -> None:
+@pytest.mark.usefixtures("trained")
+def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) -> None:
     document = json.loads((tmp_path / GROOVE).read_text())
     quality = document["metadata"]["quality"]
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
@@ -91,13 +98,15 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, 
         (tmp_path / GROOVE).write_text(json.dumps(document))
         assert reports(run)[0]["passed"]
         (report,) = reports(run, "--require-trained", code=code)
-        assert report["checks"][-1]["name"] == "trained" and report["checks"][-1]["passed"] is (code == 0)
+        assert report["checks"][-1]["name"] == "trained"
+        assert report["checks"][-1]["passed"] is (code == 0)
     del document["metadata"]["quality"]
     (tmp_path / GROOVE).write_text(json.dumps(document))
     assert reports(run)[0]["quality"] is None
     assert "nothing says" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
 
 
+@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -106,20 +115,23 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path, 
     ],
 )
 def test_a_record_that_makes_no_sense_fails(
-    run: Run, tmp_path: Path, trained: None, damage: Callable[[dict[str, Any]], None], words: str
+    run: Run, tmp_path: Path, damage: Callable[[dict[str, Any]], None], words: str
 ) -> None:
     document = json.loads((tmp_path / GROOVE).read_text())
     damage(document["metadata"]["quality"])
     (tmp_path / GROOVE).write_text(json.dumps(document))
     (report,) = reports(run, code=1)
     (failed,) = [check for check in report["checks"] if not check["passed"]]
-    assert failed["name"] == "quality record" and words in failed["detail"]
+    assert failed["name"] == "quality record"
+    assert words in failed["detail"]
     assert report["quality"] is None
 
 
-def test_what_cannot_be_measured_says_why(run: Run, trained: None) -> None:
+@pytest.mark.usefixtures("trained")
+def test_what_cannot_be_measured_says_why(run: Run) -> None:
     (report,) = reports(run, "--split", "validation", code=1)
     assert report["checks"][-1]["name"] == "quality on validation"
     assert "groove_midi is not here" in report["checks"][-1]["detail"]
     shown = run("validate", GROOVE, "--split", "train")
-    assert shown.code == 2 and "'train' is not one of" in " ".join(shown.err.split())
+    assert shown.code == 2
+    assert "'train' is not one of" in " ".join(shown.err.split())

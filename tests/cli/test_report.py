@@ -115,11 +115,13 @@ def change(path: Path, **entries: Any) -> None:
 
 def page_of(run: Run, *options: object, code: int = 0) -> tuple[Page, Finished]:
     shown = run("report", "out", *options)
-    assert shown.code == code and "Traceback" not in shown.err, shown.err
+    assert shown.code == code, shown.err
+    assert "Traceback" not in shown.err
     return Page(Path("out/report.html").read_text()), shown
 
 
-def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
+@pytest.mark.usefixtures("trained")
+def test_a_page_needs_nothing_but_itself(run: Run) -> None:
     page, shown = page_of(run)
     assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
     assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
@@ -140,7 +142,8 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     page, _ = page_of(run)
     metadata = json.loads((trained / "groovepredictor.json").read_text())["metadata"]
     quality = QualityRecord.from_json(metadata["quality"])
-    assert len(quality.baselines) == 2 and len(quality.primary) == 2
+    assert len(quality.baselines) == 2
+    assert len(quality.primary) == 2
     for baseline in quality.baselines:
         for difference in baseline.differences:
             row = page.row(baseline.name, difference.measure.replace("_", " "))
@@ -163,9 +166,12 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     history = json.loads((trained / "history" / "groovepredictor_history.json").read_text())
     assert f"{len(history['epochs'])} epochs. Best validation loss {history['metrics']['val_loss']:.4g}" in page.text
     assert page.row("numpy", "11.5")[1:5] == ["11.5", "17.2", "321", "4,321"]
-    assert "chain p99 0.321 ms of 10 ms" in page.text and "on elsewhere" in page.text
-    assert metadata["trained_on"]["split_source"] == "official" and "official (info.csv)" in page.text
-    assert metadata["trained_on"]["dataset_hash"] in page.text and quality.summary() in page.text
+    assert "chain p99 0.321 ms of 10 ms" in page.text
+    assert "on elsewhere" in page.text
+    assert metadata["trained_on"]["split_source"] == "official"
+    assert "official (info.csv)" in page.text
+    assert metadata["trained_on"]["dataset_hash"] in page.text
+    assert quality.summary() in page.text
     assert f"{(trained / 'groovepredictor.json').stat().st_size:,} bytes" in page.text
     assert f"{GROOVE.parameter_count:,} numbers" in page.text
 
@@ -174,9 +180,12 @@ def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run
     page, _ = page_of(run)
     groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
     quality = QualityRecord.from_json(json.loads((trained / "dynamicsengine.json").read_text())["metadata"]["quality"])
-    assert groove[1] == "groove_midi" and dynamics[1] == "SYNTHETIC, in place of maestro"
-    assert dynamics[2] == quality.verdict and dynamics[4:6] == ["ε", f"{quality.epsilon:.3f}"]
-    assert groove[8] == dynamics[8] == "2 of 2" and dynamics[-1] == "stateless"
+    assert groove[1] == "groove_midi"
+    assert dynamics[1] == "SYNTHETIC, in place of maestro"
+    assert dynamics[2] == quality.verdict
+    assert dynamics[4:6] == ["ε", f"{quality.epsilon:.3f}"]
+    assert groove[8] == dynamics[8] == "2 of 2"
+    assert dynamics[-1] == "stateless"
     assert page.row("EmotionRecognizer")[1] == page.row("MelodyTransformer")[1] == "no file"
     assert page.row("parity with its checkpoint in PyTorch")[1] == "agrees"
 
@@ -186,13 +195,15 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     page, _ = page_of(run)
     twin = Page(rendered((trained / "report.md").read_text()))
     assert {tuple(row) for row in page.rows if len(row) < 12} <= {tuple(row) for row in twin.rows}
-    assert "TOO SLOW" in page.text and "TOO SLOW" in twin.text
+    assert "TOO SLOW" in page.text
+    assert "TOO SLOW" in twin.text
     pictures = [attributes["src"] for tag, attributes in twin.tags if tag == "img"]
     assert pictures == ["./plots/dynamicsengine_loss.png", "./plots/groovepredictor_loss.png"]
     assert run("report", "out", "-o", "other place/report", "--mkdir").code == 0
     moved = Page(rendered(Path("other place/report/report.md").read_text()))
     pictures = [attributes["src"] or "" for tag, attributes in moved.tags if tag == "img"]
-    assert all((Path("other place/report") / picture).is_file() for picture in pictures) and len(pictures) == 2
+    assert all((Path("other place/report") / picture).is_file() for picture in pictures)
+    assert len(pictures) == 2
 
 
 def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
@@ -207,7 +218,8 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
     for reader in (page, twin):
         assert reader.text.count(shown) >= 3
         assert not {"script", "h1 onload"} & {tag for tag, _ in reader.tags}
-        assert "\x1b" not in reader.text and "x" * 700 not in reader.text
+        assert "\x1b" not in reader.text
+        assert "x" * 700 not in reader.text
     assert sum(tag == "h1" for tag, _ in twin.tags) == 1
     assert not [a for tag, a in twin.tags if tag == "a"]
     assert "\x1b" not in run("report", "out", "--text").out
@@ -242,8 +254,10 @@ def test_damage_is_told_in_its_place(run: Run, trained: Path) -> None:
     (trained / "checkpoints" / "dynamicsengine_best.pt").write_bytes(b"no checkpoint")
     change(trained / "groovepredictor.json", quality={"verdict": "trained"})
     page, _ = page_of(run, code=1)
-    assert "The losses cannot be shown" in page.text and "is no history" in page.text
-    assert "losses are of another training" in page.text and "at epoch 77" in page.text
+    assert "The losses cannot be shown" in page.text
+    assert "is no history" in page.text
+    assert "losses are of another training" in page.text
+    assert "at epoch 77" in page.text
     assert "benchmarks.jsonl holds no run that can be read" in page.text
     assert page.row("parity with its checkpoint in PyTorch")[1] != "agrees"
     assert '"quality" makes no sense' in page.row("quality record")[1]
@@ -254,13 +268,15 @@ def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: 
     (trained / "groovepredictor.json").write_text('{"layers": [')
     page, _ = page_of(run, code=1)
     assert page.row("readable")[1].startswith("is not JSON")
-    assert page.row("GroovePredictor")[3] == "1 of 1 FAILED" and page.row("DynamicsEngine")[3] == "18 of 18"
+    assert page.row("GroovePredictor")[3] == "1 of 1 FAILED"
+    assert page.row("DynamicsEngine")[3] == "18 of 18"
 
 
 def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
     write_bare(tmp_path / "out", GROOVE, "legacy")
     page, _ = page_of(run)
-    assert "layout legacy" in page.text and "not compared with those of any other engine" in page.text
+    assert "layout legacy" in page.text
+    assert "not compared with those of any other engine" in page.text
 
 
 def test_a_benchmark_older_than_the_files_says_so(run: Run, trained: Path) -> None:
@@ -274,12 +290,16 @@ def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, mon
     before = sorted(trained.rglob("*"))
     monkeypatch.setenv("COLUMNS", "80")
     shown = run("report", "out", "--text")
-    assert shown.code == 0 and max(map(len, shown.out.splitlines())) <= 80
-    assert "GroovePredictor" in shown.out and "SYNTHETIC" in shown.out and "What it must beat" in shown.out
+    assert shown.code == 0
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert "GroovePredictor" in shown.out
+    assert "SYNTHETIC" in shown.out
+    assert "What it must beat" in shown.out
     printed = run("report", "out", "--json")
     report = json.loads(printed.out)
     recorded = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
-    assert report["passed"] and report["missing"] == ["EmotionRecognizer", "MelodyTransformer", "HarmonyPredictor"]
+    assert report["passed"]
+    assert report["missing"] == ["EmotionRecognizer", "MelodyTransformer", "HarmonyPredictor"]
     assert next(m for m in report["models"] if m["name"] == GROOVE.name)["checked"]["quality"] == recorded
     assert sorted(trained.rglob("*")) == before
 
@@ -289,12 +309,15 @@ def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path
     options = ("--engine", engine(tmp_path, GOOD), "--split", "test", "--datasets-dir", "data")
     page, _ = page_of(run, *options)
     assert page.row("parity with the plugin's engine")[1] == "agrees"
-    assert "test examples in" in page.text and page.row("GroovePredictor")[8] == "3 of 3"
+    assert "test examples in" in page.text
+    assert page.row("GroovePredictor")[8] == "3 of 3"
     page, _ = page_of(run, "--engine", engine(tmp_path, "raise SystemExit('out of tune')"), code=1)
     assert "out of tune" in page.row("parity with the plugin's engine")[1]
-    assert page.row("parity with the plugin's engine", "FAILED") and page.row("GroovePredictor")[8] == "1 of 3 FAILED"
+    assert page.row("parity with the plugin's engine", "FAILED")
+    assert page.row("GroovePredictor")[8] == "1 of 3 FAILED"
 
 
+@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -304,6 +327,8 @@ def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path
         (["out", "--split", "train"], 2, "is not one of"),
     ],
 )
-def test_it_refuses_what_makes_no_sense(run: Run, trained: Path, arguments: list[str], code: int, words: str) -> None:
+def test_it_refuses_what_makes_no_sense(run: Run, arguments: list[str], code: int, words: str) -> None:
     shown = run("report", *arguments)
-    assert shown.code == code and words in shown.err and "Traceback" not in shown.err
+    assert shown.code == code
+    assert words in shown.err
+    assert "Traceback" not in shown.err

@@ -30,7 +30,8 @@ def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> 
     emotion = ["--valence", 0, "--arousal", 0, "--models", ODD]
     assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
     deployed = run("deploy", ODD, "--to", f"to {ODD}", "--mkdir")
-    assert deployed.code == 0 and f"to {ODD}/groovepredictor.json" in deployed.out
+    assert deployed.code == 0
+    assert f"to {ODD}/groovepredictor.json" in deployed.out
     assert f"wrote {ODD}/demo/deam: " in run("datasets", "demo", f"{ODD}/demo", "--songs", 8).out
     assert f"no runs in {ODD}/runs" in run("runs", "--config", _settings(tmp_path, f"{ODD}/runs")).out
     assert ODD in run("config", "--config", _settings(tmp_path, f"{ODD}/runs")).out
@@ -49,10 +50,12 @@ def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, m
     document["metadata"]["model_name"] = "[/x]"
     path.write_text(json.dumps(document))
     refused = run("deploy", "models", "--to", "plugin", "--mkdir")
-    assert refused.code == 1 and "[/x]" in refused.out and "nothing was copied" in refused.err
+    assert refused.code == 1
+    assert "[/x]" in refused.out
+    assert "nothing was copied" in refused.err
 
 
-def test_a_pipe_has_no_edge(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_has_no_edge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{'long' * 20}.json"
     monkeypatch.delenv("COLUMNS")
     assert f"FAILED  {name}  " in run("validate", name).out
@@ -60,12 +63,15 @@ def test_a_pipe_has_no_edge(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     assert name not in run("validate", name).out.splitlines()[1]
 
 
+@pytest.mark.usefixtures("models")
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_what_a_terminal_cannot_show_ends_nothing(models: Path, tmp_path: Path, encoding: str) -> None:
+def test_what_a_terminal_cannot_show_ends_nothing(tmp_path: Path, encoding: str) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xce\xb5.json"
     environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
     shown = subprocess.run([*KELLY, "validate", name], capture_output=True, env=environment)
-    assert shown.returncode == 1 and b"readable: cannot be read" in shown.stdout and not shown.stderr
+    assert shown.returncode == 1
+    assert b"readable: cannot be read" in shown.stdout
+    assert not shown.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -81,4 +87,5 @@ def test_a_working_folder_that_is_gone_is_an_error_in_words(tmp_path: Path) -> N
     code = f"import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); {KELLY[-1]}"
     arguments = ["train", "-m", "GroovePredictor", "--use-synthetic", "-o", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr == "error: the working folder is gone\n"
+    assert done.returncode == 1
+    assert done.stderr == "error: the working folder is gone\n"

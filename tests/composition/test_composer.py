@@ -130,16 +130,19 @@ def test_a_piece_ends_at_home() -> None:
         compose(output(valence=-0.5, chords=shares), bars=8, seed=shifted(seed), tonic=9).chords[-1]
         for seed in range(20)
     ]
-    assert bright.count(C) >= 17 and dark.count(AM) >= 17
+    assert bright.count(C) >= 17
+    assert dark.count(AM) >= 17
 
 
 def test_no_chord_is_silence_below_a_melody() -> None:
     score = compose(output(chords={NO_CHORD: 1.0}), bars=8)
     assert score.part("Chords").tones == score.part("Bass").tones == score.part("Chords").pedal == ()
-    assert score.part("Melody").tones and set(score.chords) == {NO_CHORD}
+    assert score.part("Melody").tones
+    assert set(score.chords) == {NO_CHORD}
     mixed = compose(output(chords={NO_CHORD: 0.5, C: 0.5}), bars=32)
     silent = {bar for bar, chord in enumerate(mixed.chords) if chord == NO_CHORD}
-    assert silent and not silent & {tick // BAR for tick in onsets(mixed.part("Chords"))}
+    assert silent
+    assert not silent & {tick // BAR for tick in onsets(mixed.part("Chords"))}
 
 
 @pytest.mark.parametrize("chord", range(NO_CHORD))
@@ -147,7 +150,8 @@ def test_a_voicing_holds_the_tones_of_its_chord_close_together(chord: int) -> No
     for centre in (50.0, 57.0, 64.0):
         pitches = voicing(chord, centre)
         assert sorted({pitch % 12 for pitch in pitches}) == np.flatnonzero(CHORD_TONES[chord]).tolist()
-        assert max(pitches) - min(pitches) < 12 and len(set(pitches)) == len(pitches)
+        assert max(pitches) - min(pitches) < 12
+        assert len(set(pitches)) == len(pitches)
         assert abs(np.mean(pitches) - centre) <= 3.5
 
 
@@ -265,7 +269,10 @@ def test_whatever_the_chain_says_comes_out_as_sound_midi(value: float, groove: f
     score = compose(said, bars=7, tonic=3)
     for part in score.parts:
         for tone in part.tones:
-            assert tone.tick >= 0 and tone.length >= 1 and 0 <= tone.pitch <= 127 and 1 <= tone.velocity <= 127
+            assert tone.tick >= 0
+            assert tone.length >= 1
+            assert 0 <= tone.pitch <= 127
+            assert 1 <= tone.velocity <= 127
         ends: dict[int, int] = {}
         for tone in part.tones:
             assert tone.tick >= ends.get(tone.pitch, 0), "a note must not begin while its pitch still sounds"

@@ -24,7 +24,8 @@ def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
     score = compose(output(arousal=0.5), bars=8, seed=shifted(2))
     notes = parse_notes(midi_bytes(score), Path("score.mid"))
     assert notes.track_names == ("Melody", "Chords", "Bass", "Drums")
-    assert notes.bpm == pytest.approx(score.tempos[0][1], rel=1e-5) and notes.beats_per_bar == 4
+    assert notes.bpm == pytest.approx(score.tempos[0][1], rel=1e-5)
+    assert notes.beats_per_bar == 4
     for track, part in enumerate(score.parts):
         mine = notes.track == track
         found = zip(
@@ -50,7 +51,9 @@ def test_type_tempo_metre_key_channels_and_programs() -> None:
         chords=(18, 18),
     )
     file = read(score)
-    assert file.type == 1 and file.ticks_per_beat == 480 and len(file.tracks) == 3
+    assert file.type == 1
+    assert file.ticks_per_beat == 480
+    assert len(file.tracks) == 3
     head = {message.type: message for message in file.tracks[0]}
     assert (head["time_signature"].numerator, head["time_signature"].denominator) == (4, 4)
     assert head["key_signature"].key == "F#m"

@@ -39,12 +39,14 @@ class TestRows:
     )
     def test_a_damaged_row_costs_that_row(self, tmp_path: Path, row: str) -> None:
         table = read_affect_table(write(tmp_path / "a.csv", HEADER + SOUND + row + "\n3,5,9\n"))
-        assert len(table.labels) == 41 and table.labels["3"] == (0.0, 1.0)
+        assert len(table.labels) == 41
+        assert table.labels["3"] == (0.0, 1.0)
         assert table.damaged == ["a.csv row 42"]
 
     def test_a_second_row_of_a_song_with_other_values_is_damaged(self, tmp_path: Path) -> None:
         table = read_affect_table(write(tmp_path / "a.csv", HEADER + SOUND + "100,9,9\n"))
-        assert table.labels["100"] == (0.25, -0.25) and table.damaged == ["a.csv row 42"]
+        assert table.labels["100"] == (0.25, -0.25)
+        assert table.damaged == ["a.csv row 42"]
 
     def test_several_rows_of_every_song_are_no_averages(self, tmp_path: Path) -> None:
         ratings = "".join(f"{song},{value},5\n" for song in range(9) for value in range(1, 6))
@@ -81,12 +83,14 @@ class TestIds:
 
     def test_an_exact_id_wins_and_an_ambiguous_one_gives_nothing(self) -> None:
         index = LabelIndex({"2": (0.1, 0.1), "002": (0.2, 0.2)})
-        assert index.find("a/2.mp3") == (0.1, 0.1) and index.find("a/002.mp3") == (0.2, 0.2)
+        assert index.find("a/2.mp3") == (0.1, 0.1)
+        assert index.find("a/002.mp3") == (0.2, 0.2)
         assert index.find("a/02.mp3") is None
 
     @pytest.mark.parametrize("name", ["20", "2.5", "2a", "", "0"])
     def test_other_names_stay_apart(self, name: str) -> None:
-        assert song_key(name) == name and LabelIndex({"2": (0.5, 0.5)}).find(f"{name}.mp3") is None
+        assert song_key(name) == name
+        assert LabelIndex({"2": (0.5, 0.5)}).find(f"{name}.mp3") is None
 
 
 class TestScales:
@@ -161,7 +165,8 @@ class TestSidecarsAndQuadrants:
         write(tmp_path / "emotion_labels.json", "{" + ", ".join(entries) + "}")
         with caplog.at_level(logging.WARNING):
             assert read_sidecar(tmp_path) == {"a": (0.5, -1.0)}
-        assert "6 left out" in caplog.text and "odd0" in caplog.text
+        assert "6 left out" in caplog.text
+        assert "odd0" in caplog.text
 
     def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\n")
@@ -185,7 +190,8 @@ class TestCorpus:
             file.write("77,,3\n78,nan,3\n")
         report = load("deam", root, duration=4).report
         (names,) = (names for reason, names in report.skipped.items() if reason.startswith("damaged row"))
-        assert len(names) == 2 and report.label_tables == ["annotations/annotations.csv"]
+        assert len(names) == 2
+        assert report.label_tables == ["annotations/annotations.csv"]
 
     def test_ratings_of_single_raters_and_features_never_override(self, load, tmp_path: Path) -> None:
         root = tiny.deam(tmp_path / "deam", seconds=4)
@@ -193,7 +199,8 @@ class TestCorpus:
         for folder in ("annotations per each rater", "features", "z"):
             write(root / folder / "static.csv", "workerID,song_id,valence,arousal\nw,2,1,1\n")
         after = load("deam", root, duration=4)
-        assert after.rows.sources.tolist() == labels and after.report.label_tables == ["annotations/annotations.csv"]
+        assert after.rows.sources.tolist() == labels
+        assert after.report.label_tables == ["annotations/annotations.csv"]
 
     @pytest.mark.parametrize("name", ["predictions.csv", "my_pred.csv", "metadata/all.csv", "audio_features.csv"])
     def test_predictions_and_metadata_never_override(self, load, tmp_path: Path, name: str) -> None:
@@ -271,7 +278,8 @@ class TestCorpus:
         root = tiny.deam(tmp_path / "deam", seconds=4)
         write(root / "z.csv", "file,valence,arousal\na,-3,77\n")
         (warning,) = load("deam", root, duration=4).report.warnings
-        assert "table of labels left out" in warning and "-3..77" in warning
+        assert "table of labels left out" in warning
+        assert "-3..77" in warning
 
     def test_odd_cells_and_columns_of_frame_tables_cost_those_cells(self, load, tmp_path: Path) -> None:
         root = tiny.deam(tmp_path / "deam", songs=3, seconds=20)

@@ -202,7 +202,8 @@ class TestMpeg:
         content = (tmp_path / "a.mp3").read_bytes()
         id3v2 = b"ID3\4\0\0\0\0\1\0" + bytes(128)
         stream = read_stream(id3v2 + content + b"TAG".ljust(128, b"\0"))
-        assert stream is not None and stream.clean
+        assert stream is not None
+        assert stream.clean
         assert (stream.start, stream.stop) == (len(id3v2), len(id3v2) + len(content))
         assert stream.samples == pytest.approx(4 * RATE, abs=4000)
 

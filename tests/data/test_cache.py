@@ -89,13 +89,15 @@ def test_any_error_of_one_file_costs_that_file(read, caplog, error: Exception, r
         return {"length": np.array([1])}
 
     table = read(extract=failing)
-    assert table.files == ["a.txt", "c.txt"] and table.skipped == {reason: ["b.txt"]}
-    assert f"b.txt: {type(error).__name__}" in caplog.text and "\x1b" not in caplog.text
+    assert table.files == ["a.txt", "c.txt"]
+    assert table.skipped == {reason: ["b.txt"]}
+    assert f"b.txt: {type(error).__name__}" in caplog.text
+    assert "\x1b" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ModuleNotFoundError])
 def test_an_interrupt_and_a_missing_package_are_no_faults_of_a_file(read, error: type[BaseException]) -> None:
-    def failing(path: Path) -> dict[str, np.ndarray]:
+    def failing(_path: Path) -> dict[str, np.ndarray]:
         raise error
 
     with pytest.raises(error):
@@ -108,9 +110,11 @@ def test_a_second_start_touches_no_file(read, lengths, monkeypatch) -> None:
     real_open = Path.open
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or real_open(self, *a, **k))
     second = read()
-    assert not lengths.calls and not [name for name in opened if name.endswith(".txt")]
+    assert not lengths.calls
+    assert not [name for name in opened if name.endswith(".txt")]
     np.testing.assert_array_equal(first.arrays["letters"], second.arrays["letters"])
-    assert second.skipped == first.skipped and second.files == first.files
+    assert second.skipped == first.skipped
+    assert second.files == first.files
 
 
 def test_only_what_changed_is_computed(read, lengths) -> None:
@@ -161,7 +165,8 @@ def test_a_damaged_cache_is_made_anew(read, lengths, name, damage) -> None:
     assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
     read()
-    assert not lengths.calls and len(list(read.store().parent.iterdir())) == 3
+    assert not lengths.calls
+    assert len(list(read.store().parent.iterdir())) == 3
 
 
 def rot(path: Path, place: int) -> None:
@@ -224,7 +229,8 @@ def test_a_cache_that_was_copied_is_read_once_more_and_trusted(read, lengths) ->
     read()
     for path in read.store().iterdir():
         os.utime(path, (1, 1))
-    assert read().files == ["a.txt", "c.txt"] and not lengths.calls
+    assert read().files == ["a.txt", "c.txt"]
+    assert not lengths.calls
 
 
 def test_a_reader_keeps_what_it_has_mapped(read) -> None:
@@ -239,14 +245,15 @@ def test_arrays_are_mapped_not_read(read) -> None:
     letters = owner = read().arrays["letters"]
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    assert isinstance(owner.base, mmap.mmap) and not letters.flags.writeable
+    assert isinstance(owner.base, mmap.mmap)
+    assert not letters.flags.writeable
 
 
 def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
     monkeypatch.setattr(extraction, "_PART_BYTES", 2**21)
     for number in range(64):
         (read.root / f"{number:02}.txt").write_text(str(number))
-    read(extract=lambda path: {"letters": np.zeros(1, np.uint8)}, version=2)
+    read(extract=lambda _path: {"letters": np.zeros(1, np.uint8)}, version=2)
     tracemalloc.start()
     table = read(extract=lambda path: {"letters": np.full(2**20, len(path.name), np.uint8)}, version=3)
     _, peak = tracemalloc.get_traced_memory()
@@ -259,7 +266,8 @@ def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:
     (read.root / "z.txt").write_text("one")
     read()
     (read.root / "a.txt").unlink()
-    assert read().files == ["c.txt", "z.txt"] and not lengths.calls
+    assert read().files == ["c.txt", "z.txt"]
+    assert not lengths.calls
 
 
 def test_files_at_the_end_may_come_and_go(read, lengths) -> None:
@@ -267,8 +275,10 @@ def test_files_at_the_end_may_come_and_go(read, lengths) -> None:
     last = read.root / "c.txt"
     last.rename(read.root / "c")
     table = read()
-    assert table.files == ["a.txt"] and table.skipped == {"bad text": ["b.txt"]}
-    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"one" and table.counts["letters"].tolist() == [3]
+    assert table.files == ["a.txt"]
+    assert table.skipped == {"bad text": ["b.txt"]}
+    assert bytes(table.arrays["letters"].astype(np.uint8)) == b"one"
+    assert table.counts["letters"].tolist() == [3]
     (read.root / "c").rename(last)
     np.testing.assert_array_equal(read().arrays["letters"], both.arrays["letters"])
     assert not lengths.calls

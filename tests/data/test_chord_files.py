@@ -40,7 +40,9 @@ def check_numbers(dataset: HarmonyDataset) -> None:
     """All examples are finite, and their targets are distributions."""
     everything = np.arange(len(dataset))
     for batch in (dataset.eval_batch(everything), dataset.train_batch(everything, seeded_rng(0))):
-        assert np.isfinite(batch.inputs).all() and np.isfinite(batch.targets).all() and np.isfinite(batch.weights).all()
+        assert np.isfinite(batch.inputs).all()
+        assert np.isfinite(batch.targets).all()
+        assert np.isfinite(batch.weights).all()
         assert (batch.targets >= 0).all()
         np.testing.assert_allclose(batch.targets.astype(np.float64).sum(axis=-1), 1, rtol=0, atol=1e-6)
 
@@ -50,7 +52,8 @@ def check_report(dataset: HarmonyDataset) -> None:
     report = dataset.report
     names = [name for listed in report.skipped.values() for name in listed]
     for text in [*report.skipped, *names, *dataset.rows.groups]:
-        assert text.isprintable() and len(text) <= 600
+        assert text.isprintable()
+        assert len(text) <= 600
         text.encode()
 
 
@@ -99,7 +102,8 @@ def test_an_odd_entry_costs_that_entry(tmp_path: Path, entry: object, reason: st
     assert len(dataset) == len(GOOD)
     assert dataset.report.files == len(GOOD) + 1
     ((text, names),) = dataset.report.skipped.items()
-    assert reason in text and len(names) == 1
+    assert reason in text
+    assert len(names) == 1
     check_numbers(dataset)
     check_report(dataset)
 
@@ -206,6 +210,7 @@ def test_the_odd_files_cost_what_is_odd(shared_cases: Path, tmp_path: Path) -> N
     for path in files:
         entries = json.loads(path.read_text(encoding="utf-8"))
         dataset = load_text(tmp_path, json.dumps([*GOOD, *entries]))
-        assert len(GOOD) < len(dataset) and dataset.report.skipped, path.name
+        assert len(GOOD) < len(dataset), path.name
+        assert dataset.report.skipped, path.name
         check_numbers(dataset)
         check_report(dataset)

@@ -45,7 +45,8 @@ def correlation(emotions: dict[str, tuple[float, float]], values: dict[str, floa
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_loader_uses_every_file_with_its_true_label(demo: Path, tmp_path: Path, name: str) -> None:
     dataset = create_dataset(name, demo / name, cache_dir=tmp_path)
-    assert dataset.report.files == SONGS and dataset.report.skipped == {}
+    assert dataset.report.files == SONGS
+    assert dataset.report.skipped == {}
     assert dataset.report.label_sources.keys() == ({"static"} if name == "deam" else {"sidecar"})
     assert len(set(dataset.rows.groups)) == SONGS
     for indices in (dataset.train, dataset.validation):
@@ -72,7 +73,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
         name: {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
         for name in seeds
     }
-    assert contents["one"] == contents["again"] and sizes["one"] == sizes["again"]
+    assert contents["one"] == contents["again"]
+    assert sizes["one"] == sizes["again"]
     assert sum(sizes["one"].values()) == sum(map(len, contents["one"].values()))
     clip = Path("deam/audio/1.wav")
     assert contents["other"][clip] != contents["one"][clip]
@@ -80,14 +82,16 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_songs_are_spread_over_the_plane(emotions: dict[str, tuple[float, float]]) -> None:
     quadrants = np.unique(np.sign(list(emotions.values())), axis=0, return_counts=True)[1]
-    assert len(quadrants) == 4 and quadrants.min() >= SONGS // 8
+    assert len(quadrants) == 4
+    assert quadrants.min() >= SONGS // 8
 
 
 def test_recordings_get_louder_and_brighter_with_arousal(demo: Path, emotions: dict) -> None:
     loudness, brightness = {}, {}
     for number, name in enumerate(sorted(emotions), start=1):
         samples, rate = read_audio(demo / "deam" / "audio" / f"{number}.wav", 60)
-        assert len(samples) == CLIP_SECONDS * rate and np.abs(samples).max() < 1
+        assert len(samples) == CLIP_SECONDS * rate
+        assert np.abs(samples).max() < 1
         power = 10 ** (mel_frames(samples, rate) / 10)
         loudness[name] = float(10 * np.log10(power.sum(axis=1).mean()))
         brightness[name] = float(power[:, 64:].sum() / power.sum())
@@ -110,10 +114,13 @@ def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:
     said = ideal_output(-0.5, 0.7, frames=3)
     assert decode(said.code).valence == pytest.approx([-0.5] * 3, abs=0.002)
     assert said.chords.sum(axis=1) == pytest.approx(1)
-    assert said.melody.min() >= 0 and said.melody.max() < 1
+    assert said.melody.min() >= 0
+    assert said.melody.max() < 1
     for affect in (-1.0, 1.0):
         said = ideal_output(affect, affect)
-        assert said.dynamics.min() >= 0 and said.dynamics.max() <= 1 and np.abs(said.groove).max() <= 1
+        assert said.dynamics.min() >= 0
+        assert said.dynamics.max() <= 1
+        assert np.abs(said.groove).max() <= 1
 
 
 def test_it_never_mixes_with_a_corpus_that_is_there(tmp_path: Path) -> None:

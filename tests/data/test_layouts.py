@@ -127,7 +127,8 @@ class TestMaestro:
         root = tiny.maestro(tmp_path / "maestro")
         (root / MAESTRO_TEST).rename(root / "performance 3.midi")
         skipped = load("maestro", root).report.skipped
-        assert "performance 3.midi" in skipped[UNLISTED] and TEST_REASON not in skipped
+        assert "performance 3.midi" in skipped[UNLISTED]
+        assert TEST_REASON not in skipped
 
     def test_files_without_their_folders_are_refused_with_advice(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro")
@@ -151,7 +152,8 @@ class TestMaestro:
         dataset = load("maestro", root)
         assert dataset.report.skipped[TEST_REASON] == [MAESTRO_TEST]
         (warning,) = dataset.report.warnings
-        assert "damaged table" in warning and "maestro-v3.0.0.json" in warning
+        assert "damaged table" in warning
+        assert "maestro-v3.0.0.json" in warning
 
     @pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[1, 2]", b'{"split": 1, "midi_filename": 2}'])
     def test_a_damaged_table_alone_is_an_error(self, load, tmp_path, content) -> None:
@@ -175,7 +177,8 @@ class TestMaestro:
         (root / "maestro-v3.0.0.csv").unlink()
         dataset = load("maestro", root)
         (warning,) = dataset.report.warnings
-        assert "no table of official splits" in warning and dataset.warnings == (f"maestro: {warning}",)
+        assert "no table of official splits" in warning
+        assert dataset.warnings == (f"maestro: {warning}",)
         assert (dataset.report.split_source, dataset.report.tables) == ("by seed", [])
 
     def test_validation_is_drawn_from_train_where_the_table_has_none(self, load, tmp_path) -> None:
@@ -361,7 +364,9 @@ class TestDeam:
             raters / "dynamic (per second annotations)" / "arousal" / "2.csv", [("id", "valence", "arousal")]
         )
         dataset = load("deam", root, duration=20)
-        assert len(dataset) == 4 and dataset.report.split_source == "by seed" and dataset.report.warnings == []
+        assert len(dataset) == 4
+        assert dataset.report.split_source == "by seed"
+        assert dataset.report.warnings == []
 
 
 def test_a_folder_in_another_case_is_found(tmp_path: Path) -> None:
@@ -414,7 +419,8 @@ def test_the_command_shows_splits_and_tables(tmp_path: Path) -> None:
     assert maestro["skipped"][TEST_REASON]["first"] == [f"maestro-v3.0.0/{MAESTRO_TEST}"]
     assert (groove["split_source"], groove["tables"]) == ("by seed", [])
     assert any("no table of official splits" in warning for warning in groove["warnings"])
-    assert emopia["split_source"] == "official" and len(emopia["tables"]) == 3
+    assert emopia["split_source"] == "official"
+    assert len(emopia["tables"]) == 3
     text = _datasets(tmp_path / "data", tmp_path / "cache")
     assert "official: maestro-v3.0.0/maestro-v3.0.0.csv" in text
 
@@ -441,5 +447,7 @@ def test_real_files_under_test_are_kept_out(load, shared_data, tmp_path, name, t
     dataset = load(name, tmp_path / name)
     test = {below + row["midi_filename"] for row in trained[::2]}
     fit = {file for file in test if name == "maestro" or "_beat_4-4" in file}
-    assert fit and set(dataset.report.skipped[TEST_REASON]) == fit
-    assert UNLISTED not in dataset.report.skipped and dataset.report.split_source == "official"
+    assert fit
+    assert set(dataset.report.skipped[TEST_REASON]) == fit
+    assert UNLISTED not in dataset.report.skipped
+    assert dataset.report.split_source == "official"

@@ -52,7 +52,8 @@ def test_a_transposed_melody_on_both_sides_is_told(tmp_path: Path) -> None:
     for song in range(5):
         tiny.write_midi(tmp_path / "a" / f"copy of {song}.mid", {"melody": melody(song, 2)}, bpm=140)
     (leak,) = leaks_of("lakh_midi", tmp_path / "a")
-    assert "same content in training and validation" in leak and "copy of" in leak
+    assert "same content in training and validation" in leak
+    assert "copy of" in leak
 
 
 def test_melodies_that_say_too_little_are_no_leak(tmp_path: Path) -> None:
@@ -86,7 +87,8 @@ def test_a_transposed_progression_is_told(tmp_path: Path) -> None:
         (tmp_path / str(number) / "chord_progressions.json").write_text(json.dumps(entries))
     assert leaks_of("chords", tmp_path / "0") == []
     (leak,) = leaks_of("chords", tmp_path / "1")
-    assert "in C" in leak and "in D" in leak
+    assert "in C" in leak
+    assert "in D" in leak
 
 
 def test_a_usual_loop_is_no_leak(tmp_path: Path) -> None:
@@ -110,7 +112,8 @@ def test_content_is_not_read_anew(tmp_path: Path) -> None:
     written = steps.stat()
     steps.write_bytes(bytes(written.st_size))
     os.utime(steps, ns=(written.st_atime_ns, written.st_mtime_ns))
-    assert leaks and leaks_of("lakh_midi", tmp_path / "a") == leaks
+    assert leaks
+    assert leaks_of("lakh_midi", tmp_path / "a") == leaks
 
 
 class TestAudio:
@@ -136,7 +139,8 @@ class TestAudio:
         for song in range(5):
             self.write(tmp_path / "a", song, f"{song} quiet.ogg", 0.3, format="OGG", subtype="VORBIS")
         (leak,) = self.leaks(tmp_path / "a")
-        assert leak.startswith("same content in training and validation") and " quiet" in leak
+        assert leak.startswith("same content in training and validation")
+        assert " quiet" in leak
 
     def test_what_is_not_heard_is_not_compared(self) -> None:
         frames = seeded_rng(0).normal(size=(2, 40, 128)).astype(np.float32)
@@ -192,7 +196,8 @@ class TestCopiedTargets:
         assert find_leakage(toy) == ["targets copied into inputs: input 7 repeats output 3"]
         (indices,) = looked
         assert len(set(indices.tolist())) == len(indices) <= 512
-        assert np.isin(indices, toy.train).all() and np.ptp(indices) == np.ptp(toy.train)
+        assert np.isin(indices, toy.train).all()
+        assert np.ptp(indices) == np.ptp(toy.train)
         assert 12 < np.count_nonzero(np.diff(indices) != 1) < 40
 
     def test_a_handful_of_examples_proves_nothing(self, toy: ToyDataset) -> None:

@@ -57,8 +57,10 @@ def test_every_corpus_gives_batches_of_its_models_sizes(name, load, corpus) -> N
     assert batch.targets.shape == (*shape, spec.output_size)
     assert batch.inputs.dtype == batch.targets.dtype == batch.weights.dtype == np.float32
     assert np.broadcast_shapes(batch.weights.shape, batch.targets.shape) == batch.targets.shape
-    assert np.isfinite(batch.inputs).all() and np.isfinite(batch.targets).all()
-    assert batch.weights.min() >= 0 and batch.weights.max() > 0
+    assert np.isfinite(batch.inputs).all()
+    assert np.isfinite(batch.targets).all()
+    assert batch.weights.min() >= 0
+    assert batch.weights.max() > 0
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -135,7 +137,8 @@ def test_a_sidecar_wins_over_the_estimate(name, load, corpus) -> None:
     (root / "emotion_labels.json").write_text(json.dumps({file.name: {"valence": 0.6, "arousal": -0.6}}))
     labelled = load(name, root)
     assert labelled.rows.sources[row] == "sidecar"
-    assert labelled.weights[row] == 1.0 and plain.weights[row] == 0.5
+    assert labelled.weights[row] == 1.0
+    assert plain.weights[row] == 0.5
     assert labelled.fingerprint != plain.fingerprint
 
 
@@ -143,7 +146,8 @@ def test_a_damaged_entry_of_a_sidecar_costs_that_entry_and_is_named(load, corpus
     root = corpus("lakh_midi")
     (root / "emotion_labels.json").write_text(json.dumps({"0.mid": {"valence": 3, "arousal": 0}}))
     assert "sidecar" not in load("lakh_midi", root).report.label_sources
-    assert "0.mid" in caplog.text and "-1..1" in caplog.text
+    assert "0.mid" in caplog.text
+    assert "-1..1" in caplog.text
 
 
 def test_the_same_song_twice_counts_once(load, corpus) -> None:
@@ -163,13 +167,15 @@ class TestDeam:
         dataset = load("deam", root, duration=20)
         song = int(np.flatnonzero(dataset.rows.groups == "4")[0])
         batch = dataset.eval_batch(np.array([song]))
-        assert batch.pooled is not None and batch.pooled.all()
+        assert batch.pooled is not None
+        assert batch.pooled.all()
         affect = decode(batch.targets[0, -1])
         assert affect.valence == pytest.approx((3 + 4 / 4 - 5) / 4, abs=2e-3)
         assert affect.arousal == pytest.approx((7 - 4 / 4 - 5) / 4, abs=2e-3)
         # 20 s are 39 frames whose last window is complete; the warm-up is half of them.
         weights = batch.weights[0, :, 0]
-        assert not weights[:19].any() and weights[19:39].all()
+        assert not weights[:19].any()
+        assert weights[19:39].all()
 
     def test_a_clip_shorter_than_the_warm_up_still_counts(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=4), duration=45)
@@ -188,7 +194,8 @@ class TestDeam:
         assert dataset.report.label_sources == {"dynamic": 1, "static": 2}
         song = int(np.flatnonzero(dataset.rows.groups == "2")[0])
         batch = dataset.eval_batch(np.array([song]))
-        assert batch.pooled is not None and not batch.pooled[0]
+        assert batch.pooled is not None
+        assert not batch.pooled[0]
         assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
         # Values up to 1, encoded one at a time here and in blocks there: they differ by some roundings of 2^-24.
         np.testing.assert_allclose(batch.targets[0, 29], encode(0.5, 0.1), rtol=0, atol=1e-6)
@@ -232,7 +239,9 @@ class TestDeam:
         scale = dataset.normalizer.scale
         moved = (dataset.train_batch(indices, seeded_rng(0)).inputs - dataset.eval_batch(indices).inputs) / scale
         loud = moved[:, 20, 10:14]
-        assert np.abs(loud).max() <= 6.001 and np.ptp(loud, axis=1).max() < 1e-2 and np.abs(loud).max() > 0.1
+        assert np.abs(loud).max() <= 6.001
+        assert np.ptp(loud, axis=1).max() < 1e-2
+        assert np.abs(loud).max() > 0.1
 
     @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
     def test_formats_that_libsndfile_reads(self, load, tmp_path, suffix) -> None:
@@ -330,12 +339,14 @@ class TestChords:
         )
         dataset = load("chords", root)
         held_out, trained = dataset.rows.groups[dataset.validation], dataset.rows.groups[dataset.train]
-        assert len(dataset) == 60 and len({*held_out, *trained}) == 20
+        assert len(dataset) == 60
+        assert len({*held_out, *trained}) == 20
         assert not {*held_out} & {*trained}
 
     def test_without_audio_its_inputs_are_switched_off(self, load, tmp_path) -> None:
         dataset = load("chords", tiny.chords(tmp_path / "chords"))
-        assert not dataset.normalizer.scale[64:].any() and dataset.normalizer.scale[:64].all()
+        assert not dataset.normalizer.scale[64:].any()
+        assert dataset.normalizer.scale[:64].all()
 
     def test_with_audio_the_context_is_a_near_training_frame_half_the_time(self, load, tmp_path) -> None:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
@@ -413,7 +424,8 @@ class TestMaestro:
 class TestGroove:
     def test_only_beats_in_four_four_of_the_official_sides(self, load, tmp_path) -> None:
         dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
-        assert dataset.rows.groups.tolist() and set(dataset.rows.groups) == {
+        assert dataset.rows.groups.tolist()
+        assert set(dataset.rows.groups) == {
             "drummer1/session1/0_rock_100_beat_4-4.mid",
             "drummer2/session1/1_rock_110_beat_4-4.mid",
             "drummer1/session1/2_rock_120_beat_4-4.mid",
@@ -438,13 +450,15 @@ class TestGroove:
         straight, late = (next(dataset[i] for i in range(2) if dataset[i].group == g) for g in ("a.mid", "b.mid"))
         off_beats = [2, 6, 10, 14]
         np.testing.assert_allclose(straight.targets[0, :16], 0, atol=1e-6)
-        assert (late.targets[0, off_beats] > 0.05).all() and (late.targets[0, [0, 8]] < 0).all()
+        assert (late.targets[0, off_beats] > 0.05).all()
+        assert (late.targets[0, [0, 8]] < 0).all()
 
     def test_positions_that_are_not_played_are_masked(self, load, tmp_path) -> None:
         for name in ("a", "b"):
             tiny.write_midi(tmp_path / "groove" / f"{name}.mid", {"D": tiny.drum_notes(8 + (name == "b"))}, channel=9)
         weights = load("groove_midi", tmp_path / "groove")[0].weights[0]
-        assert weights[1::2].sum() == 0 and (weights[0::2] == 0.25).all()
+        assert weights[1::2].sum() == 0
+        assert (weights[0::2] == 0.25).all()
 
     def test_valence_is_imputed_afresh(self, load, tmp_path) -> None:
         dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))

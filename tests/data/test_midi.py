@@ -37,10 +37,13 @@ def test_tracks_names_drums_and_pedal(tmp_path: Path) -> None:
     pedal = [(1.0, 127), (3.0, 0)]
     tiny.write_midi(tmp_path / "a.mid", {"Solo": [(0, 1, 60, 90)]}, bpm=60, pedal=pedal, metre=(6, 8))
     notes = read_notes(tmp_path / "a.mid")
-    assert "Solo" in notes.track_names and notes.beats_per_bar == 3 and not notes.drum.any()
+    assert "Solo" in notes.track_names
+    assert notes.beats_per_bar == 3
+    assert not notes.drum.any()
     np.testing.assert_allclose(notes.pedal, [[1, 127], [3, 0]])
     drums = read_notes(tiny.write_midi(tmp_path / "b.mid", {"D": tiny.drum_notes(2)}, channel=9))
-    assert drums.drum.all() and len(drums.pitched()) == 0
+    assert drums.drum.all()
+    assert len(drums.pitched()) == 0
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,12 @@ def test_damaged_and_odd_files_are_read_or_refused_without_harm(shared_data: Pat
             refused.append((path.name, error.problem))
             continue
         read += 1
-        assert np.isfinite(notes.onset).all() and (notes.duration >= 0).all() and (np.diff(notes.onset) >= 0).all()
-        assert len(notes) and notes.pitch.min() >= 0 and notes.pitch.max() <= 127
-    assert read >= 45 and ("empty.mid", "no notes") in refused and ("PiDamaged.mid", "damaged MIDI file") in refused
+        assert np.isfinite(notes.onset).all()
+        assert (notes.duration >= 0).all()
+        assert (np.diff(notes.onset) >= 0).all()
+        assert len(notes)
+        assert notes.pitch.min() >= 0
+        assert notes.pitch.max() <= 127
+    assert read >= 45
+    assert ("empty.mid", "no notes") in refused
+    assert ("PiDamaged.mid", "damaged MIDI file") in refused

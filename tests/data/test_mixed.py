@@ -61,7 +61,8 @@ def test_quadrants_are_labels_and_clips_of_a_song_stay_together(name: str, tmp_p
     root = tiny.emotion_midi(tmp_path / "emopia")
     for seed in range(4):
         dataset = read(name, root, tmp_path, seed=seed, validation_split=0.4)
-        assert set(dataset.rows.sources) == {"human_quadrant"} and set(dataset.weights) == {1.0}
+        assert set(dataset.rows.sources) == {"human_quadrant"}
+        assert set(dataset.weights) == {1.0}
         assert set(dataset.rows.groups) == {"a-_b", "cc", "dd"}
         assert not set(dataset.rows.groups[dataset.train]) & set(dataset.rows.groups[dataset.validation])
 
@@ -90,14 +91,17 @@ def test_a_row_without_a_quadrant_costs_that_row_and_is_named(tmp_path: Path, ca
     (root / "EMOPIA_1.0" / "label.csv").write_text("ID,4Q\nQ2_cc_0,5\n")
     dataset = read("maestro", root, tmp_path)
     assert "human_quadrant" not in dataset.rows.sources
-    assert "label.csv" in caplog.text and "4Q is not 1, 2, 3 or 4: row 2" in caplog.text
+    assert "label.csv" in caplog.text
+    assert "4Q is not 1, 2, 3 or 4: row 2" in caplog.text
 
 
 def test_audio_with_quadrants_has_one_label_a_clip(tmp_path: Path) -> None:
     dataset = read("deam", tiny.emotion_audio(tmp_path / "audio"), tmp_path, duration=6)
-    assert set(dataset.rows.groups) == {"x", "y"} and set(dataset.rows.sources) == {"human_quadrant"}
+    assert set(dataset.rows.groups) == {"x", "y"}
+    assert set(dataset.rows.sources) == {"human_quadrant"}
     batch = dataset.eval_batch(np.flatnonzero(dataset.rows.groups == "y"))
-    assert batch.pooled is not None and batch.pooled.all()
+    assert batch.pooled is not None
+    assert batch.pooled.all()
     affect = decode(batch.targets[0, -1])
     assert (affect.valence, affect.arousal) == pytest.approx(QUADRANTS["3"], abs=2e-3)
 
@@ -155,7 +159,8 @@ class TestMixing:
         tiny.lakh_midi(tmp_path / "data" / "lakh_midi")
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         normalizer = open_dataset("lakh_midi", settings()).normalizer
-        assert not normalizer.mean.any() and (normalizer.scale == 1).all()
+        assert not normalizer.mean.any()
+        assert (normalizer.scale == 1).all()
 
     def test_the_weight_is_part_of_the_fingerprint_and_0_leaves_the_corpus_out(self, settings, tmp_path: Path) -> None:
         tiny.maestro(tmp_path / "data" / "maestro")
@@ -165,14 +170,16 @@ class TestMixing:
         half, same, whole = (mix.fingerprint for mix in mixes)
         assert half == same != whole
         left_out = open_dataset("maestro", settings(datasets__emotion_midi__weight=0.0))
-        assert left_out.fingerprint == alone.fingerprint and not isinstance(left_out, MixedDataset)
+        assert left_out.fingerprint == alone.fingerprint
+        assert not isinstance(left_out, MixedDataset)
 
     def test_an_additional_corpus_stands_in_for_a_missing_main_one(self, settings, tmp_path: Path) -> None:
         tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
         tiny.chords(tmp_path / "data" / "chords")
         options = settings(datasets__deam__duration=6.0)
         dataset = open_dataset("deam", options)
-        assert isinstance(dataset, EmotionDataset) and not dataset.synthetic
+        assert isinstance(dataset, EmotionDataset)
+        assert not dataset.synthetic
         assert set(dataset.rows.corpora) == {"emotion_audio"}
         left_out = settings(datasets__deam__duration=6.0, datasets__emotion_audio__weight=0.0)
         assert open_dataset("deam", left_out).fingerprint == dataset.fingerprint
@@ -185,18 +192,20 @@ class TestMixing:
         sizes = {
             name: len(read(name, tmp_path / "data" / "emotion_midi", tmp_path)) for name in ("lakh_midi", "maestro")
         }
-        assert (
-            report.joins == sizes and report.examples == sum(sizes.values()) == report.label_sources["human_quadrant"]
-        )
-        assert sum(report.splits.values()) == report.examples and report.files == 4
+        assert report.joins == sizes
+        assert report.examples == sum(sizes.values()) == report.label_sources["human_quadrant"]
+        assert sum(report.splits.values()) == report.examples
+        assert report.files == 4
         missing = inspect_corpus("emotion_audio", settings())
-        assert not missing.found and "Optional" in missing.advice
+        assert not missing.found
+        assert "Optional" in missing.advice
 
 
 def test_emopia_itself(shared_data: Path, tmp_path: Path) -> None:
     """A song's clips, among them those of 65 songs with several quadrants, are on one side of the official split."""
     dataset = create_dataset("maestro", shared_data / "emotion_midi", cache_dir=tmp_path, max_files=200)
     groups, files = dataset.rows.groups, shared_data / "emotion_midi" / "EMOPIA_1.0" / "midis"
-    assert set(groups) <= {song_of(path.name) for path in files.iterdir()} and len(set(groups)) > 100
+    assert set(groups) <= {song_of(path.name) for path in files.iterdir()}
+    assert len(set(groups)) > 100
     assert not set(groups[dataset.train]) & set(groups[dataset.validation])
     assert set(dataset.rows.sources) == {"human_quadrant"}

@@ -21,7 +21,8 @@ def test_all_else_stays_as_it_is(name: str, tmp_path: Path) -> None:
     assert len(usual.test) == 0 < len(asked.test)
     assert set(asked.rows.splits[asked.test]) == {TEST}
     assert len(asked) == len(usual) + len(asked.test)
-    assert asked.fingerprint == usual.fingerprint and asked.metadata == usual.metadata
+    assert asked.fingerprint == usual.fingerprint
+    assert asked.metadata == usual.metadata
     for split in ("train", "validation"):
         indices = getattr(usual, split)
         np.testing.assert_array_equal(getattr(asked, split), indices)
@@ -29,7 +30,8 @@ def test_all_else_stays_as_it_is(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.inputs, other.inputs)
         np.testing.assert_array_equal(one.targets, other.targets)
     held_out = set(asked.rows.groups[asked.test])
-    assert held_out and not held_out & set(usual.rows.groups)
+    assert held_out
+    assert not held_out & set(usual.rows.groups)
 
 
 def test_a_test_file_that_is_also_a_training_file_is_left_out(tmp_path: Path) -> None:
@@ -39,11 +41,13 @@ def test_a_test_file_that_is_also_a_training_file_is_left_out(tmp_path: Path) ->
     test.rename(root / "2003" / "performance 3.midi")
     usual = create_dataset("maestro", root, cache_dir=tmp_path / "cache")
     asked = create_dataset("maestro", root, cache_dir=tmp_path / "cache", include_test=True)
-    assert asked.fingerprint == usual.fingerprint and len(asked.test) == 0
+    assert asked.fingerprint == usual.fingerprint
+    assert len(asked.test) == 0
 
 
 def test_the_number_of_files_is_limited_on_each_side(tmp_path: Path) -> None:
     root = tiny.maestro(tmp_path / "maestro")
     usual = create_dataset("maestro", root, cache_dir=tmp_path / "cache", max_files=3)
     asked = create_dataset("maestro", root, cache_dir=tmp_path / "cache", max_files=3, include_test=True)
-    assert asked.fingerprint == usual.fingerprint and len(asked.test) > 0
+    assert asked.fingerprint == usual.fingerprint
+    assert len(asked.test) > 0

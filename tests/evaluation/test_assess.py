@@ -58,7 +58,8 @@ def named(quality: QualityRecord, baseline: str) -> Any:
 def test_the_answers_themselves_are_trained(spec: ModelSpec) -> None:
     dataset = random_corpus(spec)
     quality = evaluate(spec, dataset, dataset.answers(dataset.targets[dataset.validation]))
-    assert quality.verdict == "trained" and quality.trained
+    assert quality.verdict == "trained"
+    assert quality.trained
     assert all(difference.high < 0 for each in quality.baselines for difference in each.differences)
     assert quality.summary().startswith("trained: ")
 
@@ -69,10 +70,12 @@ def test_no_baseline_is_better_than_itself(spec: ModelSpec) -> None:
     for name, predict in MEASURES[spec.name].rivals(TrainingExamples(dataset)).baselines.items():
         quality = evaluate(spec, dataset, predict)
         itself = named(quality, name)
-        assert not itself.beaten and not quality.trained
+        assert not itself.beaten
+        assert not quality.trained
         assert {(each.value, each.low, each.high) for each in itself.differences} == {(0.0, 0.0, 0.0)}
         assert itself.metrics == quality.metrics
-        assert quality.verdict.startswith("not better than ") and quality.summary().startswith(quality.verdict)
+        assert quality.verdict.startswith("not better than ")
+        assert quality.summary().startswith(quality.verdict)
 
 
 def test_the_verdict_names_the_weakest_baseline_that_is_not_beaten() -> None:
@@ -97,7 +100,8 @@ def test_the_difference_and_its_interval_are_those_of_the_groups() -> None:
     draws = seeded_rng(5).integers(10, size=(20_000, 10))
     low, high = np.quantile(np.sqrt(squares[draws].mean(axis=1)), (0.025, 0.975)) - 0.2
     assert (difference.low, difference.high) == pytest.approx((low, high), abs=0.006)
-    assert quality.groups == 10 and quality.examples == 20
+    assert quality.groups == 10
+    assert quality.examples == 20
 
 
 def test_shares_are_of_the_baseline_as_it_is_resampled() -> None:
@@ -108,7 +112,8 @@ def test_shares_are_of_the_baseline_as_it_is_resampled() -> None:
     said = targets[:20] + 0.002
     (difference,) = named(evaluate(DYNAMICS, dataset, dataset.answers(said)), "mean").differences
     share, theirs = difference.share, float(np.sqrt((spread**2).mean()))
-    assert share is not None and difference.low / theirs < -1
+    assert share is not None
+    assert difference.low / theirs < -1
     assert share.value == pytest.approx(0.002 / theirs - 1, rel=1e-3)
     assert -1 < share.low < share.value < share.high < 0
 
@@ -123,7 +128,8 @@ def test_timing_need_only_be_no_worse_by_a_hundredth(worse: float, enough: bool)
     said[..., :16] *= 1 - worse
     grid = named(evaluate(GROOVE, dataset, dataset.answers(said)), "zero and neutral")
     accent, timing = grid.differences
-    assert accent.beaten and timing.beaten is grid.beaten is enough
+    assert accent.beaten
+    assert timing.beaten is grid.beaten is enough
     assert timing.value == pytest.approx((worse - 1) * 0.2 * 62.5, rel=1e-3)
 
 
@@ -131,7 +137,8 @@ def test_few_songs_are_told_of() -> None:
     dataset = random_corpus(DYNAMICS, validation=6, groups=[f"{index % 3}" for index in range(18)])
     quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:6]))
     assert quality.groups == 3
-    assert any("3 groups" in note for note in quality.notes) and "only 3 groups" in quality.summary()
+    assert any("3 groups" in note for note in quality.notes)
+    assert "only 3 groups" in quality.summary()
 
 
 @BY_NAME
@@ -188,7 +195,8 @@ def test_baselines_know_nothing_of_the_examples_they_are_measured_on(spec: Model
     dataset.eval_batch = watched  # type: ignore[method-assign]
     evaluate(spec, dataset, model)
     held_out = set(dataset.validation.tolist())
-    assert read[-1] == held_out and not any(seen & held_out for seen in read[:-1])
+    assert read[-1] == held_out
+    assert not any(seen & held_out for seen in read[:-1])
 
 
 def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
@@ -220,13 +228,17 @@ def test_static_labels_are_foretold_from_the_whole_clip() -> None:
 @BY_NAME
 def test_on_generated_data_epsilon_decides(spec: ModelSpec) -> None:
     dataset = create_synthetic(spec.dataset, validation_examples=16 if spec.recurrent else 512, examples=8)
-    assert isinstance(dataset, SyntheticDataset) and dataset.reference is not None
+    assert isinstance(dataset, SyntheticDataset)
+    assert dataset.reference is not None
     best = evaluate(spec, dataset, lambda batch: dataset.best(batch.inputs))
-    assert best.trained and best.epsilon == pytest.approx(0.0, abs=1e-3) and best.baselines == ()
+    assert best.trained
+    assert best.epsilon == pytest.approx(0.0, abs=1e-3)
+    assert best.baselines == ()
     assert best.metrics["loss"] == pytest.approx(dataset.reference.bayes, rel=1e-3)
     expected = dataset.best(dataset.eval_batch(dataset.validation).inputs).mean(axis=(0, 1))
     prior = evaluate(spec, dataset, constant(expected))
-    assert not prior.trained and prior.epsilon == pytest.approx(1.0, abs=1e-3)
+    assert not prior.trained
+    assert prior.epsilon == pytest.approx(1.0, abs=1e-3)
     assert prior.verdict == "100% of what can be learned is missing"
 
 

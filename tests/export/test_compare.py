@@ -24,7 +24,7 @@ from tests.networks import metadata_of, tiny_network
 def export(
     folder: Path,
     layers: list[LayerWeights] | None = None,
-    edit: Callable[[dict[str, Any]], object] = lambda metadata: None,
+    edit: Callable[[dict[str, Any]], object] = lambda _metadata: None,
     layout: Layout = "rtneural",
 ) -> Export:
     folder.mkdir(exist_ok=True)
@@ -46,7 +46,8 @@ def test_a_file_and_its_copy_do_not_differ(tmp_path: Path) -> None:
 def test_differences_of_weights_by_hand(tmp_path: Path) -> None:
     """One of 24 weights .5 larger, and the LSTM's second bias .25 larger throughout."""
     dense, lstm, last = tiny_network()
-    assert isinstance(dense, DenseWeights) and isinstance(lstm, LstmWeights)
+    assert isinstance(dense, DenseWeights)
+    assert isinstance(lstm, LstmWeights)
     weight = dense.weight.copy()
     weight[2, 1] += 0.5
     changed = [replace(dense, weight=weight), replace(lstm, bias_hh=lstm.bias_hh + np.float32(0.25)), last]
@@ -113,7 +114,8 @@ def test_of_the_quality_the_verdict_and_its_figures_are_compared(tmp_path: Path)
     assert found.metrics == {"verdict": ("not better than mean", "trained"), "quality.rmse": (0.5, 0.25)}
     assert found.metadata == {}
     unjudged = compare_exports(export(tmp_path / "old"), export(tmp_path / "new", edit=new))
-    assert unjudged.metrics["verdict"] == (None, "trained") and unjudged.metadata == {}
+    assert unjudged.metrics["verdict"] == (None, "trained")
+    assert unjudged.metadata == {}
 
 
 def test_layouts_can_be_compared_and_legacy_files_have_no_golden_inputs(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_the_document_is_what_the_engine_parses(tmp_path: Path) -> None:
     text = write_tiny(tmp_path).read_text()
     document = json.loads(text)
     dense, lstm, last = tiny_network()
-    assert isinstance(dense, DenseWeights) and isinstance(lstm, LstmWeights) and isinstance(last, DenseWeights)
+    assert isinstance(dense, DenseWeights)
+    assert isinstance(lstm, LstmWeights)
+    assert isinstance(last, DenseWeights)
     assert re.search(r"\s", text) is None
     assert list(document) == ["in_shape", "layers", "metadata"]
     assert document["in_shape"] == [None, None, 4]

@@ -66,7 +66,8 @@ def test_a_track_with_a_melodys_name_is_the_melody(name: str) -> None:
 def test_other_names_do_not_make_a_track_the_melody(name: str) -> None:
     accompaniment = make_notes(np.arange(5), pitch=40)
     melody = find_melody(tracks(make_notes(np.arange(N), pitch=TUNE), accompaniment, names=("Piano", name)))
-    assert melody.how == "monophonic" and 40 not in melody.notes.pitch
+    assert melody.how == "monophonic"
+    assert 40 not in melody.notes.pitch
 
 
 def test_memory_does_not_grow_with_the_product_of_notes_and_their_length() -> None:
@@ -78,7 +79,8 @@ def test_memory_does_not_grow_with_the_product_of_notes_and_their_length() -> No
     everything = melody_piano_roll(Melody(notes, "skyline"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert roll.shape[1] == everything.shape[1] == 128 and everything.all(axis=1).sum() == 0
+    assert roll.shape[1] == everything.shape[1] == 128
+    assert everything.all(axis=1).sum() == 0
     assert peak < 300e6
 
 

@@ -107,7 +107,7 @@ def test_a_killed_worker_changes_no_byte(two_workers: Cluster, shared_data: Path
     options = {"max_files": SONGS, "scheduler": two_workers.address, "progress": kill_midway}
     assert _content(corpus(together, **options)) == _content(corpus(alone, jobs=1, max_files=SONGS))
     assert seen == [(done, SONGS) for done in range(1, SONGS + 1)]
-    corpus(together, **options | {"progress": lambda *at: pytest.fail("not all of it is in the cache")})
+    corpus(together, **options | {"progress": lambda *_at: pytest.fail("not all of it is in the cache")})
     deam = [
         create_dataset("deam", shared_data / "deam", cache_dir=folder, **where)
         for folder, where in ((alone, {"jobs": 1}), (together, {"scheduler": two_workers.address}))
@@ -129,8 +129,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_REPORTED", 0.1)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.slow
-def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path, impatient: None) -> None:
+def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     said: list[str] = []
 
@@ -154,26 +155,27 @@ def test_a_cluster_without_workers_is_waited_for_aloud(tmp_path: Path, impatient
         ] * 2
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     pass
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.slow
-def test_who_waits_for_workers_may_stop(tmp_path: Path, impatient: None) -> None:
+def test_who_waits_for_workers_may_stop(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
 
-    def stop(text: str) -> None:
-        raise Enough
+    def stop(_text: str) -> None:
+        raise EnoughError
 
     with cluster(tmp_path, 0) as one:
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             list(executor.map_ordered(square, [1], scheduler=one.address, waiting=stop))
         one.add_worker()
         assert list(executor.map_ordered(square, [2], scheduler=one.address)) == [4]
         results = executor.map_ordered(square, range(1000), scheduler=one.address, waiting=stop)
         assert next(results) == 0
         one.workers[0].kill()
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             list(results)
 
 

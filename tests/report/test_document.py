@@ -28,7 +28,8 @@ def test_whiskers_keep_their_order_and_stay_on_the_axis(ends: list[list[float]])
         for share, place in places
     )
     assert all(0 < w.y < drawn.height for w in drawn.whiskers)
-    assert len(drawn.ticks) <= 8 and (drawn.zero, "0") in drawn.ticks
+    assert len(drawn.ticks) <= 8
+    assert (drawn.zero, "0") in drawn.ticks
 
 
 def test_ticks_are_round_shares_of_the_baseline() -> None:

@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def start(folder: Path, forked: Forker) -> Start:
+def start(folder: Path, forked: Forker) -> Start:  # noqa: ARG001 - a fixture cannot use usefixtures
     """Start a run of small synthetic sets; keyword arguments change the settings of ``small_settings``."""
 
     def begin(*models: str, **options: object) -> Run:

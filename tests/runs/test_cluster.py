@@ -48,8 +48,9 @@ def test_a_training_that_waits_for_workers_says_so_and_stops_when_asked(
     assert "features of groove_midi: tcp://" in run.folder.console.read_text()
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_sweep_that_waits_for_workers_ends_when_asked(
-    folder: Path, on_cluster: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    on_cluster: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_REPORTED", 0.1)
     settings = small_settings(sweep__seeds=2, **on_cluster)

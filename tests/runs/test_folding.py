@@ -126,7 +126,8 @@ def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> N
         MODEL, "maestro", False, "a.json", "epochs_done", 1, {}, 4.0, verdict="trained: 1 of 2"
     )
     run = reduce_events(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (4.0, outcome)))
-    assert run.models[0].verdict == "trained: 1 of 2" and run.models[0].state != "failed"
+    assert run.models[0].verdict == "trained: 1 of 2"
+    assert run.models[0].state != "failed"
     assert describe(outcome) == f"{MODEL}: trained: 1 of 2"
     assert reduce_events(run, log((0.0, log_records.AttemptBegun()), attempt=2)).models[0].verdict == ""
 

@@ -30,7 +30,8 @@ def test_files_that_may_not_grow(start: Start, forked: Forker, folder: Path) -> 
     forked.largest_file = smallest // 2
     failed = resume(run, 2)
     until(failed, "failed")
-    assert "dynamicsengine_" in failed.snapshot.error and "cannot be written" in failed.snapshot.error
+    assert "dynamicsengine_" in failed.snapshot.error
+    assert "cannot be written" in failed.snapshot.error
     assert failed.snapshot.models[0].state == "failed"
     assert checkpoints(folder / "out") == before
     assert not list((folder / "out").rglob("*.tmp"))
@@ -48,7 +49,8 @@ def test_a_folder_that_cannot_be_written(start: Start, folder: Path) -> None:
     (folder / "out" / "checkpoints").write_text("in the way")
     run = start(epochs=2)
     until(run, "failed")
-    assert "out/checkpoints" in run.snapshot.error and "not a folder" in run.snapshot.error
+    assert "out/checkpoints" in run.snapshot.error
+    assert "not a folder" in run.snapshot.error
     run.take().release()
     (folder / "out" / "checkpoints").unlink()
     again = resume(run)
@@ -68,6 +70,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+def fill_disk(path: Path) -> None:
+    """Write to a file until the disk refuses."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Start) -> None:
     run = start(epochs=100_000, output=str(small_disk / "out"), runs__dir=str(small_disk / "runs"))
     until_epoch(run, 1)
@@ -75,9 +84,8 @@ def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Sta
     until(run, "paused")
     before = checkpoints(small_disk / "out")
     ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        fill_disk(ballast)
     # Even the request to go on is refused; a signal needs no space.
     os.kill(run.snapshot.pid, __import__("signal").SIGTERM)
     until(run, "failed", "stopped")

@@ -56,7 +56,7 @@ def test_ids_are_readable_and_sort_by_time() -> None:
 
 def test_two_runs_of_the_same_minute_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(["same", "same", "other"])
-    monkeypatch.setattr(launch, "new_run_id", lambda began: next(names))
+    monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))
     assert [launch._new_folder(tmp_path).id for _ in range(2)] == ["same", "other"]
 
 
@@ -96,7 +96,8 @@ def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "stat", refusing(os.stat))
     monkeypatch.setattr(os, "open", refusing(os.open))
     listing = list_runs(tmp_path)
-    assert [run.id for run in listing.runs] == [good.id] and "Permission denied" in listing.unreadable["locked"]
+    assert [run.id for run in listing.runs] == [good.id]
+    assert "Permission denied" in listing.unreadable["locked"]
     assert find_run(tmp_path, "last") == good
 
 
@@ -124,7 +125,8 @@ def test_what_cannot_be_read_is_named_and_nothing_is_touched(tmp_path: Path) -> 
     listing = list_runs(tmp_path)
     assert [run.id for run in listing.runs] == [good.id]
     assert set(listing.unreadable) == {"newer", "cut", "odd", "lost"}
-    assert "newer version" in listing.unreadable["newer"] and "damaged" in listing.unreadable["cut"]
+    assert "newer version" in listing.unreadable["newer"]
+    assert "damaged" in listing.unreadable["cut"]
     with pytest.raises(RunError, match="newer version"):
         Run(newer)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -161,13 +163,14 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
     former.release()
     seen = []
 
-    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
+    def spawn(folder: RunDirectory, _handles: Sequence[int]) -> int:
         seen.append(Run(folder).snapshot.pid)
         return 7
 
     monkeypatch.setattr(launch, "spawn", spawn)
     launch.resume(Run(folder))
-    assert seen == [0] and LockOwner.read(folder.heartbeat).pid == 7
+    assert seen == [0]
+    assert LockOwner.read(folder.heartbeat).pid == 7
 
 
 def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
@@ -176,7 +179,8 @@ def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
     assert lock is not None
     os.utime(folder.heartbeat, (1e9, 1e9))
     snapshot = Run(folder).snapshot
-    assert snapshot.state == "running" and snapshot.silent_seconds > 1e6
+    assert snapshot.state == "running"
+    assert snapshot.silent_seconds > 1e6
     # A clock that was set back makes the sign of life one of the future.
     os.utime(folder.heartbeat, (4e9, 4e9))
     assert (Run(folder).snapshot.state, Run(folder).snapshot.silent_seconds) == ("running", 0.0)
@@ -218,7 +222,8 @@ def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "pread", counting)
     (run,) = list_runs(tmp_path).runs
     assert (run.state, run.models[0].epoch, run.models[0].best_loss) == ("stopped", 2, 0.25)
-    assert sum(map(len, read)) <= 2**20 + 2**18 and run.skipped_bytes > 40e6
+    assert sum(map(len, read)) <= 2**20 + 2**18
+    assert run.skipped_bytes > 40e6
     Run(folder).summarize()
     read.clear()
     (known,) = list_runs(tmp_path).runs

@@ -40,18 +40,21 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
     assert run.snapshot.state == "queued"
     kinds = {type(record.event) for record in run.follow()}
     snapshot = run.snapshot
-    assert snapshot.state == "finished" and snapshot.output == str(folder / "out")
+    assert snapshot.state == "finished"
+    assert snapshot.output == str(folder / "out")
     assert [(model.state, model.epoch, model.export) for model in snapshot.models] == [
         ("finished", 2, "out/dynamicsengine.json"),
         ("finished", 2, "out/groovepredictor.json"),
     ]
-    assert snapshot.host_name == socket.gethostname() and snapshot.pid != os.getpid()
+    assert snapshot.host_name == socket.gethostname()
+    assert snapshot.pid != os.getpid()
     assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, ModelResult, RunEnded} <= kinds
     assert exported(folder)
     assert not (folder / "out" / ".lease").exists()
     assert run.folder.environment.read_text().count('"torch"') == 1
     console = run.folder.console.read_text()
-    assert "DynamicsEngine: epoch 2/2" in console and "finished" in console
+    assert "DynamicsEngine: epoch 2/2" in console
+    assert "finished" in console
 
 
 def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
@@ -61,7 +64,8 @@ def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
     until(run, "finished")
     run.take().release()
     summary = read_summary(run.folder)
-    assert summary is not None and summary.offset == run.folder.events.stat().st_size
+    assert summary is not None
+    assert summary.offset == run.folder.events.stat().st_size
     assert summary.snapshot.state == "finished"
 
 
@@ -77,7 +81,8 @@ def test_pause_and_go_on(start: Start, folder: Path) -> None:
         pass
     # While it holds, nothing but the load of the machine is told, and no time at work goes by.
     first = next(told)
-    assert isinstance(first.event, HostLoad) and run.snapshot.models[0].epoch == epoch
+    assert isinstance(first.event, HostLoad)
+    assert run.snapshot.models[0].epoch == epoch
     assert first.busy - [record.busy for record in run.records()][-2] < 1.0
     run.request_resume()
     until(run, "running")
@@ -110,7 +115,8 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
     assert [path.stat().st_mtime_ns for path in (folder / "out/checkpoints").iterdir()] == before
     run.request_stop(at_once=True)
     until(run, "stopped")
-    assert exported(folder) and exported(folder, "out/groovepredictor.json")
+    assert exported(folder)
+    assert exported(folder, "out/groovepredictor.json")
 
 
 def rates(run: Run) -> list[float]:
@@ -172,7 +178,8 @@ def test_stop_after_some_epochs(start: Start, folder: Path) -> None:
             told.append(record.event.epochs_left)
         elif told and isinstance(record.event, events.EpochDone):
             counted += 1
-    assert told == [3, 2, 1, None] and counted == 3
+    assert told == [3, 2, 1, None]
+    assert counted == 3
     assert load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt").epoch == run.snapshot.models[0].epoch
 
 
@@ -181,11 +188,13 @@ def test_stop_at_once_leaves_checkpoint_and_export(start: Start, folder: Path) -
     until_epoch(run, 2)
     run.request_stop(at_once=True)
     outcomes = [record.event for record in run.follow() if isinstance(record.event, ModelResult)]
-    assert run.snapshot.state == "stopped" and run.snapshot.models[0].state == "stopped"
+    assert run.snapshot.state == "stopped"
+    assert run.snapshot.models[0].state == "stopped"
     (outcome,) = outcomes
     assert (outcome.model, outcome.reason, outcome.export) == ("DynamicsEngine", "stopped", "out/dynamicsengine.json")
     metadata = json.loads((folder / "out/dynamicsengine.json").read_text())["metadata"]
-    assert outcome.epochs >= 2 and outcome.metrics["val_loss"] == metadata["metrics"]["val_loss"]
+    assert outcome.epochs >= 2
+    assert outcome.metrics["val_loss"] == metadata["metrics"]["val_loss"]
     # The best checkpoint of an epoch is saved before the latest; the end may have come between the two.
     latest = load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt")
     assert latest.epoch in (outcome.epochs, outcome.epochs - 1)
@@ -221,7 +230,8 @@ def test_stopped_in_its_first_epoch_it_still_exports(start: Start, folder: Path)
             break
     run.request_stop()
     until(run, "stopped")
-    assert run.snapshot.models[0].epoch == 0 and exported(folder)
+    assert run.snapshot.models[0].epoch == 0
+    assert exported(folder)
 
 
 def test_two_trainings_into_one_folder(start: Start, folder: Path) -> None:
@@ -269,7 +279,8 @@ def test_two_watchers_see_the_same_and_both_may_steer(start: Start) -> None:
     Run(run.folder).request_stop()
     for thread in threads:
         thread.join()
-    assert seen[0] == seen[1] and isinstance(seen[0][-1].event, RunEnded)  # type: ignore[attr-defined]
+    assert seen[0] == seen[1]
+    assert isinstance(seen[0][-1].event, RunEnded)
 
 
 def test_extended_it_equals_a_training_of_that_length(start: Start, folder: Path) -> None:
@@ -360,7 +371,8 @@ def test_a_log_full_of_rubbish_costs_no_epoch(start: Start, folder: Path) -> Non
     run.folder.events.write_bytes(os.urandom(5000))
     rubbish = run.folder.events.read_bytes()
     known = Run(run.folder).snapshot
-    assert known.damaged_lines > 0 and known.state == "died"
+    assert known.damaged_lines > 0
+    assert known.state == "died"
     again = resume(Run(run.folder), 2)
     until(again, "finished")
     assert again.snapshot.models[0].epoch == 5

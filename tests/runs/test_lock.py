@@ -34,7 +34,8 @@ def keeper(tmp_path: Path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
     process.communicate()
@@ -44,7 +45,8 @@ def test_a_folder_in_use_is_refused_with_who_holds_it(keeper: subprocess.Popen[s
     with pytest.raises(RunError) as caught:
         acquire_output_lock(tmp_path / "out")
     text = str(caught.value)
-    assert "run 2026-11-22-1431-brave-cadence" in text and f"process {keeper.pid}" in text
+    assert "run 2026-11-22-1431-brave-cadence" in text
+    assert f"process {keeper.pid}" in text
     assert "kelly-core runs stop 2026-11-22-1431-brave-cadence" in text
     acquire_output_lock(tmp_path / "other").release()
 
@@ -77,16 +79,20 @@ def test_a_lock_lives_in_the_process_that_inherited_it(tmp_path: Path) -> None:
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[lock.handle]
     )
     lock.release()
-    assert is_held(tmp_path / "lock") and FileLock.acquire(tmp_path / "lock", timeout=0) is None
+    assert is_held(tmp_path / "lock")
+    assert FileLock.acquire(tmp_path / "lock", timeout=0) is None
     heir.kill()
     heir.communicate()
     assert not is_held(tmp_path / "lock")
 
 
 def test_asking_does_not_take(tmp_path: Path) -> None:
-    assert not is_held(tmp_path / "nothing") and not (tmp_path / "nothing").exists()
+    assert not is_held(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
     lock = FileLock.acquire(tmp_path / "lock")
-    assert lock is not None and is_held(lock.path) and is_held(lock.path)
+    assert lock is not None
+    assert is_held(lock.path)
+    assert is_held(lock.path)
     lock.release()
 
 

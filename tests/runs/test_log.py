@@ -52,7 +52,8 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
         b'"learning_rate":0.001,"seconds":1.25,"frames_per_second":43000.0}}'
     )
     event = decode(line).event
-    assert isinstance(event, events.EpochDone) and (event.steps, event.concern) == (None, "")
+    assert isinstance(event, events.EpochDone)
+    assert (event.steps, event.concern) == (None, "")
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
@@ -60,7 +61,8 @@ def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.Run
     import json
 
     line = encode(LogRecord(1e9, 2.5, 3, event))
-    assert line.count(b"\n") == 1 and line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert decode(line) == LogRecord(1e9, 2.5, 3, event)
 
@@ -68,7 +70,8 @@ def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.Run
 def test_what_is_not_a_number_stays_so() -> None:
     line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, math.nan)))
     ended = decode(line).event
-    assert isinstance(ended, events.ModelEnded) and math.isnan(ended.best_loss)
+    assert isinstance(ended, events.ModelEnded)
+    assert math.isnan(ended.best_loss)
 
 
 @settings(deadline=None, max_examples=60)
@@ -87,7 +90,8 @@ def test_a_reader_sees_each_record_when_its_line_is_complete(
             before = cut
             seen += reader.read()
             assert seen == written[: content[:cut].count(b"\n")]
-    assert seen == written and reader.damaged == 0
+    assert seen == written
+    assert reader.damaged == 0
 
 
 def test_a_reader_beside_a_writer_of_single_bytes(tmp_path: Path) -> None:
@@ -137,7 +141,8 @@ def test_damage_of_every_sort_is_damage(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(line + b"\n" + encode(record(1)))
     reader = LogReader(path)
-    assert reader.read() == [record(1)] and reader.damaged == 1
+    assert reader.read() == [record(1)]
+    assert reader.damaged == 1
 
 
 def test_records_of_a_newer_version_are_no_damage(tmp_path: Path) -> None:
@@ -158,7 +163,8 @@ def test_an_endless_line_is_passed_over_in_bounded_pieces(tmp_path: Path) -> Non
     assert reader.read() == []
     with path.open("ab") as file:
         file.write(b"still the same line\n" + encode(record(2)))
-    assert reader.read() == [record(2)] and reader.damaged == 1
+    assert reader.read() == [record(2)]
+    assert reader.damaged == 1
 
 
 def test_one_read_takes_a_bounded_part_and_all_reads_take_everything(tmp_path: Path) -> None:
@@ -178,7 +184,8 @@ def test_a_log_that_became_shorter_is_damaged_and_goes_on(tmp_path: Path) -> Non
     reader = LogReader(path)
     assert len(reader.read()) == 2
     path.write_bytes(b"")
-    assert reader.read() == [] and reader.damaged == 1
+    assert reader.read() == []
+    assert reader.damaged == 1
     path.write_bytes(encode(record(3)))
     assert reader.read() == [record(3)]
 
@@ -190,7 +197,8 @@ def test_a_writer_does_not_continue_the_half_line_of_a_killed_one(tmp_path: Path
     writer.append(record(3))
     writer.close()
     reader = LogReader(path)
-    assert reader.read() == [record(1), record(3)] and reader.damaged == 1
+    assert reader.read() == [record(1), record(3)]
+    assert reader.damaged == 1
 
 
 def test_what_a_full_disk_refuses_is_written_later_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +223,8 @@ def test_what_a_full_disk_refuses_is_written_later_in_order(tmp_path: Path, monk
     room = 10**6
     writer.append(record(5))
     reader = LogReader(path)
-    assert reader.read() == [record(number) for number in range(6)] and reader.damaged == 0
+    assert reader.read() == [record(number) for number in range(6)]
+    assert reader.damaged == 0
 
 
 def test_the_ending_gets_the_space_that_was_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ def steering(told: list[StateChanged]) -> Iterator[RunController]:
 def test_it_trains_on_until_it_is_told(steering: RunController, told: list[StateChanged]) -> None:
     assert not steering.should_stop()
     steering.obey(Request(1, "stop"))
-    assert steering.should_stop() and steering.stopping
+    assert steering.should_stop()
+    assert steering.stopping
     assert told == [StateChanged("running"), StateChanged("stopping")]
 
 
@@ -89,7 +90,8 @@ def test_holding_takes_no_time_at_work(steering: RunController, told: list[State
     assert steering.busy() == first
     steering.obey(Request(1, "resume"))
     training.join()
-    assert steering.busy() > first and not steering.should_stop()
+    assert steering.busy() > first
+    assert not steering.should_stop()
     assert [change.state for change in told] == ["running", "pausing", "paused", "running"]
 
 
@@ -119,7 +121,8 @@ def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
     send(path, Request(2, "pause"))
     assert inbox.read() == [Request(2, "pause")]
     send(path, Request(2, "stop", at_once=True, after_epochs=3))
-    assert inbox.read() == [Request(2, "stop", True, 3)] and inbox.read() == []
+    assert inbox.read() == [Request(2, "stop", True, 3)]
+    assert inbox.read() == []
 
 
 @pytest.fixture
@@ -159,7 +162,7 @@ def test_trouble_is_told_once_and_ends_nothing(
 ) -> None:
     (tmp_path / "run" / "control.jsonl").mkdir()
     waits = iter([False, False, False, True])
-    attendant._done = SimpleNamespace(wait=lambda seconds: next(waits))  # type: ignore[assignment]
+    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
     attendant._work()
     assert capsys.readouterr().out.count("cannot be read") == 1
 
@@ -167,20 +170,22 @@ def test_trouble_is_told_once_and_ends_nothing(
 def test_a_fault_of_its_own_leaves_it_listening(
     attendant: RunMonitor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(meter: ResourceMonitor) -> HostLoad:
+    def gone(_meter: ResourceMonitor) -> HostLoad:
         raise RuntimeError("GPU is lost")
 
     monkeypatch.setattr(ResourceMonitor, "sample", gone)
     attendant._last_load = -1e9
     waits = iter([False, False, True])
-    attendant._done = SimpleNamespace(wait=lambda seconds: next(waits))  # type: ignore[assignment]
+    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
     attendant._work()
-    assert capsys.readouterr().out.count("GPU is lost") == 1 and next(waits, None) is None
+    assert capsys.readouterr().out.count("GPU is lost") == 1
+    assert next(waits, None) is None
 
 
 def test_the_load_of_a_machine_without_gpu() -> None:
     load = ResourceMonitor().sample()
-    assert 0 < load.process_memory < load.memory_total and 0 < load.memory_used <= load.memory_total
+    assert 0 < load.process_memory < load.memory_total
+    assert 0 < load.memory_used <= load.memory_total
     assert 0.0 <= load.cpu_percent <= 100.0
     assert load.memory_total == psutil.virtual_memory().total
 
@@ -226,7 +231,8 @@ def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # As of a card that is shared out in parts, whose load NVIDIA's library does not tell.
     library.nvmlDeviceGetUtilizationRates = not_supported
-    assert ResourceMonitor().gpus == ("GPU 0", "GPU 1") and ResourceMonitor().sample().gpus == (second,)
+    assert ResourceMonitor().gpus == ("GPU 0", "GPU 1")
+    assert ResourceMonitor().sample().gpus == (second,)
 
     def no_driver() -> None:
         raise NVMLError
@@ -239,8 +245,10 @@ def test_the_environment_names_versions_machine_and_commit() -> None:
     from importlib.metadata import version
 
     facts = describe_environment(["H200"])
-    assert facts["packages"]["torch"] == version("torch") and facts["gpus"] == ["H200"]
-    assert facts["pid"] == os.getpid() and facts["memory_bytes"] == psutil.virtual_memory().total
+    assert facts["packages"]["torch"] == version("torch")
+    assert facts["gpus"] == ["H200"]
+    assert facts["pid"] == os.getpid()
+    assert facts["memory_bytes"] == psutil.virtual_memory().total
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         assert len(facts["commit"].removesuffix("-dirty")) == 40

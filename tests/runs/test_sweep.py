@@ -22,7 +22,6 @@ from kelly_core.sweeps.plan import Trial, plan_trials
 from kelly_core.sweeps.results import TrialResult, best_runs, summarize_points
 from kelly_core.sweeps.sweep import Sweep
 from tests.cluster import Cluster, cluster
-from tests.forked_workers import Forker
 
 from .conftest import small_settings
 
@@ -73,11 +72,13 @@ def _first_run(sweep: Sweep) -> Run:
         time.sleep(0.01)
 
 
-def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Path, forked: Forker) -> None:
+@pytest.mark.usefixtures("forked")
+def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Path) -> None:
     sweep = sweep_of(sweep__seeds=2, sweep__jobs=2)
     results = list(sweep.results())
     runs = {trial.id: run_of(trial) for trial in sweep.trials}
-    assert len(runs) == 8 and {result.run for result in results} == set(runs)
+    assert len(runs) == 8
+    assert {result.run for result in results} == set(runs)
     for result in results:
         assert result.state == "finished"
         assert result.best_loss == runs[result.run].snapshot.models[0].best_loss
@@ -94,25 +95,27 @@ def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Pa
     assert {trial.id for trial in sweep.trials} < {trial.id for trial in more.trials}
 
 
-def test_a_killed_trial_goes_on_and_a_stopped_sweep_too(
-    folder: Path, forked: Forker, meanwhile: Callable[..., None]
-) -> None:
+@pytest.mark.usefixtures("folder", "forked")
+def test_a_killed_trial_goes_on_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
     long = {"epochs": 25, "sweep__set": GRID[:1], "sweep__seeds": 2}
     undisturbed = list(sweep_of(output="whole", **long).results())
     sweep = sweep_of(**long, sweep__jobs=1)
     meanwhile(sweep, Run.kill)
     first = sweep.results()
     killed = next(first)
-    assert killed.state == "finished" and run_of(sweep.trials[0]).record.attempts == 2
+    assert killed.state == "finished"
+    assert run_of(sweep.trials[0]).record.attempts == 2
     sweep.request_stop()
     rest = list(first)
-    assert {result.state for result in rest} <= {"stopped", "queued"} and "queued" in {one.state for one in rest}
+    assert {result.state for result in rest} <= {"stopped", "queued"}
+    assert "queued" in {one.state for one in rest}
     finished = list(sweep_of(**long).results())
     assert losses(finished) == losses(undisturbed)
     assert run_of(sweep.trials[0]).record.attempts == 2
 
 
-def test_a_wish_that_comes_before_the_first_trial_is_heard(folder: Path, forked: Forker) -> None:
+@pytest.mark.usefixtures("folder", "forked")
+def test_a_wish_that_comes_before_the_first_trial_is_heard() -> None:
     sweep = sweep_of()
     sweep.request_stop()
     assert {result.state for result in sweep.results()} == {"queued"}
@@ -120,9 +123,8 @@ def test_a_wish_that_comes_before_the_first_trial_is_heard(folder: Path, forked:
     assert [result.state for result in sweep_of(sweep__set=[]).results()] == ["finished"]
 
 
-def test_ctrl_c_stops_all_and_tells_how_to_go_on(
-    folder: Path, forked: Forker, kelly_core: Callable[..., object]
-) -> None:
+@pytest.mark.usefixtures("forked")
+def test_ctrl_c_stops_all_and_tells_how_to_go_on(folder: Path, kelly_core: Callable[..., object]) -> None:
     endless = ("-e", 3000, "--set", "training.early_stopping.patience=0")
     command = ("sweep", "-m", MODEL, "--use-synthetic", "--set", "training.gradient_clip=1,2", "--json", "-o", "out")
     interrupt = threading.Thread(target=_interrupt_at_first_epoch, args=(folder,))
@@ -130,7 +132,8 @@ def test_ctrl_c_stops_all_and_tells_how_to_go_on(
     stopped = kelly_core(*command, *endless)
     interrupt.join()
     assert stopped.code == 130, stopped.err
-    assert "the same command goes on" in stopped.err and "--set training.gradient_clip=1,2" in stopped.err
+    assert "the same command goes on" in stopped.err
+    assert "--set training.gradient_clip=1,2" in stopped.err
     assert not (folder / "out/dynamicsengine.json").exists()
     content = json.loads(stopped.out)
     assert {trial["state"] for trial in content["trials"]} <= {"stopped", "queued"}
@@ -145,7 +148,8 @@ def _interrupt_at_first_epoch(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_sweep_by_command(folder: Path, forked: Forker, kelly_core: Callable[..., object]) -> None:
+@pytest.mark.usefixtures("folder", "forked")
+def test_a_sweep_by_command(kelly_core: Callable[..., object]) -> None:
     command = ("sweep", "-m", MODEL, "--use-synthetic", "-e", 1, "--random", 2, "--set", "training.batch_size=16..64")
     done = kelly_core(*command, "--json")
     assert done.code == 0, done.err
@@ -179,7 +183,8 @@ def test_a_mistake_is_refused_before_anything_starts(
     done = kelly_core("sweep", "-m", MODEL, "--use-synthetic", *options)
     assert done.code == 2
     assert re.search(words, done.err), done.err
-    assert not (tmp_path / "runs").exists() and not (tmp_path / "models").exists()
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "models").exists()
 
 
 def plan(seed: int = 0, models: tuple[str, ...] = (MODEL,), **sweep: object) -> list[Trial]:
@@ -193,11 +198,13 @@ def test_random_points_lie_in_their_ranges_and_more_of_them_begin_alike() -> Non
     many = [dict(trial.point) for trial in plan(set=tried, random=200)]
     assert [dict(trial.point) for trial in plan(set=tried, random=20)] == many[:20]
     rates = [point["training.learning_rate"] for point in many]
-    assert all(0.0001 <= rate <= 0.1 for rate in rates) and len(set(rates)) > 100
+    assert all(0.0001 <= rate <= 0.1 for rate in rates)
+    assert len(set(rates)) > 100
     # Half of a range of three orders of magnitude lies below its geometric middle.
     assert 60 < sum(rate < 0.00316 for rate in rates) < 140
     sizes = {point["training.batch_size"] for point in many}
-    assert sizes <= set(range(8, 65)) and len(sizes) > 20
+    assert sizes <= set(range(8, 65))
+    assert len(sizes) > 20
     assert len(plan(set=["training.batch_size=8,16,32"], random=50)) == 3
     assert [trial.point for trial in plan(1, set=tried, random=5)] != [
         trial.point for trial in plan(set=tried, random=5)
@@ -238,7 +245,8 @@ def test_the_table_compares_points_seed_by_seed() -> None:
     assert best.spread == pytest.approx(0.4)
     assert (second.mean, second.behind) == (pytest.approx(0.7), pytest.approx(0.2))
     assert second.behind_spread == pytest.approx(0.1)
-    assert partial.missing == 1 and partial.behind == pytest.approx(-0.69)
+    assert partial.missing == 1
+    assert partial.behind == pytest.approx(-0.69)
     assert (failed.missing, failed.mean, failed.best_run) == (3, None, "")
     assert best_runs(table) == {MODEL: "16-2"}
 
@@ -250,13 +258,14 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield one
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.slow
 def test_a_killed_worker_of_a_cluster_trains_nothing_twice(
-    folder: Path, two_workers: Cluster, meanwhile: Callable[..., None]
+    two_workers: Cluster, meanwhile: Callable[..., None]
 ) -> None:
     on_cluster = {"parallel__backend": "dask", "parallel__scheduler": two_workers.address}
     sweep = sweep_of(epochs=40, sweep__set=GRID[:1], **on_cluster)
-    meanwhile(sweep, lambda run: two_workers.workers[0].kill())
+    meanwhile(sweep, lambda _run: two_workers.workers[0].kill())
     results = list(sweep.results())
     assert [result.state for result in results] == ["finished"] * 2
     assert {run_of(trial).record.attempts for trial in sweep.trials} == {1}

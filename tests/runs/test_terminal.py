@@ -29,7 +29,7 @@ LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patie
 
 
 @pytest.fixture
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:  # noqa: ARG001 - a fixture cannot use usefixtures
     return os.environ | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": "256", "TERM": "xterm"}
 
 
@@ -41,8 +41,9 @@ def no_run_left(folder: Path):
         Run(find_run(folder / "runs", path.parent.name)).kill()
 
 
+@pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
-def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str, str], no_run_left: None) -> None:
+def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str, str]) -> None:
     terminal, inside = pty.openpty()
     command = subprocess.Popen(
         COMMAND + LONG,
@@ -61,23 +62,28 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
     # Either the signal ends it, or a write that the closed terminal refuses comes first.
     assert command.wait(timeout=60) in (-signal.SIGHUP, 1)
     run = Run(find_run(folder / "runs", "last"))
-    assert run.snapshot.state == "running" and os.getsid(run.snapshot.pid) != os.getsid(0)
+    assert run.snapshot.state == "running"
+    assert os.getsid(run.snapshot.pid) != os.getsid(0)
     until_epoch(run, run.snapshot.models[0].epoch + 2)
     run.request_stop()
     until(run, "stopped")
     assert validate_file(folder / "out" / "dynamicsengine.json", check_specs=True).passed
 
 
+@pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
-def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str], no_run_left: None) -> None:
+def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str]) -> None:
     detached = subprocess.run(
         [*COMMAND, *LONG, "--detach"], env=environment, capture_output=True, text=True, timeout=60
     )
     assert detached.returncode == 0, detached.stderr
     run = Run(find_run(folder / "runs", detached.stdout.removesuffix("\n")))
-    assert run.snapshot.live and run.id in detached.stderr
+    assert run.snapshot.live
+    assert run.id in detached.stderr
     refused = subprocess.run(COMMAND + LONG, env=environment, capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 1 and run.id in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.returncode == 1
+    assert run.id in refused.stderr
+    assert "Traceback" not in refused.stderr
     until_epoch(run, 1)
     os.kill(run.snapshot.pid, signal.SIGKILL)
     until(run, "died")
@@ -87,6 +93,7 @@ def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[s
     assert row["output"] == str(folder / "out")
 
 
+@pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code"),
@@ -94,7 +101,7 @@ def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[s
     ids=["terminated", "ctrl-c twice"],
 )
 def test_attached_it_ends_as_asked(
-    folder: Path, environment: dict[str, str], no_run_left: None, sent: list[signal.Signals], code: int
+    folder: Path, environment: dict[str, str], sent: list[signal.Signals], code: int
 ) -> None:
     command = subprocess.Popen(COMMAND + LONG, env=environment, stderr=subprocess.PIPE, text=True)
     assert command.stderr is not None
@@ -104,7 +111,8 @@ def test_attached_it_ends_as_asked(
     for number in sent:
         command.send_signal(number)
     _, rest = command.communicate(timeout=60)
-    assert command.returncode == code and "Traceback" not in rest
+    assert command.returncode == code
+    assert "Traceback" not in rest
     assert Run(find_run(folder / "runs", "last")).snapshot.state == "stopped"
     assert validate_file(folder / "out" / "dynamicsengine.json", check_specs=True).passed
 
@@ -122,7 +130,8 @@ def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, m
     run = Run(folder)
     for _ in run.follow():
         pass
-    assert run.snapshot.state == "failed" and "(µ: " in run.snapshot.error
+    assert run.snapshot.state == "failed"
+    assert "(µ: " in run.snapshot.error
     assert run.snapshot.error in folder.console.read_text("utf-8")
 
 

@@ -27,7 +27,8 @@ EMOTION, GROOVE, HARMONY = (model_spec(name) for name in ("EmotionRecognizer", "
 def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path) -> None:
     run = Run(spec, tmp_path)
     result = run(epochs=5, learning_rate=0.05, save_history=True, save_interval=2)
-    assert result.quality is not None and result.checkpoint is not None
+    assert result.quality is not None
+    assert result.checkpoint is not None
     assert result.quality.metrics["loss"] == pytest.approx(result.metrics["val_loss"], rel=1e-4)
     record = result.quality.to_json()
     for kind in ("best", "latest"):
@@ -51,7 +52,7 @@ def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
 ) -> None:
     run = Run(GROOVE, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "_assess", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(fit, "_assess", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(epochs=2)
     assert load_checkpoint(run.checkpoint_path("best")).quality == {}
@@ -76,7 +77,8 @@ def test_a_checkpoint_from_before_quality_was_measured_is_read(tmp_path: Path) -
     del content["quality"]
     torch.save(content, path)
     old = load_checkpoint(path)
-    assert old.quality == {} and {field.name for field in fields(Checkpoint)} - set(content) == {"quality"}
+    assert old.quality == {}
+    assert {field.name for field in fields(Checkpoint)} - set(content) == {"quality"}
     export_network(old, tmp_path / "export.json")
     assert "quality" not in read_export(tmp_path / "export.json").metadata
 
@@ -88,9 +90,9 @@ def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> N
     result = run(epochs=2, state=state)
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
     found = evaluate_export(read_export(tmp_path / "export.json"), EMOTION, run.dataset, "validation")
-    assert (
-        result.quality is not None and found.verdict == result.quality.verdict and found.notes == result.quality.notes
-    )
+    assert result.quality is not None
+    assert found.verdict == result.quality.verdict
+    assert found.notes == result.quality.notes
     for name, value in result.quality.metrics.items():
         assert found.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
 

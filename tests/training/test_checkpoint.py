@@ -31,10 +31,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_holds_nothing_but_data(written: Path) -> None:
     content = torch.load(written, weights_only=True)
     assert {"network", "optimiser", "epoch", "stopping", "random", "settings", "dataset"} <= content.keys()
-    assert content["settings"]["batch_size"] == 4 and content["dataset"]["fingerprint"] == "toy"
-    assert content["epoch"] == 2 and len(content["history"]) == 2
+    assert content["settings"]["batch_size"] == 4
+    assert content["dataset"]["fingerprint"] == "toy"
+    assert content["epoch"] == 2
+    assert len(content["history"]) == 2
     loaded = load_checkpoint(written)
-    assert loaded.model == "DynamicsEngine" and torch.equal(loaded.mean, content["mean"])
+    assert loaded.model == "DynamicsEngine"
+    assert torch.equal(loaded.mean, content["mean"])
 
 
 def test_a_part_of_a_checkpoint_is_refused(written: Path, tmp_path: Path) -> None:

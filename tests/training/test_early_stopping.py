@@ -38,7 +38,8 @@ def test_progress_is_relative(scale: float) -> None:
 def test_small_gains_are_the_best_without_being_progress() -> None:
     stopping = EarlyStopping(patience=2, min_delta=0.1)
     assert [stopping.update(loss, epoch) for epoch, loss in enumerate([1.0, 0.99, 0.98], 1)] == [True, True, True]
-    assert stopping.exhausted and (stopping.best_loss, stopping.best_epoch) == (0.98, 3)
+    assert stopping.exhausted
+    assert (stopping.best_loss, stopping.best_epoch) == (0.98, 3)
 
 
 def test_small_gains_add_up_to_progress() -> None:

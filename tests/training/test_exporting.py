@@ -79,7 +79,8 @@ def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: p
     script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4)
-    assert result.checkpoint is not None and result.metrics["best_epoch"] == 2
+    assert result.checkpoint is not None
+    assert result.metrics["best_epoch"] == 2
     best_checkpoint = load_checkpoint(run.checkpoint_path("best"))
     assert best_checkpoint.epoch == 2
     (layer, *_), (best, *_) = exported_layers(result.checkpoint), exported_layers(best_checkpoint)

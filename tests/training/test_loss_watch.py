@@ -58,7 +58,8 @@ def test_overfitting_is_told_once_and_again_after_a_new_best() -> None:
     found = concerns(train, val, patience=30)
     assert [kind for _, kind in found] == ["overfitting", "overfitting"]
     first, second = (epoch for epoch, _ in found)
-    assert 4 + 5 <= first <= 4 + 8 and 16 + 5 <= second <= 16 + 8
+    assert 4 + 5 <= first <= 4 + 8
+    assert 16 + 5 <= second <= 16 + 8
 
 
 def test_a_plateau_may_turn_into_overfitting_but_not_back() -> None:

@@ -57,7 +57,8 @@ def test_huge_logits_keep_loss_and_gradient_finite(loss: Loss, activation: str) 
     total, _ = weighted_loss(loss, activation, logits, batch_of([[[0.0, 1.0]]], [[[1.0]]]))
     total.backward()
     assert total.item() == pytest.approx(600.0)
-    assert logits.grad is not None and logits.grad.abs().min() > 0.9
+    assert logits.grad is not None
+    assert logits.grad.abs().min() > 0.9
 
 
 @pytest.mark.parametrize("spec", [GROOVE, HARMONY, MELODY], ids=lambda spec: spec.name)
@@ -78,8 +79,10 @@ def test_what_is_masked_cannot_be_felt(spec: ModelSpec) -> None:
         return value.detach(), logits.grad
 
     (value, slope), (same_value, same_slope) = gradient(targets), gradient(other)
-    assert torch.equal(value, same_value) and torch.equal(slope, same_slope)
-    assert not slope[1, 2:].any() and slope[1, :2].any()
+    assert torch.equal(value, same_value)
+    assert torch.equal(slope, same_slope)
+    assert not slope[1, 2:].any()
+    assert slope[1, :2].any()
 
 
 def test_single_outputs_can_be_masked() -> None:
@@ -92,7 +95,8 @@ def test_a_batch_in_which_all_is_masked_costs_nothing() -> None:
     value = mean_loss(*weighted_loss("mse", "tanh", logits, batch_of([[[1.0, 2.0]]], [[[0.0]]])))
     value.backward()
     assert float(value.detach()) == 0.0
-    assert logits.grad is not None and not logits.grad.any()
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_a_pooled_example_compares_its_weighted_mean_over_time() -> None:
@@ -107,7 +111,8 @@ def test_a_pooled_example_compares_its_weighted_mean_over_time() -> None:
 def test_single_frames_take_the_label_of_their_sequence() -> None:
     arrays = [np.arange(12, dtype=np.float32).reshape(2, 3, 2)] * 2 + [np.ones((2, 3, 1), np.float32)]
     frames = TensorBatch.of(Batch(*arrays, np.array([True, False])), CPU, single_frames=True)
-    assert frames.inputs.shape == (6, 1, 2) and frames.pooled is None
+    assert frames.inputs.shape == (6, 1, 2)
+    assert frames.pooled is None
     assert frames.inputs[4, 0].tolist() == [8.0, 9.0]
 
 
@@ -115,8 +120,10 @@ def test_batches_cut_every_part_alike() -> None:
     arrays = [np.arange(10, dtype=np.float32).reshape(5, 1, 2)] * 2 + [np.arange(5, dtype=np.float32).reshape(5, 1, 1)]
     parts = list(TensorBatch.of(Batch(*arrays, np.arange(5) % 2 == 0), CPU).batches(2))
     assert [len(part) for part in parts] == [2, 2, 1]
-    assert parts[1].inputs[0, 0].tolist() == [4.0, 5.0] and parts[1].weights.flatten().tolist() == [2.0, 3.0]
-    assert parts[2].pooled is not None and parts[2].pooled.tolist() == [True]
+    assert parts[1].inputs[0, 0].tolist() == [4.0, 5.0]
+    assert parts[1].weights.flatten().tolist() == [2.0, 3.0]
+    assert parts[2].pooled is not None
+    assert parts[2].pooled.tolist() == [True]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def test_any_finite_history_can_be_drawn(losses: list[float], tmp_path: Path) ->
     path = tmp_path / "plots" / "loss.png"
     metrics = {"best_epoch": 1, "val_loss": losses[0], "baseline_loss": 0.7, "bayes_loss": 0.1}
     plot_losses(path, "model", rows_of(losses), metrics)
-    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 5000
 
 
 def test_a_baseline_that_is_not_finite_is_no_obstacle(tmp_path: Path) -> None:
@@ -45,7 +46,8 @@ def test_a_history_is_read_back_as_far_as_a_curve_needs_it(tmp_path: Path) -> No
     metrics = {"best_epoch": 2, "val_loss": 0.4, "baseline_loss": 0.9, "epsilon": 0.1}
     write_history(path, "model", [row | {"seconds": 1.5} for row in rows_of([0.5, 0.4])], metrics)
     history = read_history(path)
-    assert history is not None and list(history.rows) == rows_of([0.5, 0.4])
+    assert history is not None
+    assert list(history.rows) == rows_of([0.5, 0.4])
     assert history.metrics == {key: metrics[key] for key in ("best_epoch", "val_loss", "baseline_loss")}
 
 

@@ -42,7 +42,9 @@ def test_an_additional_corpus_alone_is_said_loudly(alarms, tmp_path: Path) -> No
     tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
     tiny.emopia_split(tmp_path / "data" / "emotion_midi" / "EMOPIA_1.0")
     ((kind, message),) = alarms("DynamicsEngine")
-    assert kind == "missing" and "maestro is not in" in message and "on emotion_midi ALONE" in message
+    assert kind == "missing"
+    assert "maestro is not in" in message
+    assert "on emotion_midi ALONE" in message
 
 
 def test_both_corpora_are_no_cause_for_alarm(alarms, tmp_path: Path) -> None:
@@ -65,7 +67,8 @@ def test_a_missing_table_of_official_splits_is_a_warning_and_the_export_names_th
     assert (trained_on()["split_source"], trained_on()["tables"]) == ("official", ["maestro-v3.0.0/maestro-v3.0.0.csv"])
     (root / "maestro-v3.0.0.csv").unlink()
     ((kind, message), *_) = alarms("DynamicsEngine")
-    assert kind == "split" and "maestro: no table of official splits" in message
+    assert kind == "split"
+    assert "maestro: no table of official splits" in message
     assert (trained_on()["split_source"], trained_on()["tables"]) == ("by seed", [])
 
 
@@ -74,7 +77,8 @@ def test_a_song_in_both_splits_is_told_before_training(alarms, tmp_path: Path) -
     (tmp_path / "data" / "chords").mkdir(parents=True)
     (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps([progression] * 12))
     ((kind, message), *_) = alarms("HarmonyPredictor")
-    assert kind == "leak" and "same content in training and validation" in message
+    assert kind == "leak"
+    assert "same content in training and validation" in message
 
 
 def test_a_gain_beyond_belief_is_told_after_training(alarms, tmp_path: Path) -> None:
@@ -87,7 +91,8 @@ def test_a_gain_beyond_belief_is_told_after_training(alarms, tmp_path: Path) -> 
     (tmp_path / "data" / "chords").mkdir(parents=True)
     (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs))
     ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
-    assert kind == "leak" and "too good to be true" in message
+    assert kind == "leak"
+    assert "too good to be true" in message
 
 
 def test_generated_data_may_be_learned_as_well_as_it_can(alarms) -> None:

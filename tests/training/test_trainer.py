@@ -52,7 +52,8 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 
 def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
     """Weights, best weights, Adam, random generators, early stopping and losses are the same bit for bit."""
-    assert one.checkpoint is not None and other.checkpoint is not None
+    assert one.checkpoint is not None
+    assert other.checkpoint is not None
     for name in ("epoch", "network", "best_network", "optimiser", "random", "metrics"):
         assert_same(getattr(one.checkpoint, name), getattr(other.checkpoint, name), name)
     timeless = [
@@ -102,7 +103,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("spec", [MELODY, GROOVE], ids=lambda spec: spec.name)
-def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_path: Path) -> None:
+def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any) -> None:
     """On a GPU each number that the program looks at is a wait for all that was computed before."""
 
     class Numbers(TorchDispatchMode):
@@ -118,7 +119,7 @@ def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_pa
         loop.parallel_map = map  # The mode sees this thread only.
         numbers = Numbers()
         with numbers:
-            loop.train_epoch(lambda event: None, lambda: False)
+            loop.train_epoch(lambda _event: None, lambda: False)
             assert numbers.looked_at == 1
             loop.validate()
             assert numbers.looked_at == 2
@@ -141,7 +142,8 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
     Run(GROOVE, tmp_path, dataset)(epochs=2)
     (first, noise), (second, other_noise) = drawn
     assert sorted(first) == sorted(second) == dataset.train.tolist()
-    assert first != second and noise != other_noise
+    assert first != second
+    assert noise != other_noise
 
 
 @pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
@@ -149,7 +151,8 @@ def test_a_stop_within_an_epoch_leaves_the_last_complete_one(spec: Any, tmp_path
     whole = Run(spec, tmp_path / "whole")(epochs=3)
     parts = Run(spec, tmp_path / "parts")
     stopped = parts(epochs=3, stop_after=STEPS + 2)
-    assert stopped.reason == "stopped" and stopped.epoch == 1
+    assert stopped.reason == "stopped"
+    assert stopped.epoch == 1
     one_epoch = Run(spec, tmp_path / "one")(epochs=1)
     assert_same_training(stopped, one_epoch)
     assert_same_training(parts(epochs=3, resume=True), whole)
@@ -167,7 +170,8 @@ def test_a_stop_in_the_first_epoch_still_leaves_something_to_export(tmp_path: Pa
     run = Run(GROOVE, tmp_path)
     stopped = run(stop_after=2)
     assert (stopped.reason, stopped.epoch) == ("stopped", 0)
-    assert stopped.checkpoint is not None and math.isfinite(stopped.metrics["val_loss"])
+    assert stopped.checkpoint is not None
+    assert math.isfinite(stopped.metrics["val_loss"])
     assert_same_training(run(resume=True), Run(GROOVE, tmp_path / "whole")())
 
 
@@ -268,8 +272,11 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     result = run(epochs=4)
     assert (result.reason, result.epoch) == ("epochs_done", 4)
     (alarm,) = run.heard(TrainingWarning)
-    assert alarm.kind == "rollback" and "epoch 3" in alarm.message and "back to epoch 1" in alarm.message
-    assert result.checkpoint is not None and result.checkpoint.rollbacks == 1
+    assert alarm.kind == "rollback"
+    assert "epoch 3" in alarm.message
+    assert "back to epoch 1" in alarm.message
+    assert result.checkpoint is not None
+    assert result.checkpoint.rollbacks == 1
     rates = [row["learning_rate"] for row in result.checkpoint.history]
     # The best epoch was the first, so the second is trained anew.
     assert rates == [0.003, 0.0015, 0.0015, 0.0015]
@@ -289,12 +296,13 @@ def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([1.0, 0.5, 11.0, 0.4])
-    monkeypatch.setattr(Trainer, "validate", lambda self: next(losses))
+    monkeypatch.setattr(Trainer, "validate", lambda _self: next(losses))
     run = Run(GROOVE, tmp_path)
     result = run(epochs=3)
     assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
     (alarm,) = run.heard(TrainingWarning)
-    assert alarm.kind == "rollback" and "run away to 11" in alarm.message
+    assert alarm.kind == "rollback"
+    assert "run away to 11" in alarm.message
 
 
 def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +321,8 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
     (alarm,) = run.heard(TrainingWarning)
     assert (alarm.kind, alarm.message) == ("rollback", "as asked: back to epoch 1 with a learning rate of 0.0015")
-    assert result.checkpoint is not None and result.checkpoint.rollbacks == 0
+    assert result.checkpoint is not None
+    assert result.checkpoint.rollbacks == 0
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
     assert [event.epoch for event in run.heard(EpochDone)] == [1, 2, 2, 3, 4]
 
@@ -322,7 +331,8 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
     times = len(run.heard(TrainingWarning))
-    assert (result.reason, result.epoch) == ("epochs_done", 2) and times > MAX_ROLLBACKS
+    assert (result.reason, result.epoch) == ("epochs_done", 2)
+    assert times > MAX_ROLLBACKS
     assert result.checkpoint is not None
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
 
@@ -363,8 +373,11 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
             [(event.kind, event.message) for event in run.heard(TrainingWarning) if event.kind != "nothing_to_resume"]
         )
         concerns = [event.concern for event in run.heard(EpochDone)]
-    assert [kind for kind, _ in told[0]] == ["plateau", "overfitting"] and told[0] == told[1]
-    assert concerns[10] == "" and concerns[11:13] == ["plateau"] * 2 and concerns[-2:] == ["", ""]
+    assert [kind for kind, _ in told[0]] == ["plateau", "overfitting"]
+    assert told[0] == told[1]
+    assert concerns[10] == ""
+    assert concerns[11:13] == ["plateau"] * 2
+    assert concerns[-2:] == ["", ""]
     assert_same_training(*results)
 
 
@@ -390,7 +403,8 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     run = Run(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
     alarms = run.heard(TrainingWarning)
-    assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2 and "1 at a time" in alarms[-1].message
+    assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2
+    assert "1 at a time" in alarms[-1].message
     for row, other in zip(whole.checkpoint.history, parts.checkpoint.history, strict=True):
         assert other["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
     for name, tensor in whole.checkpoint.network.items():
@@ -400,7 +414,7 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
 
 
 def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
+    def no_memory(_chain: BackwardPass, _batch: TensorBatch, _gradient: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(BackwardPass, "__call__", no_memory)
@@ -496,7 +510,8 @@ def test_every_file_is_where_it_should_be(tmp_path: Path) -> None:
     assert [kind for kind in kinds if kind[1] != "best"] == [
         (1, "latest"), (2, "interval"), (2, "latest"), (3, "latest"), (4, "interval"), (4, "latest"),
     ]  # fmt: skip
-    assert isinstance(run.events[-1], ModelEnded) and run.events[-1].reason == "epochs_done"
+    assert isinstance(run.events[-1], ModelEnded)
+    assert run.events[-1].reason == "epochs_done"
 
 
 def test_without_the_best_checkpoint_the_best_weights_are_still_known(
@@ -527,4 +542,5 @@ def test_what_a_killed_training_left_half_written_is_cleared(tmp_path: Path) -> 
     for leftover in (half, other):
         leftover.write_bytes(b"half")
     run(epochs=1)
-    assert not half.exists() and other.exists()
+    assert not half.exists()
+    assert other.exists()

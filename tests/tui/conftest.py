@@ -35,8 +35,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLORTERM", "truecolor")
     for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("kelly_tui.formatting.age_text", lambda then: "2 h ago")
-    monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda then: "2 h ago")
+    monkeypatch.setattr("kelly_tui.formatting.age_text", lambda _then: "2 h ago")
+    monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda _then: "2 h ago")
     (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
     return tmp_path
 
@@ -135,12 +135,15 @@ class Script:
 
 
 @pytest.fixture
-def make_app(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., KellyApp]:
+def make_app(
+    workplace: Path,  # noqa: ARG001 - a fixture cannot use usefixtures
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., KellyApp]:
     """Makes an application whose worker processes are ``script(command)``, by default silent ones."""
 
-    def make(script: Callable[[Sequence[str]], Script] = lambda command: Script([]), **options: object) -> KellyApp:
+    def make(script: Callable[[Sequence[str]], Script] = lambda _command: Script([]), **options: object) -> KellyApp:
         app = KellyApp(Options(**options))  # type: ignore[arg-type]
-        monkeypatch.setattr(app, "start", lambda command, with_errors=False: script(command))
+        monkeypatch.setattr(app, "start", lambda command, **_: script(command))
         return app
 
     return make

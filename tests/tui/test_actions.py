@@ -71,9 +71,8 @@ async def test_quitting_asks_about_unsaved_settings(make_app: MakeApp) -> None:
         await until(pilot, lambda: not app.is_running)
 
 
-async def test_one_key_clears_all_marks_of_runs(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_one_key_clears_all_marks_of_runs(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -83,10 +82,9 @@ async def test_one_key_clears_all_marks_of_runs(
         assert [row[0] for row in cells(app, "#runs")] == ["●", "●"]
 
 
+@pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("text", ["groovepredictor", "finished", "calm-melody"])
-async def test_the_filter_finds_every_model_and_the_state(
-    make_app: MakeApp, finished_run: RunDirectory, text: str
-) -> None:
+async def test_the_filter_finds_every_model_and_the_state(make_app: MakeApp, text: str) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6", "slash")

@@ -10,7 +10,6 @@ import pytest
 from rich.color import ColorSystem
 from rich.style import Style
 
-from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.color_filters import LEGIBLE
 from kelly_tui.state_store import save_state
@@ -70,13 +69,10 @@ def test_all_pairs_are_legible() -> None:
             assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= LEAST_FOR_TEXT
 
 
+@pytest.mark.usefixtures("workplace", "finished_run", "live_run", "sixteen")
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
 async def test_all_text_is_legible(
     make_app: Callable[..., KellyApp],
-    workplace: Path,
-    finished_run: RunDirectory,
-    live_run: RunDirectory,
-    sixteen: None,
     theme: str,
 ) -> None:
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
@@ -95,8 +91,9 @@ async def test_all_text_is_legible(
             await pilot.press("escape")
 
 
+@pytest.mark.usefixtures("sixteen")
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
-async def test_the_cursor_can_be_seen(make_app: Callable[..., KellyApp], sixteen: None, theme: str) -> None:
+async def test_the_cursor_can_be_seen(make_app: Callable[..., KellyApp], theme: str) -> None:
     app = make_app(theme=theme)
     async with app.run_test() as pilot:
         await pilot.press("2", "down")

@@ -58,7 +58,7 @@ async def test_a_broken_settings_file_is_told_and_kept(make_app: MakeApp, workpl
 
 
 async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> bool:
+    def refuse(*_arguments: object) -> bool:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("kelly_tui.app.list_runs", refuse)
@@ -132,8 +132,9 @@ async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> Non
         assert app.screen.query_one("#body").display
 
 
+@pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("keys", ["123456", "2e", "3n", "3l", "4 v", "5e", "6/", "6 m", "62e", "2y3y4y5y6y"])
-async def test_keys_that_come_before_their_screen(make_app: MakeApp, finished_run: RunDirectory, keys: str) -> None:
+async def test_keys_that_come_before_their_screen(make_app: MakeApp, keys: str) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         for number, key in enumerate(keys):
@@ -197,7 +198,8 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirect
         assert not live_run.control.exists()
 
 
-async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("live_run")
+async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path) -> None:
     (workplace / "models").mkdir()
     (workplace / "models" / "odd.json").write_text("{}")
     report = {
@@ -225,7 +227,8 @@ async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path, live
     assert on_disk() == before
 
 
-async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("finished_run")
+async def test_every_theme_draws_every_screen(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         for key, theme in zip("123456", [*(theme.name for theme in THEMES), "ansi-dark", "nord"], strict=True):
@@ -239,9 +242,8 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp, finished_run: R
     assert make_app().theme == app.theme
 
 
-async def test_ascii_draws_nothing_else(
-    make_app: MakeApp, workplace: Path, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_ascii_draws_nothing_else(make_app: MakeApp, workplace: Path) -> None:
     (workplace / "models").mkdir()
     export = workplace / "models" / "groß→.json"
     export.write_text("{}")
@@ -279,7 +281,8 @@ async def test_ascii_draws_nothing_else(
         await look()
 
 
-async def test_without_colours(make_app: MakeApp, finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("finished_run")
+async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = make_app()
     async with app.run_test() as pilot:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.state_store import save_state
@@ -20,8 +19,9 @@ from tests.tui.test_screens import RESULT
 MakeApp = Callable[..., KellyApp]
 
 
+@pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("width", [60, 92])
-async def test_nothing_is_cut_at_the_right(make_app: MakeApp, finished_run: RunDirectory, width: int) -> None:
+async def test_nothing_is_cut_at_the_right(make_app: MakeApp, width: int) -> None:
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app()
     async with app.run_test(size=(width, 24)) as pilot:

@@ -94,7 +94,8 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
         assert [toast.message for toast in app._notifications] == ["no workers"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
-        assert "official" in details(app, "#details") and "a/info.csv" in details(app, "#details")
+        assert "official" in details(app, "#details")
+        assert "a/info.csv" in details(app, "#details")
     again = make_app()
     async with again.run_test() as pilot:
         await until(
@@ -156,7 +157,8 @@ async def test_an_environment_variable_wins_and_cannot_be_edited(
         assert "KELLY_MODELS" in str(app.screen.query_one("#note-epochs", Label).content)
 
 
-async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp, finished_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("finished_run")
+async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
@@ -229,7 +231,8 @@ async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, l
         assert (request["kind"], request["model"]) == ("rollback", "EmotionRecognizer")
 
 
-async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp, finished_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("finished_run")
+async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -237,7 +240,8 @@ async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp
         assert not app.screen.check_action("rollback", ())
 
 
-async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("live_run")
+async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp) -> None:
     app = make_app(read_only=True)
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -245,7 +249,8 @@ async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp, live_ru
         assert not app.screen.check_action("rollback", ())
 
 
-async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunDirectory) -> None:
+@pytest.mark.usefixtures("live_run")
+async def test_the_large_chart_shows_any_kind(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -258,9 +263,8 @@ async def test_the_large_chart_shows_any_kind(make_app: MakeApp, live_run: RunDi
         assert shown == [["baseline", "val"], ["of Adam"], ["frames/s"], ["baseline", "train", "validation"]]
 
 
-async def test_other_runs_are_laid_over_this_one(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_other_runs_are_laid_over_this_one(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -279,8 +283,9 @@ async def test_other_runs_are_laid_over_this_one(
         await until(pilot, lambda: [series.name for series in chart.series] == ["baseline", "train", "validation"])
 
 
+@pytest.mark.usefixtures("live_run")
 async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+    make_app: MakeApp, finished_run: RunDirectory
 ) -> None:
     app = make_app()
     async with app.run_test() as pilot:
@@ -368,9 +373,8 @@ async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Pat
         assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
 
 
-async def test_two_marked_runs_are_compared(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_two_marked_runs_are_compared(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
@@ -406,8 +410,9 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
         assert "settings" not in details(app, "#run-facts")
 
 
+@pytest.mark.usefixtures("live_run")
 async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
+    make_app: MakeApp, finished_run: RunDirectory
 ) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -426,9 +431,8 @@ async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
 
 
-async def test_the_filter_keeps_what_matches(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_the_filter_keeps_what_matches(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -439,9 +443,8 @@ async def test_the_filter_keeps_what_matches(
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
 
 
-async def test_enter_attaches_the_chosen_run(
-    make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory
-) -> None:
+@pytest.mark.usefixtures("live_run")
+async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: RunDirectory) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -490,7 +493,7 @@ RESULT = {
 
 
 async def test_a_benchmark_is_shown_against_the_budget(make_app: MakeApp) -> None:
-    app = make_app(lambda command: Script(["timing numpy …\n", *json.dumps(RESULT, indent=1).splitlines()]))
+    app = make_app(lambda _command: Script(["timing numpy …\n", *json.dumps(RESULT, indent=1).splitlines()]))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("5")
         assert "Press b" in details(app, "#spread")

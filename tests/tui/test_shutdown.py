@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:
+def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:  # noqa: ARG001 - a fixture cannot use usefixtures
     """The program while its question whether to leave is in front, because a run is live."""
     paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     terminal = Terminal(PROGRAM, workplace, os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"})
@@ -62,10 +62,9 @@ def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Termina
     assert not live_run.control.exists()
 
 
+@pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_gives_the_terminal_back(
-    workplace: Path, asked: Terminal, live_run: RunDirectory, number: signal.Signals
-) -> None:
+def test_a_signal_gives_the_terminal_back(asked: Terminal, live_run: RunDirectory, number: signal.Signals) -> None:
     os.kill(asked.pid, number)
     asked.read_until("\x1b[?25h")
     assert b"\x1b[?1049l" in asked.output

@@ -14,7 +14,6 @@ import pytest
 from textual.pilot import Pilot
 
 from kelly_core.data.catalog import CORPORA
-from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train
@@ -45,7 +44,8 @@ def test_models(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> 
     assert snap_compare(make_app(), terminal_size=size, run_before=ready)
 
 
-def test_train(snap_compare: Any, make_app: MakeApp, live_run: RunDirectory, size: tuple[int, int]) -> None:
+@pytest.mark.usefixtures("live_run")
+def test_train(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> None:
     app = make_app()
 
     async def ready(pilot: Pilot[None]) -> None:
@@ -72,7 +72,7 @@ def test_validate(snap_compare: Any, make_app: MakeApp, workplace: Path, size: t
         "validation", {str(Path(name).absolute()): {"stamp": path.stat().st_mtime_ns, "checks": checks, "former": None}}
     )
 
-    def script(command: Sequence[str]) -> Script:
+    def script(_command: Sequence[str]) -> Script:
         return Script([json.dumps({"file": name} | facts)])
 
     app = make_app(script)
@@ -95,9 +95,8 @@ def test_benchmark(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) 
     assert snap_compare(make_app(), terminal_size=size, run_before=ready)
 
 
-def test_runs(
-    snap_compare: Any, make_app: MakeApp, finished_run: RunDirectory, live_run: RunDirectory, size: tuple[int, int]
-) -> None:
+@pytest.mark.usefixtures("finished_run", "live_run")
+def test_runs(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> None:
     app = make_app()
 
     async def ready(pilot: Pilot[None]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from rich.color import ColorSystem
 
-from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES
@@ -51,10 +50,9 @@ def test_contrast_by_hand() -> None:
     assert contrast((118, 118, 118), (255, 255, 255)) == pytest.approx(4.54, abs=0.01)
 
 
+@pytest.mark.usefixtures("finished_run", "live_run")
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
-async def test_all_text_is_legible(
-    make_app: Callable[..., KellyApp], workplace: Path, finished_run: RunDirectory, live_run: RunDirectory, theme: str
-) -> None:
+async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace: Path, theme: str) -> None:
     (workplace / "models").mkdir()
     (workplace / "models" / "odd.json").write_text("{}")
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
@@ -74,9 +72,10 @@ async def test_all_text_is_legible(
             await pilot.press("escape")
 
 
+@pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_the_nearest_of_256_colours_are_legible_too(
-    make_app: Callable[..., KellyApp], finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch, theme: str
+    make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
     monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -81,7 +81,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "long row": (weights(0, 0, lambda rows: [[*rows[0], 0.0], *rows[1:]]), "dimensions", "rows of 6 to 7"),
     "missing row": (weights(0, 0, lambda rows: rows[:-1]), "dimensions", "is 3 × 6"),
     "short dense bias": (weights(0, 1, lambda bias: bias[:-1]), "dimensions", "has 5; the engine reads past its end"),
-    "empty dense bias": (weights(0, 1, lambda bias: []), "dimensions", "has 0; the engine reads past its end"),
+    "empty dense bias": (weights(0, 1, lambda _bias: []), "dimensions", "has 0; the engine reads past its end"),
     "short LSTM bias": (weights(1, 2, lambda bias: bias[:-1]), "dimensions", "has 19; the engine reads past its end"),
     "short LSTM kernel": (weights(1, 0, lambda rows: rows[:-1]), "dimensions", "is 5 × 20"),
     "transposed matrix": (weights(0, 0, transposed), "dimensions", "it is transposed"),
@@ -100,7 +100,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "gate_order differs": (set_in(1, gate_order=["forget", "input", "cell", "output"]), "gates", "gate_order"),
     "one gate array missing": (lambda document: document["layers"][1].pop("bias_hh"), "gates", "bias_hh are missing"),
     "logits overflow": (weights(2, 1, lambda bias: [100.0, *bias[1:]]), "softmax", "up to 1"),
-    "logits vanish": (weights(2, 1, lambda bias: [-120.0] * 5), "softmax", "up to 1"),
+    "logits vanish": (weights(2, 1, lambda _bias: [-120.0] * 5), "softmax", "up to 1"),
     "no metadata": (lambda document: document.pop("metadata"), "metadata", "is missing or not an object"),
     "metadata key missing": (
         lambda document: document["metadata"].pop("features"),
@@ -123,7 +123,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "changed weight": (weights(0, 1, lambda bias: [bias[0] + 0.01, *bias[1:]]), "golden outputs", "differ by"),
     "golden of another size": (about(golden={"inputs": [[1, 2]], "outputs": [[1]]}), "golden outputs", "1 × 4"),
     "golden of another kind": (about(golden=[]), "golden outputs", '"inputs" and "outputs"'),
-    "overflow on the way": (weights(0, 0, lambda rows: [[3e38] * 6] * 4), "golden outputs", "differ by up to"),
+    "overflow on the way": (weights(0, 0, lambda _rows: [[3e38] * 6] * 4), "golden outputs", "differ by up to"),
 }
 
 
@@ -319,7 +319,7 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
     def forgetful(inputs: Array) -> Array:
         return np.concatenate([NumpyEngine(tiny_network()).run(frame[None]) for frame in inputs])
 
-    def broken(inputs: Array) -> Array:
+    def broken(_inputs: Array) -> Array:
         raise KellyError("the engine died", hint="See its log")
 
     assert parity(same) == (True, "1,200 frames in sequence, within 0.0e+00")
