@@ -97,7 +97,7 @@ def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
     """Files that were computed, and processor seconds from an empty cache to a dataset; the first round warms up."""
     computed = 0
 
-    def count(done: int, total: int) -> None:
+    def count(_done: int, total: int) -> None:
         nonlocal computed
         computed = total
 
@@ -230,7 +230,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(number))
 
-    def random_features(path: Path) -> dict[str, Any]:
+    def random_features(_path: Path) -> dict[str, Any]:
         shape = (EXAMPLES_A_FILE, SEQUENCE_BEATS, PITCHES // 8)
         return {
             "steps": rng.integers(0, 256, shape, np.uint8),

@@ -60,7 +60,7 @@ def measure() -> list[Figure]:
     with _working_folder() as folder:
         figures = [_first_screen(folder)]
         with _long_run(folder):
-            figures += asyncio.run(_loop_and_redraw(folder))
+            figures += asyncio.run(_loop_and_redraw())
         return [*figures, *_beside_a_training(folder)]
 
 
@@ -130,7 +130,7 @@ def _write_on(path: Path) -> None:
             time.sleep(0.02)
 
 
-async def _loop_and_redraw(folder: Path) -> list[Figure]:
+async def _loop_and_redraw() -> list[Figure]:
     app = KellyApp(Options(theme="kelly-dark"), owns_process=True)
     async with app.run_test(size=(200, 60)) as pilot:
         probe, turns = asyncio.create_task(_lags()), _turns()

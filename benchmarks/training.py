@@ -74,7 +74,7 @@ class RandomDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError("nobody looks at random examples")
 
-    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
+    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:  # noqa: ARG002 - part of the interface
         """The examples at ``indices``, as they are."""
         return self.eval_batch(indices)
 

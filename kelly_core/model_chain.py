@@ -134,7 +134,7 @@ class ModelChain:
                 hint=hint,
             )
         codes = encode(valence, arousal)
-        return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), EmotionRecognizer=lambda mel: codes)
+        return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), EmotionRecognizer=lambda _mel: codes)
 
     def _respond(self, mel: Floats, **replaced: Compute) -> ChainOutput:
         """Run the chain, with other functions in the place of some networks."""

@@ -46,7 +46,7 @@ def tui(
     theme: Annotated[
         str, typer.Option("--theme", help="kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or another.")
     ] = "",
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

@@ -46,7 +46,7 @@ _FAINT, _AT_MOST = 8, 0x60
 class Ansi16Filter(LineFilter):
     """Replace every color by the nearest of 16; for text, by the nearest legible one."""
 
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         """Return the segments in 16 colors."""
         return [
             Segment(text, style if style is None else to_ansi16(style), control) for text, style, control in segments
@@ -76,7 +76,7 @@ def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) ->
 class AsciiFilter(LineFilter):
     """Replace non-ASCII characters everywhere, including file names, borders and scroll bars."""
 
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         """Return the segments in ASCII."""
         return [Segment(to_ascii(text), style, control) for text, style, control in segments]
 
@@ -87,7 +87,7 @@ ANSI16_FILTER = Ansi16Filter()
 class PrintableFilter(LineFilter):
     """Escapes control characters and surrogates in text from data and file names."""
 
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         """Return the same segments with escapes."""
         return [Segment(text if control else printable(text), style, control) for text, style, control in segments]
 

@@ -80,7 +80,7 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
             _restore(terminal, modes)
         os._exit(1)
 
-    def told(number: int, frame: FrameType | None) -> None:
+    def told(_number: int, _frame: FrameType | None) -> None:
         deadline = threading.Timer(SHUTDOWN_SECONDS, at_once)
         deadline.daemon = True
         deadline.start()

@@ -108,7 +108,7 @@ def benchmark(
     external: ExternalEngine | None,
     calls: int,
     budget_ms: float,
-    progress: Callable[[str], object] = lambda engine: None,
+    progress: Callable[[str], object] = lambda _engine: None,
 ) -> BenchmarkResult:
     """Time every model and the chain in every engine.
 

@@ -59,7 +59,7 @@ class Signals:
         if self._interrupts or self._terminated:
             self._ask()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
         self._terminated = self._terminated or number == signal.SIGTERM
         self._ask()

@@ -83,7 +83,7 @@ def select_files(
     table: str = "",
     whole: bool = False,
     advice: str = "",
-    unfit: Callable[[str, Row | None], str] = lambda name, row: "",
+    unfit: Callable[[str, Row | None], str] = lambda _name, _row: "",
     max_files: int = 0,
     include_test: bool = False,
 ) -> Selection:

@@ -105,7 +105,7 @@ def write_demo(root: Path, *, songs: int = 60, seed: int = 0) -> dict[str, int]:
         if (root / name).exists():
             hint = "Choose another folder, or remove it first"
             raise DataError("is there already, and a demo must not mix with it", where=root / name, hint=hint)
-    written = [_song(number, songs, seed) for number in range(1, songs + 1)]
+    written = [_song(number, seed) for number in range(1, songs + 1)]
     contents = {
         "deam": _deam(written),
         "lakh_midi": _lakh(written),
@@ -131,7 +131,7 @@ def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput
     return ChainOutput(code, decode(code), melody, chords, dynamics, groove)
 
 
-def _song(number: int, songs: int, seed: int) -> Song:
+def _song(number: int, seed: int) -> Song:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     start = np.random.default_rng(seed).random(2)
     valence, arousal = (_REACH * (2 * ((start + number * np.array(_PLASTIC)) % 1) - 1)).tolist()

@@ -226,7 +226,7 @@ class _Chord:
     def _take_power(self, token: _Token) -> None:
         self._name(token, {0, 7})
 
-    def _take_noun(self, token: _Token) -> None:
+    def _take_noun(self, _token: _Token) -> None:
         if not self._previous:
             # "C chord" is as clear as "C major chord".
             self._named = "major"
@@ -250,7 +250,7 @@ class _Chord:
         else:
             raise NotAChordError(f"{token.text!r} cannot stand there")
 
-    def _take_delta(self, token: _Token) -> None:
+    def _take_delta(self, _token: _Token) -> None:
         if self._seventh is not None:
             raise NotAChordError("there are two sevenths")
         self._named = self._named or "major"
@@ -279,20 +279,20 @@ class _Chord:
     def _take_omit(self, token: _Token) -> None:
         self._tones -= {3, 4} if token.detail == "3" else {6, 7, 8}
 
-    def _take_add(self, token: _Token) -> None:
+    def _take_add(self, _token: _Token) -> None:
         self._takes_all_added = True
 
-    def _take_open(self, token: _Token) -> None:
+    def _take_open(self, _token: _Token) -> None:
         if self._in_list:
             raise NotAChordError("there is a list in a list")
         self._in_list, self._major_seventh = True, False
 
-    def _take_close(self, token: _Token) -> None:
+    def _take_close(self, _token: _Token) -> None:
         if not self._in_list or self._previous in ("open", "comma"):
             raise NotAChordError("a list is empty or was not opened")
         self._in_list = self._takes_all_added = False
 
-    def _take_comma(self, token: _Token) -> None:
+    def _take_comma(self, _token: _Token) -> None:
         if not self._in_list or self._previous in ("open", "comma"):
             raise NotAChordError("a comma cannot stand there")
 

@@ -44,7 +44,7 @@ def map_ordered(
     jobs: int = 0,
     scheduler: str = "",
     required_paths: Sequence[Path] = (),
-    waiting: Waiting = lambda text: None,
+    waiting: Waiting = lambda _text: None,
 ) -> Iterator[Result]:
     """Yield the function's result for each item in the order of the items.
 
@@ -85,7 +85,7 @@ def map_unordered(
     jobs: int = 0,
     scheduler: str = "",
     required_paths: Sequence[Path] = (),
-    waiting: Waiting = lambda text: None,
+    waiting: Waiting = lambda _text: None,
 ) -> Iterator[Result]:
     """Yield the function's results as they complete, for a function that only waits for other processes.
 

@@ -166,13 +166,13 @@ class RunController:
         if request.at_once:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         again = self._stop and number == signal.SIGINT
         self._stop = True
         if again:
             self.interrupt()
 
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.interrupt()
 
     def _at_work(self) -> LiveState:

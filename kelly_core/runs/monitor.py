@@ -58,7 +58,7 @@ class RunMonitor:
                 self._look_after(time.monotonic())
             except (OSError, KellyError) as error:
                 self._complain(str(error))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - see below
                 # A thread that ends here would leave a training that nobody can stop.
                 self._complain(f"unexpected {type(error).__name__}: {error}")
 

@@ -95,7 +95,7 @@ class _Training:
                     self._export_what_is_left(settings)
         except KellyError as error:
             return RunEnded("failed", str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reported in the run's log
             say(traceback.format_exc())
             return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
         if self._steering.failure:

@@ -28,7 +28,7 @@ _MAX_WISH = 64
 _STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
 
 
-class _StopWaiting(Exception):
+class _StopWaitingError(Exception):
     """Thrown into the waiting for workers."""
 
 
@@ -71,7 +71,7 @@ class Sweep:
                 here = settings.model_copy(update={"parallel": self._settings.parallel})
                 open_corpus(dataset, here, progress)
 
-    def results(self, waiting: Waiting = lambda text: None) -> Iterator[TrialResult]:
+    def results(self, waiting: Waiting = lambda _text: None) -> Iterator[TrialResult]:
         """Carry out what is not finished yet, and tell of each trial as it ends.
 
         A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
@@ -133,7 +133,7 @@ class Sweep:
         make_folder(runs)
         self.write([_not_begun(trial) for trial in self.trials])
         left = {trial.id: trial for trial in self.trials}
-        with suppress(_StopWaiting):
+        with suppress(_StopWaitingError):
             for result in self._as_done(runs, waiting):
                 del left[result.run]
                 yield result
@@ -152,12 +152,12 @@ class Sweep:
         """Results as they come.
 
         Raises:
-            _StopWaiting: a stop is wished for, and the cluster has no worker that could hand the wish on.
+            _StopWaitingError: a stop is wished for, and the cluster has no worker that could hand the wish on.
         """
 
         def wait(text: str) -> None:
             if self._wish.exists():
-                raise _StopWaiting
+                raise _StopWaitingError
             waiting(text)
 
         return map_unordered(

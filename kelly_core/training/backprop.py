@@ -100,7 +100,7 @@ class _DenseLayer:
         assert isinstance(module, nn.Linear)
         self._module, self._activation, self._first = module, activation, first
 
-    def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:
+    def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:  # noqa: ARG002 - part of the interface
         """Outputs [F, out] for frames [F, in], and the way back."""
         weight = self._module.weight
         outputs = activate(self._activation, torch.addmm(self._module.bias, x, weight.t()))

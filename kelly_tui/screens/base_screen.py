@@ -106,7 +106,7 @@ class BaseScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the frame, and again whenever the theme changes."""
-        self.app.theme_changed_signal.subscribe(self, lambda theme: self.repaint())
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.repaint())
         self.refresh_frame()
         self.kelly.add_screen(self)
 
@@ -145,7 +145,7 @@ class BaseScreen(Screen[None]):
         """Draw again what has colours of its own."""
         self.refresh_frame()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
         return self.is_mounted and not (self.kelly.session.options.read_only and action in self.MUTATING_ACTIONS)
 

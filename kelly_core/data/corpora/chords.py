@@ -112,7 +112,7 @@ class HarmonyDataset(CorpusDataset):
             self.fingerprint = f"{self.fingerprint}-{context.fingerprint}"
         self.normalizer = Normalizer(mean, scale)
 
-    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self._affect[indices].T
         arousal = np.where(np.isnan(arousal), imputed_arousal(valence, rng), arousal)
         inputs = np.zeros((len(indices), 1, self.input_size), np.float32)

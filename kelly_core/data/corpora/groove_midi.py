@@ -69,7 +69,7 @@ class GrooveDataset(CorpusDataset):
         hashes = table.hashes_of("values", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
-    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self._affect[indices].T
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)

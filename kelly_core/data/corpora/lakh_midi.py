@@ -52,7 +52,7 @@ class MelodyDataset(CorpusDataset):
         hashes = table.hashes_of("steps", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
-    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         file_valence, file_arousal = self._affect[indices].T
         valence, arousal = jittered(file_valence, file_arousal, SEQUENCE_BEATS, rng)
         sounding = np.unpackbits(self._steps[indices], axis=2).astype(np.float32)

@@ -46,7 +46,7 @@ class DynamicsDataset(CorpusDataset):
         hashes = table.hashes_of("values", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
-    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
+    def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self._affect[indices].T
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis, :_CODE_HALF]
         return Batch(codes, self._values[indices][:, np.newaxis], self._example_weights(indices))

@@ -116,7 +116,7 @@ class _CodeReader(Generator):
         inputs = self._inputs(_code(walk(count, steps, self.affect_coefficient, rng)), rng)
         return inputs, self._sample(self.best(inputs), rng)
 
-    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
+    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - part of the interface
         """The network's inputs for codes [n, T, 64]."""
         return code
 
@@ -202,7 +202,7 @@ class DynamicsGenerator(_CodeReader):
         code = np.concatenate([inputs, np.zeros_like(inputs)], axis=-1)
         return _sigmoid(np.tensordot(_features(_affect(code)), self.weights, axes=1))
 
-    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:
+    def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - part of the interface
         return code[..., :32]
 
     def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:

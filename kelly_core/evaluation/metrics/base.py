@@ -115,7 +115,7 @@ class ModelMetrics(ABC):
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
 
-    def figures(self, sums: Sums) -> dict[str, float]:
+    def figures(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
         """What people read beside the criteria, from the sums over some examples; NaN if not defined."""
         return {}
 
@@ -123,7 +123,7 @@ class ModelMetrics(ABC):
     def rivals(self, training: TrainingExamples) -> Baselines:
         """Fit what the model is compared with."""
 
-    def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:
+    def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:  # noqa: ARG002 - part of the interface
         """References that look at the answers, from the sums of ``truth`` by group [G, ...]."""
         return ()
 
