@@ -58,7 +58,7 @@ def get(
     results: list[dict[str, Any]] = []
     failed = False
     for source in selected:
-        result = _get_one(source, settings, mirrors, keep_archive, everything)
+        result = _get_one(source, settings, mirrors, keep_archive)
         failed = failed or result["status"] in ("failed", "incomplete") or (not source.archives and not everything)
         results.append(result)
     if as_json:
@@ -138,9 +138,7 @@ def _is_there(source: Source, settings: Settings) -> bool:
     return not missing_archives(source, folder) or is_complete(source, folder)
 
 
-def _get_one(
-    source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool, everything: bool
-) -> dict[str, Any]:
+def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
     """Install one source; a fault of it does not keep the others from being installed."""
     from kelly_core.data.download.install import install, missing_archives
     from kelly_core.data.download.inventory import is_complete, take_inventory

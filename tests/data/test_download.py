@@ -36,7 +36,7 @@ class Notes:
         self.notes: list[str] = []
         self.stages: list[str] = []
 
-    def progress(self, file: str, stage: str, done: int, total: int) -> None:
+    def progress(self, file: str, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - part of the interface
         if not self.stages or self.stages[-1] != stage:
             self.stages.append(stage)
 
@@ -227,7 +227,7 @@ def test_space_is_checked_before_anything_is_downloaded(
     server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = installing.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(installing.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(installing.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"needs .* GB, and 0\.00 GB are free"):
         get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
     assert not server.asked

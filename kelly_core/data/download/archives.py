@@ -67,7 +67,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
-def unpack(path: Path, folder: Path, limit: int, progress: Progress = lambda done, total: None) -> Unpacked:
+def unpack(path: Path, folder: Path, limit: int, progress: Progress = lambda _done, _total: None) -> Unpacked:
     """Unpack an archive into an empty folder and write ``MEMBER_LIST`` beside the members.
 
     Permissions, owners and times are not taken over. Resource forks of macOS and ``.DS_Store`` are left out, as are

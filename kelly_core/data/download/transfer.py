@@ -35,7 +35,7 @@ _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-class _TryAgain(Exception):
+class _RetryError(Exception):
     """The same address may work a moment later."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -85,7 +85,7 @@ def download(
     *,
     limit: int = 0,
     trust_any: bool = True,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda _done, _total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Downloaded:
     """Download a file to ``part_of(target)``, going on from what is there of it.
@@ -116,7 +116,7 @@ def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> s
         before = transfer.received
         try:
             return transfer.attempt(url)
-        except _TryAgain as reason:
+        except _RetryError as reason:
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
@@ -144,7 +144,7 @@ class _Transfer:
         """Ask for what is missing and write it; return the content type once the file is whole.
 
         Raises:
-            _TryAgain, UnavailableError: the connection broke or the server is busy; the file is not at this address.
+            _RetryError, UnavailableError: the connection broke or the server is busy; the file is not at this address.
             DataError: the part cannot be written.
         """
         start = _size(self._part)
@@ -155,7 +155,7 @@ class _Transfer:
             ) as response:
                 return self._receive(response, url, start if headers else 0)
         except (requests.ConnectionError, requests.Timeout) as fault:
-            raise _TryAgain(_in_words(fault)) from fault
+            raise _RetryError(_in_words(fault)) from fault
         except requests.RequestException as fault:
             raise UnavailableError(_in_words(fault), where=url) from fault
 
@@ -174,7 +174,7 @@ class _Transfer:
         if status == 416 and start:
             return self._beyond_the_end(response, start)
         if status in _BUSY:
-            raise _TryAgain(f"HTTP {status} {response.reason}", _retry_after(response))
+            raise _RetryError(f"HTTP {status} {response.reason}", _retry_after(response))
         if status not in (200, 206):
             raise UnavailableError(f"HTTP {status} {response.reason}", where=response.url)
         if status == 206:
@@ -192,7 +192,7 @@ class _Transfer:
         _write_state(self._target, {"url": url, "validator": _validator(response)})
         done = self._write(response, start, total)
         if total and done < total:
-            raise _TryAgain(f"the connection broke at {done:,} of {total:,} bytes")
+            raise _RetryError(f"the connection broke at {done:,} of {total:,} bytes")
         return str(response.headers.get("Content-Type", ""))
 
     def _beyond_the_end(self, response: requests.Response, start: int) -> str:
@@ -202,7 +202,7 @@ class _Transfer:
             return str(response.headers.get("Content-Type", ""))
         discard_part(self._target)
         self.restarted = True
-        raise _TryAgain("what was there of it is longer than the file")
+        raise _RetryError("what was there of it is longer than the file")
 
     def _write(self, response: requests.Response, start: int, total: int) -> int:
         done = start
@@ -224,7 +224,7 @@ class _Transfer:
                 file.flush()
                 os.fsync(file.fileno())
         except _NETWORK_ERRORS as fault:
-            raise _TryAgain(_in_words(fault)) from fault
+            raise _RetryError(_in_words(fault)) from fault
         except OSError as fault:
             raise write_error(self._part, fault, DataError) from fault
         return done
