@@ -45,10 +45,12 @@ def test_nothing_of_a_run_is_writable_by_others_whatever_the_umask(start: Start,
     assert not _writable_by_others(folder)
     names = {path.name for path in folder.rglob("*")}
     made = {"control.jsonl", "heartbeat", "events.jsonl", "console.log", "summary.json", ".reserve", ".lease"}
-    assert made <= names and "dynamicsengine_latest.pt" in names
+    assert made <= names
+    assert "dynamicsengine_latest.pt" in names
     run.request_stop()
     until(run, "stopped")
-    assert (folder / "out" / "dynamicsengine.json").exists() and not _writable_by_others(folder)
+    assert (folder / "out" / "dynamicsengine.json").exists()
+    assert not _writable_by_others(folder)
 
 
 @pytest.mark.usefixtures("permissive")
@@ -56,7 +58,7 @@ def test_cached_features_are_not_writable_by_others(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir(0o755)
     (tmp_path / "corpus" / "a").write_text("a")
     (tmp_path / "corpus" / "a").chmod(0o644)
-    extractor = FeatureExtractor("deam", 1, {}, lambda path: {"x": np.ones((2, 3))})
+    extractor = FeatureExtractor("deam", 1, {}, lambda _path: {"x": np.ones((2, 3))})
     load_features(tmp_path / "corpus", ["a"], extractor, cache_dir=tmp_path / "cache" / "deep")
     assert not _writable_by_others(tmp_path)
 
@@ -111,7 +113,8 @@ def test_a_run_that_trains_on_never_writes_into_the_next_owners_folder(start: St
     (folder / "out").rename(folder / "elsewhere")
     lock = acquire_output_lock(folder / "out")
     until(first, "failed")
-    assert [path.name for path in (folder / "out").iterdir()] == [".lease"] and is_held(lock.path)
+    assert [path.name for path in (folder / "out").iterdir()] == [".lease"]
+    assert is_held(lock.path)
     lock.release()
 
 
@@ -121,10 +124,13 @@ def test_a_lock_whose_file_was_replaced_is_noticed_and_its_successor_stays(tmp_p
     shutil.rmtree(tmp_path / "out")
     assert not first.identity.is_current()
     second = acquire_output_lock(tmp_path / "out")
-    assert second.identity.is_current() and not first.identity.is_current()
+    assert second.identity.is_current()
+    assert not first.identity.is_current()
     release_output_lock(first)
     first.release()
-    assert second.path.exists() and second.identity.is_current() and is_held(second.path)
+    assert second.path.exists()
+    assert second.identity.is_current()
+    assert is_held(second.path)
     second.release()
 
 
