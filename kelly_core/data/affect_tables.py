@@ -151,7 +151,8 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, Affect]], list[s
         if not song or time is None or not in_range:
             damaged.append(f"{path.name} row {number}")
             continue
-        assert valence is not None and arousal is not None
+        assert valence is not None
+        assert arousal is not None
         labels.setdefault(song_key(song), {})[time] = (2 * valence - 1, 2 * arousal - 1)
     return labels, damaged
 

@@ -33,7 +33,7 @@ Affect = tuple[float, float]
 
 
 def find_files(
-    root: Path, suffixes: Collection[str], is_skipped: Callable[[str], bool] = lambda folder: False
+    root: Path, suffixes: Collection[str], is_skipped: Callable[[str], bool] = lambda _folder: False
 ) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
 
@@ -80,7 +80,7 @@ class _Walk:
         unreadable, broken: paths of folders that cannot be read, and of links to nothing.
     """
 
-    def __init__(self, suffixes: tuple[str, ...], is_skipped: Callable[[str], bool] = lambda folder: False) -> None:
+    def __init__(self, suffixes: tuple[str, ...], is_skipped: Callable[[str], bool] = lambda _folder: False) -> None:
         self.linked: list[str] = []
         self.unreadable: list[str] = []
         self.broken: list[str] = []

@@ -93,7 +93,7 @@ def fit(
     *,
     resume: bool = False,
     renew_patience: bool = False,
-    listen: Listener = lambda event: None,
+    listen: Listener = lambda _event: None,
     should_stop: Asked = lambda: False,
     should_roll_back: Asked = lambda: False,
 ) -> TrainingResult:

@@ -31,10 +31,10 @@ def train_side_by_side(
     jobs: int,
     *,
     renew_patience: bool = False,
-    listen: Listener = lambda event: None,
+    listen: Listener = lambda _event: None,
     should_stop: Callable[[], bool] = lambda: False,
     holding: Callable[[], bool] = lambda: False,
-    should_roll_back: Callable[[str], bool] = lambda model: False,
+    should_roll_back: Callable[[str], bool] = lambda _model: False,
 ) -> Iterator[SessionResult]:
     """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
 

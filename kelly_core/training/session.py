@@ -73,10 +73,10 @@ def train_models(
     *,
     resume: bool = False,
     renew_patience: bool = False,
-    listen: Listener = lambda event: None,
+    listen: Listener = lambda _event: None,
     should_stop: Callable[[], bool] = lambda: False,
-    should_roll_back: Callable[[str], bool] = lambda model: False,
-    progress: Callable[[str], Progress | None] = lambda dataset: None,
+    should_roll_back: Callable[[str], bool] = lambda _model: False,
+    progress: Callable[[str], Progress | None] = lambda _dataset: None,
 ) -> list[SessionResult]:
     """Train and export several models, one after the other.
 

@@ -69,9 +69,12 @@ def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: P
     array.write_bytes(bytes([array.read_bytes()[0] ^ 1]) + array.read_bytes()[1:])
     os.utime(array, ns=(status.st_atime_ns, status.st_mtime_ns))
     found = run("cache", "--verify")
-    assert found.code == 1 and f"{array}: 1 of 1 blocks" in found.err and "--verify --prune" in found.err
+    assert found.code == 1
+    assert f"{array}: 1 of 1 blocks" in found.err
+    assert "--verify --prune" in found.err
     assert list(json.loads(run("cache", "--verify", "--json").out)["corrupted"]) == [str(array.parents[1])]
-    assert run("cache", "--verify", "--prune").code == 0 and not array.exists()
+    assert run("cache", "--verify", "--prune").code == 0
+    assert not array.exists()
     assert "all checksums are right" in run("cache", "--verify").out
 
 

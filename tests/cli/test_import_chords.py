@@ -46,5 +46,6 @@ def test_more_than_the_loader_reads_is_refused_with_what_to_do(
     chordonomicon(tmp_path / "source")
     monkeypatch.setattr(chord_files, "MAX_TABLE_BYTES", 100)
     done = run("datasets", "import-chords", "source", "-o", "chords")
-    assert done.code == 1 and "--max-songs" in done.err
+    assert done.code == 1
+    assert "--max-songs" in done.err
     assert not Path("chords/chord_progressions.json").exists()

@@ -49,4 +49,5 @@ def test_kelly_tui_shows_its_help(
     monkeypatch.setattr(sys, "argv", ["kelly-tui", option])
     with pytest.raises(SystemExit) as ended:
         kelly_tui.cli.main()
-    assert ended.value.code == 0 and "--read-only" in capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "--read-only" in capsys.readouterr().out

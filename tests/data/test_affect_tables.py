@@ -140,7 +140,8 @@ class TestScales:
     def test_known_columns_win_over_the_given_scale_that_others_need(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "musicId,Valence(mean),Arousal(mean)\n1,0.25,1\n")
         table = read_affect_table(path, "-1..1")
-        assert table.labels == {"1": (-0.5, 1.0)} and "not as scale = -1..1" in table.warning
+        assert table.labels == {"1": (-0.5, 1.0)}
+        assert "not as scale = -1..1" in table.warning
 
     def test_known_columns_take_the_given_scale_if_only_that_fits(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "song_id,valence_mean,arousal_mean\n1,-0.5,0.25\n")

@@ -187,7 +187,8 @@ def test_bytes_that_rot_while_size_and_time_stay_are_found_at_the_start(read, le
     (problem,) = verify_folder(read.folder())
     assert problem == "features-000001/letters: 1 of 1 blocks do not hold what was written (a.txt, c.txt)"
     assert bytes(read().arrays["letters"].astype(np.uint8)) == b"onethree"
-    assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"] and not verify_folder(read.folder())
+    assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
+    assert not verify_folder(read.folder())
 
 
 def test_of_a_large_cache_other_blocks_are_checked_at_each_start(read, lengths, monkeypatch) -> None:
@@ -208,7 +209,8 @@ def test_checksums_cover_every_byte_whatever_the_blocks(tmp_path: Path, monkeypa
     rows = [bytes(range(5)), b"", bytes(range(5, 40)), bytes(range(40, 64))]
     manifest = store.Manifest(["a"], np.ones(1, int), np.ones(1, int), ["00" * 16], [""], {"x": np.array([8])})
     store.write_store(tmp_path / "store", manifest, {"x": store.Layout("<i8", ())}, {"x": rows})
-    assert store.verify_store(tmp_path / "store") == [] and store.open_store(tmp_path / "store") is not None
+    assert store.verify_store(tmp_path / "store") == []
+    assert store.open_store(tmp_path / "store") is not None
     for place in range(64):
         rot(tmp_path / "store" / "x", place)
         assert "(a)" in store.verify_store(tmp_path / "store")[0]

@@ -75,8 +75,10 @@ def sheets(root: Path) -> Path:
 
 def test_pop909_is_read_with_durations_and_without_versions(tmp_path: Path) -> None:
     first, *others = entries(pop909(tmp_path))
-    assert first["source"] == "POP909/001" and len(others) == 2
-    assert first["chords"] == ["C:maj", "G:maj/3", "A:min7", "F:maj"] and first["durations"] == [1.0] * 4
+    assert first["source"] == "POP909/001"
+    assert len(others) == 2
+    assert first["chords"] == ["C:maj", "G:maj/3", "A:min7", "F:maj"]
+    assert first["durations"] == [1.0] * 4
 
 
 def test_billboard_is_read_from_its_finest_labels_and_grouped_by_song(tmp_path: Path) -> None:
@@ -112,7 +114,8 @@ def test_lead_sheets_are_read_by_bars_and_tables_of_text_are_not(tmp_path: Path)
         "chords": ["C^7", "A-7", "D7", "G7", "C6"],
         "durations": [1.0, 0.5, 1.5, 1.0, 1.0],
     }
-    assert two["chords"] == ["C", "F", "G7", "C", "F", "G7", "C"] and two["source"] == "two"
+    assert two["chords"] == ["C", "F", "G7", "C", "F", "G7", "C"]
+    assert two["source"] == "two"
 
 
 def test_links_of_ireal_pro_are_read(tmp_path: Path) -> None:
@@ -120,7 +123,8 @@ def test_links_of_ireal_pro_are_read(tmp_path: Path) -> None:
     write(tmp_path / "songs.txt", f"<a href='{link}'>One</a> {link.replace('One', 'Two')}\n")
     one, two = entries(tmp_path)
     assert (one["source"], two["source"]) == ("Ada: One", "Ada: Two")
-    assert one["chords"] == ["C^7", "A-7", "D7", "G7", "C6"] and one["durations"] == [1.0, 0.5, 0.5, 1.0, 1.0]
+    assert one["chords"] == ["C^7", "A-7", "D7", "G7", "C6"]
+    assert one["durations"] == [1.0, 0.5, 0.5, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("layout", [pop909, billboard, chordonomicon, sheets])
@@ -129,7 +133,8 @@ def test_every_layout_is_present_and_makes_examples_at_any_depth(tmp_path: Path,
     layout(tmp_path / depth)
     assert is_present("chords", tmp_path)
     dataset = create_dataset("chords", tmp_path)
-    assert len(dataset.train) and len(dataset.validation)
+    assert len(dataset.train)
+    assert len(dataset.validation)
 
 
 def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
@@ -156,7 +161,8 @@ def test_a_song_in_two_layouts_is_one_group(tmp_path: Path) -> None:
     document = [{"chords": [label.partition(":")[0] for label in labels], "source": "other name"}]
     write(tmp_path / "chord_progressions.json", json.dumps(document))
     dataset = create_dataset("chords", tmp_path)
-    assert len(dataset) == 3 and len(set(dataset.rows.groups)) == 2
+    assert len(dataset) == 3
+    assert len(set(dataset.rows.groups)) == 2
 
 
 def test_a_part_of_the_songs_is_spread_over_all_layouts(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.snapshot import ModelSnapshot
 from tests.cli.conftest import Run as Command
-from tests.forked_workers import Forker
 
 from .conftest import Start, until, until_epoch
 from .test_listing import epoch, make_run
@@ -29,7 +28,7 @@ ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25),
 
 
 @pytest.fixture
-def ended(tmp_path: Path, kelly_core: Command) -> RunDirectory:
+def ended(tmp_path: Path, kelly_core: Command) -> RunDirectory:  # noqa: ARG001 - a fixture cannot use usefixtures
     """A run that was stopped, in the default folder."""
     return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ENDED)
 
@@ -39,25 +38,29 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunD
     broken.record.write_text("{")
     shown = kelly_core("runs")
     assert shown.code == 0
-    assert ended.id in shown.out and "stopped" in shown.out and "best 0.2500" in shown.out
-    assert "broken" in shown.err and "damaged" in shown.err
+    assert ended.id in shown.out
+    assert "stopped" in shown.out
+    assert "best 0.2500" in shown.out
+    assert "broken" in shown.err
+    assert "damaged" in shown.err
     listed = json.loads(kelly_core("runs", "--json").out)
     (row,) = listed["runs"]
     assert (row["id"], row["state"], row["models"]) == (ended.id, "stopped", ["DynamicsEngine"])
-    assert row["output"] == str(ended.path.parent / "out") and row["progress"][0]["best_epoch"] == 2
+    assert row["output"] == str(ended.path.parent / "out")
+    assert row["progress"][0]["best_epoch"] == 2
     assert list(listed["unreadable"]) == ["broken"]
     assert kelly_core("runs", "list").out == shown.out
     assert json.loads(kelly_core("runs", "list", "--json").out) == listed
 
 
+@pytest.mark.usefixtures("ended")
 @pytest.mark.parametrize(
     ("typed", "meant"), [("2026-01-02-0304-clam-lute", "2026"), ("lute", "2026"), ("lats", "last")]
 )
-def test_an_unknown_run_gets_the_closest_one_as_a_hint(
-    kelly_core: Command, ended: RunDirectory, typed: str, meant: str
-) -> None:
+def test_an_unknown_run_gets_the_closest_one_as_a_hint(kelly_core: Command, typed: str, meant: str) -> None:
     refused = kelly_core("runs", "show", typed)
-    assert refused.code == 1 and f"Did you mean {meant}" in refused.err
+    assert refused.code == 1
+    assert f"Did you mean {meant}" in refused.err
 
 
 def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +72,8 @@ def test_no_runs_is_no_mistake(kelly_core: Command) -> None:
     assert "no runs in" in kelly_core("runs").out
     assert json.loads(kelly_core("runs", "--json").out) == {"runs": [], "unreadable": {}}
     nothing = kelly_core("runs", "show", "last")
-    assert nothing.code == 1 and "there is no run yet" in nothing.err
+    assert nothing.code == 1
+    assert "there is no run yet" in nothing.err
 
 
 def test_the_folder_moves_with_its_variable(
@@ -84,17 +88,24 @@ def test_show_tells_how_it_stands(kelly_core: Command, ended: RunDirectory) -> N
     with ended.events.open("ab") as file:
         file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
     shown = kelly_core("runs", "show", "2026")
-    assert shown.code == 0 and "stopped" in shown.out and "kelly-core train" in shown.out and "0.2500" in shown.out
-    assert "1 damaged lines" in shown.err and "1 records of its log are of a newer version" in shown.err
+    assert shown.code == 0
+    assert "stopped" in shown.out
+    assert "kelly-core train" in shown.out
+    assert "0.2500" in shown.out
+    assert "1 damaged lines" in shown.err
+    assert "1 records of its log are of a newer version" in shown.err
     told = json.loads(kelly_core("runs", "show", "last", "--json").out)
-    assert told["settings"]["training"]["batch_size"] == 16 and told["damaged_lines"] == 1
+    assert told["settings"]["training"]["batch_size"] == 16
+    assert told["damaged_lines"] == 1
 
 
 def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
     shown = kelly_core("runs", "diff", "2026", "other")
     assert shown.code == 0
-    assert "training.epochs" in shown.out and "0.2500" in shown.out and "0.1250" in shown.out
+    assert "training.epochs" in shown.out
+    assert "0.2500" in shown.out
+    assert "0.1250" in shown.out
     told = json.loads(kelly_core("runs", "diff", "2026", "other", "--json").out)
     assert told["settings"] == {"training.epochs": [3, 7]}
     assert [best["best_loss"] for best in told["models"]["DynamicsEngine"]] == [0.25, 0.125]
@@ -111,9 +122,11 @@ def test_rm_asks_and_leaves_the_output(
         assert ended.events.exists()
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert kelly_core("runs", "rm", "last").code == 0
-    assert not ended.path.exists() and (tmp_path / "runs" / "out").exists()
+    assert not ended.path.exists()
+    assert (tmp_path / "runs" / "out").exists()
     again = make_run(ended.path, *ENDED)
-    assert kelly_core("runs", "rm", "last", "--yes").code == 0 and not again.path.exists()
+    assert kelly_core("runs", "rm", "last", "--yes").code == 0
+    assert not again.path.exists()
 
 
 @pytest.mark.parametrize(
@@ -136,11 +149,15 @@ def test_rm_asks_and_leaves_the_output(
 def test_mistakes_get_a_message(kelly_core: Command, ended: RunDirectory, arguments: list[str]) -> None:
     before = ended.events.read_bytes()
     shown = kelly_core("runs", *arguments)
-    assert shown.code in (1, 2) and shown.err and "Traceback" not in shown.err + shown.out
-    assert ended.events.read_bytes() == before and not ended.control.exists()
+    assert shown.code in (1, 2)
+    assert shown.err
+    assert "Traceback" not in shown.err + shown.out
+    assert ended.events.read_bytes() == before
+    assert not ended.control.exists()
 
 
-def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forked")
+def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
@@ -149,19 +166,23 @@ def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) ->
     until_epoch(run, 1)
     assert kelly_core("runs", "pause", "last").out == f"{run.id}: paused\n"
     refused = kelly_core("runs", "resume", "last", "--epochs", "+5")
-    assert refused.code == 1 and "paused" in refused.err
+    assert refused.code == 1
+    assert "paused" in refused.err
     assert kelly_core("runs", "resume", "last").out == f"{run.id}: running\n"
     assert kelly_core("runs", "rm", "last", "--yes").code == 1
     assert kelly_core("runs", "resume", "last").code == 1
     assert "DynamicsEngine: as asked: back to epoch" in kelly_core("runs", "rollback", "last").out
     stopped = kelly_core("runs", "stop", "last", "--after", 2)
-    assert "stop" in stopped.out and f"to continue: kelly-core runs resume {run.id}\n" in stopped.err
+    assert "stop" in stopped.out
+    assert f"to continue: kelly-core runs resume {run.id}\n" in stopped.err
     until(run, "stopped")
     run.take().release()
     logs = kelly_core("runs", "logs", "last").out
-    assert "DynamicsEngine: epoch 1/" in logs and logs.endswith("stopped\n")
+    assert "DynamicsEngine: epoch 1/" in logs
+    assert logs.endswith("stopped\n")
     attached = kelly_core("runs", "attach", "last")
-    assert attached.code == 0 and "stopped" in attached.out
+    assert attached.code == 0
+    assert "stopped" in attached.out
     assert f"to continue: kelly-core runs resume {run.id}\n" in attached.err
     again = kelly_core("runs", "resume", "last", "--epochs", "+5")
     assert again.out == f"{run.id}\n"
@@ -176,17 +197,21 @@ def test_a_life_of_a_run(kelly_core: Command, forked: Forker, tmp_path: Path) ->
 def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:
     run = start(epochs=3)
     attached = kelly_core("runs", "attach", "last")
-    assert attached.code == 0 and "finished" in attached.out
+    assert attached.code == 0
+    assert "finished" in attached.out
     run.take().release()
     resume(run, 1)
     followed = kelly_core("runs", "logs", "last", "-f")
-    assert followed.code == 0 and "epoch 4/4" in followed.out and followed.out.count("finished") == 2
+    assert followed.code == 0
+    assert "epoch 4/4" in followed.out
+    assert followed.out.count("finished") == 2
 
 
 def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
     shown = kelly_core("runs", "attach", "last")
-    assert shown.code == 1 and "the disk is full" in shown.out
+    assert shown.code == 1
+    assert "the disk is full" in shown.out
 
 
 def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +227,8 @@ def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkey
     monkeypatch.setattr(Run, "follow", interrupted)
     shown = kelly_core("runs", "attach", "last")
     monkeypatch.setattr(Run, "follow", follow)
-    assert shown.code == 0 and f"{run.id} goes on" in shown.err
+    assert shown.code == 0
+    assert f"{run.id} goes on" in shown.err
     until_epoch(run, 3)
     assert run.snapshot.state == "running"
 
@@ -213,7 +239,8 @@ def test_a_bar_tells_that_its_run_holds() -> None:
     assert _note(replace(model, state="running", eta_seconds=90.0), "running").endswith("2 min left")
 
 
-def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command, forked: Forker) -> None:
+@pytest.mark.usefixtures("forked")
+def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> None:
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
     told = json.loads(trained.out)
@@ -235,7 +262,8 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command, fork
     assert "GroovePredictor: epoch 2/2" in trained.err
 
 
-def test_a_training_whose_process_dies_says_so(kelly_core: Command, forked: Forker, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forked")
+def test_a_training_whose_process_dies_says_so(kelly_core: Command, tmp_path: Path) -> None:
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass
@@ -247,4 +275,6 @@ def test_a_training_whose_process_dies_says_so(kelly_core: Command, forked: Fork
     killer.start()
     shown = kelly_core("train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--no-plots")
     killer.join()
-    assert shown.code == 1 and "died" in shown.err and "kelly-core runs resume" in shown.err
+    assert shown.code == 1
+    assert "died" in shown.err
+    assert "kelly-core runs resume" in shown.err
