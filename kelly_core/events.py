@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kelly_core.bounds import Count, Rate, Seconds
+
 Concern = Literal["", "plateau", "overfitting"]
 """What the loss curves give reason to worry about; "" is nothing."""
 
@@ -21,10 +23,10 @@ class ModelStarted:
     model: str
     dataset: str
     synthetic: bool
-    train_examples: int
-    validation_examples: int
-    first_epoch: int
-    epochs: int
+    train_examples: Count
+    validation_examples: Count
+    first_epoch: Count
+    epochs: Count
     device: str
     baseline_loss: float
     bayes_loss: float | None = None
@@ -35,9 +37,9 @@ class BatchDone:
     """A step was taken; ``step`` of ``steps`` in this epoch."""
 
     model: str
-    epoch: int
-    step: int
-    steps: int
+    epoch: Count
+    step: Count
+    steps: Count
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,17 @@ class EpochDone:
     """
 
     model: str
-    epoch: int
-    epochs: int
+    epoch: Count
+    epochs: Count
     train_loss: float
     val_loss: float
     best_loss: float
-    best_epoch: int
-    patience_left: int
+    best_epoch: Count
+    patience_left: Count
     learning_rate: float
-    seconds: float
-    frames_per_second: float
-    steps: int | None = None
+    seconds: Seconds
+    frames_per_second: Rate
+    steps: Count | None = None
     concern: Concern = ""
 
 
@@ -68,7 +70,7 @@ class CheckpointSaved:
     """A checkpoint is complete on disk."""
 
     model: str
-    epoch: int
+    epoch: Count
     kind: Literal["best", "latest", "interval"]
     path: str
 
@@ -107,8 +109,8 @@ class ModelEnded:
 
     model: str
     reason: Literal["epochs_done", "early_stopping", "stopped", "diverged"]
-    epoch: int
-    best_epoch: int
+    epoch: Count
+    best_epoch: Count
     best_loss: float
 
 

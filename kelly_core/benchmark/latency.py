@@ -9,6 +9,7 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.bounds import Count, Micros
 from kelly_core.engines.weights import Array
 
 WARM_UP_CALLS = 200
@@ -19,19 +20,19 @@ _BINS_AN_OCTAVE = 2
 class Histogram:
     """Histogram of call times: ``counts`` [n] between neighboring ``edges_us`` [n + 1], in µs."""
 
-    edges_us: tuple[float, ...]
-    counts: tuple[int, ...]
+    edges_us: tuple[Micros, ...]
+    counts: tuple[Count, ...]
 
 
 @dataclass(frozen=True)
 class Latency:
     """Quantiles of the time of ``n`` calls in µs; None if an external engine does not report the value."""
 
-    p50_us: float
-    p95_us: float | None
-    p99_us: float
-    max_us: float
-    n: int
+    p50_us: Micros
+    p95_us: Micros | None
+    p99_us: Micros
+    max_us: Micros
+    n: Count
     histogram: Histogram | None
 
 

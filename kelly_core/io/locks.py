@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
+from kelly_core.bounds import Pid
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import open_for_writing, open_regular
 
@@ -124,7 +127,7 @@ class LockOwner:
     """Who holds a lock, or held it last: run, process and machine; "" and 0 where nobody signed."""
 
     run: str = ""
-    pid: int = 0
+    pid: Pid = 0
     host: str = ""
 
     @classmethod
@@ -133,8 +136,8 @@ class LockOwner:
         try:
             with open_regular(path) as file:
                 content = json.loads(file.read(_MAX_SIGNATURE))
-            return cls(str(content["run"]), int(content["pid"]), str(content["host"]))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return TypeAdapter(cls).validate_python(content)
+        except (OSError, ValueError, RecursionError):
             return cls()
 
 

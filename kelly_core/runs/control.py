@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kelly_core.bounds import Count
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
@@ -27,10 +28,10 @@ class Request:
         model: which one to roll back.
     """
 
-    attempt: int
+    attempt: Count
     kind: Literal["stop", "pause", "resume", "rollback"]
     at_once: bool = False
-    after_epochs: int = 0
+    after_epochs: Count = 0
     model: str = ""
 
 

@@ -7,14 +7,17 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from kelly_core import events
+from kelly_core.bounds import MAX_COUNT, Count, Percent, Seconds
 
 LOG_FORMAT = 1
 _MAX_ATTEMPT = 2**31
+_MAX_TIME = 2.5e11
+_MAX_BUSY = 1e12
 
 LiveState = Literal["queued", "running", "pausing", "paused", "stopping"]
 EndState = Literal["finished", "stopped", "failed"]
@@ -32,7 +35,7 @@ class StateChanged:
     """The process does something else now; ``epochs_left`` is set where it stops after so many more epochs."""
 
     state: LiveState
-    epochs_left: int | None = None
+    epochs_left: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class FeaturesRead:
     """So many files of a corpus have been turned into features; ``note`` is what a person should know just then."""
 
     dataset: str
-    done: int
-    total: int
+    done: Count
+    total: Count
     note: str = ""
 
 
@@ -50,19 +53,19 @@ class GpuLoad:
     """One GPU: share of time in use in percent, and bytes of its memory."""
 
     name: str
-    percent: float
-    memory_used: int
-    memory_total: int
+    percent: Percent
+    memory_used: Count
+    memory_total: Count
 
 
 @dataclass(frozen=True)
 class HostLoad:
     """What the machine is doing: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
 
-    cpu_percent: float
-    process_memory: int
-    memory_used: int
-    memory_total: int
+    cpu_percent: Percent
+    process_memory: Count
+    memory_used: Count
+    memory_total: Count
     gpus: tuple[GpuLoad, ...] = ()
 
 
@@ -70,7 +73,7 @@ class HostLoad:
 class Revived:
     """The process gave no sign of life for so many seconds (it was halted, or the machine slept) and is back."""
 
-    silent_seconds: float
+    silent_seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,9 @@ class ModelResult:
     synthetic: bool
     export: str | None
     reason: str | None
-    epochs: int
-    metrics: dict[str, int | float]
-    seconds: float
+    epochs: Count
+    metrics: dict[str, Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] | float]
+    seconds: Seconds
     error: str = ""
     verdict: str = ""
 
@@ -134,7 +137,7 @@ class LogRecord:
 
     time: float
     busy: float
-    attempt: int
+    attempt: Count
     event: RunEvent
 
 
@@ -173,7 +176,9 @@ def decode(line: bytes) -> LogRecord:
         if kind not in KINDS:
             raise UnknownKindError(kind)
         event = _adapter(kind).validate_python(fields["data"])
-        return LogRecord(_number(fields["t"]), _number(fields["busy"]), _attempt(fields["attempt"]), event)
+        return LogRecord(
+            _number(fields["t"], _MAX_TIME), _number(fields["busy"], _MAX_BUSY), _attempt(fields["attempt"]), event
+        )
     except UnknownKindError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -193,10 +198,11 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def _number(value: object) -> float:
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    raise TypeError("not a finite number")
+def _number(value: object, largest: float) -> float:
+    """Round a number from 0 to ``largest`` to milliseconds: smaller steps would make paces overflow."""
+    if isinstance(value, int | float) and 0 <= value <= largest:
+        return round(float(value), 3)
+    raise TypeError(f"not a number from 0 to {largest:g}")
 
 
 def _attempt(value: object) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from kelly_core.bounds import Count, UnixTime
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import atomic_write, open_regular
 
@@ -84,14 +85,14 @@ class RunManifest:
         more_epochs: epochs to train beyond those done; its process turns them into totals in ``settings``, and 0 here.
     """
 
-    created: float
+    created: UnixTime
     models: tuple[str, ...]
     working_folder: str
     resume: bool
     command: tuple[str, ...]
     settings: dict[str, Any]
-    attempts: int = 0
-    more_epochs: int = 0
+    attempts: Count = 0
+    more_epochs: Count = 0
 
     @property
     def output(self) -> Path:

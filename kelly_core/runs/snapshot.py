@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from kelly_core.bounds import Count, Finite, Pid, Rate, Seconds, UnixTime
 from kelly_core.events import Concern
 from kelly_core.runs.log_records import EndState, FeaturesRead, HostLoad, LiveState
 
@@ -51,21 +52,21 @@ class ModelSnapshot:
     dataset: str = ""
     synthetic: bool = False
     device: str = ""
-    epoch: int = 0
-    epochs: int | None = None
-    step: int = 0
-    steps: int | None = None
+    epoch: Count = 0
+    epochs: Count | None = None
+    step: Count = 0
+    steps: Count | None = None
     train_loss: float | None = None
     val_loss: float | None = None
     best_loss: float | None = None
-    best_epoch: int | None = None
+    best_epoch: Count | None = None
     baseline_loss: float | None = None
-    patience_left: int | None = None
+    patience_left: Count | None = None
     learning_rate: float | None = None
-    steps_per_second: float | None = None
-    frames_per_second: float | None = None
-    epoch_seconds: float | None = None
-    eta_seconds: float | None = None
+    steps_per_second: Rate | None = None
+    frames_per_second: Rate | None = None
+    epoch_seconds: Seconds | None = None
+    eta_seconds: Finite | None = None
     reason: str = ""
     export: str = ""
     checkpoint: bool = False
@@ -74,8 +75,8 @@ class ModelSnapshot:
     error: str = ""
     verdict: str = ""
     bayes_loss: float | None = None
-    epoch_began: float = 0.0
-    measured_at: float = 0.0
+    epoch_began: Seconds = 0.0
+    measured_at: Seconds = 0.0
 
     @property
     def can_roll_back(self) -> bool:
@@ -108,23 +109,23 @@ class RunSnapshot:
 
     id: str
     state: RunState
-    attempt: int
-    created: float
+    attempt: Count
+    created: UnixTime
     output: str
     models: tuple[ModelSnapshot, ...]
-    began: float = 0.0
-    updated: float = 0.0
+    began: UnixTime = 0.0
+    updated: UnixTime = 0.0
     error: str = ""
-    epochs_left: int | None = None
+    epochs_left: Count | None = None
     features: FeaturesRead | None = None
     host: HostLoad | None = None
     host_name: str = ""
-    pid: int = 0
-    silent_seconds: float = 0.0
-    revivals: int = 0
-    damaged_lines: int = 0
-    unknown_records: int = 0
-    skipped_bytes: int = 0
+    pid: Pid = 0
+    silent_seconds: Seconds = 0.0
+    revivals: Count = 0
+    damaged_lines: Count = 0
+    unknown_records: Count = 0
+    skipped_bytes: Count = 0
 
     @property
     def concerns(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from kelly_core.bounds import Count
 from kelly_core.io.atomic import open_for_writing, open_regular
 from kelly_core.runs.log_records import to_json
 from kelly_core.runs.run_dir import RunDirectory
@@ -30,7 +31,7 @@ class SnapshotCache:
     """
 
     format: int
-    offset: int
+    offset: Count
     check: str
     snapshot: RunSnapshot
 

@@ -10,11 +10,13 @@ import zipfile
 from dataclasses import MISSING, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from kelly_core.bounds import Count, Finite
 from kelly_core.errors import CheckpointError
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.spec import MODELS, ModelSpec, model_spec
@@ -24,6 +26,16 @@ FORMAT = 2
 MAX_BYTES = 256 * 2**20
 """Limit of a checkpoint's size, on disk and inflated."""
 _LARGEST_COUNT = 2**31
+
+
+def _not_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("is not a number")
+    return value
+
+
+_LossSoFar = Annotated[float, AfterValidator(_not_nan)]
+_Unsigned128 = Annotated[int, Field(ge=0, lt=2**128)]
 _PEEKED_BYTES = 256
 
 
@@ -115,6 +127,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_kinds(checkpoint, path)
     _check_network(checkpoint, path)
     _check_inputs(checkpoint, path)
+    _check_optimiser(checkpoint, path)
+    _check_resumed_state(checkpoint, path)
     return checkpoint
 
 
@@ -227,6 +241,81 @@ def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
         for name, tensor in getattr(checkpoint, field_name).items():
             if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
                 raise _corrupted(f"`{field_name}.{name}` is not a float32 tensor", path)
+            if not bool(torch.isfinite(tensor).all()):
+                raise _corrupted(f"`{field_name}.{name}` holds values that are not finite numbers", path)
+
+
+def _check_optimiser(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise a CheckpointError unless the moments of Adam are finite and fit the weights."""
+    size = sum(tensor.numel() for tensor in checkpoint.network.values())
+    for name, shape in (("mean", (size,)), ("square", (size,)), ("steps", ())):
+        tensor = checkpoint.optimiser.get(name)
+        if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tensor.shape != shape:
+            found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise _corrupted(f"`optimiser.{name}` is {found}, expected float32 of shape {list(shape)}", path)
+        if not bool(torch.isfinite(tensor).all()) or (name != "mean" and bool((tensor < 0).any())):
+            raise _corrupted(f"`optimiser.{name}` holds values that are not finite or below 0", path)
+    rate = checkpoint.optimiser.get("learning_rate")
+    if not isinstance(rate, float) or not 0 < rate < math.inf:
+        raise _corrupted("`optimiser.learning_rate` is not a finite number above 0", path)
+
+
+class _Stopping(BaseModel):
+    """What ``EarlyStopping`` takes; without a measured epoch the losses are infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    patience: Count
+    min_delta: Finite
+    best_loss: _LossSoFar
+    best_epoch: Count
+    reference_loss: _LossSoFar
+    waited: Count
+
+
+class _NumpyRandom(BaseModel):
+    """State of NumPy's generator PCG64."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    bit_generator: Literal["PCG64"]
+    state: dict[Literal["state", "inc"], _Unsigned128] = Field(min_length=2)
+    has_uint32: Literal[0, 1]
+    uinteger: int = Field(ge=0, lt=2**32)
+
+
+class _Random(BaseModel):
+    """States of all random generators."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    numpy: _NumpyRandom
+    torch: Tensor
+    cuda: list[Tensor]
+
+
+class _ResumedState(BaseModel):
+    """Parts of a checkpoint that only a resumed training reads."""
+
+    model_config = ConfigDict(strict=True)
+
+    stopping: _Stopping
+    random: _Random
+    metrics: dict[str, _LossSoFar | Count]
+
+
+def _check_resumed_state(checkpoint: Checkpoint, path: Path) -> None:
+    fields = {name: getattr(checkpoint, name) for name in ("stopping", "random", "metrics")}
+    try:
+        state = _ResumedState.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _corrupted(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}", path) from error
+    # A state of another length is refused by PyTorch, but only once the training runs.
+    if state.random.torch.dtype != torch.uint8 or state.random.torch.shape != torch.get_rng_state().shape:
+        raise _corrupted("`random.torch` is not a state of PyTorch's generator", path)
+    if not {"best_epoch", "val_loss"} <= checkpoint.metrics.keys():
+        raise _corrupted("`metrics` lacks `best_epoch` or `val_loss`", path)
 
 
 def _corrupted(problem: str, path: Path) -> CheckpointError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from kelly_core.bounds import Count, Loss
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
 
@@ -22,18 +23,18 @@ Row = dict[str, Any]
 class _Epoch(BaseModel):
     """What a curve needs of a row."""
 
-    epoch: int
-    train_loss: float
-    val_loss: float
+    epoch: Count
+    train_loss: Loss
+    val_loss: Loss
 
 
 class _BestEpoch(BaseModel):
     """What a curve needs of the best epoch's figures; the last two are levels to draw."""
 
-    best_epoch: int
-    val_loss: float
-    baseline_loss: float | None = None
-    bayes_loss: float | None = None
+    best_epoch: Count
+    val_loss: Loss
+    baseline_loss: Loss | None = None
+    bayes_loss: Loss | None = None
 
 
 class _Document(BaseModel):

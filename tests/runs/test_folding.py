@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core import events
@@ -137,6 +137,7 @@ def test_a_log_whose_beginning_is_missing_still_tells_the_state() -> None:
     assert (run.state, run.attempt, run.models[0].epoch, run.models[0].val_loss) == ("running", 4, 3, 0.25)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), max_size=30), st.integers(0, 30))
 def test_the_last_of_many_batches_says_it_all(steps: list[tuple[int, int]], cut: int) -> None:
     """Folding in one go may leave batches out; where the run stands is the same as record by record."""

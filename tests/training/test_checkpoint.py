@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zipfile
@@ -117,6 +118,11 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
         ({"epoch": -1}, "`epoch` is outside 0"),
         ({"settings": {}}, "settings.epochs"),
         ({"history": [{}]}, r"`history\[0\]` has no finite losses"),
+        ({"optimiser": {}}, "`optimiser.mean` is NoneType, expected float32 of shape"),
+        ({"stopping": {}}, r"`stopping\.patience`"),
+        ({"random": {"numpy": {}, "torch": torch.zeros(1), "cuda": []}}, r"`random\.numpy\."),
+        ({"metrics": {"val_loss": "low"}}, r"`metrics\.val_loss"),
+        ({"metrics": {}}, "`metrics` lacks"),
         ({"mean": torch.zeros(3)}, "is corrupted: `mean` has 3 entries, expected 32"),
         ({"scale": torch.full((32,), float("nan"))}, "`scale` holds values that are not finite"),
     ],
@@ -126,6 +132,26 @@ def test_what_is_no_checkpoint_of_this_network_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_checkpoint(rewritten(written, tmp_path / "other.pt", **changes))
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value", "told"),
+    [
+        ("optimiser", "square", torch.full((13_520,), -1.0), r"`optimiser\.square` holds values"),
+        ("optimiser", "learning_rate", math.inf, r"`optimiser\.learning_rate`"),
+        ("stopping", "best_loss", math.nan, r"`stopping\.best_loss`"),
+        ("stopping", "waited", 10**400, r"`stopping\.waited`"),
+        ("random", "torch", torch.zeros(5, dtype=torch.uint8), r"`random\.torch`"),
+        ("network", "layers.0.bias", torch.full((128,), math.nan), r"`network\.layers\.0\.bias` holds values"),
+        ("best_network", "layers.0.bias", torch.full((128,), math.inf), r"`best_network\.layers\.0\.bias` holds"),
+    ],
+)
+def test_one_wrong_value_is_named(
+    field: str, name: str, value: object, told: str, written: Path, tmp_path: Path
+) -> None:
+    content = torch.load(written, weights_only=True)
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(rewritten(written, tmp_path / "other.pt", **{field: content[field] | {name: value}}))
 
 
 def test_an_archive_that_inflates_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
