@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from kelly_core.errors import ExportError
+from kelly_core.export.provenance import provenance_of
 from kelly_core.io.atomic import atomic_write_all, open_regular
 from kelly_core.spec import MODELS
 from kelly_core.validation.checks import validate_file
-from kelly_core.validation.report import FileReport
+from kelly_core.validation.report import Check, FileReport
+
+_SYNTHETIC = Check("real data", False, "trained on synthetic data; --allow-synthetic deploys it all the same")
 
 Status = Literal["new", "changed", "unchanged", "refused"]
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What became of one file; ``status`` is what it would become where others kept it from being copied."""
+    """Result for one file.
+
+    Attributes:
+        report: the checks.
+        target: where it is copied to.
+        status: what it became, or would have become if the others had passed.
+        non_commercial: corpora of its training whose licence excludes commercial use.
+    """
 
     report: FileReport
     target: Path
     status: Status
+    non_commercial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Deployment:
         return [file.report for file in self.files]
 
 
-def deploy(source: Path, folder: Path) -> Deployment:
+def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Deployment:
     """Copy the five exports of a folder, if each passes every check and is what the plugin's specification says.
 
     A file that is there already with the same content is left alone.
@@ -50,6 +62,7 @@ def deploy(source: Path, folder: Path) -> Deployment:
     Args:
         source: folder of the exports.
         folder: where the plugin looks for them; made when missing.
+        allow_synthetic: copy exports that were trained on generated data, too.
 
     Raises:
         ExportError: an export changed while it was checked, or the target cannot be written; then none of the files in
@@ -60,14 +73,26 @@ def deploy(source: Path, folder: Path) -> Deployment:
     for spec in MODELS:
         name = f"{spec.file_stem}.json"
         report, content = _checked(source / name)
+        data = provenance_of(_metadata(content))
+        if report.passed and data.synthetic and not allow_synthetic:
+            report = replace(report, checks=(*report.checks, _SYNTHETIC))
         status = _status(folder / name, content) if report.passed else "refused"
-        files.append(Deployed(report, folder / name, status))
+        files.append(Deployed(report, folder / name, status, tuple(data.non_commercial)))
         if status in {"new", "changed"}:
             contents[folder / name] = content
     deployment = Deployment(tuple(files))
     if deployment.passed and contents:
         atomic_write_all(contents, error=ExportError)
     return deployment
+
+
+def _metadata(content: bytes) -> object:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        # The checks of the file say so.
+        return None
+    return document.get("metadata") if isinstance(document, dict) else None
 
 
 def _checked(path: Path) -> tuple[FileReport, bytes]:

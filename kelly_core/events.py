@@ -84,7 +84,8 @@ class TrainingWarning:
     official splits are unknown or incomplete; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss
     ran away or a person asked, so back to the best weights at half the learning rate; ``diverged``: the loss ran away
     once too often, so training ends; ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``:
-    the losses do not go where they should (see ``training.loss_watch``), told once when it begins.
+    the losses do not go where they should (see ``training.loss_watch``), told once when it begins; ``replaced``: an
+    export of another training was replaced, or kept as the better one.
     """
 
     model: str
@@ -99,6 +100,7 @@ class TrainingWarning:
         "out_of_memory",
         "plateau",
         "overfitting",
+        "replaced",
     ]
     message: str
 

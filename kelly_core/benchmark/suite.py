@@ -16,6 +16,7 @@ from kelly_core.engines.numpy_engine import Layer, NumpyEngine
 from kelly_core.engines.weights import Array
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
+from kelly_core.export.provenance import without_previous
 from kelly_core.export.reader import Export, read_export
 from kelly_core.spec import MODELS
 
@@ -72,7 +73,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
             occurs twice.
     """
     models: dict[str, Export] = {}
-    for path in [file for source in sources for file in export_files(source)]:
+    for path in without_previous([file for source in sources for file in export_files(source)]):
         export = read_export(path)
         named = export.metadata.get("model_name")
         spec = _BY_STEM.get((named if isinstance(named, str) else path.stem).lower())

@@ -62,7 +62,7 @@ def datasets(
         "parallel.backend": ("--backend", backend),
         "parallel.scheduler": ("--scheduler", scheduler),
     }
-    settings = settings_from(config, typed).settings
+    settings = settings_from(config, typed, read_corpora=True).settings
     reports = []
     for name in CORPORA:
         with feature_progress(name) as progress:

@@ -80,7 +80,7 @@ def verify(
     from kelly_core.data.download.inventory import take_inventory
     from kelly_core.data.download.sources import SOURCES, select_sources
 
-    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
     selected = select_sources(names, SOURCES) if names else list(SOURCES.values())
     for source in selected:
         if names and not source.kinds:

@@ -24,6 +24,9 @@ def deploy(
     source: Annotated[Path, typer.Argument(help="Folder of the five exports.")],
     to: Annotated[Path, typer.Option("--to", help="Folder where the plugin looks for them.")],
     mkdir: MkdirOption = False,
+    allow_synthetic: Annotated[
+        bool, typer.Option("--allow-synthetic", help="Also deploy exports that were trained on generated data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none."""
@@ -34,7 +37,7 @@ def deploy(
     check_outputs(
         [Output(to / name, "--to") for name in names], [source / name for name in names], create_folders=mkdir
     )
-    deployment = copy_exports(source, to)
+    deployment = copy_exports(source, to, allow_synthetic=allow_synthetic)
     if as_json:
         print_json(_as_json(deployment))
     else:
@@ -42,6 +45,10 @@ def deploy(
         if not deployment.passed:
             console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
             print_status(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
+        for file in deployment.files:
+            if file.non_commercial:
+                corpora = ", ".join(file.non_commercial)
+                print_status(f"{file.report.model}: trained on non-commercial data ({corpora})", "yellow")
     raise typer.Exit(0 if deployment.passed else 1)
 
 
@@ -59,6 +66,7 @@ def _as_json(deployment: Deployment) -> dict[str, Any]:
             "file": file.report.file,
             "target": str(file.target),
             "status": file.status,
+            "non_commercial": list(file.non_commercial),
             "failed": {check.name: check.detail for check in file.report.checks if not check.passed},
         }
         for file in deployment.files

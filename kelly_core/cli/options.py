@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.config.schema import LoadedSettings, Settings, for_every_model, load_settings
+from kelly_core.config.schema import (
+    ENVIRONMENT_PREFIX,
+    Datasets,
+    LoadedSettings,
+    Settings,
+    for_every_model,
+    load_settings,
+)
+from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
 
@@ -50,7 +58,9 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     return tuple(dict.fromkeys(map(find_model, words)))
 
 
-def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) -> LoadedSettings:
+def settings_from(
+    config: Path | None, typed: Mapping[str, tuple[str, object]], *, read_corpora: bool = False
+) -> LoadedSettings:
     """Settings with the options that were typed on top; None marks an option that was not typed.
 
     An option that every model has wins over the model's own section, because it was typed.
@@ -58,9 +68,30 @@ def settings_from(config: Path | None, typed: Mapping[str, tuple[str, object]]) 
     Args:
         config: the settings file, or None.
         typed: (option, value) by dotted key.
+        read_corpora: the command reads corpora, so folders that were asked for must be there.
+
+    Raises:
+        ConfigError: as ``load_settings``, or a folder of corpora that was asked for is missing.
     """
     options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
-    return load_settings(config, for_every_model(options))
+    loaded = load_settings(config, for_every_model(options))
+    if read_corpora:
+        _require_folders(loaded)
+    return loaded
+
+
+def _require_folders(loaded: LoadedSettings) -> None:
+    """Refuse a missing folder that a person asked for; one at its default place may be missing."""
+    datasets = loaded.settings.datasets
+    asked = {"datasets.dir": datasets.dir}
+    corpora = {name: getattr(getattr(datasets, name), "path", "") for name in Datasets.model_fields}
+    asked |= {f"datasets.{name}.path": Path(path) for name, path in corpora.items() if path}
+    for key, folder in asked.items():
+        origin = loaded.origins[key]
+        is_default = folder == Datasets().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
+        if not is_default and not folder.exists():
+            hint = "Correct the path, or leave it out"
+            raise ConfigError(f"{key} = {str(folder)!r}, but there is no such folder", where=origin, hint=hint)
 
 
 def check_training_outputs(config: Path | None, settings: Settings) -> None:

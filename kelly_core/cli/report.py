@@ -55,7 +55,7 @@ def report(
         check_outputs(files, _inputs(folder, config), create_folders=mkdir)
     reports = check_files(export_files(folder), check_specs=True, engine=engine)
     if split is not None:
-        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
         reports = [measured_anew(checked, split, settings) for checked in reports]
     content = collect(folder, reports)
     if as_json:

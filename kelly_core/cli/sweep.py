@@ -72,7 +72,7 @@ def sweep(
         "parallel.backend": ("--backend", backend),
         "parallel.scheduler": ("--scheduler", scheduler),
     }
-    settings = settings_from(config, typed).settings
+    settings = settings_from(config, typed, read_corpora=True).settings
     if not settings.sweep.set and settings.sweep.seeds == 1:
         hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
         raise ConfigError("sweep: nothing to vary", hint=hint)

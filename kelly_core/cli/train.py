@@ -64,6 +64,9 @@ def train(
         bool, typer.Option("--estimate", help="Only foretell time and memory, from a few seconds of training.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write for TensorBoard.")] = False,
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Keep a better export of another training on the same examples.")
+    ] = False,
     no_history: Annotated[bool, typer.Option("--no-history", help="Write no history.")] = False,
     no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no plots.")] = False,
     config: ConfigOption = None,
@@ -92,10 +95,11 @@ def train(
         "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
         "output.dir": ("--output", output),
         "output.tensorboard": ("--tensorboard", tensorboard or None),
+        "output.keep_best": ("--keep-best", keep_best or None),
         "output.history": ("--no-history", False if no_history else None),
         "output.plots": ("--no-plots", False if no_plots else None),
     }
-    settings = settings_from(config, typed).settings
+    settings = settings_from(config, typed, read_corpora=True).settings
     check_training_outputs(config, settings)
     if estimate:
         show_estimates(settings, specs, as_json)

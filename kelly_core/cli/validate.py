@@ -38,12 +38,13 @@ def validate(
     with 0 only if every check of every file passes; a bad verdict is one only with --require-trained.
     """
     from kelly_core.benchmark.suite import export_files
+    from kelly_core.export.provenance import without_previous
     from kelly_core.validation.report import render, to_json
 
-    files = [file for source in files for file in export_files(source)]
+    files = without_previous([file for source in files for file in export_files(source)])
     reports = check_files(files, check_specs=check_specs, engine=engine)
     if split is not None:
-        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
         reports = [measured_anew(report, split, settings) for report in reports]
     if require_trained:
         reports = list(map(_judged, reports))

@@ -149,6 +149,10 @@ class Datasets(_Section):
         settings = getattr(self, name)
         return settings.weight if isinstance(settings, AdditionalDatasetSettings) else 1.0
 
+    def is_placed(self, name: str) -> bool:
+        """Return True if the settings name a folder for the corpus ``name``."""
+        return bool(getattr(self, name).path)
+
     def folder(self, name: str) -> Path:
         """Return the folder of the corpus ``name``; a missing one may be there in another case, as ``Groove_MIDI``."""
         settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
@@ -173,6 +177,8 @@ class Output(_Section):
 
     dir: FolderPath = Path("models")
     layout: Literal["rtneural", "legacy"] = "rtneural"
+    keep_best: bool = False
+    """Keep an export of another training that is better on the same examples, instead of replacing it."""
     history: bool = True
     plots: bool = True
     tensorboard: bool = False

@@ -172,6 +172,9 @@ def open_dataset(
     present = active_corpora(name, settings)
     if not present and CORPORA[name].joins:
         raise DataError("is not here, and nothing stands in for it", where=settings.datasets.folder(name))
+    if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
+        hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
+        raise DataError("holds no file of the corpus", where=settings.datasets.folder(name), hint=hint)
     if not present:
         return synthetic_dataset(name, settings)
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
@@ -236,7 +239,12 @@ def open_corpus(
     )
     if name == "chords" and (audio := active_corpora("deam", settings)):
         options = replace(options, context=_audio_context(audio[0], settings, progress))
-    return _load(name, main or name, datasets.folder(name), options)
+    dataset = _load(name, main or name, datasets.folder(name), options)
+    # A loader that reads several sources knows the licence of each.
+    dataset.licences = {name: CORPORA[name].licence} | dict(dataset.licences)
+    if options.context is not None:
+        dataset.licences = {**dataset.licences, options.context.corpus: CORPORA[options.context.corpus].licence}
+    return dataset
 
 
 def _audio_context(name: str, settings: Settings, progress: Progress | None) -> AudioContext:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,7 @@ class Dataset(ABC):
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
+        licences: licence of each corpus that training examples come from, in short, by its name.
         warnings: what a person should know of the data before training on it, one sentence each.
     """
 
@@ -214,6 +216,7 @@ class Dataset(ABC):
     bpm: NDArray[np.float64] | None = None
     split_source: str = BY_SEED
     tables: tuple[str, ...] = ()
+    licences: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
     @abstractmethod

@@ -48,6 +48,7 @@ class MixedDataset(Dataset):
         sources = {part.split_source for part in parts}
         self.split_source = sources.pop() if len(sources) == 1 else PARTLY_OFFICIAL
         self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
+        self.licences = {corpus: text for part in parts for corpus, text in part.licences.items()}
         self.warnings = tuple(warning for part in parts for warning in part.warnings)
         self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
 

@@ -64,6 +64,10 @@ def _badges(content: ReportData) -> Iterator[TextCell]:
     yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
     if any(model.trained_on and model.trained_on.synthetic for model in content.models):
         yield TextCell("SYNTHETIC data among it", "warn")
+    if corpora := {
+        name: None for model in content.models if model.trained_on for name in model.trained_on.non_commercial
+    }:
+        yield TextCell(f"trained on non-commercial data: {', '.join(corpora)}", "warn")
 
 
 def _checks(failed: int, asked: int) -> TextCell:
@@ -210,6 +214,8 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
     badges = [_verdict(model.checked.quality)]
     if model.trained_on and model.trained_on.synthetic:
         badges.append(TextCell("SYNTHETIC data", "warn"))
+    if model.trained_on and model.trained_on.non_commercial:
+        badges.append(TextCell("trained on non-commercial data", "warn"))
     badges.append(_checks(len(model.failed), len(model.checked.checks)))
     blocks = (
         *_failures(model),
@@ -235,6 +241,11 @@ def _splits(told: TrainedOn) -> str:
     return f"{source} ({', '.join(told.tables)})" if told.tables else source
 
 
+def _licences(told: TrainedOn) -> TextCell:
+    text = "; ".join(f"{corpus}: {licence}" for corpus, licence in told.licences.items())
+    return TextCell(text or "not told", "warn" if told.non_commercial else "plain")
+
+
 def _training(model: ModelData) -> Iterator[Block]:
     yield Heading("Data and training")
     told, quality = model.trained_on, model.checked.quality
@@ -249,6 +260,7 @@ def _training(model: ModelData) -> Iterator[Block]:
                 ("corpus", _data(model)),
                 ("examples", TextCell(examples or "not told")),
                 ("splits", TextCell(_splits(told))),
+                ("licences", _licences(told)),
                 ("label sources", TextCell(", ".join(sources) or "not told")),
                 ("hash of the examples", TextCell(told.content_hash or "not told")),
             )

@@ -16,6 +16,7 @@ from kelly_core.benchmark.history import FILE, Run, last_run
 from kelly_core.engines.numpy_engine import describe_layer
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.parser import parse_layers
+from kelly_core.export.provenance import is_non_commercial, provenance_of
 from kelly_core.export.reader import read_document
 from kelly_core.spec import MODELS, State
 from kelly_core.training.history import History, read_history
@@ -37,6 +38,12 @@ class TrainedOn:
     content_hash: str | None
     split_source: str | None
     tables: tuple[str, ...]
+    licences: Mapping[str, str]
+
+    @property
+    def non_commercial(self) -> list[str]:
+        """Corpora whose licence excludes commercial use."""
+        return [corpus for corpus, licence in self.licences.items() if is_non_commercial(licence)]
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
         content_hash=entry("dataset_hash", str),
         split_source=entry("split_source", str),
         tables=tuple(table for table in entry("tables", list) or () if isinstance(table, str)),
+        licences=provenance_of(metadata).licences,
     )
 
 

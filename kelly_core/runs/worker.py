@@ -233,12 +233,14 @@ class _Training:
     def _export_what_is_left(self, settings: Settings) -> None:
         """After a stop at once: the best weights that are on disk become files for the plugin."""
         from kelly_core.training.checkpoint import load_checkpoint
-        from kelly_core.training.exporting import export_network
+        from kelly_core.training.exporting import replace_export
 
         for model, path in list(self._unexported.items()):
             checkpoint = load_checkpoint(path)
             export = settings.output.dir / f"{checkpoint.spec.file_stem}.json"
-            export_network(checkpoint, export, settings.output.layout)
+            keep_best = settings.output.keep_best
+            if told := replace_export(checkpoint, export, settings.output.layout, keep_best=keep_best):
+                self._listen(events.TrainingWarning(model, "replaced", told))
             self._listen(events.Exported(model, str(export)))
             data = checkpoint.dataset
             seconds = time.monotonic() - self._model_began

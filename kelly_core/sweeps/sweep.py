@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
+from kelly_core.export.provenance import keep_previous
 from kelly_core.features.extraction import Progress
 from kelly_core.io.atomic import atomic_write_all, guard_folder, make_folder, open_regular
 from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
@@ -120,7 +121,11 @@ class Sweep:
         best = {run: exports[run] for run in best_runs(summarize_points(results)).values()}
         targets = {run: self._output / path.name for run, path in best.items()}
         if best:
-            atomic_write_all({targets[run]: _content(run, path) for run, path in best.items()}, error=RunError)
+            contents = {targets[run]: _content(run, path) for run, path in best.items()}
+            for target, content in contents.items():
+                if target.exists() and target.read_bytes() != content:
+                    keep_previous(target)
+            atomic_write_all(contents, error=RunError)
         return targets
 
     def _carry_out_all(self, waiting: Waiting) -> Iterator[TrialResult]:

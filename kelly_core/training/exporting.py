@@ -12,6 +12,7 @@ from kelly_core.engines.weights import Array, LayerWeights, fold_normalization, 
 from kelly_core.errors import CheckpointError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
+from kelly_core.export.provenance import Provenance, keep_previous, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.model_chain import NEUTRAL_INPUT, neutral_input
 from kelly_core.spec import State
@@ -40,8 +41,8 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
             "train_examples": data["train_examples"],
             "validation_examples": data["validation_examples"],
             "dataset_hash": data["fingerprint"],
-            # A checkpoint of an earlier version has neither entry.
-            **{key: data[key] for key in ("split_source", "tables") if key in data},
+            # A checkpoint of an earlier version lacks some of these.
+            **{key: data[key] for key in ("split_source", "tables", "licences") if key in data},
         },
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
@@ -50,6 +51,60 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         golden=golden_inputs(*_input_spread(checkpoint)),
     )
     write_export(path, layers, metadata, layout)
+
+
+def replace_export(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural", *, keep_best: bool = False) -> str:
+    """Write an export as ``export_network`` does, and keep another training's that it replaces.
+
+    The former export becomes ``<model>.previous.json``. With ``keep_best`` a better one stays in its place, and the new
+    weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses compare only on the same examples; an export of
+    real data is better than one of generated data.
+
+    Returns:
+        One sentence on what was replaced or kept, "" if nothing was there or it had the same weights.
+
+    Raises:
+        ExportError: as ``export_network``, or the former export cannot be read or kept.
+    """
+    if not path.exists():
+        export_network(checkpoint, path, layout)
+        return ""
+    former = read_provenance(path)
+    if former is not None and former.checkpoint == checkpoint.weights_hash():
+        export_network(checkpoint, path, layout)
+        return ""
+    ours = float(checkpoint.metrics["val_loss"])
+    if keep_best and former is not None and _is_better(former, ours, checkpoint):
+        best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
+        if best.is_file():
+            # What validate compares the export with must not be another training's checkpoint.
+            best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
+        return f"{path.name} is kept: {_compared(former, ours, checkpoint)}"
+    keep_previous(path)
+    export_network(checkpoint, path, layout)
+    told = "which cannot be read" if former is None else _compared(former, ours, checkpoint)
+    return f"{path.name} replaces another training's, {told}. That one is now {previous_of(path).name}"
+
+
+def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
+    synthetic = bool(checkpoint.dataset["synthetic"])
+    if former.synthetic is not None and former.synthetic != synthetic:
+        return synthetic
+    same_data = former.dataset_hash == checkpoint.dataset["fingerprint"]
+    return same_data and former.val_loss is not None and former.val_loss <= ours
+
+
+def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
+    """Say how the losses of the former and of the new training compare."""
+    if former.synthetic is not None and former.synthetic != bool(checkpoint.dataset["synthetic"]):
+        kinds = ("generated", "real") if former.synthetic else ("real", "generated")
+        return f"trained on {kinds[0]} data, the new one on {kinds[1]}"
+    if former.val_loss is None:
+        return "whose loss is not recorded"
+    losses = f"its loss {former.val_loss:.4g}, the new one's {ours:.4g}"
+    if former.dataset_hash != checkpoint.dataset["fingerprint"]:
+        return f"{losses}, on other examples, so they do not compare"
+    return losses + (", which is WORSE" if ours > former.val_loss else "")
 
 
 def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:

@@ -15,7 +15,7 @@ from kelly_core.errors import KellyError
 from kelly_core.events import Exported, Listener, TrainingWarning
 from kelly_core.features.extraction import Progress
 from kelly_core.spec import ModelSpec
-from kelly_core.training.exporting import export_network
+from kelly_core.training.exporting import replace_export
 from kelly_core.training.fit import TrainingResult, fit
 from kelly_core.training.hyperparameters import Hyperparameters
 
@@ -138,7 +138,9 @@ def _train_one(
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
-            export_network(result.checkpoint, export, settings.output.layout)
+            keep_best = settings.output.keep_best
+            if told := replace_export(result.checkpoint, export, settings.output.layout, keep_best=keep_best):
+                listen(TrainingWarning(spec.name, "replaced", told))
             listen(Exported(spec.name, str(export)))
     except KellyError as fault:
         error = str(fault)

@@ -203,6 +203,7 @@ class Trainer:
                 "validation_examples": len(data.validation),
                 "split_source": data.split_source,
                 "tables": list(data.tables),
+                "licences": dict(data.licences),
                 "facts": data.metadata,
             },
             mean=torch.from_numpy(normalizer.mean),

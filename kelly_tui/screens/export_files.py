@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kelly_core.export.provenance import PREVIOUS_ENDING
 from kelly_core.spec import MODELS
 
 _MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
@@ -41,10 +42,12 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
 
 
 def _may_be_export(path: Path) -> bool:
-    """Return False for a JSON document without the keys of an export, such as the results of a sweep.
+    """Return False for a former export, and for a document without the keys of one, such as the results of a sweep.
 
     A file named after a model, or one that is empty or not JSON, is listed: it may be a damaged export.
     """
+    if path.name.endswith(PREVIOUS_ENDING):
+        return False
     if path.stem in _MODEL_STEMS:
         return True
     content = path.read_bytes().lstrip()

@@ -77,6 +77,58 @@ def test_synthetic_stand_ins_are_loud(run: Run) -> None:
     assert "synthetic" in trained.out
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "-e", "1", "--datasets-dir", "nowhere"),
+        ("train", "-e", "1", "--use-synthetic", "--datasets-dir", "datasets"),
+        ("train", "-e", "1", "--config", "nowhere.toml"),
+        ("train", "-e", "1", "--config", "dir.toml"),
+        ("train", "-e", "1", "--config", "path.toml"),
+        ("sweep", "--seeds", "2", "--datasets-dir", "nowhere"),
+        ("datasets", "--datasets-dir", "nowhere"),
+        ("datasets", "--config", "path.toml"),
+        ("validate", "a.json", "--split", "test", "--datasets-dir", "nowhere"),
+    ],
+)
+def test_a_path_that_was_asked_for_and_is_missing_is_an_error(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "dir.toml").write_text('[datasets]\ndir = "nowhere"\n')
+    (tmp_path / "path.toml").write_text('[datasets.deam]\npath = "nowhere"\n')
+    refused = run(*arguments)
+    assert refused.code == 2 and "no such f" in refused.err.lower()
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_missing_folder_at_its_default_place_is_no_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[datasets]\ndir = "datasets"\n')
+    assert run("datasets").code == 0
+
+
+def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "config.toml").write_text('[datasets.groove_midi]\npath = "empty"\n')
+    trained = run("train", "-m", "groove", "-e", 1)
+    assert trained.code == 1 and "holds no file of the corpus" in trained.err
+    assert not (tmp_path / "models/groovepredictor.json").exists()
+
+
+def test_licences_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: Path) -> None:
+    tiny.maestro(tmp_path / "data" / "maestro")
+    first = run("train", "-m", "dynamics", "-e", 1, "-o", "out", "--datasets-dir", "data")
+    assert first.code == 0
+    trained_on = json.loads((tmp_path / "out/dynamicsengine.json").read_text())["metadata"]["trained_on"]
+    assert trained_on["licences"] == {"maestro": "CC BY-NC-SA 4.0, non-commercial"}
+    again = run("train", "-m", "dynamics", "-e", 1, "-o", "out", "--datasets-dir", "data", "--seed", 5)
+    assert again.code == 0 and "dynamicsengine.previous.json" in again.err
+    files = sorted((tmp_path / "out").glob("*.json"))
+    assert len(files) == 2
+    validated = run("validate", *files, "--check-specs", "--json")
+    assert validated.code == 0 and len(json.loads(validated.out)["files"]) == 1
+    assert run("validate", tmp_path / "out/dynamicsengine.previous.json", "--check-specs").code == 0
+
+
 def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "data" / "groove_midi")
     trained = run("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data", "--json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,33 @@ def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path:
     assert [file["status"] for file in done["files"]] == ["new"] * 5
     assert [file["model"] for file in done["files"]] == [spec.name for spec in MODELS]
     assert len(list((tmp_path / "plugin").iterdir())) == 5
+
+
+def _edit_trained_on(folder: Path, **entries: object) -> None:
+    for path in folder.glob("*.json"):
+        document = json.loads(path.read_text())
+        document["metadata"]["trained_on"] |= entries
+        path.write_text(json.dumps(document))
+
+
+def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models, tmp_path / "models"))
+    _edit_trained_on(folder, synthetic=True)
+    refused = run("deploy", "models", "--to", "plugin", "--mkdir")
+    assert refused.code == 1 and "--allow-synthetic" in refused.err and not list((tmp_path / "plugin").iterdir())
+    assert run("deploy", "models", "--to", "plugin", "--allow-synthetic").code == 0
+
+
+def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models, tmp_path / "models"))
+    licences = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
+    _edit_trained_on(folder, synthetic=False, licences=licences)
+    done = run("deploy", "models", "--to", "plugin", "--mkdir", "--json")
+    assert done.code == 0 and json.loads(done.out)["files"][0]["non_commercial"] == ["maestro"]
+    assert "trained on non-commercial data (maestro)" in run("deploy", "models", "--to", "plugin").err
+    run("report", "models")
+    page = (tmp_path / "models/report.md").read_text()
+    assert "trained on non-commercial data: maestro" in page and "groove_midi: CC BY 4.0" in page
 
 
 def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:

@@ -51,6 +51,14 @@ _NEIGHBOURS = 20
 _MIN_CHORDS = 4
 _TELLING_CHORDS = 16
 """Fewer chords than this could be in two songs by chance."""
+_LICENCES = {
+    "POP909": "MIT",
+    "Billboard": "CC0",
+    "Chordonomicon": "CC BY-NC 4.0, non-commercial",
+    "text": "that of the file's source",
+    "JSON": "that of the file's source",
+}
+"""Licence of each layout of ``chord_files``."""
 _LISTS = ("progressions", "chord_progressions")
 _SHORTEST, _LONGEST = 1e-6, 1e9
 """Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
@@ -219,6 +227,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected)
     report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
+    dataset.licences = {name: "; ".join(f"{kind}: {_LICENCES[kind]}" for kind in dict.fromkeys(kinds))}
     dataset.metadata = {
         "chords": list(CHORD_NAMES),
         "chord_frame": "C major / A minor; the plugin adds the tonic back",

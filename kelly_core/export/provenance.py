@@ -1,0 +1,100 @@
+"""What an export says of the data it was trained on, and the former export beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kelly_core.errors import ExportError
+from kelly_core.export.reader import read_document
+from kelly_core.io.atomic import atomic_write_all, open_regular
+
+PREVIOUS_ENDING = ".previous.json"
+"""End of the name of the export that a training replaced."""
+
+_NON_COMMERCIAL = re.compile(r"non-?commercial|\bBY-NC\b|research only", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Data of a training, as its export tells.
+
+    Attributes:
+        synthetic: whether generated examples stood in for a corpus; None if it is not recorded.
+        licences: licence by corpus; empty if none is recorded.
+        dataset_hash: hash of the examples, "" if it is not recorded.
+        checkpoint: hash of the weights, "" if it is not recorded.
+        val_loss: best validation loss; None if it is not recorded.
+    """
+
+    synthetic: bool | None
+    licences: Mapping[str, str]
+    dataset_hash: str
+    checkpoint: str
+    val_loss: float | None
+
+    @property
+    def non_commercial(self) -> list[str]:
+        """Corpora whose licence excludes commercial use."""
+        return [corpus for corpus, licence in self.licences.items() if is_non_commercial(licence)]
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Return True if a licence, in short, excludes commercial use."""
+    return _NON_COMMERCIAL.search(licence) is not None
+
+
+def provenance_of(metadata: object) -> Provenance:
+    """Return what an export's metadata tell of its data; odd entries count as not recorded."""
+    table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
+    data = _table(table, "trained_on")
+    licences = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
+    loss = _table(table, "metrics").get("val_loss")
+    return Provenance(
+        synthetic=data["synthetic"] if isinstance(data.get("synthetic"), bool) else None,
+        licences=licences,
+        dataset_hash=str(data.get("dataset_hash", "")),
+        checkpoint=str(table.get("checkpoint", "")),
+        val_loss=float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None,
+    )
+
+
+def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """Return what an export tells of its data, None if it is missing or cannot be read."""
+    try:
+        return provenance_of(read_document(path).get("metadata"))
+    except ExportError:
+        return None
+
+
+def previous_of(path: Path) -> Path:
+    """Return where a training keeps the export that it replaces."""
+    return path.with_name(path.stem + PREVIOUS_ENDING)
+
+
+def keep_previous(path: Path) -> None:
+    """Copy an export to where a training keeps the one that it replaces.
+
+    Raises:
+        ExportError: it cannot be read or written.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except OSError as fault:
+        raise ExportError(f"cannot be read ({fault.strerror})", where=path) from fault
+    atomic_write_all({previous_of(path): content}, error=ExportError)
+
+
+def without_previous(paths: Sequence[Path]) -> list[Path]:
+    """Return the exports without the former ones of others among them, which ``models/*.json`` names, too."""
+    former = {previous_of(path) for path in paths}
+    return [path for path in paths if path not in former]
