@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-portable check bench clean
+.PHONY: demo real test test-portable check bench clean
 
 # From a small corpus made from rules to five checked exports, music out of them, and a report on it all.
 DEMO := out/demo
@@ -20,6 +20,14 @@ demo: $(STAMP)
 	@echo "  $(DEMO)/report.html   how good, how fast and how large the five models are"
 	@echo "  $(DEMO)/tune.mid      the music that they make of $(DEMO)/datasets/deam/audio/2.wav"
 	@echo "  $(DEMO)/tune.png      what they heard and what they made of it"
+
+# Downloads the public corpora (3 GB), trains all five models on them, checks and reports; YES=--yes agrees to their licences.
+REAL := out/real
+real: $(STAMP)
+	$(BIN)/kelly-core datasets get --all $(YES)
+	$(BIN)/kelly-core train --output $(REAL)
+	$(BIN)/kelly-core validate $(REAL) --check-specs
+	$(BIN)/kelly-core report $(REAL)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2

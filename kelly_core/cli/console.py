@@ -15,6 +15,11 @@ from kelly_core.display_text import printable_lines
 from kelly_core.runs.log_records import to_json
 
 _WIDTH_OF_A_LOG = 200
+FIRST_STEPS = (
+    "No corpus is here. `kelly-core datasets get --all` downloads the public ones, `kelly-core datasets get NAME` one "
+    "of them; `make demo` shows everything on a small corpus made from rules."
+)
+"""What to do before anything is there to train on."""
 
 
 class SafeConsole(Console):

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.console import SafeConsole, print_json, print_result
+from kelly_core.cli.console import FIRST_STEPS, SafeConsole, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
 from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
@@ -55,6 +55,7 @@ def datasets(
     from kelly_core.cli.cache import summary
     from kelly_core.data.catalog import CORPORA, inspect_corpus, stand_in
     from kelly_core.data.feature_caches import list_caches, total_bytes
+    from kelly_core.data.unclaimed import find_unclaimed
 
     typed = {
         "datasets.dir": ("--datasets-dir", datasets_dir),
@@ -67,17 +68,23 @@ def datasets(
     for name in CORPORA:
         with feature_progress(name) as progress:
             reports.append(inspect_corpus(name, settings, progress))
+    unclaimed = find_unclaimed(settings.datasets)
     folder = settings.datasets.cache_dir
     caches = list_caches(folder)
     if as_json:
         content = {
             "datasets": [_as_json(report) for report in reports],
+            "unclaimed": [asdict(each) for each in unclaimed],
             "cache": {"folder": str(folder), "bytes": total_bytes(caches)},
         }
         print_json(content)
     else:
         here = [report.name for report in reports if report.found]
         SafeConsole().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
+        for each in unclaimed:
+            print_result(each.text, style="yellow")
+        if not here:
+            print_result(FIRST_STEPS, style="yellow")
         print_result(summary(folder, caches))
     if any(report.problem for report in reports):
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kelly_core.cli.console import print_error, print_json, print_result, print_status
+from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
 from kelly_core.cli.estimates import show_estimates
 from kelly_core.cli.options import (
     BackendOption,
@@ -26,6 +26,7 @@ from kelly_core.cli.options import (
 )
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.cli.training_display import tell_how_to_resume, watch
+from kelly_core.config.schema import Settings
 from kelly_core.runs.launch import start
 from kelly_core.runs.log_records import ModelResult
 from kelly_core.runs.run import Run
@@ -101,6 +102,7 @@ def train(
     }
     settings = settings_from(config, typed, read_corpora=True).settings
     check_training_outputs(config, settings)
+    _hint_at_corpora(settings, specs)
     if estimate:
         show_estimates(settings, specs, as_json)
         return
@@ -116,6 +118,18 @@ def train(
     _tell_outcomes(run, outcomes, as_json)
     tell_how_to_resume(run, config)
     raise typer.Exit(_exit_code(run, outcomes, signals))
+
+
+def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
+    """Say how to get corpora if nothing real is there to train on and nobody asked for generated data."""
+    from kelly_core.data.catalog import active_corpora
+    from kelly_core.data.unclaimed import find_unclaimed
+
+    if settings.datasets.use_synthetic or any(active_corpora(spec.dataset, settings) for spec in specs):
+        return
+    for each in find_unclaimed(settings.datasets):
+        print_status(each.text, "yellow")
+    print_status(FIRST_STEPS, "yellow")
 
 
 def _command_line(

@@ -50,42 +50,42 @@ CORPORA: dict[str, Corpus] = {
             "kelly_core.data.corpora.deam",
             "DEAM, 1,802 songs with valence and arousal, 1.3 GB",
             "Creative Commons, differs by song; treat as non-commercial",
-            "Get DEAM_audio and DEAM_Annotations from cvml.unige.ch/databases/DEAM and unpack both into the folder",
+            "kelly-core datasets get deam, or unpack DEAM_audio and DEAM_Annotations (cvml.unige.ch) into",
         ),
         Corpus(
             "lakh_midi",
             "kelly_core.data.corpora.lakh_midi",
             "Lakh MIDI, 176,581 songs, 6 GB",
             "CC BY 4.0 for the collection; songs belong to their authors",
-            "Get lmd_full.tar.gz from colinraffel.com/projects/lmd and unpack it into the folder",
+            "kelly-core datasets get lakh_midi, or unpack lmd_full.tar.gz (colinraffel.com/projects/lmd) into",
         ),
         Corpus(
             "chords",
             "kelly_core.data.corpora.chords",
-            "Chord progressions, one JSON file",
+            "Chord progressions: JSON, POP909, Billboard, Chordonomicon or lead sheets",
             "that of the file's source",
-            "Put chord_progressions.json into the folder: a list of songs, each a list of chord symbols",
+            "kelly-core datasets get pop909, or put chord_progressions.json (a list of lists of chords) into",
         ),
         Corpus(
             "maestro",
             "kelly_core.data.corpora.maestro",
             "MAESTRO v3, 1,276 piano performances, 57 MB of MIDI",
             "CC BY-NC-SA 4.0, non-commercial",
-            "Get maestro-v3.0.0-midi.zip from magenta.tensorflow.org/datasets/maestro and unpack it into the folder",
+            "kelly-core datasets get maestro, or unpack maestro-v3.0.0-midi.zip (magenta.tensorflow.org) into",
         ),
         Corpus(
             "groove_midi",
             "kelly_core.data.corpora.groove_midi",
             "Groove MIDI, 1,150 drum recordings, 5 MB of MIDI",
             "CC BY 4.0",
-            "Get groove-v1.0.0-midionly.zip from magenta.tensorflow.org/datasets/groove and unpack it into the folder",
+            "kelly-core datasets get groove_midi, or unpack groove-v1.0.0-midionly.zip (magenta.tensorflow.org) into",
         ),
         Corpus(
             "emotion_midi",
             "kelly_core.data.corpora.lakh_midi",
             "EMOPIA, 1,078 piano clips with the quadrant that people heard, 6 MB of MIDI",
             "CC BY-NC-SA 4.0, non-commercial",
-            "Optional. Get EMOPIA_1.0.zip from zenodo.org/record/5090631 and unpack it into the folder",
+            "Optional: kelly-core datasets get emopia, or unpack EMOPIA_1.0.zip (zenodo.org/record/5090631) into",
             joins=("lakh_midi", "maestro"),
         ),
         Corpus(
@@ -93,7 +93,7 @@ CORPORA: dict[str, Corpus] = {
             "kelly_core.data.corpora.deam",
             "More audio with a quadrant, or with valence and arousal, for each file",
             "that of the files' source",
-            "Optional. Put audio and label.csv (ID, 4Q) or a table (filename, valence, arousal) into the folder",
+            "Optional: put audio and label.csv (ID, 4Q), or a table (filename, valence, arousal) with a scale, into",
             joins=("deam",),
         ),
     )
@@ -261,7 +261,7 @@ def inspect_corpus(name: str, settings: Settings, progress: Progress | None = No
 
     corpus, folder = CORPORA[name], settings.datasets.folder(name)
     if not is_present(name, folder):
-        report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice}: {folder}")
+        report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice} {folder}")
     else:
         try:
             report = _survey_present(corpus, settings, progress)

@@ -266,7 +266,7 @@ class Datasets(BaseScreen):
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
             yield "missing", Text(stand_in(name, here), colors.warning)
-            yield "get it", f"{corpus.advice}: {folder}"
+            yield "get it", f"{corpus.advice} {folder}"
         elif found:
             report = self._report(name)
             yield from self._facts_of_report(report) if report else [("next", "press p to read it and count examples")]

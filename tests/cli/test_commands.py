@@ -129,6 +129,16 @@ def test_licences_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: 
     assert run("validate", tmp_path / "out/dynamicsengine.previous.json", "--check-specs").code == 0
 
 
+def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "datasets/groove").mkdir(parents=True)
+    (tmp_path / "datasets/groove/a.mid").write_bytes(b"x")
+    for shown in (run("train", "-m", "dynamics", "-e", 1).err, run("datasets").out):
+        assert "kelly-core datasets get" in shown and "make demo" in shown
+        assert "datasets/groove holds 1 .mid files: is this groove_midi?" in shown
+    assert json.loads(run("datasets", "--json").out)["unclaimed"][0]["corpus"] == "groove_midi"
+    assert "datasets get" not in run("train", "-m", "dynamics", "-e", 1, "--use-synthetic", "-o", "out").err
+
+
 def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "data" / "groove_midi")
     trained = run("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data", "--json")

@@ -1,0 +1,138 @@
+"""Contents of the datasets folder that no corpus reads: folders of another name, and packed archives."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.config.schema import Datasets
+from kelly_core.data.catalog import CORPORA
+from kelly_core.data.download.archives import is_archive
+from kelly_core.data.download.install import DOWNLOADS, installed
+from kelly_core.data.download.sources import SOURCES
+
+_MOST_FILES = 500_000
+_MARKS = (
+    ("info.csv", "groove_midi"),
+    ("maestro-v", "maestro"),
+    ("e-gmd", "groove_midi"),
+    ("static_annotations_averaged", "deam"),
+    ("memd_audio/", "deam"),
+    ("chord_midi.txt", "chords"),
+    ("full.lab", "chords"),
+    ("chord_progressions.json", "chords"),
+    ("chordonomicon", "chords"),
+    ("emopia", "emotion_midi"),
+    ("pmemo", "emotion_audio"),
+    ("clips_45seconds/", "emotion_audio"),
+    ("lmd_", "lakh_midi"),
+    ("clean_midi", "lakh_midi"),
+)
+"""Beginnings of names in published archives, in lower case, and their corpus; a slash ends the name of a folder."""
+_BY_KIND = {".mid": "lakh_midi", ".midi": "maestro", ".lab": "chords", ".mp3": "deam", ".wav": "emotion_audio"}
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """A file or folder that no corpus reads.
+
+    Attributes:
+        path: where it is.
+        corpus: the corpus that it may be, "" if there is no guess.
+        text: one sentence with what to do.
+    """
+
+    path: str
+    corpus: str
+    text: str
+
+
+def find_unclaimed(datasets: Datasets) -> list[Unclaimed]:
+    """Return packed archives in the datasets folder and its corpora, and folders of files under no corpus's name."""
+    folders = {name: datasets.folder(name) for name in CORPORA}
+    claimed = {folder.absolute() for folder in folders.values()}
+    found = list(_archives(datasets.dir, folders))
+    for entry in _entries(datasets.dir):
+        path = datasets.dir / entry.name
+        if entry.is_dir() and path.absolute() not in claimed and not _holds_claimed(path, claimed):
+            found += _folder(path)
+    return found
+
+
+def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [each for each in entries if not each.name.startswith(".") and each.name != DOWNLOADS]
+    except OSError:
+        # What opens the corpora reports a folder that cannot be read.
+        return []
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _holds_claimed(path: Path, claimed: set[Path]) -> bool:
+    return any(path.absolute() in folder.parents for folder in claimed)
+
+
+def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
+    """Packed archives in the folder and in those of the corpora; one that is unpacked beside is no news."""
+    by_file = {archive.file: (source, archive) for source in SOURCES.values() for archive in source.archives}
+    for place in dict.fromkeys((folder, *corpora.values())):
+        for entry in _entries(place):
+            path = place / entry.name
+            if not entry.is_file() or not is_archive(path):
+                continue
+            source, archive = by_file.get(entry.name, (None, None))
+            if source is None or archive is None:
+                yield Unclaimed(str(path), "", f"{path} is packed: unpack it into the folder of its corpus")
+            elif installed(corpora[source.corpus], archive) is None:
+                hint = f"unpack it into {corpora[source.corpus]}, or run kelly-core datasets get {source.name}"
+                yield Unclaimed(str(path), source.corpus, f"{path} is packed: {hint}")
+
+
+def _folder(path: Path) -> Iterator[Unclaimed]:
+    counts: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    for name in _names(path):
+        counts[Path(name).suffix.lower()] += 1
+        marks.update(corpus for mark, corpus in _MARKS if _is_marked(name.lower(), mark))
+    known = {
+        ending: count for ending, count in counts.items() if ending in (*_BY_KIND, ".csv", ".json", ".flac", ".ogg")
+    }
+    if not known:
+        return
+    ending, count = max(known.items(), key=lambda item: item[1])
+    guess = _guess(path.name, marks, ending)
+    hint = f": is this {guess}? Rename it to {guess}, or set [datasets.{guess}] path" if guess else ""
+    yield Unclaimed(str(path), guess, f"{path} holds {count:,} {ending} files{hint}")
+
+
+def _is_marked(name: str, mark: str) -> bool:
+    return any(f"{part}/".startswith(mark) for part in name.split("/"))
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Files below a folder, with the folder's own name first."""
+    seen = 0
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        below = os.path.relpath(folder, path.parent)
+        for file in files:
+            seen += 1
+            if seen > _MOST_FILES:
+                return
+            if not file.startswith("."):
+                yield f"{below}/{file}"
+
+
+def _guess(name: str, marks: Counter[str], ending: str) -> str:
+    """The corpus that names inside a folder tell, else the one whose name is close to the folder's, else by kind."""
+    if marks:
+        return marks.most_common(1)[0][0]
+    spelled = name.lower().replace("-", "_").replace(" ", "_")
+    near = [corpus for corpus in CORPORA if spelled in corpus or corpus in spelled]
+    near += difflib.get_close_matches(spelled, CORPORA, n=1, cutoff=0.7)
+    return near[0] if near else _BY_KIND.get(ending, "")

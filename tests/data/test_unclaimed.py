@@ -1,0 +1,69 @@
+"""Folders and archives that no corpus reads are named, with what they may be."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from kelly_core.config.schema import Datasets, DatasetSettings
+from kelly_core.data.unclaimed import find_unclaimed
+from tests.data import tiny
+from tests.data.test_download import zip_of
+
+
+def write(path: Path, count: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        path.with_name(f"{number if count > 1 else ''}{path.name}").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("files", "guess", "told"),
+    [
+        (["groove/drummer1/a.mid"], "groove_midi", "groove holds 1 .mid files: is this groove_midi?"),
+        (["beats/info.csv", "beats/d/1.mid", "beats/d/2.mid"], "groove_midi", "2 .mid files"),
+        (["piano/maestro-v3.0.0.csv", "piano/2004/a.midi"], "maestro", "is this maestro?"),
+        (["DEAM_audio/MEMD_audio/2.mp3"], "deam", "[datasets.deam] path"),
+        (["x/lmd_matched/A/1.mid"], "lakh_midi", "is this lakh_midi?"),
+        (["EMOPIA_1.0/midis/Q1_a_0.mid"], "emotion_midi", "is this emotion_midi?"),
+        (
+            ["POP909-Dataset/POP909/001/chord_midi.txt", "POP909-Dataset/POP909/001/001.mid"],
+            "chords",
+            "is this chords?",
+        ),
+        (["PMEmo2019/chorus/1.mp3"], "emotion_audio", "is this emotion_audio?"),
+        (["songs/a.mid"], "lakh_midi", "is this lakh_midi?"),
+        (["Maestro 2/a.mid"], "maestro", "is this maestro?"),
+    ],
+)
+def test_a_folder_of_another_name_is_named_with_a_guess(
+    tmp_path: Path, files: list[str], guess: str, told: str
+) -> None:
+    for file in files:
+        write(tmp_path / file)
+    (found,) = find_unclaimed(Datasets(dir=tmp_path))
+    assert found.corpus == guess and told in found.text
+
+
+def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) -> None:
+    tiny.groove_midi(tmp_path / "Groove_MIDI")
+    tiny.maestro(tmp_path / "elsewhere/piano")
+    write(tmp_path / "README.md")
+    write(tmp_path / ".downloads/a.mid")
+    write(tmp_path / "notes/a.txt")
+    datasets = Datasets(dir=tmp_path, maestro=DatasetSettings(path=str(tmp_path / "elsewhere/piano")))
+    assert find_unclaimed(datasets) == []
+    assert find_unclaimed(Datasets(dir=tmp_path / "missing")) == []
+
+
+def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "groove-v1.0.0-midionly.zip").write_bytes(zip_of({"a": b"x"}))
+    (tmp_path / "lakh_midi").mkdir()
+    with tarfile.open(tmp_path / "lakh_midi/my-own.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    known, own = find_unclaimed(Datasets(dir=tmp_path))
+    assert known.corpus == "groove_midi" and known.text.endswith("or run kelly-core datasets get groove_midi")
+    assert "my-own.tar.gz is packed: unpack it" in own.text
