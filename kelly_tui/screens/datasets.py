@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
+from kelly_core.data.download.sources import SOURCES, sources_of
+from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.formatting import NOTHING, LabeledRows, bar
 from kelly_tui.jobs import JobQueue, worker
@@ -37,12 +39,13 @@ class Datasets(BaseScreen):
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is told by reason."
     )
     # To draw an example may take features that are not there yet, which are then computed and kept.
-    MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview"})
+    MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview", "get"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "get", "Get", tooltip="Download the chosen corpus, check its sum and unpack it"),
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
         Binding("P", "prepare_all", "All", tooltip="Read every corpus that is here, one after the other"),
-        Binding("x", "cancel", "Cancel", tooltip="Stop preparing; features that are done are kept"),
+        Binding("x", "cancel", "Cancel", tooltip="Stop downloading or preparing; what is done is kept"),
         Binding("v", "preview", "View", tooltip="Draw one example of the chosen corpus"),
         Binding("r", "rescan", "Rescan", tooltip="Look again which corpora are here"),
     ]
@@ -67,6 +70,27 @@ class Datasets(BaseScreen):
             return isinstance(message, Datasets.Progress)
 
     @dataclass
+    class Downloading(Message):
+        """Progress of a download in bytes."""
+
+        name: str
+        stage: str
+        done: int
+        total: int
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the latest count matters."""
+            return isinstance(message, Datasets.Downloading)
+
+    @dataclass
+    class Downloaded(Message):
+        """A download ended; ``problem`` is "" if the corpus is there or the download was cancelled."""
+
+        name: str
+        problem: str
+        notes: tuple[str, ...]
+
+    @dataclass
     class Surveyed(Message):
         """A corpus was read; ``report`` is None if that failed or was cancelled."""
 
@@ -80,6 +104,8 @@ class Datasets(BaseScreen):
         self._reports: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
         self._progress: Datasets.Progress | None = None
         self._job_queue = JobQueue()
+        self._download: Datasets.Downloading | None = None
+        self._download_queue = JobQueue()
 
     def body(self) -> Iterator[Widget]:
         """The table and the details."""
@@ -157,8 +183,68 @@ class Datasets(BaseScreen):
         self._draw()
 
     def action_cancel(self) -> None:
-        """Stop reading, and forget what waits."""
+        """Stop downloading and reading, and forget what waits."""
+        self._download_queue.cancel()
         self._job_queue.cancel()
+
+    def action_get(self) -> None:
+        """Ask for agreement to the licences of the chosen corpus, then download it."""
+        name = self._corpus
+        sources = sources_of(name, SOURCES)
+        by_hand = [f"{source.name}: {source.steps}" for source in sources if source.steps]
+        sources = [source for source in sources if source.archives]
+        if not sources:
+            self.notify("\n".join(by_hand) or "It has no public source.", title=f"{name} by hand", timeout=15)
+            return
+        lines = [f"{source.title}\n  licence: {source.licence}" for source in sources]
+        size = sum(archive.bytes for source in sources for archive in source.archives)
+        lines.append(f"About {size / 1e6:,.0f} MB into {self.kelly.session.settings.datasets.folder(name)}.")
+        answers = (("", "No"), ("get", "Agree and download"))
+        dialog = ConfirmDialog(f"Download {name}?", "\n".join(lines), answers)
+        self.app.push_screen(dialog, lambda answer: self._queue_download(name) if answer == "get" else None)
+
+    def _queue_download(self, name: str) -> None:
+        self._download_queue.add([name])
+        if not self._download_queue.current:
+            self._next_download()
+
+    def _next_download(self) -> None:
+        self._download = None
+        name = self._download_queue.advance()
+        if name:
+            self._fetch(name)
+        self._draw()
+
+    @work(thread=True, exclusive=True, group="download")
+    def _fetch(self, name: str) -> None:
+        job = self._download_queue.attach(
+            self.kelly.start(worker("corpora", "get", name, self.kelly.session.config_argument))
+        )
+        problem = ""
+        notes = []
+        for line in job.records():
+            if line.get("note"):
+                notes.append(str(line["note"]))
+            elif "stage" in line:
+                self.post_message(self.Downloading(name, line["stage"], line["done"], line["total"]))
+            problem = line.get("error", "")
+        self.post_message(self.Downloaded(name, "" if job.cancelled else problem or job.problem, tuple(notes)))
+
+    @on(Downloading)
+    def _on_downloading(self, message: Downloading) -> None:
+        """Show how far the download is."""
+        self._download = message
+        self._draw()
+
+    @on(Downloaded)
+    def _on_downloaded(self, message: Downloaded) -> None:
+        """Report how it ended, look again, and go on with the next download."""
+        for note in message.notes:
+            self.notify(note, title=message.name, severity="warning")
+        if message.problem:
+            self.notify(message.problem, title=message.name, severity="error", timeout=15)
+        self._look()
+        self._next_download()
 
     @work(thread=True, exclusive=True, group="survey")
     def _survey(self, name: str) -> None:
@@ -231,6 +317,10 @@ class Datasets(BaseScreen):
         colors = self.theme_colors
         found = self._found.get(name)
         report = self._report(name)
+        if name == self._download_queue.current:
+            return Text(f"{self._download.stage if self._download else 'starting'}{self._share()}", colors.accent)
+        if name in self._download_queue.waiting:
+            return Text("waiting", colors.accent)
         if name == self._job_queue.current:
             share = f" {self._progress.done / max(1, self._progress.total):.0%}" if self._progress else ""
             return Text(f"reading{share}", colors.accent)
@@ -246,6 +336,11 @@ class Datasets(BaseScreen):
             return Text("found", colors.good)
         return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
+    def _share(self) -> str:
+        """Share of the current stage of a download, "" if its size is not known."""
+        progress = self._download
+        return f" {progress.done / progress.total:.0%}" if progress and progress.total else ""
+
     def _draw_details(self) -> None:
         details = self.query_one("#details", DetailsPanel)
         set_border_title(details, self._corpus)
@@ -259,17 +354,34 @@ class Datasets(BaseScreen):
         yield "licence", corpus.licence
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
-        if name == self._job_queue.current:
+        if name == self._download_queue.current:
+            yield from self._facts_of_download()
+        elif name == self._job_queue.current:
             yield from self._facts_of_progress()
         elif isinstance(found, str):
             yield "problem", Text(found, colors.bad)
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
             yield "missing", Text(stand_in(name, here), colors.warning)
-            yield "get it", f"{corpus.advice} {folder}"
+            yield "get it", "press g"
+            yield "", f"{corpus.advice} {folder}"
+            if not here:
+                yield (
+                    "",
+                    "No corpus is here yet: kelly-core datasets get --all downloads all, make demo writes a small one",
+                )
         elif found:
             report = self._report(name)
             yield from self._facts_of_report(report) if report else [("next", "press p to read it and count examples")]
+
+    def _facts_of_download(self) -> Iterator[tuple[str, str | Text]]:
+        progress = self._download
+        if progress is None:
+            yield "download", "starting …"
+            return
+        colors = (self.theme_colors.accent, self.theme_colors.muted)
+        yield progress.stage, bar(progress.done / max(1, progress.total), 24, colors)
+        yield "", f"{progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB · x cancels"
 
     def _facts_of_progress(self) -> Iterator[tuple[str, str | Text]]:
         if self._progress is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 
 from kelly_core.config.schema import Settings, load_settings
 from kelly_core.data.catalog import inspect_corpus, open_dataset
+from kelly_core.data.download.install import Stage, install
+from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.errors import KellyError
 
+_SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200
 """Files that are told by name for each reason to skip them."""
 
@@ -24,13 +28,50 @@ def main(arguments: list[str]) -> None:
     task, name, config, *rest = arguments
     try:
         settings = load_settings(Path(config) if config else None).settings
-        _say(_survey(name, settings) if task == "survey" else _preview(name, settings, int(rest[0])))
+        match task:
+            case "survey":
+                _say(_survey(name, settings))
+            case "get":
+                _say(_get(name, settings))
+            case _:
+                _say(_preview(name, settings, int(rest[0])))
     except KellyError as error:
         _say({"error": str(error)})
 
 
 def _progress(done: int, total: int, note: str = "") -> None:
     _say({"done": done, "total": total, "note": note})
+
+
+class _Progress:
+    """Prints the progress of a download as lines."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+
+    def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
+        """Print bytes done and in all, at most ten times a second."""
+        now = time.monotonic()
+        if now - self._told >= _SECONDS_BETWEEN_LINES or done == total:
+            self._told = now
+            _say({"file": file, "stage": stage, "done": done, "total": total, "note": ""})
+
+    def note(self, text: str) -> None:
+        """Print a sentence for the person who waits."""
+        _say({"file": "", "stage": "", "done": 0, "total": 0, "note": text})
+
+
+def _get(name: str, settings: Settings) -> dict[str, Any]:
+    """Download the default sources of a corpus."""
+    listener = _Progress()
+    folder = settings.datasets.folder(name)
+    receipts = [
+        receipt
+        for source in sources_of(name, SOURCES)
+        if source.archives
+        for receipt in install(source, folder, settings.datasets.dir, listener)
+    ]
+    return {"got": [asdict(receipt) for receipt in receipts]}
 
 
 def _survey(name: str, settings: Settings) -> dict[str, Any]:

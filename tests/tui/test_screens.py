@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from textual.widgets import Button, Input, Label, Static
@@ -64,6 +66,66 @@ async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
         assert not app.screen._job_queue.current
+
+
+async def test_a_corpus_is_downloaded_after_agreement_to_its_licence(make_app: MakeApp, workplace: Path) -> None:
+    asked: list[Sequence[str]] = []
+    shown: list[str] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        (workplace / "datasets/maestro").mkdir(parents=True)
+        (workplace / "datasets/maestro/a.midi").write_bytes(b"x")
+        line = {"file": "m.zip", "stage": "download", "done": 25_000_000, "total": 50_000_000, "note": ""}
+        return Script([json.dumps(line), json.dumps({**line, "note": "sum differs"}), json.dumps({"got": []})])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, Datasets)
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "missing")
+        draw = screen._draw
+        screen._draw = lambda: (draw(), shown.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
+        await pilot.press("down", "down", "down", "g")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "CC BY-NC-SA 4.0" in app.screen._text
+        await pilot.press("escape")
+        assert not asked
+        await pilot.press("g", "right", "enter")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "found")
+        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "get", "maestro"]
+        assert "download 50%" in shown
+        assert "sum differs" in [toast.message for toast in app._notifications]
+
+
+async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explained(
+    make_app: MakeApp, workplace: Path
+) -> None:
+    begun, ended = Event(), Event()
+
+    class Waits(Script):
+        def lines(self) -> Iterator[str]:
+            begun.set()
+            ended.wait()
+            yield json.dumps({"error": "killed"})
+
+        def records(self) -> Iterator[dict[str, Any]]:
+            yield from map(json.loads, self.lines())
+
+        def cancel(self) -> None:
+            super().cancel()
+            ended.set()
+
+    app = make_app(lambda command: Waits([]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+        await pilot.press("g", "right", "enter")
+        await until(pilot, begun.is_set)
+        await pilot.press("x")
+        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
+        assert not [toast for toast in app._notifications if toast.severity == "error"]
+        await pilot.press(*["down"] * 6, "g")
+        assert any("osf.io/p6vkg" in toast.message for toast in app._notifications)
 
 
 async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workplace: Path) -> None:

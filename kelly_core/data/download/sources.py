@@ -369,6 +369,11 @@ def select_sources(names: Iterable[str], sources: Mapping[str, Source]) -> list[
     return list(found.values())
 
 
+def sources_of(corpus: str, sources: Mapping[str, Source]) -> list[Source]:
+    """Return the sources of a corpus that ``--all`` includes."""
+    return [source for source in default_sources(sources) if source.corpus == corpus]
+
+
 def default_sources(sources: Mapping[str, Source]) -> list[Source]:
     """Return what ``--all`` means: every source but the larger and smaller variants of one corpus."""
     return [source for source in sources.values() if source.by_default]
