@@ -27,7 +27,7 @@ DatasetsDirOption = Annotated[
     Path | None, typer.Option("--datasets-dir", help="Folder of the corpora.", show_default="datasets")
 ]
 MaxFilesOption = Annotated[
-    int | None, typer.Option("--max-files", min=0, help="Use so many files of each corpus; 0 uses all.")
+    int | None, typer.Option("--max-files", min=0, help="Maximum files of each corpus (0: all).")
 ]
 EngineOption = Annotated[
     str | None,

@@ -78,7 +78,7 @@ def _holds_claimed(path: Path, claimed: set[Path]) -> bool:
 
 
 def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
-    """Packed archives in the folder and in those of the corpora; one that is unpacked beside is no news."""
+    """Packed archives in the folder and in those of the corpora; one that is unpacked beside is left out."""
     by_file = {archive.file: (source, archive) for source in SOURCES.values() for archive in source.archives}
     for place in dict.fromkeys((folder, *corpora.values())):
         for entry in _entries(place):

@@ -48,7 +48,7 @@ def is_non_commercial(licence: str) -> bool:
 
 
 def provenance_of(metadata: object) -> Provenance:
-    """Return what an export's metadata tell of its data; odd entries count as not recorded."""
+    """Return what an export's metadata record about its data; odd entries count as not recorded."""
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     data = _table(table, "trained_on")
     licences = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
@@ -68,7 +68,7 @@ def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return what an export tells of its data, None if it is missing or cannot be read."""
+    """Return what an export records about its data, None if it is missing or cannot be read."""
     try:
         return provenance_of(read_document(path).get("metadata"))
     except ExportError:

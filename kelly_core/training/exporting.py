@@ -127,7 +127,7 @@ class CheckpointEngine:
         self._path, self._weights_hash = path, weights_hash
 
     def run(self, inputs: Array) -> Array:
-        """Outputs [T, out] for raw inputs [T, in], from zero state; a stateless network starts anew at each frame.
+        """Outputs [T, out] for raw inputs [T, in], from zero state; a stateless network starts again at each frame.
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or holds other weights than the export.

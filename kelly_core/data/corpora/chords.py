@@ -68,7 +68,7 @@ _READING = 2
 """Version of what is made of an entry; another one changes the fingerprint of the examples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Song:
     """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
 
