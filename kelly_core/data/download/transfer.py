@@ -27,11 +27,12 @@ Progress = Callable[[int, int], None]
 """Called with bytes that are there and bytes in all, 0 if not known."""
 
 _CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
-_TRIES = 6
+_TRIES = 4
 """Attempts in a row without a single new byte before the next address is tried."""
 _BASE_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _NETWORK_ERRORS = (HTTPError, ConnectionError, TimeoutError)
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -264,7 +265,10 @@ def _in_words(fault: Exception) -> str:
     while (inner := next((each for each in fault.args if isinstance(each, Exception)), None)) is not None:
         fault = inner
     reason = getattr(fault, "reason", None)
-    return _in_words(reason) if isinstance(reason, Exception) else f"{type(fault).__name__}: {fault}"
+    if isinstance(reason, Exception):
+        return _in_words(reason)
+    # urllib3 begins with the representation of its connection.
+    return _CONNECTION.sub("", str(fault)) or type(fault).__name__
 
 
 def _size(path: Path) -> int:
