@@ -97,7 +97,8 @@ def test_a_path_that_was_asked_for_and_is_missing_is_an_error(
     (tmp_path / "dir.toml").write_text('[datasets]\ndir = "nowhere"\n')
     (tmp_path / "path.toml").write_text('[datasets.deam]\npath = "nowhere"\n')
     refused = run(*arguments)
-    assert refused.code == 2 and "no such f" in refused.err.lower()
+    assert refused.code == 2
+    assert "no such f" in refused.err.lower()
     assert not (tmp_path / "models").exists()
 
 
@@ -110,7 +111,8 @@ def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: R
     (tmp_path / "empty").mkdir()
     (tmp_path / "config.toml").write_text('[datasets.groove_midi]\npath = "empty"\n')
     trained = run("train", "-m", "groove", "-e", 1)
-    assert trained.code == 1 and "holds no file of the corpus" in trained.err
+    assert trained.code == 1
+    assert "holds no file of the corpus" in trained.err
     assert not (tmp_path / "models/groovepredictor.json").exists()
 
 
@@ -121,11 +123,13 @@ def test_licences_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: 
     trained_on = json.loads((tmp_path / "out/dynamicsengine.json").read_text())["metadata"]["trained_on"]
     assert trained_on["licences"] == {"maestro": "CC BY-NC-SA 4.0, non-commercial"}
     again = run("train", "-m", "dynamics", "-e", 1, "-o", "out", "--datasets-dir", "data", "--seed", 5)
-    assert again.code == 0 and "dynamicsengine.previous.json" in again.err
+    assert again.code == 0
+    assert "dynamicsengine.previous.json" in again.err
     files = sorted((tmp_path / "out").glob("*.json"))
     assert len(files) == 2
     validated = run("validate", *files, "--check-specs", "--json")
-    assert validated.code == 0 and len(json.loads(validated.out)["files"]) == 1
+    assert validated.code == 0
+    assert len(json.loads(validated.out)["files"]) == 1
     assert run("validate", tmp_path / "out/dynamicsengine.previous.json", "--check-specs").code == 0
 
 
@@ -133,7 +137,8 @@ def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: Run, 
     (tmp_path / "datasets/groove").mkdir(parents=True)
     (tmp_path / "datasets/groove/a.mid").write_bytes(b"x")
     for shown in (run("train", "-m", "dynamics", "-e", 1).err, run("datasets").out):
-        assert "kelly-core datasets get" in shown and "make demo" in shown
+        assert "kelly-core datasets get" in shown
+        assert "make demo" in shown
         assert "datasets/groove holds 1 .mid files: is this groove_midi?" in shown
     assert json.loads(run("datasets", "--json").out)["unclaimed"][0]["corpus"] == "groove_midi"
     assert "datasets get" not in run("train", "-m", "dynamics", "-e", 1, "--use-synthetic", "-o", "out").err

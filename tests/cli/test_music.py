@@ -137,7 +137,9 @@ def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, m
     _edit_trained_on(folder, synthetic=True)
     (tmp_path / "plugin").mkdir()
     refused = run("deploy", "models", "--to", "plugin")
-    assert refused.code == 1 and "--allow-synthetic" in refused.err and not list((tmp_path / "plugin").iterdir())
+    assert refused.code == 1
+    assert "--allow-synthetic" in refused.err
+    assert not list((tmp_path / "plugin").iterdir())
     assert run("deploy", "models", "--to", "plugin", "--allow-synthetic").code == 0
 
 
@@ -146,11 +148,13 @@ def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models
     licences = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
     _edit_trained_on(folder, synthetic=False, licences=licences)
     done = run("deploy", "models", "--to", "plugin", "--mkdir", "--json")
-    assert done.code == 0 and json.loads(done.out)["files"][0]["non_commercial"] == ["maestro"]
+    assert done.code == 0
+    assert json.loads(done.out)["files"][0]["non_commercial"] == ["maestro"]
     assert "trained on non-commercial data (maestro)" in run("deploy", "models", "--to", "plugin").err
     run("report", "models")
     page = (tmp_path / "models/report.md").read_text()
-    assert "trained on non-commercial data: maestro" in page and "groove_midi: CC BY 4.0" in page
+    assert "trained on non-commercial data: maestro" in page
+    assert "groove_midi: CC BY 4.0" in page
 
 
 def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:

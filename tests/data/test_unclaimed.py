@@ -45,7 +45,8 @@ def test_a_folder_of_another_name_is_named_with_a_guess(
     for file in files:
         write(tmp_path / file)
     (found,) = find_unclaimed(Datasets(dir=tmp_path))
-    assert found.corpus == guess and told in found.text
+    assert found.corpus == guess
+    assert told in found.text
 
 
 def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) -> None:
@@ -65,5 +66,6 @@ def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "lakh_midi/my-own.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
     known, own = find_unclaimed(Datasets(dir=tmp_path))
-    assert known.corpus == "groove_midi" and known.text.endswith("or run kelly-core datasets get groove_midi")
+    assert known.corpus == "groove_midi"
+    assert known.text.endswith("or run kelly-core datasets get groove_midi")
     assert "my-own.tar.gz is packed: unpack it" in own.text

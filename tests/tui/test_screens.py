@@ -99,7 +99,7 @@ async def test_a_corpus_is_downloaded_after_agreement_to_its_licence(make_app: M
 
 
 async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explained(
-    make_app: MakeApp, workplace: Path
+    make_app: MakeApp,
 ) -> None:
     begun, ended = Event(), Event()
 
@@ -116,7 +116,7 @@ async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explaine
             super().cancel()
             ended.set()
 
-    app = make_app(lambda command: Waits([]))
+    app = make_app(lambda _command: Waits([]))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
         await pilot.press("g", "right", "enter")
