@@ -172,8 +172,7 @@ def _exit_code(run: Run, outcomes: Sequence[ModelResult], signals: Signals) -> i
     """Exit code by how the run ended; says why where no outcome does."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
-        hint = f"Read its log: kelly-core runs logs {run.id}"
-        print_error(f"run {run.id} died", f"its process is gone. {hint}")
+        print_error(f"run {run.id} died", f"{ended.error}. Its log: kelly-core runs logs {run.id}")
     if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
         print_error(f"run {run.id} failed", ended.error)
     if signals.exit_code is not None:

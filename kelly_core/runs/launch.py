@@ -19,6 +19,7 @@ from kelly_core.errors import RunError
 from kelly_core.io.atomic import deny_others_writing, make_folder, open_for_writing
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import LogWriter
+from kelly_core.runs.exit_status import observed
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
 from kelly_core.runs.output_lock import acquire_output_lock
 from kelly_core.runs.run import Run
@@ -112,23 +113,26 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         RunError: it cannot be started.
     """
     # -P: a module of the working folder must not take the place of one of Python's own.
+    record = read_manifest(folder)
     command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(handles[-1])]
     try:
         with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
-                command,
-                cwd=read_manifest(folder).working_folder,
+                observed(command, folder, record.attempts),
+                cwd=record.working_folder,
                 # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.PIPE,
+                stderr=console,
                 start_new_session=True,
                 pass_fds=handles,
             )
     except OSError as error:
         raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
-    return process.pid
+    assert process.stdout is not None
+    with process.stdout:
+        return int(process.stdout.readline())
 
 
 def _working_folder() -> str:

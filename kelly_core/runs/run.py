@@ -17,6 +17,7 @@ from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs import control
 from kelly_core.runs.event_log import LogReader
+from kelly_core.runs.exit_status import describe_exit
 from kelly_core.runs.log_records import LogRecord
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
@@ -81,6 +82,7 @@ class Run:
         return replace(
             logged,
             state="died" if died else logged.state,
+            error=describe_exit(self.folder, logged.attempt) if died else logged.error,
             models=tuple(_settled(model, "died" if died else logged.state) for model in logged.models),
             host_name=life.keeper.host,
             pid=life.keeper.pid,

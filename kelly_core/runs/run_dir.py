@@ -23,8 +23,8 @@ class RunDirectory:
 
     ``run.json`` (what was asked for), ``environment.json`` (what it runs with), ``events.jsonl`` (what happened, the
     truth), ``summary.json`` (how far the log has come, for a quick look), ``control.jsonl`` (what watchers ask for),
-    ``console.log`` (what its process prints), ``heartbeat`` (locked by the process for as long as it lives, its time
-    of change renewed every second).
+    ``console.log`` (what its process prints), ``exit_status`` (how its process ended), ``heartbeat`` (locked by the
+    process for as long as it lives, its time of change renewed every second).
     """
 
     path: Path
@@ -63,6 +63,11 @@ class RunDirectory:
     def console(self) -> Path:
         """What the process prints."""
         return self.path / "console.log"
+
+    @property
+    def exit_status(self) -> Path:
+        """How the process ended, where the system ended it."""
+        return self.path / "exit_status"
 
     @property
     def heartbeat(self) -> Path:

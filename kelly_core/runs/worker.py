@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import time
 import traceback
@@ -44,6 +45,8 @@ def work(folder: RunDirectory, lease_handle: int) -> None:
         lease_handle: handle of the lock of the output folder.
     """
     deny_others_writing_new_files()
+    # A fault in native code leaves its stack in console.log.
+    faulthandler.enable()
     run = Run(folder)
     lease = FileLock(output_lock_path(run.record.output), lease_handle)
     log = LogWriter(folder.events)

@@ -189,7 +189,7 @@ class Train(RunScreen):
                 if each.alarm and each.alarm_kind != "synthetic"
             ]
             if run.state == "died":
-                lines.append("Its process is gone. R resumes from the last checkpoint.")
+                lines.append("R resumes from the last checkpoint.")
         text = "\n".join(lines[:3])
         if text != self._alarm:
             self._alarm = text

@@ -1,0 +1,87 @@
+"""How the process of a run ended where it could not write so itself: killed by a signal, or with an exit code.
+
+A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. The
+shell holds nothing that the run needs: if it is killed, only the status is missing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from kelly_core.io.atomic import open_regular
+from kelly_core.runs.run_dir import RunDirectory
+
+_OBSERVE = """
+umask go-w
+status_file=$1 attempt=$2
+shift 2
+rm -f "$status_file"
+"$@" >&2 &
+process=$!
+trap '' HUP INT TERM
+echo $process
+exec >&-
+wait $process
+echo "$attempt $?" > "$status_file"
+"""
+_FIRST_SIGNAL = 128
+_MAX_BYTES = 64
+_MAX_STATUS = 255
+
+_CAUSES = {
+    signal.SIGKILL: (
+        "by `kill -9`, or by the system because memory ran out",
+        "Look for `Out of memory` in the kernel's log; if it is there, use fewer --jobs or a smaller batch size",
+    ),
+    signal.SIGBUS: (
+        "a mapped file became shorter while it was read, or the disk or shared memory is full or failing",
+        "`kelly-core cache --verify` checks the cached features",
+    ),
+    signal.SIGSEGV: ("a fault in native code", "The stack is at the end of console.log; update the package it names"),
+    signal.SIGABRT: ("native code gave up", "The reason is at the end of console.log"),
+    signal.SIGILL: (
+        "an instruction that this processor lacks",
+        "Install packages that are built for this processor",
+    ),
+    signal.SIGXCPU: ("its limit of CPU time is used up", "Raise the limit: ulimit -t"),
+}
+
+
+def observed(command: Sequence[str], folder: RunDirectory, attempt: int) -> list[str]:
+    """Return a command that runs another one, prints its process id and writes its status when it has ended.
+
+    What the other command prints goes to standard error.
+    """
+    return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), *command]
+
+
+def describe_exit(folder: RunDirectory, attempt: int) -> str:
+    """Say how the process of an attempt ended without writing so into its log, and what to do.
+
+    The text is "its process is gone" where nothing is known, as after a power cut.
+    """
+    resume = f"`kelly-core runs resume {folder.id}` goes on from the last checkpoint"
+    status = _read(folder, attempt)
+    if status is None:
+        return f"its process is gone. {resume}"
+    if status <= _FIRST_SIGNAL:
+        return f"its process ended with exit code {status}; the reason is at the end of {folder.console}. {resume}"
+    number = status - _FIRST_SIGNAL
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"killed by signal {number}. {resume}"
+    words = (signal.strsignal(number) or name).lower()
+    cause, fix = _CAUSES.get(signal.Signals(number), ("", ""))
+    return ". ".join(filter(None, [f"killed by {name} ({words}){cause and ': ' + cause}", fix, resume]))
+
+
+def _read(folder: RunDirectory, attempt: int) -> int | None:
+    try:
+        with open_regular(folder.exit_status) as file:
+            words = file.read(_MAX_BYTES).split()
+        known, status = map(int, words)
+    except (OSError, ValueError):
+        return None
+    return status if known == attempt and 0 <= status <= _MAX_STATUS else None
