@@ -13,7 +13,7 @@ _CLOSE = 0.6
 
 
 class KellyError(Exception):
-    """Base of every error that is the user's to mend; its text is shown without a traceback, with controls escaped.
+    """Base of every error that the user can fix; its text is shown without a traceback, with controls escaped.
 
     Args:
         problem: what was wrong, in one sentence without a trailing full stop.
@@ -50,6 +50,10 @@ class ConfigError(KellyError):
 
 class DataError(KellyError):
     """A corpus or a file in it that cannot be used."""
+
+
+class NoSplitError(DataError):
+    """A corpus has no official split of the kind that was asked for: a fact about the corpus, not a fault."""
 
 
 class TrainingError(KellyError):

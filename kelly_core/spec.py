@@ -8,7 +8,7 @@ from typing import Literal
 from kelly_core.errors import ConfigError, did_you_mean
 
 Activation = Literal["", "tanh", "relu", "sigmoid", "softmax"]
-Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse"]
+Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse", "masked_l1"]
 State = Literal["stateful", "stateless"]
 LabelScale = Literal["", "1..9", "0..1", "-1..1", "-5..5"]
 """Scale of valence and arousal in a table; "" for one derived from its columns and values."""

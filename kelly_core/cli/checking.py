@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kelly_core.cli.progress import feature_progress
-from kelly_core.errors import ExportError, KellyError
+from kelly_core.errors import ExportError, KellyError, NoSplitError
 
 if TYPE_CHECKING:
     from kelly_core.config.schema import Settings
@@ -46,12 +46,17 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
 
 
 def measured_anew(report: FileReport, split: Split, settings: Settings) -> FileReport:
-    """The report with the quality measured now; a corpus or a file that cannot be used is a failed check."""
+    """Return the report with the quality measured now; a corpus or a file that cannot be used is a failed check.
+
+    If the corpus has no such split, the check does not apply and the recorded quality stays.
+    """
     from kelly_core.validation.report import Check
 
     name = f"quality on {split}"
     try:
         quality = _measure(Path(report.file), split, settings)
+    except NoSplitError as error:
+        return replace(report, checks=(*report.checks, Check(name, True, str(error), applicable=False)))
     except KellyError as error:
         return replace(report, quality=None, checks=(*report.checks, Check(name, False, str(error))))
     return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))

@@ -25,6 +25,7 @@ _LOSSES = {
     "crossentropyloss": "soft_cross_entropy",
     "soft_cross_entropy": "soft_cross_entropy",
     "masked_mse": "masked_mse",
+    "masked_l1": "masked_l1",
 }
 _DATASETS = {"lakh": "lakh_midi", "groove": "groove_midi", "chord_progressions": "chords"}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
 from kelly_core.evaluation.metrics.base import (
@@ -14,7 +15,9 @@ from kelly_core.evaluation.metrics.base import (
     Doubles,
     Labels,
     Predictor,
+    Reals,
     TrainingExamples,
+    elementwise_loss,
     loss_sums,
     ratio,
 )
@@ -24,6 +27,8 @@ from kelly_core.spec import Loss
 Regression = Callable[[Floats], Floats]
 """Predictions [m, k] for inputs [m, d]."""
 
+CURVE = "cubic curve"
+"""Name of the baseline that follows valence and arousal smoothly."""
 NEIGHBOURS = 10
 MOST_POINTS = 4_096
 """Training points among which the nearest are searched."""
@@ -31,6 +36,10 @@ MOST_POINTS = 4_096
 _PENALTIES: Doubles = np.logspace(-3, 2, 6)
 """Penalty of the squared coefficients as a share of the sum of weights; inputs are standardised."""
 _FOLDS = 5
+_CURVE_POINTS = 8_192
+"""Training examples that a curve is fitted to: it has nine coefficients an output."""
+_LEAST_SHARE = 0.1
+"""Share of the marginal below which a curve puts no probability."""
 
 _QUARTILE = 0.6745
 """Upper quartile of the standard normal distribution."""
@@ -105,12 +114,23 @@ def mean_target(dataset: Dataset) -> Doubles:
     return overall
 
 
-def best_constant_loss(dataset: Dataset, loss: Loss) -> float:
-    """Return the validation loss of the best constant output: the weighted mean of the training targets.
+def best_constant(dataset: Dataset, loss: Loss) -> Doubles:
+    """Return the constant output [out] with the smallest training loss.
 
-    The mean minimizes each of the losses: squared error, binary and soft cross-entropy.
+    That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
+    squared error, binary and soft cross-entropy.
     """
-    mean = mean_target(dataset).astype(np.float32)
+    if loss != "masked_l1":
+        return mean_target(dataset)
+    batches = [batch for batch, _ in TrainingExamples(dataset).batches()]
+    targets = np.concatenate([batch.targets.reshape(-1, dataset.output_size) for batch in batches])
+    weights = np.concatenate([np.broadcast_to(each.weights, each.targets.shape) for each in batches])
+    return weighted_median(targets, weights.reshape(targets.shape))
+
+
+def best_constant_loss(dataset: Dataset, loss: Loss) -> float:
+    """Return the validation loss of the best constant output."""
+    mean = best_constant(dataset, loss).astype(np.float32)
     total = weight = 0.0
     for start in range(0, len(dataset.validation), CHUNK):
         indices = dataset.validation[start : start + CHUNK]
@@ -145,6 +165,124 @@ class Points:
         return Points(self.inputs[chosen], self.targets[chosen], self.weights[chosen], self.groups[chosen])
 
 
+def weighted_median(values: Reals, weights: Reals) -> Doubles:
+    """Return the median of each column of values [n, ...] with weights of the same shape; 0 if all weights are 0."""
+    order = np.argsort(values, axis=0)
+    ordered = np.take_along_axis(np.asarray(values, np.float64), order, axis=0)
+    below = np.cumsum(np.take_along_axis(np.asarray(weights, np.float64), order, axis=0), axis=0)
+    middle = np.argmax(below >= below[-1:] / 2, axis=0)
+    medians: Doubles = np.take_along_axis(ordered, middle[np.newaxis], axis=0)[0]
+    return np.where(below[-1] > 0, medians, 0.0)
+
+
+@dataclass(frozen=True)
+class AffectPoints:
+    """What the models behind the recognizer learn from, one point an example, means over its frames.
+
+    Attributes:
+        affect: valence and arousal that the plugin reads from the code, [n, 2].
+        targets: [n, out].
+        weights: of each target in the measure, [n, out]; 0 where it is masked.
+        groups: [n].
+    """
+
+    affect: Floats
+    targets: Doubles
+    weights: Doubles
+    groups: Names
+
+    @classmethod
+    def of(
+        cls, training: TrainingExamples, scale: Callable[[Indices], Doubles] | None = None, most: int = _CURVE_POINTS
+    ) -> AffectPoints:
+        """Return points of the training examples.
+
+        Args:
+            training: the examples.
+            scale: gives the weight of an error of each output in the measure, [n, out]; None for 1.
+            most: limit of the number of examples, evenly spread; 0 takes all.
+        """
+        parts = []
+        for batch, indices in training.batches(most):
+            weights = np.broadcast_to(batch.weights, batch.targets.shape).astype(np.float64)
+            total = weights.sum(axis=1)
+            targets = ratio((weights * batch.targets).sum(axis=1), total)
+            total = total if scale is None else total * scale(indices)
+            parts.append((np.stack(_affect(batch), axis=1), targets, total, training.groups(indices)))
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def take(self, chosen: NDArray[np.bool_]) -> AffectPoints:
+        """The chosen points, copied."""
+        return AffectPoints(self.affect[chosen], self.targets[chosen], self.weights[chosen], self.groups[chosen])
+
+
+def fit_median(points: AffectPoints) -> Predictor:
+    """Fit the constant with the smallest absolute error."""
+    return constant(weighted_median(points.targets, points.weights).astype(np.float32))
+
+
+def fit_curve(points: AffectPoints, loss: Loss) -> Predictor:
+    """Fit a cubic in valence and arousal with an L2 penalty on its coefficients.
+
+    The penalty is the one with the smallest ``loss`` in five-fold cross-validation over groups. For an absolute error
+    the curve is shifted so that the median residual of each output is 0. Probabilities are kept above a tenth of the
+    marginal.
+    """
+    fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
+    errors = np.zeros(len(_PENALTIES))
+    for number in range(fold.max() + 1) if fold.any() else ():
+        held_out = points.take(fold == number)
+        outputs = _cubic(points.take(fold != number), loss, _PENALTIES)(held_out.affect)
+        each = elementwise_loss(loss, outputs, held_out.targets[:, np.newaxis])
+        errors += (held_out.weights[:, np.newaxis, : each.shape[-1]] * each).sum(axis=(0, 2))
+    best = len(errors) - 1 - int(np.argmin(errors[::-1]))
+    predict = _cubic(points, loss, _PENALTIES[best : best + 1])
+    return lambda batch: _spread(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
+
+
+def _cubic(points: AffectPoints, loss: Loss, penalties: Doubles) -> Callable[[Floats], Doubles]:
+    """Fit with each penalty; the result gives outputs [m, penalties, out] for valence and arousal [m, 2]."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    terms = make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler())
+    inputs = terms.fit_transform(points.affect)
+    # Outputs with the same weights share one regression; a mask gives each output weights of its own.
+    same = bool((points.weights == points.weights[:, :1]).all())
+    columns = [slice(None)] if same else [slice(i, i + 1) for i in range(points.targets.shape[1])]
+    known = [column for column in columns if points.weights[:, column].any()]
+    fits = []
+    for column in known:
+        weights = points.weights[:, column][:, 0]
+        fits.append((column, _ridge(inputs, points.targets[:, column], weights, penalties)))
+
+    def predict(affect: Floats) -> Doubles:
+        outputs = np.zeros((len(affect), len(penalties), points.targets.shape[1]))
+        features = terms.transform(affect)
+        for column, fitted in fits:
+            outputs[..., column] = fitted(features)
+        return outputs
+
+    if loss == "masked_l1":
+        residuals = points.targets[:, np.newaxis] - predict(points.affect)
+        shift = weighted_median(residuals, np.broadcast_to(points.weights[:, np.newaxis], residuals.shape))
+        return lambda affect: predict(affect) + shift
+    if loss in ("bce", "soft_cross_entropy"):
+        return lambda affect: _as_probabilities(predict(affect), points, loss)
+    return predict
+
+
+def _as_probabilities(outputs: Doubles, points: AffectPoints, loss: Loss) -> Doubles:
+    """Keep outputs [..., out] above a tenth of the marginal and, for a distribution, their sum at 1."""
+    size = points.targets.shape[1]
+    total, weight = (points.weights * points.targets).sum(axis=0), points.weights.sum(axis=0)
+    least = _LEAST_SHARE * (total + 1 / size) / (weight + 1)
+    if loss == "bce":
+        return np.clip(outputs, least, 1 - least)
+    kept: Doubles = np.maximum(outputs, least)
+    return ratio(kept, kept.sum(axis=-1, keepdims=True))
+
+
 def fit_ridge(points: Points) -> Regression:
     """Fit a linear regression with an L2 penalty on everything except the intercept (Hoerl & Kennard 1970).
 
@@ -154,27 +292,30 @@ def fit_ridge(points: Points) -> Regression:
     errors = np.zeros(len(_PENALTIES))
     if fold.any():
         for number in range(fold.max() + 1):
-            held_out = points.take(fold == number)
-            off = _ridge(points.take(fold != number), _PENALTIES)(held_out.inputs) - held_out.targets[:, np.newaxis]
+            held_out, rest = points.take(fold == number), points.take(fold != number)
+            predict = _ridge(rest.inputs, rest.targets, rest.weights, _PENALTIES)
+            off = predict(held_out.inputs) - held_out.targets[:, np.newaxis]
             errors += np.einsum("n,npk->p", held_out.weights.astype(np.float64), off**2)
     # If several penalties do equally well, or there is only one group, the strongest is the safest.
     best = len(errors) - 1 - int(np.argmin(errors[::-1]))
-    predict = _ridge(points, _PENALTIES[best : best + 1])
-    return lambda inputs: predict(inputs)[:, 0].astype(np.float32)
+    chosen = _ridge(points.inputs, points.targets, points.weights, _PENALTIES[best : best + 1])
+    return lambda inputs: chosen(inputs)[:, 0].astype(np.float32)
 
 
-def _ridge(points: Points, penalties: Doubles) -> Callable[[Floats], Doubles]:
-    """Fit with each penalty; the result gives predictions [m, penalties, k]."""
+def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) -> Callable[[Reals], Doubles]:
+    """Fit inputs [m, d], targets [m, k] and weights [m] with each penalty; predictions are [m, penalties, k]."""
     # scikit-learn loads SciPy, which no other part of the package needs.
     from sklearn.linear_model import Ridge
 
-    size = points.targets.shape[1]
-    weights = points.weights.astype(np.float64)
+    size = targets.shape[1]
+    weights = weights.astype(np.float64)
     # One penalty for each column of targets, so that all of them share the products of the inputs.
     model = Ridge(alpha=np.repeat(penalties * weights.sum(), size), solver="cholesky")
-    targets = np.tile(points.targets.astype(np.float64), (1, len(penalties)))
-    model.fit(points.inputs.astype(np.float64), targets, sample_weight=weights)
-    return lambda inputs: model.predict(inputs.astype(np.float64)).reshape(len(inputs), len(penalties), size)
+    repeated = np.tile(targets.astype(np.float64), (1, len(penalties)))
+    # NumPy and SciPy bring a pool of BLAS threads each, which on a busy machine spend most time waiting for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        model.fit(inputs.astype(np.float64), repeated, sample_weight=weights)
+    return lambda features: model.predict(features.astype(np.float64)).reshape(len(features), len(penalties), size)
 
 
 def fit_nearest_neighbors(points: Points) -> Regression:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kelly_core.data.dataset import Dataset, Indices
+from kelly_core.data.dataset import Batch, Dataset, Floats, Indices
 from kelly_core.data.leakage import find_leakage
-from kelly_core.errors import DataError
+from kelly_core.errors import NoSplitError
 from kelly_core.evaluation.aggregation import GroupSums, aggregate
 from kelly_core.evaluation.bootstrap import interval, resample
 from kelly_core.evaluation.metrics.base import (
@@ -28,8 +28,10 @@ from kelly_core.evaluation.metrics.groove import GrooveMetrics
 from kelly_core.evaluation.metrics.harmony import HarmonyMetrics
 from kelly_core.evaluation.metrics.melody import MelodyMetrics
 from kelly_core.export.quality_record import (
+    CONSTANT,
     FEW_GROUPS,
     TRAINED,
+    VERSION,
     Baseline,
     Figures,
     MetricDifference,
@@ -38,8 +40,10 @@ from kelly_core.export.quality_record import (
     Share,
     SourceQuality,
     Split,
+    deciding_rival,
 )
 from kelly_core.spec import ModelSpec
+from kelly_core.validation.behaviour import DEPENDENCE_LIMIT
 
 MEASURES: dict[str, ModelMetrics] = {
     "EmotionRecognizer": EmotionMetrics(),
@@ -58,7 +62,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     """Measure a model on examples that no training has seen, beside baselines fitted to the training examples.
 
     On generated examples the best possible loss is known, and the verdict is the share of what can be learned that is
-    missing; otherwise the model must beat every baseline by the paired bootstrap over groups.
+    missing. Otherwise the model must beat every baseline by the paired bootstrap over groups, and must not be constant.
 
     Args:
         spec: the model.
@@ -67,12 +71,13 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         split: which examples.
 
     Raises:
-        DataError: the dataset has no such split.
+        NoSplitError: the dataset has no such split.
     """
     indices, measures = _indices(dataset, split), MEASURES[spec.name]
     leaks = find_leakage(dataset) if split == "validation" else []
     rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(dataset))
-    predictors = {_MODEL: predict} | rivals.baselines | rivals.references
+    model = _Watched(predict)
+    predictors = {_MODEL: model} | rivals.baselines | rivals.references
     found = aggregate(dataset, indices, spec.loss, measures, predictors)
     figures = {name: _figures(measures, found.total(name)) for name in predictors}
     baselines = tuple(_baselines(measures, found, figures, tuple(rivals.baselines)))
@@ -80,7 +85,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(_MODEL)))
     return QualityRecord(
         split=split,
-        verdict=_verdict(measures, baselines, epsilon),
+        verdict=_verdict(measures, baselines, epsilon, constant=model.constant),
         primary=tuple(criterion.measure for criterion in measures.criteria),
         examples=len(indices),
         groups=found.group_count(),
@@ -91,13 +96,53 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         notes=(*rivals.notes, *_notes(found, dataset, leaks)),
         epsilon=epsilon,
         epsilon_limit=None if epsilon is None else measures.epsilon_limit,
+        version=VERSION,
+        chose_epoch=split == "validation",
+        constant=model.constant,
     )
+
+
+class _Watched:
+    """A predictor whose answers are compared over examples: equal ones to different inputs make it a constant."""
+
+    def __init__(self, predict: Predictor) -> None:
+        self._predict = predict
+        self._inputs, self._outputs = _Range(), _Range()
+
+    def __call__(self, batch: Batch) -> Floats:
+        outputs = self._predict(batch)
+        self._inputs.update(batch.inputs)
+        self._outputs.update(outputs)
+        return outputs
+
+    @property
+    def constant(self) -> bool:
+        """Whether the inputs seen so far differ and the outputs do not."""
+        return self._inputs.width > 0 and self._outputs.width <= DEPENDENCE_LIMIT
+
+
+class _Range:
+    """Smallest and largest value at each place of arrays [N, T, k]."""
+
+    def __init__(self) -> None:
+        self._low: Floats | None = None
+        self._high: Floats | None = None
+
+    def update(self, values: Floats) -> None:
+        low, high = values.min(axis=0), values.max(axis=0)
+        self._low = low if self._low is None else np.minimum(low, self._low)
+        self._high = high if self._high is None else np.maximum(high, self._high)
+
+    @property
+    def width(self) -> float:
+        """Largest difference between two examples at one place."""
+        return 0.0 if self._low is None or self._high is None else float((self._high - self._low).max())
 
 
 def _indices(dataset: Dataset, split: Split) -> Indices:
     indices = dataset.validation if split == "validation" else dataset.test
     if not len(indices):
-        raise DataError(f"{dataset.name} has no official {split} split here")
+        raise NoSplitError(f"{dataset.name} has no official {split} split here")
     return indices
 
 
@@ -149,17 +194,15 @@ def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> 
     return {name: dict(zip(columns, rows, strict=True)) for name, rows in zip(names, drawn, strict=True)}
 
 
-def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: float | None) -> str:
-    """Trained, or the weakest of the baselines that the model does not beat."""
+def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: float | None, *, constant: bool) -> str:
+    """Trained, or the strongest of the baselines that the model does not beat."""
     if epsilon is not None:
         limit = measures.epsilon_limit
         return TRAINED if epsilon <= limit else f"{epsilon:.0%} of what can be learned is missing"
-    failed = [baseline for baseline in baselines if not baseline.beaten]
-    if not failed:
-        return TRAINED
-    measure = measures.criteria[0].measure
-    weakest = max(failed, key=lambda baseline: baseline.metrics[measure] or 0.0)
-    return f"not better than {weakest.name}"
+    if all(baseline.beaten for baseline in baselines):
+        return CONSTANT if constant else TRAINED
+    _, rival = deciding_rival(baselines, [criterion.measure for criterion in measures.criteria])
+    return f"not better than {rival.name}"
 
 
 def _references(

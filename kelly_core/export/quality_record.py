@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal
@@ -13,9 +14,16 @@ Figures = dict[str, float | None]
 
 Split = Literal["validation", "test"]
 
+VERSION = 2
+"""Version of the record. In version 1 no median and no curve is among the baselines, the examples that chose the epoch
+judge, and the ``rmse`` of an EmotionRecognizer weighs frames."""
 TRAINED = "trained"
+CONSTANT = "its answer does not depend on its input"
+"""Verdict on a model that beats its baselines with a constant."""
 FEW_GROUPS = 5
-"""With fewer songs, pieces or sessions a bootstrap over them says little."""
+"""With fewer songs, pieces or sessions a bootstrap over them means little."""
+SELF_LABELED = frozenset({"estimated", "imputed"})
+"""Label sources that compute an emotion from the notes of the piece that is scored."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,10 @@ class Baseline:
         """Whether the model is better by every measure that decides."""
         return all(difference.beaten for difference in self.differences)
 
+    def difference(self, measure: str) -> MetricDifference | None:
+        """The difference by one measure; None if the record lacks it."""
+        return next((each for each in self.differences if each.measure == measure), None)
+
 
 @dataclass(frozen=True)
 class PublishedResult:
@@ -118,6 +130,9 @@ class QualityRecord:
         notes: what a reader should keep in mind.
         epsilon: share of the learnable part that is missing; None unless the examples were generated.
         epsilon_limit: largest ε that counts as trained.
+        version: of the record, at most ``VERSION``.
+        chose_epoch: whether the same examples chose the epoch whose weights are judged; None if that is not known.
+        constant: whether the answers to all examples are the same.
     """
 
     split: Split
@@ -132,6 +147,9 @@ class QualityRecord:
     notes: tuple[str, ...] = ()
     epsilon: float | None = None
     epsilon_limit: float | None = None
+    version: int = 1
+    chose_epoch: bool | None = None
+    constant: bool = False
 
     @property
     def trained(self) -> bool:
@@ -139,28 +157,38 @@ class QualityRecord:
         return self.verdict == TRAINED
 
     def summary(self) -> str:
-        """The verdict with the figures that it rests on, in one line."""
-        shown = f"{self.verdict}: {self._evidence()}" if self._evidence() else self.verdict
-        few = not self.epsilon_limit and self.groups < FEW_GROUPS
-        return f"{shown}; only {_count(self.groups, 'group')}, which says little" if few else shown
+        """The verdict with the figures that it rests on and what weakens it, in one line."""
+        evidence = self._evidence()
+        return "; ".join([f"{self.verdict}: {evidence}" if evidence else self.verdict, *self._reservations()])
+
+    def _reservations(self) -> Iterator[str]:
+        """What weakens a verdict on real examples."""
+        if self.epsilon is not None:
+            return
+        if self.groups < FEW_GROUPS:
+            yield f"only {_count(self.groups, 'group')}, which means little"
+        if self.chose_epoch or (self.version < VERSION and self.split == "validation"):
+            yield "on the examples that chose the epoch"
+        computed = sum(source.examples for source in self.sources if source.label_source in SELF_LABELED)
+        if computed:
+            share = "all" if computed == self.examples else f"{computed / self.examples:.0%} of the"
+            yield f"{share} labels computed from the pieces that are scored"
+        if self.version < VERSION:
+            yield "measured by an earlier version, without the best constant and a curve among its rivals"
 
     def _evidence(self) -> str:
         if self.epsilon is not None:
             return f"ε {self.epsilon:.3f}, at most {self.epsilon_limit:g} wanted"
-        baseline, difference = self._decisive()
-        ours, theirs = self.metrics[difference.measure], baseline.metrics[difference.measure]
-        if ours is None or theirs is None:
+        measure, baseline = deciding_rival(self.baselines, self.primary)
+        difference = baseline.difference(measure)
+        ours, theirs = self.metrics[measure], baseline.metrics[measure]
+        if ours is None or theirs is None or difference is None:
             return ""
-        told = f"{words(difference.measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        told = f"{words(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        groups = f"of {_count(self.groups, 'group')}"
         share = difference.share
-        return told if share is None else f"{told} ({share.low:+.1%} to {share.high:+.1%})"
-
-    def _decisive(self) -> tuple[Baseline, MetricDifference]:
-        """Where the model fails: the weakest baseline that it does not beat; else the strongest that it beats."""
-        ranked = sorted(self.baselines, key=lambda baseline: baseline.metrics[self.primary[0]] or 0.0)
-        failed = [baseline for baseline in ranked if not baseline.beaten]
-        chosen = failed[-1] if failed else ranked[0]
-        return chosen, next((d for d in chosen.differences if not d.beaten), chosen.differences[0])
+        interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
+        return f"{told} (95 % {f'{share.low:+.1%} to {share.high:+.1%}' if share else interval}, {groups})"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -179,6 +207,8 @@ class QualityRecord:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f'"quality" makes no sense at {where or "its beginning"}: {first["msg"]}') from error
+        if quality.version > VERSION:
+            raise ValueError(f'"quality" is of version {quality.version}; this program reads up to {VERSION}')
         quality._check_complete()
         return quality
 
@@ -199,7 +229,7 @@ class QualityRecord:
             raise ValueError('"quality" lacks the difference from a baseline')
         if any(set(source.baselines) != {each.name for each in self.baselines} for source in self.sources):
             raise ValueError('"quality" lacks the baselines of a source')
-        self._check_verdict(all(baseline.beaten for baseline in self.baselines))
+        self._check_verdict(all(baseline.beaten for baseline in self.baselines) and not self.constant)
 
     def _check_verdict(self, borne_out: bool) -> None:
         if self.trained != borne_out:
@@ -207,11 +237,36 @@ class QualityRecord:
 
 
 def recorded_quality(metadata: object) -> QualityRecord | None:
-    """What a file says of its quality; None where it says nothing, or nothing that makes sense."""
+    """Return the quality record of a file's metadata; None if there is none, or one that cannot be read."""
     try:
         return QualityRecord.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
-    except (KeyError, ValueError):  # a record that makes no sense fails a check of its own
+    except (KeyError, ValueError):  # a record that cannot be read fails a check of its own
         return None
+
+
+def strongest_rival(baselines: Iterable[Baseline], measure: str) -> Baseline | None:
+    """Return the strongest baseline that is not beaten by one measure; if all are, the strongest; None without any."""
+    known = [each for each in baselines if each.metrics.get(measure) is not None and each.difference(measure)]
+
+    def rank(baseline: Baseline) -> tuple[bool, float]:
+        difference = baseline.difference(measure)
+        return difference is not None and difference.beaten, baseline.metrics[measure] or 0.0
+
+    return min(known, key=rank, default=None)
+
+
+def deciding_rival(baselines: Sequence[Baseline], primary: Sequence[str]) -> tuple[str, Baseline]:
+    """Return the measure and the baseline on which a verdict rests.
+
+    That is the first measure by which a baseline is not beaten, with the strongest such baseline; if the model beats
+    all, the first measure with the strongest baseline.
+    """
+    for measure in primary:
+        rival = strongest_rival(baselines, measure)
+        difference = rival.difference(measure) if rival else None
+        if rival and difference and not difference.beaten:
+            return measure, rival
+    return primary[0], strongest_rival(baselines, primary[0]) or baselines[0]
 
 
 def words(measure: str) -> str:

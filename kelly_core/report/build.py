@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
-from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, words
+from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
     Block,
@@ -22,7 +22,7 @@ from kelly_core.report.document import (
     Table,
     TextCell,
 )
-from kelly_core.report.quality import best_baseline, build_quality_section, spread
+from kelly_core.report.quality import build_quality_section, spread
 from kelly_core.validation.quality_table import NOTHING, number
 from kelly_core.validation.report import Check
 
@@ -31,7 +31,7 @@ _ENGINE = "numpy"
 """Whose latency stands in the summary: every benchmark has it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
 _SUMMARY = ("model", "trained on", "verdict", "checks")
-_DECISIVE = ("measure", "model's", "best baseline", "difference, 95 %")
+_DECISIVE = ("measure", "model's", "strongest rival", "difference, 95 %")
 _FITNESS = ("parity", "p99, NumPy", "file", "state")
 _STATES = {
     "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
@@ -123,13 +123,13 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Ce
 
 
 def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
-    """Measure, the model's figure, that of the best baseline, and the difference."""
+    """Measure, the model's figure, that of the rival on which the verdict rests, and the difference."""
     if quality.epsilon is not None:
         limit = f"at most {number(quality.epsilon_limit)} wanted"
         yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _NOTHING
         return
     for measure in quality.primary:
-        baseline = best_baseline(quality, measure)
+        baseline = strongest_rival(quality.baselines, measure)
         ours = NumberCell(number(quality.metrics.get(measure)))
         if baseline is None:
             yield TextCell(words(measure)), ours, _NOTHING, _NOTHING
@@ -150,7 +150,7 @@ def _verdict(quality: QualityRecord | None) -> TextCell:
     if quality is None:
         return TextCell("not measured", "warn")
     if quality.epsilon is None and quality.groups < FEW_GROUPS:
-        return TextCell(f"{quality.verdict}, but {quality.groups:,} groups say little", "warn")
+        return TextCell(f"{quality.verdict}, but {quality.groups:,} groups mean little", "warn")
     return TextCell(quality.verdict, "good" if quality.trained else "warn")
 
 

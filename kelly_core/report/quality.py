@@ -32,12 +32,6 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
     yield _figures(quality)
 
 
-def best_baseline(quality: QualityRecord, measure: str) -> Baseline | None:
-    """The baseline with the smallest figure; None if none has one."""
-    known = [baseline for baseline in quality.baselines if baseline.metrics.get(measure) is not None]
-    return min(known, key=lambda baseline: baseline.metrics[measure] or 0.0, default=None)
-
-
 def spread(baseline: Baseline, measure: str) -> str:
     """The difference from a baseline by one measure, with its interval."""
     found = [difference for difference in baseline.differences if difference.measure == measure]

@@ -149,10 +149,11 @@ def loss_gradient(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
         return (outputs * batch.targets.sum(dim=-1, keepdim=True) - batch.targets) * batch.weights
     if loss == "bce":
         return (outputs - batch.targets) * batch.weights
+    pooled = outputs if batch.pooled is None else pool(outputs, batch.weights, batch.pooled)
+    off = pooled - batch.targets
+    slope = (off.sign() if loss == "masked_l1" else 2 * off) * batch.weights
     if batch.pooled is None:
-        return activation_gradient(activation, 2 * (outputs - batch.targets) * batch.weights, outputs)
-    pooled = pool(outputs, batch.weights, batch.pooled)
-    slope = 2 * (pooled - batch.targets) * batch.weights
+        return activation_gradient(activation, slope, outputs)
     share = mean_loss(batch.weights, batch.weights.sum(dim=1, keepdim=True))
     slope = torch.where(batch.pooled[:, None, None], slope.sum(dim=1, keepdim=True) * share, slope)
     return activation_gradient(activation, slope, outputs)

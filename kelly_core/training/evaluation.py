@@ -47,7 +47,8 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
     """Measure an export with what the plugin feeds it: raw inputs, each sequence from zero state.
 
     Raises:
-        DataError: the dataset has no such split, or was generated anew in the place of what the file learned from.
+        NoSplitError: the dataset has no such split.
+        DataError: the dataset was generated again in the place of the examples that the file was trained on.
         ExportError: the file does not fit the dataset, or the networks in PyTorch do not know a layer.
     """
     if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):

@@ -1,4 +1,4 @@
-"""The four losses, weighted by example, frame and output."""
+"""The five losses, weighted by example, frame and output."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def check_loss(loss: Loss, spec: ModelSpec) -> None:
 def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
     """Sum of the weighted loss over a batch, and the sum of the weights; their ratio is the mean loss.
 
-    Mean squared error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every frame.
+    Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
+    frame.
 
     Args:
         loss: which loss.
@@ -92,7 +93,8 @@ def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
         outputs = activate(activation, logits)
         if batch.pooled is not None:
             outputs = pool(outputs, weights, batch.pooled)
-        each = (outputs - batch.targets).square()
+        off = outputs - batch.targets
+        each = off.abs() if loss == "masked_l1" else off.square()
     repeats = each.shape[-1] // weights.shape[-1]
     return (each * weights).sum(), weights.sum() * repeats
 

@@ -20,6 +20,9 @@ PROBE_FRAMES = 200
 DRIFT_PASSES = 6
 """Passes over the same probe: 1,200 steps, ten minutes of the plugin's two frames a second."""
 
+DEPENDENCE_LIMIT = 1e-4
+"""Largest change of the outputs that counts as none: ten times the rounding between two engines."""
+
 PARITY_FRAMES = 1_200
 """As long, without repetition, for what another engine does with its state shows late."""
 
@@ -67,6 +70,7 @@ def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequen
     yield outputs
     if not outputs.passed:
         return
+    yield _check_dependence(layers, probe)
     yield from _check_softmax(layers, probe)
     yield from _check_state(content.get("state"), layers, probe)
     frames = probe_frames(PARITY_FRAMES, network.in_size, golden)
@@ -91,6 +95,15 @@ def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
     finite = bool(np.isfinite(NumpyEngine(layers).run(probe)).all())
     told = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
     return Check("outputs", finite, f"{len(probe)} frames, {told}")
+
+
+def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
+    """Whether other inputs give other outputs at the same step, so that a state that moves alone does not count."""
+    outputs, others = (NumpyEngine(layers).run(frames) for frames in (probe, probe[::-1].copy()))
+    apart = float(np.abs(outputs.astype(np.float64) - others).max())
+    if apart > DEPENDENCE_LIMIT:
+        return Check("input dependence", True, f"other inputs change the outputs by up to {apart:.3g}")
+    return Check("input dependence", False, f"constant: other inputs change the outputs by {apart:.1g} at most")
 
 
 def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:

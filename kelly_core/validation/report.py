@@ -16,11 +16,19 @@ from kelly_core.validation.quality_table import render_quality
 
 @dataclass(frozen=True)
 class Check:
-    """One named question to a file, whether it passed, and what was seen."""
+    """One named question to a file, whether it passed, and what was seen.
+
+    Attributes:
+        name: of the check.
+        passed: False only for a fault.
+        detail: what was seen.
+        applicable: False if there was nothing to check; ``passed`` is then True.
+    """
 
     name: str
     passed: bool
     detail: str
+    applicable: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,14 @@ def render(reports: Sequence[FileReport], *, verbose: bool = False, figures: boo
     """
     table = Table("", Column("file", overflow="fold"), "model", "layout", "checks", box=None, pad_edge=False)
     for report in reports:
-        passed = sum(check.passed for check in report.checks)
-        count = f"{passed}/{len(report.checks)}"
+        passed = sum(check.passed and check.applicable for check in report.checks)
+        count = f"{passed}/{sum(check.applicable for check in report.checks)}"
         table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
     parts: list[RenderableType] = [table]
     measured = [report for report in reports if report.quality is not None]
     parts += [Text(), *map(_verdict, measured)] if measured else []
-    parts += [_details(report, verbose) for report in reports if verbose or not report.passed]
+    noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
+    parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
     for report in measured if figures else ():
         assert report.quality is not None
         parts += [Text(f"\n{report.model}", style="bold"), render_quality(report.quality)]
@@ -95,8 +104,9 @@ def _verdict(report: FileReport) -> Text:
 def _details(report: FileReport, verbose: bool) -> Text:
     text = Text(f"\n{report.file}", style="bold")
     for check in report.checks:
-        if verbose or not check.passed:
-            text.append("\n  ").append(_mark(check.passed)).append(f" {check.name}: {check.detail}", style="not bold")
+        if verbose or not (check.passed and check.applicable):
+            mark = _mark(check.passed) if check.applicable else Text("not applicable", style="not bold dim")
+            text.append("\n  ").append(mark).append(f" {check.name}: {check.detail}", style="not bold")
     return text
 
 

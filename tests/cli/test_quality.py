@@ -57,14 +57,24 @@ def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
     quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
     assert quality.epsilon is not None
     assert f"GroovePredictor: {quality.summary()}" in shown.out
-    (report,) = reports(run, "--split", "test", code=1)
-    assert "has no official test split" in report["checks"][-1]["detail"]
+    (report,) = reports(run, "--split", "test")
+    check = report["checks"][-1]
+    assert "has no official test split" in check["detail"]
+    assert not check["applicable"]
+    assert check["passed"]
+    assert QualityRecord.from_json(report["quality"]) == quality
+    assert "not applicable quality on test" in " ".join(run("validate", GROOVE, "--split", "test").out.split())
 
 
 @pytest.mark.usefixtures("trained")
 def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
     quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
-    assert {baseline.name for baseline in quality.baselines} == {"zero and neutral", "position mean"}
+    assert {baseline.name for baseline in quality.baselines} == {
+        "zero and neutral",
+        "position mean",
+        "position median",
+        "cubic curve",
+    }
     (report,) = reports(run)
     assert report["passed"]
     assert QualityRecord.from_json(report["quality"]) == quality
@@ -92,6 +102,7 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) 
     quality = document["metadata"]["quality"]
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
         quality["verdict"] = verdict
+        quality["constant"] = False
         for baseline in quality["baselines"]:
             for difference in baseline["differences"]:
                 difference["beaten"] = verdict == "trained"

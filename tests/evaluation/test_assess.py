@@ -78,11 +78,128 @@ def test_no_baseline_is_better_than_itself(spec: ModelSpec) -> None:
         assert quality.summary().startswith(quality.verdict)
 
 
-def test_the_verdict_names_the_weakest_baseline_that_is_not_beaten() -> None:
+def test_the_verdict_names_the_strongest_baseline_that_is_not_beaten() -> None:
     dataset = random_corpus(MELODY)
     quality = evaluate(MELODY, dataset, constant(np.full(128, 0.5, np.float32)))
     assert not any(each.beaten for each in quality.baselines)
-    assert quality.verdict == "not better than constant rate"
+    strongest = min(quality.baselines, key=lambda each: each.metrics["nats_per_beat"] or 0.0)
+    assert strongest.name != "constant rate"
+    assert quality.verdict == f"not better than {strongest.name}"
+    rival = f"of {strongest.name} (95 % "
+    assert rival in quality.summary()
+    assert f", of {quality.groups} groups)" in quality.summary()
+
+
+def uneven_grooves(count: int) -> np.ndarray:
+    """Accents and timings whose mean is far from their median, [count, 1, 32]."""
+    rng = seeded_rng(3)
+    return np.where(rng.random((count, 1, 32)) < 0.2, 0.9, rng.normal(-0.1, 0.05, (count, 1, 32)))
+
+
+def test_the_median_of_the_training_targets_is_not_trained() -> None:
+    """A network with zero weights and the medians as bias beats the mean and the grid by absolute error."""
+    targets = uneven_grooves(121)
+    inputs = seeded_rng(7).normal(size=(121, 1, 64))
+    dataset = Handmade(targets, 40, inputs=inputs)
+    medians = np.median(targets[40:, 0], axis=0).astype(np.float32)
+    quality = evaluate(GROOVE, dataset, constant(medians))
+    assert named(quality, "position mean").beaten
+    assert named(quality, "zero and neutral").beaten
+    assert not quality.trained
+    assert named(quality, "position median").differences[0].value == 0.0
+
+
+def test_a_constant_is_never_trained_however_lucky() -> None:
+    targets = random_targets(DYNAMICS, 90)
+    targets[:30] = np.clip(targets[:30], 0, 0.01) + 0.2
+    dataset = Handmade(targets, 30, inputs=seeded_rng(7).normal(size=(90, 1, 32)), input_size=32)
+    quality = evaluate(DYNAMICS, dataset, constant(np.full(16, 0.205, np.float32)))
+    assert all(each.beaten for each in quality.baselines)
+    assert quality.constant
+    assert quality.verdict == "its answer does not depend on its input"
+    assert QualityRecord.from_json(json.loads(json.dumps(quality.to_json()))) == quality
+
+
+BEST_CONSTANT = {
+    "MelodyTransformer": "marginal",
+    "HarmonyPredictor": "unigram",
+    "DynamicsEngine": "mean",
+    "GroovePredictor": "position median",
+}
+
+
+def follows_emotion(spec: ModelSpec, count: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    """Codes [count, T, in] and targets that follow valence and arousal by a parabola."""
+    rng = seeded_rng(4)
+    valence, arousal = rng.uniform(-0.8, 0.8, (2, count, 1))
+    code = encode(valence, arousal)
+    inputs = np.zeros((count, 1, spec.input_size))
+    inputs[..., : min(64, spec.input_size)] = code[..., : spec.input_size]
+    if spec is HARMONY:
+        scores = np.zeros((count, 1, 64))
+        scores[..., 0], scores[..., 21] = 3 + 3 * valence, 3 + 3 * arousal**2
+        return inputs, np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    wave = (0.5 + 0.3 * valence + 0.2 * arousal**2)[..., np.newaxis]
+    targets = np.repeat(wave, spec.output_size, axis=-1) + rng.normal(0, 0.02, (count, 1, spec.output_size))
+    return inputs, (targets > rng.random(targets.shape)).astype(float) if spec is MELODY else targets
+
+
+@pytest.mark.parametrize("spec", [MELODY, HARMONY, DYNAMICS, GROOVE], ids=lambda spec: spec.name)
+def test_a_curve_of_valence_and_arousal_must_be_beaten(spec: ModelSpec) -> None:
+    """Where the targets follow the emotion, no constant comes near the curve, which is as good as itself."""
+    inputs, targets = follows_emotion(spec)
+    dataset = Handmade(targets, 80, inputs=inputs)
+    curve = MEASURES[spec.name].rivals(TrainingExamples(dataset)).baselines["cubic curve"]
+    quality = evaluate(spec, dataset, curve)
+    measure = quality.primary[0]
+    others = [each for each in quality.baselines if each.name != "cubic curve"]
+    assert quality.verdict == "not better than cubic curve"
+    assert all(each.beaten for each in others)
+    assert (quality.metrics[measure] or 0) < min(each.metrics[measure] or 0 for each in others)
+
+
+@pytest.mark.parametrize("spec", [MELODY, HARMONY, DYNAMICS, GROOVE], ids=lambda spec: spec.name)
+def test_a_curve_is_careful_if_there_is_nothing_to_learn(spec: ModelSpec) -> None:
+    dataset = random_corpus(spec, validation=60)
+    quality = evaluate(spec, dataset, dataset.answers(dataset.targets[dataset.validation]))
+    curve, best = (
+        named(quality, name).metrics[quality.primary[0]] for name in ("cubic curve", BEST_CONSTANT[spec.name])
+    )
+    assert curve < 1.03 * best
+
+
+def test_labels_computed_from_the_scored_pieces_are_marked() -> None:
+    sources = ["sidecar", "estimated", "imputed"] * 30
+    dataset = random_corpus(DYNAMICS, sources=sources)
+    quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30]))
+    assert quality.trained
+    assert "67% of the labels computed from the pieces that are scored" in quality.summary()
+    human = random_corpus(DYNAMICS)
+    assert "computed from" not in evaluate(DYNAMICS, human, human.answers(human.targets[:30])).summary()
+
+
+def test_examples_that_chose_the_epoch_are_marked() -> None:
+    dataset = random_corpus(DYNAMICS)
+    quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30]))
+    assert quality.trained
+    assert "on the examples that chose the epoch" in quality.summary()
+
+
+def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks() -> None:
+    dataset = random_corpus(DYNAMICS)
+    record = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30])).to_json()
+    for name in ("version", "chose_epoch", "constant"):
+        del record[name]
+    record["baselines"] = [each for each in record["baselines"] if each["name"] == "mean"]
+    for source in record["sources"]:
+        source["baselines"] = {"mean": source["baselines"]["mean"]}
+    old = QualityRecord.from_json(json.loads(json.dumps(record)))
+    assert old.trained
+    assert old.version == 1
+    assert "measured by an earlier version, without" in old.summary()
+    assert "on the examples that chose the epoch" in old.summary()
+    with pytest.raises(ValueError, match="is of version 99; this program reads up to"):
+        QualityRecord.from_json(record | {"version": 99})
 
 
 def test_the_difference_and_its_interval_are_those_of_the_groups() -> None:

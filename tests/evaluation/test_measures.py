@@ -124,7 +124,7 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
     logits = torch.from_numpy(rng.normal(size=(5, frames, spec.output_size)).astype(np.float32))
     targets = rng.random((5, frames, spec.output_size)).astype(np.float32)
     targets /= targets.sum(axis=-1, keepdims=True)
-    width = spec.output_size if spec.loss == "masked_mse" else 1
+    width = spec.output_size if spec.loss.startswith("masked") else 1
     weights = (rng.random((5, frames, width)) * rng.integers(0, 2, (5, frames, width))).astype(np.float32)
     weights[0] = 1.0  # A mean needs at least one weight that is not zero.
     pooled = np.array([spec.loss == "mse" and index % 2 == 0 for index in range(5)])
@@ -133,3 +133,13 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
     outputs = activate(spec.output_activation, logits).numpy()
     total_loss, weight = loss_sums(spec.loss, outputs, Labels(targets, weights, pooled, np.full(5, 120.0)))
     assert total_loss.sum() / weight.sum() == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_the_error_of_emotion_weighs_songs_not_frames() -> None:
+    """One song is labelled at one frame, another at three: their squared errors count alike."""
+    wanted, said = np.zeros((2, 3)), np.array([[0.1, 0.1, 0.1], [0.3, 0.0, 0.0]])
+    weights = np.array([[1, 1, 1], [1, 0, 0]])[..., np.newaxis]
+    for pooled in ((False, False), (True, True)):
+        known = labels(encode(wanted, wanted), weights, pooled=pooled)
+        found = figures("EmotionRecognizer", encode(said, said), known)
+        assert found["rmse"] == pytest.approx(math.sqrt((0.01 + 0.09) / 2), abs=2e-3)

@@ -14,7 +14,7 @@ from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_networ
 from tests.seeds import seeded_torch, shifted
 
 OUTPUTS: tuple[Activation, ...] = ("", "tanh", "relu", "sigmoid", "softmax")
-LOSSES: tuple[Loss, ...] = ("mse", "masked_mse", "bce", "soft_cross_entropy")
+LOSSES: tuple[Loss, ...] = ("mse", "masked_mse", "masked_l1", "bce", "soft_cross_entropy")
 PAIRS = [(loss, output) for loss in LOSSES for output in OUTPUTS if LOSS_OUTPUT.get(loss, output) == output]
 
 

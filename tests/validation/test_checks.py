@@ -251,6 +251,28 @@ def test_a_network_without_lstm_keeps_either_contract(tmp_path: Path) -> None:
         assert "state" in passed(validate_layers(tmp_path, [tiny_network()[0]], state))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("activation", ["", "tanh"])
+def test_an_answer_that_does_not_depend_on_the_input_fails(tmp_path: Path, activation: str) -> None:
+    """As a network with zero weights whose bias is the median of the training targets."""
+    first, last = (np.zeros((8, 4), np.float32), np.zeros((3, 8), np.float32))
+    layers: list[LayerWeights] = [
+        DenseWeights(first, np.full(8, 0.5, np.float32), "tanh"),
+        DenseWeights(last, np.array([0.1, -0.2, 0.3], np.float32), activation),  # type: ignore[arg-type]
+    ]
+    assert "constant" in failed(validate_layers(tmp_path, layers, "stateless"))["input dependence"]
+
+
+def test_a_state_that_moves_without_the_input_is_a_constant_answer(tmp_path: Path) -> None:
+    lstm = LstmWeights(
+        weight_ih=np.zeros((4, 1), np.float32),
+        weight_hh=np.full((4, 1), 0.5, np.float32),
+        bias_ih=np.ones(4, np.float32),
+        bias_hh=np.zeros(4, np.float32),
+    )
+    assert "input dependence" in failed(validate_layers(tmp_path, lstm_layers(lstm), "stateful"))
+    assert "input dependence" in passed(validate_layers(tmp_path, tiny_network(), "stateful"))
+
+
 def test_a_state_that_runs_away_is_drift(tmp_path: Path) -> None:
     """Forget gate wide open, input gate half open: the cell adds up the inputs' mean for ever."""
     lstm = LstmWeights(
@@ -337,9 +359,13 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
 
 def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
     """A network that takes raw decibels must be tried with decibels."""
-    layers: list[LayerWeights] = [DenseWeights(np.eye(2, dtype=np.float32), np.zeros(2, np.float32), "tanh")]
+    scale = np.eye(2, dtype=np.float32) / 100
+    layers: list[LayerWeights] = [DenseWeights(scale, np.zeros(2, np.float32), "tanh")]
     metadata = metadata_of(layers)
-    metadata["golden"] = {"inputs": [[-60, 0], [-40, 0], [-50, 0]], "outputs": [[-1, 0]] * 3}
+    metadata["golden"] = {
+        "inputs": [[-60, 0], [-40, 0], [-50, 0]],
+        "outputs": np.tanh([[-0.6, 0], [-0.4, 0], [-0.5, 0]]).tolist(),
+    }
     write_export(tmp_path / "x.json", layers, metadata)
     seen: list[Array] = []
 

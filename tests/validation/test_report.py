@@ -33,7 +33,7 @@ def test_json_has_exactly_what_programs_rely_on() -> None:
                 "model": "A",
                 "layout": "rtneural",
                 "passed": True,
-                "checks": [{"name": "finite", "passed": True, "detail": "nothing wrong"}],
+                "checks": [{"name": "finite", "passed": True, "detail": "nothing wrong", "applicable": True}],
                 "quality": None,
             },
             {
@@ -42,8 +42,8 @@ def test_json_has_exactly_what_programs_rely_on() -> None:
                 "layout": None,
                 "passed": False,
                 "checks": [
-                    {"name": "readable", "passed": True, "detail": "a JSON object"},
-                    {"name": "gates", "passed": False, "detail": "layer 2: [input] differs"},
+                    {"name": "readable", "passed": True, "detail": "a JSON object", "applicable": True},
+                    {"name": "gates", "passed": False, "detail": "layer 2: [input] differs", "applicable": True},
                 ],
                 "quality": None,
             },

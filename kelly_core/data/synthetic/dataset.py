@@ -148,7 +148,8 @@ class SyntheticDataset(Dataset):
     def _reference_losses(self, loss: Loss) -> ReferenceLosses:
         inputs, targets = self._held_out
         expected = self.best(inputs)
-        constant = expected.mean(axis=(0, 1), dtype=np.float64)
+        middle = np.median if loss == "masked_l1" else np.mean
+        constant = middle(expected.astype(np.float64), axis=(0, 1))
         return ReferenceLosses(bayes=_mean_loss(loss, expected, targets), prior=_mean_loss(loss, constant, targets))
 
 
@@ -166,6 +167,8 @@ def _mean_loss(loss: Loss, predictions: Floats | NDArray[np.float64], targets: F
     predictions = np.asarray(predictions, np.float64)
     if loss in ("mse", "masked_mse"):
         return float(np.mean((predictions - targets) ** 2))
+    if loss == "masked_l1":
+        return float(np.mean(np.abs(predictions - targets)))
     if loss == "bce":
         return float(-np.mean(np.log(np.where(targets > 0.5, predictions, 1 - predictions))))
     return float(-np.mean(np.sum(targets * np.log(predictions), axis=-1)))

@@ -15,6 +15,7 @@ from kelly_core.export.quality_record import PublishedResult
 from kelly_core.spec import Loss
 
 Doubles = NDArray[np.float64]
+Reals = NDArray[np.floating]
 
 Sums = dict[str, Doubles]
 """Sums by name, [n, ...] an example or a group, or [...] in all; they add up over examples, groups and sources."""
@@ -50,8 +51,14 @@ class Labels:
     def of(cls, batch: Batch, dataset: Dataset, indices: Indices) -> Labels:
         """The labels of a batch that was read at ``indices``."""
         pooled = np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
-        bpm = np.full(len(batch), DEFAULT_BPM) if dataset.bpm is None else dataset.bpm[indices].astype(np.float64)
-        return cls(batch.targets, batch.weights, pooled, bpm)
+        return cls(batch.targets, batch.weights, pooled, tempo(dataset, indices))
+
+
+def tempo(dataset: Dataset, indices: Indices) -> Doubles:
+    """Tempo of each example, [n]; MIDI's default where the corpus has none."""
+    if dataset.bpm is None:
+        return np.full(len(indices), DEFAULT_BPM)
+    return dataset.bpm[indices].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,27 @@ class TrainingExamples:
 
     dataset: Dataset
 
-    def batches(self) -> Iterator[tuple[Batch, Names]]:
-        """All of them, without augmentation, and the group of each."""
+    def batches(self, most: int = 0) -> Iterator[tuple[Batch, Indices]]:
+        """Yield the examples without augmentation, and their indices.
+
+        Args:
+            most: limit of their number, evenly spread over all of them; 0 yields all.
+        """
         indices = self.dataset.train
+        if most and len(indices) > most:
+            indices = indices[np.arange(most) * len(indices) // most]
         for start in range(0, len(indices), CHUNK):
             chosen = indices[start : start + CHUNK]
-            yield self.dataset.eval_batch(chosen), self.dataset.rows.groups[chosen]
+            yield self.dataset.eval_batch(chosen), chosen
+
+    def groups(self, indices: Indices) -> Names:
+        """Group of each example, [n]."""
+        groups: Names = self.dataset.rows.groups[indices]
+        return groups
+
+    def bpm(self, indices: Indices) -> Doubles:
+        """Tempo of each example, [n]."""
+        return tempo(self.dataset, indices)
 
 
 @dataclass(frozen=True)
@@ -142,19 +164,26 @@ def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping
 def loss_sums(loss: Loss, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
     """Weighted loss of each example and its weight, both [N]; the same losses as in training.
 
-    Mean squared error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every frame. Where
-    a label belongs to a whole sequence, the mean of the outputs is compared with it.
+    Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
+    frame. If a label belongs to a whole sequence, the mean of the outputs is compared with it by the first two.
     """
-    targets, weights = labels.targets, labels.weights
-    if loss == "soft_cross_entropy":
-        each = -(targets * log_likelihood(outputs)).sum(axis=-1, keepdims=True)
-    elif loss == "bce":
-        each = bernoulli_nats(outputs, targets)
-    else:
-        each = np.square(pool(outputs, labels) - targets)
+    weights = labels.weights
+    compared = outputs if loss in ("bce", "soft_cross_entropy") else pool(outputs, labels)
+    each = elementwise_loss(loss, compared, labels.targets)
     repeats = each.shape[-1] // weights.shape[-1]
     total: Doubles = (each * weights).sum(axis=(1, 2), dtype=np.float64)
     return total, weights.sum(axis=(1, 2), dtype=np.float64) * repeats
+
+
+def elementwise_loss(loss: Loss, outputs: Reals, targets: Reals) -> Reals:
+    """Return the loss of each output [..., out]; of soft cross-entropy that of each frame, [..., 1]."""
+    if loss == "soft_cross_entropy":
+        nats: Reals = -(targets * log_likelihood(outputs)).sum(axis=-1, keepdims=True)
+        return nats
+    if loss == "bce":
+        return bernoulli_nats(outputs, targets)
+    off = outputs - targets
+    return np.abs(off) if loss == "masked_l1" else off * off
 
 
 def pool(values: Floats, labels: Labels) -> Floats:
@@ -168,12 +197,12 @@ def pool(values: Floats, labels: Labels) -> Floats:
     return pooled
 
 
-def log_likelihood(probabilities: Floats) -> Floats:
+def log_likelihood(probabilities: Reals) -> Reals:
     """Natural logarithm, not below that of ``LIKELIHOOD_FLOOR``."""
-    logarithms: Floats = np.log(np.maximum(probabilities, np.float32(LIKELIHOOD_FLOOR)))
+    logarithms: Reals = np.log(np.maximum(probabilities, np.float32(LIKELIHOOD_FLOOR)))
     return logarithms
 
 
-def bernoulli_nats(probabilities: Floats, targets: Floats) -> Floats:
+def bernoulli_nats(probabilities: Reals, targets: Reals) -> Reals:
     """Binary cross-entropy of each output."""
     return -(targets * log_likelihood(probabilities) + (1 - targets) * log_likelihood(1 - probabilities))

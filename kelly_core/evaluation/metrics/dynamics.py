@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from kelly_core.data.dataset import Floats
-from kelly_core.evaluation.baselines import EVERYTHING, QUADRANTS, fit_bin_means
+from kelly_core.evaluation.baselines import CURVE, EVERYTHING, QUADRANTS, AffectPoints, fit_bin_means, fit_curve
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
@@ -76,6 +76,7 @@ class DynamicsMetrics(ModelMetrics):
         return figures
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """The mean of each parameter, and its mean by the quadrant of the piece's emotion."""
+        """The mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
         fitted = fit_bin_means(training, {"mean": EVERYTHING, "quadrant": QUADRANTS})
-        return Baselines({"mean": fitted["mean"]}, {"quadrant": fitted["quadrant"]})
+        baselines = {"mean": fitted["mean"], CURVE: fit_curve(AffectPoints.of(training), "mse")}
+        return Baselines(baselines, {"quadrant": fitted["quadrant"]})

@@ -43,6 +43,9 @@ _Features = Callable[[Floats], Floats]
 class EmotionMetrics(ModelMetrics):
     """RMSE of both dimensions together; RMSE, r, CCC and R² of each, and quadrants, by kind of label.
 
+    The RMSE that decides weighs songs, however many of their frames are labelled: it is the root of the mean over songs
+    of each song's mean squared error.
+
     Dynamic labels are compared frame by frame. A static label belongs to a whole song and is compared with what the
     plugin reads from the mean of the outputs over the labelled span: one point a song.
     """
@@ -62,7 +65,7 @@ class EmotionMetrics(ModelMetrics):
         wanted = _affect(labels.targets, labels)
         points = _point_weights(labels)
         return {
-            "weight": labels.weights[..., 0].sum(axis=1, dtype=np.float64),
+            "weight": _song_weights(labels.weights).sum(axis=1),
             "points": _by_kind(points.sum(axis=1), labels),
             "wanted": _by_kind(_over_time(points, wanted), labels),
             "wanted_squared": _by_kind(_over_time(points, wanted**2), labels),
@@ -71,7 +74,7 @@ class EmotionMetrics(ModelMetrics):
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """See ``ModelMetrics``."""
         wanted, read = _affect(labels.targets, labels), _affect(outputs, labels)
-        points, weight = _point_weights(labels), labels.weights[..., 0].astype(np.float64)
+        points, weight = _point_weights(labels), _song_weights(labels.weights)
         same = ((wanted > 0) == (read > 0)).all(axis=-1)
         return {
             "squares": (weight * ((read - wanted) ** 2).mean(axis=-1)).sum(axis=1),
@@ -117,9 +120,14 @@ def _affect(codes: Floats, labels: Labels) -> Doubles:
 
 def _point_weights(labels: Labels) -> Doubles:
     """Weights [N, T] of the points to compare: each labelled frame, or all frames of a pooled example as one point."""
-    weights = labels.weights[..., 0].astype(np.float64)
-    total, largest = weights.sum(axis=1, keepdims=True), weights.max(axis=1, keepdims=True)
-    return np.where(labels.pooled[:, np.newaxis], largest * ratio(weights, total), weights)
+    return np.where(labels.pooled[:, np.newaxis], _song_weights(labels.weights), labels.weights[..., 0])
+
+
+def _song_weights(weights: Floats) -> Doubles:
+    """Weights [N, T] of frames for loss weights [N, T, 1]; those of a song add up to its label's weight."""
+    frames = weights[..., 0].astype(np.float64)
+    largest: Doubles = frames.max(axis=1, keepdims=True)
+    return largest * ratio(frames, frames.sum(axis=1, keepdims=True))
 
 
 def _over_time(points: Doubles, values: Doubles) -> Doubles:
@@ -181,12 +189,13 @@ def _labelled_frames(batch: Batch) -> NDArray[np.bool_]:
 
 
 def _points(training: TrainingExamples, features: _Features) -> Points:
-    """All training points: their features, affect, weights and songs."""
+    """All training points: their features, affect, weights and songs; all songs weigh the same, as in the RMSE."""
     parts = []
-    for batch, groups in training.batches():
+    for batch, indices in training.batches():
+        groups = training.groups(indices)
         read = decode(batch.targets)
         affect = np.stack([read.valence, read.arousal], axis=-1)
-        weights, pooled = batch.weights[..., 0], _pooled(batch)
+        weights, pooled = _song_weights(batch.weights), _pooled(batch)
         frames = _labelled_frames(batch)
         owner = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
         weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])

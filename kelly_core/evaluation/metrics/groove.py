@@ -6,11 +6,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from kelly_core.data.dataset import Floats
-from kelly_core.evaluation.baselines import AROUSAL_QUARTILES, EVERYTHING, constant, fit_bin_means
+from kelly_core.data.dataset import Floats, Indices
+from kelly_core.evaluation.baselines import (
+    AROUSAL_QUARTILES,
+    CURVE,
+    EVERYTHING,
+    AffectPoints,
+    constant,
+    fit_bin_means,
+    fit_curve,
+    fit_median,
+)
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
+    Doubles,
     Labels,
     ModelMetrics,
     Sums,
@@ -54,15 +64,33 @@ class GrooveMetrics(ModelMetrics):
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """See ``ModelMetrics``."""
         off = labels.weights * np.abs(outputs.astype(np.float64) - labels.targets)
-        milliseconds = SHIFT_TICKS / PPQ * _MS_A_MINUTE / labels.bpm
         return {
-            "timing_error": off[..., :POSITIONS].sum(axis=(1, 2)) * milliseconds,
+            "timing_error": off[..., :POSITIONS].sum(axis=(1, 2)) * _milliseconds(labels.bpm),
             "accent_error": off[..., POSITIONS:].sum(axis=(1, 2)),
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """The grid with even accents, the mean of each position, and that mean by arousal."""
+        """The grid with even accents, the mean and the median of each position, and a curve; and the mean by arousal.
+
+        The median is the best constant for an absolute error.
+        """
         fitted = fit_bin_means(training, {"position mean": EVERYTHING, "arousal quartile": AROUSAL_QUARTILES})
         grid = np.repeat(np.array([0.0, NEUTRAL_ACCENT], np.float32), POSITIONS)
-        baselines = {"zero and neutral": constant(grid), "position mean": fitted["position mean"]}
+
+        def scale(indices: Indices) -> Doubles:
+            """What an error of each output counts for: milliseconds of timing, accents as they are."""
+            timing = np.repeat(_milliseconds(training.bpm(indices))[:, np.newaxis], POSITIONS, axis=1)
+            return np.concatenate([timing / timing.mean(), np.ones_like(timing)], axis=1)
+
+        baselines = {
+            "zero and neutral": constant(grid),
+            "position mean": fitted["position mean"],
+            "position median": fit_median(AffectPoints.of(training, scale, most=0)),
+            CURVE: fit_curve(AffectPoints.of(training, scale), "masked_l1"),
+        }
         return Baselines(baselines, {"arousal quartile": fitted["arousal quartile"]})
+
+
+def _milliseconds(bpm: Doubles) -> Doubles:
+    """Milliseconds by which a timing of 1 moves a note, at each tempo."""
+    return SHIFT_TICKS / PPQ * _MS_A_MINUTE / bpm

@@ -7,7 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from kelly_core.data.dataset import Floats
-from kelly_core.evaluation.baselines import EVERYTHING, VALENCE_QUARTILES, constant, fit_bin_means
+from kelly_core.evaluation.baselines import (
+    CURVE,
+    EVERYTHING,
+    VALENCE_QUARTILES,
+    AffectPoints,
+    constant,
+    fit_bin_means,
+    fit_curve,
+)
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
@@ -65,11 +73,15 @@ class HarmonyMetrics(ModelMetrics):
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """All chords alike, their mean distribution, and the mean by valence; one song of all chords assumed."""
+        """All chords alike, their mean distribution, and that by a curve and by quartiles of valence.
+
+        A song of all chords is assumed beside those of the training examples.
+        """
         partitions = {"unigram": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / _CHORDS, strength=1.0)
         uniform = constant(np.full(_CHORDS, 1 / _CHORDS, np.float32))
-        baselines = {"uniform": uniform, "unigram": fitted["unigram"]}
+        curve = fit_curve(AffectPoints.of(training), "soft_cross_entropy")
+        baselines = {"uniform": uniform, "unigram": fitted["unigram"], CURVE: curve}
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:

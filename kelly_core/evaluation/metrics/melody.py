@@ -7,7 +7,16 @@ from typing import ClassVar
 import numpy as np
 
 from kelly_core.data.dataset import Floats
-from kelly_core.evaluation.baselines import EVERYTHING, VALENCE_QUARTILES, constant, fit_bin_means, mean_target
+from kelly_core.evaluation.baselines import (
+    CURVE,
+    EVERYTHING,
+    VALENCE_QUARTILES,
+    AffectPoints,
+    constant,
+    fit_bin_means,
+    fit_curve,
+    mean_target,
+)
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
@@ -69,11 +78,15 @@ class MelodyMetrics(ModelMetrics):
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """One rate for all pitches, one for each, and that by valence; a beat with a note of any pitch is assumed."""
+        """One rate for all pitches, one for each, and that by a curve and by quartiles of valence.
+
+        A beat with a note of any pitch is assumed beside those of the training examples.
+        """
         partitions = {"marginal": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / PITCHES, strength=1.0)
         rate = np.full(PITCHES, mean_target(training.dataset).mean(), np.float32)
-        baselines = {"constant rate": constant(rate), "marginal": fitted["marginal"]}
+        curve = fit_curve(AffectPoints.of(training), "bce")
+        baselines = {"constant rate": constant(rate), "marginal": fitted["marginal"], CURVE: curve}
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:
