@@ -1,1 +1,1 @@
-"""Music from what the chain says: parts of a score, the MIDI file that holds them, and a picture of it all."""
+"""Music from the chain's outputs: parts of a score, its MIDI file and a plot."""

@@ -1,4 +1,4 @@
-"""Chords and bass below a melody: broken chords where it is calm, struck ones where it is excited."""
+"""Chords and bass below a melody: broken chords at low arousal, block chords at high arousal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 _EIGHTH = PPQ // 2
 _SLOTS = BAR // _EIGHTH
 _CHORD_SHARE = 0.5
-"""Part of all notes that the chords play."""
+"""Share of all notes that the chords play."""
 _STRUCK = ((0,), (0, 4), (0, 3, 6), (0, 2, 4, 6), (0, 2, 3, 4, 6), (0, 2, 3, 4, 6, 7))
-"""Eighths at which a chord is struck one to six times a bar."""
+"""Eighths of a bar at which a chord is struck, for one to six times per bar."""
 _BROKEN = (2, 8)
 _MIDDLE = 57.0
 _ROLL_TICKS = 40
@@ -31,7 +31,7 @@ _LEAST_PEDAL = 0.05
 
 
 def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
-    """Chords in close position, each as near to the one before as can be; silence where there is no chord."""
+    """Write chords in close position with minimal movement between them; silence for no chord."""
     noise = rng.standard_normal((len(plan.bars), _SLOTS))
     tones: list[Tone] = []
     centre = _MIDDLE
@@ -49,7 +49,7 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
 
 
 def voicing(chord: int, centre: float) -> list[int]:
-    """Pitches of a chord in close position, of all inversions the one whose mean is nearest to ``centre``."""
+    """Return a chord's pitches in close position, in the inversion whose mean is nearest to ``centre``."""
     classes = np.flatnonzero(CHORD_TONES[chord])
     inversions = []
     for turn in range(len(classes)):
@@ -61,7 +61,7 @@ def voicing(chord: int, centre: float) -> list[int]:
 
 
 def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
-    """Root, fifth and octave in a line that gets busier with arousal."""
+    """Write a bass line of root, fifth and octave that gets busier with arousal."""
     noise = rng.standard_normal((len(plan.bars), _SLOTS))
     tones: list[Tone] = []
     for bar in plan.bars:
@@ -81,7 +81,7 @@ def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
 
 
 def pedalling(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Presses of the sustain pedal: as many a second, and down for as much of the time, as the dynamics say."""
+    """Return presses of the sustain pedal; rate and share of time follow the dynamics."""
     for bar in plan.bars:
         expression = bar.expression
         if expression.pedal_share < _LEAST_PEDAL or bar.chord == NO_CHORD:
@@ -94,7 +94,7 @@ def pedalling(plan: Plan) -> Iterator[tuple[int, int]]:
 
 
 def _broken(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
-    """One tone after the other, up and down again."""
+    """Return the tones in sequence, up and down."""
     count = int(np.clip(round(wanted), *_BROKEN))
     wave = [*pitches, *pitches[-2:0:-1]]
     for number in range(count):
@@ -104,7 +104,7 @@ def _broken(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> I
 
 
 def _struck(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
-    """All tones together, rolled upwards as far as the dynamics spread a chord."""
+    """Return all tones together, spread upwards by the dynamics' chord spread."""
     hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
     slots = _STRUCK[hits - 1]
     roll_seconds = bar.expression.spread_seconds * np.sqrt(12 / (len(pitches) ** 2 - 1))
@@ -116,7 +116,7 @@ def _struck(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> I
 
 
 def _tone(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Tone:
-    """A tone ``tick`` after the begin of a bar, with ``span`` ticks until the next."""
+    """Return a tone ``tick`` after the start of a bar, with ``span`` ticks until the next."""
     velocity = bar.expression.velocity_of(bar.position(bar.tick + tick), pitch, noise)
     return Tone(bar.tick + tick, round(span * _ratio(bar)), pitch, limited(velocity))
 
@@ -130,5 +130,5 @@ def _root(chord: int) -> int:
 
 
 def _fifth(chord: int) -> int:
-    """Semitones from the root to the chord's fifth, which a diminished chord has lower."""
+    """Return the semitones from the root to the fifth; a diminished chord has a lower fifth."""
     return 7 if CHORD_TONES[chord, (_root(chord) + 7) % 12] else 6

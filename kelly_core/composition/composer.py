@@ -1,4 +1,4 @@
-"""A score from what the chain says: the one entry to this package."""
+"""Compose a score from the chain's outputs; the only entry point of this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kelly_core.model_chain import ChainOutput
 from kelly_core.music.chords import transpose
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-"""Names of the twelve tonics as keys are written."""
+"""Names of the twelve tonics in key names."""
 
 _SHARP_MINORS = {3: "Eb", 8: "G#"}
 _FLUTE, _PIANO, _BASS = 73, 0, 32
@@ -51,14 +51,14 @@ def compose(
 
 
 def _in_key(plan: Plan, tones: Sequence[Tone]) -> tuple[Tone, ...]:
-    """Tones moved from the frame to the key of the piece; what leaves the range of MIDI moves back by an octave."""
+    """Transpose tones from C major / A minor to the piece's key; pitches outside MIDI's range move by an octave."""
     moved = [tone.pitch + plan.shift for tone in tones]
     pitches = [pitch + 12 * (pitch < 0) - 12 * (pitch > 127) for pitch in moved]
     return _apart([tone._replace(pitch=pitch) for tone, pitch in zip(tones, pitches, strict=True)])
 
 
 def _apart(tones: Sequence[Tone]) -> tuple[Tone, ...]:
-    """The tones in order, each ended where the same pitch begins again; of two that begin together one is kept."""
+    """Return the tones in order, each ended where its pitch starts again; of two with the same start one is kept."""
     ordered = sorted({(tone.tick, tone.pitch): tone for tone in tones}.values())
     following: dict[int, int] = {}
     kept = []

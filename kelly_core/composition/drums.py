@@ -1,4 +1,4 @@
-"""A drum pattern that grows with arousal, moved and accented by the groove."""
+"""A drum pattern that grows with arousal, with the groove's timing and accents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIDDLE_VELOCITY = 64.0
 
 
 class _Hit(NamedTuple):
-    """A hit at one of the sixteen positions of a bar that is played from some arousal on."""
+    """A hit at one of the sixteen positions of a bar, played above some arousal."""
 
     position: int
     pitch: int
@@ -48,7 +48,7 @@ _PATTERN = (
 
 
 def write_drums(plan: Plan) -> list[Tone]:
-    """The pattern, bar by bar; kick and crash alone end the piece."""
+    """Write the pattern bar by bar; the last bar has only kick and crash."""
     return [tone for bar in plan.bars for tone in _play(bar)]
 
 
@@ -71,5 +71,5 @@ def _play(bar: Bar) -> list[Tone]:
 
 
 def _soft(pitch: int, arousal: float) -> int:
-    """A calm drummer plays the snare's rim."""
+    """Return the soft variant of a hit: at low arousal the snare's rim is played."""
     return STICK if pitch == SNARE and arousal < _STICK_BELOW else pitch

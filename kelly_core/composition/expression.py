@@ -1,4 +1,4 @@
-"""The sixteen dynamics parameters read back as what a player does: the inverse of ``music.dynamics``."""
+"""The sixteen dynamics parameters as instructions to a player: the inverse of ``music.dynamics``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Doubles = NDArray[np.float64]
 
 SOFTEST = 12
-"""Least velocity that is written; below it most sounds are not heard."""
+"""Minimum velocity; below it most sounds are inaudible."""
 
 _RAMP_SD = 1 / np.sqrt(12)
 _ARCH_MEAN, _ARCH_SD = 2 / np.pi, np.sqrt(0.5 - 4 / np.pi**2)
@@ -73,7 +73,7 @@ class Expression(NamedTuple):
         )
 
     def velocity_of(self, position: float, pitch: float, noise: float) -> float:
-        """Velocity of an unstressed note of a middle voice.
+        """Return the velocity of an unstressed note of a middle voice.
 
         Args:
             position: in the phrase, 0..1.
@@ -88,5 +88,5 @@ class Expression(NamedTuple):
 
 
 def limited(velocity: float) -> int:
-    """A velocity as MIDI takes it, and loud enough to be heard."""
+    """Clip a velocity to MIDI's range and to audible values."""
     return int(np.clip(round(velocity), SOFTEST, 127))

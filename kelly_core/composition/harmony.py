@@ -1,4 +1,4 @@
-"""A progression drawn bar by bar from the chord distributions of HarmonyPredictor."""
+"""A chord progression sampled bar by bar from HarmonyPredictor's distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Doubles = NDArray[np.float64]
 Mode = Literal["major", "minor"]
 
 TEMPERATURE = 0.7
-"""Exponent 1 / .7 on the probabilities: likely chords more likely, so that the tail of 64 classes stays a spice."""
+"""Exponent 1 / .7 on the probabilities, which favors likely chords and damps the tail of the 64 classes."""
 
 HOME: dict[Mode, int] = {"major": 0, "minor": 21}
 """The tonic triad: C, or Am in the frame where minor keys are A minor."""
@@ -24,14 +24,16 @@ HOME: dict[Mode, int] = {"major": 0, "minor": 21}
 _DOMINANTS: dict[Mode, tuple[int, ...]] = {"major": (7, 31), "minor": (4, 28, 16, 7)}
 _REPETITION = 0.4
 _ROOT_MOTION = (1.0, 0.7, 1.2, 1.1, 1.1, 1.6, 0.5, 1.3, 1.1, 1.1, 1.2, 0.7)
-"""By semitones upwards from root to root: a falling fifth (5) moves best, a tritone (6) worst."""
+"""Weight by semitones from root to root, upwards: a falling fifth (5) is best, a tritone (6) worst."""
 _PHRASE_START, _BEFORE_LAST, _LAST = 2.0, 3.0, 50.0
 _ROUNDS = 20
-"""Of Sinkhorn's scaling; after 20 the shares are right within .001, as the preferences are within a factor of 4."""
+"""Iterations of Sinkhorn's scaling; after 20 the shares are right within .001, as the weights are within a factor
+of 4.
+"""
 
 
 def _preferences() -> Doubles:
-    """How well each class follows each, [64, 64]."""
+    """Return the transition weights between classes, [64, 64]."""
     classes = np.arange(CLASSES)
     steps = np.take(_ROOT_MOTION, (classes - classes[:, np.newaxis]) % 12)
     steps[NO_CHORD] = steps[:, NO_CHORD] = 1.0
@@ -83,7 +85,7 @@ def _shares(distribution: NDArray[np.floating], mode: Mode, bar: int, bars: int)
 
 
 def _scaling(before: Doubles, after: Doubles) -> Doubles:
-    """Factors [64] on the columns of the preferences that lead from the shares ``before`` to those ``after``."""
+    """Return factors [64] on the columns of the weights that map the shares ``before`` to those ``after``."""
     columns = after
     for _ in range(_ROUNDS):
         rows = before / (_PREFERENCES @ columns)
@@ -92,11 +94,11 @@ def _scaling(before: Doubles, after: Doubles) -> Doubles:
 
 
 def mode_of(valence: float) -> Mode:
-    """Major for a valence of 0 or above, minor below."""
+    """Return major for a valence of 0 or above, else minor."""
     return "major" if valence >= 0 else "minor"
 
 
 def draw_index(weights: Doubles, draw: float) -> int:
-    """The index at which the cumulative share of ``weights`` [n] passes ``draw``, 0..1 exclusive."""
+    """Return the index at which the cumulative share of ``weights`` [n] passes ``draw``, 0..1 exclusive."""
     cumulative = np.cumsum(weights)
     return int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))

@@ -1,4 +1,4 @@
-"""A melody in eighths drawn from the probabilities of MelodyTransformer."""
+"""A melody in eighths sampled from MelodyTransformer's probabilities."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 Doubles = NDArray[np.float64]
 
 TEMPERATURE = 0.8
-"""Exponent 1 / .8 on the probabilities: the likeliest pitches lead."""
+"""Exponent 1 / .8 on the probabilities, which favors likely pitches."""
 
 _EIGHTH = PPQ // 2
 _SLOTS = BAR // _EIGHTH
 _RHYTHM_BARS = 2
 _ONSETS = (1.03, 0.19, 0.58, 0.26, 0.84, 0.19, 0.58, 0.33)
-"""Share of the beats' onsets by eighth of a bar; they sum to 4, so a density of one note a beat keeps its meaning."""
+"""Relative onset rate by eighth of a bar; the values sum to 4, so that a density of one note per beat is kept."""
 _MELODY_SHARE = 0.25
-"""Part of all notes that the melody plays."""
+"""Share of all notes that the melody plays."""
 _LEAST_PER_BEAT = 0.5
 _FOREIGN_ON_STRESS, _FOREIGN = 0.12, 0.45
 _INTERVAL_SCALE, _LEAP, _REPETITION = 4.0, 0.01, 0.5
@@ -57,7 +57,7 @@ class _Draws(NamedTuple):
 
 
 def write_melody(plan: Plan, rng: np.random.Generator) -> list[Tone]:
-    """Draw rhythm, then pitches.
+    """Sample the rhythm, then the pitches.
 
     A beat sounds with the probability that any of its pitches does. Where it sounds, its eighths are onsets at a rate
     that makes a quarter of the notes that the density of the dynamics asks for, doubled by two units of arousal. The
@@ -82,7 +82,7 @@ def write_melody(plan: Plan, rng: np.random.Generator) -> list[Tone]:
 
 
 def _sounding_beats(chance: Doubles, draws: _Draws) -> NDArray[np.bool_]:
-    """Which beats sound, given the chance [beats] of each; all of the last bar, so that the piece comes to an end."""
+    """Sample which beats sound, given the probability [beats] of each; the last bar always sounds."""
     draw = np.tile(draws.sounding, (1, PHRASE_BARS // _RHYTHM_BARS)).reshape(-1)[: len(chance)]
     last_bar = np.arange(len(chance)) >= len(chance) - BEATS_PER_BAR
     sounding: NDArray[np.bool_] = np.where(last_bar, chance > 0, draw < chance)
@@ -90,7 +90,7 @@ def _sounding_beats(chance: Doubles, draws: _Draws) -> NDArray[np.bool_]:
 
 
 def _onsets(bar: Bar, chance: Doubles, sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[int]:
-    """Eighths of the piece at which a note begins in a bar."""
+    """Return the eighths of the piece at which a note starts in a bar."""
     first = bar.number * _SLOTS
     if bar.last:
         yield from [first] * bool(sounding[first // 2])
@@ -116,12 +116,12 @@ def _pitch(plan: Plan, bar: Bar, slot: int, draw: float, before: int | None) -> 
 
 
 def _stress(slot: int) -> float:
-    """1 on the first beat of a bar, ½ on the third, else 0."""
+    """Return the stress of a beat: 1 on the first of a bar, ½ on the third, else 0."""
     return {0: 1.0, _SLOTS // 2: 0.5}.get(slot % _SLOTS, 0.0)
 
 
 def _ratio(bar: Bar, draw: float) -> float:
-    """Sounding part of the time to the next note."""
+    """Return the sounding share of the time to the next note."""
     if bar.last:
         return _LAST_RATIO
     if draw < bar.expression.staccato:

@@ -1,4 +1,4 @@
-"""A piece in one picture: what was heard, what the chain felt, and what was written, all over the same bars."""
+"""Plot of a piece: the audio's mel frames, the chain's outputs and the notes over the same bars."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MARGIN = 3
 
 
 def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
-    """Draw a score above what it was made from.
+    """Plot a score above its inputs.
 
     Args:
         path: the PNG file, replaced in one step.
@@ -144,7 +144,7 @@ def _draw_notes(axes: Axes, score: Score) -> None:
 
 
 def _shade(color: str, velocity: int) -> tuple[float, ...]:
-    """A colour that fades into the paper as notes get softer."""
+    """Return a color that fades to the background for soft notes."""
     strength = 0.35 + 0.65 * min(1.0, velocity / 100)
     pairs = zip(_rgb(color), _rgb(_PAPER), strict=True)
     return tuple(strength * ink + (1 - strength) * paper for ink, paper in pairs)
@@ -155,7 +155,7 @@ def _rgb(color: str) -> tuple[float, ...]:
 
 
 def _legend(axes: Axes) -> None:
-    """Names of what is drawn, above the right end of the axes."""
+    """Draw the legend above the right end of the axes."""
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 0.99),

@@ -1,4 +1,4 @@
-"""What every player must know before playing: how long, how fast, in which key, and which chord in which bar."""
+"""Plan of a piece: length, tempo, key and the chord of each bar."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Floats = NDArray[np.float32]
 
 MIDDLE_BPM = 105.0
 TEMPO_OCTAVES = 0.75
-"""Octaves of tempo from neutral to the greatest arousal: 62 to 177 beats a minute from end to end."""
+"""Octaves of tempo from neutral to maximum arousal: 62 to 177 bpm over the whole range."""
 
 _UNHEARD_CHANGE = 0.03
 
 
 class Bar(NamedTuple):
-    """One bar as the players see it.
+    """One bar, with everything that the parts need.
 
     Attributes:
         tick: where it begins.
@@ -48,17 +48,17 @@ class Bar(NamedTuple):
 
     @property
     def beat_seconds(self) -> float:
-        """How long a beat takes."""
+        """Return the duration of a beat in seconds."""
         return self.seconds / BEATS_PER_BAR
 
     def position(self, tick: int) -> float:
-        """Where in its phrase a tick lies, 0..1."""
+        """Return the position of a tick in its phrase, 0..1."""
         return (tick / BAR) % PHRASE_BARS / PHRASE_BARS
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A piece before its notes.
+    """Plan of a piece before its notes.
 
     Attributes:
         bars: one after the other.
@@ -76,19 +76,21 @@ class Plan:
 
 
 def tempo(arousal: float) -> float:
-    """Beats a minute for an arousal in -1..1."""
+    """Return the tempo in bpm for an arousal in -1..1."""
     return float(round(MIDDLE_BPM * 2 ** (TEMPO_OCTAVES * arousal)))
 
 
 def natural_bars(output: ChainOutput, bpm: float | None = None) -> int:
-    """Bars that take about as long as the frames [T] do, at the tempo of their arousal or at ``bpm``; at least 1."""
+    """Return the number of bars (at least 1) that last about as long as frames [T], at ``bpm`` or at their arousal's
+    tempo.
+    """
     bpms = [bpm or tempo(float(arousal)) for arousal in output.affect.arousal]
     seconds_a_bar = np.mean([60 * BEATS_PER_BAR / each for each in bpms])
     return max(1, round(float(len(bpms) * FRAME_SECONDS / seconds_a_bar)))
 
 
 def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: float | None, tonic: int) -> Plan:
-    """Spread what the chain said over a number of bars.
+    """Plan a number of bars from the chain's outputs.
 
     Each bar gets the mean of its share of the frames. The tempo changes from phrase to phrase. Mean valence decides on
     major or minor for the whole piece: C major and A minor share their notes, so a change of valence on the way moves
@@ -129,14 +131,14 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
 
 
 def _shares(output: ChainOutput, parts: int) -> list[ChainOutput]:
-    """Mean of each of ``parts`` equal shares of the frames; shares of less than a frame repeat it."""
+    """Return the means of ``parts`` equal shares of the frames; a share shorter than a frame repeats it."""
     frames = len(output.code)
     edges = [(part * frames // parts, -(-(part + 1) * frames // parts)) for part in range(parts)]
     return [output.mean(start, stop) for start, stop in edges]
 
 
 def _tempos(arousal: list[float]) -> list[float]:
-    """Tempo of each bar: that of the mean arousal of its phrase, or of the phrase before if hardly another."""
+    """Return the tempo of each bar, from its phrase's mean arousal; a small change keeps the previous tempo."""
     bpms: list[float] = []
     for start in range(0, len(arousal), PHRASE_BARS):
         phrase = arousal[start : start + PHRASE_BARS]

@@ -1,4 +1,4 @@
-"""A score as named parts of notes, and the MIDI file that holds it."""
+"""A score as named parts of notes, and its MIDI file."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ class Score:
 
     @property
     def bars(self) -> int:
-        """Length."""
+        """Number of bars."""
         return len(self.chords)
 
     @property
     def seconds(self) -> float:
-        """Length in time, to the end of the last bar."""
+        """Duration in seconds, to the end of the last bar."""
         ends = [tick for tick, _ in self.tempos[1:]] + [self.bars * BAR]
         return sum((end - tick) / PPQ * 60 / bpm for end, (tick, bpm) in zip(ends, self.tempos, strict=True))
 
     def summary(self) -> str:
-        """Key, tempo, length and number of notes for a person to read."""
+        """Return key, tempo, length and number of notes as text."""
         bpms = [bpm for _, bpm in self.tempos]
         pace = f"{min(bpms):g}" if min(bpms) == max(bpms) else f"{min(bpms):g} to {max(bpms):g}"
         mode = "minor" if self.key.endswith("m") else "major"
@@ -89,12 +89,12 @@ class Score:
         )
 
     def part(self, name: str) -> Part:
-        """The part of that name."""
+        """Return the part of that name."""
         return next(part for part in self.parts if part.name == name)
 
 
 def midi_bytes(score: Score) -> bytes:
-    """The score as a MIDI file of type 1: a track of tempo, metre and key, then one track a part."""
+    """Return the score as a MIDI file of type 1: a track of tempo, meter and key, then one track per part."""
     file = mido.MidiFile(type=1, ticks_per_beat=PPQ)
     head = [
         (0, mido.MetaMessage("time_signature", numerator=BEATS_PER_BAR, denominator=4)),
@@ -124,7 +124,7 @@ def _events(part: Part) -> Iterator[_Event]:
 
 
 def _in_order(event: _Event) -> tuple[int, int]:
-    """By tick; at the same tick names and programs come first, and notes end before others begin."""
+    """Sort events by tick; at the same tick names and programs come first, and notes end before others start."""
     tick, message = event
     return tick, _ORDER_AT_A_TICK.get(message.type, -1)
 

@@ -1,1 +1,1 @@
-"""What the numbers mean that go into and come out of the five models: pure NumPy, no files."""
+"""Model inputs and outputs as numbers (emotion codes, mel frames, chords, …), in pure NumPy without files."""

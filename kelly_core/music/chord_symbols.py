@@ -1,4 +1,4 @@
-"""Chord symbols of several notations as classes: lead sheets, Harte's labels, Chordonomicon's spellings, words."""
+"""Parse chord symbols of several notations (lead sheets, Harte labels, Chordonomicon, words) into 64 classes."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ _HINT = "Examples: C, F#m7, Bb7(b9), Am7/G, C:min7/b3, N.C."
 def parse_chord(symbol: str) -> int:
     """Read a chord symbol (C#m7, B♭7M/9, F#ø, A:min7/b3, Fsmin, C minor seventh, N.C. ...) as one of the 64 classes.
 
-    The symbol is read from its first to its last character. A label with a colon is read by Harte's syntax, all else
-    by the grammar of ``chord_suffix``. H and the German names (Fis, Es) are read; B is always the English B. Bass
-    notes do not matter; ``chords.chord_class`` tells how the class follows from the tones.
+    The whole symbol is parsed: a label with a colon by Harte's syntax, any other by the grammar of ``chord_suffix``. H
+    and the German names (Fis, Es) are accepted; B is always the English B. Bass notes are ignored;
+    ``chords.chord_class`` defines the class of the tones.
 
     Raises:
         DataError: this is not one chord symbol.

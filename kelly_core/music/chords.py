@@ -1,4 +1,4 @@
-"""Chord symbols as 64 classes: five qualities on twelve roots, three diminished sets, no chord."""
+"""Chord classes: five qualities on twelve roots, three diminished sets, no chord."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _chord_tones() -> NDArray[np.float64]:
 
 
 CHORD_TONES = _chord_tones()
-"""Which pitch classes belong to each class of chord, [64, 12]: 1 or 0; none to no chord."""
+"""Pitch classes of each chord class, [64, 12]: 1 or 0; all 0 for no chord."""
 
 
 def chord_class(root: int, tones: Collection[int]) -> int:
@@ -66,7 +66,7 @@ def chord_class(root: int, tones: Collection[int]) -> int:
 
 
 def transpose(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
-    """Classes [...] moved up by ``semitones``; no chord stays."""
+    """Transpose classes [...] up by ``semitones``; the class "no chord" is unchanged."""
     index = np.asarray(index, np.intp)
     turned = index - index % 12 + (index + semitones) % 12
     diminished = _FIRST_DIMINISHED + (index + semitones) % 3
@@ -74,12 +74,14 @@ def transpose(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
 
 
 def progression_key(indices: ArrayLike, durations: ArrayLike | None = None) -> Tonality:
-    """Tonality of a progression, from the tones of its chords weighted by duration (any unit; None: all alike)."""
+    """Return the tonality of a progression from its chord tones, weighted by duration (any unit; None: equal
+    weights).
+    """
     return tonality(_class_durations(indices, durations) @ CHORD_TONES)
 
 
 def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -> NDArray[np.float32]:
-    """Share of the time [64] that each class takes in a progression [n], n ≥ 1; without durations, share of the chords.
+    """Return the share of time [64] of each class in a progression [n], n ≥ 1; without durations, the share of chords.
 
     Raises:
         DataError: the progression takes no time, or its durations have no finite sum.
@@ -92,7 +94,7 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
 
 
 def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float:
-    """Share of the time with a chord that the chord is minor or min7; 0 where there is no chord at all."""
+    """Return the share of the time with a chord in which it is minor or min7; 0 if there is no chord."""
     total = _class_durations(indices, durations)[:NO_CHORD]
     minor = total[12 * _MINOR : 12 * _DOMINANT].sum() + total[12 * _MINOR7 : _FIRST_DIMINISHED].sum()
     return float(minor / total.sum()) if total.sum() > 0 else 0.0

@@ -1,4 +1,4 @@
-"""How expressively a performance is played: sixteen numbers for every window of fifteen seconds."""
+"""Expression parameters of a performance: sixteen numbers per window of fifteen seconds."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _ACCENT_SECONDS = 1.0
 _TEMPO_SPAN = 9
 _PEDAL_DOWN = 64
 _STACCATO_RATIO = 0.5 - 1e-6
-"""Just below a half, which written music holds exactly, so that the rounding of seconds does not decide."""
+"""Slightly below one half, which written music holds exactly, so that rounding of seconds does not decide."""
 
 
 def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
-    """The sixteen parameters of each window that has at least 24 notes; drums are left out.
+    """Return the sixteen parameters of each window with at least 24 notes; drums are ignored.
 
     Windows begin every 7.5 s from the first onset, and none reaches beyond the last release. Notes whose onsets follow
     each other within 50 ms are one group, which begins with its first note; a group of several notes is a chord. The
@@ -67,7 +67,7 @@ def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
 
 @dataclass(frozen=True)
 class _Members:
-    """Which events lie in which window. Windows overlap, so an event can be a member of two.
+    """Membership of events in windows. Windows overlap, so an event can belong to two.
 
     Attributes:
         event, window: [members] indices, by window, then in the order of the events.
@@ -80,7 +80,7 @@ class _Members:
 
     @classmethod
     def of(cls, times: Doubles, starts: Doubles) -> Self:
-        """Events at ``times``, in order, in the windows that begin at ``starts``."""
+        """Return the membership of events at ascending ``times`` in the windows that start at ``starts``."""
         first, end = np.searchsorted(times, starts), np.searchsorted(times, starts + WINDOW_SECONDS)
         count = end - first
         window = np.repeat(np.arange(len(starts)), count)
@@ -88,25 +88,25 @@ class _Members:
         return cls(event, window, count)
 
     def only(self, wanted: NDArray[np.bool_]) -> Self:
-        """The members that are among the ``wanted`` events."""
+        """Return the members that are among the ``wanted`` events."""
         keep = wanted[self.event]
         window = self.window[keep]
         return type(self)(self.event[keep], window, np.bincount(window, minlength=len(self.count)))
 
     def mean(self, values: NDArray[np.generic]) -> Doubles:
-        """Means [windows] of the values [members]; 0 where there are none."""
+        """Return means [windows] of values [members]; 0 for empty windows."""
         return np.bincount(self.window, values, len(self.count)) / np.maximum(self.count, 1)
 
     def centred(self, values: Doubles) -> Doubles:
-        """Values [members] less the mean of those in the same window."""
+        """Return values [members] minus the mean of their window."""
         return values - self.mean(values)[self.window]
 
     def variance(self, centred: Doubles) -> Doubles:
-        """Variances [windows] of centred values [members]."""
+        """Return the variance [windows] of centered values [members]."""
         return self.mean(centred**2)
 
     def quantiles(self, values: Doubles, *shares: float) -> Doubles:
-        """Quantiles [shares, windows], linear between the values [members]; 0 where there are none."""
+        """Return quantiles [shares, windows] of values [members], linearly interpolated; 0 for empty windows."""
         if len(values) == 0:
             return np.zeros((len(shares), len(self.count)))
         # One sort of values moved apart by window costs a third of sorting by two keys.
@@ -121,7 +121,7 @@ class _Members:
 
 @dataclass(frozen=True)
 class _Correlator:
-    """Pearson correlations of one series [members], centred, with others."""
+    """Pearson correlation of one centered series [members] with others."""
 
     members: _Members
     centred: Doubles
@@ -129,12 +129,12 @@ class _Correlator:
 
     @classmethod
     def of(cls, members: _Members, values: Doubles) -> Self:
-        """Of the values as they are."""
+        """Return the correlator of values [members]."""
         centred = members.centred(values)
         return cls(members, centred, members.variance(centred))
 
     def __call__(self, other: Doubles) -> Doubles:
-        """Correlations [windows]; 0 where one of the two does not vary."""
+        """Return correlations [windows]; 0 if either series is constant."""
         other = self.members.centred(other)
         size = np.sqrt(self.variance * self.members.variance(other))
         return np.divide(self.members.mean(self.centred * other), size, out=np.zeros_like(size), where=size > 1e-9)
@@ -142,7 +142,7 @@ class _Correlator:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Notes that sound together.
+    """Groups of notes that start together.
 
     Attributes:
         of_note: [notes] index of a note's group.
@@ -167,7 +167,7 @@ class _Groups:
 
     @classmethod
     def of(cls, notes: Notes) -> Self:
-        """Group the notes, of which there is at least one."""
+        """Group the notes; there must be at least one."""
         begins = np.diff(notes.onset, prepend=-np.inf) > _CHORD_GAP_SECONDS
         first, of_note = np.flatnonzero(begins), np.cumsum(begins) - 1
         size = np.diff(first, append=len(notes))
@@ -192,7 +192,7 @@ class _Groups:
 
 
 def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]:
-    """The parameters, each [windows], before they are kept within 0..1."""
+    """Compute the parameters, each [windows], before clipping to 0..1."""
     in_window = _Members.of(notes.onset, starts)
     groups_in = _Members.of(groups.onset, starts)
     chords = groups_in.only(groups.size > 1)
@@ -229,7 +229,7 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
 
 
 def _full_windows(notes: Notes) -> Doubles:
-    """Starts of the windows that fit between the first onset and the last release."""
+    """Return the starts of the windows that fit between the first onset and the last release."""
     if len(notes) == 0:
         return np.empty(0)
     begin, end = float(notes.onset[0]), float((notes.onset + notes.duration).max())
@@ -247,7 +247,7 @@ def _accents(onset: Doubles, loudest: Doubles) -> Doubles:
 
 
 def _running_median(values: Doubles) -> Doubles:
-    """Medians of nine values around each; the first and the last value are repeated beyond the ends."""
+    """Return centered medians of nine values; the first and the last value are repeated beyond the ends."""
     if len(values) == 0:
         return values
     padded = np.pad(values, _TEMPO_SPAN // 2, mode="edge")
@@ -266,7 +266,7 @@ def _median_of_three(a: Doubles, b: Doubles, c: Doubles) -> Doubles:
 
 
 def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:
-    """Share of each window in which the sustain pedal is down, and how often it is pressed there."""
+    """Return the share of each window with the sustain pedal down, and the number of presses in it."""
     ends = starts + WINDOW_SECONDS
     if len(pedal) == 0:
         return np.zeros(len(starts)), np.zeros(len(starts))

@@ -1,4 +1,4 @@
-"""Emotion as numbers: valence and arousal, the 64-number code that carries them, estimates for unlabelled corpora."""
+"""Emotion as numbers: valence and arousal, the 64-number emotion code, and estimates for unlabeled corpora."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ QUADRANT_AFFECT: dict[int, tuple[float, float]] = {
     3: (-0.23, -0.26),
     4: (0.23, -0.26),
 }
-"""(valence, arousal) of the four quadrants of Russell's plane, as far out as DEAM's songs are on average."""
+"""(valence, arousal) of the four quadrants of Russell's plane, at the mean distance of DEAM's songs."""
 VALENCE_SPREAD = (-0.024, 0.293)
 AROUSAL_SPREAD = (-0.046, 0.320)
-"""Mean and standard deviation over the songs of DEAM, on a scale of -1..1."""
+"""Mean and standard deviation over the songs of DEAM, on the scale -1..1."""
 AFFECT_CORRELATION = 0.57
 """Pearson correlation of valence and arousal over the songs of DEAM."""
 
@@ -39,7 +39,7 @@ _VALENCE_WEIGHTS = (1.0, 0.4)
 
 
 class Affect(NamedTuple):
-    """What the plugin reads from a code: valence, arousal and dominance in -1..1, complexity in 0..1; each [...]."""
+    """Affect that the plugin decodes: valence, arousal and dominance in -1..1, complexity in 0..1; each [...]."""
 
     valence: Floats
     arousal: Floats
@@ -48,7 +48,7 @@ class Affect(NamedTuple):
 
 
 def encode(valence: ArrayLike, arousal: ArrayLike, dominance: ArrayLike | None = None) -> Floats:
-    """Write affect as a code of three thermometers and a circle, the inverse of the plugin's reading.
+    """Encode affect as three thermometers and a circle, the inverse of the plugin's decoding.
 
     With x(s) = atanh(clip(s, ±.93)) and x_i = .225 (i - 7.5), entry i of a thermometer is .9 tanh(4 (x(s) - x_i)); the
     circle holds (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/16.
@@ -71,7 +71,9 @@ def encode(valence: ArrayLike, arousal: ArrayLike, dominance: ArrayLike | None =
 
 
 def decode(code: ArrayLike) -> Affect:
-    """Read a code [..., 64] as the plugin does: tanh of an eighth of a thermometer's sum, mean size of the circle."""
+    """Decode a code [..., 64] as the plugin does: tanh of one eighth of a thermometer's sum, mean magnitude of the
+    circle.
+    """
     bands = np.asarray(code, np.float32).reshape(*np.shape(code)[:-1], 4, _BAND)
     valence, arousal, dominance = np.moveaxis(np.tanh(bands[..., :3, :].sum(axis=-1) / 8), -1, 0)
     return Affect(valence, arousal, dominance, np.abs(bands[..., 3, :]).mean(axis=-1))
@@ -80,7 +82,7 @@ def decode(code: ArrayLike) -> Affect:
 def noisy_codes(
     valence: ArrayLike, arousal: ArrayLike, rng: np.random.Generator, draws: int = 8, max_sigma: float = 0.25
 ) -> Floats:
-    """Codes as a recogniser gives them: each the mean of the codes of several draws around (valence, arousal).
+    """Return noisy codes as a recognizer produces them: the mean code of several draws around (valence, arousal).
 
     Args:
         valence, arousal: [...], -1..1.
@@ -101,7 +103,8 @@ def noisy_codes(
 def jittered(
     valence: ArrayLike, arousal: ArrayLike, steps: int, rng: np.random.Generator, sigma: float = 0.05
 ) -> tuple[Floats, Floats]:
-    """Affect that wanders around a file's value: an AR(1) path of coefficient .9 and stationary deviation ``sigma``.
+    """Return affect that varies around a file's value: an AR(1) path with coefficient .9 and standard deviation
+    ``sigma``.
 
     Args:
         valence, arousal: [n].
@@ -123,37 +126,37 @@ def jittered(
 
 
 def imputed_valence(arousal: ArrayLike, rng: np.random.Generator) -> Floats:
-    """Draw valence given arousal [...], as normal variables with DEAM's moments would have it."""
+    """Draw valence given arousal [...] from the bivariate normal distribution with DEAM's moments."""
     return _imputed(arousal, AROUSAL_SPREAD, VALENCE_SPREAD, rng)
 
 
 def imputed_arousal(valence: ArrayLike, rng: np.random.Generator) -> Floats:
-    """Draw arousal given valence [...], as normal variables with DEAM's moments would have it."""
+    """Draw arousal given valence [...] from the bivariate normal distribution with DEAM's moments."""
     return _imputed(valence, VALENCE_SPREAD, AROUSAL_SPREAD, rng)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Robust standard scores: (x - median) / sd, and 0 where all of a corpus is alike."""
+    """Robust standard scores: (x - median) / sd, or 0 for a constant corpus."""
 
     median: float
     sd: float
 
     @classmethod
     def fit(cls, values: ArrayLike) -> Self:
-        """Median and standard deviation of ``values`` [n], n ≥ 1."""
+        """Fit median and standard deviation of ``values`` [n], n ≥ 1."""
         values = np.asarray(values, np.float64)
         return cls(float(np.median(values)), float(np.std(values)))
 
     def __call__(self, values: ArrayLike) -> Doubles:
-        """Standard scores of ``values`` [...]."""
+        """Return the standard scores of ``values`` [...]."""
         centred = np.asarray(values, np.float64) - self.median
         return centred / self.sd if self.sd > 0 else np.zeros_like(centred)
 
 
 @dataclass(frozen=True)
 class RankGaussian:
-    """Standard normal scores by rank: a value's score is the normal quantile of its mid-rank among the fitted values.
+    """Rank-based standard normal scores: the normal quantile of a value's mid-rank among the fitted values.
 
     Attributes:
         knots: the fitted values in order, or 256 quantiles of more than that.
@@ -163,14 +166,16 @@ class RankGaussian:
 
     @classmethod
     def fit(cls, values: ArrayLike) -> Self:
-        """Remember how ``values`` [n], n ≥ 1, are distributed."""
+        """Fit the distribution of ``values`` [n], n ≥ 1."""
         ordered = np.sort(np.asarray(values, np.float64))
         if len(ordered) > _MAX_KNOTS:
             ordered = np.quantile(ordered, (np.arange(_MAX_KNOTS) + 0.5) / _MAX_KNOTS)
         return cls(tuple(ordered.tolist()))
 
     def __call__(self, values: ArrayLike) -> Doubles:
-        """Scores of ``values`` [...]: linear between the fitted values, constant beyond them, equal for ties."""
+        """Return scores of ``values`` [...]: interpolated between the fitted values, constant beyond them, equal for
+        ties.
+        """
         distinct, counts = np.unique(self.knots, return_counts=True)
         middle = (np.cumsum(counts) - counts / 2) / len(self.knots)
         scores = [NormalDist().inv_cdf(share) for share in middle]
@@ -179,7 +184,7 @@ class RankGaussian:
 
 @dataclass(frozen=True)
 class AffectScale:
-    """Valence or arousal from features: a weighted sum of standard scores, brought to DEAM's distribution by rank.
+    """Valence or arousal from features: a weighted sum of standard scores, mapped to DEAM's distribution by rank.
 
     Attributes:
         scales: one a feature.
@@ -199,14 +204,14 @@ class AffectScale:
         return cls(scales, RankGaussian.fit(_weighted_sum(scales, features, weights)), spread)
 
     def __call__(self, features: ArrayLike, weights: ArrayLike = 1.0) -> Floats:
-        """Affect [n] of files with features [n, k]."""
+        """Return affect [n] of files with features [n, k]."""
         mean, sd = self.spread
         return (mean + sd * self.ranks(_weighted_sum(self.scales, features, weights))).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class AffectEstimator:
-    """Valence and arousal of files from what their notes are like, relative to the corpus.
+    """Estimate valence and arousal of files from their notes, relative to the corpus.
 
     Arousal ranks z(d) + .5 g z(w), valence ranks z(m) + .4 z(κ), with the features of ``key.AffectFeatures``.
 

@@ -1,4 +1,4 @@
-"""How a drummer places and weights the sixteen positions of a bar."""
+"""Timing and accent of a drummer at the sixteen positions of a bar."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HOP_BARS = 4
 MIN_BARS = 2
 MIN_HITS = 2
 SHIFT_TICKS = 60.0
-"""What a timing of 1 moves a note by, at ``PPQ``."""
+"""Ticks at ``PPQ`` by which a timing of 1 moves a note."""
 NEUTRAL_ACCENT = 0.5
-"""The accent that leaves velocities as they are."""
+"""Accent that leaves velocities unchanged."""
 
 _POSITION_TICKS = PPQ // 4
 _LEAST_SCALE, _SCALE_SPAN = 0.8, 0.4
@@ -39,7 +39,7 @@ class GrooveWindows(NamedTuple):
 
 
 def groove_windows(onset_ticks_at_480: ArrayLike, velocity: ArrayLike) -> GrooveWindows:
-    """Timing and accent of each sixteenth in windows of eight bars of 4/4, every four bars.
+    """Return timing and accent of each sixteenth in windows of eight 4/4 bars, every four bars.
 
     A hit belongs to the nearest sixteenth p, at position p mod 16 of its bar, and is (tick - 120 p) / 60 late. The
     timing of a position is the velocity-weighted mean lateness of its hits less the mean lateness of all hits in the
@@ -70,7 +70,7 @@ def groove_windows(onset_ticks_at_480: ArrayLike, velocity: ArrayLike) -> Groove
 
 
 def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tuple[Doubles, Doubles]:
-    """Play notes with a groove as the plugin does: late by timing · 60 ticks, louder by .8 + .4 · accent.
+    """Apply a groove to notes as the plugin does: later by timing · 60 ticks, velocity times .8 + .4 · accent.
 
     Args:
         tick: [notes], 480 a quarter note.
@@ -91,7 +91,7 @@ def _nearest_sixteenth(tick: Doubles) -> Indices:
 
 
 def _timings(sixteenth: Indices, late: Doubles, loudness: Doubles, hits: Doubles) -> Doubles:
-    """Velocity-weighted mean lateness [windows, 16], less that of all hits."""
+    """Return velocity-weighted mean lateness [windows, 16] minus that of all hits."""
     weighted = _window_sums(np.bincount(sixteenth, loudness * late))
     weight = _window_sums(np.bincount(sixteenth, loudness))
     lag = _window_sums(np.bincount(sixteenth, late)).sum(axis=1, keepdims=True)
@@ -99,7 +99,7 @@ def _timings(sixteenth: Indices, late: Doubles, loudness: Doubles, hits: Doubles
 
 
 def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
-    """Accents [windows, 16], before they are kept within ±1."""
+    """Return accents [windows, 16] before clipping to ±1."""
     loudest = np.zeros(sixteenth.max() + 1)
     np.maximum.at(loudest, sixteenth, loudness)
     level = _ratio(_window_sums(loudest), _window_sums(loudest > 0))
@@ -108,7 +108,7 @@ def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
 
 
 def _window_sums(by_sixteenth: NDArray[np.generic]) -> Doubles:
-    """Sums [windows, 16] of what each sixteenth of the recording has [sixteenths]."""
+    """Return sums [windows, 16] of per-sixteenth values [sixteenths] of the recording."""
     missing = -len(by_sixteenth) % POSITIONS
     bars = np.pad(by_sixteenth.astype(np.float64), (0, missing)).reshape(-1, POSITIONS)
     windows = sliding_window_view(bars, min(WINDOW_BARS, len(bars)), axis=0)[::HOP_BARS]
@@ -117,5 +117,5 @@ def _window_sums(by_sixteenth: NDArray[np.generic]) -> Doubles:
 
 
 def _ratio(part: Doubles, whole: Doubles) -> Doubles:
-    """``part / whole``, and 0 where both are 0."""
+    """Return ``part / whole``, and 0 where both are 0."""
     return np.divide(part, whole, out=np.zeros(np.broadcast_shapes(part.shape, whole.shape)), where=whole > 0)

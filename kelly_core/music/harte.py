@@ -50,7 +50,7 @@ _INVERSION = re.compile(rf"(?P<root>{_NOTE})/{_DEGREE}")
 
 
 def read_harte(label: str) -> tuple[str, frozenset[int]] | None:
-    """Return the root's name and the intervals above it in semitones, or None if this is no label in this syntax.
+    """Return the root's name and the intervals above it in semitones, or None if this is not a label in this syntax.
 
     The bass does not count as a tone of the chord.
     """

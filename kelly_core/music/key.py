@@ -1,4 +1,4 @@
-"""Tonality, and the features of a file's notes from which its emotion is estimated."""
+"""Tonality, and the note features from which a file's emotion is estimated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 
 
 
 def _standardised_profiles() -> Doubles:
-    """Both profiles on all twelve tonics, [24, 12], major first, each of mean 0 and length 1."""
+    """Return both key profiles on all twelve tonics, [24, 12], major first, each with mean 0 and norm 1."""
     turned = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
     centred = turned - turned.mean(axis=1, keepdims=True)
     profiles: Doubles = centred / np.linalg.norm(centred, axis=1, keepdims=True)
@@ -29,7 +29,7 @@ _PROFILES = _standardised_profiles()
 
 
 class Tonality(NamedTuple):
-    """How a pitch-class histogram fits the keys.
+    """Correlation of a pitch-class histogram with the keys.
 
     Attributes:
         m: best correlation with a major key less the best with a minor key; above 0 sounds major.
@@ -45,7 +45,7 @@ class Tonality(NamedTuple):
 
 
 class AffectFeatures(NamedTuple):
-    """What of a file's notes tells its emotion; rows of these make the table that ``emotion.AffectEstimator`` takes.
+    """Note features for the emotion estimate; rows of these form the table for ``emotion.AffectEstimator``.
 
     Attributes:
         d: log2 of notes per second and track.
@@ -62,7 +62,7 @@ class AffectFeatures(NamedTuple):
 
 
 def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
-    """Seconds that each of the twelve pitch classes sounds, with no note [n] counting for more than 2 s."""
+    """Return the seconds that each of the twelve pitch classes sounds; a note [n] counts for at most 2 s."""
     seconds = np.minimum(np.asarray(duration, np.float64), _MAX_SECONDS)
     return np.bincount(np.asarray(pitch) % 12, seconds, 12).astype(np.float64)
 
@@ -81,13 +81,13 @@ def tonality(histogram: ArrayLike) -> Tonality:
 
 
 def semitones_to_c(key: Tonality) -> int:
-    """Semitones, -6..+5, that bring a key to C major or A minor."""
+    """Return the transposition, -6..+5 semitones, from a key to C major or A minor."""
     home = 0 if key.mode == "major" else 9
     return (home - key.tonic + 6) % 12 - 6
 
 
 def affect_features(notes: Notes) -> AffectFeatures:
-    """Features of one file; drums are left out.
+    """Compute the features of one file; drums are ignored.
 
     Notes per second are those of an average track, because more players do not make music more excited: all notes
     over the time from the first onset to the last release (at least 1 s) and over the tracks that have notes.

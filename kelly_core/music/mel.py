@@ -1,4 +1,4 @@
-"""The audio front end: half-second mel frames in dB, computed so that a plugin can compute the same as it hears."""
+"""Audio front end: half-second mel frames in dB, computed causally so that a plugin can compute the same."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 def window_length(sample_rate: int) -> int:
-    """Samples of the Hann window: 2048 at 22,050 Hz, and the same 93 ms at every rate."""
+    """Return the Hann window's length in samples: 2048 at 22,050 Hz, 93 ms at every rate."""
     return round(REFERENCE_WINDOW * sample_rate / REFERENCE_RATE)
 
 
 def fft_size(sample_rate: int) -> int:
-    """The next power of two from the window's length, to which it is padded with zeros."""
+    """Return the FFT size: the next power of two from the window's length, to which it is zero-padded."""
     return 1 << (window_length(sample_rate) - 1).bit_length()
 
 
 def hop_length(sample_rate: int) -> int:
-    """Samples from window to window: 20 ms, rounded to a whole sample."""
+    """Return the hop in samples: 20 ms, rounded to a whole sample."""
     return round(HOP_SECONDS * sample_rate)
 
 
 def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
-    """Triangular bands on Slaney's mel scale from 30 to 10,000 Hz, scaled to integrate a power density over frequency.
+    """Return triangular bands on Slaney's mel scale from 30 to 10,000 Hz that integrate a power density over frequency.
 
     Each band's triangle of height 1 is multiplied by 2 / (f_hi - f_lo) · sample_rate / nfft, so that a frame does
     not depend on the sample rate. Bands above half the sample rate are 0. The scale is linear below 1 kHz (3 mel a
@@ -62,7 +62,7 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
 
 
 def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
-    """Mel frames of mono audio: the mean power of 25 windows in 128 bands, in dB re full scale.
+    """Compute mel frames of mono audio: the mean power of 25 windows in 128 bands, in dB relative to full scale.
 
     Window j begins at sample j·hop, without centring, and is ``window_length`` long. Frame k is made of windows 25k to
     25k + 24, so it belongs to the half second from k/2 s to (k+1)/2 s and is complete 73 ms after its end, when its
@@ -99,9 +99,9 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
 
 
 def frame_times(frames: int, sample_rate: int) -> Doubles:
-    """When each of so many frames begins, ends and is complete, in seconds: [frames, 3].
+    """Return start, end and completion time of frames in seconds: [frames, 3].
 
-    Complete is when its last window is; a plugin cannot know the frame earlier.
+    A frame is complete at the end of its last window; a plugin cannot compute it earlier.
     """
     hop = hop_length(sample_rate)
     first = HOPS_PER_FRAME * np.arange(frames, dtype=np.float64)
@@ -113,12 +113,12 @@ def frame_times(frames: int, sample_rate: int) -> Doubles:
 
 
 def band_centres() -> Doubles:
-    """Centre of each band in Hz, [128]."""
+    """Return the center of each band in Hz, [128]."""
     return _band_edges()[1:-1]
 
 
 def features_metadata(mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
-    """Everything that a plugin needs to compute the frames that a network was trained on, as JSON types.
+    """Return all constants that a plugin needs to compute the frames a network was trained on, as JSON values.
 
     Args:
         mean, std: [128], dB, of the training split, already folded into the network's first layer.
@@ -156,7 +156,7 @@ def features_metadata(mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _analysis(sample_rate: int) -> tuple[Floats, Floats]:
-    """The window, divided by its sum, and the filter bank, in single precision."""
+    """Return the window, divided by its sum, and the filter bank, in float32."""
     length = window_length(sample_rate)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     bands = mel_filterbank(sample_rate, fft_size(sample_rate))
@@ -164,7 +164,7 @@ def _analysis(sample_rate: int) -> tuple[Floats, Floats]:
 
 
 def _band_edges() -> Doubles:
-    """Where each band begins, in Hz, and where the last but one and the last end: [130], evenly spaced in mel."""
+    """Return the band edges in Hz, [130], evenly spaced in mel."""
     return _mel_to_hz(np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), BANDS + 2))
 
 

@@ -1,4 +1,4 @@
-"""The melody of a file, and which pitches of it sound in each beat."""
+"""The melody of a file, and its pitches per beat."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _OTHER_PART = re.compile(
     r"\b(?:back|backing|backup|background|bgv?s?|bvs?|harm|harmony|harmonies|choir|chorus|choral|oohs?|aahs?|pads?|bass"
     r"|drums?|perc|percussion|accomp|accompaniment|rhythm|counter|countermelody)\b"
 )
-"""Words of parts that accompany the melody, whatever else their name holds."""
+"""Words in names of accompanying parts, which are never the melody."""
 _GENERAL_MIDI = re.compile(
     "lead (?:square|saw|sawtooth|calliope|chiff|charang|voice|fifths)(?: wave)?( lead)?"
     "|(?:square|saw|sawtooth|calliope|chiff|chiffer|charang|fifths)(?: wave)? lead|(?:synth|syn) (?:voice|vox)|solo vox"
 )
-"""Words of General MIDI program names, which name a sound and not a part."""
+"""Words of General MIDI program names, which name a sound instead of a part."""
 _MIN_NOTES = 32
 _MIN_DISTINCT_PITCHES = 5
 _PITCH_RANGE = (55, 84)
@@ -38,18 +38,18 @@ _LEGATO_BEATS = 0.1
 _MIN_SOUNDING_BEATS = 0.25
 _ROUNDING = 1e-6
 _SKYLINE_ONSETS = 4096
-"""Onsets that are looked at together: this bounds memory."""
+"""Onsets per batch; this bounds memory."""
 
 
 class Melody(NamedTuple):
-    """The notes taken for a file's melody, and how they were found."""
+    """Melody notes of a file, and how they were found."""
 
     notes: Notes
     how: Literal["named", "monophonic", "skyline"]
 
 
 def find_melody(notes: Notes) -> Melody:
-    """Find the melody: the track so named, else the best monophonic track, else the skyline of all tracks.
+    """Find the melody: the track with such a name, else the best monophonic track, else the skyline of all tracks.
 
     Of several tracks whose names hold the word melody, vocal, voice or lead, the one with the most notes is taken;
     parts that accompany, such as backing vocals, and names of General MIDI programs do not count. A track is
@@ -75,7 +75,7 @@ def find_melody(notes: Notes) -> Melody:
 
 
 def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
-    """Which pitches sound for at least a quarter of a beat in each beat.
+    """Return the pitches that sound for at least a quarter of a beat in each beat.
 
     Args:
         melody: the notes to look at; the first step is the beat in which their first note begins.
@@ -127,13 +127,13 @@ def _may_be_melody(track: Notes) -> bool:
 
 
 def _monophony(track: Notes) -> float:
-    """Share of the notes that begin when all earlier ones have ended, but for a little legato."""
+    """Return the share of notes that start after all earlier ones have ended, with a tolerance for legato."""
     latest_end = np.maximum.accumulate(track.onset_beats + track.duration_beats)
     return float(np.mean(latest_end[:-1] - track.onset_beats[1:] <= _LEGATO_BEATS))
 
 
 def _skyline(notes: Notes) -> Notes:
-    """The notes above which nothing sounds when they begin."""
+    """Return the notes above which nothing sounds at their onset."""
     end = notes.onset_beats + notes.duration_beats
     begins = np.diff(notes.onset_beats, prepend=-np.inf) > 0
     onset, bounds = np.cumsum(begins) - 1, np.append(np.flatnonzero(begins), len(notes))

@@ -1,4 +1,4 @@
-"""Notes as columns of numbers, in seconds and in beats."""
+"""Notes as arrays, in seconds and in beats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Notes:
-    """The notes of one file, sorted by onset, then pitch; every array has one entry a note unless said.
+    """Notes of one file, sorted by onset, then pitch; every array has one entry per note unless stated otherwise.
 
     Attributes:
         onset, duration: seconds.
@@ -41,11 +41,11 @@ class Notes:
         return len(self.onset)
 
     def select(self, mask: NDArray[np.bool_]) -> Notes:
-        """The notes where ``mask`` [n] is true, with the file's names, pedal and tempo unchanged."""
+        """Return the notes where ``mask`` [n] is true, with names, pedal and tempo unchanged."""
         return replace(self, **{name: getattr(self, name)[mask] for name in _NOTE_COLUMNS})
 
     def pitched(self) -> Notes:
-        """The notes without the drums."""
+        """Return the notes without drums."""
         return self.select(~self.drum)
 
 
