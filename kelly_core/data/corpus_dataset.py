@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import (
+    COMPUTED_SOURCES,
     LABEL_WEIGHTS,
     Batch,
     CorpusReport,
@@ -23,7 +24,6 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Floats,
     Indices,
-    Names,
     Normalizer,
 )
 from kelly_core.data.duplicates import Pair, equal_keys
@@ -31,6 +31,7 @@ from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
+from kelly_core.music.emotion import LABEL_VERSION
 from kelly_core.spec import LabelScale
 
 DEFAULT_CACHE = Path("~/.cache/kelly")
@@ -174,7 +175,7 @@ class CorpusDataset(Dataset):
             label_sources=dict(Counter(rows.sources.tolist())),
             splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
         )
-        self.fingerprint = _fingerprint(self.name, hashes, rows.splits, labels)
+        self.fingerprint = _fingerprint(self.name, hashes, rows, labels)
         self.metadata = {}
         self.split_source, self.tables = report.split_source, tuple(report.tables)
         self.warnings = tuple(f"{report.name}: {warning}" for warning in report.warnings)
@@ -223,14 +224,25 @@ class CorpusDataset(Dataset):
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
-def _fingerprint(name: str, hashes: Sequence[str], splits: Names, labels: Floats) -> str:
-    """Hash of all that training and validation see; a test split that was read, too, does not change it."""
-    seen = splits != TEST
-    splits, labels = splits[seen], labels[seen]
+def _fingerprint(name: str, hashes: Sequence[str], rows: ExampleMetadata, labels: Floats) -> str:
+    """Hash of all that training and validation see; a test split that was read, too, does not change it.
+
+    It is the same on every processor. Labels that were read count with their bits. Computed ones differ in their last
+    bits from processor to processor, so that the files' hashes and the version of the computation stand for them.
+    """
+    seen = rows.splits != TEST
+    splits, sources, labels = rows.splits[seen], rows.sources[seen], labels[seen]
+    computed = np.isin(sources.astype(str), COMPUTED_SOURCES)
+    columns: list[Any] = [name, sorted(hashes), splits, labels.shape]
+    if computed.any():
+        columns += [[LABEL_VERSION], sources]
+    read = labels.copy()
+    read[computed] = 0.0
+    read[np.isnan(read)] = np.nan  # NaN has many bit patterns.
     digest = hashlib.blake2b(digest_size=16)
-    for text in _json_pieces([name, sorted(hashes), splits, labels.shape]):
+    for text in _json_pieces(columns):
         digest.update(text.encode())
-    digest.update(np.ascontiguousarray(labels).data)
+    digest.update(read.data)
     return digest.hexdigest()
 
 

@@ -30,6 +30,9 @@ LABEL_WEIGHTS = {
 }
 """Loss weight of an example by where its emotion label comes from."""
 
+COMPUTED_SOURCES = ("estimated", "imputed")
+"""Sources whose labels are computed from the files' notes or chords, in floating point."""
+
 _CONSTANT = 1e-6
 """An input that deviates less than this says nothing."""
 

@@ -35,6 +35,8 @@ _ANGLES = 2.0 * np.pi * np.arange(_BAND) / _BAND
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)]).astype(np.float32)
 _BLOCK = 2048
 _MAX_KNOTS = 256
+LABEL_VERSION = 1
+"""Version of how labels are computed; another one changes the fingerprint of examples that have such labels."""
 _VALENCE_WEIGHTS = (1.0, 0.4)
 
 

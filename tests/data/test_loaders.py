@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data import create_dataset
+from kelly_core.data import corpus_dataset, create_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import decode, encode
+from kelly_core.music.emotion import AffectScale, decode, encode
 from kelly_core.spec import MODELS
-from tests.seeds import seeded_rng
+from tests.seeds import seeded_rng, shifted
 
 from . import tiny
 
@@ -25,7 +25,7 @@ def load(tmp_path: Path):
     """Read a corpus with a cache of this test's own."""
 
     def read(name: str, root: Path, **options: object) -> CorpusDataset:
-        return create_dataset(name, root, cache_dir=tmp_path / "cache", **options)
+        return create_dataset(name, root, cache_dir=tmp_path / "cache", **{"seed": shifted(0)} | options)
 
     return read
 
@@ -99,9 +99,9 @@ def test_validation_stays_and_training_varies(name, load, corpus) -> None:
 @pytest.mark.parametrize("name", ["deam", "lakh_midi", "chords"])
 def test_the_seed_decides_the_split(name, load, corpus) -> None:
     root = corpus(name)
-    splits = {tuple(load(name, root, seed=seed).rows.splits) for seed in range(6)}
+    splits = {tuple(load(name, root, seed=shifted(seed)).rows.splits) for seed in range(6)}
     assert len(splits) > 1
-    first, second = load(name, root, seed=3), load(name, root, seed=3)
+    first, second = load(name, root, seed=shifted(3)), load(name, root, seed=shifted(3))
     assert first.fingerprint == second.fingerprint
     np.testing.assert_array_equal(first.rows.splits, second.rows.splits)
 
@@ -140,6 +140,26 @@ def test_a_sidecar_wins_over_the_estimate(name, load, corpus) -> None:
     assert labelled.weights[row] == 1.0
     assert plain.weights[row] == 0.5
     assert labelled.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("name", ["lakh_midi", "maestro", "groove_midi", "chords"])
+def test_the_last_bits_of_computed_labels_do_not_change_the_fingerprint(
+    name, load, corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They differ between processors; another version of the computation is another corpus."""
+    root = corpus(name)
+    plain = load(name, root)
+    scale = AffectScale.__call__
+
+    def on_another_processor(self: AffectScale, *features: object) -> np.ndarray:
+        return np.nextafter(scale(self, *features), np.float32(2))
+
+    monkeypatch.setattr(AffectScale, "__call__", on_another_processor)
+    other = load(name, root)
+    assert not np.array_equal(other._affect, plain._affect, equal_nan=True)
+    assert other.fingerprint == plain.fingerprint
+    monkeypatch.setattr(corpus_dataset, "LABEL_VERSION", 99)
+    assert load(name, root).fingerprint != plain.fingerprint
 
 
 def test_a_damaged_entry_of_a_sidecar_costs_that_entry_and_is_named(load, corpus, caplog) -> None:
@@ -351,12 +371,12 @@ class TestChords:
     def test_with_audio_the_context_is_a_near_training_frame_half_the_time(self, load, tmp_path) -> None:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords", songs=40), context=deam.context())
-        audio = dataset.train_batch(dataset.train, seeded_rng(0)).inputs[:, 0, 64:]
+        audio = dataset.train_batch(np.tile(dataset.train, 20), seeded_rng(0)).inputs[:, 0, 64:]
         silent = np.abs(audio).max(axis=1) < 1e-5
-        assert 0.2 < silent.mean() < 0.8
+        assert 0.35 < silent.mean() < 0.65, "7 standard errors of 640 draws"
         context = deam.context()
         frames = deam.normalizer.apply(context.frames[context.rows])[:, :64]
-        for row in audio[~silent]:
+        for row in audio[~silent][:30]:
             assert np.abs(frames - row).max(axis=1).min() < 1e-4
 
     def test_what_is_folded_into_its_audio_inputs_is_told(self, load, tmp_path) -> None:
