@@ -76,12 +76,16 @@ class _Clock:
     def __init__(self, trial_seconds: float) -> None:
         self._started = time.perf_counter()
         self._limit = self._started + trial_seconds
+        self._over = False
         self._steps: list[float] = []
         self._epochs: list[float] = []
 
     def step(self) -> bool:
-        self._steps.append(time.perf_counter())
-        return self._steps[-1] > self._limit and len(self._steps) > _WARM_UP_STEPS
+        # Once told to stop, the trainer asks again; that is no further step.
+        if not self._over:
+            self._steps.append(time.perf_counter())
+            self._over = self._steps[-1] > self._limit and len(self._steps) > _WARM_UP_STEPS
+        return self._over
 
     def listen(self, event: Event) -> None:
         if isinstance(event, EpochDone):

@@ -1,39 +1,57 @@
-"""A trial that foretells, against the training itself."""
+"""A trial that foretells, against what the training would take, on a clock that steps and validations move."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from kelly_core.data.synthetic.dataset import create_synthetic
-from kelly_core.events import EpochDone, Event, ModelStarted
 from kelly_core.spec import model_spec
+from kelly_core.training import estimate as module
+from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.estimate import estimate
-from kelly_core.training.fit import fit
-from tests.training.toy import settings
+from kelly_core.training.losses import TensorBatch
+from kelly_core.training.trainer import Trainer
+from tests.training.toy import ToyDataset, settings
 
 SPEC = model_spec("DynamicsEngine")
+STEP_SECONDS, VALIDATION_SECONDS = 0.01, 0.05
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("examples", "trial"), [(256, 1.5), (40_000, 0.3)])
-def test_it_foretells_the_order_of_size(tmp_path: Path, examples: int, trial: float) -> None:
-    """Once with epochs far shorter than the trial, once with the first epoch longer than it."""
-    dataset = create_synthetic(SPEC.dataset, examples=examples)
-    asked = settings(SPEC, epochs=2, batch_size=32)
-    foretold = estimate(SPEC, dataset, asked, trial_seconds=trial)
-    epochs: list[float] = []
+@pytest.fixture
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that passes only in steps and validations, so that the machine's load does not matter."""
+    now = [0.0]
+    compute, validate = BackwardPass.__call__, Trainer.validate
 
-    def listen(event: Event) -> None:
-        if isinstance(event, ModelStarted | EpochDone):
-            epochs.append(time.perf_counter())
+    def step(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
+        now[0] += STEP_SECONDS
+        return compute(chain, batch, gradient)
 
-    fit(SPEC, dataset, asked, tmp_path, listen=listen)
-    took = epochs[-1] - epochs[0]
-    assert foretold.steps == examples // 32
-    assert foretold.epochs == 2
-    assert took / 3 < foretold.seconds < took * 3
+    def validation(loop: Trainer) -> float:
+        now[0] += VALIDATION_SECONDS
+        return validate(loop)
+
+    monkeypatch.setattr(BackwardPass, "__call__", step)
+    monkeypatch.setattr(Trainer, "validate", validation)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+
+@pytest.mark.usefixtures("_clock")
+@pytest.mark.parametrize(
+    ("epochs", "trial_seconds"),
+    [pytest.param(3, 9.0, id="epochs"), pytest.param(1, 9.0, id="one epoch"), pytest.param(3, 0.05, id="steps")],
+)
+def test_it_foretells_what_steps_and_validations_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, trial_seconds: float
+) -> None:
+    """With several epochs in the trial, with one, and with a trial that ends within the first epoch."""
+    monkeypatch.chdir(tmp_path)
+    foretold = estimate(SPEC, ToyDataset(SPEC, examples=48), settings(SPEC, epochs=epochs), trial_seconds=trial_seconds)
+    assert (foretold.steps, foretold.epochs) == (8, epochs)
+    assert foretold.seconds_per_epoch == pytest.approx(8 * STEP_SECONDS + VALIDATION_SECONDS)
+    assert foretold.seconds == pytest.approx(epochs * foretold.seconds_per_epoch)
     assert foretold.memory_bytes > 50 * 2**20
-    assert not list(Path.cwd().glob("checkpoints"))
+    assert not list(tmp_path.iterdir())
