@@ -34,6 +34,7 @@ def test_synthetic_training_comes_near_the_bayes_loss(
         learning_rate=learning_rate,
         loss=spec.loss,
         threads=1,
+        seed=shifted(0),
         save_history=False,
         save_plots=False,
     )

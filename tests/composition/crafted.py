@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from kelly_core.composition.composer import compose
+from kelly_core.composition.score import Score
 from kelly_core.model_chain import ChainOutput
 from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import Affect, decode, encode
+from tests.seeds import shifted
 
 C_MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 C, F, G, AM, NO_CHORD = 0, 5, 7, 21, 63
@@ -49,3 +53,8 @@ def output(
     )
     code, melody, shares, expression, groove = (np.tile(row, (frames, 1)) for row in rows)
     return ChainOutput(code, decode(code), melody, shares, expression, groove)
+
+
+def composed(said: ChainOutput, **options: Any) -> Score:
+    """Compose with the shifted seed 0."""
+    return compose(said, seed=shifted(0), **options)

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.composition.composer import compose
 from kelly_core.composition.picture import draw
 from kelly_core.errors import KellyError
 from tests.seeds import seeded_rng
 
-from .crafted import NO_CHORD, output
+from .crafted import NO_CHORD, composed, output
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -23,7 +22,7 @@ def size(path: Path) -> tuple[int, int]:
 
 def test_audio_makes_the_picture_taller(tmp_path: Path) -> None:
     said = output(frames=12)
-    score = compose(said, bars=6)
+    score = composed(said, bars=6)
     mel = seeded_rng(0).uniform(-90, -20, (12, 128)).astype(np.float32)
     draw(tmp_path / "with.png", score, said, mel, "with audio")
     draw(tmp_path / "without.png", score, said, None, "without")
@@ -37,7 +36,7 @@ def test_odd_pieces_are_drawn_too(tmp_path: Path, bars: int) -> None:
     """One frame of silence, no chord, no melody."""
     said = output(chords={NO_CHORD: 1.0}, pitches={60: 0.0}, frames=1)
     silence = np.full((1, 128), -100, np.float32)
-    draw(tmp_path / "odd.png", compose(said, bars=bars), said, silence, "odd")
+    draw(tmp_path / "odd.png", composed(said, bars=bars), said, silence, "odd")
     size(tmp_path / "odd.png")
 
 
@@ -45,4 +44,4 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     said = output()
     (tmp_path / "file").touch()
     with pytest.raises(KellyError, match=r"picture\.png: cannot be written"):
-        draw(tmp_path / "file" / "picture.png", compose(said, bars=1), said, None, "x")
+        draw(tmp_path / "file" / "picture.png", composed(said, bars=1), said, None, "x")

@@ -20,13 +20,14 @@ from kelly_core.data.readers.mpeg import read_stream
 from kelly_core.data.readers.quiet import without_mpg123_messages
 from kelly_core.errors import DataError
 from kelly_core.music.mel import mel_frames
+from tests.seeds import seeded_rng
 
 RATE = 22_050
 
 
 def noise(seconds: float, channels: int = 1, seed: int = 0) -> np.ndarray:
     """Noise [n, channels] of amplitude .2, different in each channel."""
-    return np.random.default_rng(seed).uniform(-0.2, 0.2, (round(seconds * RATE), channels)).astype(np.float32)
+    return seeded_rng(seed).uniform(-0.2, 0.2, (round(seconds * RATE), channels)).astype(np.float32)
 
 
 def write_ffmpeg(path: Path, samples: np.ndarray, codec: str, sample_format: str, **options: Any) -> Path:
@@ -187,7 +188,7 @@ class TestMpeg:
         path = tmp_path / "a.mp3"
         soundfile.write(path, noise(4), RATE, format="MP3")
         content = bytearray(path.read_bytes())
-        rng = np.random.default_rng(0)
+        rng = seeded_rng(0)
         for trial in range(20):
             mutated = bytearray(content)
             for place in rng.integers(0, len(content), 40):

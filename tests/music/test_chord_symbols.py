@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 import mir_eval.chord
@@ -247,11 +246,11 @@ def test_anything_after_a_symbol_makes_it_none(suffix: str, more: str) -> None:
         *("C" + unit * (60 // len(unit)) for unit in ("7b", "13b", "b9", "+5-", "(", "half ", " flat", "m", "9s")),
     ],
 )
+@pytest.mark.timeout(60)
 def test_long_text_is_refused_in_bounded_time(symbol: str) -> None:
-    start = time.perf_counter()
+    """Without exponential backtracking, which would take hours for 60 characters."""
     with pytest.raises(DataError) as caught:
         parse_chord(symbol)
-    assert time.perf_counter() - start < 0.5
     assert len(str(caught.value)) < 4 * LONGEST_SYMBOL + 200
 
 

@@ -94,7 +94,7 @@ def test_noisy_codes_average_the_codes_around_the_emotion() -> None:
     drawn = noisy_codes(np.full(n, 0.6), np.full(n, -0.3), rng).mean(axis=0)
     sigma = rng.uniform(0, 0.25, n)
     valence, arousal = np.array([[0.6], [-0.3]]) + sigma * rng.standard_normal((2, n))
-    np.testing.assert_allclose(drawn, encode(valence, arousal).mean(axis=0), atol=0.006)
+    np.testing.assert_allclose(drawn, encode(valence, arousal).mean(axis=0), atol=0.01)
 
 
 def test_noisy_codes_are_smoother_than_single_draws() -> None:
@@ -118,7 +118,7 @@ def test_jitter_is_stationary_and_slow() -> None:
     np.testing.assert_allclose(arousal.mean(axis=0), -0.2, atol=0.002)
     np.testing.assert_allclose(arousal.std(axis=0), 0.05, rtol=0.03)
     assert np.corrcoef(valence[:, 10], valence[:, 11])[0, 1] == pytest.approx(0.9, abs=0.01)
-    assert abs(np.corrcoef(valence[:, 5], arousal[:, 5])[0, 1]) < 0.03
+    assert abs(np.corrcoef(valence[:, 5], arousal[:, 5])[0, 1]) < 0.045
 
 
 def test_scale_is_the_distance_from_the_median_in_standard_deviations() -> None:
@@ -166,9 +166,9 @@ def test_imputed_values_have_deams_moments(
     rng = seeded_rng(5)
     given = rng.normal(*known, 100_000)
     values = impute(given, rng)
-    assert values.mean() == pytest.approx(drawn[0], abs=0.005)
+    assert values.mean() == pytest.approx(drawn[0], abs=0.007)
     assert values.std() == pytest.approx(drawn[1], rel=0.02)
-    assert np.corrcoef(given, values)[0, 1] == pytest.approx(0.57, abs=0.01)
+    assert np.corrcoef(given, values)[0, 1] == pytest.approx(0.57, abs=0.015)
     assert np.abs(values).max() <= 1
 
 

@@ -10,6 +10,7 @@ from kelly_core.errors import DataError
 from kelly_core.music.melody import MAX_BEATS, Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
 from tests.music.notes_by_hand import make_notes
+from tests.seeds import seeded_rng
 
 TUNE = np.tile([60, 62, 64, 65, 67], 8)
 N = len(TUNE)
@@ -72,7 +73,7 @@ def test_other_names_do_not_make_a_track_the_melody(name: str) -> None:
 
 def test_memory_does_not_grow_with_the_product_of_notes_and_their_length() -> None:
     count = 200_000
-    rng = np.random.default_rng(3)
+    rng = seeded_rng(3)
     notes = make_notes(rng.integers(0, 3000, count), pitch=rng.integers(30, 90, count), duration=15_000.0)
     tracemalloc.start()
     roll = melody_piano_roll(find_melody(notes))
@@ -86,7 +87,7 @@ def test_memory_does_not_grow_with_the_product_of_notes_and_their_length() -> No
 
 def test_the_skyline_agrees_with_a_slow_search_across_blocks(monkeypatch) -> None:
     monkeypatch.setattr("kelly_core.music.melody._SKYLINE_ONSETS", 7)
-    rng = np.random.default_rng(5)
+    rng = seeded_rng(5)
     notes = make_notes(rng.integers(0, 80, 300) / 2, pitch=rng.integers(40, 80, 300), duration=rng.random(300) * 3)
     ends = notes.onset_beats + notes.duration_beats
     expected = [

@@ -76,7 +76,7 @@ def test_the_seed_decides_the_weights_and_leaves_other_draws_alone() -> None:
     torch.manual_seed(shifted(5))
     expected = torch.rand(3)
     torch.manual_seed(shifted(5))
-    one, same, other = (build_network(spec, seed).state_dict()["layers.0.weight"] for seed in (1, 1, 2))
+    one, same, other = (build_network(spec, shifted(seed)).state_dict()["layers.0.weight"] for seed in (1, 1, 2))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

@@ -13,6 +13,7 @@ from kelly_core.events import Event, TrainingWarning
 from kelly_core.spec import MODELS
 from kelly_core.training.session import train_models
 from tests.data import tiny
+from tests.seeds import shifted
 
 SPECS = {spec.name: spec for spec in MODELS}
 
@@ -28,6 +29,7 @@ def alarms(tmp_path: Path):
             "output.dir": str(tmp_path / "out"),
             "output.plots": False,
             "training.epochs": 1,
+            "training.seed": shifted(0),
         } | {key.replace("__", "."): value for key, value in options.items()}
         settings: Settings = load_settings(None, {key: ("test", value) for key, value in values.items()}, {}).settings
         heard: list[Event] = []

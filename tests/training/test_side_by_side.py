@@ -17,6 +17,7 @@ from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
 from kelly_core.training.multiprocess import train_side_by_side
 from kelly_core.training.session import train_models
+from tests.seeds import shifted
 
 SPECS = [model_spec("DynamicsEngine"), model_spec("GroovePredictor")]
 
@@ -28,6 +29,7 @@ def settings(output: Path, **training: object) -> Settings:
         "output.plots": ("p", False),
         "datasets.use_synthetic": ("s", True),
         "datasets.synthetic_examples": ("e", 256),
+        "training.seed": ("seed", shifted(0)),
     }
     return load_settings(None, options, {}).settings
 

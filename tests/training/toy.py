@@ -16,7 +16,7 @@ from kelly_core.spec import ModelSpec
 from kelly_core.training.fit import TrainingResult, fit
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer
-from tests.seeds import seeded_rng
+from tests.seeds import seeded_rng, shifted
 
 
 class ToyDataset(Dataset):
@@ -73,6 +73,7 @@ def settings(spec: ModelSpec, **changes: Any) -> Hyperparameters:
         "state": "stateful",
         "patience": 0,
         "device": "cpu",
+        "seed": shifted(0),
         "threads": 1,
         "save_plots": False,
         "save_history": False,
