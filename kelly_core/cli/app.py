@@ -86,6 +86,13 @@ def main() -> None:
         app()
     except KellyError as error:
         _fail(str(error), error.exit_code)
+    except (MemoryError, RuntimeError, ImportError, SystemError) as fault:
+        from kelly_core.memory_limits import as_memory_error
+
+        problem = as_memory_error(fault)
+        if problem is None:
+            raise
+        _fail(str(problem), problem.exit_code)
     except OSError as fault:
         # Of files that the program knows of it speaks in its own words; this is standard output, most of the time.
         place = f"{fault.filename}: " if fault.filename else ""

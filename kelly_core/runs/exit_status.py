@@ -39,7 +39,7 @@ _CAUSES = {
         "`kelly-core cache --verify` checks the cached features",
     ),
     signal.SIGSEGV: ("a fault in native code", "The stack is at the end of console.log; update the package it names"),
-    signal.SIGABRT: ("native code gave up", "The reason is at the end of console.log"),
+    signal.SIGABRT: ("native code gave up, often because memory ran out", "The reason is at the end of console.log"),
     signal.SIGILL: (
         "an instruction that this processor lacks",
         "Install packages that are built for this processor",

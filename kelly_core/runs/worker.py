@@ -15,6 +15,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.errors import CheckpointError, KellyError
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
+from kelly_core.memory_limits import as_memory_error
 from kelly_core.runs.console import say
 from kelly_core.runs.controller import RunController, StopNow
 from kelly_core.runs.environment import write_environment
@@ -100,6 +101,8 @@ class _Training:
             return RunEnded("failed", str(error))
         except Exception as error:  # noqa: BLE001 - reported in the run's log
             say(traceback.format_exc())
+            if problem := as_memory_error(error):
+                return RunEnded("failed", str(problem))
             return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
         if self._steering.failure:
             return RunEnded("failed", self._steering.failure)

@@ -1,0 +1,61 @@
+"""Memory that runs out is told with how much was needed, whichever library asked for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kelly_core.memory_limits import as_memory_error
+
+
+def test_numpy_says_how_much_was_needed() -> None:
+    with pytest.raises(MemoryError) as caught:
+        np.zeros((2**30, 2**27))
+    text = str(as_memory_error(caught.value))
+    assert text.startswith("memory ran out: 1073741824.0 GiB more were needed")
+    assert "smaller batch size" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes."),
+            "64.0 GiB more were needed",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has"), "20.0 MiB more were needed"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "a library could not be loaded"),
+        (SystemError("error return without exception set"), "a library could not be loaded"),
+        (OSError(12, "Cannot allocate memory"), "memory ran out"),
+        (MemoryError(), "memory ran out"),
+    ],
+)
+def test_other_libraries_words_are_understood(error: BaseException, told: str) -> None:
+    assert told in str(as_memory_error(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shape mismatch"), ImportError("No module named x"), OSError(2, "No such file"), ValueError()],
+)
+def test_another_error_is_not_taken_for_it(error: BaseException) -> None:
+    assert as_memory_error(error) is None
+
+
+def test_a_command_under_a_limit_ends_with_words() -> None:
+    program = """
+import resource, numpy
+from kelly_core.cli import app
+def use():
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, resource.RLIM_INFINITY))
+    numpy.zeros(2**28)
+app.app = use
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "memory ran out: 2.0 GiB more were needed (this process may use " in done.stderr
