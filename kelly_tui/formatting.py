@@ -13,12 +13,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
 from kelly_core.runs.diff import Best
 from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.themes import ThemeColors
-
-NOTHING = "–"
 
 _LEAST_FOR_VALUES = 20
 _NAMES = [spec.name for spec in MODELS]
@@ -82,32 +81,6 @@ def _as_text(words: str | Text, style: str = "") -> Text:
     return words if isinstance(words, Text) else Text(words, style)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as 45 s, 3:20 or 1:02:03."""
-    if seconds is None:
-        return NOTHING
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-def size(count: float) -> str:
-    """Bytes as 812 B, 1.6 MB or 3.2 GB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def loss(value: float | None) -> str:
-    """A loss with four significant digits."""
-    return NOTHING if value is None else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.4f}"
-
-
 def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
     """A bar for a share between 0 and 1, in a colour for what is reached and one for the rest."""
     full = math.ceil(min(1.0, max(0.0, share)) * width)
@@ -136,7 +109,7 @@ def model_state_text(model: ModelSnapshot, colors: ThemeColors) -> Text:
 def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
     """A state in its colour; a live run that gives no sign of life is not called running."""
     if silent_seconds:
-        return Text(f"stopped responding {duration(silent_seconds)} ago", colors.warning)
+        return Text(f"stopped responding {format_duration(silent_seconds)} ago", colors.warning)
     color = {
         "running": colors.good,
         "finished": colors.good,
@@ -165,12 +138,12 @@ def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
 
 def epochs_text(model: ModelSnapshot) -> str:
     """Complete epochs of all, such as 12/50."""
-    return NOTHING if model.epochs is None else f"{model.epoch}/{model.epochs}"
+    return MISSING if model.epochs is None else f"{model.epoch}/{model.epochs}"
 
 
 def best_text(model: ModelSnapshot | Best) -> str:
     """The best loss and its epoch."""
-    return NOTHING if model.best_loss is None else f"{loss(model.best_loss)} @{model.best_epoch}"
+    return MISSING if model.best_loss is None else f"{format_loss(model.best_loss)} @{model.best_epoch}"
 
 
 def host_text(run: RunSnapshot) -> str:
@@ -180,10 +153,10 @@ def host_text(run: RunSnapshot) -> str:
     host = run.host
     parts = [
         f"CPU {host.cpu_percent:.0f} %",
-        f"memory {size(host.memory_used)} of {size(host.memory_total)}",
-        f"process {size(host.process_memory)}",
+        f"memory {format_bytes(host.memory_used)} of {format_bytes(host.memory_total)}",
+        f"process {format_bytes(host.process_memory)}",
     ]
-    parts += [f"{gpu.name} {gpu.percent:.0f} %, {size(gpu.memory_used)}" for gpu in host.gpus]
+    parts += [f"{gpu.name} {gpu.percent:.0f} %, {format_bytes(gpu.memory_used)}" for gpu in host.gpus]
     return " · ".join(parts)
 
 

@@ -55,7 +55,7 @@ BAD_ENDINGS = {
     "words among the frames": ("print('loaded\\n' + '1 2\\n' * len(lines))", "'loaded' in line 1, which is no frame"),
     "bytes": ("sys.stdout.buffer.write(bytes(range(128, 256)))", "in line 1, which is no frame"),
     "terminal codes": ("print('\\x1b[31m')", "printed ' [31m' in line 1"),
-    "no end of output": ("[sys.stdout.write('1 2\\n' * 100000) for _ in iter(int, 1)]", "more than 32 MiB"),
+    "no end of output": ("[sys.stdout.write('1 2\\n' * 100000) for _ in iter(int, 1)]", "more than 32.0 MB"),
 }
 
 

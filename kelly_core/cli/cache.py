@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.filesize import decimal
 from rich.table import Table
 
 from kelly_core.cli.console import print_error, print_json, print_result
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.errors import DataError
+from kelly_core.formatting import MISSING, format_bytes
 
 _DAY = 86400.0
 
@@ -107,15 +107,15 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
         table.add_column("")
         for cached in left:
             used = time.strftime("%Y-%m-%d", time.localtime(cached.last_used))
-            table.add_row(cached.corpus, cached.source or "–", decimal(cached.bytes), used, cached.stale)
+            table.add_row(cached.corpus, cached.source or MISSING, format_bytes(cached.bytes), used, cached.stale)
         print_result(table)
     if removed:
-        print_result(f"removed {len(removed)}, {decimal(total_bytes(removed))}")
+        print_result(f"removed {len(removed)}, {format_bytes(total_bytes(removed))}")
     print_result(summary(folder, left))
 
 
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:
     """Where features are kept, how many bytes they take, and how to be rid of those that nobody needs."""
     stale = total_bytes(cached for cached in caches if cached.stale)
-    advice = f", {decimal(stale)} of which no start reads any more: kelly-core cache --prune" if stale else ""
-    return f"features are kept in {folder}: {decimal(total_bytes(caches))}{advice}"
+    advice = f", {format_bytes(stale)} of which no start reads any more: kelly-core cache --prune" if stale else ""
+    return f"features are kept in {folder}: {format_bytes(total_bytes(caches))}{advice}"

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.console import FIRST_STEPS, SafeConsole, print_json, print_result
+from kelly_core.cli.console import FIRST_STEPS, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
 from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
@@ -26,6 +26,7 @@ from kelly_core.cli.options import (
 from kelly_core.cli.progress import feature_progress
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.errors import ConfigError
+from kelly_core.formatting import format_bytes
 
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
@@ -80,7 +81,7 @@ def datasets(
         print_json(content)
     else:
         here = [report.name for report in reports if report.found]
-        SafeConsole().print(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
+        print_result(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
         for each in unclaimed:
             print_result(each.text, style="yellow")
         if not here:
@@ -100,7 +101,7 @@ def demo(
     from kelly_core.demo.corpus import write_demo
 
     for name, size in write_demo(folder, songs=songs, seed=seed).items():
-        print_result(f"wrote {folder / name}: {songs} songs, {size / 1e6:.1f} MB")
+        print_result(f"wrote {folder / name}: {songs} songs, {format_bytes(size)}")
     print_result(f"next: kelly-core datasets --datasets-dir {folder}")
 
 
@@ -137,7 +138,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
         text.append(f"{label:>9}  ", style="dim").append(value + "\n")
     text.rstrip()
     style = "red" if report.problem else "green" if report.found and not report.warnings else "yellow"
-    title = f"[bold]{report.name}[/] · {CORPORA[report.name].title}"
+    title = Text.assemble((report.name, "bold"), f" · {CORPORA[report.name].title}")
     return Panel(text, title=title, title_align="left", border_style=style)
 
 

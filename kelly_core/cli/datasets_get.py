@@ -14,6 +14,7 @@ from kelly_core.cli.console import print_error, print_json, print_result, print_
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, DataError
+from kelly_core.formatting import format_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -118,7 +119,7 @@ def _agree(sources: Sequence[Source], yes: bool) -> None:
         return
     for source in sources:
         size = sum(archive.bytes for archive in source.archives)
-        amount = f", {size / 1e6:,.0f} MB" if size else ""
+        amount = f", {format_bytes(size)}" if size else ""
         print_status(f"{source.name}: {source.title}{amount}\n  licence: {source.licence}")
     if yes:
         return

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rich.filesize import decimal
 from rich.table import Table
 
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.progress import feature_progress
 from kelly_core.config.schema import Settings
+from kelly_core.formatting import format_bytes, format_duration
 from kelly_core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,12 +39,8 @@ def _table(estimates: Sequence[Estimate]) -> Table:
     columns = ("model", "epochs", "steps", "an epoch", "in all", "memory", "on the GPU")
     table = Table(*columns, box=None, pad_edge=False)
     for row in estimates:
-        gpu = decimal(row.device_memory_bytes) if row.device_memory_bytes else "–"
-        times = [f"{row.seconds_per_epoch:.2f} s", _duration(row.seconds)]
-        table.add_row(row.model, str(row.epochs), f"{row.steps:,}", *times, decimal(row.memory_bytes), gpu)
-    table.add_row("all", "", "", "", _duration(sum(row.seconds for row in estimates)))
+        gpu = format_bytes(row.device_memory_bytes or None)
+        times = [f"{row.seconds_per_epoch:.2f} s", format_duration(row.seconds)]
+        table.add_row(row.model, str(row.epochs), f"{row.steps:,}", *times, format_bytes(row.memory_bytes), gpu)
+    table.add_row("all", "", "", "", format_duration(sum(row.seconds for row in estimates)))
     return table
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from kelly_core.cli.console import console
+from kelly_core.display_text import printable
 from kelly_core.features.extraction import Progress as ProgressCallback
 
 
@@ -18,8 +19,8 @@ def feature_progress(name: str) -> Iterator[ProgressCallback]:
     Notes are lines above it, also where there is no terminal.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    error_console = console(stderr=True)
+    with Progress(*columns, console=error_console, transient=True, disable=not error_console.is_terminal) as progress:
         yield _advance(progress, name)
 
 
@@ -31,7 +32,7 @@ def _advance(progress: Progress, name: str) -> ProgressCallback:
         nonlocal task, told
         if note and note != told:
             told = note
-            progress.console.print(f"features of {name}: {note}", markup=False, highlight=False, soft_wrap=True)
+            progress.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
         if task is None:
             task = progress.add_task(f"features of {name}", total=total)
         progress.update(task, completed=done)

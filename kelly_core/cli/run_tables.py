@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.cli.training_display import duration
+from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
 from kelly_core.runs.diff import Best, RunDiff
 from kelly_core.runs.log_records import HostLoad
 from kelly_core.runs.run_dir import RunManifest
@@ -29,7 +29,6 @@ _STYLES = {
     "failed": "bold red",
     "died": "bold red",
 }
-_GIBIBYTE = 2**30
 
 
 def run_table(runs: Sequence[RunSnapshot]) -> Table:
@@ -69,14 +68,14 @@ def model_table(run: RunSnapshot) -> Table:
         table.add_row(
             model.model,
             Text(model.state, style=_STYLES[model.state]),
-            "–" if model.epochs is None else f"{model.epoch}/{model.epochs}",
-            *(_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
+            MISSING if model.epochs is None else f"{model.epoch}/{model.epochs}",
+            *(format_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
             _or_dash(model.best_epoch),
-            _loss(model.baseline_loss),
+            format_loss(model.baseline_loss),
             # None left, and yet it goes on: early stopping is off.
             _or_dash(model.patience_left or (0 if model.reason else None)),
-            "–" if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
-            "–" if model.eta_seconds is None else duration(model.eta_seconds),
+            MISSING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
+            format_duration(model.eta_seconds),
         )
     return table
 
@@ -88,8 +87,8 @@ def comparison_table(first: str, second: str, comparison: RunDiff) -> Group:
         settings.add_row(key, str(one), str(other))
     models = Table("model", "best of", _folding(first), _folding(second), box=None, pad_edge=False)
     for model, (one, other) in comparison.models.items():
-        models.add_row(model, "loss", _loss(one.best_loss), _loss(other.best_loss))
-        models.add_row("", "baseline", _loss(one.baseline_loss), _loss(other.baseline_loss))
+        models.add_row(model, "loss", format_loss(one.best_loss), format_loss(other.best_loss))
+        models.add_row("", "baseline", format_loss(one.baseline_loss), format_loss(other.baseline_loss))
         models.add_row("", "epoch", _best_epoch(one), _best_epoch(other))
     return Group(settings if comparison.settings else Text("the settings are the same"), Text(), models)
 
@@ -104,7 +103,7 @@ def _state(run: RunSnapshot) -> Text:
     if run.epochs_left:
         text.append(f" after {run.epochs_left} more", style="dim")
     if run.silent_seconds:
-        text.append(f", silent for {duration(run.silent_seconds)}", style="bold red")
+        text.append(f", silent for {format_duration(run.silent_seconds)}", style="bold red")
     for concern in run.concerns:
         text.append(f", {concern}", style="yellow")
     if run.revivals:
@@ -122,23 +121,23 @@ def _position(run: RunSnapshot) -> str:
     if run.features:
         return f"features of {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
     begun = [model for model in run.models if model.epochs is not None]
-    return _progress(begun[-1]) if begun else "–"
+    return _progress(begun[-1]) if begun else MISSING
 
 
 def _progress(model: ModelSnapshot) -> str:
     best = "" if model.best_loss is None else f" best {model.best_loss:.4f}"
-    left = "" if model.eta_seconds is None else f", {duration(model.eta_seconds)} left"
+    left = "" if model.eta_seconds is None else f", {format_duration(model.eta_seconds)} left"
     return f"{model.model} {model.epoch}/{model.epochs}{best}{left}"
 
 
 def _load(host: HostLoad) -> str:
     parts = [
         f"CPU {host.cpu_percent:.0f} %",
-        f"memory {host.memory_used / _GIBIBYTE:.1f} of {host.memory_total / _GIBIBYTE:.1f} GiB",
-        f"the process {host.process_memory / _GIBIBYTE:.2f} GiB",
+        f"memory {format_bytes(host.memory_used)} of {format_bytes(host.memory_total)}",
+        f"the process {format_bytes(host.process_memory)}",
     ]
     parts += [
-        f"{gpu.name} {gpu.percent:.0f} %, {gpu.memory_used / _GIBIBYTE:.1f} of {gpu.memory_total / _GIBIBYTE:.1f} GiB"
+        f"{gpu.name} {gpu.percent:.0f} %, {format_bytes(gpu.memory_used)} of {format_bytes(gpu.memory_total)}"
         for gpu in host.gpus
     ]
     return ", ".join(parts)
@@ -154,12 +153,8 @@ def _shown(folder: str) -> str:
 
 
 def _best_epoch(best: Best) -> str:
-    return "–" if best.best_epoch is None else f"{best.best_epoch} of {best.epochs}"
-
-
-def _loss(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.4f}"
+    return MISSING if best.best_epoch is None else f"{best.best_epoch} of {best.epochs}"
 
 
 def _or_dash(value: object) -> str:
-    return "–" if value is None else str(value)
+    return MISSING if value is None else str(value)

@@ -138,7 +138,7 @@ def rollback(
     run = _open(context, run_id)
     chosen = run.request_rollback(find_model(model).name if model else "")
     said = _next_rollback(run, chosen)
-    typer.echo(said or f"{run.id}: asked; {chosen} goes back after the step in hand, a paused one once it goes on")
+    print_result(said or f"{run.id}: asked; {chosen} goes back after the step in hand, a paused one once it goes on")
 
 
 @app.command("resume")
@@ -177,7 +177,7 @@ def logs(
         live = run.snapshot.live
         while lines := tail.read():
             for line in lines:
-                typer.echo(line.decode(errors="replace"))
+                print_result(line.decode(errors="replace"))
         if not (follow and live):
             return
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -196,7 +196,7 @@ def remove(
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
     run.remove()
-    typer.echo(f"deleted {run.id}")
+    print_result(f"deleted {run.id}")
 
 
 @app.command()
@@ -255,7 +255,7 @@ def _tell_answer(run: Run, *expected: str) -> None:
     while run.snapshot.live and run.snapshot.state not in expected and time.monotonic() < deadline:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         run.poll()
-    typer.echo(f"{run.id}: {run.snapshot.state}")
+    print_result(f"{run.id}: {run.snapshot.state}")
 
 
 def _next_rollback(run: Run, model: str) -> str:

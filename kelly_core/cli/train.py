@@ -151,7 +151,7 @@ def _tell_detached(run: Run, as_json: bool) -> None:
     if as_json:
         print_json({"run": run.id, "output": run.snapshot.output})
     else:
-        typer.echo(run.id)
+        print_result(run.id)
     print_status(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kelly_core.cli.console import console, print_status
 from kelly_core.events import EpochDone, TrainingWarning
+from kelly_core.formatting import format_duration
 from kelly_core.runs import log_records
 from kelly_core.runs.messages import describe
 from kelly_core.runs.run import Run
@@ -89,15 +90,6 @@ def tell_how_to_resume(run: Run, config: Path | None) -> None:
     print_status(f"to continue: {shlex.join(['kelly-core', 'runs', *options, 'resume', run.id])}")
 
 
-def duration(seconds: float) -> str:
-    """A time span as people say it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 86400 else f"{seconds / 86400:.1f} days"
-
-
 def _note(model: ModelSnapshot, state: str) -> str:
     parts = []
     if model.train_loss is not None and model.val_loss is not None and model.best_loss is not None:
@@ -105,5 +97,5 @@ def _note(model: ModelSnapshot, state: str) -> str:
     if model.state in ("running", "paused") and state != "running":
         parts.append(state)
     elif model.eta_seconds is not None:
-        parts.append(f"{duration(model.eta_seconds)} left")
+        parts.append(f"{format_duration(model.eta_seconds)} left")
     return "  ".join(parts)

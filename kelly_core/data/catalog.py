@@ -170,8 +170,12 @@ def open_dataset(
         DataError: a corpus is present and holds nothing usable, or an additional one is missing.
     """
     present = active_corpora(name, settings)
-    if not present and CORPORA[name].joins:
-        raise DataError("is not here, and nothing stands in for it", where=settings.datasets.folder(name))
+    if CORPORA[name].joins:
+        # Generated examples stand in for main corpora only, so the setting that asks for them does not matter here.
+        folder = settings.datasets.folder(name)
+        if not is_present(name, folder):
+            raise DataError("is not here, and nothing stands in for it", where=folder, hint=CORPORA[name].advice)
+        present = [name]
     if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
         hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
         raise DataError("holds no file of the corpus", where=settings.datasets.folder(name), hint=hint)

@@ -27,6 +27,7 @@ from kelly_core.data.files import (
     table_columns,
 )
 from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 from kelly_core.music.chord_symbols import parse_chord
 
@@ -378,7 +379,7 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
         written += 1
         if size > MAX_TABLE_BYTES:
             hint = "Put the source into the chords folder, where it is read as a stream, or use --max-songs"
-            raise DataError(f"more than {MAX_TABLE_BYTES // 2**20} MiB of progressions", hint=hint)
+            raise DataError(f"more than {format_bytes(MAX_TABLE_BYTES)} of progressions", hint=hint)
     stream.write(b"\n]\n" if written else b"[]\n")
     return written, left_out
 

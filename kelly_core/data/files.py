@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 
 SIDECAR = "emotion_labels.json"
@@ -23,7 +24,7 @@ SIDECAR = "emotion_labels.json"
 
 _log = logging.getLogger(__name__)
 
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES = 256_000_000
 _HEADER_BYTES = 64 * 2**10
 _LISTED = 5
 
@@ -215,7 +216,7 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > most:
-                raise DataError(f"is larger than {most // 2**20} MiB", where=path)
+                raise DataError(f"is larger than {format_bytes(most)}", where=path)
             return file.read(count)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kelly_core.errors import KellyError
+from kelly_core.formatting import format_bytes
 
 TIME_LIMIT = 60.0
 """Seconds that one call may take; an engine needs well under one for the largest model."""
 
-_MAX_ANSWER = 32 * 2**20
+_MAX_ANSWER = 32_000_000
 _LAST_WORDS = 400
 _SHOWN = 60
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -122,7 +123,7 @@ class ExternalEngine:
         finally:
             _end(process)
         if len(answer) > _MAX_ANSWER:
-            self._fail(f"printed more than {_MAX_ANSWER // 2**20} MiB", words)
+            self._fail(f"printed more than {format_bytes(_MAX_ANSWER)}", words)
         if status is None or any(reader.is_alive() for reader in readers):
             self._fail(f"did not finish within {self._time_limit:g} s", words)
         if status != 0:

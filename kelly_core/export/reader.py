@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 from kelly_core.engines.numpy_engine import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 64_000_000
 """Maximum file size in bytes; the largest of the five models has a quarter of it."""
 _ZIP = b"PK\x03\x04"
 """First bytes of a zip archive, in which PyTorch saves a checkpoint."""
@@ -86,7 +87,7 @@ def _text(path: Path) -> str:
     except OSError as fault:
         raise ExportError(f"cannot be read: {fault.strerror or fault}", where=path) from fault
     if len(content) > MAX_BYTES:
-        raise ExportError(f"is larger than {MAX_BYTES // 2**20} MiB, the limit for an export", where=path)
+        raise ExportError(f"is larger than {format_bytes(MAX_BYTES)}, the limit for an export", where=path)
     if not content.strip():
         raise ExportError("is empty", where=path)
     if content.startswith(_ZIP):

@@ -8,6 +8,7 @@ from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
+from kelly_core.formatting import MISSING, format_bytes
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
     Block,
@@ -23,10 +24,10 @@ from kelly_core.report.document import (
     TextCell,
 )
 from kelly_core.report.quality import build_quality_section, spread
-from kelly_core.validation.quality_table import NOTHING, number
+from kelly_core.validation.quality_table import number
 from kelly_core.validation.report import Check
 
-_NOTHING = TextCell(NOTHING)
+_MISSING = TextCell(MISSING)
 _ENGINE = "numpy"
 """Whose latency stands in the summary: every benchmark has it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
@@ -89,7 +90,7 @@ def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
 
 def _summary(content: ReportData) -> Table:
     rows: list[tuple[Cell, ...]] = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
-    others = [_NOTHING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
+    others = [_MISSING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
     rows += [(TextCell(name), TextCell("no file", "warn"), *others) for name in content.missing]
     folds = (len(_SUMMARY), len(_SUMMARY + _DECISIVE))
     return Table((*_SUMMARY, *_DECISIVE, *_FITNESS), tuple(rows), folds=folds)
@@ -105,7 +106,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Ce
     numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
     latency = numpy.models.get(model.name) if numpy else None
     quality = model.checked.quality
-    decisive = list(_decisive(quality)) if quality else [(_NOTHING,) * len(_DECISIVE)]
+    decisive = list(_decisive(quality)) if quality else [(_MISSING,) * len(_DECISIVE)]
     failed, asked = len(model.failed), len(model.checked.checks)
     yield (
         TextCell(model.name),
@@ -114,9 +115,9 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Ce
         TextCell(f"{failed} of {asked} FAILED", "bad") if failed else TextCell(f"{asked} of {asked}", "good"),
         *decisive[0],
         _parity(model.parity),
-        NumberCell(NOTHING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
-        NumberCell(_bytes(model.size.file_bytes)),
-        TextCell(model.state or NOTHING),
+        NumberCell(MISSING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
+        NumberCell(format_bytes(model.size.file_bytes)),
+        TextCell(model.state or MISSING),
     )
     for further in decisive[1:]:
         yield (*[TextCell("")] * len(_SUMMARY), *further, *[TextCell("")] * len(_FITNESS))
@@ -126,13 +127,13 @@ def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]
     """Measure, the model's figure, that of the rival on which the verdict rests, and the difference."""
     if quality.epsilon is not None:
         limit = f"at most {number(quality.epsilon_limit)} wanted"
-        yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _NOTHING
+        yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _MISSING
         return
     for measure in quality.primary:
         baseline = strongest_rival(quality.baselines, measure)
         ours = NumberCell(number(quality.metrics.get(measure)))
         if baseline is None:
-            yield TextCell(words(measure)), ours, _NOTHING, _NOTHING
+            yield TextCell(words(measure)), ours, _MISSING, _MISSING
             continue
         theirs = TextCell(f"{number(baseline.metrics[measure])} ({baseline.name})")
         yield TextCell(words(measure)), ours, theirs, NumberCell(spread(baseline, measure))
@@ -197,17 +198,13 @@ def _engine(name: str, command: str | None) -> str:
 
 def _times(latency: Latency | None) -> tuple[NumberCell, ...]:
     if latency is None:
-        return (NumberCell(NOTHING),) * len(_PERCENTILES)
+        return (NumberCell(MISSING),) * len(_PERCENTILES)
     times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
     return tuple(NumberCell(_microseconds(time)) for time in times)
 
 
 def _microseconds(time: float | None) -> str:
-    return NOTHING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
-
-
-def _bytes(count: int | None) -> str:
-    return NOTHING if count is None else f"{count / 1e6:,.2f} MB"
+    return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
 
 
 def _model(model: ModelData, benchmarks: Benchmarks) -> Section:

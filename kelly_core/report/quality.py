@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from kelly_core.export.quality_record import Baseline, Figures, MetricDifference, QualityRecord, words
+from kelly_core.formatting import MISSING
 from kelly_core.report.document import Block, Cell, Forest, Heading, NumberCell, Rows, Table, TextCell, Whisker
-from kelly_core.validation.quality_table import NOTHING, number
+from kelly_core.validation.quality_table import number
 
 
 def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
@@ -35,7 +36,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
 def spread(baseline: Baseline, measure: str) -> str:
     """The difference from a baseline by one measure, with its interval."""
     found = [difference for difference in baseline.differences if difference.measure == measure]
-    return _interval(found[0]) if found else NOTHING
+    return _interval(found[0]) if found else MISSING
 
 
 def _interval(difference: MetricDifference) -> str:
@@ -54,7 +55,7 @@ def _against(quality: QualityRecord) -> Table:
                 TextCell(words(measure)),
                 NumberCell(number(baseline.metrics.get(measure))),
                 NumberCell(_interval(difference)),
-                NumberCell(NOTHING if difference.share is None else str(difference.share)),
+                NumberCell(MISSING if difference.share is None else str(difference.share)),
                 _beaten(difference),
             )
             for baseline in quality.baselines

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.bounds import Count, UnixTime
 from kelly_core.errors import RunError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
 
 RECORD_FORMAT = 1
-_MAX_BYTES = 2**20
+_MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def read_manifest(folder: RunDirectory) -> RunManifest:
         with open_regular(path) as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise RunError(f"is larger than {_MAX_BYTES // 2**20} MiB", where=path)
+            raise RunError(f"is larger than {format_bytes(_MAX_BYTES)}", where=path)
         content = json.loads(text)
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror})", where=path) from error

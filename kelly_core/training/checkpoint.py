@@ -18,12 +18,13 @@ from torch import Tensor
 
 from kelly_core.bounds import Count, Finite
 from kelly_core.errors import CheckpointError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
 FORMAT = 2
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 256_000_000
 """Limit of a checkpoint's size, on disk and inflated."""
 _LARGEST_COUNT = 2**31
 
@@ -136,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise CheckpointError(f"is larger than {MAX_BYTES // 2**20} MiB", where=path)
+                raise CheckpointError(f"is larger than {format_bytes(MAX_BYTES)}", where=path)
             _check_archive(file, path)
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -165,7 +166,7 @@ def _check_archive(file: BinaryIO, path: Path) -> None:
     """Check sizes before anything is inflated, then checksums; zipfile inflates no more than a declared size."""
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-            raise CheckpointError(f"inflates to more than {MAX_BYTES // 2**20} MiB", where=path)
+            raise CheckpointError(f"inflates to more than {format_bytes(MAX_BYTES)}", where=path)
         if archive.testzip() is not None:
             raise zipfile.BadZipFile("a checksum is wrong")
 

@@ -87,7 +87,7 @@ def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
 def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
     apart = float(np.abs(ours.astype(np.float64) - theirs).max())
     if apart <= TOLERANCE:
-        return Check(name, True, f"{success}, within {apart:.1e}")
+        return Check(name, True, f"{success}, {f'within {apart:.1e}' if apart else 'identical'}")
     return Check(name, False, f"outputs differ by up to {apart:.3g}; {TOLERANCE:.0e} would be rounding")
 
 

@@ -7,8 +7,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.export.quality_record import Figures, QualityRecord, words
-
-NOTHING = "–"
+from kelly_core.formatting import MISSING
 
 
 def render_quality(quality: QualityRecord) -> Group:
@@ -25,7 +24,9 @@ def render_quality(quality: QualityRecord) -> Group:
 def _against(quality: QualityRecord) -> Table:
     """The measures that decide: of the model, of each baseline with the difference from it, of each reference."""
     right = [Column(words(measure), justify="right") for measure in quality.primary]
-    table = Table("", *right, "model less this, 95 %", "", box=None, pad_edge=False, padding=(0, 1))
+    table = Table(
+        "", *right, f"model less this, 95 % of {quality.groups:,} groups", "", box=None, pad_edge=False, padding=(0, 1)
+    )
     table.add_row(Text("the model", "bold"), *_primary(quality, quality.metrics), "", "")
     for baseline in quality.baselines:
         intervals = (f"{d.value:+.4g} ({d.low:+.4g} to {d.high:+.4g})" for d in baseline.differences)
@@ -67,4 +68,4 @@ def _primary(quality: QualityRecord, metrics: Figures) -> list[str]:
 
 def number(value: float | None) -> str:
     """A figure with four digits, or a dash."""
-    return NOTHING if value is None else f"{value:.4g}"
+    return MISSING if value is None else f"{value:.4g}"

@@ -17,8 +17,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from kelly_core.errors import ConfigError
+from kelly_core.formatting import format_bytes, format_duration
 from kelly_core.spec import MODELS
-from kelly_tui.formatting import duration, size
 from kelly_tui.jobs import KELLY_CORE, Job
 from kelly_tui.session import Session
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -173,7 +173,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         try:
             rows = json.loads("".join(job.lines()))["models"]
             seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)
-            text = f"at most {duration(seconds)} for all epochs, {size(memory)} of memory"
+            text = f"at most {format_duration(seconds)} for all epochs, {format_bytes(memory)} of memory"
         except (ValueError, KeyError):
             text = job.problem or "the trial ended without an answer"
         self.post_message(self.Estimated(order, text))

@@ -15,10 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
+from kelly_core.formatting import MISSING
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
-from kelly_tui.formatting import NOTHING, bar
+from kelly_tui.formatting import bar
 from kelly_tui.jobs import KELLY_CORE, Job
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import load_state
@@ -229,7 +230,7 @@ class Benchmark(BaseScreen):
         same = engine != "external" or last.get("command") == self._result.get("command")
         before = dict(_parts(last.get("engines", {}).get(engine, {}))).get(part) if same else None
         if before is None:
-            return Text(NOTHING, colors.muted)
+            return Text(MISSING, colors.muted)
         ratios = [latency[name] / before[name] for name in ("p50_us", "p99_us") if before[name]]
         slower = (engine, part) in {(change["engine"], change["part"]) for change in self._result.get("slower", [])}
         return Text(" ".join(f"{ratio - 1:+5.0%}" for ratio in ratios), colors.bad if slower else "")
@@ -313,7 +314,7 @@ def _parts(figures: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _figure(time_us: float | None) -> str:
-    return NOTHING if time_us is None else f"{time_us:,.1f}" if time_us < 100 else f"{time_us:,.0f}"
+    return MISSING if time_us is None else f"{time_us:,.1f}" if time_us < 100 else f"{time_us:,.0f}"
 
 
 def _verdict(result: dict[str, Any]) -> str:

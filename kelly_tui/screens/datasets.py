@@ -15,9 +15,10 @@ from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
+from kelly_core.formatting import MISSING
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
-from kelly_tui.formatting import NOTHING, LabeledRows, bar
+from kelly_tui.formatting import LabeledRows, bar
 from kelly_tui.jobs import JobQueue, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import load_state
@@ -300,10 +301,10 @@ class Datasets(BaseScreen):
 
     def _row(self, name: str) -> Row:
         models = self._models(name)
-        model = f"{len(models)} models" if len(models) > 1 else next(iter(models), NOTHING)
+        model = f"{len(models)} models" if len(models) > 1 else next(iter(models), MISSING)
         report = self._report(name)
         counts = (
-            [NOTHING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
+            [MISSING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
         )
         return Row(name, (name, self._state(name), *counts, Text(model, self.theme_colors.muted)))
 
@@ -422,7 +423,7 @@ class Datasets(BaseScreen):
 def _hours(report: dict[str, Any]) -> str:
     """Of audio; a report of a corpus of notes, and one that an earlier version kept, does not tell."""
     seconds = report.get("seconds")
-    return NOTHING if seconds is None else f"{seconds / 3600:,.2f}"
+    return MISSING if seconds is None else f"{seconds / 3600:,.2f}"
 
 
 def _counts(counts: dict[str, int]) -> str:

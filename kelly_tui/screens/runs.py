@@ -14,6 +14,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
+from kelly_core.formatting import MISSING
 from kelly_core.runs.diff import compare_runs
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.charts.chart_data import Series
@@ -21,7 +22,6 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series
 from kelly_tui.dialogs.run_picker import toggle_mark
 from kelly_tui.formatting import (
-    NOTHING,
     LabeledRows,
     age_text,
     best_text,
@@ -190,7 +190,7 @@ class Runs(RunScreen):
             yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
             if model.error:
                 yield "", Text(model.error, colors.bad)
-        yield "command", " ".join(view.record.command) or NOTHING
+        yield "command", " ".join(view.record.command) or MISSING
         if run.damaged_lines:
             yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
 
@@ -234,7 +234,7 @@ class Runs(RunScreen):
         reached = [{model.model: model for model in view.snapshot.models} for view in views]
         begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
         for name in dict.fromkeys(begun):
-            yield name, " → ".join(best_text(models[name]) if name in models else NOTHING for models in reached)
+            yield name, " → ".join(best_text(models[name]) if name in models else MISSING for models in reached)
         if len(views) > 2:
             return
         settings = compare_runs(*views).settings

@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
@@ -19,18 +20,7 @@ from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_s
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.run_control import rollback_dialog
 from kelly_tui.dialogs.run_picker import RunPicker
-from kelly_tui.formatting import (
-    NOTHING,
-    best_text,
-    duration,
-    epochs_text,
-    host_text,
-    loss,
-    model_color,
-    model_state_text,
-    short_id,
-    state_text,
-)
+from kelly_tui.formatting import best_text, epochs_text, host_text, model_color, model_state_text, short_id, state_text
 from kelly_tui.run_watcher import Curves
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -164,14 +154,14 @@ class Train(RunScreen):
             epochs = f"{model.epoch}/{model.epochs}"
         else:
             epochs = epochs_text(model)
-        pace = NOTHING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
+        pace = MISSING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
         # No patience left and still training: early stopping is off.
         endless = model.patience_left == 0 and not model.reason
-        patience = NOTHING if model.patience_left is None or endless else str(model.patience_left)
+        patience = MISSING if model.patience_left is None or endless else str(model.patience_left)
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
-        eta = duration(model.eta_seconds)
+        eta = format_duration(model.eta_seconds)
         state = model_state_text(model, colors)
-        cells = (name, state, epochs, pace, eta, loss(model.val_loss), best_text(model), patience, data)
+        cells = (name, state, epochs, pace, eta, format_loss(model.val_loss), best_text(model), patience, data)
         return Row(model.model, cells)
 
     def _draw_alarm(self) -> None:

@@ -15,10 +15,11 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.export.quality_record import recorded_quality
+from kelly_core.formatting import MISSING, format_bytes, format_loss
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import curve_series
-from kelly_tui.formatting import NOTHING, LabeledRows, loss, model_color, size
+from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
 from kelly_tui.screens.base_screen import BaseScreen
@@ -302,11 +303,19 @@ class Validate(BaseScreen):
         facts = self._facts.get(key, {})
         metadata = facts.get("metadata", {})
         baseline, value = (_number(metadata.get("metrics"), name) for name in _BASELINES)
-        gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else NOTHING
-        parameters = f"{facts['parameters']:,}" if "parameters" in facts else NOTHING
-        state = str(metadata.get("state", NOTHING))
+        gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else MISSING
+        parameters = f"{facts['parameters']:,}" if "parameters" in facts else MISSING
+        state = str(metadata.get("state", MISSING))
         mark = Text("◆" if key in self._marked else " ", self.theme_colors.accent)
-        deploy = (self._parity(key), parameters, size(file.bytes), state, loss(value), gain, self._latency(file.path))
+        deploy = (
+            self._parity(key),
+            parameters,
+            format_bytes(file.bytes),
+            state,
+            format_loss(value),
+            gain,
+            self._latency(file.path),
+        )
         return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
 
     def _parity(self, key: str) -> Text:
@@ -315,7 +324,7 @@ class Validate(BaseScreen):
         checks = [] if result is None else result["checks"]
         asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
         if not asked:
-            return Text(NOTHING, self.theme_colors.muted)
+            return Text(MISSING, self.theme_colors.muted)
         same = all(check["passed"] for check in asked)
         return Text("same" if same else "failed", self.theme_colors.good if same else self.theme_colors.bad)
 
@@ -325,7 +334,7 @@ class Validate(BaseScreen):
         engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {"models": {}})
         names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
         figures = next((engine["models"][name] for name in names if name in engine["models"]), None)
-        return NOTHING if figures is None else f"{figures['p99_us']:,.0f}"
+        return MISSING if figures is None else f"{figures['p99_us']:,.0f}"
 
     def _verdict(self, key: str) -> Text:
         colors, result = self.theme_colors, self._result(key)

@@ -13,6 +13,7 @@ from rich.text import Text
 from textual.color import Color
 
 from kelly_core.cli.console import SafeConsole
+from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import DataError
 from kelly_tui.color_filters import PRINTABLE_FILTER
 from tests.data import tiny
@@ -71,3 +72,14 @@ def test_an_error_escapes_text_from_data() -> None:
 def test_screens_escape_text_from_data() -> None:
     shown = PRINTABLE_FILTER.apply(list(Text(HARMFUL, end="").render(SafeConsole())), Color(0, 0, 0))
     assert "".join(text for text, _, _ in shown) == ESCAPED
+
+
+def test_notes_above_the_progress_bar_are_escaped(capfd: pytest.CaptureFixture[str]) -> None:
+    with feature_progress("lakh_midi") as progress:
+        progress(1, 2, f"waits for {HARMFUL}")
+    assert ESCAPED in capfd.readouterr().err
+
+
+def test_datasets_are_as_wide_as_the_pipe_allows(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, run("datasets").out.splitlines())) == 200

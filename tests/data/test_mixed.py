@@ -15,6 +15,7 @@ from kelly_core.data.corpora.deam import EmotionDataset
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
+from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode
 from tests.seeds import seeded_rng, shifted
 
@@ -186,6 +187,15 @@ class TestMixing:
         assert open_dataset("deam", left_out).fingerprint == dataset.fingerprint
         assert open_dataset("chords", options).metadata["audio_context"] == "nearest frames of emotion_audio, dB"
         assert open_dataset("maestro", options).synthetic
+
+    def test_an_additional_corpus_alone_is_opened_whatever_stands_in_for_main_ones(
+        self, settings, tmp_path: Path
+    ) -> None:
+        options = settings(datasets__use_synthetic=True)
+        with pytest.raises(DataError, match="is not here"):
+            open_dataset("emotion_midi", options)
+        tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
+        assert not open_dataset("emotion_midi", options).synthetic
 
     def test_a_survey_tells_what_it_joins(self, settings, tmp_path: Path) -> None:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")

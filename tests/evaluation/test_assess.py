@@ -255,6 +255,8 @@ def test_few_songs_are_told_of() -> None:
     quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:6]))
     assert quality.groups == 3
     assert any("3 groups" in note for note in quality.notes)
+    assert "95 %" in quality.summary()
+    assert "of 3 groups" in quality.summary()
     assert "only 3 groups" in quality.summary()
 
 

@@ -236,7 +236,7 @@ def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkey
 def test_a_bar_tells_that_its_run_holds() -> None:
     model = ModelSnapshot("DynamicsEngine", "paused", epoch=1, epochs=3, train_loss=1.0, val_loss=1.0, best_loss=1.0)
     assert _note(model, "paused").endswith("paused")
-    assert _note(replace(model, state="running", eta_seconds=90.0), "running").endswith("2 min left")
+    assert _note(replace(model, state="running", eta_seconds=90.0), "running").endswith("1:30 left")
 
 
 @pytest.mark.usefixtures("forked")

@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from kelly_core import events
 from kelly_core.export.quality_record import QualityRecord
+from kelly_core.formatting import MISSING
 from kelly_core.runs.log_records import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
@@ -23,7 +24,6 @@ from kelly_tui.dialogs.new_training import NewTrainingDialog
 from kelly_tui.dialogs.run_control import StopDialog
 from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.dialogs.text_prompt import TextPrompt
-from kelly_tui.formatting import NOTHING
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
 from kelly_tui.screens.runs import Runs
@@ -588,8 +588,8 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
         await pilot.press("5", "e")
         await until(pilot, lambda: isinstance(app.screen, TextPrompt))
         await pilot.press(*"engine", "space", "x", "enter", "b")
-        await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != NOTHING)
-        assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", NOTHING]
+        await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != MISSING)
+        assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", MISSING]
         assert list(asked[-1][-4:]) == ["models", "--engine", "engine x", "--json"]
         assert app.screen.query_one(CommandLine).command == "kelly-core bench models --engine 'engine x'"
     again = make_app()

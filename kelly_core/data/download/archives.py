@@ -17,6 +17,7 @@ from typing import IO, TextIO
 
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import write_error
 
 OWN_PREFIX = ".kelly-"
@@ -225,7 +226,7 @@ def _not_a_file(name: str, path: Path) -> DataError:
 
 
 def _too_large(path: Path, limit: int) -> DataError:
-    problem = f"unpacks to more than the {limit / 1e6:,.0f} MB that it can have"
+    problem = f"unpacks to more than the {format_bytes(limit)} that it can have"
     return DataError(problem, where=path, hint="Do not use this archive")
 
 

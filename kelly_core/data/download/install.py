@@ -17,6 +17,7 @@ from kelly_core.data.download.archives import MEMBER_LIST, OWN_PREFIX, Unpacked,
 from kelly_core.data.download.sources import Archive, Source
 from kelly_core.data.download.transfer import Downloaded, UnavailableError, discard_part, download, part_of
 from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import write_error
 from kelly_core.io.locks import FileLock
 
@@ -161,7 +162,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
-        problem = f"needs {needed / 1e9:,.2f} GB, and {free / 1e9:,.2f} GB are free"
+        problem = f"needs {format_bytes(needed)}, and {format_bytes(free)} are free"
         raise DataError(problem, where=downloads.parent, hint="Free some space, or name another --datasets-dir")
 
 
@@ -222,7 +223,7 @@ def _fetch(archive: Archive, target: Path, listener: Listener, mirrors: Sequence
             return got
         refused.append(f"{url}: {problem}")
     kept = part_of(target).stat().st_size if part_of(target).is_file() else 0
-    hint = f"{kept / 1e6:,.1f} MB are kept, and the same command goes on from there" if kept else _NOTHING_UNPACKED
+    hint = f"{format_bytes(kept)} are kept, and the same command goes on from there" if kept else _NOTHING_UNPACKED
     raise DataError("; ".join(refused), where=archive.file, hint=hint)
 
 

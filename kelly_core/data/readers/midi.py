@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from kelly_core.data.readers.pairing import pair_notes
 from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
 from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes
 from kelly_core.music.notes import Notes
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 16_000_000
 """A larger file is no piece of music: the largest of Lakh's 176,581 files has 1.4 MB."""
 
 SUFFIXES = frozenset({".mid", ".midi"})
@@ -41,7 +42,7 @@ def read_notes(path: Path) -> Notes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise DataError(f"MIDI file larger than {MAX_BYTES // 2**20} MiB", where=path)
+            raise DataError(f"MIDI file larger than {format_bytes(MAX_BYTES)}", where=path)
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
