@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,14 @@ READ_ALL = "import os, signal, sys, time\nlines = sys.stdin.readlines()\n"
 
 def words(command: str, *, time_limit: float = 20, bench: bool = False) -> str:
     """Return the text of the error with which a run of the engine ends."""
-    started = ExternalEngine(command, time_limit)
-    use = (
-        partial(started.bench, Path("model.json"), 2000) if bench else partial(started.run, Path("model.json"), FRAMES)
-    )
+
+    def use() -> None:
+        started = ExternalEngine(command, time_limit)
+        if bench:
+            started.bench(Path("model.json"), 2000)
+        else:
+            started.run(Path("model.json"), FRAMES)
+
     with pytest.raises(KellyError) as caught:
         use()
     return str(caught.value)
