@@ -166,6 +166,7 @@ class CorpusDataset(Dataset):
         self.train = np.flatnonzero(rows.splits == TRAIN)
         self.validation = np.flatnonzero(rows.splits == VALIDATION)
         self.test = np.flatnonzero(rows.splits == TEST)
+        self.divide_validation()
         if not len(self.train) or not len(self.validation):
             raise DataError("too few usable examples to train and to validate", where=report.path)
         self.weights = np.array([LABEL_WEIGHTS[source] for source in rows.sources], np.float32)

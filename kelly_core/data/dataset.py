@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.splits import BY_SEED
+from kelly_core.data.splits import BY_SEED, judging_part
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -192,6 +192,7 @@ class Dataset(ABC):
         standardisation: what the export must fold into the first layer.
         rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
+        judging: validation examples whose groups do not choose the epoch; None if all of them choose it.
         test: indices of the official test split, which no training sees; empty unless it was asked for.
         facts: what the export's metadata says about the features (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
@@ -213,6 +214,7 @@ class Dataset(ABC):
     rows: ExampleMetadata
     train: Indices
     validation: Indices
+    judging: Indices | None = None
     test: Indices
     metadata: dict[str, Any]
     reference: ReferenceLosses | None = None
@@ -221,6 +223,16 @@ class Dataset(ABC):
     tables: tuple[str, ...] = ()
     licences: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
+
+    @property
+    def choosing(self) -> Indices:
+        """Validation examples that choose the epoch."""
+        return self.validation if self.judging is None else np.setdiff1d(self.validation, self.judging)
+
+    def divide_validation(self) -> None:
+        """Divide the validation groups into those that choose the epoch and those that judge, if they are enough."""
+        judges = judging_part(self.rows.groups[self.validation].tolist())
+        self.judging = None if judges is None else self.validation[judges]
 
     @abstractmethod
     def __len__(self) -> int: ...

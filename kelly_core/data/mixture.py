@@ -40,6 +40,7 @@ class MixedDataset(Dataset):
             np.concatenate([start + getattr(part, split) for start, part in zip(self._starts, parts, strict=False)])
             for split in ("train", "validation", "test")
         )
+        self.divide_validation()
         self.normalizer = Normalizer.joint([(part.normalizer, part.training_frames) for part in parts])
         for part in parts:
             part.normalize(self.normalizer)

@@ -129,11 +129,12 @@ def best_constant(dataset: Dataset, loss: Loss) -> Doubles:
 
 
 def best_constant_loss(dataset: Dataset, loss: Loss) -> float:
-    """Return the validation loss of the best constant output."""
+    """Return the loss of the best constant output on the examples that choose the epoch."""
     mean = best_constant(dataset, loss).astype(np.float32)
     total = weight = 0.0
-    for start in range(0, len(dataset.validation), CHUNK):
-        indices = dataset.validation[start : start + CHUNK]
+    choosing = dataset.choosing
+    for start in range(0, len(choosing), CHUNK):
+        indices = choosing[start : start + CHUNK]
         batch = dataset.eval_batch(indices)
         outputs = np.broadcast_to(mean, batch.targets.shape)
         losses, weights = loss_sums(loss, outputs, Labels.of(batch, dataset, indices))

@@ -97,7 +97,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         epsilon=epsilon,
         epsilon_limit=None if epsilon is None else measures.epsilon_limit,
         version=VERSION,
-        chose_epoch=split == "validation",
+        chose_epoch=split == "validation" and dataset.judging is None,
         constant=model.constant,
     )
 
@@ -140,7 +140,9 @@ class _Range:
 
 
 def _indices(dataset: Dataset, split: Split) -> Indices:
-    indices = dataset.validation if split == "validation" else dataset.test
+    indices = dataset.test
+    if split == "validation":
+        indices = dataset.validation if dataset.judging is None else dataset.judging
     if not len(indices):
         raise NoSplitError(f"{dataset.name} has no official {split} split here")
     return indices

@@ -63,4 +63,10 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
         return runtime.sequences(dataset.normalizer.invert(batch.inputs))
 
     quality = evaluate(spec, dataset, predict, split)
-    return quality if known or split == "test" else replace(quality, notes=(*quality.notes, _OTHER_DATA))
+    if split == "test":
+        return quality
+    if not known:
+        return replace(quality, chose_epoch=None, notes=(*quality.notes, _OTHER_DATA))
+    # An earlier version chose the epoch on all validation examples.
+    judged = isinstance(trained_on, dict) and bool(trained_on.get("judging_examples"))
+    return replace(quality, chose_epoch=not judged)

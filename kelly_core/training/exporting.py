@@ -42,7 +42,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
             "validation_examples": data["validation_examples"],
             "dataset_hash": data["fingerprint"],
             # A checkpoint of an earlier version lacks some of these.
-            **{key: data[key] for key in ("split_source", "tables", "licences") if key in data},
+            **{key: data[key] for key in ("judging_examples", "split_source", "tables", "licences") if key in data},
         },
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,

@@ -307,6 +307,10 @@ def _resume(loop: Trainer, latest: Path, listen: Listener) -> None:
     if checkpoint.dataset["fingerprint"] != loop.dataset.fingerprint:
         hint = "Give the data of that time, or another --output, or start without --resume"
         raise CheckpointError("was trained on other examples or another split", where=latest, hint=hint)
+    judging = 0 if loop.dataset.judging is None else len(loop.dataset.judging)
+    if checkpoint.dataset.get("judging_examples", 0) != judging:
+        hint = "Start without --resume; only the version that wrote it can continue it"
+        raise CheckpointError("chose its best epoch on other validation examples", where=latest, hint=hint)
     for name, value in loop.settings.resume_critical().items():
         if checkpoint.settings[name] != value:
             hint = "A resumed training keeps its settings; start without --resume to change them"

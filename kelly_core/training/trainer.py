@@ -107,10 +107,10 @@ class Trainer:
         return float(mean_loss(total, weight))
 
     def validate(self) -> float:
-        """Mean loss over the validation examples."""
+        """Mean loss over the validation examples that choose the epoch."""
         self.network.eval()
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for batch in self._batches(self.dataset.eval_batch, self.dataset.validation):
+        for batch in self._batches(self.dataset.eval_batch, self.dataset.choosing):
             for loss_sum, weight_sum in self.parallel_map(self._loss, self._parts_of(batch)):
                 total, weight = total + loss_sum, weight + weight_sum
         return float(mean_loss(total, weight))
@@ -201,6 +201,7 @@ class Trainer:
                 "fingerprint": data.fingerprint,
                 "train_examples": len(data.train),
                 "validation_examples": len(data.validation),
+                "judging_examples": 0 if data.judging is None else len(data.judging),
                 "split_source": data.split_source,
                 "tables": list(data.tables),
                 "licences": dict(data.licences),

@@ -185,6 +185,22 @@ def test_examples_that_chose_the_epoch_are_marked() -> None:
     assert "on the examples that chose the epoch" in quality.summary()
 
 
+def test_groups_that_chose_nothing_judge_if_there_are_enough() -> None:
+    dataset = random_corpus(DYNAMICS, groups=[f"{index // 2}" for index in range(90)])
+    dataset.divide_validation()
+    assert dataset.judging is None
+    dataset = random_corpus(DYNAMICS, validation=60, groups=[f"{index // 2}" for index in range(180)])
+    dataset.divide_validation()
+    assert dataset.judging is not None
+    sides = [set(dataset.rows.groups[indices]) for indices in (dataset.judging, dataset.choosing)]
+    assert not sides[0] & sides[1]
+    assert len(sides[0]) == len(sides[1]) == 15
+    quality = evaluate(DYNAMICS, dataset, constant(np.full(16, 0.5, np.float32)))
+    assert quality.examples == len(dataset.judging) == 30
+    assert quality.chose_epoch is False
+    assert "chose the epoch" not in quality.summary()
+
+
 def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks() -> None:
     dataset = random_corpus(DYNAMICS)
     record = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30])).to_json()
@@ -416,6 +432,7 @@ def shared_dataset(folder: Path, name: str) -> Dataset:
 def everything(dataset: Dataset) -> Dataset:
     """All examples on both sides, as the published figures were taken."""
     dataset.train = dataset.validation = np.arange(len(dataset))
+    dataset.judging = None
     return dataset
 
 
@@ -437,6 +454,7 @@ def test_pop_songs_are_as_predictable_as_published(shared_data: Path) -> None:
     assert computed["valence quartile", "perplexity"] == pytest.approx(12.2, rel=0.04)
     assert computed["song oracle", "perplexity"] == pytest.approx(8.4, rel=0.04)
     dataset = shared_dataset(shared_data, "lakh_midi")
+    dataset.judging = None
     dataset.train = dataset.validation = np.flatnonzero(["/" not in group for group in dataset.rows.groups])
     melodies = evaluate(MELODY, dataset, constant(np.full(128, 0.5, np.float32)))
     assert named(melodies, "constant rate").metrics["nats_per_beat"] == pytest.approx(6.36, rel=0.03)
