@@ -29,7 +29,7 @@ Point = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of one model.
+    """One training of one model in a sweep.
 
     Attributes:
         id: name of its run and of its folder, made from all that it depends on: the same trial has the same id.
@@ -48,7 +48,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One setting and what to try: values, or a range from ``low`` to ``high`` where there are none."""
+    """One setting and the values to try, or a range from ``low`` to ``high`` if there are no values."""
 
     key: str
     values: tuple[Any, ...]
@@ -57,7 +57,7 @@ class _Axis:
     whole: bool = False
 
     def draw(self, chance: random.Random) -> Any:
-        """A value at random; in a range of positive numbers every order of magnitude is as likely."""
+        """Draw a random value; in a range of positive numbers, uniform in the logarithm."""
         if self.values:
             return chance.choice(self.values)
         if self.low > 0:
@@ -127,7 +127,9 @@ def _points(axes: Sequence[_Axis], sweep: Sweep, seed: int) -> Iterator[Point]:
 
 
 def _random_points(axes: Sequence[_Axis], count: int, seed: int) -> Iterator[Point]:
-    """Up to so many different points; more of them begin with the same ones, so that nothing is trained again."""
+    """Return up to ``count`` different random points. A larger count starts with the same points: no trial is
+    repeated.
+    """
     if not axes:
         raise ConfigError("nothing to draw from", where="--random", hint="Give --set key=low..high or key=value,value")
     chance = random.Random(seed)
@@ -142,7 +144,7 @@ def _random_points(axes: Sequence[_Axis], count: int, seed: int) -> Iterator[Poi
 
 
 def _of_model(point: Point, spec: ModelSpec) -> Point:
-    """The part of a point that says anything to a model."""
+    """Return the part of a point that applies to a model."""
     own = f"models.{spec.name}."
     return tuple((key, value) for key, value in point if key.startswith(own) or not key.startswith("models."))
 
@@ -159,7 +161,7 @@ def _trial(base: Settings, spec: ModelSpec, seed: int, point: Point) -> Trial:
 
 
 def _absolute(settings: Settings) -> Settings:
-    """Settings that mean the same in any working folder."""
+    """Return the settings with absolute paths, so that they are valid in any working directory."""
     datasets = settings.datasets
     options: dict[str, tuple[str, object]] = {
         "datasets.dir": ("", datasets.dir.absolute()),

@@ -1,4 +1,4 @@
-"""What the trials of a sweep reached: mean and spread of each point, and the best."""
+"""Results of a sweep: mean and spread of each point, and the best one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kelly_core.sweeps.plan import Point
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of a trial.
+    """Result of one trial.
 
     Attributes:
         run: id of its run.
@@ -39,7 +39,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class PointSummary:
-    """How one point did with one model.
+    """Summary of one point for one model.
 
     Attributes:
         model, point: what was trained.
@@ -64,7 +64,7 @@ class PointSummary:
 
 
 def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
-    """How each point did with each model: models in their order, the best point first, unfinished ones last."""
+    """Summarize each point for each model: models in their order, the best point first, incomplete ones last."""
     groups: dict[tuple[str, Point], list[TrialResult]] = {}
     for result in results:
         groups.setdefault((result.model, result.point), []).append(result)
@@ -81,7 +81,7 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
 
 
 def best_runs(table: Sequence[PointSummary]) -> dict[str, str]:
-    """Of each model the trial with the lowest loss of the best point of which all trials finished; its run's id."""
+    """Return for each model the run id of the best trial of the best point among those with all trials finished."""
     best: dict[str, str] = {}
     for standing in table:
         if not standing.missing:
@@ -90,7 +90,7 @@ def best_runs(table: Sequence[PointSummary]) -> dict[str, str]:
 
 
 def as_json(results: Sequence[TrialResult]) -> dict[str, Any]:
-    """Trials, table and best as JSON types."""
+    """Return trials, table and best runs as JSON values."""
     table = summarize_points(results)
     return {
         "trials": [asdict(result) | {"point": dict(result.point)} for result in results],

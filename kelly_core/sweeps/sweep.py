@@ -1,4 +1,4 @@
-"""A sweep: many trials, each a run of its own, what they reached, and the best of them."""
+"""Run the trials of a sweep, each as a run, and collect their results."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from kelly_core.sweeps.plan import Trial
 from kelly_core.sweeps.results import TrialResult, as_json, best_runs, summarize_points
 
 _SECONDS_BETWEEN_LOOKS = 0.2
-_MAX_WISH = 64
+_MAX_REQUEST = 64
 _STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
 
 
 class _StopWaitingError(Exception):
-    """Thrown into the waiting for workers."""
+    """Raised to stop waiting for workers."""
 
 
 class Sweep:
-    """Trials to be carried out, once each, however often this is begun anew.
+    """Trials of a sweep, each run once even if the sweep is started again.
 
     Args:
         trials: what to train.
@@ -47,14 +47,14 @@ class Sweep:
         self._settings = settings
         self._command = tuple(command)
         self._output = settings.output.dir.absolute()
-        self._wish = self._output / "trials" / ".stop"
-        self._wished = ""
+        self._request_file = self._output / "trials" / ".stop"
+        self._request = ""
         self._begun = False
         self.live = True
 
     @property
     def table(self) -> Path:
-        """The file that tells what was tried and what came of it."""
+        """Path of the file with trials, table and best runs."""
         return self._output / "sweep.json"
 
     def prepare(self, dataset: str, progress: Progress | None = None) -> None:
@@ -95,12 +95,12 @@ class Sweep:
             lease.release()
 
     def request_stop(self, *, at_once: bool = False) -> None:
-        """Begin no more trials, and stop those in progress after the step in hand, or at once."""
-        self._want(_STOP_AT_ONCE if at_once else _STOP)
+        """Start no more trials, and stop running ones after their current step, or at once."""
+        self._send_to_trials(_STOP_AT_ONCE if at_once else _STOP)
 
     def kill(self) -> None:
-        """End the processes of the trials; what is on disk stays valid."""
-        self._want(_KILL)
+        """Kill the trials' processes; files on disk stay valid."""
+        self._send_to_trials(_KILL)
 
     def write(self, results: Sequence[TrialResult]) -> None:
         """Write the table file.
@@ -112,7 +112,7 @@ class Sweep:
         atomic_write_all({self.table: text.encode()}, error=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
-        """Copy the best export of each model into the output folder; where each went, by the id of its run.
+        """Copy the best export of each model into the output folder; return the path by run id.
 
         Raises:
             RunError: it is gone, or cannot be copied.
@@ -129,11 +129,11 @@ class Sweep:
         return targets
 
     def _carry_out_all(self, waiting: Waiting) -> Iterator[TrialResult]:
-        make_folder(self._wish.parent)
-        self._wish.unlink(missing_ok=True)
+        make_folder(self._request_file.parent)
+        self._request_file.unlink(missing_ok=True)
         self._begun = True
-        if self._wished:
-            self._tell_wish()
+        if self._request:
+            self._write_request()
         runs = self.trials[0].settings.runs.dir
         make_folder(runs)
         self.write([_not_begun(trial) for trial in self.trials])
@@ -144,24 +144,24 @@ class Sweep:
                 yield result
         yield from map(self._carry_out, left.values())
 
-    def _want(self, wish: str) -> None:
-        """Let the trials know; before this sweep has the folder to itself, a wish would reach another one's trials."""
-        self._wished = wish
+    def _send_to_trials(self, request: str) -> None:
+        """Pass a request to the trials; without the output lock it would reach another sweep's trials."""
+        self._request = request
         if self._begun:
-            self._tell_wish()
+            self._write_request()
 
-    def _tell_wish(self) -> None:
-        atomic_write_all({self._wish: self._wished.encode()}, error=RunError)
+    def _write_request(self) -> None:
+        atomic_write_all({self._request_file: self._request.encode()}, error=RunError)
 
     def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
-        """Results as they come.
+        """Yield results as they complete.
 
         Raises:
-            _StopWaitingError: a stop is wished for, and the cluster has no worker that could hand the wish on.
+            _StopWaitingError: a stop is requested, and the cluster has no worker to forward it.
         """
 
         def wait(text: str) -> None:
-            if self._wish.exists():
+            if self._request_file.exists():
                 raise _StopWaitingError
             waiting(text)
 
@@ -176,7 +176,7 @@ class Sweep:
 
     @property
     def _carry_out(self) -> Callable[[Trial], TrialResult]:
-        return partial(_carry_out, wish=self._wish, command=self._command)
+        return partial(_carry_out, request_file=self._request_file, command=self._command)
 
     @property
     def _jobs(self) -> int:
@@ -193,33 +193,33 @@ def _content(run: str, export: Path) -> bytes:
         raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
 
 
-def _carry_out(trial: Trial, *, wish: Path, command: Sequence[str]) -> TrialResult:
-    """Bring a trial to its end and wait for it; on whatever machine, and after however many attempts."""
+def _carry_out(trial: Trial, *, request_file: Path, command: Sequence[str]) -> TrialResult:
+    """Run a trial to its end and wait for it, on any machine and for any number of attempts."""
     try:
-        run = _begun(trial, wish, command)
-        return _not_begun(trial) if run is None else _followed(trial, run, wish)
+        run = _begun(trial, request_file, command)
+        return _not_begun(trial) if run is None else _followed(trial, run, request_file)
     except RunError as error:
         return TrialResult(trial.id, trial.model, trial.seed, trial.point, "failed", error=str(error))
 
 
-def _begun(trial: Trial, wish: Path, command: Sequence[str]) -> Run | None:
-    """The run of a trial, started if need be; None where it has none, and none shall be started."""
+def _begun(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | None:
+    """Return the run of a trial, started if necessary; None if it has none and may not be started."""
     folder = RunDirectory(trial.settings.runs.dir / trial.id)
     run = Run(folder) if folder.record.exists() else None
-    if wish.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
+    if request_file.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
         return run
     if run is not None:
         return resume(run)
     return start(trial.settings, [trial.model], command=command, name=trial.id)
 
 
-def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
-    """Wait for a run, hand on what is wished, and start it again if its process is lost."""
+def _followed(trial: Trial, run: Run, request_file: Path) -> TrialResult:
+    """Wait for a run, forward requests, and restart it if its process is lost."""
     asked, losses = "", 0
     while True:
         while run.poll():
             pass
-        wanted = _read(wish)
+        wanted = _read(request_file)
         if run.snapshot.state == "died" and not wanted and losses < ALLOWED_FAILURES:
             losses += 1
             run = resume(run)
@@ -231,14 +231,14 @@ def _followed(trial: Trial, run: Run, wish: Path) -> TrialResult:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _read(wish: Path) -> str:
+def _read(request_file: Path) -> str:
     try:
-        with open_regular(wish) as file:
-            return file.read(_MAX_WISH).decode("ascii", "replace")
+        with open_regular(request_file) as file:
+            return file.read(_MAX_REQUEST).decode("ascii", "replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise RunError(f"cannot be read ({error.strerror})", where=wish) from error
+        raise RunError(f"cannot be read ({error.strerror})", where=request_file) from error
 
 
 def _ask(run: Run, wanted: str) -> None:

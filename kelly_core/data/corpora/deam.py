@@ -63,7 +63,8 @@ _DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9}) ?ms")
 
 @dataclass
 class _Labels:
-    """Labels by song: one value a song or its quadrant, and one value a frame where raters followed the song.
+    """Labels by song: one value per song or its quadrant, and one value per frame if raters annotated the song over
+    time.
 
     Attributes:
         static, quadrants, sidecar: valence and arousal by file.
@@ -84,7 +85,7 @@ class _Labels:
     errors: list[DataError] = field(default_factory=list)
 
     def source(self, file: str) -> str | None:
-        """Where a file's label comes from; a sidecar always wins, then the finer one."""
+        """Return the label source of a file: a sidecar if there is one, else the finest other label."""
         if self.sidecar.find(file) is not None:
             return "sidecar"
         if any(len(pair) == 2 for pair in self._dynamic(file).values()):
@@ -94,7 +95,7 @@ class _Labels:
         return "human_quadrant" if self.quadrants.find(file) is not None else None
 
     def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
-        """Valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
+        """Return valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
         if source == "dynamic":
             values = np.full((length, 2), np.nan, np.float32)
             for frame, pair in self._dynamic(file).items():
@@ -111,7 +112,7 @@ class _Labels:
 
 
 class EmotionDataset(CorpusDataset):
-    """Sequences of mel frames (dB) with the emotion code of each frame as target."""
+    """Sequences of mel frames (dB), with the emotion code of each frame as target."""
 
     input_size = BANDS
     output_size = CODE_SIZE
@@ -132,14 +133,14 @@ class EmotionDataset(CorpusDataset):
         self.normalize(Normalizer.of_moments(*self._moments()))
 
     def normalize(self, normalizer: Normalizer) -> None:
-        """Standardise as told, and say so in ``facts``, from which the plugin's maker learns of it."""
+        """Set the normalization, and record it in ``facts`` for the export's metadata."""
         super().normalize(normalizer)
         metadata = features_metadata(normalizer.mean, normalizer.deviation)
         self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB}
 
     @staticmethod
     def match(content: Signs, first: Indices, second: Indices) -> list[Pair]:
-        """Pairs whose fingerprints are alike: a recording encoded anew has no equal one."""
+        """Return pairs with similar fingerprints; a recording encoded again has no equal one."""
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
@@ -153,7 +154,7 @@ class EmotionDataset(CorpusDataset):
         return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
 
     def _padded(self, indices: Indices) -> Floats:
-        """Frames of some files as [n, T, 128]; what a short file lacks is silence that the mask leaves out."""
+        """Return frames of some files as [n, T, 128]; short files are padded with silence that the mask excludes."""
         padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
         for frames, index in zip(padded, indices, strict=True):
             own = self._own_frames(index)
@@ -161,19 +162,19 @@ class EmotionDataset(CorpusDataset):
         return padded
 
     def _own_frames(self, index: int) -> Floats:
-        """Frames of one file, as they lie on the disk."""
+        """Return the frames of one file, memory-mapped."""
         start = self._starts[index]
         own: Floats = self._frames[start : start + self._heard[index]]
         return own
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
+        """Return mean and standard deviation of the training frames, both [128]; one file is in memory at a time."""
         mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
         squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
         return mean, np.sqrt(squares / self.training_frames)
 
     def context(self) -> AudioContext:
-        """The training split's labelled frames, for models whose own corpus has no audio."""
+        """Return the training split's labeled frames, for models whose own corpus has no audio."""
         labelled = self._mask[self.train, :, 0]
         affect = self._labels[self.train][labelled]
         return AudioContext(
@@ -188,7 +189,7 @@ class EmotionDataset(CorpusDataset):
 
 
 def is_present(root: Path) -> bool:
-    """Whether there is any audio file."""
+    """Return True if there is any audio file."""
     return has_files(root, SUFFIXES)
 
 
@@ -252,12 +253,12 @@ def _extract(path: Path, seconds: float) -> Features:
 
 
 def _length(seconds: float) -> int:
-    """Frames of so many seconds of audio."""
+    """Return the number of frames in some seconds of audio."""
     return round(seconds / FRAME_SECONDS)
 
 
 def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
-    """Sum of all rows of the blocks [n, 128], in double precision and row after row, as NumPy adds those of one."""
+    """Return the sum of all rows of the blocks [n, 128] in float64, added row by row as NumPy adds one array."""
     total = np.zeros(BANDS)
     for block in blocks:
         total = np.concatenate([total[np.newaxis], block]).sum(axis=0)
@@ -269,7 +270,7 @@ def _is_skipped(folder: str) -> bool:
 
 
 def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> _Labels:
-    """Labels from all of the tables, or from one; a damaged table among others costs that table."""
+    """Read labels from all tables, or from one; a damaged table among others is skipped with a warning."""
     names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
     labels = _Labels(sidecar=LabelIndex(read_sidecar(root)))
     # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
@@ -307,12 +308,12 @@ def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale
 
 
 def _candidates(tables: Sequence[str]) -> list[str]:
-    """Tables that may hold labels, those nearest to the corpus folder first."""
+    """Return tables that may hold labels, those nearest to the corpus folder first."""
     return sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
 
 
 def _read_frame_rows(path: Path, labels: _Labels) -> None:
-    """Add values of a table with a row for each half second, which ends at the row's time."""
+    """Add values of a table with one row per half second, which ends at the row's time."""
     table, damaged = read_frame_table(path)
     for song, times in table.items():
         frames = labels.dynamic.setdefault(song, {})
@@ -329,7 +330,7 @@ def _annotations(root: Path, name: str) -> str:
 
 
 def _frame_tables(names: Sequence[str]) -> set[str]:
-    """Tables of values by frame that are there for both valence and arousal."""
+    """Return pairs of frame tables for valence and arousal."""
     found: dict[str, dict[str, str]] = {}
     for name in names:
         folder, _, file = name.lower().rpartition("/")
@@ -339,7 +340,7 @@ def _frame_tables(names: Sequence[str]) -> set[str]:
 
 
 def _read_dynamic(path: Path, labels: _Labels) -> None:
-    """Add one dimension's values, frame by frame: the column ``sample_T ms`` is the half second that ends at T."""
+    """Add one dimension's values by frame: the column ``sample_T ms`` is the half second that ends at T."""
     dimension = 0 if path.name.lower().startswith("valence") else 1
     for number, row in enumerate(read_table(path), start=2):
         cells = {column.casefold(): text for column, text in row.items()}

@@ -27,7 +27,7 @@ _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 
 
 def song_of(file: str) -> str:
-    """The song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; any other file is a song of its own."""
+    """Return the song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; any other file is its own song."""
     # A Path for each of Lakh's files would take seconds.
     clip = _CLIP.fullmatch(file.rpartition("/")[2].rsplit(".", 1)[0])
     return clip["song"] if clip else file

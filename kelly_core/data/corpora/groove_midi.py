@@ -55,7 +55,7 @@ _VERSION = 3
 
 
 class GrooveDataset(CorpusDataset):
-    """Windows of eight bars: an emotion code in, timing and accent of the 16 positions of a bar out."""
+    """Windows of eight bars: an emotion code as input; timing and accent of the 16 positions of a bar as target."""
 
     input_size = CODE_SIZE
     output_size = _OUTPUTS
@@ -77,7 +77,7 @@ class GrooveDataset(CorpusDataset):
 
 
 def is_present(root: Path) -> bool:
-    """Whether there is any MIDI file."""
+    """Return True if there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
 
 
@@ -124,7 +124,7 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
 def _split(
     files: list[str], official: list[str | None], options: LoadOptions
 ) -> tuple[Sequence[str], NDArray[np.str_]]:
-    """Groups and splits: the official ones are by recording and share sessions; our own keep a session together.
+    """Return groups and splits: official ones by recording; otherwise all recordings of a session stay together.
 
     The official test recordings are no part of a session, as its other recordings may be trained on.
     """
@@ -148,7 +148,7 @@ def recording_of(file: str) -> str:
 
 
 def _label(root: Path, table: FeatureTable, scale: AffectScale) -> tuple[Floats, list[str]]:
-    """Affect [F, 2] and its source; valence is NaN where it is to be imputed."""
+    """Return affect [F, 2] and its source; valence is NaN if it is to be imputed."""
     arousal = scale(groove_features(*table.arrays["pace"].T))
     affect = np.column_stack([np.full_like(arousal, np.nan), arousal])
     sidecar = read_sidecar(root)
@@ -173,13 +173,13 @@ def _extract(path: Path) -> Features:
 
 
 def _content(played: Floats) -> Keys:
-    """Keys of windows [w, 32]: timing and accents equal to three decimals, where anything is off the grid."""
+    """Return keys of windows [w, 32]: timing and accents to three decimals; ``NO_KEY`` if everything is on the grid."""
     played = np.round(played, 3)
     return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
 
 
 def _unfit(name: str, row: Row | None) -> str:
-    """Why a recording is of no use, by the official table or its own name."""
+    """Return why a recording cannot be used, by the official table or its own name; "" if it can."""
     named = _NAME.search(Path(name).stem)
     facts: Mapping[str, str] = row or (named.groupdict() if named else {})
     if facts.get("beat_type", "beat") != "beat":

@@ -39,7 +39,9 @@ _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNO
 
 
 class MelodyDataset(CorpusDataset):
-    """Sequences of 64 beats: the wandering code of the song's emotion in, the pitches that sound in each beat out."""
+    """Sequences of 64 beats: the song's emotion code, with drift, as input; the pitches that sound in each beat as
+    target.
+    """
 
     input_size = CODE_SIZE
     output_size = PITCHES
@@ -62,7 +64,7 @@ class MelodyDataset(CorpusDataset):
 
 
 def _content(steps: NDArray[np.uint8]) -> Keys:
-    """Keys of sequences [s, 64, 16]: equal notes in equal beats, in whatever key and tempo."""
+    """Return keys of sequences [s, 64, 16]: equal for equal notes in equal beats, in any key and tempo."""
     sounding = np.bitwise_count(steps).sum(axis=(1, 2))
     pitches = np.bitwise_count(np.bitwise_or.reduce(steps, axis=1)).sum(axis=1)
     return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
@@ -83,7 +85,7 @@ def song_of(file: str) -> str:
 
 
 def is_present(root: Path) -> bool:
-    """Whether there is any MIDI file."""
+    """Return True if there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
 
 
@@ -149,7 +151,7 @@ def _extract(path: Path) -> Features:
 
 
 def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Cut beats [n, 128] into sequences [s, 64, 128] and the beats in each; silence around a melody is left out."""
+    """Cut beats [n, 128] into sequences [s, 64, 128] and the beats in each; silence around the melody is dropped."""
     sounding = np.flatnonzero(steps.any(axis=1))
     if not len(sounding) or sounding[-1] - sounding[0] + 1 < _MIN_BEATS:
         raise DataError(f"melody shorter than {_MIN_BEATS} beats", where=path)

@@ -34,7 +34,7 @@ _VERSION = 4
 
 
 class DynamicsDataset(CorpusDataset):
-    """Windows of 15 s: the valence and arousal half of the piece's code in, 16 expression parameters out."""
+    """Windows of 15 s: valence and arousal of the piece's code as input; 16 expression parameters as target."""
 
     input_size = _CODE_HALF
     output_size = len(PARAMETER_NAMES)
@@ -53,7 +53,7 @@ class DynamicsDataset(CorpusDataset):
 
 
 def is_present(root: Path) -> bool:
-    """Whether there is any MIDI file."""
+    """Return True if there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
 
 
@@ -104,12 +104,12 @@ def _extract(path: Path) -> Features:
 
 
 def _content(values: Floats) -> Keys:
-    """Keys of windows [w, 16]: all parameters equal to three decimals, which transposing does not change."""
+    """Return keys of windows [w, 16]: all parameters to three decimals; transposition does not change them."""
     return content_keys(np.round(values, 3), np.ones(len(values), bool))
 
 
 def _composition(row: Row | None, file: str) -> str:
-    """Performances of one composition, or clips of one song, stay together."""
+    """Return the group of a file: performances of one composition, or clips of one song, stay together."""
     if row and "canonical_title" in row:
         return f"{row.get('canonical_composer')}: {row['canonical_title']}"
     return emopia.song_of(file)

@@ -180,7 +180,7 @@ def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
     same = np.diff(source[order]) == 0
     previous[order[1:]] = down[order[:-1]] & same
     change = down.astype(np.int64) - previous
-    # At one instant presses come before releases: a pedal handed from one source to another is not pressed anew.
+    # At one instant presses come before releases: a pedal handed from one source to another is not pressed again.
     order = np.lexsort((-change, seconds))
     is_down = np.cumsum(change[order]) > 0
     turns = np.diff(is_down, prepend=False)
