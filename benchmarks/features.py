@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from benchmarks.figures import Figure, main
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import is_present
 from kelly_core.data.corpora import lakh_midi

@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, main
 from benchmarks.terminal import Terminal
 from kelly_core import events
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.launch import start
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEvent, StateChanged, encode

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.train import Train

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kelly_core.cli.options import settings_from
 from kelly_core.config.keys import flatten
-from kelly_core.config.schema import DEFAULT_FILE, LoadedSettings, Settings
+from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings
+from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError
 
 

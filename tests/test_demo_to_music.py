@@ -9,7 +9,7 @@ import pytest
 
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.demo.corpus import write_demo
 from kelly_core.model_chain import ModelChain

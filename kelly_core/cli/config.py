@@ -1,24 +1,47 @@
-"""``kelly-core config``: the effective settings, and where each comes from."""
+"""``kelly-core config``: effective settings with their origin, and the JSON Schema of the settings file."""
 
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 
+app = typer.Typer(add_completion=False)
 
-def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+
+@app.callback(invoke_without_command=True)
+def config(
+    context: typer.Context,
+    config: ConfigOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the description of each setting as well.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show the effective settings and where each comes from."""
+    if context.invoked_subcommand is not None:
+        return
+    from kelly_core.config.reference import setting
+
     rows = settings_from(config, {}).rows()
     if as_json:
         print_json({key: {"value": value, "origin": origin} for key, value, origin in rows})
         return
-    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    table = Table("setting", "value", "from", *(["description"] if explain else []), box=None, pad_edge=False)
     for key, value, origin in rows:
         shown = Text("as in training", "dim") if value is None else json.dumps(value, ensure_ascii=False)
-        table.add_row(key, shown, Text(origin, "dim" if origin == "default" else ""))
+        about = [setting(key).help] if explain else []
+        table.add_row(key, shown, Text(origin, "dim" if origin == "default" else ""), *about)
     print_result(table)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings file, which editors use to complete and check config.toml."""
+    from kelly_core.config.reference import json_schema
+
+    print_json(json_schema())

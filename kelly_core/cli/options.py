@@ -8,14 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.config.schema import (
-    ENVIRONMENT_PREFIX,
-    Datasets,
-    LoadedSettings,
-    Settings,
-    for_every_model,
-    load_settings,
-)
+from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
+from kelly_core.config.schema import Datasets, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model

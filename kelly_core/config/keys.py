@@ -1,4 +1,4 @@
-"""Nested tables and dotted keys, which say the same."""
+"""Conversion between nested tables and dotted keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one table with dotted keys."""
+    """Return nested tables as one table with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -18,7 +18,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The opposite of ``flatten``."""
+    """Return a table with dotted keys as nested tables."""
     tree: dict[str, Any] = {}
     for dotted, value in flat.items():
         *tables, key = dotted.split(".")

@@ -1,35 +1,24 @@
-"""Settings and where each comes from: typed option > environment > file > default."""
+"""All settings: name, type, bounds, default, unit and description, each stated once.
+
+The help of options, the settings form, the JSON Schema, ``config.toml`` and ``docs/settings.md`` are made from these
+fields; ``reference.py`` reads them. ``json_schema_extra`` holds the unit, the meaning of 0 or "" (``zero``), and a
+default that depends on the machine (``shown_default``).
+"""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from kelly_core.config.keys import flatten, unflatten
-from kelly_core.config.toml_file import SettingsFile
-from kelly_core.errors import ConfigError, did_you_mean
-from kelly_core.spec import LOSS_OUTPUT, MODELS, LabelScale, Loss, State
-
-DEFAULT_FILE = Path("config.toml")
-ENVIRONMENT_PREFIX = "KELLY_"
-_ALL_SETTINGS = "`kelly-core config` lists all settings"
-
-_PER_MODEL = {
-    "training.epochs": "epochs",
-    "training.batch_size": "batch_size",
-    "training.learning_rate": "learning_rate",
-    "training.early_stopping.patience": "patience",
-}
+from kelly_core.io.user_dirs import user_cache_dir
+from kelly_core.spec import MODELS, LabelScale, Loss, State
 
 
-def _at_home(path: Path) -> Path:
-    """The path with the user's home folder in the place of ``~``."""
+def _expand_home(path: Path) -> Path:
+    """Return the path with the user's home folder in place of ``~``."""
     try:
         return path.expanduser()
     except RuntimeError as error:
@@ -37,10 +26,23 @@ def _at_home(path: Path) -> Path:
 
 
 Count = Annotated[int, Field(ge=1)]
-CountOrAuto = Annotated[int, Field(ge=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-FolderPath = Annotated[Path, Field(strict=False), AfterValidator(_at_home)]
-OptionalPath = Annotated[str, AfterValidator(lambda text: str(_at_home(Path(text))) if text else text)]
+FolderPath = Annotated[Path, Field(strict=False), AfterValidator(_expand_home)]
+CachePath = Annotated[
+    Path,
+    Field(strict=False),
+    AfterValidator(_expand_home),
+    # Runs first: an empty path means the user's cache folder, not the working folder.
+    BeforeValidator(lambda path: path if str(path) else user_cache_dir()),
+]
+OptionalPath = Annotated[str, AfterValidator(lambda text: str(_expand_home(Path(text))) if text else text)]
+
+
+def _extra(unit: str = "", zero: str = "", shown_default: str = "") -> dict[str, Any]:
+    """Return what a field states beyond pydantic's own attributes; empty parts are left out."""
+    parts = {"unit": unit, "zero": zero, "shown_default": shown_default}
+    return {name: value for name, value in parts.items() if value}
 
 
 class _Section(BaseModel):
@@ -48,104 +50,192 @@ class _Section(BaseModel):
 
 
 class EarlyStopping(_Section):
-    """When a training that no longer improves ends."""
+    """Early stopping of a training that no longer improves."""
 
-    patience: CountOrAuto = 10
-    """Epochs without a relative gain of ``min_delta`` before training stops; 0 never stops early."""
-    min_delta: Annotated[float, Field(ge=0, lt=1)] = 0.001
-    """Share of the best loss by which an epoch must beat it to count as progress."""
+    patience: CountOrZero = Field(
+        default=10,
+        description="Epochs without progress before training stops",
+        json_schema_extra=_extra("epochs", "never stop early"),
+    )
+    min_delta: float = Field(
+        default=0.001,
+        ge=0,
+        lt=1,
+        description="Relative decrease of the best loss that counts as progress",
+        json_schema_extra=_extra("fraction of the best loss"),
+    )
 
 
 class Checkpointing(_Section):
-    """Which checkpoints are kept besides the weights in memory."""
+    """Checkpoints that are written during training."""
 
-    save_best: bool = True
-    save_latest: bool = True
-    save_interval: CountOrAuto = 0
-    """Keep one more checkpoint every so many epochs; 0 keeps none."""
+    save_best: bool = Field(default=True, description="Write checkpoints/<model>_best.pt")
+    save_latest: bool = Field(default=True, description="Write checkpoints/<model>_latest.pt, which resuming needs")
+    save_interval: CountOrZero = Field(
+        default=0,
+        description="Interval at which an additional checkpoint is kept",
+        json_schema_extra=_extra("epochs", "keep none"),
+    )
 
 
 class Training(_Section):
-    """How every model trains unless its own section says otherwise."""
+    """Training of every model; a model's own section overrides it."""
 
-    epochs: Count = 50
-    batch_size: Count = 64
-    learning_rate: Rate = 0.001
-    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: CountOrAuto = 0
-    jobs: Count = 1
-    """Models that train at once, each in a process of its own."""
+    epochs: Count = Field(
+        default=50,
+        description="Maximum number of passes over the training examples",
+        json_schema_extra=_extra("epochs"),
+    )
+    batch_size: Count = Field(
+        default=64,
+        description="Examples per optimizer step; an example of an LSTM model is a sequence",
+        json_schema_extra=_extra("examples"),
+    )
+    learning_rate: Rate = Field(default=0.001, description="Learning rate of Adam")
+    validation_split: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the songs held out for validation in a corpus without an official split",
+        json_schema_extra=_extra("fraction of songs"),
+    )
+    gradient_clip: float = Field(
+        default=1.0,
+        ge=0,
+        description="Maximum L2 norm of the gradient of a step",
+        json_schema_extra=_extra(zero="no clipping"),
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Random seed for split, initial weights, shuffling and noise"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Device to train on; auto takes the fastest one available"
+    )
+    threads: CountOrZero = Field(
+        default=0,
+        description="CPU threads for batches of sequences",
+        json_schema_extra=_extra("threads", "all cores, shared between parallel jobs"),
+    )
+    jobs: Count = Field(
+        default=1,
+        description="Models trained in parallel, each in its own process and, with several GPUs, on its own GPU",
+        json_schema_extra=_extra("processes"),
+    )
     early_stopping: EarlyStopping = EarlyStopping()
     checkpointing: Checkpointing = Checkpointing()
 
 
 class ModelSettings(_Section):
-    """What one model does differently; None means as in [training], or as its spec says."""
+    """Settings of one model that differ from [training] or from the model's specification."""
 
-    epochs: Count | None = None
-    batch_size: Count | None = None
-    learning_rate: Rate | None = None
-    patience: CountOrAuto | None = None
-    loss: Loss | None = None
-    state: State = "stateful"
-    dataset: str = ""
+    epochs: Count | None = Field(
+        default=None,
+        description="Maximum number of passes over the training examples",
+        json_schema_extra=_extra("epochs"),
+    )
+    batch_size: Count | None = Field(
+        default=None, description="Examples per optimizer step", json_schema_extra=_extra("examples")
+    )
+    learning_rate: Rate | None = Field(default=None, description="Learning rate of Adam")
+    patience: CountOrZero | None = Field(
+        default=None,
+        description="Epochs without progress before training stops",
+        json_schema_extra=_extra("epochs", "never stop early"),
+    )
+    loss: Loss | None = Field(
+        default=None, description="Loss function; bce needs a sigmoid output, soft_cross_entropy a softmax output"
+    )
+    state: State = Field(
+        default="stateful",
+        description="LSTM state: stateful trains on sequences, stateless on single frames; no effect without LSTM",
+    )
+    dataset: str = Field(default="", description="Corpus that the model is trained on; fixed by its specification")
 
 
 class DatasetSettings(_Section):
-    """Where one corpus lies; empty means its usual place."""
+    """Location of one corpus."""
 
-    path: OptionalPath = ""
-    annotations_file: str = ""
+    path: OptionalPath = Field(
+        default="", description="Folder of the corpus", json_schema_extra=_extra(zero="its name below datasets.dir")
+    )
+    annotations_file: str = Field(
+        default="",
+        description="File of labels or official splits",
+        json_schema_extra=_extra(zero="searched in the corpus"),
+    )
 
 
 class AudioDatasetSettings(DatasetSettings):
-    """A corpus of audio."""
+    """Location and reading of an audio corpus."""
 
-    duration: Annotated[float, Field(ge=1, le=600)] = 45.0
-    """Seconds of each file that are used, from its start."""
-    scale: LabelScale = ""
-    """Scale of valence and arousal in tables without the columns of a published corpus; empty refuses them."""
+    duration: float = Field(
+        default=45.0,
+        ge=1,
+        le=600,
+        description="Length of each audio file that is used, from its start",
+        json_schema_extra=_extra("s"),
+    )
+    scale: LabelScale = Field(
+        default="",
+        description="Scale of valence and arousal in label tables without the columns of a published corpus",
+        json_schema_extra=_extra(zero="refuse such tables"),
+    )
 
 
 class AdditionalDatasetSettings(_Section):
-    """A corpus that is mixed into others."""
+    """Location and weight of a corpus that is mixed into others or replaces a missing one."""
 
-    path: OptionalPath = ""
-    """Its folder; empty means its usual place."""
-    weight: Annotated[float, Field(ge=0, le=100)]
-    """Loss weight of its examples, times that of their label source; at 0 it only stands in for a missing corpus."""
+    path: OptionalPath = Field(
+        default="", description="Folder of the corpus", json_schema_extra=_extra(zero="its name below datasets.dir")
+    )
+    weight: float = Field(
+        ge=0,
+        le=100,
+        description="Loss weight of its examples, multiplied by the weight of their label source",
+        json_schema_extra=_extra(zero="only replaces a missing corpus"),
+    )
 
 
 class AdditionalAudioSettings(AdditionalDatasetSettings):
-    """Audio that is mixed into others."""
+    """Location, weight and reading of an additional audio corpus."""
 
-    scale: LabelScale = ""
-    """Scale of valence and arousal in tables without the columns of a published corpus; empty refuses them."""
+    scale: LabelScale = Field(
+        default="",
+        description="Scale of valence and arousal in label tables without the columns of a published corpus",
+        json_schema_extra=_extra(zero="refuse such tables"),
+    )
 
 
 class Datasets(_Section):
-    """The corpora: one a model, and additional ones."""
+    """Corpora: one per model, and additional ones."""
 
-    dir: FolderPath = Path("datasets")
-    cache_dir: FolderPath = Path("~/.cache/kelly")
-    jobs: CountOrAuto = 0
-    max_files: CountOrAuto = 0
-    use_synthetic: bool = False
-    synthetic_examples: CountOrAuto = 0
-    """Generated examples in an epoch; 0 chooses a number that trains each model well."""
+    dir: FolderPath = Field(default=Path("datasets"), description="Folder that contains the corpora")
+    cache_dir: CachePath = Field(
+        default_factory=user_cache_dir,
+        description="Folder of the feature cache; `kelly-core cache` shows and clears it",
+        json_schema_extra=_extra(shown_default="the user cache folder, such as ~/.cache/kelly"),
+    )
+    jobs: CountOrZero = Field(
+        default=0, description="Processes that compute features", json_schema_extra=_extra("processes", "one per core")
+    )
+    max_files: CountOrZero = Field(
+        default=0, description="Maximum files per corpus", json_schema_extra=_extra("files", "all")
+    )
+    use_synthetic: bool = Field(default=False, description="Train on generated data even if a corpus is present")
+    synthetic_examples: CountOrZero = Field(
+        default=0, description="Generated examples per epoch", json_schema_extra=_extra("examples", "chosen per model")
+    )
     deam: AudioDatasetSettings = AudioDatasetSettings()
     lakh_midi: DatasetSettings = DatasetSettings()
     chords: DatasetSettings = DatasetSettings()
     maestro: DatasetSettings = DatasetSettings()
     groove_midi: DatasetSettings = DatasetSettings()
+    # Measured: mixed in, it makes the melody and the dynamics model worse on their own corpus (docs/contracts.md).
     emotion_midi: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=0.0)
     emotion_audio: AdditionalAudioSettings = AdditionalAudioSettings(weight=1.0)
 
     def weight(self, name: str) -> float:
-        """Mixing weight of the corpus ``name``; 1 for a main one."""
+        """Return the mixing weight of the corpus ``name``; 1 for the main corpus of a model."""
         settings = getattr(self, name)
         return settings.weight if isinstance(settings, AdditionalDatasetSettings) else 1.0
 
@@ -154,7 +244,7 @@ class Datasets(_Section):
         return bool(getattr(self, name).path)
 
     def folder(self, name: str) -> Path:
-        """Return the folder of the corpus ``name``; a missing one may be there in another case, as ``Groove_MIDI``."""
+        """Return the folder of the corpus ``name``; a missing one may exist in another case, as ``Groove_MIDI``."""
         settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
         if settings.path:
             return Path(settings.path)
@@ -163,39 +253,56 @@ class Datasets(_Section):
 
 
 def _in_any_case(folder: Path, name: str) -> Iterator[Path]:
-    """Folders of ``folder`` whose name differs from ``name`` by case only, in a fixed order."""
+    """Yield folders in ``folder`` whose name differs from ``name`` only by case, in a fixed order."""
     try:
         entries = sorted(folder.iterdir())
     except OSError:
-        # A folder that cannot be read holds no corpus; what opens the corpus reports it under its usual name.
+        # An unreadable folder holds no corpus; the code that opens the corpus reports it under its usual name.
         return
     yield from (entry for entry in entries if entry.name.casefold() == name.casefold() and entry.is_dir())
 
 
 class Output(_Section):
-    """What a training leaves behind, and where."""
+    """Files that a training writes."""
 
-    dir: FolderPath = Path("models")
-    layout: Literal["rtneural", "legacy"] = "rtneural"
-    keep_best: bool = False
-    """Keep an export of another training that is better on the same examples, instead of replacing it."""
-    history: bool = True
-    plots: bool = True
-    tensorboard: bool = False
-    """Also write ``tensorboard/`` for TensorBoard, which must be installed."""
+    dir: FolderPath = Field(
+        default=Path("models"), description="Output folder for exports, checkpoints, history and plots"
+    )
+    layout: Literal["rtneural", "legacy"] = Field(
+        default="rtneural", description="Layout of the exported JSON: RTNeural's own parser, or older plugin builds"
+    )
+    keep_best: bool = Field(
+        default=False,
+        description="Keep an export of another training if it is better on the same examples, instead of replacing it",
+    )
+    history: bool = Field(default=True, description="Write history/<model>_history.json and .csv")
+    plots: bool = Field(default=True, description="Write plots/<model>_loss.png")
+    tensorboard: bool = Field(
+        default=False, description="Write TensorBoard events as well (needs the extra tensorboard)"
+    )
 
 
 class Runs(_Section):
-    """Where trainings keep their logs."""
+    """Records of runs."""
 
-    dir: FolderPath = Path("runs")
+    dir: FolderPath = Field(
+        default=Path("runs"), description="Folder with one subfolder per run: its settings and event log"
+    )
 
 
 class Parallel(_Section):
-    """Where features are computed and the trials of a sweep are trained."""
+    """Parallel computation of features and of the trials of a sweep."""
 
-    backend: Literal["local", "dask"] = "local"
-    scheduler: Annotated[str, Field(pattern=r"^$|^\w+://.+:\d+$")] = ""
+    backend: Literal["local", "dask"] = Field(
+        default="local",
+        description="Where features and trials are computed: processes of this machine, or a Dask cluster",
+    )
+    scheduler: str = Field(
+        default="",
+        pattern=r"^$|^\w+://.+:\d+$",
+        description="Address of the Dask scheduler, such as tcp://10.0.0.1:8786",
+        json_schema_extra=_extra(zero="none"),
+    )
 
     @property
     def cluster(self) -> str:
@@ -204,174 +311,38 @@ class Parallel(_Section):
 
 
 class Sweep(_Section):
-    """What `kelly-core sweep` tries."""
+    """Trials of `kelly-core sweep`."""
 
-    set: list[str] = Field(default_factory=list)
-    """Settings to try, each ``key=value,value…`` or, for random points, ``key=low..high``."""
-    seeds: Count = 1
-    """Trainings of each point, with seeds that follow each other from ``training.seed``."""
-    random: CountOrAuto = 0
-    """So many random points; 0 takes every combination."""
-    jobs: CountOrAuto = 0
-    """Trials that train at once on this machine; 0: as many as there are cores for them."""
+    set: list[str] = Field(
+        default_factory=list,
+        description="Settings to vary: key=value,value or, for random points, key=low..high",
+    )
+    seeds: Count = Field(
+        default=1,
+        description="Trainings per point, with the seeds training.seed, training.seed + 1 and so on",
+        json_schema_extra=_extra("trainings"),
+    )
+    random: CountOrZero = Field(
+        default=0, description="Random points to draw", json_schema_extra=_extra("points", "every combination")
+    )
+    jobs: CountOrZero = Field(
+        default=0,
+        description="Trials trained in parallel on this machine",
+        json_schema_extra=_extra("trials", "as cores allow"),
+    )
 
 
-_LEARNING_RATES = {"GroovePredictor": 0.0003}
-"""Where another rate than that of [training] measurably does better on real data; see docs/contracts.md."""
-
-
-def _every_model() -> dict[str, ModelSettings]:
-    return {
-        spec.name: ModelSettings(dataset=spec.dataset, learning_rate=_LEARNING_RATES.get(spec.name)) for spec in MODELS
-    }
+def _default_models() -> dict[str, ModelSettings]:
+    return {spec.name: ModelSettings(dataset=spec.dataset, learning_rate=spec.learning_rate) for spec in MODELS}
 
 
 class Settings(_Section):
-    """Every setting, with its default."""
+    """All settings of Kelly's training workbench."""
 
     training: Training = Training()
-    models: dict[str, ModelSettings] = Field(default_factory=_every_model)
-    datasets: Datasets = Datasets()
+    models: dict[str, ModelSettings] = Field(default_factory=_default_models)
+    datasets: Datasets = Field(default_factory=Datasets)
     output: Output = Output()
     runs: Runs = Runs()
     parallel: Parallel = Parallel()
     sweep: Sweep = Sweep()
-
-
-@dataclass(frozen=True)
-class LoadedSettings:
-    """Settings with the origin of each: "default", a file's name, a variable or an option, by dotted key."""
-
-    settings: Settings
-    origins: dict[str, str]
-
-    def rows(self) -> list[tuple[str, object, str]]:
-        """Every setting as (dotted key, value, origin)."""
-        flat = flatten(self.settings.model_dump(mode="json"))
-        return [(key, value, self.origins[key]) for key, value in flat.items()]
-
-
-def load_settings(
-    file: Path | None = None,
-    options: Mapping[str, tuple[str, object]] | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> LoadedSettings:
-    """Merge defaults, file, environment and options.
-
-    Args:
-        file: a ``.toml`` or ``.json`` file; None reads ``config.toml`` of the working folder if there is one.
-        options: typed options by dotted key, each with the option's name and its value.
-        environment: variables; ``KELLY_TRAINING_EPOCHS`` sets ``training.epochs`` and so on.
-
-    Raises:
-        ConfigError: an unknown key, a wrong type, a value out of range, or a file that cannot be read; the message
-            names the key and the line or the variable.
-    """
-    values = flatten(Settings().model_dump())
-    origins = dict.fromkeys(values, "default")
-    path = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    source = None if path is None else SettingsFile.read(path)
-    layers = [
-        {} if source is None else {key: (source.place(key), value) for key, value in source.values.items()},
-        _from_environment(environment, values),
-        dict(options or {}),
-    ]
-    return _merge(values, origins, layers)
-
-
-def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:
-    """Settings with typed options on top, by dotted key, each with the option's name and its value.
-
-    Raises:
-        ConfigError: as ``load_settings``.
-    """
-    values = flatten(settings.model_dump())
-    return _merge(values, dict.fromkeys(values, "settings"), [options]).settings
-
-
-def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
-    """Options to which those that every model has are added for each: what is typed wins over a model's own section."""
-    added = {
-        f"models.{spec.name}.{name}": options[key]
-        for key, name in _PER_MODEL.items()
-        if key in options
-        for spec in MODELS
-    }
-    return {**options, **added}
-
-
-def _merge(
-    values: dict[str, Any], origins: dict[str, str], layers: Iterable[Mapping[str, tuple[str, Any]]]
-) -> LoadedSettings:
-    """Put layers on top of all settings, by dotted key, and check the whole."""
-    for layer in layers:
-        _reject_unknown(layer, values)
-        values.update({key: value for key, (_, value) in layer.items()})
-        origins.update({key: origin for key, (origin, _) in layer.items()})
-    try:
-        settings = Settings.model_validate(unflatten(values))
-    except ValidationError as error:
-        raise _readable(error, origins) from None
-    _check_models(settings, origins)
-    _check_parallel(settings, origins)
-    return LoadedSettings(settings, origins)
-
-
-def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
-    """Hold what is asked of each model against its spec."""
-    for spec in MODELS:
-        asked = settings.models[spec.name]
-        if asked.dataset != spec.dataset:
-            key = f"models.{spec.name}.dataset"
-            raise ConfigError(f"{key} = {asked.dataset!r}, but it learns from {spec.dataset!r}", where=origins[key])
-        needed = LOSS_OUTPUT.get(asked.loss or spec.loss)
-        if needed not in (None, spec.output_activation):
-            key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
-            problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
-            raise ConfigError(problem, where=origins[key])
-
-
-def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:
-    if settings.parallel.backend == "dask" and not settings.parallel.scheduler:
-        hint = "Give --scheduler tcp://HOST:PORT, as `dask scheduler` prints it, or set it in [parallel]"
-        raise ConfigError("parallel.backend = 'dask' needs a scheduler", where=origins["parallel.backend"], hint=hint)
-
-
-def environment_name(key: str) -> str:
-    """The variable that sets a dotted key."""
-    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
-
-
-def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    names = {environment_name(key): key for key in defaults}
-    found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
-    for name in found.keys() - names.keys():
-        raise ConfigError("no setting has this variable", where=name, hint=did_you_mean(name, names) or _ALL_SETTINGS)
-    return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
-
-
-def parse_value(text: str, default: object) -> object:
-    """Text as a TOML value, or as it is where the setting is text or the text is no TOML value."""
-    if isinstance(default, str | Path):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
-
-
-def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, Any]) -> None:
-    for key, (origin, _) in layer.items():
-        if key not in known:
-            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
-
-
-def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    location = [str(part) for part in first["loc"]]
-    known = (".".join(location[:end]) for end in range(len(location), 0, -1))
-    key = next((candidate for candidate in known if candidate in origins), ".".join(location))
-    message = first["msg"].removeprefix("Value error, ")
-    value = str(first["input"]) if isinstance(first["input"], Path) else first["input"]
-    problem = f"{key} = {value!r}: {message}" if key in origins else f"{key}: {message}"
-    return ConfigError(problem, where=origins.get(key))

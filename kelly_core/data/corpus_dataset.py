@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,9 @@ from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
+from kelly_core.io.user_dirs import user_cache_dir
 from kelly_core.music.emotion import LABEL_VERSION
 from kelly_core.spec import LabelScale
-
-DEFAULT_CACHE = Path("~/.cache/kelly")
 
 _VALIDATION_SEED = 0
 _PIECE = 4096
@@ -62,7 +61,7 @@ class LoadOptions:
     validation_split: float = 0.2
     seed: int = 0
     max_files: int = 0
-    cache_dir: Path = DEFAULT_CACHE
+    cache_dir: Path = field(default_factory=user_cache_dir)
     jobs: int = 0
     scheduler: str = ""
     annotations_file: str = ""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.config.keys import flatten
-from kelly_core.config.schema import Parallel, Settings, Sweep, for_every_model, parse_value, with_options
+from kelly_core.config.loading import for_every_model, parse_value, with_options
+from kelly_core.config.schema import Parallel, Settings, Sweep
 from kelly_core.errors import ConfigError
 from kelly_core.spec import ModelSpec
 

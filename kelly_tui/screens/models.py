@@ -12,11 +12,11 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Label, Static
 
+from kelly_core.config.editing import read_values, save_values
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS, Dense, Layer, ModelSpec, model_spec
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
-from kelly_tui.settings_file import read_values, save_values
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.settings_form import SETTING_FIELDS, SettingsForm, origin_text
 from kelly_tui.widgets.updates import set_border_title, update_text

@@ -13,8 +13,9 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input, Label, Select
 
-from kelly_core.config.schema import LoadedSettings
-from kelly_core.spec import DATASETS, LOSS_OUTPUT, Loss, ModelSpec, State
+from kelly_core.config.loading import LoadedSettings
+from kelly_core.config.reference import setting
+from kelly_core.spec import DATASETS, LOSS_OUTPUT, MODELS, Loss, ModelSpec
 from kelly_tui.widgets.updates import update_text
 
 _LONGEST_INPUT = 32
@@ -28,23 +29,30 @@ class Field:
         name: as in ``[models.<name>]``.
         common: dotted key of the setting that applies if the model has none, "" if there is no such setting.
         choices: values to choose from; () for a number.
-        about: what it means.
+        help: description, unit and limits, shown as the tooltip.
     """
 
     name: str
     common: str
     choices: tuple[str, ...]
-    about: str
+    help: str
+
+
+def _field(name: str, common: str = "", choices: tuple[str, ...] = ()) -> Field:
+    """Return the field of one setting, described by the settings' schema."""
+    about = setting(f"models.{MODELS[0].name}.{name}")
+    notes = f" ({about.details})" if about.details else ""
+    return Field(name, common, choices or about.choices, f"{about.description}{notes}.")
 
 
 SETTING_FIELDS = (
-    Field("epochs", "training.epochs", (), "passes over the examples, at most"),
-    Field("batch_size", "training.batch_size", (), "examples a step"),
-    Field("learning_rate", "training.learning_rate", (), "of Adam"),
-    Field("patience", "training.early_stopping.patience", (), "epochs without progress; 0: never stops"),
-    Field("loss", "", get_args(Loss), "what training makes small"),
-    Field("state", "", get_args(State), "stateless forgets at each call"),
-    Field("dataset", "", DATASETS, "the corpus it learns from"),
+    _field("epochs", "training.epochs"),
+    _field("batch_size", "training.batch_size"),
+    _field("learning_rate", "training.learning_rate"),
+    _field("patience", "training.early_stopping.patience"),
+    _field("loss"),
+    _field("state"),
+    _field("dataset", choices=DATASETS),
 )
 
 
@@ -86,13 +94,18 @@ class SettingsForm(VerticalScroll, can_focus=False):
                 yield Label("", classes="setting-note", id=f"note-{field.name}", markup=False)
 
     def _control(self, field: Field) -> Iterator[SettingInput | SettingChoice]:
+        control: SettingInput | SettingChoice
         if field.choices:
             options = [(choice, choice) for choice in field.choices]
-            yield SettingChoice(
+            control = SettingChoice(
                 options, id=f"field-{field.name}", compact=True, allow_blank=not _required(field), prompt="as its spec"
             )
         else:
-            yield SettingInput(id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
+            control = SettingInput(
+                id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True
+            )
+        control.tooltip = field.help
+        yield control
 
     def load(self, spec: ModelSpec, loaded: LoadedSettings) -> None:
         """Show the current settings without posting ``Edited``."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.config.schema import Settings, load_settings
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of

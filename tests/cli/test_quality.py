@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import model_spec
 from kelly_core.training.session import train_models

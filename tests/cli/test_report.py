@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from kelly_core.benchmark.history import FILE, append_run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.export.parser import Layout
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import write_export

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kelly_core.cli.app import app
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.data.catalog import create_dataset, is_present
 from kelly_core.data.corpora.groove_midi import recording_of
 from kelly_core.data.corpora.lakh_midi import song_of

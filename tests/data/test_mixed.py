@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.config.schema import Settings, load_settings
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpora.deam import EmotionDataset

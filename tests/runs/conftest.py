@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config.schema import Settings, load_settings
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
 from kelly_core.runs import launch
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory

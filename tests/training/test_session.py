@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kelly_core.config.schema import Settings, load_settings
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
 from kelly_core.events import Event, TrainingWarning
 from kelly_core.spec import MODELS
 from kelly_core.training.session import train_models

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config.schema import Settings, load_settings
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
 from kelly_core.training.multiprocess import train_side_by_side

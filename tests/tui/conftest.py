@@ -13,7 +13,7 @@ import pytest
 from textual.pilot import Pilot
 
 from kelly_core import events
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, ModelResult, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest

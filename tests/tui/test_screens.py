@@ -12,6 +12,7 @@ import pytest
 from textual.widgets import Button, Input, Label, Static
 
 from kelly_core import events
+from kelly_core.config.editing import read_values
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.formatting import MISSING
 from kelly_core.runs.log_records import LogRecord, RunEnded, encode
@@ -28,7 +29,6 @@ from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
-from kelly_tui.settings_file import read_values
 from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable

@@ -17,7 +17,7 @@ import pytest
 
 import kelly_tui
 from benchmarks.terminal import Terminal
-from kelly_core.config.schema import load_settings
+from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run

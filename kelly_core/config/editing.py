@@ -12,8 +12,13 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from kelly_core.config.keys import flatten
+from kelly_core.config.reference import SCHEMA_FILE
 from kelly_core.errors import ConfigError
 from kelly_core.io.atomic import atomic_write, open_regular
+
+_NEW_FILE = f"""#:schema {SCHEMA_FILE}
+# `kelly-core config schema > {SCHEMA_FILE}` writes the schema that editors look for.
+"""
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     """Write settings to the file in its current state; None removes a setting.
 
     Args:
-        path: the file, which is made if need be.
+        path: the file; a missing one is created, with the line by which editors find the JSON Schema.
         changes: new values by dotted key.
 
     Raises:
@@ -40,7 +45,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     """
     if path.suffix.lower() != ".toml":
         raise ConfigError("only TOML files can be changed here", where=path, hint="Start with --config config.toml")
-    document = _document(path)
+    document = _document(path) if path.exists() else tomlkit.parse(_NEW_FILE)
     for key, value in changes.items():
         *tables, name = key.split(".")
         node: Any = document

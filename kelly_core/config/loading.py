@@ -1,0 +1,250 @@
+"""Read settings and record where each value comes from: typed option > environment > file > default."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kelly_core.config import legacy_json
+from kelly_core.config.keys import flatten, unflatten
+from kelly_core.config.schema import Settings
+from kelly_core.errors import ConfigError, did_you_mean
+from kelly_core.io.atomic import open_regular
+from kelly_core.spec import LOSS_OUTPUT, MODELS
+
+DEFAULT_FILE = Path("config.toml")
+ENVIRONMENT_PREFIX = "KELLY_"
+_ALL_SETTINGS = "`kelly-core config` lists all settings"
+
+_PER_MODEL = {
+    "training.epochs": "epochs",
+    "training.batch_size": "batch_size",
+    "training.learning_rate": "learning_rate",
+    "training.early_stopping.patience": "patience",
+}
+"""Settings that a model's own section may override, and their name there."""
+
+_MAX_FILE_BYTES = 256 * 2**10
+"""Parsing 1 MiB of adversarial TOML takes 10 s and 1.3 GB; a file with every setting has a few KiB."""
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings, and by dotted key the origin of each: "default", a file's name, a variable or an option."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+    def rows(self) -> list[tuple[str, object, str]]:
+        """Return every setting as (dotted key, value, origin)."""
+        flat = flatten(self.settings.model_dump(mode="json"))
+        return [(key, value, self.origins[key]) for key, value in flat.items()]
+
+
+def load_settings(
+    file: Path | None = None,
+    options: Mapping[str, tuple[str, object]] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> LoadedSettings:
+    """Merge defaults, file, environment and options.
+
+    Args:
+        file: a ``.toml`` or ``.json`` file; None reads ``config.toml`` of the working folder if there is one.
+        options: typed options by dotted key, each with the option's name and its value.
+        environment: variables; ``KELLY_TRAINING_EPOCHS`` sets ``training.epochs`` and so on.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, or a file that cannot be read; the message
+            names the key and the line or the variable.
+    """
+    values = flatten(Settings().model_dump())
+    origins = dict.fromkeys(values, "default")
+    path = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    source = None if path is None else SettingsFile.read(path)
+    layers = [
+        {} if source is None else {key: (source.place(key), value) for key, value in source.values.items()},
+        _from_environment(environment, values),
+        dict(options or {}),
+    ]
+    return _merge(values, origins, layers)
+
+
+def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:
+    """Return settings with typed options on top, by dotted key, each with the option's name and its value.
+
+    Raises:
+        ConfigError: as ``load_settings``.
+    """
+    values = flatten(settings.model_dump())
+    return _merge(values, dict.fromkeys(values, "settings"), [options]).settings
+
+
+def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
+    """Return the options, repeated for each model where its own section could override them: a typed option wins."""
+    added = {
+        f"models.{spec.name}.{name}": options[key]
+        for key, name in _PER_MODEL.items()
+        if key in options
+        for spec in MODELS
+    }
+    return {**options, **added}
+
+
+def _merge(
+    values: dict[str, Any], origins: dict[str, str], layers: Iterable[Mapping[str, tuple[str, Any]]]
+) -> LoadedSettings:
+    """Override settings by layers, in order, and validate the result."""
+    for layer in layers:
+        _reject_unknown(layer, values)
+        values.update({key: value for key, (_, value) in layer.items()})
+        origins.update({key: origin for key, (origin, _) in layer.items()})
+    try:
+        settings = Settings.model_validate(unflatten(values))
+    except ValidationError as error:
+        raise _readable(error, origins) from None
+    _check_models(settings, origins)
+    _check_parallel(settings, origins)
+    return LoadedSettings(settings, origins)
+
+
+def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
+    """Check the settings of each model against its specification."""
+    for spec in MODELS:
+        asked = settings.models[spec.name]
+        if asked.dataset != spec.dataset:
+            key = f"models.{spec.name}.dataset"
+            raise ConfigError(
+                f"{key} = {asked.dataset!r}, but the model is trained on {spec.dataset!r}", where=origins[key]
+            )
+        needed = LOSS_OUTPUT.get(asked.loss or spec.loss)
+        if needed not in (None, spec.output_activation):
+            key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
+            problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
+            raise ConfigError(problem, where=origins[key])
+
+
+def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:
+    if settings.parallel.backend == "dask" and not settings.parallel.scheduler:
+        hint = "Give --scheduler tcp://HOST:PORT, as `dask scheduler` prints it, or set it in [parallel]"
+        raise ConfigError("parallel.backend = 'dask' needs a scheduler", where=origins["parallel.backend"], hint=hint)
+
+
+def environment_name(key: str) -> str:
+    """Return the environment variable that sets a dotted key."""
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    names = {environment_name(key): key for key in defaults}
+    found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    for name in found.keys() - names.keys():
+        hint = did_you_mean(name, names) or _ALL_SETTINGS
+        raise ConfigError("is not the variable of a setting", where=name, hint=hint)
+    return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
+
+
+def parse_value(text: str, default: object) -> object:
+    """Parse text as a TOML value; return it unchanged if the setting is text or the text is not a TOML value."""
+    if isinstance(default, str | Path):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, Any]) -> None:
+    for key, (origin, _) in layer.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
+
+
+def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    known = (".".join(location[:end]) for end in range(len(location), 0, -1))
+    key = next((candidate for candidate in known if candidate in origins), ".".join(location))
+    message = first["msg"].removeprefix("Value error, ")
+    value = str(first["input"]) if isinstance(first["input"], Path) else first["input"]
+    problem = f"{key} = {value!r}: {message}" if key in origins else f"{key}: {message}"
+    return ConfigError(problem, where=origins.get(key))
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """The values that a settings file sets.
+
+    Attributes:
+        path: the file.
+        text: its content.
+        values: settings by dotted key.
+    """
+
+    path: Path
+    text: str
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> SettingsFile:
+        """Read a ``.json`` file of the older shape, or TOML.
+
+        Raises:
+            ConfigError: it cannot be read, is larger than 256 KiB, is not valid TOML or JSON, or has an invalid key of
+                the older shape.
+        """
+        try:
+            text = _text(path)
+            if _is_json(path):
+                return cls(path, text, legacy_json.translate(_json_object(text, path), path))
+            return cls(path, text, flatten(tomllib.loads(text)))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
+        except (ValueError, RecursionError) as error:
+            kind = "JSON" if _is_json(path) else "TOML"
+            raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
+
+    def place(self, key: str) -> str:
+        """Return the file name, with the line of the key if it is known."""
+        line = None if _is_json(self.path) else _toml_line(self.text, key)
+        return str(self.path) if line is None else f"{self.path}, line {line}"
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _text(path: Path) -> str:
+    """Return the content without a byte order mark and with Unix line ends."""
+    with open_regular(path) as file:
+        content = file.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        limit = f"{_MAX_FILE_BYTES // 2**10} KiB"
+        raise ConfigError(f"is larger than {limit}, the limit of a settings file", where=path, hint="Shorten it")
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def _json_object(text: str, path: Path) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ConfigError("must hold a JSON object", where=path)
+    return document
+
+
+def _toml_line(text: str, key: str) -> int | None:
+    """Return the line of a dotted key in TOML text (1 = first), or None if it is not found."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            table = stripped.strip("[] ").split("]")[0] + "."
+        name = stripped.split("=")[0].strip()
+        if "=" in stripped and (table + name == key or key.startswith(f"{table}{name}.")):
+            return number
+    return None
