@@ -1,4 +1,4 @@
-"""The corpora: where each comes from, whether it is here, and the dataset that a model learns from."""
+"""Catalog of corpora: origin, availability, and the dataset that a model learns from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a person needs to know of a corpus before having it.
+    """Description of a corpus for users who do not have it yet.
 
     Attributes:
         name: its folder below the datasets folder.
@@ -122,13 +122,13 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
 
 
 def is_present(name: str, path: Path) -> bool:
-    """Whether the folder holds any file that the corpus's loader would look at."""
+    """Return True if the folder holds any file that the corpus's loader reads."""
     present: Callable[[Path], bool] = importlib.import_module(CORPORA[name].module).is_present
     return present(path)
 
 
 def active_corpora(name: str, settings: Settings) -> list[str]:
-    """Corpora that a training on the main corpus ``name`` reads: itself and those mixed in, as far as they are here.
+    """Return the corpora that a training on the main corpus ``name`` reads: itself and those mixed in, if available.
 
     Where the main corpus is missing, any additional one stands in for it, whatever its weight. None where generated
     examples are asked for or nothing is here.
@@ -143,7 +143,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
 
 
 def stand_in(name: str, here: Collection[str]) -> str:
-    """What trainings do without the corpus ``name``, in words; ``here`` are the corpora that are present."""
+    """Return what trainings do without the corpus ``name``, as text; ``here`` lists the available corpora."""
     if CORPORA[name].joins:
         return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
     others = [each for each in _joining(name) if each in here]
@@ -151,14 +151,14 @@ def stand_in(name: str, here: Collection[str]) -> str:
 
 
 def _joining(name: str) -> list[str]:
-    """Additional corpora that can be mixed into the main corpus ``name``."""
+    """Return the additional corpora that can be mixed into the main corpus ``name``."""
     return [each.name for each in CORPORA.values() if name in each.joins]
 
 
 def open_dataset(
     name: str, settings: Settings, progress: Progress | None = None, *, include_test: bool = False
 ) -> Dataset:
-    """What a model learns from: the real corpora that are here, else generated examples (``Dataset.synthetic`` says).
+    """Return the dataset of a model: available real corpora, else generated examples (``Dataset.synthetic``).
 
     Args:
         name: a main corpus, one of ``spec.DATASETS``; or an additional one, to look at it alone.
@@ -190,7 +190,7 @@ def open_dataset(
 
 
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
-    """The stand-in of a corpus, with its known best loss.
+    """Return the synthetic substitute of a corpus, with its known best loss.
 
     A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
     """
@@ -213,7 +213,7 @@ def open_corpus(
     *,
     include_test: bool = False,
 ) -> CorpusDataset:
-    """One real corpus as the settings describe it.
+    """Open one real corpus as configured.
 
     Args:
         name: the corpus.
@@ -260,7 +260,7 @@ def _audio_context(name: str, settings: Settings, progress: Progress | None) -> 
 
 
 def inspect_corpus(name: str, settings: Settings, progress: Progress | None = None) -> CorpusReport:
-    """What is here of a corpus and what of it can be used; computes missing features on the way."""
+    """Return what of a corpus is available and usable; missing features are computed."""
     from kelly_core.data.dataset import CorpusReport
 
     corpus, folder = CORPORA[name], settings.datasets.folder(name)
@@ -288,7 +288,7 @@ def _checked(dataset: CorpusDataset) -> CorpusReport:
 
 
 def _together(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
-    """One report of an additional corpus from those for each training that it joins; examples add up."""
+    """Merge the reports of an additional corpus for each training that it joins; examples add up."""
     skipped: dict[str, list[str]] = {}
     for report in reports:
         for reason, names in report.skipped.items():

@@ -1,4 +1,4 @@
-"""What the five corpora have in common: options, splits, reports, and codes as inputs."""
+"""Common parts of the real corpora: options, splits, reports, emotion codes as inputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PIECE = 4096
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to read a corpus.
+    """Options for reading a corpus.
 
     Attributes:
         validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
@@ -94,7 +94,7 @@ class AudioContext:
 
 
 def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, options: LoadOptions) -> FeatureTable:
-    """Features of the files, named by their paths below ``root``, as the options ask."""
+    """Return the features of files, given by path below ``root``."""
     if options.max_files:
         # A cache of its own: a look at a few files must not put out what all of them took long to give.
         extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
@@ -183,7 +183,7 @@ class CorpusDataset(Dataset):
         self.normalize(Normalizer.identity(self.input_size))
 
     def normalize(self, normalizer: Normalizer) -> None:
-        """Standardise the inputs so from now on; corpora that train together share one standardisation."""
+        """Set the normalization of the inputs; corpora that train together share one."""
         self.normalizer = normalizer
 
     def __len__(self) -> int:
@@ -195,11 +195,11 @@ class CorpusDataset(Dataset):
         return Example(raw.inputs[0], raw.targets[0], raw.weights[0], **self.rows.origin(index))
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        """Return training examples with fresh noise and augmentation, all drawn from ``rng``."""
         return self._standardised(self._assemble(indices, rng, augment=True))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """The examples as validation sees them: the same numbers at every call with the same indices."""
+        """Return examples as validation sees them; equal calls return equal numbers."""
         rng = np.random.default_rng(_VALIDATION_SEED)
         return self._standardised(self._assemble(indices, rng, augment=False))
 
@@ -207,20 +207,22 @@ class CorpusDataset(Dataset):
         return replace(raw, inputs=self.normalizer.apply(raw.inputs))
 
     def find_duplicates(self) -> list[Pair]:
-        """(training example, validation example) with the same content: at most one pair a validation example."""
+        """Return pairs (training example, validation example) with the same content, at most one per validation
+        example.
+        """
         return self.match(self.content, self.train, self.validation)
 
     @staticmethod
     def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
-        """Pairs of one of ``first`` and one of ``second`` whose ``content`` is the same."""
+        """Return pairs of one of ``first`` and one of ``second`` with equal ``content``."""
         return equal_keys(content, first, second)
 
     @abstractmethod
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        """Examples with raw inputs; ``augment`` adds what only training should see."""
+        """Return examples with raw inputs; ``augment`` adds training-only noise."""
 
     def _example_weights(self, indices: Indices) -> Floats:
-        """Label weights as [n, 1, 1], to be masked by the subclass."""
+        """Return label weights as [n, 1, 1], for the subclass to mask."""
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
@@ -247,7 +249,7 @@ def _fingerprint(name: str, hashes: Sequence[str], rows: ExampleMetadata, labels
 
 
 def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
-    """The columns as one JSON list, piece by piece: whole, it would be the largest thing in memory."""
+    """Yield the columns as one JSON list in pieces: the whole list would be the largest object in memory."""
     for number, column in enumerate(columns):
         yield ", " if number else "["
         if isinstance(column, str):
@@ -260,7 +262,7 @@ def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
 
 
 def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
-    """Refuse a corpus in which nothing is usable.
+    """Raise if nothing in a corpus is usable.
 
     Raises:
         DataError: no file gave an example; the message names the reasons.

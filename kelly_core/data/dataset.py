@@ -1,4 +1,4 @@
-"""What a training needs of any corpus: examples, a split, and fresh batches."""
+"""Interface between corpora and training: examples, splits and batches."""
 
 from __future__ import annotations
 
@@ -58,32 +58,34 @@ class Batch:
         return len(self.inputs)
 
     def rows(self, start: int, stop: int) -> Batch:
-        """The examples from ``start`` up to ``stop``, as views."""
+        """Return the examples from ``start`` to ``stop`` as views."""
         pooled = None if self.pooled is None else self.pooled[start:stop]
         return Batch(self.inputs[start:stop], self.targets[start:stop], self.weights[start:stop], pooled)
 
 
 @dataclass(frozen=True)
 class Normalizer:
-    """How raw inputs become network inputs: ``(x - mean) * scale``, both [in]; scale 0 marks an unused input."""
+    """Maps raw inputs to network inputs: ``(x - mean) * scale``, both [in]; scale 0 disables an input."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
     @classmethod
     def identity(cls, size: int) -> Normalizer:
-        """Inputs that the network takes as they are."""
+        """Return a normalizer that leaves inputs unchanged."""
         return cls(np.zeros(size), np.ones(size))
 
     @classmethod
     def of_moments(cls, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Normalizer:
-        """Zero mean and unit deviation for inputs with these moments, both [in]; a constant input is switched off."""
+        """Return the normalizer to zero mean and unit deviation for these moments, both [in]; a constant input is
+        disabled.
+        """
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)
 
     @classmethod
     def joint(cls, parts: Sequence[tuple[Normalizer, int]]) -> Normalizer:
-        """That of the frames of several corpora together, from that of each and its number of frames.
+        """Return the normalizer of several corpora's frames together, from each corpus's normalizer and frame count.
 
         The joint variance is the mean of the variances plus the variance of the means.
         """
@@ -96,21 +98,21 @@ class Normalizer:
 
     @property
     def deviation(self) -> NDArray[np.float64]:
-        """Standard deviation of the raw inputs, [in]; 0 where an input is switched off."""
+        """Return the standard deviation of the raw inputs, [in]; 0 for a disabled input."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
 
     def apply(self, raw: Floats) -> Floats:
-        """Standardise raw inputs of shape [..., in]."""
+        """Normalize raw inputs of shape [..., in]."""
         return ((raw - self.mean) * self.scale).astype(np.float32)
 
     def invert(self, standardised: Floats) -> Floats:
-        """Raw inputs [..., in] that ``apply`` makes these of; an unused input is given its mean."""
+        """Return the raw inputs [..., in] of normalized ones; a disabled input gets its mean."""
         return (standardised * self.deviation + self.mean).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One example for a person or a script to look at: raw inputs, targets, and where it comes from."""
+    """One example for display: raw inputs, targets and origin."""
 
     inputs: Floats
     targets: Floats
@@ -122,7 +124,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ExampleMetadata:
-    """Where each example comes from: one entry an example.
+    """Origin of each example; every list has one entry per example.
 
     Attributes:
         corpora: corpus of each.
@@ -140,7 +142,7 @@ class ExampleMetadata:
     def of_files(
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> ExampleMetadata:
-        """Spread what is known of each file over its examples; ``owner`` [n] is the file of each."""
+        """Spread per-file values over the examples; ``owner`` [n] is the file of each example."""
         shared = [sys.intern(split) for split in splits.tolist()]
         columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
         corpora = np.empty(len(owner), object)
@@ -150,7 +152,7 @@ class ExampleMetadata:
 
     @classmethod
     def joined(cls, parts: Sequence[ExampleMetadata]) -> ExampleMetadata:
-        """The examples of several corpora, one after the other; equal names of groups are kept apart."""
+        """Concatenate the examples of several corpora; equal group names of different corpora stay separate."""
         names: dict[tuple[str, str], str] = {}
         pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
         return cls(
@@ -161,7 +163,7 @@ class ExampleMetadata:
         )
 
     def origin(self, index: int) -> dict[str, str]:
-        """What ``Example`` says of where the example comes from."""
+        """Return the origin of an example as text."""
         return {
             "group": str(self.groups[index]),
             "label_source": str(self.sources[index]),
@@ -171,18 +173,18 @@ class ExampleMetadata:
 
 @dataclass(frozen=True)
 class ReferenceLosses:
-    """What a synthetic set's validation loss can be compared with."""
+    """Reference losses of a synthetic set."""
 
     bayes: float
     prior: float
 
     def excess(self, loss: float) -> float:
-        """Share of the learnable part that is still missing: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
+        """Return the missing share of the learnable part: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
         return (loss - self.bayes) / (self.prior - self.bayes)
 
 
 class Dataset(ABC):
-    """Examples of one corpus, split by group, from which a trainer draws batches.
+    """Examples of one corpus, split by group; a trainer draws batches from it.
 
     Attributes:
         name: the corpus ("deam", ...).
@@ -242,20 +244,20 @@ class Dataset(ABC):
 
     @abstractmethod
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        """Return training examples with fresh noise and augmentation, all drawn from ``rng``."""
 
     @abstractmethod
     def eval_batch(self, indices: Indices) -> Batch:
-        """The examples as validation sees them: the same numbers at every call."""
+        """Return examples as validation sees them; equal calls return equal numbers."""
 
     def find_duplicates(self) -> list[tuple[int, int]]:
-        """(training example, validation example) with the same content; none where there is no way to tell."""
+        """Return pairs (training example, validation example) with the same content; empty if content is not known."""
         return []
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What was found of one corpus and what of it can be used.
+    """Contents of one corpus and what of it can be used.
 
     Attributes:
         name: the corpus.

@@ -1,7 +1,7 @@
-"""What examples hold, whatever their files look like: for finding the same music twice.
+"""Content keys and audio fingerprints that find the same music in different files.
 
-Music as notes gets a key, equal for equal content. A recording that was encoded anew has no two equal numbers; it gets
-a fingerprint of signs, most of which survive.
+Music as notes gets a key, equal for equal content. Two encodings of one recording have no equal numbers; a recording
+gets a fingerprint of signs, most of which survive encoding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHUNK = 256
 
 
 def content_keys(rows: NDArray[Any], telling: NDArray[np.bool_]) -> Keys:
-    """A key for each of the rows [n, ...], equal for equal rows; ``NO_KEY`` where ``telling`` [n] is false."""
+    """Return a key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``telling`` [n] is false."""
     # Adding 0 makes 0.0 of -0.0, which is equal but has other bytes.
     digests = (
         hashlib.blake2b((row + 0).tobytes(), digest_size=8).digest() if tell else bytes(8)
@@ -42,7 +42,7 @@ def content_keys(rows: NDArray[Any], telling: NDArray[np.bool_]) -> Keys:
 
 
 def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[Pair]:
-    """(one of ``first``, one of ``second``) for each of ``second`` [m] whose key is also one of ``first`` [n]."""
+    """Return pairs (one of ``first`` [n], one of ``second`` [m]) with equal keys, one for each of ``second``."""
     ours = keys[first]
     second = second[np.isin(keys[second], ours) & (keys[second] != NO_KEY)]
     order = np.argsort(ours, kind="stable")
@@ -51,7 +51,7 @@ def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[Pair]:
 
 
 def audio_fingerprints(frames: Floats, length: int) -> Signs:
-    """Fingerprint of a recording: the sign of how the difference of neighbouring bands changes from frame to frame.
+    """Return a recording's fingerprint: the sign of how the difference of neighboring bands changes between frames.
 
     As in Haitsma & Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, on groups of four mel bands.
     Loudness and a fixed equaliser cancel.
@@ -71,7 +71,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
 
 
 def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[Pair]:
-    """As ``equal_keys``, for fingerprints of which three quarters agree; each of ``second`` with its likest."""
+    """Return pairs as ``equal_keys`` does, for fingerprints that agree in three quarters; the most similar one each."""
     return [
         pair
         for start in range(0, len(second), _CHUNK)
@@ -92,7 +92,7 @@ def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[Pair]:
 
 
 def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
-    """Of the signs that both of a pair tell, how many are the same, [n, m]; 0 where too few are told."""
+    """Return the share of equal signs among those known in both of a pair, [n, m]; 0 if too few are known."""
     told = np.abs(ours) @ np.abs(theirs).T
     same = (told + ours @ theirs.T) / 2
     share: Floats = np.divide(same, told, out=np.zeros_like(same), where=told >= _LEAST_SIGNS)

@@ -1,4 +1,4 @@
-"""The folder of all cached features: what lies in it, what of that no start reads any more, and how it is removed."""
+"""Administration of the feature cache folder: list, verify and remove caches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OWN = re.compile(rf"{re.escape(LOCK)}|{re.escape(RECIPE)}|(features|part)-\d+|\
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """Features of one corpus, computed in one way.
+    """Cached features of one corpus and one set of settings.
 
     Attributes:
         path: their folder, or their file in the first format.
@@ -47,7 +47,7 @@ class CachedFeatures:
 
 
 def list_caches(cache_dir: Path) -> list[CachedFeatures]:
-    """All cached features in a folder, by name; none where there is no such folder, and nothing that is no cache.
+    """Return all caches in a folder, by name; [] if there is no such folder.
 
     Raises:
         DataError: the folder cannot be read.
@@ -68,7 +68,7 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
 
 
 def verify_cache(cached: CachedFeatures) -> list[str]:
-    """Read all of a cache and return what is wrong with its bytes, one line an array; [] if nothing is.
+    """Verify a cache's checksums; return one line per corrupted array, [] if there is none.
 
     Caches of former versions, which no start reads, are not looked into.
     """
@@ -76,7 +76,7 @@ def verify_cache(cached: CachedFeatures) -> list[str]:
 
 
 def remove_cache(cached: CachedFeatures) -> None:
-    """Remove cached features; who has mapped them can go on reading.
+    """Remove cached features; processes that have mapped them can still read them.
 
     Nothing is removed that is not the cache's own, and no link is followed.
 
@@ -93,7 +93,7 @@ def remove_cache(cached: CachedFeatures) -> None:
 
 
 def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
-    """What an entry of the folder is, if it is a cache and still there."""
+    """Describe an entry of the folder; None if it is not a cache or was removed."""
     match = _NAME.fullmatch(entry.name)
     if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):
         return
@@ -106,7 +106,7 @@ def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | 
 
 
 def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
-    """Bytes of a file, or of each file below a folder; what may not be read or was just removed has none."""
+    """Yield the size in bytes of a file, or of each file below a folder; unreadable and removed files are skipped."""
     with suppress(OSError):
         if entry.is_dir(follow_symlinks=False):
             with os.scandir(entry.path) as found:
@@ -143,7 +143,7 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> list[Path]:
-    """Remove all of a cache but its lock; what is not the cache's own."""
+    """Remove a cache's own files except the lock."""
     others = []
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not _OWN.fullmatch(path.name):
@@ -156,5 +156,5 @@ def _clear(folder: Path) -> list[Path]:
 
 
 def total_bytes(caches: Iterable[CachedFeatures]) -> int:
-    """Bytes of several."""
+    """Return the total size in bytes."""
     return sum(cached.bytes for cached in caches)

@@ -161,7 +161,7 @@ def spread(items: list[T], most: int) -> list[T]:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by column name; spaces around names and values do not count.
+    """Return the rows of a CSV file by column name; spaces around names and values are stripped.
 
     The delimiter is a comma, a semicolon or a tab, whichever the first line has most of. The encoding is UTF-8, UTF-16
     with a byte order mark, or else Latin-1, in which every byte is a character.
@@ -223,7 +223,7 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """A JSON document.
+    """Read a JSON document.
 
     Raises:
         DataError: the file cannot be read, is too large, or is no JSON text.
@@ -260,7 +260,7 @@ def finite_text(text: str) -> float | None:
 
 
 def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
-    """Valence and arousal by file name from the corpus's sidecar, empty where there is none.
+    """Return valence and arousal by file name from the corpus's sidecar; empty if there is none.
 
     Args:
         root: the corpus folder.
@@ -308,7 +308,7 @@ def parse_affect(entry: object, where: str) -> Affect:
 
 
 def lookup(labels: dict[str, Affect], path: str) -> Affect | None:
-    """The label of a file by its path in the corpus, its name, or its name without ending."""
+    """Return the label of a file by its path in the corpus, its name, or its name without ending."""
     name = path.rsplit("/", 1)[-1]
     for key in (path, name, name.rsplit(".", 1)[0]):
         if key in labels:

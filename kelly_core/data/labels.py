@@ -1,4 +1,4 @@
-"""Emotion labels of files of notes: from a sidecar, else from people's quadrants, else estimated from the notes."""
+"""Emotion labels of MIDI files: from a sidecar, else from human quadrants, else estimated from the notes."""
 
 from __future__ import annotations
 

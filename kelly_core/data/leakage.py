@@ -1,4 +1,4 @@
-"""Whether validation can be trusted: what it shares with training, targets among the inputs, gains beyond belief."""
+"""Leakage checks: content shared by training and validation, targets among the inputs, implausible gains."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ a human quadrant explains of the loudness, which it explains best. Of groove, kn
 
 
 def find_leakage(dataset: Dataset) -> list[str]:
-    """What is wrong between training and validation, one sentence each; empty where nothing is or all is generated."""
+    """Return one sentence per leak between training and validation; empty if there is none or all data is generated."""
     return [] if dataset.synthetic else [*_shared_content(dataset), *_copied_targets(dataset)]
 
 
@@ -90,7 +90,7 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
 
 
 def _spread(indices: Indices, most: int, run: int = 1) -> Indices:
-    """At most so many of the indices, in runs of neighbours that are spread evenly."""
+    """Return at most ``count`` indices, in runs of neighbors spread evenly."""
     if len(indices) <= most:
         return indices
     starts = np.linspace(0, len(indices) - run, most // run).astype(np.intp)
@@ -99,7 +99,7 @@ def _spread(indices: Indices, most: int, run: int = 1) -> Indices:
 
 
 def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
-    """Columns of ``inputs`` [n, in] that are a line through ``target`` [n]."""
+    """Return the columns of ``inputs`` [n, in] that are a linear function of ``target`` [n]."""
     if not len(target):
         return np.empty(0, np.intp)
     centred, aim = inputs - inputs.mean(axis=0), target - target.mean()

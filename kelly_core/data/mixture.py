@@ -1,4 +1,4 @@
-"""Several corpora trained on as one: the main one of a model, and additional ones mixed in by weight."""
+"""Mixture of several corpora: the main corpus of a model, and additional ones by weight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kelly_core.data.splits import PARTLY_OFFICIAL
 
 
 class MixedDataset(Dataset):
-    """The examples of several corpora one after the other, each corpus with a loss weight of its own.
+    """Concatenated examples of several corpora, each corpus with its own loss weight.
 
     The weight multiplies the label weights, in training and in validation alike. All share one standardisation, that
     of their training frames together, because the export can fold in only one. Each keeps its own split.
@@ -63,15 +63,15 @@ class MixedDataset(Dataset):
         return replace(example, weights=self._weights[number] * example.weights, group=str(self.rows.groups[index]))
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        """Training examples with fresh noise and augmentation, all of it drawn from ``rng``."""
+        """Return training examples with fresh noise and augmentation, all drawn from ``rng``."""
         return self._gather(indices, lambda part, own: part.train_batch(own, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """The examples as validation sees them: the same numbers at every call with the same indices."""
+        """Return examples as validation sees them; equal calls return equal numbers."""
         return self._gather(indices, lambda part, own: part.eval_batch(own))
 
     def find_duplicates(self) -> list[Pair]:
-        """(training example, validation example) with the same content, within a corpus or between two."""
+        """Return pairs (training example, validation example) with the same content, within a corpus or between two."""
         content = np.concatenate([part.content for part in self.parts])
         return self.parts[0].match(content, self.train, self.validation)
 
@@ -80,7 +80,7 @@ class MixedDataset(Dataset):
         return numbers
 
     def _gather(self, indices: Indices, take: Callable[[CorpusDataset, Indices], Batch]) -> Batch:
-        """Let each corpus give its own of the examples, and put them back into the order asked for."""
+        """Collect the examples from their corpora, in the requested order."""
         numbers = self._part_of(indices)
         batches, places = [], []
         for number, part in enumerate(self.parts):
@@ -99,7 +99,7 @@ class MixedDataset(Dataset):
         )
 
     def _facts_of_parts(self) -> dict[str, Any]:
-        """Of each corpus its size, its weight, and the facts in which it differs from the first."""
+        """Return size and weight of each corpus, and the facts in which it differs from the first."""
         common = self.parts[0].metadata
         return {
             part.name: {

@@ -1,4 +1,4 @@
-"""Which examples train and which validate: whole groups, reproducibly."""
+"""Reproducible split of examples into training and validation by group."""
 
 from __future__ import annotations
 
