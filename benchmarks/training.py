@@ -29,11 +29,11 @@ from benchmarks.figures import Figure, main
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
-from kelly_core.training import fit
 from kelly_core.training.adam import FlatAdam
 from kelly_core.training.backprop import GradientAccumulator
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.networks import build_network
+from kelly_core.training.trainer import Trainer
 
 BATCH = 64
 SEQUENCE = 64
@@ -197,7 +197,7 @@ def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[flo
                 figures.append((event.frames_per_second, 1.0 - inside[0] * event.frames_per_second / frames))
                 inside[0] = 0.0
 
-        fit.fit(spec, dataset, settings, Path(folder), listen=listen)
+        Trainer(spec, dataset, settings, Path(folder), listen=listen).fit()
     return figures[1:]
 
 

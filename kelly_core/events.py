@@ -9,7 +9,22 @@ from typing import Literal
 from kelly_core.bounds import Count, Rate, Seconds
 
 Concern = Literal["", "plateau", "overfitting"]
-"""What the loss curves give reason to worry about; "" is nothing."""
+"""Problem that the loss curves show; "" is none."""
+
+WarningKind = Literal[
+    "synthetic",
+    "missing",
+    "leak",
+    "split",
+    "nothing_to_resume",
+    "rollback",
+    "diverged",
+    "out_of_memory",
+    "plateau",
+    "overfitting",
+    "replaced",
+]
+"""Kinds of warnings; see ``TrainingWarning``."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +99,12 @@ class TrainingWarning:
     official splits are unknown or incomplete; ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss
     ran away or a person asked, so back to the best weights at half the learning rate; ``diverged``: the loss ran away
     once too often, so training ends; ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``:
-    the losses do not go where they should (see ``training.loss_watch``), told once when it begins; ``replaced``: an
+    the losses do not go where they should (see ``training.loss_monitor``), told once when it begins; ``replaced``: an
     export of another training was replaced, or kept as the better one.
     """
 
     model: str
-    kind: Literal[
-        "synthetic",
-        "missing",
-        "leak",
-        "split",
-        "nothing_to_resume",
-        "rollback",
-        "diverged",
-        "out_of_memory",
-        "plateau",
-        "overfitting",
-        "replaced",
-    ]
+    kind: WarningKind
     message: str
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from kelly_core.data.synthetic.dataset import create_synthetic
 from kelly_core.spec import model_spec
-from kelly_core.training.fit import fit
 from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.trainer import Trainer
 from tests.seeds import shifted
 
 
@@ -38,7 +38,7 @@ def test_synthetic_training_comes_near_the_bayes_loss(
         save_history=False,
         save_plots=False,
     )
-    result = fit(spec, create_synthetic(spec.dataset, seed=shifted(0)), settings, tmp_path)
+    result = Trainer(spec, create_synthetic(spec.dataset, seed=shifted(0)), settings, tmp_path).fit()
     assert -0.02 < result.metrics["epsilon"] <= bound
     assert result.quality is not None
     assert result.quality.trained

@@ -132,9 +132,9 @@ class _Training:
 
     def _epochs_done(self, spec: ModelSpec, settings: Settings) -> int:
         from kelly_core.training.checkpoint import load_checkpoint
-        from kelly_core.training.fit import TrainingPaths
+        from kelly_core.training.files import checkpoint_path
 
-        latest = TrainingPaths(settings.output.dir, spec.file_stem).latest
+        latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         if not self._goes_on(spec, settings) or not latest.exists():
             return 0
         try:
@@ -200,11 +200,11 @@ class _Training:
 
         Another training may have left one in the same folder before this run came to the model.
         """
-        from kelly_core.training.fit import TrainingPaths
+        from kelly_core.training.files import checkpoint_path
 
         if self._record.resume or self._record.attempts == 1:
             return self._record.resume
-        latest = TrainingPaths(settings.output.dir, spec.file_stem).latest
+        latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
         # The log may be damaged, and the clock may have been set; either of both must do.
         return known or (latest.exists() and latest.stat().st_mtime >= self._record.created)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kelly_core.spec import Dense, Loss
-from kelly_core.training.losses import TensorBatch, mean_loss, pool, weighted_loss
+from kelly_core.training.batches import TensorBatch
+from kelly_core.training.losses import mean_loss, pool, weighted_loss
 from kelly_core.training.networks import KellyNetwork, activate
 
 Sums = tuple[Tensor, Tensor]

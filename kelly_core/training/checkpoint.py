@@ -12,11 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
+import numpy as np
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kelly_core.bounds import Count, Finite
+from kelly_core.data.dataset import Dataset
 from kelly_core.errors import CheckpointError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
@@ -95,6 +97,36 @@ class Checkpoint:
         network = build_network(self.spec, seed=0)
         network.load_state_dict(self.best_network)
         return network.eval()
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Return the entries of ``Checkpoint.dataset``."""
+    return {
+        "name": dataset.name,
+        "synthetic": dataset.synthetic,
+        "fingerprint": dataset.fingerprint,
+        "train_examples": len(dataset.train),
+        "validation_examples": len(dataset.validation),
+        "judging_examples": 0 if dataset.judging is None else len(dataset.judging),
+        "split_source": dataset.split_source,
+        "tables": list(dataset.tables),
+        "licences": dict(dataset.licences),
+        "facts": dataset.metadata,
+    }
+
+
+def random_states(rng: np.random.Generator) -> dict[str, Any]:
+    """Return the states of the training's generator and of PyTorch's on all devices."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"numpy": rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_states(states: dict[str, Any], rng: np.random.Generator, device: torch.device) -> None:
+    """Set all generators to the states of ``random_states``; those of GPUs only for a training on one."""
+    rng.bit_generator.state = states["numpy"]
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

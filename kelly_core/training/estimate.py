@@ -14,9 +14,8 @@ from kelly_core.data.dataset import Dataset
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
 from kelly_core.training.device import resolve_device
-from kelly_core.training.fit import fit
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import steps_per_epoch
+from kelly_core.training.trainer import Trainer
 
 _TRIAL_SECONDS = 3.0
 _WARM_UP_STEPS = 3
@@ -51,13 +50,14 @@ def estimate(
     """Train for a few seconds in a scratch folder and extrapolate.
 
     Raises:
-        TrainingError, ConfigError: as ``trainer.fit``.
+        TrainingError, ConfigError: as ``Trainer``.
     """
     clock = _Clock(trial_seconds)
     trial = replace(settings, patience=0, save_history=False, save_plots=False)
     with tempfile.TemporaryDirectory() as folder:
-        fit(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
-    steps = steps_per_epoch(dataset, settings)
+        trainer = Trainer(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
+        trainer.fit()
+    steps = trainer.batches.steps_per_epoch
     seconds = clock.seconds_per_epoch(steps)
     return Estimate(
         model=spec.name,

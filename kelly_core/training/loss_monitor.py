@@ -62,7 +62,7 @@ class LossMonitor:
         self._val.append(val_loss)
         is_best = self._progress.update(val_loss, len(self._val))
         former = self.concern
-        if self._progress.waited == 0 or (former == "overfitting" and is_best):
+        if self._progress.num_bad_epochs == 0 or (former == "overfitting" and is_best):
             self.concern = ""
         if self.concern != "overfitting" and self._is_overfitting():
             self.concern = "overfitting"
@@ -81,14 +81,14 @@ class LossMonitor:
             rise = (median(self._val[-SEVERAL:]) - best) / abs(best) if best else math.inf
             since = f"validation loss {100 * rise:.0f} % above its best of epoch {self._progress.best_epoch}"
             return f"overfitting, {since}: stop, or roll back to half the learning rate"
-        since = f"no progress since epoch {len(self._val) - self._progress.waited}"
+        since = f"no progress since epoch {len(self._val) - self._progress.num_bad_epochs}"
         end = f" (it stops in {patience_left} epochs)" if patience_left else ""
         return f"on a plateau, {since}: wait{end}, or roll back to half the learning rate"
 
     def _is_on_plateau(self) -> bool:
-        waited, patience = self._progress.waited, self._progress.patience
+        bad_epochs, patience = self._progress.num_bad_epochs, self._progress.patience
         long = max(SEVERAL, patience // 2) if patience else LONG_WITHOUT_PATIENCE
-        return waited >= long and not self._progress.exhausted
+        return bad_epochs >= long and not self._progress.exhausted
 
     def _is_overfitting(self) -> bool:
         best = self._progress.best_epoch - 1

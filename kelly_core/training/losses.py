@@ -2,62 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import repeat
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kelly_core.data.dataset import Batch, Indices
 from kelly_core.errors import ConfigError
 from kelly_core.spec import LOSS_OUTPUT, Loss, ModelSpec
+from kelly_core.training.batches import TensorBatch
 from kelly_core.training.networks import activate
-
-
-@dataclass(frozen=True)
-class TensorBatch:
-    """A ``data.dataset.Batch`` on the training's device."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor
-    pooled: Tensor | None
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device, *, single_frames: bool = False) -> TensorBatch:
-        """Move a batch to ``device``.
-
-        Args:
-            batch: examples as NumPy arrays.
-            device: where to.
-            single_frames: take every frame of a sequence for an example of its own, [N T, 1, …]; a label of a whole
-                sequence then is one of each of its frames.
-        """
-        arrays = [batch.inputs, batch.targets, batch.weights]
-        if single_frames:
-            arrays = [array.reshape(-1, 1, array.shape[-1]) for array in arrays]
-        inputs, targets, weights = (torch.from_numpy(array).to(device) for array in arrays)
-        pooled = None
-        if batch.pooled is not None and batch.pooled.any() and not single_frames:
-            pooled = torch.from_numpy(batch.pooled).to(device)
-        return cls(inputs, targets, weights, pooled)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def batches(self, size: int) -> Iterator[TensorBatch]:
-        """Cut into batches of ``size`` examples, the last perhaps smaller, as views."""
-        parts = [torch.split(tensor, size) for tensor in (self.inputs, self.targets, self.weights)]
-        pooled = repeat(None) if self.pooled is None else torch.split(self.pooled, size)
-        return map(TensorBatch, *parts, pooled)
-
-    def take(self, order: Indices) -> TensorBatch:
-        """The examples at ``order``, copied."""
-        chosen = torch.from_numpy(order).to(self.inputs.device)
-        pooled = None if self.pooled is None else self.pooled[chosen]
-        return TensorBatch(self.inputs[chosen], self.targets[chosen], self.weights[chosen], pooled)
 
 
 def check_loss(loss: Loss, spec: ModelSpec) -> None:

@@ -75,6 +75,11 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
         return KellyNetwork(spec)
 
 
+def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
+    """Return weights that later steps do not change; ``state_dict`` alone aliases them."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
 def weights_of(network: KellyNetwork) -> list[LayerWeights]:
     """The weights of a network as NumPy arrays in PyTorch orientation, copied."""
     return [

@@ -16,8 +16,8 @@ from kelly_core.events import Exported, Listener, TrainingWarning
 from kelly_core.features.extraction import Progress
 from kelly_core.spec import ModelSpec
 from kelly_core.training.exporting import replace_export
-from kelly_core.training.fit import TrainingResult, fit
 from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.trainer import Trainer, TrainingResult
 
 
 @dataclass(frozen=True)
@@ -123,17 +123,16 @@ def _train_one(
         for alarm in _alarms(spec, dataset, settings):
             listen(alarm)
         output = settings.output.dir
-        result = fit(
+        trainer = Trainer(
             spec,
             dataset,
             training_settings(settings, spec),
             output,
-            resume=resume,
-            renew_patience=renew_patience,
             listen=listen,
             should_stop=should_stop,
             should_roll_back=lambda: should_roll_back(spec.name),
         )
+        result = trainer.fit(resume=resume, renew_patience=renew_patience)
         if leak := _gain_leak(spec, dataset, settings, result):
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:

@@ -1,53 +1,96 @@
-"""All that a training carries from epoch to epoch, and one epoch of it."""
+"""The training loop of all five models."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from kelly_core.data.dataset import Batch, Dataset, Indices
+from kelly_core.data.dataset import Dataset
+from kelly_core.errors import TrainingError
 from kelly_core.evaluation.baselines import best_constant_loss
-from kelly_core.events import BatchDone, EpochDone, Listener, ModelStarted
+from kelly_core.events import BatchDone, EpochDone, Listener, ModelEnded, ModelStarted, TrainingWarning, WarningKind
+from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import ModelSpec
 from kelly_core.training.adam import FlatAdam
 from kelly_core.training.backprop import GradientAccumulator, Map, Sums
-from kelly_core.training.checkpoint import Checkpoint
+from kelly_core.training.batches import BatchLoader, TensorBatch
+from kelly_core.training.checkpoint import Checkpoint, describe_dataset, random_states, restore_random_states
+from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.early_stopping import EarlyStopping
+from kelly_core.training.evaluation import evaluate_network
+from kelly_core.training.files import TrainingFiles
 from kelly_core.training.history import Row
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import LossMonitor
-from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
-from kelly_core.training.networks import KellyNetwork, build_network
+from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
+from kelly_core.training.networks import build_network, copy_weights
+from kelly_core.training.plots import plot_losses
 
-Asked = Callable[[], bool]
-Draw = Callable[[Indices], Batch]
+Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
 
-_DRAWN_BATCHES = 16
-"""Batches drawn from the dataset at once: enough to spread its cost, few enough to bound memory."""
-_MOST_PARTS, _SMALLEST_PART = 16, 16
-"""Of a batch of sequences on the CPU. More parts could keep more cores busy, but their gradients must be added up;
-smaller ones are slow, larger ones do not fit a core's own cache."""
+MAX_ROLLBACKS = 3
+DIVERGENCE_FACTOR = 10.0
+"""A validation loss this many times that of the first epoch, or the best, counts as divergence."""
+
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """Result of one training.
+
+    Attributes:
+        reason: why it ended.
+        epoch: complete epochs.
+        metrics: of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
+            ``bayes_loss`` and ``epsilon``.
+        checkpoint: final state, with the best weights; None if no weights were ever validated.
+        quality: of the best weights; None if no weights were ever validated.
+    """
+
+    reason: Reason
+    epoch: int
+    metrics: dict[str, Any]
+    checkpoint: Checkpoint | None
+    quality: QualityRecord | None
+
+
 class Trainer:
-    """A training between two epochs: all that a checkpoint must hold.
+    """Trains one model and writes its checkpoints, history and plot.
+
+    A stop takes effect after the current step. The interrupted epoch is not counted, so that a resumed training
+    repeats it and ends with exactly the weights of an uninterrupted one.
 
     Attributes:
         epoch: complete epochs.
-        rollbacks: times that it went back to its best weights because the loss had run away.
-        watch: judges the losses so far.
-        parts: pieces in which a batch goes through the network, as many as the device's memory asks for.
-        baseline: loss of the best constant output.
-        parallel_map: computes parts of a batch, side by side where that pays.
+        rollbacks: automatic rollbacks so far.
+        batches: the examples, split as the device's memory requires.
+        stopping: best loss and early stopping.
+        loss_monitor: detects plateaus and overfitting.
+        history: one row an epoch.
+        baseline: validation loss of the best constant output.
+        parallel_map: computes micro-batches, in parallel if that is faster.
+
+    Args:
+        spec: the model.
+        dataset: examples of the model's sizes.
+        settings: hyperparameters.
+        output: folder for checkpoints, history and plots.
+        listen: receives every event.
+        should_stop: polled after each step; True ends the training.
+        should_roll_back: polled after each step; True drops the current epoch, and the training continues from its
+            best weights with half the learning rate.
+
+    Raises:
+        ConfigError: the loss requires another output activation than the model's.
+        TrainingError: the dataset does not fit the model, or the device is not available.
     """
 
     def __init__(
@@ -55,80 +98,131 @@ class Trainer:
         spec: ModelSpec,
         dataset: Dataset,
         settings: Hyperparameters,
-        device: torch.device,
-        workers: Executor,
+        output: Path,
+        *,
+        listen: Listener = lambda _event: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        should_roll_back: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.spec, self.dataset, self.settings, self.device = spec, dataset, settings, device
-        self.network = build_network(spec, settings.seed).to(device)
-        self.optimiser = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
-        self.gradients = GradientAccumulator(self.network, settings.loss, self.optimiser.gradient)
+        if (dataset.input_size, dataset.output_size) != (spec.input_size, spec.output_size):
+            raise TrainingError(f"{dataset.name} does not have the inputs and outputs of {spec.name}")
+        check_loss(settings.loss, spec)
+        self.spec, self.dataset, self.settings = spec, dataset, settings
+        self.listen, self.should_stop, self.should_roll_back = listen, should_stop, should_roll_back
+        self.files = TrainingFiles(output, spec.file_stem, settings, listen)
+        self.device = resolve_device(settings.device)
+        self.network = build_network(spec, settings.seed).to(self.device)
+        self.optimizer = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
+        self.gradients = GradientAccumulator(self.network, settings.loss, self.optimizer.gradient)
         self.rng = np.random.default_rng(settings.seed)
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
-        self.watch = LossMonitor(settings.patience, settings.min_delta)
-        self.best_network = _copy(self.network)
+        self.loss_monitor = LossMonitor(settings.patience, settings.min_delta)
+        self.best_network = copy_weights(self.network)
         self.history: list[Row] = []
         self.epoch = 0
         self.rollbacks = 0
-        self.parts = 1
-        # A generated set's reference losses are those of the model's own loss; they mean nothing for another.
-        self.reference = dataset.reference if settings.loss == spec.loss else None
-        self.baseline = self.reference.prior if self.reference else best_constant_loss(dataset, settings.loss)
-        self._single_frames = settings.state == "stateless"
-        self._side_by_side = device.type == "cpu" and spec.recurrent and not self._single_frames
-        self.parallel_map: Map = workers.map if self._side_by_side else map
+        self.batches = BatchLoader(spec, dataset, settings, self.device)
+        self.parallel_map: Map = map
+        # The reference losses of a generated dataset are those of the model's own loss; they do not apply to another.
+        self._reference = dataset.reference if settings.loss == spec.loss else None
+        self.baseline = self._reference.prior if self._reference else best_constant_loss(dataset, settings.loss)
 
-    @property
-    def data_name(self) -> str:
-        """The corpus as people should read it."""
-        return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
+    def fit(self, *, resume: bool = False, renew_patience: bool = False) -> TrainingResult:
+        """Train until all epochs are done, early stopping applies, or a stop is requested.
 
-    @property
-    def measured(self) -> bool:
-        """Whether any weights have been validated."""
-        return bool(np.isfinite(self.stopping.best_loss))
+        Args:
+            resume: continue from the latest checkpoint, or start at the beginning if there is none.
+            renew_patience: continue a training that early stopping has ended, too.
 
-    def train_epoch(self, listen: Listener, should_end: Asked) -> float | None:
-        """One pass over the training examples; its mean loss, or None when it was to end before."""
+        Raises:
+            CheckpointError: the checkpoint to resume is corrupted, or belongs to another training; nothing is
+                overwritten.
+            TrainingError: not even one example fits into memory.
+        """
+        self.files.remove_leftovers()
+        with cpu_workers(self.settings.threads) as workers:
+            self.parallel_map = workers.map if self.batches.parallel else map
+            if resume:
+                self._resume()
+                if renew_patience:
+                    self.stopping.renew_patience()
+            self.listen(self._started_event())
+            reason = self._run_epochs()
+            quality = self._evaluate(reason) if self.validated else None
+        if self.settings.save_plots and self.history:
+            plot_losses(self.files.plot, f"{self.spec.name} on {self._data_name}", self.history, self.metrics())
+        stopping = self.stopping
+        self.listen(ModelEnded(self.spec.name, reason, self.epoch, stopping.best_epoch, stopping.best_loss))
+        checkpoint = replace(self.state(), quality=quality.to_json()) if quality else None
+        return TrainingResult(reason, self.epoch, self.metrics(), checkpoint, quality)
+
+    def _run_epochs(self) -> Reason:
+        """Train epoch after epoch until there is a reason to end; the state then is that of a complete epoch."""
+        last = self.state()
+        best = self.files.best_state(last)
+        while self.epoch < self.settings.epochs:
+            if self.stopping.exhausted:
+                return "early_stopping"
+            started = time.perf_counter()
+            try:
+                train_loss = self.train_epoch()
+                seconds = time.perf_counter() - started
+                val_loss = None if train_loss is None else self.validate()
+            except torch.OutOfMemoryError as error:
+                self._split_batches(last, error)
+                continue
+            if train_loss is None or val_loss is None:
+                if self.should_stop():
+                    self._keep_stopped(last)
+                    return "stopped"
+                last = self._roll_back(best, "as requested", requested=True)
+                continue
+            if problem := self._divergence(train_loss, val_loss):
+                if self.rollbacks == MAX_ROLLBACKS:
+                    self._warn("diverged", f"{problem}, for the fourth time: training ends")
+                    self.load_state(last)
+                    return "diverged"
+                last = self._roll_back(best, problem, requested=False)
+                continue
+            is_best = self.record_epoch(train_loss, val_loss, seconds)
+            last = self.state()
+            best = last if is_best else best
+            self.files.save_epoch(last, is_best=is_best)
+            self.listen(self._epoch_event())
+            if self.loss_monitor.is_new and self.loss_monitor.concern:
+                self._warn(self.loss_monitor.concern, self.loss_monitor.advice(self.stopping.patience_left))
+        return "epochs_done"
+
+    def train_epoch(self) -> float | None:
+        """Pass once over the training examples. Return the mean loss, or None if interrupted by a request."""
         self.network.train()
-        optimiser, settings = self.optimiser, self.settings
+        # The sums stay on the device: reading a number from a GPU waits for everything queued before it.
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        steps = steps_per_epoch(self.dataset, settings)
-        told = time.monotonic()
-        for step, batch in enumerate(self._training_batches(), start=1):
-            step_total, step_weight = self.gradients(self._parts_of(batch), self.parallel_map)
-            optimiser.step(step_weight)
+        steps = self.batches.steps_per_epoch
+        last_event = time.monotonic()
+        for step, batch in enumerate(self.batches.training(self.rng), start=1):
+            step_total, step_weight = self.gradients(self.batches.split(batch), self.parallel_map)
+            self.optimizer.step(step_weight)
             total += step_total
             weight += step_weight
-            if should_end():
+            if self.should_stop() or self.should_roll_back():
                 return None
-            if time.monotonic() - told > _SECONDS_BETWEEN_BATCH_EVENTS:
-                listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
-                told = time.monotonic()
+            if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
+                self.listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
+                last_event = time.monotonic()
         return float(mean_loss(total, weight))
 
     def validate(self) -> float:
-        """Mean loss over the validation examples that choose the epoch."""
+        """Return the mean loss over the validation examples that choose the epoch."""
         self.network.eval()
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for batch in self._batches(self.dataset.eval_batch, self.dataset.choosing):
-            for loss_sum, weight_sum in self.parallel_map(self._loss, self._parts_of(batch)):
+        for batch in self.batches.validation():
+            for loss_sum, weight_sum in self.parallel_map(self._loss, self.batches.split(batch)):
                 total, weight = total + loss_sum, weight + weight_sum
         return float(mean_loss(total, weight))
 
-    @torch.inference_mode()
-    def _loss(self, batch: TensorBatch) -> Sums:
-        logits, _ = self.network.logits(batch.inputs)
-        return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
-
-    def update(self, val_loss: float) -> bool:
-        """Let early stopping see a loss; keep the weights if it is the lowest so far, and say whether it is."""
-        improved = self.stopping.update(val_loss, self.epoch)
-        if improved:
-            self.best_network = _copy(self.network)
-        return improved
-
     def record_epoch(self, train_loss: float, val_loss: float, seconds: float) -> bool:
-        """Enter an epoch into the books; whether its weights are the best so far."""
+        """Record a finished epoch. Return True if it is the new best."""
         self.epoch += 1
         frames = len(self.dataset.train) * self.dataset.sequence_length
         self.history.append(
@@ -136,24 +230,169 @@ class Trainer:
                 "epoch": self.epoch,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
-                "learning_rate": self.optimiser.learning_rate,
+                "learning_rate": self.optimizer.learning_rate,
                 "seconds": round(seconds, 4),
                 "frames_per_second": round(frames / seconds, 1),
             }
         )
-        self.watch.update(train_loss, val_loss)
-        return self.update(val_loss)
+        self.loss_monitor.update(train_loss, val_loss)
+        return self._keep_if_best(val_loss)
+
+    def state(self) -> Checkpoint:
+        """Return everything that a resume needs; later steps do not change it."""
+        normalizer = self.dataset.normalizer
+        return Checkpoint(
+            model=self.spec.name,
+            epoch=self.epoch,
+            network=copy_weights(self.network),
+            best_network=self.best_network,
+            optimiser=deepcopy(self.optimizer.state_dict()),
+            stopping=self.stopping.state_dict(),
+            history=list(self.history),
+            random=random_states(self.rng),
+            settings=asdict(self.settings),
+            dataset=describe_dataset(self.dataset),
+            mean=torch.from_numpy(normalizer.mean),
+            scale=torch.from_numpy(normalizer.scale),
+            metrics=self.metrics(),
+            rollbacks=self.rollbacks,
+        )
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Return to the state of a checkpoint.
+
+        Patience and minimum gain are those of the current settings; another number of epochs renews the patience.
+        """
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimiser)
+        self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
+        patience, min_delta = self.settings.patience, self.settings.min_delta
+        self.stopping = EarlyStopping.from_state(checkpoint.stopping, patience, min_delta)
+        if self.settings.epochs != checkpoint.settings["epochs"]:
+            self.stopping.renew_patience()
+        self.history = list(checkpoint.history)
+        # The monitor's state is a function of the losses, so that it needs no place in the checkpoint.
+        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
+        self.loss_monitor = LossMonitor.of(losses, patience, min_delta)
+        self.epoch = checkpoint.epoch
+        self.rollbacks = checkpoint.rollbacks
+        restore_random_states(checkpoint.random, self.rng, self.device)
 
     def metrics(self) -> dict[str, Any]:
-        """Figures of the best epoch so far."""
+        """Return the metrics of the best epoch so far."""
         best = self.stopping.best_loss
-        figures = {"best_epoch": self.stopping.best_epoch, "val_loss": best, "baseline_loss": self.baseline}
-        if self.reference:
-            figures |= {"bayes_loss": self.reference.bayes, "epsilon": self.reference.excess(best)}
-        return figures
+        metrics = {"best_epoch": self.stopping.best_epoch, "val_loss": best, "baseline_loss": self.baseline}
+        if self._reference:
+            metrics |= {"bayes_loss": self._reference.bayes, "epsilon": self._reference.excess(best)}
+        return metrics
 
-    def started(self) -> ModelStarted:
-        """The event that opens a training."""
+    @property
+    def validated(self) -> bool:
+        """Whether any weights have been validated."""
+        return bool(np.isfinite(self.stopping.best_loss))
+
+    @property
+    def _data_name(self) -> str:
+        return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
+
+    @torch.inference_mode()
+    def _loss(self, batch: TensorBatch) -> Sums:
+        logits, _ = self.network.logits(batch.inputs)
+        return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
+
+    def _keep_if_best(self, val_loss: float) -> bool:
+        """Update early stopping, and keep the weights if the loss is the lowest so far. Return True if it is."""
+        is_best = self.stopping.update(val_loss, self.epoch)
+        if is_best:
+            self.best_network = copy_weights(self.network)
+        return is_best
+
+    def _divergence(self, train_loss: float, val_loss: float) -> str:
+        """Describe why an epoch's losses count as divergence; "" if they do not."""
+        # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
+        if not np.isfinite([train_loss, val_loss]).all():
+            return f"the loss of epoch {self.epoch + 1} is not a finite number"
+        if self.history:
+            limit = DIVERGENCE_FACTOR * max(self.history[0]["val_loss"], self.stopping.best_loss)
+            if val_loss > limit:
+                return f"the validation loss of epoch {self.epoch + 1} diverged to {val_loss:.4g}"
+        return ""
+
+    def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
+        """Return to the best weights with half the learning rate. Return the state from which training continues.
+
+        Requested rollbacks are not counted: the limit exists to end a training that diverges again and again.
+        """
+        rollbacks, learning_rate = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
+        self.load_state(best)
+        self.rollbacks, self.optimizer.learning_rate = rollbacks, learning_rate
+        state = self.state()
+        where = f"epoch {self.epoch}" if self.epoch else "the beginning"
+        self._warn("rollback", f"{why}: back to {where} with a learning rate of {learning_rate:.3g}")
+        # A requested rollback is saved at once, so that a stop before the next complete epoch does not undo it. An
+        # automatic one needs no saving: the same loss diverges again after a resume.
+        if requested and self.epoch and self.settings.save_latest:
+            self.files.save("latest", state)
+        return state
+
+    def _split_batches(self, last: Checkpoint, error: torch.OutOfMemoryError) -> None:
+        """Double the number of micro-batches and repeat the epoch; the gradient of a step stays the same.
+
+        Raises:
+            TrainingError: not even a single example fits.
+        """
+        micro_batches = 2 * self.batches.micro_batches
+        if micro_batches > self.settings.batch_size:
+            hint = "Use another device, or shorter sequences"
+            raise TrainingError(f"not one example of {self.spec.name} fits into memory", hint=hint) from error
+        self.load_state(last)
+        self.batches.micro_batches = micro_batches
+        if self.device.type == "cuda":
+            # Blocks that the allocator keeps for the larger size would otherwise count as used.
+            torch.cuda.empty_cache()
+        size = -(-self.settings.batch_size // micro_batches)
+        steps = f"steps of {self.settings.batch_size} examples"
+        self._warn("out_of_memory", f"out of memory: {steps} are computed {size} at a time")
+
+    def _keep_stopped(self, last: Checkpoint) -> None:
+        """Return to the last complete epoch and make sure that it can be resumed.
+
+        A training stopped in its first epoch keeps its current weights as the best, so that there is something to
+        export, unless an earlier training left a checkpoint, which is worth more.
+        """
+        if self.epoch:
+            self.load_state(last)
+            if not self.settings.save_latest:
+                self.files.save("latest", last)
+        elif not self.files.best.exists():
+            self._keep_if_best(self.validate())
+            if self.validated and self.settings.save_best:
+                self.files.save("best", self.state())
+
+    def _evaluate(self, reason: Reason) -> QualityRecord:
+        """Evaluate the best weights, and add the result to the checkpoints that hold them and to the history.
+
+        A training killed before this is complete finds all epochs done when it is resumed, and does it then.
+        """
+        state = self.state()
+        network = state.best().to(self.device)
+        quality = evaluate_network(network, self.dataset, self.settings, self.parallel_map)
+        self.files.add_quality(state, quality.to_json(), has_latest=self.settings.save_latest or reason == "stopped")
+        return quality
+
+    def _resume(self) -> None:
+        """Load the latest checkpoint, if there is one."""
+        checkpoint = self.files.load_latest(self.spec.name, self.dataset)
+        if checkpoint is None:
+            folder = self.files.latest.parent
+            self._warn("nothing_to_resume", f"nothing to resume in {folder}: starting at the beginning")
+        else:
+            self.load_state(checkpoint)
+
+    def _warn(self, kind: WarningKind, message: str) -> None:
+        self.listen(TrainingWarning(self.spec.name, kind, message))
+
+    def _started_event(self) -> ModelStarted:
         data = self.dataset
         return ModelStarted(
             model=self.spec.name,
@@ -165,115 +404,18 @@ class Trainer:
             epochs=self.settings.epochs,
             device=str(self.device),
             baseline_loss=self.baseline,
-            bayes_loss=self.reference.bayes if self.reference else None,
+            bayes_loss=self._reference.bayes if self._reference else None,
         )
 
-    def epoch_done(self) -> EpochDone:
-        """The event of the epoch just completed."""
-        row, stopping = self.history[-1], self.stopping
+    def _epoch_event(self) -> EpochDone:
+        stopping = self.stopping
         return EpochDone(
             model=self.spec.name,
             epochs=self.settings.epochs,
             best_loss=stopping.best_loss,
             best_epoch=stopping.best_epoch,
             patience_left=stopping.patience_left,
-            steps=steps_per_epoch(self.dataset, self.settings),
-            concern=self.watch.concern,
-            **row,
+            steps=self.batches.steps_per_epoch,
+            concern=self.loss_monitor.concern,
+            **self.history[-1],
         )
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything, as data."""
-        data, normalizer = self.dataset, self.dataset.normalizer
-        return Checkpoint(
-            model=self.spec.name,
-            epoch=self.epoch,
-            network=_copy(self.network),
-            best_network=self.best_network,
-            optimiser=deepcopy(self.optimiser.state_dict()),
-            stopping=asdict(self.stopping),
-            history=list(self.history),
-            random={"numpy": self.rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": _cuda_states()},
-            settings=asdict(self.settings),
-            dataset={
-                "name": data.name,
-                "synthetic": data.synthetic,
-                "fingerprint": data.fingerprint,
-                "train_examples": len(data.train),
-                "validation_examples": len(data.validation),
-                "judging_examples": 0 if data.judging is None else len(data.judging),
-                "split_source": data.split_source,
-                "tables": list(data.tables),
-                "licences": dict(data.licences),
-                "facts": data.metadata,
-            },
-            mean=torch.from_numpy(normalizer.mean),
-            scale=torch.from_numpy(normalizer.scale),
-            metrics=self.metrics(),
-            rollbacks=self.rollbacks,
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken; today's patience counts, renewed by another number of epochs."""
-        self.network.load_state_dict(checkpoint.network)
-        self.optimiser.load_state_dict(checkpoint.optimiser)
-        self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
-        today: dict[str, Any] = {"patience": self.settings.patience, "min_delta": self.settings.min_delta}
-        self.stopping = EarlyStopping(**checkpoint.stopping | today)
-        if self.settings.epochs != checkpoint.settings["epochs"]:
-            self.stopping.renew()
-        self.history = list(checkpoint.history)
-        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
-        self.watch = LossMonitor.of(losses, **today)
-        self.epoch = checkpoint.epoch
-        self.rollbacks = checkpoint.rollbacks
-        self.rng.bit_generator.state = checkpoint.random["numpy"]
-        torch.set_rng_state(checkpoint.random["torch"])
-        if self.device.type == "cuda" and checkpoint.random["cuda"]:
-            torch.cuda.set_rng_state_all(checkpoint.random["cuda"])
-
-    def roll_back(self, best: Checkpoint, *, by_hand: bool) -> None:
-        """Go back to the best weights and learn half as fast from there.
-
-        One that a person asked for is not counted: those that are counted end a training which cannot help itself.
-        """
-        count, rate = self.rollbacks + (not by_hand), self.optimiser.learning_rate / 2
-        self.restore(best)
-        self.rollbacks = count
-        self.optimiser.learning_rate = rate
-
-    def _parts_of(self, batch: TensorBatch) -> Sequence[TensorBatch]:
-        """As many as memory asks for, and for CPU threads those that do not depend on how many threads there are."""
-        size = -(-len(batch) // self.parts)
-        if self._side_by_side:
-            size = min(size, max(_SMALLEST_PART, -(-len(batch) // _MOST_PARTS)))
-        return (batch,) if size == len(batch) else tuple(batch.batches(size))
-
-    def _training_batches(self) -> Iterator[TensorBatch]:
-        order = self.rng.permutation(self.dataset.train)
-        return self._batches(lambda indices: self.dataset.train_batch(indices, self.rng), order, shuffle=True)
-
-    def _batches(self, draw: Draw, indices: Indices, *, shuffle: bool = False) -> Iterator[TensorBatch]:
-        """Batches of the settings' size; ``shuffle`` mixes single frames, lest a step see one sequence only."""
-        size = self.settings.batch_size
-        for start in range(0, len(indices), _DRAWN_BATCHES * size):
-            batch = draw(indices[start : start + _DRAWN_BATCHES * size])
-            drawn = TensorBatch.of(batch, self.device, single_frames=self._single_frames)
-            if shuffle and self._single_frames:
-                drawn = drawn.take(self.rng.permutation(len(drawn)))
-            yield from drawn.batches(size)
-
-
-def steps_per_epoch(dataset: Dataset, settings: Hyperparameters) -> int:
-    """Optimiser steps in an epoch."""
-    frames = dataset.sequence_length if settings.state == "stateless" else 1
-    return -(-len(dataset.train) * frames // settings.batch_size)
-
-
-def _copy(network: KellyNetwork) -> dict[str, Tensor]:
-    """Weights that later steps do not touch: ``state_dict`` alone would alias them."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _cuda_states() -> list[Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -116,7 +116,8 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
     import torch
 
     from kelly_core.data.dataset import Batch
-    from kelly_core.training.losses import TensorBatch, mean_loss, weighted_loss
+    from kelly_core.training.batches import TensorBatch
+    from kelly_core.training.losses import mean_loss, weighted_loss
     from kelly_core.training.networks import activate
 
     rng = seeded_rng(0)

@@ -14,10 +14,10 @@ import torch
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.reader import read_export
 from kelly_core.spec import model_spec
-from kelly_core.training import fit
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.evaluation import evaluate_export
 from kelly_core.training.exporting import export_network
+from kelly_core.training.trainer import Trainer
 from tests.training.toy import Run, ToyDataset
 
 EMOTION, GROOVE, HARMONY = (model_spec(name) for name in ("EmotionRecognizer", "GroovePredictor", "HarmonyPredictor"))
@@ -52,7 +52,7 @@ def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
 ) -> None:
     run = Run(GROOVE, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "_assess", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Trainer, "_evaluate", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(epochs=2)
     assert load_checkpoint(run.checkpoint_path("best")).quality == {}

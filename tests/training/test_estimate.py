@@ -11,8 +11,8 @@ import pytest
 from kelly_core.spec import model_spec
 from kelly_core.training import estimate as module
 from kelly_core.training.backprop import BackwardPass
+from kelly_core.training.batches import TensorBatch
 from kelly_core.training.estimate import estimate
-from kelly_core.training.losses import TensorBatch
 from kelly_core.training.trainer import Trainer
 from tests.training.toy import ToyDataset, settings
 

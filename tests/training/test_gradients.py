@@ -8,8 +8,9 @@ from torch import Tensor
 
 from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, Layer, Loss, Lstm, ModelSpec
 from kelly_core.training.backprop import GradientAccumulator, activation_gradient
+from kelly_core.training.batches import TensorBatch
 from kelly_core.training.device import cpu_workers
-from kelly_core.training.losses import TensorBatch, weighted_loss
+from kelly_core.training.losses import weighted_loss
 from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_network
 from tests.seeds import seeded_torch, shifted
 

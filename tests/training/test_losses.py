@@ -13,7 +13,8 @@ from kelly_core.data.dataset import Batch
 from kelly_core.errors import ConfigError
 from kelly_core.evaluation.baselines import best_constant_loss
 from kelly_core.spec import Loss, ModelSpec, model_spec
-from kelly_core.training.losses import TensorBatch, check_loss, mean_loss, weighted_loss
+from kelly_core.training.batches import TensorBatch
+from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
 from tests.seeds import seeded_rng, seeded_torch
 from tests.training.toy import ToyDataset
 

@@ -19,12 +19,10 @@ from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.spec import model_spec
 from kelly_core.training.backprop import BackwardPass
+from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
-from kelly_core.training.device import cpu_workers
-from kelly_core.training.fit import MAX_ROLLBACKS, TrainingResult
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.losses import TensorBatch
-from kelly_core.training.trainer import Trainer
+from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
 from tests.training.toy import Run, ToyDataset, script_validation_losses
 
@@ -85,7 +83,7 @@ def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> N
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kelly_core.training.trainer._SMALLEST_PART", 2)
+    monkeypatch.setattr("kelly_core.training.batches._MIN_MICRO_BATCH_SIZE", 2)
     threads_seen: list[set[str]] = []
     compute = BackwardPass.__call__
 
@@ -103,7 +101,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("spec", [MELODY, GROOVE], ids=lambda spec: spec.name)
-def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any) -> None:
+def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_path: Path) -> None:
     """On a GPU each number that the program looks at is a wait for all that was computed before."""
 
     class Numbers(TorchDispatchMode):
@@ -113,16 +111,15 @@ def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any) -> Non
             self.looked_at += call is torch.ops.aten._local_scalar_dense.default
             return call(*args, **kwargs or {})
 
-    with cpu_workers(1) as workers:
-        settings = Hyperparameters(epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss, seed=shifted(0))
-        loop = Trainer(spec, ToyDataset(spec), settings, torch.device("cpu"), workers)
-        loop.parallel_map = map  # The mode sees this thread only.
-        numbers = Numbers()
-        with numbers:
-            loop.train_epoch(lambda _event: None, lambda: False)
-            assert numbers.looked_at == 1
-            loop.validate()
-            assert numbers.looked_at == 2
+    settings = Hyperparameters(
+        epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss, device="cpu", seed=shifted(0)
+    )
+    trainer = Trainer(spec, ToyDataset(spec), settings, tmp_path)
+    with Numbers() as numbers:
+        trainer.train_epoch()
+        assert numbers.looked_at == 1
+        trainer.validate()
+        assert numbers.looked_at == 2
 
 
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
@@ -302,7 +299,7 @@ def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.Mo
     assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
     (alarm,) = run.heard(TrainingWarning)
     assert alarm.kind == "rollback"
-    assert "run away to 11" in alarm.message
+    assert "diverged to 11" in alarm.message
 
 
 def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +317,7 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
     (alarm,) = run.heard(TrainingWarning)
-    assert (alarm.kind, alarm.message) == ("rollback", "as asked: back to epoch 1 with a learning rate of 0.0015")
+    assert (alarm.kind, alarm.message) == ("rollback", "as requested: back to epoch 1 with a learning rate of 0.0015")
     assert result.checkpoint is not None
     assert result.checkpoint.rollbacks == 0
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
@@ -356,12 +353,12 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
     losses = [1.0, *(7 * [0.5]), *(0.5 + 0.02 * epoch for epoch in range(12)), 0.4, 0.3]
     train_epoch = Trainer.train_epoch
 
-    def falling(loop: Trainer, *asked: Any) -> float | None:
+    def falling(trainer: Trainer) -> float | None:
         """The loss that comes out is set by hand; the weights are those of the training."""
-        return None if train_epoch(loop, *asked) is None else 0.9**loop.epoch
+        return None if train_epoch(trainer) is None else 0.9**trainer.epoch
 
     monkeypatch.setattr(Trainer, "train_epoch", falling)
-    monkeypatch.setattr(Trainer, "validate", lambda loop: losses[loop.epoch])
+    monkeypatch.setattr(Trainer, "validate", lambda trainer: losses[trainer.epoch])
     told: list[list[tuple[str, str]]] = []
     results = []
     for name, stops in (("whole", []), ("parts", [5, 9, 16])):

@@ -13,9 +13,8 @@ from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Fl
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec
-from kelly_core.training.fit import TrainingResult, fit
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import Trainer
+from kelly_core.training.trainer import Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
 
 
@@ -87,7 +86,7 @@ def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[f
     The weights are still trained; only the number that early stopping and the choice of the best epoch depend on is
     fixed. A test that needs an early best epoch must not depend on rounding, which differs between processors.
     """
-    monkeypatch.setattr(Trainer, "validate", lambda loop: losses[min(loop.epoch, len(losses) - 1)])
+    monkeypatch.setattr(Trainer, "validate", lambda trainer: losses[min(trainer.epoch, len(losses) - 1)])
 
 
 class Run:
@@ -114,16 +113,16 @@ class Run:
             asked += 1
             return stop_after is not None and asked >= stop_after
 
-        return fit(
+        trainer = Trainer(
             self.spec,
             self.dataset,
             settings(self.spec, **changes),
             self.output,
-            resume=resume,
             listen=self.events.append,
             should_stop=should_stop,
             should_roll_back=lambda: asked in roll_back_after,
         )
+        return trainer.fit(resume=resume)
 
     def heard(self, kind: type[Event]) -> list[Any]:
         """The events of one kind so far."""
