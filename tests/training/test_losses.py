@@ -155,5 +155,6 @@ def test_no_other_constant_beats_the_baseline_on_its_own_targets(name: str) -> N
         return float(mean_loss(*weighted_loss(spec.loss, spec.output_activation, logits + slope, batch)))
 
     baseline = best_constant_loss(dataset, spec.loss)
+    assert type(baseline) is float, "NumPy scalars make a checkpoint unreadable"
     assert baseline == pytest.approx(loss(0.0), rel=1e-5)
     assert all(loss(shift) > baseline for shift in (-0.2, 0.2))
