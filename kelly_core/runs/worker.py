@@ -218,7 +218,7 @@ class _Training:
                 self._unexported[event.model] = Path(event.path)
             case events.EpochDone():
                 self._steering.epoch_done()
-            case events.Exported():
+            case events.Exported() | events.TrainingWarning(kind="replaced"):
                 self._unexported.pop(event.model, None)
 
     def _progress(self, dataset: str) -> Progress:
@@ -245,9 +245,11 @@ class _Training:
             checkpoint = load_checkpoint(path)
             export = settings.output.dir / f"{checkpoint.spec.file_stem}.json"
             keep_best = settings.output.keep_best
-            if told := replace_export(checkpoint, export, settings.output.layout, keep_best=keep_best):
-                self._listen(events.TrainingWarning(model, "replaced", told))
-            self._listen(events.Exported(model, str(export)))
+            replacement = replace_export(checkpoint, export, settings.output.layout, keep_best=keep_best)
+            if replacement.text:
+                self._listen(events.TrainingWarning(model, "replaced", replacement.text))
+            if replacement.written:
+                self._listen(events.Exported(model, str(export)))
             data = checkpoint.dataset
             seconds = time.monotonic() - self._model_began
             self._end_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,22 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
     write_export(path, layers, metadata, layout)
 
 
-def replace_export(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural", *, keep_best: bool = False) -> str:
+@dataclass(frozen=True)
+class Replacement:
+    """Result of an export to a path where another one may be.
+
+    Attributes:
+        written: the new export is there.
+        text: one sentence on what was replaced or kept, "" if nothing was there or it had the same weights.
+    """
+
+    written: bool
+    text: str = ""
+
+
+def replace_export(
+    checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural", *, keep_best: bool = False
+) -> Replacement:
     """Write an export as ``export_network`` does, and keep another training's that it replaces.
 
     The former export becomes ``<model>.previous.json``. With ``keep_best`` a better one stays in its place, and the new
@@ -61,29 +77,29 @@ def replace_export(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
     real data is better than one of generated data.
 
     Returns:
-        One sentence on what was replaced or kept, "" if nothing was there or it had the same weights.
+        Whether the file was written, and what was replaced or kept.
 
     Raises:
         ExportError: as ``export_network``, or the former export cannot be read or kept.
     """
     if not path.exists():
         export_network(checkpoint, path, layout)
-        return ""
+        return Replacement(True)
     former = read_provenance(path)
     if former is not None and former.checkpoint == checkpoint.weights_hash():
         export_network(checkpoint, path, layout)
-        return ""
+        return Replacement(True)
     ours = float(checkpoint.metrics["val_loss"])
     if keep_best and former is not None and _is_better(former, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
             # What validate compares the export with must not be another training's checkpoint.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
-        return f"{path.name} is kept: {_compared(former, ours, checkpoint)}"
+        return Replacement(False, f"{path.name} is kept: {_compared(former, ours, checkpoint)}")
     keep_previous(path)
     export_network(checkpoint, path, layout)
-    told = "which cannot be read" if former is None else _compared(former, ours, checkpoint)
-    return f"{path.name} replaces another training's, {told}. That one is now {previous_of(path).name}"
+    told = "it cannot be read" if former is None else _compared(former, ours, checkpoint)
+    return Replacement(True, f"{path.name} replaces a former export: {told}. That one is now {previous_of(path).name}")
 
 
 def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
@@ -100,7 +116,7 @@ def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
         kinds = ("generated", "real") if former.synthetic else ("real", "generated")
         return f"trained on {kinds[0]} data, the new one on {kinds[1]}"
     if former.val_loss is None:
-        return "whose loss is not recorded"
+        return "its loss is not recorded"
     losses = f"its loss {former.val_loss:.4g}, the new one's {ours:.4g}"
     if former.dataset_hash != checkpoint.dataset["fingerprint"]:
         return f"{losses}, on other examples, so they do not compare"

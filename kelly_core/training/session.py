@@ -138,9 +138,11 @@ def _train_one(
         if result.checkpoint is not None:
             export = output / f"{spec.file_stem}.json"
             keep_best = settings.output.keep_best
-            if told := replace_export(result.checkpoint, export, settings.output.layout, keep_best=keep_best):
-                listen(TrainingWarning(spec.name, "replaced", told))
-            listen(Exported(spec.name, str(export)))
+            replacement = replace_export(result.checkpoint, export, settings.output.layout, keep_best=keep_best)
+            if replacement.text:
+                listen(TrainingWarning(spec.name, "replaced", replacement.text))
+            if replacement.written:
+                listen(Exported(spec.name, str(export)))
     except KellyError as fault:
         error = str(fault)
     synthetic = dataset is not None and dataset.synthetic

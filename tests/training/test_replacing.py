@@ -12,7 +12,7 @@ import pytest
 from kelly_core.export.provenance import is_non_commercial, previous_of, provenance_of, without_previous
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import Checkpoint
-from kelly_core.training.exporting import replace_export
+from kelly_core.training.exporting import Replacement, replace_export
 from tests.training.toy import Run
 
 GROOVE = model_spec("GroovePredictor")
@@ -42,14 +42,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_first_export_and_the_same_weights_again_replace_nothing(checkpoint: Checkpoint, path: Path) -> None:
-    assert replace_export(checkpoint, path) == "" == replace_export(checkpoint, path, keep_best=True)
+    assert replace_export(checkpoint, path) == replace_export(checkpoint, path, keep_best=True) == Replacement(True)
     assert not previous_of(path).exists()
 
 
 @pytest.mark.parametrize(("loss", "told"), [(0.3, ""), (0.5, "WORSE")])
 def test_another_training_is_replaced_and_kept(checkpoint: Checkpoint, path: Path, loss: float, told: str) -> None:
     replace_export(another(checkpoint, 0.4), path)
-    text = replace_export(another(checkpoint, loss), path)
+    text = replace_export(another(checkpoint, loss), path).text
     assert f"its loss 0.4, the new one's {loss:g}" in text
     assert "groovepredictor.previous.json" in text
     assert ("WORSE" in text) == bool(told)
@@ -62,14 +62,16 @@ def test_the_better_one_is_kept_on_request(checkpoint: Checkpoint, path: Path, l
     best = path.parent / "checkpoints/groovepredictor_best.pt"
     best.parent.mkdir()
     best.write_bytes(b"of the new training")
-    text = replace_export(another(checkpoint, loss), path, keep_best=True)
+    replacement = replace_export(another(checkpoint, loss), path, keep_best=True)
+    assert replacement.written == (kept == loss)
+    text = replacement.text
     assert loss_of(path) == kept
     assert text.startswith("groovepredictor.json is kept") == (kept != loss) == (not best.exists())
 
 
 def test_losses_on_other_examples_do_not_compare(checkpoint: Checkpoint, path: Path) -> None:
     replace_export(another(checkpoint, 0.4), path)
-    text = replace_export(another(checkpoint, 0.5, fingerprint="other"), path, keep_best=True)
+    text = replace_export(another(checkpoint, 0.5, fingerprint="other"), path, keep_best=True).text
     assert "do not compare" in text
     assert loss_of(path) == 0.5
 
@@ -78,15 +80,18 @@ def test_real_data_is_better_than_generated_data(checkpoint: Checkpoint, path: P
     generated = another(checkpoint, 0.1, synthetic=True, fingerprint="generated")
     real = another(checkpoint, 0.5, synthetic=False, fingerprint="real")
     replace_export(generated, path)
-    assert "the new one on real" in replace_export(real, path, keep_best=True)
-    assert "is kept: trained on real data, the new one on generated" in replace_export(generated, path, keep_best=True)
+    assert "the new one on real" in replace_export(real, path, keep_best=True).text
+    assert (
+        "is kept: trained on real data, the new one on generated"
+        in replace_export(generated, path, keep_best=True).text
+    )
     assert loss_of(path) == 0.5
 
 
 def test_a_damaged_export_is_kept_as_it_is(checkpoint: Checkpoint, path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{")
-    assert "cannot be read" in replace_export(checkpoint, path, keep_best=True)
+    assert "cannot be read" in replace_export(checkpoint, path, keep_best=True).text
     assert previous_of(path).read_text() == "{"
 
 
