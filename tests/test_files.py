@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -91,6 +92,25 @@ def test_a_file_system_that_cannot_sync_folders_still_takes_files(
     monkeypatch.setattr(os, "fsync", sync)
     atomic_write(tmp_path / "file", lambda stream: stream.write(b"new"))
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_file_is_forced_out_of_the_drives_cache_where_the_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """As macOS can, except on network file systems."""
+    asked: list[str] = []
+
+    def control(_handle: int, request: int) -> None:
+        asked.append(f"fcntl {request}")
+        if refused:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", lambda _handle: asked.append("fsync"))
+    atomic_write(tmp_path / "file", lambda stream: stream.write(b"new"))
+    assert asked == ["fcntl 51", *(["fsync"] if refused else []), "fsync"], "the last one is of the folder"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -89,7 +90,7 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
                 with os.fdopen(open_for_writing(temporaries[path], os.O_WRONLY | os.O_EXCL), "wb") as stream:
                     write(stream)
                     stream.flush()
-                    os.fsync(stream.fileno())
+                    _sync_file(stream.fileno())
             for path, temporary in temporaries.items():
                 # A folder may have been removed, and made anew by its next owner, while the content was written.
                 _check_guards(path)
@@ -213,6 +214,20 @@ def remove_leftovers(folder: Path, prefix: str) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def _sync_file(handle: int) -> None:
+    """Make the content of an open file durable.
+
+    On macOS ``fsync`` leaves it in the drive's own cache, which ``F_FULLFSYNC`` empties (fsync(2) there). Network file
+    systems do not know that request, and take ``fsync``.
+    """
+    request = getattr(fcntl, "F_FULLFSYNC", None)
+    if request is not None:
+        with suppress(OSError):
+            fcntl.fcntl(handle, request)
+            return
+    os.fsync(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renaming itself durable, where the system lets a folder be opened and its file system can do it."""
     if os.name != "posix":
@@ -222,7 +237,7 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     except OSError as fault:
         # Shares of other systems refuse; the file is in its place all the same.
-        if fault.errno != errno.EINVAL:
+        if fault.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(handle)
