@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def shared_data() -> Path:
 def shared_cases() -> Path:
     """Small odd inputs, each of which stands for a kind of fault."""
     return _shared("cases")
+
+
+@pytest.fixture
+def names_of_any_bytes(tmp_path: Path) -> None:
+    """Skip the test where the file system takes UTF-8 names only, as that of macOS does."""
+    probe = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    try:
+        probe.touch()
+    except OSError as error:
+        pytest.skip(f"this file system refuses a name that is not UTF-8 ({error.strerror})")
+    probe.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ HARMFUL = "\x1b[2J\udce9\u202e"
 ESCAPED = r"\x1b[2J\xe9\u202e"
 NAMES = (b"caf\xe9.mid", b"\x83\x65.mid", b"\x1b[2Jx.mid")
 
+pytestmark = pytest.mark.usefixtures("names_of_any_bytes")
+
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:

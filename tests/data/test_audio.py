@@ -154,6 +154,7 @@ class TestContent:
         with pytest.raises(DataError, match="regular file"):
             read_audio(tmp_path / "a.wav", 9)
 
+    @pytest.mark.usefixtures("names_of_any_bytes")
     def test_a_name_that_is_not_utf8_is_read(self, tmp_path: Path) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
         soundfile.write(tmp_path / "a.wav", noise(1), RATE)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,8 +57,8 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
 class Tmux:
     """A tmux session of its own server; a socket is not used twice, for its former server may still be ending."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], name: str) -> None:
-        self._socket = str(folder / name)
+    def __init__(self, folder: Path, environment: dict[str, str], sockets: Path, name: str) -> None:
+        self._socket = str(sockets / name)
         self._folder, self._environment = folder, environment
         self.tmux("new-session", "-d", "-x", "100", "-y", "30", *PROGRAM)
 
@@ -81,12 +82,14 @@ def open_terminal(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Call
     opened: list[Tmux] = []
 
     def open_one() -> Tmux:
-        opened.append(Tmux(tmp_path, surroundings, f"tmux{len(opened)}"))
+        opened.append(Tmux(tmp_path, surroundings, Path(sockets), f"tmux{len(opened)}"))
         return opened[-1]
 
-    yield open_one
-    for terminal in opened:
-        terminal.tmux("kill-server")
+    # A socket's path has at most 104 characters on macOS, whose usual temporary folders take most of them.
+    with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
+        yield open_one
+        for terminal in opened:
+            terminal.tmux("kill-server")
     for run in list_runs(tmp_path / "runs").runs:
         if run.live:
             os.kill(run.pid, signal.SIGKILL)
