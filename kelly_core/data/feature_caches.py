@@ -93,7 +93,7 @@ def remove_cache(cached: CachedFeatures) -> None:
 
 
 def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
-    """Describe an entry of the folder; None if it is not a cache or was removed."""
+    """Yield the cache and its key if a folder entry is a cache that still exists."""
     match = _NAME.fullmatch(entry.name)
     if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):
         return

@@ -1,1 +1,1 @@
-"""Runs: trainings in processes of their own, and what watches and controls them."""
+"""Runs: trainings in their own processes, and what observes and controls them."""

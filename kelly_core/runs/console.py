@@ -1,4 +1,4 @@
-"""What the process of a run prints, all of which ends in its ``console.log``."""
+"""Output of a run's process, which goes to its ``console.log``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kelly_core.display_text import printable_lines
 
 
 def say(text: str) -> None:
-    """Print a line with the time of day; a full disk loses the line, not the training."""
+    """Print a line with the time of day; if the disk is full, the line is lost instead of the training."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable_lines(text)}\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What watchers ask of a run, one line a request, and how its process learns of it."""
+"""Requests of observers to a run, one per line of its control file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from kelly_core.io.jsonl import LineTail
 
 @dataclass(frozen=True)
 class Request:
-    """One thing that a watcher asks for.
+    """One request of an observer.
 
     Attributes:
         attempt: the attempt that is meant; a later one must not obey it.
         kind: stop, pause, resume after a pause, or rollback of one model to its best weights.
-        at_once: stop without finishing the step in hand or whatever else is being done.
-        after_epochs: stop after so many more complete epochs; 0 stops after the step in hand.
+        at_once: stop without finishing the current step or whatever else is being done.
+        after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
         model: which one to roll back.
     """
 
@@ -53,7 +53,7 @@ def send(path: Path, request: Request) -> None:
 
 
 class Inbox:
-    """Gives the requests to one attempt, each once; what is no request is passed over."""
+    """Reads the requests to one attempt, each once; other lines are ignored."""
 
     def __init__(self, path: Path, attempt: int) -> None:
         self._tail = LineTail(path)
@@ -61,7 +61,7 @@ class Inbox:
         self._adapter = TypeAdapter(Request)
 
     def read(self) -> list[Request]:
-        """Requests that have come since the last call."""
+        """Return requests that arrived since the last call."""
         found = []
         while lines := self._tail.read():
             found += [request for request in map(self._request, lines) if request]

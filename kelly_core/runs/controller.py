@@ -1,4 +1,4 @@
-"""Where a training is told to hold or to stop: requests and signals on one side, the training's steps on the other."""
+"""Turn requests and signals into the training's decisions to pause or stop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class StopNow(BaseException):
-    """Thrown into the training where it must not finish what it is doing; like KeyboardInterrupt, no error."""
+    """Raised inside the training to stop it at once; like KeyboardInterrupt, it is not an error."""
 
 
 class RunController:
-    """Turns requests and signals into answers to "shall I stop?".
+    """Answers the training's question whether to stop, from requests and signals.
 
-    SIGTERM and the first SIGINT stop after the step in hand, a second SIGINT stops at once, SIGHUP does nothing.
+    SIGTERM and the first SIGINT stop after the current step, a second SIGINT stops at once, SIGHUP does nothing.
 
     Args:
         tell: gets each change of state.
@@ -46,30 +46,30 @@ class RunController:
 
     @property
     def stopping(self) -> bool:
-        """Whether to end as soon as possible."""
+        """True if the training is to end as soon as possible."""
         return self._stop
 
     def busy(self) -> float:
-        """Seconds at work so far, pauses left out."""
+        """Return the seconds of training so far, without pauses."""
         with self._lock:
             return (self._pause_began or time.monotonic()) - self._began - self._pauses
 
     def should_stop(self) -> bool:
-        """The training's question after each step; does not return while it shall hold."""
+        """Return whether to stop after a step; blocks while the training is paused."""
         if self._paused:
             while self.holding():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._stop
 
     def should_roll_back(self, model: str) -> bool:
-        """Whether a model shall go back to its best weights; each request is answered once."""
+        """Return whether to roll a model back to its best weights; each request is answered once."""
         if model not in self._rollbacks:
             return False
         self._rollbacks.discard(model)
         return True
 
     def holding(self) -> bool:
-        """Whether the training shall hold now; for one that goes on asking while it does."""
+        """Return whether the training is paused now; for a caller that polls."""
         with self._lock:
             hold = self._paused and not self._stop
             if hold and self._pause_began is None:
@@ -82,7 +82,7 @@ class RunController:
             return hold
 
     def epoch_done(self) -> None:
-        """Count down where the training shall stop after some more epochs."""
+        """Count down the epochs left if the training stops after a number of epochs."""
         with self._lock:
             if self._epochs_left is not None:
                 self._epochs_left -= 1
@@ -90,12 +90,12 @@ class RunController:
                 self._enter("stopping")
 
     def begin(self) -> None:
-        """Tell that the work begins."""
+        """Report that training begins."""
         with self._lock:
             self._enter(self._at_work())
 
     def obey(self, request: Request) -> None:
-        """Do what a watcher asks; called from another thread than the training's."""
+        """Handle a request of an observer; called from the monitor thread."""
         with self._lock:
             if request.kind == "stop":
                 self._obey_stop(request)
@@ -109,26 +109,26 @@ class RunController:
                 self._enter(self._at_work())
 
     def fail(self, problem: str) -> None:
-        """End the run at once, as failed; called from another thread than the training's."""
+        """End the run at once as failed; called from the monitor thread."""
         with self._lock:
             if not self.failure and not self._closed:
                 self.failure = problem
                 self.obey(Request(0, "stop", at_once=True))
 
     def close(self) -> None:
-        """Pass on no change of state from now on: the end of the run is the last one."""
+        """Report no more state changes: the end of the run is the last one."""
         with self._lock:
             self._closed = True
 
     def admit_signals(self) -> None:
-        """Tell of a stop that a signal asked for; a signal's handler itself must not write."""
+        """Report a stop requested by a signal; a signal handler itself must not write."""
         with self._lock:
             if self._stop and self._told is not None:
                 self._enter("stopping")
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Listen to signals; to be used in the main thread."""
+        """Handle signals within the context; for the main thread."""
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None] | signal.Handlers] = {
             signal.SIGTERM: self._on_signal,
             signal.SIGINT: self._on_signal,
@@ -144,7 +144,7 @@ class RunController:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """The part of the work into which ``StopNow`` may be thrown, once."""
+        """Allow ``StopNow`` to be raised within the context, once."""
         self._interruptible = True
         try:
             yield
@@ -152,7 +152,7 @@ class RunController:
             self._interruptible = False
 
     def interrupt(self) -> None:
-        """Throw ``StopNow`` where that is allowed; to be used in the main thread."""
+        """Raise ``StopNow`` if that is allowed; for the main thread."""
         if self._interruptible:
             self._interruptible = False
             raise StopNow
@@ -179,7 +179,7 @@ class RunController:
         return "stopping" if self._stop or self._epochs_left is not None else "running"
 
     def _enter(self, state: LiveState) -> None:
-        """Tell of a state where it, or the number of epochs left, is another one than last time."""
+        """Report a state if it, or the number of epochs left, has changed."""
         left = None if self._stop else self._epochs_left
         change = StateChanged(state, left)
         if change != self._told and not self._closed:

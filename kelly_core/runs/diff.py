@@ -1,4 +1,4 @@
-"""Two runs side by side: what was asked of them, and what they reached."""
+"""Compare the settings and results of two runs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 
 
 class Comparable(Protocol):
-    """A run, or what a watcher keeps of one."""
+    """A run, or an observer's copy of it."""
 
     @property
     def record(self) -> RunManifest:
-        """What was asked for."""
+        """Return the run's manifest."""
 
     @property
     def snapshot(self) -> RunSnapshot:
-        """How it stands."""
+        """Return the run's state."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """What a run reached with one model; None where it did not."""
+    """Best result of a run for one model; None if there is none."""
 
     epochs: int | None
     best_epoch: int | None
@@ -34,14 +34,14 @@ class Best:
 
 @dataclass(frozen=True)
 class RunDiff:
-    """Settings that differ as (first, second) by dotted key, and the figures of both by model."""
+    """Settings that differ as (first, second) by dotted key, and the results of both by model."""
 
     settings: dict[str, tuple[Any, Any]]
     models: dict[str, tuple[Best, Best]]
 
 
 def compare_runs(first: Comparable, second: Comparable) -> RunDiff:
-    """What differs between two runs."""
+    """Compare two runs."""
     asked = [flatten(run.record.settings) for run in (first, second)]
     keys = dict.fromkeys([*asked[0], *asked[1]])
     settings = {key: (asked[0].get(key), asked[1].get(key)) for key in keys}

@@ -1,4 +1,4 @@
-"""What a training runs with: versions, machine, commit."""
+"""Environment of a training: versions, machine, commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS_FOR_GIT = 10
 
 
 def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -> None:
-    """Write down what an attempt runs with, GPUs by name, in place of what the one before ran with.
+    """Write the environment of an attempt, GPUs by name, in place of the previous attempt's.
 
     Raises:
         RunError: the file cannot be written.
@@ -34,7 +34,7 @@ def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -
 
 
 def describe_environment(gpus: Sequence[str]) -> dict[str, Any]:
-    """Versions, machine with its GPUs, and commit."""
+    """Return versions, machine with GPUs, and commit."""
     return {
         "kelly_core": kelly_core.__version__,
         "commit": _commit(),
@@ -57,7 +57,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that this code runs from, marked where files differ from it; None if it is installed."""
+    """Return the commit of the checkout, marked if files differ from it; None for an installed package."""
     root = Path(kelly_core.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None

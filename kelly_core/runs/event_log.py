@@ -1,4 +1,4 @@
-"""The log of a run, written by its process and read by whoever watches."""
+"""The log of a run, written by its process and read by observers."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class LogWriter:
             self._reserve.unlink()
 
     def append(self, record: LogRecord) -> None:
-        """Write a record, after those that wait; one that finds too many waiting is dropped."""
+        """Write a record after the waiting ones; dropped if too many are waiting."""
         with self._lock:
             if len(self._waiting) < _MAX_WAITING:
                 self._waiting += encode(record)
             self._flush()
 
     def close(self) -> None:
-        """Write what waits, if need be into the space set aside, and make the log durable."""
+        """Write waiting records, if necessary into the reserved space, and sync the log to disk."""
         with self._lock:
             self._free_reserve()
             self._flush()
@@ -82,7 +82,7 @@ class LogWriter:
 
 
 class LogReader:
-    """Reads records as they come.
+    """Reads records as they arrive.
 
     Attributes:
         damaged: lines that are no records.
@@ -96,28 +96,28 @@ class LogReader:
 
     @property
     def offset(self) -> int:
-        """Where the first record that was not yet read begins."""
+        """Return the offset of the first unread record."""
         return self._tail.offset
 
     @property
     def damaged(self) -> int:
-        """Lines that are no records, and other damage."""
+        """Return the number of lines that are not records, and of other damage."""
         return self._damaged + self._tail.damaged
 
     def read(self) -> list[LogRecord]:
-        """The next records, at most ``tail.CHUNK`` bytes of them; an empty list once there are none."""
+        """Return the next records, at most ``tail.CHUNK`` bytes; [] if there are none."""
         while lines := self._tail.read():
             if found := list(self._records(lines)):
                 return found
         return []
 
     def one_by_one(self) -> Iterator[LogRecord]:
-        """The next records until there are none, for those who may have to pause between two of them."""
+        """Yield the next records until there are none, for callers that pause between two of them."""
         while lines := self._tail.read():
             yield from self._records(lines)
 
     def skip_to_last(self, limit: int) -> int:
-        """Leave out all but the last ``limit`` bytes; how many bytes were left out."""
+        """Skip all but the last ``limit`` bytes; return the number of bytes skipped."""
         return self._tail.skip_to_last(limit)
 
     def _records(self, lines: list[bytes]) -> Iterator[LogRecord]:

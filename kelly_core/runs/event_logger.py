@@ -1,4 +1,4 @@
-"""What the process of a run says, in its log and on its console."""
+"""Write the events of a run's process to its log and its console."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kelly_core.runs.messages import describe
 
 
 class EventLogger:
-    """Writes events as records of one attempt, and those that people want to read as lines, too.
+    """Writes events as records of one attempt, and those of interest to users as lines.
 
     Args:
         log: the log.
@@ -23,10 +23,10 @@ class EventLogger:
         self._log = log
         self._attempt = attempt
         self.busy: Callable[[], float] = lambda: 0.0
-        """Seconds at work so far; whoever knows of pauses sets this."""
+        """Function that returns the seconds of training so far; its owner subtracts pauses."""
 
     def tell(self, event: RunEvent) -> None:
-        """Write down an event."""
+        """Write an event."""
         self._log.append(LogRecord(time.time(), self.busy(), self._attempt, event))
         line = describe(event)
         if line is not None:

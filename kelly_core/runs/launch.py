@@ -1,4 +1,4 @@
-"""Starting the process of a run, for the first time or to go on."""
+"""Start the process of a run, for the first time or to resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TRIES = 1000
 def start(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = (), name: str = ""
 ) -> Run:
-    """Start a training in a process of its own, which goes on whatever becomes of this one.
+    """Start a training in its own process, which outlives this one.
 
     Args:
         settings: all of them; ``settings.runs.dir`` gets the run, ``settings.output.dir`` what it trains.
@@ -62,14 +62,14 @@ def start(
 
 
 def resume(run: Run, more_epochs: int = 0) -> Run:
-    """Start a run that has ended once more, to go on from its checkpoints with its own settings.
+    """Resume an ended run from its checkpoints with its own settings.
 
     Args:
         run: the run.
         more_epochs: epochs that each model trains beyond those it has done; 0 goes on to the number asked for before.
 
     Raises:
-        RunError: a process is at work on it, another run trains into its output folder, or its record is damaged.
+        RunError: a process is working on it, another run trains into its output folder, or its record is damaged.
     """
     with ExitStack() as locks:
         life = _until_end(locks, run.take())
@@ -85,7 +85,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
 
 
 def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
-    """The settings of a run.
+    """Return the settings of a run.
 
     Raises:
         RunError: they are damaged, or of another version.
@@ -100,7 +100,7 @@ def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
 
 
 def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
-    """Start the process of a run, apart from this terminal, and give it the run's locks.
+    """Start the process of a run in its own session and pass it the run's locks.
 
     Args:
         folder: the run.
@@ -143,7 +143,7 @@ def _working_folder() -> str:
 
 
 def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
-    """Let go of this process's handle in the end; the started process keeps its own, and with it the lock."""
+    """Close this process's handle in the end; the started process keeps its own, and with it the lock."""
     stack.callback(lock.release)
     return lock
 
@@ -178,7 +178,7 @@ def _make(path: Path) -> None:
 
 
 def _deny_others_writing(folder: RunDirectory) -> None:
-    """Close the folder of a run that was made under a permissive umask: who can write it can steer the run."""
+    """Remove write permissions of others from a run's folder: who can write to it can control the run."""
     try:
         deny_others_writing(folder.path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The lines of a run's log: what a training says, and what its process adds."""
+"""Records of a run's log: events of the training, and those that its process adds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EndState = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class AttemptBegun:
-    """A process was started to train, for the first time or to go on; what came before says nothing of its end."""
+    """A process was started to train, for the first time or to resume; earlier records do not tell its end."""
 
     format: int = LOG_FORMAT
 
 
 @dataclass(frozen=True)
 class StateChanged:
-    """The process does something else now; ``epochs_left`` is set where it stops after so many more epochs."""
+    """The process changed its state; ``epochs_left`` is set if it stops after a number of epochs."""
 
     state: LiveState
     epochs_left: Count | None = None
@@ -40,7 +40,7 @@ class StateChanged:
 
 @dataclass(frozen=True)
 class FeaturesRead:
-    """So many files of a corpus have been turned into features; ``note`` is what a person should know just then."""
+    """Progress of feature extraction in files; ``note`` is a message for the user."""
 
     dataset: str
     done: Count
@@ -50,7 +50,7 @@ class FeaturesRead:
 
 @dataclass(frozen=True)
 class GpuLoad:
-    """One GPU: share of time in use in percent, and bytes of its memory."""
+    """Load of one GPU: utilization in percent, memory in bytes."""
 
     name: str
     percent: Percent
@@ -60,7 +60,7 @@ class GpuLoad:
 
 @dataclass(frozen=True)
 class HostLoad:
-    """What the machine is doing: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
+    """Load of the machine: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
 
     cpu_percent: Percent
     process_memory: Count
@@ -71,14 +71,14 @@ class HostLoad:
 
 @dataclass(frozen=True)
 class Revived:
-    """The process gave no sign of life for so many seconds (it was halted, or the machine slept) and is back."""
+    """The process is running again after some seconds without a heartbeat (it was halted, or the machine slept)."""
 
     silent_seconds: Seconds
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What became of one model; ``error`` is "" and ``export`` a path if there is a file for the plugin.
+    """Result of one model.
 
     ``verdict`` says in one line whether it counts as trained, "" if that was not measured.
     """
@@ -97,7 +97,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The attempt is over; ``error`` says why it failed."""
+    """The attempt ended; ``error`` says why it failed."""
 
     state: EndState
     error: str = ""
@@ -130,7 +130,7 @@ class LogRecord:
 
     Attributes:
         time: Unix time at which it was written; only to be shown, for clocks are set.
-        busy: seconds for which the attempt has been at work, pauses left out; durations come from these.
+        busy: seconds of training in the attempt, pauses left out; durations come from these.
         attempt: which start of the run wrote it, 1 for the first.
         event: what happened.
     """
@@ -150,7 +150,7 @@ class UnknownKindError(ValueError):
 
 
 def encode(record: LogRecord) -> bytes:
-    """A record as a line of JSON."""
+    """Encode a record as a line of JSON."""
     line = {
         "t": round(record.time, 3),
         "busy": round(record.busy, 3),
@@ -162,7 +162,7 @@ def encode(record: LogRecord) -> bytes:
 
 
 def decode(line: bytes) -> LogRecord:
-    """A line of JSON as a record.
+    """Decode a line of JSON.
 
     Raises:
         DamagedLineError: it is not a record.
@@ -186,7 +186,7 @@ def decode(line: bytes) -> LogRecord:
 
 
 def to_json(value: Any) -> Any:
-    """A value as JSON types; a number that is not finite becomes a text, which ``decode`` turns back."""
+    """Convert a value to JSON types; a non-finite number becomes a text, which ``decode`` converts back."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

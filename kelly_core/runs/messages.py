@@ -1,4 +1,4 @@
-"""Events as lines for people."""
+"""Text lines for events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDINGS = {
 
 
 def describe(event: RunEvent) -> str | None:
-    """An event in one line; None for those of which there are too many to tell each."""
+    """Describe an event in one line; None for frequent events."""
     match event:
         case events.ModelStarted():
             data = f"{'synthetic ' if event.synthetic else ''}{event.dataset}"
@@ -36,7 +36,7 @@ def describe(event: RunEvent) -> str | None:
 
 
 def _describe_record(event: RunEvent) -> str | None:
-    """What the run's process adds to the training's own words."""
+    """Describe the events that the run's process adds."""
     match event:
         case log_records.FeaturesRead():
             return f"features of {event.dataset}: {event.note}" if event.note else None

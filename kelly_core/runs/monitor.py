@@ -1,4 +1,4 @@
-"""The second thread of a run's process: signs of life, requests, the load of the machine, the summary."""
+"""The monitor thread of a run's process: heartbeat, requests, machine load, summary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LOADS = 5.0
 
 
 class RunMonitor:
-    """Works beside a training, from entering to leaving.
+    """Runs beside a training within the context.
 
     Args:
         run: the run.
@@ -89,7 +89,7 @@ class RunMonitor:
             self._run.summarize()
 
     def _complain(self, problem: str) -> None:
-        """Say what goes wrong, once, and go on: the training does not depend on it."""
+        """Report a problem once and continue: the training does not depend on it."""
         if problem not in self._complaints:
             self._complaints.add(problem)
             say(problem)

@@ -1,4 +1,4 @@
-"""One training at a time into an output folder."""
+"""Lock that lets one training at a time write to an output folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def output_lock_path(output: Path) -> Path:
 
 
 def acquire_output_lock(output: Path) -> FileLock:
-    """Become the one that trains into a folder, which is made if need be.
+    """Acquire the lock of an output folder, which is created if necessary.
 
     Raises:
-        RunError: another run is at it (the message says which), or the folder cannot be made.
+        RunError: another run trains into it (the message names it), or the folder cannot be made.
     """
     path = output_lock_path(output)
     try:
@@ -35,7 +35,7 @@ def acquire_output_lock(output: Path) -> FileLock:
 
 
 def release_output_lock(lock: FileLock) -> None:
-    """Let others train into the folder; only for the process that has the lock."""
+    """Release the output folder; only for the process that holds the lock."""
     # Removing the name frees it: the lock that stays until this process ends is then on a file that nobody can open.
     # Where it cannot be removed, the end of the process frees it a moment later.
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""All runs of a folder, and one of them by the beginning of its name."""
+"""List the runs of a folder, and find one by the beginning of its name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
 
 LAST = "last"
-"""Stands for the run that was made last."""
+"""Name of the latest run."""
 
 
 @dataclass(frozen=True)
 class RunList:
-    """Runs, those made first first, and what is wrong with those that cannot be read, by name."""
+    """Runs by time of creation, and the errors of those that cannot be read, by name."""
 
     runs: tuple[RunSnapshot, ...]
     unreadable: dict[str, str]
 
 
 def list_runs(runs: Path) -> RunList:
-    """How all runs in a folder stand; what lies there besides is left out.
+    """Return the state of all runs in a folder; other entries are ignored.
 
     Of each only a bounded part is read, however long its log.
 
@@ -41,7 +41,7 @@ def list_runs(runs: Path) -> RunList:
 
 
 def find_run(runs: Path, text: str) -> RunDirectory:
-    """The run whose name begins with a text; "last" is the one made last.
+    """Return the run whose name begins with a text; "last" is the latest one.
 
     Raises:
         RunError: there is none, or more than one; or the folder cannot be read.
@@ -75,7 +75,7 @@ def _last(folders: list[RunDirectory], runs: Path) -> RunDirectory:
 
 
 def _folders(runs: Path) -> list[RunDirectory]:
-    """Folders that hold a run; one that is just being made has no record yet and is none."""
+    """Return the folders that hold a run; a run being created has no manifest yet."""
     try:
         found = [RunDirectory(path) for path in runs.absolute().iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -89,5 +89,5 @@ def _holds_a_run(folder: RunDirectory) -> bool:
     try:
         return folder.record.exists() or folder.events.exists()
     except OSError:
-        # Whoever may not look into it shall be told so where it is read.
+        # Reading it reports the missing permission.
         return True

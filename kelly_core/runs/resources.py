@@ -1,4 +1,4 @@
-"""What the machine of a training is doing."""
+"""Load of the training's machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kelly_core.runs.log_records import GpuLoad, HostLoad
 
 
 class ResourceMonitor:
-    """Measures CPU, memory and, where NVIDIA's library finds any, GPUs.
+    """Measures CPU, memory and NVIDIA GPUs if there are any.
 
     Attributes:
         gpus: names of the GPUs.
@@ -23,7 +23,7 @@ class ResourceMonitor:
         self._cpu = _cpu_seconds()
 
     def sample(self) -> HostLoad:
-        """Figures since the last call; without GPUs that do not tell theirs, such as those shared out in parts."""
+        """Return the load since the last call, without GPUs that do not report theirs, such as partitioned ones."""
         memory = psutil.virtual_memory()
         return HostLoad(
             cpu_percent=self._cpu_percent(),
@@ -34,7 +34,7 @@ class ResourceMonitor:
         )
 
     def _cpu_percent(self) -> float:
-        """Share of all cores since the last call; psutil's own figure is one since the last call in the same thread."""
+        """Return the share of all cores since the last call; psutil's own value is per thread."""
         former, self._cpu = self._cpu, _cpu_seconds()
         busy, total = (now - then for now, then in zip(self._cpu, former, strict=True))
         return round(100 * min(1.0, max(0.0, busy / total)), 1) if total > 0 else 0.0
@@ -49,7 +49,7 @@ class ResourceMonitor:
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Seconds that all cores together were busy, and seconds in all, since the machine began."""
+    """Return the busy and total seconds of all cores since the machine's start."""
     times = psutil.cpu_times()._asdict()
     # On Linux the time of guests is a part of that of users.
     total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
@@ -64,7 +64,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _open_gpus() -> tuple[Any, list[tuple[str, Any]]]:
-    """NVIDIA's library, and name and handle of each GPU; none where there is no driver."""
+    """Return NVIDIA's library, and name and handle of each GPU; none without a driver."""
     import pynvml
 
     try:

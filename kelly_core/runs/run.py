@@ -1,4 +1,4 @@
-"""A run as a watcher holds it: how it stands, what happens next, and what to ask of it."""
+"""A run as seen by an observer: its state, new records and requests to it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from kelly_core.runs.snapshot_cache import SnapshotCache, read_summary, write_su
 from kelly_core.runs.state import reduce_events
 
 SILENT_SECONDS = 10.0
-"""A sign of life comes every second; after so many without one, something is wrong."""
+"""Seconds without a heartbeat (one per second) after which a process counts as silent."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _QUICK_READ_BYTES = 2**20
 _SECONDS_TO_END = 5.0
-"""How long a process may need to be gone after it has told its end."""
+"""Seconds that a process may take to exit after it has reported its end."""
 
 
 class Run:
-    """A run on disk; any number of watchers may hold one, and none of them disturbs it.
+    """A run on disk. Any number of observers may open one without disturbing it.
 
     Opening it reads what the log holds so far; ``poll`` and ``follow`` go on from there.
 
@@ -43,7 +43,7 @@ class Run:
         record: what was asked for.
 
     Args:
-        folder: where it lies.
+        folder: its path.
         reading: "usual" reads what the summary of the log does not cover, "quick" only a bounded end of that, "whole"
             the log from its beginning, which finds all damage in it.
 
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def live(self) -> bool:
-        """Whether a process is at work on it, as of the last ``poll``."""
+        """True if a process was working on it at the last ``poll``."""
         return self.snapshot.live
 
     @property
     def snapshot(self) -> RunSnapshot:
-        """How it stands, as of the last ``poll``."""
+        """State at the last ``poll``."""
         logged, life = self._logged, _SignOfLife.read(self.folder)
         died = self._process_gone and logged.live
         silent = life.age if logged.live and not died and life.age > SILENT_SECONDS else 0.0
@@ -90,7 +90,7 @@ class Run:
         )
 
     def poll(self) -> list[LogRecord]:
-        """What was written since the last call, a bounded part of it; an empty list once there is no more."""
+        """Return records written since the last call, a bounded number; [] if there are none."""
         if self._not_yet_given:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()
@@ -105,7 +105,7 @@ class Run:
         return found
 
     def follow(self) -> Iterator[LogRecord]:
-        """Records as they come, until no process is at work on the run any more; may be left and entered again."""
+        """Yield records as they arrive until no process works on the run; may be stopped and started again."""
         while True:
             self._not_yet_given.extend(self.poll())
             if not self._not_yet_given:
@@ -116,44 +116,44 @@ class Run:
                 yield self._not_yet_given.popleft()
 
     def records(self) -> Iterator[LogRecord]:
-        """The whole log from its beginning."""
+        """Yield the whole log from the beginning."""
         reader = LogReader(self.folder.events)
         while found := reader.read():
             yield from found
 
     def request_stop(self, *, at_once: bool = False, after_epochs: int = 0) -> None:
-        """Ask it to stop; checkpoints and an export of the best so far are left in any case.
+        """Request a stop; checkpoints and an export of the best weights so far are kept in any case.
 
         Args:
             at_once: do not finish what is being done.
-            after_epochs: first complete so many epochs, the one in progress included; 0 ends the step in hand and
+            after_epochs: first complete this number of epochs, the current one included; 0 ends the current step and
                 drops the epoch in progress.
 
         Raises:
-            RunError: no process is at work on it.
+            RunError: no process is working on it.
         """
         self._send(control.Request(self._attempt(), "stop", at_once, after_epochs))
 
     def request_pause(self) -> None:
-        """Ask it to hold after the step in hand.
+        """Request a pause after the current step.
 
         Raises:
-            RunError: no process is at work on it.
+            RunError: no process is working on it.
         """
         self._send(control.Request(self._attempt(), "pause"))
 
     def request_resume(self) -> None:
-        """Ask it to go on after a pause.
+        """Request to continue after a pause.
 
         Raises:
-            RunError: no process is at work on it.
+            RunError: no process is working on it.
         """
         self._send(control.Request(self._attempt(), "resume"))
 
     def request_rollback(self, model: str = "") -> str:
-        """Ask that a model in training go back to its best weights, and learn half as fast from there.
+        """Request that a model in training return to its best weights and continue at half the learning rate.
 
-        Done after the step in hand, the epoch in progress is dropped; of a run that holds, once it goes on. It may be
+        Done after the current step, the epoch in progress is dropped; of a run that holds, once it goes on. It may be
         asked for any number of times: only rollbacks that were not asked for are limited.
 
         Args:
@@ -163,7 +163,7 @@ class Run:
             The name of the model.
 
         Raises:
-            RunError: no process is at work on it, the model is not in training or has no best weights yet, or several
+            RunError: no process is working on it, the model is not in training or has no best weights yet, or several
                 are in training and none was named.
         """
         self._check_live()
@@ -178,7 +178,7 @@ class Run:
         return wanted[0]
 
     def kill(self) -> None:
-        """End its process on this machine without any courtesy; what is on disk stays valid.
+        """Kill its process on this machine; files on disk stay valid.
 
         Raises:
             RunError: the process is another user's.
@@ -188,16 +188,16 @@ class Run:
             try:
                 os.kill(life.keeper.pid, signal.SIGKILL)
             except ProcessLookupError:
-                # It ended by itself in this instant.
+                # It has just ended.
                 return
             except PermissionError as error:
                 raise RunError(f"its process ({life.keeper.pid}) is another user's", where=self.id) from error
 
     def remove(self) -> None:
-        """Delete the run's folder; the output of its training stays.
+        """Delete the run's folder; the training's output stays.
 
         Raises:
-            RunError: a process is at work on it, or the folder cannot be deleted.
+            RunError: a process is working on it, or the folder cannot be deleted.
         """
         lock = self.take()
         try:
@@ -208,20 +208,20 @@ class Run:
             lock.release()
 
     def take(self) -> FileLock:
-        """The lock of the run, for whoever wants to delete it or to start a process for it.
+        """Acquire the run's lock, to delete it or to start its process.
 
         Raises:
-            RunError: a process is at work on it.
+            RunError: a process is working on it.
         """
         snapshot = Run(self.folder).snapshot
         lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
-            raise RunError(f"a process ({snapshot.pid}) is at work on it", where=self.id, hint=hint)
+            raise RunError(f"a process ({snapshot.pid}) is working on it", where=self.id, hint=hint)
         return lock
 
     def summarize(self) -> None:
-        """Write down how the log stands, for quick looks; only for the process of the run."""
+        """Write the state of the log for quick reads; only for the run's process."""
         write_summary(self.folder, self._logged, self._reader.offset)
 
     def _start_of_reading(self, summary: SnapshotCache | None) -> tuple[RunSnapshot, LogReader]:
@@ -254,7 +254,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _SignOfLife:
-    """What the heartbeat of a run tells: who keeps it, whether it is locked, and its age in seconds."""
+    """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
 
     keeper: LockOwner
     locked: bool
@@ -272,17 +272,17 @@ class _SignOfLife:
 
     @property
     def here(self) -> bool:
-        """Whether the process runs or ran on this machine."""
+        """True if the process runs or ran on this machine."""
         return self.keeper.host in ("", socket.gethostname())
 
     @property
     def alive(self) -> bool:
-        """Whether a process is at work; of one on another machine, whose locks may not show here, the age tells."""
+        """True if a process is working; for another machine, whose locks may not be visible here, the age decides."""
         return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
 def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:
-    """A model in training shares the fate of its run."""
+    """Return the model's snapshot with the end of its run applied."""
     if model.state == "running" and state in ("paused", "stopped", "failed", "died"):
         return replace(model, state=cast(ModelState, state), eta_seconds=None)
     return model

@@ -1,4 +1,4 @@
-"""A run on disk: which file holds what, and the record of what was asked for."""
+"""Files of a run's directory, and its manifest."""
 
 from __future__ import annotations
 
@@ -37,48 +37,48 @@ class RunDirectory:
 
     @property
     def record(self) -> Path:
-        """What was asked for."""
+        """Path of the manifest."""
         return self.path / "run.json"
 
     @property
     def environment(self) -> Path:
-        """Versions, machine and commit of the latest attempt."""
+        """Path of versions, machine and commit of the latest attempt."""
         return self.path / "environment.json"
 
     @property
     def events(self) -> Path:
-        """The log."""
+        """Path of the log."""
         return self.path / "events.jsonl"
 
     @property
     def summary(self) -> Path:
-        """Snapshot of the log up to a place in it."""
+        """Path of the log's snapshot up to an offset."""
         return self.path / "summary.json"
 
     @property
     def control(self) -> Path:
-        """Requests of watchers."""
+        """Path of the observers' requests."""
         return self.path / "control.jsonl"
 
     @property
     def console(self) -> Path:
-        """What the process prints."""
+        """Path of the process's output."""
         return self.path / "console.log"
 
     @property
     def exit_status(self) -> Path:
-        """How the process ended, where the system ended it."""
+        """Path of the status of a process that could not report its end."""
         return self.path / "exit_status"
 
     @property
     def heartbeat(self) -> Path:
-        """Sign of life."""
+        """Path of the heartbeat."""
         return self.path / "heartbeat"
 
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What was asked for.
+    """Request that a run carries out.
 
     Attributes:
         created: Unix time.
@@ -102,12 +102,12 @@ class RunManifest:
 
     @property
     def output(self) -> Path:
-        """Folder that gets the exports, absolute."""
+        """Absolute path of the output folder."""
         return Path(self.working_folder, self.settings["output"]["dir"])
 
 
 def read_manifest(folder: RunDirectory) -> RunManifest:
-    """Read what was asked for.
+    """Read the manifest.
 
     Raises:
         RunError: the file is missing, damaged, or of a newer version.
@@ -141,7 +141,7 @@ def _checked(content: Any, path: Path) -> RunManifest:
 
 
 def write_manifest(folder: RunDirectory, record: RunManifest) -> None:
-    """Write what is asked for, in one step.
+    """Write the manifest atomically.
 
     Raises:
         RunError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Names for runs: when each began, which sorts them, and two words to remember it by."""
+"""Ids of runs: their start time, by which they sort, and two words to remember."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ quaver refrain reed reel rhythm rondo serenade sonata tempo tenor tune viola wal
 
 
 def new_run_id(began: datetime) -> str:
-    """An id such as ``2026-11-22-1431-brave-cadence``: local time to the minute and two random words."""
+    """Return an id such as ``2026-11-22-1431-brave-cadence``: local time to the minute and two random words."""
     # Not the global generator: a run's name must neither depend on a seed of the training nor disturb it.
     chance = random.SystemRandom()
     return f"{began:%Y-%m-%d-%H%M}-{chance.choice(_ADJECTIVES.split())}-{chance.choice(_NOUNS.split())}"

@@ -1,4 +1,4 @@
-"""How a run stands: what a watcher shows."""
+"""State of a run, as observers show it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ RunState = LiveState | EndState | Literal["died"]
 ModelState = Literal["queued", "running", "paused", "finished", "stopped", "failed", "died"]
 
 LIVE: tuple[str, ...] = get_args(LiveState)
-"""States in which a process is at work."""
+"""States in which a process is working."""
 
 CONCERNS: tuple[str, ...] = tuple(filter(None, get_args(Concern)))
-"""Kinds of alarms that end by themselves once the losses do better."""
+"""Kinds of warnings that end when the losses improve."""
 
 
 @dataclass(frozen=True)
 class ModelSnapshot:
-    """How one model of a run stands; None means that it is not known yet.
+    """State of one model of a run; None means not known yet.
 
     Attributes:
         model: its name.
         state: its own state; "failed" with ``error``.
         dataset, synthetic, device, baseline_loss: as ``events.ModelStarted`` tells.
-        epoch, epochs: complete epochs, and how many there shall be.
+        epoch, epochs: complete epochs, and their planned total.
         step, steps: steps taken in the epoch in progress, and how many an epoch has.
         train_loss, val_loss: of the last complete epoch.
         best_loss, best_epoch: the lowest validation loss.
@@ -80,13 +80,13 @@ class ModelSnapshot:
 
     @property
     def can_roll_back(self) -> bool:
-        """Whether it is in training and has best weights to go back to."""
+        """True if the model is in training and has best weights."""
         return self.state in ("running", "paused") and bool(self.best_epoch)
 
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """How a run stands.
+    """State of a run.
 
     Attributes:
         id: name of its folder.
@@ -96,7 +96,7 @@ class RunSnapshot:
         output: folder that gets the exports, absolute.
         models: in the order of training.
         error: why it failed, "" if it did not.
-        epochs_left: it stops after so many more epochs; None if nobody asked for that.
+        epochs_left: it stops after this number of further epochs; None if nobody asked for that.
         features: how far the features of a corpus are, while they are computed.
         host: load of its machine, when last measured.
         host_name, pid: where its process runs or ran; "" and 0 before it did.
@@ -129,7 +129,7 @@ class RunSnapshot:
 
     @property
     def concerns(self) -> tuple[str, ...]:
-        """What there is to worry about in the losses of models in training: plateau, overfitting."""
+        """Return warnings about the losses of models in training: plateau, overfitting."""
         if not self.live:
             return ()
         kinds = (model.alarm_kind for model in self.models if model.state in ("running", "paused"))
@@ -137,5 +137,5 @@ class RunSnapshot:
 
     @property
     def live(self) -> bool:
-        """Whether a process is at work on it."""
+        """True if a process is working on it."""
         return self.state in LIVE

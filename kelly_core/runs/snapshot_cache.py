@@ -1,4 +1,4 @@
-"""A snapshot of a log up to a place in it, so that a long log need not be read from its beginning."""
+"""Snapshot of a log up to an offset, so that observers need not read a long log from the beginning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_BYTES = 2**20
 
 @dataclass(frozen=True)
 class SnapshotCache:
-    """What a log says up to ``offset``; ``check`` tells whether it is still the same log.
+    """State of a log up to ``offset``; ``check`` tells whether it is still the same log.
 
     Only a help: it can be written again from the log, and a damaged or older one is not used.
     """
@@ -37,7 +37,7 @@ class SnapshotCache:
 
 
 def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> None:
-    """Replace the summary; where that fails, the former one still serves."""
+    """Replace the summary; on failure the previous one stays."""
     text = json.dumps(to_json(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot)))
     temporary = folder.summary.with_name(".summary.json.tmp")
     with contextlib.suppress(OSError):
@@ -47,7 +47,7 @@ def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> N
 
 
 def read_summary(folder: RunDirectory) -> SnapshotCache | None:
-    """The summary, if there is one and it fits the log."""
+    """Return the summary if it exists and matches the log."""
     try:
         with open_regular(folder.summary) as file:
             # A longer one is cut here, so that it is refused as damaged.
@@ -59,7 +59,7 @@ def read_summary(folder: RunDirectory) -> SnapshotCache | None:
 
 
 def _check(log: Path, offset: int) -> str:
-    """Hash of what stands in the log right before a place; "" where the log is shorter."""
+    """Return a hash of the log's bytes before an offset; "" if the log is shorter."""
     try:
         with open_regular(log) as file:
             if os.fstat(file.fileno()).st_size < offset:

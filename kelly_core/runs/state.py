@@ -1,4 +1,4 @@
-"""From records to snapshots: what a log says of its run, one record after the other."""
+"""Reduce log records to a snapshot of the run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kelly_core.runs.log_records import LogRecord
 from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, ModelState, RunSnapshot
 
 _SHARE_OF_LAST_EPOCH = 0.3
-"""How much one epoch's duration moves the expected one: enough to follow a change, too little to jump about."""
+"""Weight of one epoch's duration in the moving average."""
 
 
 def reduce_events(run: RunSnapshot, log: Iterable[LogRecord]) -> RunSnapshot:
-    """A snapshot carried on by records.
+    """Return a snapshot updated by records.
 
     Of records of batches that follow each other only the last is taken in: a log may hold hundreds of thousands.
     """
@@ -64,7 +64,7 @@ def _advance(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
 
 
 def _new_attempt(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
-    """Nothing of an earlier ending is left; what was reached is."""
+    """Return the snapshot for a new attempt: earlier endings are cleared, results are kept."""
     return replace(
         run,
         attempt=record.attempt,
@@ -178,14 +178,14 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
 
 
 def _is_over(alarm: str, event: events.EpochDone) -> bool:
-    """Whether an epoch shows that there is no reason for an alarm any more."""
+    """Return True if an epoch ends the reason for a warning."""
     if alarm in CONCERNS:
         return not event.concern
     return alarm == "rollback" and event.best_epoch == event.epoch
 
 
 def _eta(model: ModelSnapshot, busy: float) -> float | None:
-    """Expected time until all epochs are done, what the one in progress has taken left out."""
+    """Return the expected time until all epochs are done, without the time already spent in the current one."""
     if model.epochs is None or model.epoch_seconds is None:
         return None
     left = (model.epochs - model.epoch) * model.epoch_seconds - max(0.0, busy - model.epoch_began)

@@ -249,7 +249,7 @@ def test_a_live_run_is_neither_deleted_nor_started_again(start: Start) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
     for refused in (run.remove, lambda: resume(run)):
-        with pytest.raises(RunError, match="at work on it"):
+        with pytest.raises(RunError, match="working on it"):
             refused()
     assert run.folder.events.exists()
     run.request_stop()
