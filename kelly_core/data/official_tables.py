@@ -13,6 +13,7 @@ from typing import Any
 from kelly_core.data.files import read_json, read_table
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
+from kelly_core.io.atomic import open_regular
 
 TABLE_SUFFIXES = frozenset({".csv", ".json"})
 KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
@@ -158,7 +159,7 @@ def _has_columns(path: Path) -> bool:
     """Return True if a file names both columns of an official table. One that cannot be read has none."""
     most = _MAX_JSON_BYTES if path.suffix.lower() == ".json" else _MAX_HEADER_BYTES
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(most)
     except OSError:
         return False

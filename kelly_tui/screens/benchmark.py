@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.formatting import MISSING
+from kelly_core.io.atomic import open_regular
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
@@ -125,9 +126,9 @@ class Benchmark(BaseScreen):
     @work(thread=True, exclusive=True, group="history")
     def _read_history(self, path: Path) -> None:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(max(0, path.stat().st_size - _MAX_HISTORY_BYTES))
-                lines = file.read().splitlines()
+                lines = file.read(_MAX_HISTORY_BYTES).splitlines()
         except OSError:
             lines = []
         self.post_message(self.HistoryRead([run for run in map(_run_of, lines) if run]))
@@ -328,6 +329,6 @@ def _run_of(line: bytes) -> dict[str, Any] | None:
     """A line of the history; None for one cut short."""
     try:
         run = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return run if isinstance(run, dict) and isinstance(run.get("engines"), dict) else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.export.provenance import PREVIOUS_ENDING
+from kelly_core.io.atomic import open_regular
 from kelly_core.spec import MODELS
 
 _MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
@@ -50,7 +51,8 @@ def _may_be_export(path: Path) -> bool:
         return False
     if path.stem in _MODEL_STEMS:
         return True
-    content = path.read_bytes().lstrip()
+    with open_regular(path) as file:
+        content = file.read().lstrip()
     if b'"layers"' in content or b'"in_shape"' in content:
         return True
     return not content.startswith((b"{", b"[")) or content.rstrip() == b"{}"

@@ -12,9 +12,10 @@ from kelly_core import events
 from kelly_core.benchmark import history as benchmarks
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
-from kelly_core.errors import ExportError, KellyError, RunError
+from kelly_core.data.readers.midi import read_notes
+from kelly_core.errors import DataError, ExportError, KellyError, RunError
 from kelly_core.export.reader import read_document
-from kelly_core.io.locks import LockOwner
+from kelly_core.io.locks import FileLock, LockOwner
 from kelly_core.runs.control import Request, send
 from kelly_core.runs.log_records import KINDS as KINDS_BY_NAME
 from kelly_core.runs.log_records import (
@@ -102,7 +103,11 @@ def test_other_readers_refuse_odd_files(tmp_path: Path, kind: str) -> None:
         read_history(odd)
     with pytest.raises(KellyError, match="cannot be read"):
         benchmarks.last_run(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_notes(odd)
     assert LockOwner.read(odd) == LockOwner()
+    with pytest.raises(KellyError, match="cannot be opened"):
+        FileLock.acquire(odd)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "loop", "folder"])

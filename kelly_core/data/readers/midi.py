@@ -11,6 +11,7 @@ from kelly_core.data.readers.pairing import pair_notes
 from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
+from kelly_core.io.atomic import open_regular
 from kelly_core.music.notes import Notes
 
 Ints = NDArray[np.int64]
@@ -43,7 +44,8 @@ def read_notes(path: Path) -> Notes:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"MIDI file larger than {format_bytes(MAX_BYTES)}", where=path)
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
     return parse_notes(content, path)
