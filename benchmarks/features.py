@@ -165,7 +165,7 @@ def growth(root: Path, folder: Path) -> list[Figure]:
 
 
 def prepare(root: Path, folder: Path, files: int) -> Preparation:
-    """Make a corpus of so many files, prepare it from cold, and draw an epoch."""
+    """Create a corpus of ``count`` files, extract its features without a cache, and draw an epoch."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         corpus, cache = Path(name) / "corpus", Path(name) / "cache"
         alone(write_corpus, root, corpus, files)
@@ -188,7 +188,7 @@ def epoch(dataset: Any) -> Iterator[Any]:
 
 
 def write_corpus(root: Path, corpus: Path, files: int) -> None:
-    """Write so many files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
+    """Write ``count`` files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
     import symusic
 
     scores: list[Any] = []
@@ -223,7 +223,7 @@ def cached_start(folder: Path) -> Figure:
 
 
 def fill_cache(corpus: Path, cache: Path, files: int) -> None:
-    """Make a cache of so many files without the work: files that are no music, and features that are random."""
+    """Create a cache of ``count`` files with random features, without any music."""
     rng = np.random.default_rng(0)
     for number in range(files):
         path = corpus / f"{number % 16:x}" / f"{number:032x}.mid"

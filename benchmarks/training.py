@@ -41,7 +41,7 @@ CLIP = 1.0
 RATE = 0.001
 ROUNDS = 4
 SECONDS = 1.0
-"""Longest turn of the others, lest a busy machine keep us for ever."""
+"""Maximum seconds for the rivals' turns, so that the benchmark ends on a busy machine."""
 MATRIX = 2048
 
 Epoch = Callable[[], float]
@@ -224,7 +224,7 @@ def stopwatch() -> Iterator[list[float]]:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many threads for a while."""
+    """Set PyTorch's number of threads within the context."""
     former = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The words a training speaks: typed records handed to whoever listens."""
+"""Events of a training, as typed records for its listeners."""
 
 from __future__ import annotations
 

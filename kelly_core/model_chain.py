@@ -85,7 +85,7 @@ class ModelChain:
         """
         missing = [f"{spec.file_stem}.json" for spec in MODELS if not (folder / f"{spec.file_stem}.json").exists()]
         if not folder.is_dir() or missing:
-            problem = f"lacks {', '.join(missing)}" if folder.is_dir() else "is no folder"
+            problem = f"lacks {', '.join(missing)}" if folder.is_dir() else "is not a folder"
             raise ExportError(problem, where=folder, hint="All five models are needed; `kelly-core train` writes them")
         exports = {}
         for spec in MODELS:

@@ -55,8 +55,11 @@ BAD_ENDINGS = {
     "nothing": ("", "gave 0 frames for 30"),
     "a frame too few": ("print('1 2\\n' * (len(lines) - 1))", "gave 29 frames for 30"),
     "ragged frames": ("print('1 2\\n' * (len(lines) - 1) + '1')", "frames of 1 to 2 numbers"),
-    "words among the frames": ("print('loaded\\n' + '1 2\\n' * len(lines))", "'loaded' in line 1, which is no frame"),
-    "bytes": ("sys.stdout.buffer.write(bytes(range(128, 256)))", "in line 1, which is no frame"),
+    "words among the frames": (
+        "print('loaded\\n' + '1 2\\n' * len(lines))",
+        "'loaded' in line 1, which is not a frame",
+    ),
+    "bytes": ("sys.stdout.buffer.write(bytes(range(128, 256)))", "in line 1, which is not a frame"),
     "terminal codes": ("print('\\x1b[31m')", "printed ' [31m' in line 1"),
     "no end of output": ("[sys.stdout.write('1 2\\n' * 100000) for _ in iter(int, 1)]", "more than 32.0 MB"),
 }

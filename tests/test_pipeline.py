@@ -103,7 +103,7 @@ def test_missing_files_are_all_named(copy: Path) -> None:
         (copy / f"{stem}.json").unlink()
     with pytest.raises(ExportError, match=r"lacks harmonypredictor\.json, groovepredictor\.json"):
         ModelChain.load(copy)
-    with pytest.raises(ExportError, match="is no folder"):
+    with pytest.raises(ExportError, match="is not a folder"):
         ModelChain.load(copy / "nowhere")
 
 

@@ -42,7 +42,7 @@ def bench(
     from kelly_core.engines.external import ExternalEngine
 
     if not 0 < budget_ms < math.inf:
-        raise typer.BadParameter(f"{budget_ms:g} is no time", param_hint="--budget-ms")
+        raise typer.BadParameter(f"{budget_ms:g} is not a time", param_hint="--budget-ms")
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     if folder is not None:
         check_not_inputs([Output(folder / FILE, "SOURCES")], export_files(folder))

@@ -30,7 +30,7 @@ def cache(
         bool,
         typer.Option("--verify", help="Read every byte and compare checksums; with --prune, remove what is corrupted."),
     ] = False,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all; it is computed anew when needed.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all; it is computed again when needed.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

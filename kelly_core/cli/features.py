@@ -38,7 +38,7 @@ def features(
     from kelly_core.model_chain import ModelChain
 
     if math.isnan(duration):
-        raise typer.BadParameter("nan is no time", param_hint="--duration")
+        raise typer.BadParameter("nan is not a time", param_hint="--duration")
     if models and not as_json:
         raise typer.BadParameter("448 numbers a frame do not fit a table: add --json", param_hint="--models")
     frames, sample_rate = load_mel_frames(audio, duration)

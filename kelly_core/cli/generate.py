@@ -102,4 +102,4 @@ def _tonic(key: str) -> int:
         return parse_note(key)
     except DataError as error:
         hint = "Examples: C, F#, Bb; valence decides on major or minor"
-        raise ConfigError(f"{key!r} is no tonic", where="--key", hint=hint) from error
+        raise ConfigError(f"{key!r} is not a tonic", where="--key", hint=hint) from error

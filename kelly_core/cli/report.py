@@ -47,7 +47,7 @@ def report(
     from kelly_core.report.collect import collect, to_json
 
     if not folder.is_dir():
-        raise KellyError("is no folder", where=folder)
+        raise KellyError("is not a folder", where=folder)
     target = folder if output is None else output
     if not (text or as_json):
         option = "FOLDER" if output is None else "--output"

@@ -34,7 +34,7 @@ def validate(
     """Check exports: structure, sizes, activations, gates, state, and parity with the checkpoint they come from.
 
     The checkpoint is looked for in checkpoints/ beside the file; --engine adds parity with the plugin's own engine.
-    The verdict on a file's quality is shown as the training left it; --split measures it anew on the corpora. Exits
+    The verdict on a file's quality is shown as the training left it; --split measures it again on the corpora. Exits
     with 0 only if every check of every file passes; a bad verdict is one only with --require-trained.
     """
     from kelly_core.benchmark.suite import export_files

@@ -105,7 +105,7 @@ def _spec(name: str, path: Path) -> ModelSpec:
 def _loss(value: object, where: str, path: Path) -> str:
     known = _LOSSES.get(str(value).lower())
     if known is None:
-        raise ConfigError(f"{where} = {value!r} is no loss", where=path, hint=f"Losses are {', '.join(_LOSSES)}")
+        raise ConfigError(f"{where} = {value!r} is not a loss", where=path, hint=f"Losses are {', '.join(_LOSSES)}")
     return known
 
 

@@ -25,8 +25,8 @@ def read_curve(path: Path) -> tuple[Doubles, Doubles]:
         the rows; at least one frame.
 
     Raises:
-        DataError: the file cannot be read, a column is missing, a value is no number or out of range, or the times do
-            not rise.
+        DataError: the file cannot be read, a column is missing, a value is not a number or out of range, or the times
+            do not rise.
     """
     rows = read_table(path)
     missing = [column for column in _COLUMNS if not rows or column not in rows[0]]
@@ -48,7 +48,7 @@ def _values(row: dict[str, str], path: Path, number: int) -> list[float]:
         try:
             value = float(text)
         except ValueError:
-            raise DataError(f"row {number}: {column} is {text!r}, which is no number", where=path) from None
+            raise DataError(f"row {number}: {column} is {text!r}, which is not a number", where=path) from None
         low, high = (0.0, MAX_SECONDS) if column == "time" else (-1.0, 1.0)
         if not low <= value <= high:
             raise DataError(f"row {number}: {column} is {text}, not within {low:g}..{high:g}", where=path)

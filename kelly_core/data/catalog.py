@@ -164,7 +164,7 @@ def open_dataset(
         name: a main corpus, one of ``spec.DATASETS``; or an additional one, to look at it alone.
         settings: all of them.
         progress: called with (files done, files in all) while features are computed.
-        include_test: read the official test splits, too; all else stays as it is.
+        include_test: read the official test splits, too; nothing else changes.
 
     Raises:
         DataError: a corpus is present and holds nothing usable, or an additional one is missing.
@@ -220,7 +220,7 @@ def open_corpus(
         settings: all of them.
         progress: called with (files done, files in all) while features are computed.
         main: the main corpus with which an additional one is to be trained on; None for a main one.
-        include_test: read the official test split, too; all else stays as it is.
+        include_test: read the official test split, too; nothing else changes.
 
     Raises:
         DataError: the corpus is missing, damaged, or holds nothing usable.

@@ -46,11 +46,11 @@ class LoadOptions:
     Attributes:
         validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
         seed: of the split.
-        max_files: use so many files at most, evenly spread; 0 uses all.
+        max_files: maximum number of files, evenly spread; 0 uses all.
         cache_dir: folder of the feature files; it may begin with ~.
         jobs: worker processes for features; 0 chooses.
         scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
-        annotations_file: labels or index of the corpus where not at its usual place, relative to the corpus.
+        annotations_file: labels or index of the corpus if it is not at its usual place, relative to the corpus.
         label_scale: scale of valence and arousal in tables without known columns; "" refuses them.
         duration: seconds of each audio file that are used.
         progress: called with (files done, files in all) while features are computed.
@@ -96,7 +96,7 @@ class AudioContext:
 def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, options: LoadOptions) -> FeatureTable:
     """Return the features of files, given by path below ``root``."""
     if options.max_files:
-        # A cache of its own: a look at a few files must not put out what all of them took long to give.
+        # A cache of its own: reading a few files must not evict the features of all.
         extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
     return load_features(
         root,

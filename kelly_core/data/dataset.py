@@ -34,7 +34,7 @@ COMPUTED_SOURCES = ("estimated", "imputed")
 """Sources whose labels are computed from the files' notes or chords, in floating point."""
 
 _CONSTANT = 1e-6
-"""An input that deviates less than this says nothing."""
+"""Standard deviation below which an input counts as constant."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kelly_core.features.feature_cache import LOCK, verify_folder
 from kelly_core.io.locks import FileLock
 
 FORMER = "of a former version"
-SUPERSEDED = "computed anew since"
+SUPERSEDED = "computed again since"
 GONE = "its corpus is gone"
 
 _NAME = re.compile(rf"(?P<corpus>{'|'.join(CORPORA)})-[0-9a-f]{{16}}(?P<single>\.npz)?")
@@ -133,10 +133,10 @@ def _remove_folder(folder: Path) -> None:
     try:
         others = [path.name for path in _clear(folder)]
         if others:
-            raise DataError(f"holds what is no cache and stays: {', '.join(others)}", where=folder)
+            raise DataError(f"holds what is not a cache and stays: {', '.join(others)}", where=folder)
         lock.path.unlink()
         with suppress(OSError):
-            # Whoever waited for the lock has made another one by now.
+            # A process that waited for the lock has created another cache by now.
             folder.rmdir()
     finally:
         lock.release()

@@ -167,7 +167,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     with a byte order mark, or else Latin-1, in which every byte is a character.
 
     Raises:
-        DataError: the file cannot be read, is too large, or is no CSV text.
+        DataError: the file cannot be read, is too large, or is not CSV text.
     """
     text = decode_text(read_regular(path, MAX_TABLE_BYTES))
     try:
@@ -175,21 +175,21 @@ def read_table(path: Path) -> list[dict[str, str]]:
         header = [name.strip() for name in next(rows, [])]
         return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows if row]
     except csv.Error as error:
-        raise DataError(f"is no CSV text ({error})", where=path) from error
+        raise DataError(f"is not CSV text ({error})", where=path) from error
 
 
 def table_columns(path: Path) -> list[str]:
     """Names in the first line of a CSV file, of which only the beginning is read.
 
     Raises:
-        DataError: the file cannot be read, or its first line is no CSV text.
+        DataError: the file cannot be read, or its first line is not CSV text.
     """
     text = decode_text(read_regular(path, MAX_TABLE_BYTES, _HEADER_BYTES))
     try:
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True), [])
         return [name.strip() for name in header]
     except csv.Error as error:
-        raise DataError(f"is no CSV text ({error})", where=path) from error
+        raise DataError(f"is not CSV text ({error})", where=path) from error
 
 
 def _delimiter(text: str) -> str:
@@ -226,12 +226,12 @@ def read_json(path: Path) -> object:
     """Read a JSON document.
 
     Raises:
-        DataError: the file cannot be read, is too large, or is no JSON text.
+        DataError: the file cannot be read, is too large, or is not JSON text.
     """
     try:
         return json.loads(read_regular(path, MAX_TABLE_BYTES), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is no JSON text ({error})", where=path) from error
+        raise DataError(f"is not JSON text ({error})", where=path) from error
 
 
 def _whole_number(digits: str) -> int | float:
@@ -240,7 +240,7 @@ def _whole_number(digits: str) -> int | float:
 
 
 def finite_number(value: object) -> float | None:
-    """Return a value read from a file as a float, or None if it is no finite number; true and false are none."""
+    """Return a value read from a file as a float, or None if it is not a finite number; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -298,7 +298,7 @@ def parse_affect(entry: object, where: str) -> Affect:
     """Valence and arousal from {"valence": v, "arousal": a}.
 
     Raises:
-        DataError: one is missing, is no number, or lies outside -1..1.
+        DataError: one is missing, is not a number, or is outside -1..1.
     """
     values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
     numbers = [number for number in map(finite_number, values) if number is not None]

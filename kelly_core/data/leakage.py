@@ -12,9 +12,9 @@ from kelly_core.display_text import printable
 
 _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
-"""So many training examples and frames of them are looked at for copies."""
+"""Number of training examples, and of frames of them, searched for copies."""
 _RUN = 16
-"""So many neighbouring examples are looked at together: of each place on the disk its surroundings are read as well."""
+"""Number of neighboring examples searched together, since the disk reads neighbors anyway."""
 _LEAST_GROUPS = 12
 """Fewer independent examples than this agree by chance."""
 _COPY = 0.999

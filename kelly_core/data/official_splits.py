@@ -98,7 +98,7 @@ def select_files(
         table: the only table to use, relative to ``root``; "" looks for tables at any depth.
         whole: a table speaks for the whole corpus, not for its own folder only.
         advice: what to do if there is no table, "" if the corpus may well have none.
-        unfit: gives the reason why a file (its path in the corpus, its row) is of no use, or "".
+        unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
         max_files: choose at most this number, evenly spread; 0 chooses all.
         include_test: choose the official test files, too. They come after all others, whose order, choice and number
             they leave as they were.

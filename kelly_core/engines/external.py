@@ -84,7 +84,7 @@ class ExternalEngine:
         return np.array(rows)
 
     def bench(self, model: Path, calls: int) -> EngineTiming:
-        """What the engine measures over so many calls.
+        """Return the engine's own measurement over ``calls`` calls.
 
         Raises:
             KellyError: the engine refuses the model, dies, hangs, or prints no such figures.
@@ -147,7 +147,7 @@ class ExternalEngine:
         try:
             return [float(word) for word in line.split()]
         except ValueError:
-            self._fail(f"printed {_shown(line)} in line {number}, which is no frame of numbers")
+            self._fail(f"printed {_shown(line)} in line {number}, which is not a frame of numbers")
 
     def _fail(self, problem: str, words: Iterable[int] = ()) -> NoReturn:
         last = _printable(bytes(words).decode("utf-8", "replace")).strip()

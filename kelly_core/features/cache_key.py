@@ -47,7 +47,7 @@ class CacheKey:
 
     @property
     def subject(self) -> tuple[str, str, str]:
-        """What stays the same when a later version computes the features anew."""
+        """What stays the same when a later version computes the features again."""
         return self.corpus, self.root, json.dumps(self.settings, sort_keys=True)
 
     @classmethod

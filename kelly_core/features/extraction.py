@@ -34,7 +34,7 @@ class Progress(Protocol):
     """Wants to know how far the features are."""
 
     def __call__(self, done: int, total: int, note: str = "") -> object:
-        """So many files of all are done; a note is for a person, told every second while true, from any thread."""
+        """Called every second, from any thread, with the files done and in all; a note is a message for the user."""
 
 
 _PART_BYTES = 4 * 2**20
@@ -92,7 +92,7 @@ class FeatureTable:
 
 
 class ExtractionResult(NamedTuple):
-    """What became of one file: the hash of its content, why it is of no use ("" if it is), and its features."""
+    """Result of one file: hash of its content, reason if it is unusable (else ""), and features."""
 
     hash: str
     reason: str

@@ -27,7 +27,7 @@ class FeatureCache:
     removed then: who has mapped it can go on reading. All that changes the folder is for the one ``write_lock``.
 
     Args:
-        cache_dir: where the folder lies.
+        cache_dir: parent of the folder.
         recipe: what is kept in it.
     """
 

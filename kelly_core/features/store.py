@@ -45,8 +45,8 @@ class Manifest:
         paths: relative to the corpus, with forward slashes.
         sizes, times: [F] bytes, and nanoseconds of the last change, when the file was read.
         hashes: hexadecimal hash of the content.
-        reasons: why a file is of no use, "" if it is of use.
-        counts: by array, [F] rows of each file; 0 for one that is of no use.
+        reasons: why a file is unusable, "" if it is of use.
+        counts: by array, [F] rows of each file; 0 for one that is unusable.
     """
 
     paths: list[str]
@@ -126,7 +126,7 @@ class ArrayStore:
     """A complete store; ``open_store`` gives one, ``write_store`` makes one.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         manifest: what it knows of each file.
         layouts: by array.
     """

@@ -92,7 +92,7 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
                     stream.flush()
                     _sync_file(stream.fileno())
             for path, temporary in temporaries.items():
-                # A folder may have been removed, and made anew by its next owner, while the content was written.
+                # A folder may have been removed, and created again by its next owner, while the content was written.
                 _check_guards(path)
                 temporary.replace(path)
         finally:

@@ -1,4 +1,4 @@
-"""Locks that the system itself gives back when their holder ends, however it ends."""
+"""Advisory file locks that the system releases when the owner exits, even after kill -9."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
 
 
 def _check_place(output: Output, create_folders: bool) -> None:
-    """Refuse an output that exists and is no file, or whose folder is missing or no folder."""
+    """Refuse an output that exists and is not a file, or whose folder is missing or no folder."""
     status = _status(output.path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"

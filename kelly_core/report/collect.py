@@ -1,4 +1,4 @@
-"""What a report tells, gathered from the files of one folder; nothing here is computed anew but the checks."""
+"""Collect a report's content from the files of one folder; only the checks are computed here."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Size:
 
 @dataclass(frozen=True)
 class ModelData:
-    """All that there is to tell of one export.
+    """Everything known about one export.
 
     Attributes:
         name: of the model whose file it is, whatever the file calls itself.
@@ -225,7 +225,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
 
 
 def _time(run: Run) -> float:
-    """Seconds since 1970 at which a run ended; 0 where what it says is no time."""
+    """Seconds since 1970 at which a run ended; 0 where what it says is not a time."""
     try:
         return datetime.fromisoformat(run.time).timestamp()
     except (ValueError, OverflowError, OSError):

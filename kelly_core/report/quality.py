@@ -15,7 +15,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
     """Everything that a quality record tells."""
     yield Heading("Quality")
     if quality is None:
-        told = "The file does not tell how good it is: kelly-core train measures it, --split measures it anew."
+        told = "The file has no quality record: kelly-core train measures it, --split measures it again."
         yield TextCell(told, "warn")
         return
     yield TextCell(quality.summary() + ".", "good" if quality.trained else "warn")

@@ -73,7 +73,7 @@ class Sweep:
                 open_corpus(dataset, here, progress)
 
     def results(self, waiting: Waiting = lambda _text: None) -> Iterator[TrialResult]:
-        """Carry out what is not finished yet, and tell of each trial as it ends.
+        """Run the trials that are not finished, and yield each result as its trial ends.
 
         A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
         checkpoints.

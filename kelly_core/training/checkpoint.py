@@ -367,7 +367,7 @@ def _check_network(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a network's state; what is no tensor is left out."""
+    """Shape of every tensor of a network's state; what is not a tensor is left out."""
     if not isinstance(state, dict):
         return {}
     return {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}

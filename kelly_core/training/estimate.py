@@ -81,7 +81,7 @@ class _Clock:
         self._epochs: list[float] = []
 
     def step(self) -> bool:
-        # Once told to stop, the trainer asks again; that is no further step.
+        # Once told to stop, the trainer asks again; that is not a further step.
         if not self._over:
             self._steps.append(time.perf_counter())
             self._over = self._steps[-1] > self._limit and len(self._steps) > _WARM_UP_STEPS

@@ -57,7 +57,7 @@ def read_history(path: Path) -> History | None:
     """Read the losses that ``write_history`` wrote; None if there is no such file.
 
     Raises:
-        KellyError: the file cannot be read, or is no history.
+        KellyError: the file cannot be read, or is not a history.
     """
     try:
         with open_regular(path) as stream:
@@ -71,7 +71,7 @@ def read_history(path: Path) -> History | None:
     except ValidationError as fault:
         first = fault.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        raise KellyError(f"is no history: {first['msg']}{f' at {at}' if at else ''}", where=path) from fault
+        raise KellyError(f"is not a history: {first['msg']}{f' at {at}' if at else ''}", where=path) from fault
     return History([row.model_dump() for row in document.epochs], document.metrics.model_dump(exclude_none=True))
 
 

@@ -1,4 +1,4 @@
-"""File names of any bytes: found, cached, trained on, and shown with what is no text as escapes."""
+"""File names of any bytes: found, cached, trained on, and shown with what is not text as escapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a file is, as a person asks: after training, from the file, and measured anew."""
+"""The quality of an export: after training, from the file, and measured again."""
 
 from __future__ import annotations
 

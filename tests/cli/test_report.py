@@ -226,7 +226,7 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
 
 
 def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> None:
-    """An export that says nothing of data or quality."""
+    """An export without data and quality records."""
     layers = spec_network(spec)
     metadata = metadata_of(layers, spec.name, "stateless")
     write_export(folder / f"{spec.file_stem}.json", layers, metadata | {"trained_on": None}, layout)
@@ -255,7 +255,7 @@ def test_damage_is_told_in_its_place(run: Run, trained: Path) -> None:
     change(trained / "groovepredictor.json", quality={"verdict": "trained"})
     page, _ = page_of(run, code=1)
     assert "The losses cannot be shown" in page.text
-    assert "is no history" in page.text
+    assert "is not a history" in page.text
     assert "losses are of another training" in page.text
     assert "at epoch 77" in page.text
     assert "benchmarks.jsonl holds no run that can be read" in page.text
@@ -321,7 +321,7 @@ def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nowhere"], 1, "is no folder"),
+        (["nowhere"], 1, "is not a folder"),
         (["data"], 1, "holds no export of any of the five models"),
         (["out", "--text", "--json"], 2, "exclude each other"),
         (["out", "--split", "train"], 2, "is not one of"),

@@ -183,7 +183,7 @@ def test_a_silent_melody_model_gives_no_melody() -> None:
 
 
 def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
-    """The share of sounding beats has a standard error of .014 in so many bars."""
+    """The share of sounding beats has a standard error of .014 in this number of bars."""
     bars = 512
     score = composed(output(pitches={60: 0.3, 64: 0.3}, dynamics={"density": 1.0, "staccato share": 0}), bars=bars)
     sounding = {tone.tick // PPQ for tone in score.part("Melody").tones}

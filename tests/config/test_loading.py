@@ -200,7 +200,7 @@ def test_the_older_json_shape_is_read(write) -> None:
         ({"training": {"default_epochs": "ten"}}, "training.epochs = 'ten'"),
         ({"training": {"early_stopping": {"mode": "max"}}}, "only 'min' exists"),
         ({"models": {"EmotionRecognizer": {"input_size": 64}}}, "input_size = 64, but the model has 128"),
-        ({"models": {"EmotionRecognizer": {"loss": "hinge"}}}, "'hinge' is no loss"),
+        ({"models": {"EmotionRecognizer": {"loss": "hinge"}}}, "'hinge' is not a loss"),
         ({"models": {"EmotionRecognizer": {"dataset": ["deam"]}}}, "models.EmotionRecognizer.dataset"),
         ({"models": {"Nobody": {}}}, "no model is called 'Nobody'"),
         ({"models": 3}, "'models' must be an object"),

@@ -32,7 +32,7 @@ def shared_forker() -> Iterator[Forker]:
 
 @pytest.fixture
 def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
-    """Workers are forked, not started anew; none outlives the test."""
+    """Workers are forked, not started again; none outlives the test."""
     started: set[RunDirectory] = set()
 
     def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Runs and sweeps that wait for a cluster's workers are told of, and can be stopped."""
+"""Runs and sweeps that wait for a cluster's workers are reported, and can be stopped."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ def test_files_that_may_not_grow(start: Start, forked: Forker, folder: Path) -> 
     assert not list((folder / "out").rglob("*.tmp"))
     forked.largest_file = None
     failed.take().release()
-    mended = resume(failed)
-    until(mended, "finished")
-    assert mended.snapshot.models[0].epoch == 4
+    resumed = resume(failed)
+    until(resumed, "finished")
+    assert resumed.snapshot.models[0].epoch == 4
     until(start(epochs=4, output="whole"), "finished")
     assert same_weights(folder / "out", folder / "whole")
 

@@ -44,7 +44,7 @@ def test_thirty_kills_change_nothing(start: Start, folder: Path) -> None:
 
 
 def _kill_after(run: Run, seconds: float) -> None:
-    """Kill the process of a run so many seconds from now, whatever it does then, and see it dead."""
+    """Kill the process of a run after some seconds, and wait until it is dead."""
     timer = threading.Timer(seconds, run.kill)
     timer.start()
     for _ in run.follow():

@@ -193,7 +193,7 @@ def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_
     folder.heartbeat.write_text(json.dumps({"run": "run", "pid": 1, "host": "elsewhere"}))
     run = Run(folder)
     assert run.snapshot.state == "running"
-    with pytest.raises(RunError, match="at work"):
+    with pytest.raises(RunError, match="working on it"):
         run.remove()
     os.utime(folder.heartbeat, (1e9, 1e9))
     run.poll()

@@ -79,7 +79,7 @@ def test_pause_and_go_on(start: Start, folder: Path) -> None:
     told = run.follow()
     while next(told).event != StateChanged("paused"):
         pass
-    # While it holds, nothing but the load of the machine is told, and no time at work goes by.
+    # While it holds, nothing but the load of the machine is told, and no training time passes.
     first = next(told)
     assert isinstance(first.event, HostLoad)
     assert run.snapshot.models[0].epoch == epoch
@@ -107,7 +107,7 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
     run.request_pause()
     until(run, "paused")
     for record in run.follow():
-        # The load of the machine is told after seconds of holding; steps in hand have long been finished.
+        # The load of the machine is told after seconds of holding; pending steps have long been finished.
         if isinstance(record.event, HostLoad) and run.snapshot.state == "paused":
             break
     before = [path.stat().st_mtime_ns for path in (folder / "out/checkpoints").iterdir()]

@@ -63,7 +63,7 @@ def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.Run
     line = encode(LogRecord(1e9, 2.5, 3, event))
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
-    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert decode(line) == LogRecord(1e9, 2.5, 3, event)
 
 

@@ -147,7 +147,7 @@ def test_a_history_with_a_number_out_of_range_is_refused(tmp_path: Path, number:
         content = {"epochs": [row | {name: number}], "metrics": {"best_epoch": 1, "val_loss": 1.0}}
         (tmp_path / "history.json").write_text(json.dumps(content))
         if (name, number) != ("val_loss", -1) and (name, number) != ("train_loss", -1):
-            with pytest.raises(KellyError, match="is no history"):
+            with pytest.raises(KellyError, match="is not a history"):
                 read_history(tmp_path / "history.json")
 
 

@@ -200,7 +200,7 @@ def test_random_points_lie_in_their_ranges_and_more_of_them_begin_alike() -> Non
     rates = [point["training.learning_rate"] for point in many]
     assert all(0.0001 <= rate <= 0.1 for rate in rates)
     assert len(set(rates)) > 100
-    # Half of a range of three orders of magnitude lies below its geometric middle.
+    # Half of a range of three orders of magnitude is below its geometric mean.
     assert 60 < sum(rate < 0.00316 for rate in rates) < 140
     sizes = {point["training.batch_size"] for point in many}
     assert sizes <= set(range(8, 65))

@@ -1,4 +1,4 @@
-"""A trial that foretells, against what the training would take, on a clock that steps and validations move."""
+"""The estimate from a trial, compared with the training's time on a clock that steps and validations advance."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_history_is_read_back_as_far_as_a_curve_needs_it(tmp_path: Path) -> No
 @pytest.mark.parametrize("content", ["", "[]", '{"epochs": [], "metrics": {}}', '{"epochs": [{"epoch": "x"}]}'])
 def test_what_is_no_history_is_an_error_in_words(content: str, tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text(content)
-    with pytest.raises(KellyError, match="is no history"):
+    with pytest.raises(KellyError, match="is not a history"):
         read_history(tmp_path / "history.json")
 
 

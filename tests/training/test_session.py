@@ -21,7 +21,7 @@ SPECS = {spec.name: spec for spec in MODELS}
 
 @pytest.fixture
 def alarms(tmp_path: Path):
-    """Train one model for an epoch or so on what lies in ``data`` below the test's folder; the alarms that sounded."""
+    """Train one model for an epoch or so on the corpora in ``data`` below the test's folder; return the warnings."""
 
     def train(model: str, **options: Any) -> list[tuple[str, str]]:
         values = {

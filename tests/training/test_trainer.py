@@ -275,7 +275,7 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     assert result.checkpoint is not None
     assert result.checkpoint.rollbacks == 1
     rates = [row["learning_rate"] for row in result.checkpoint.history]
-    # The best epoch was the first, so the second is trained anew.
+    # The best epoch was the first, so the second is trained again.
     assert rates == [0.003, 0.0015, 0.0015, 0.0015]
     assert np.isfinite([row["val_loss"] for row in result.checkpoint.history]).all()
 
@@ -405,7 +405,7 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     for row, other in zip(whole.checkpoint.history, parts.checkpoint.history, strict=True):
         assert other["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
     for name, tensor in whole.checkpoint.network.items():
-        # Adam divides each gradient by its own size, so where one is no larger than its rounding, the step differs.
+        # Adam divides each gradient by its own size, so one of the size of its rounding changes the step.
         close = torch.isclose(parts.checkpoint.network[name], tensor, rtol=1e-3, atol=1e-5)
         assert close.float().mean() > 0.98, name
 

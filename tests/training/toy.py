@@ -129,5 +129,5 @@ class Run:
         return [event for event in self.events if isinstance(event, kind)]
 
     def checkpoint_path(self, kind: str) -> Path:
-        """Where the checkpoint called ``kind`` lies."""
+        """Return the path of the checkpoint ``kind``."""
         return self.output / "checkpoints" / f"{self.spec.file_stem}_{kind}.pt"

@@ -62,7 +62,7 @@ def epoch(model: str, number: int, epochs: int = 10, val: float | None = None) -
 
 
 def trained(model: str, epochs: int = 10, of: int | None = None) -> list[RunEvent]:
-    """A training of one model, to its end unless ``of`` says that there shall be more epochs."""
+    """A training of one model, to its end unless ``of`` asks for more epochs."""
     begun: list[RunEvent] = [
         events.ModelStarted(model, "groove_midi", True, 800, 120, 1, of or epochs, "cpu", 0.25),
         *(epoch(model, number, of or epochs) for number in range(1, epochs + 1)),

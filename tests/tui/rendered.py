@@ -19,7 +19,7 @@ def segments(app: KellyApp) -> list[list[Segment]]:
 
 
 def in_front(app: KellyApp) -> Iterator[Segment]:
-    """Pieces of the dialog in front, or of the whole screen; what lies behind a dialog is meant to be faint."""
+    """Pieces of the dialog in front, or of the whole screen; the background of a dialog is faint on purpose."""
     dialogs = app.screen.query(".dialog")
     region = dialogs.first().region if dialogs else app.screen.region
     for line in segments(app)[region.y : region.bottom]:

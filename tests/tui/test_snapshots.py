@@ -1,6 +1,6 @@
 """Each screen at the two usual sizes, held against a picture that was looked at.
 
-``pytest tests/tui/test_pictures.py --snapshot-update`` makes them anew; look at the difference before you keep it.
+``pytest tests/tui/test_pictures.py --snapshot-update`` renews them; look at the difference before you keep it.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def test_watching_a_live_run_costs_little(
 
 
 def _bytes_while_watching(folder: Path, environment: dict[str, str], settle: float, seconds: float) -> int:
-    """What the Train screen writes in so many seconds, once it has come to rest."""
+    """Return the bytes that the Train screen writes in some seconds, after it has settled."""
     terminal = Terminal(PROGRAM, folder, environment)
     terminal.read_until("corpora")
     terminal.press("3")

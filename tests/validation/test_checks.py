@@ -110,7 +110,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "features that say nothing": (about(features=None), "metadata", '"features" is not an object'),
     "unknown state": (about(state="sometimes"), "metadata", '"state" is not one of'),
     "parameter count": (about(parameter_count=1), "parameter count", "is 1, but must be 320"),
-    "parameter count is no integer": (about(parameter_count=320.0), "parameter count", "is 320.0, but must be 320"),
+    "parameter count is not an integer": (about(parameter_count=320.0), "parameter count", "is 320.0, but must be 320"),
     "a bias that is not there": (
         lambda document: document["layers"][0]["weights"].pop(),
         "parameter count",

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 MAX_BYTES = 16_000_000
-"""A larger file is no piece of music: the largest of Lakh's 176,581 files has 1.4 MB."""
+"""A larger file is not music: the largest of Lakh's 176,581 files has 1.4 MB."""
 
 SUFFIXES = frozenset({".mid", ".midi"})
 
