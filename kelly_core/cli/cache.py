@@ -24,7 +24,7 @@ def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove what no start reads any more.")] = False,
     unused_for: Annotated[
         float | None,
-        typer.Option("--unused-for", metavar="DAYS", min=0, help="Remove what was not read for so many days."),
+        typer.Option("--unused-for", metavar="DAYS", min=0, help="Delete caches not read for this number of days."),
     ] = None,
     verify: Annotated[
         bool,

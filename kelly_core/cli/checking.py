@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[
     Literal["validation", "test"] | None,
-    typer.Option("--split", help="Measure quality anew; test is the official split."),
+    typer.Option("--split", help="Measure quality again; test is the official test split."),
 ]
 
 
@@ -93,7 +93,7 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
 
 
 def _named_checkpoint(path: Path) -> str | None:
-    """Hash of the weights that an export says it was made from; None where the file says nothing."""
+    """Return the recorded hash of the weights that an export was made from; None if there is none."""
     from kelly_core.export.reader import read_document
 
     try:

@@ -50,7 +50,7 @@ def features(
 
 
 def load_mel_frames(audio: Path, seconds: float) -> tuple[Floats, int]:
-    """Mel frames [T, 128] in dB of so many seconds of a file from its start, T ≥ 1, and its sample rate in Hz.
+    """Return mel frames [T, 128] in dB of a file's first seconds, T ≥ 1, and its sample rate in Hz.
 
     Raises:
         DataError: it is missing, cannot be decoded, or is too short for a frame.

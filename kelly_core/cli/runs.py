@@ -109,7 +109,7 @@ def stop(
         int | None, typer.Option("--after", min=1, metavar="N", help="Finish N epochs, the one in progress included.")
     ] = None,
 ) -> None:
-    """Stop a run: after the step in hand, at once, or after some epochs; the best so far is exported in any case."""
+    """Stop a run after the current step, at once, or after some epochs; the best weights are exported in any case."""
     if now + after_epoch + (after is not None) > 1:
         raise typer.BadParameter("give one of --now, --after-epoch and --after")
     run = _open(context, run_id)
@@ -120,7 +120,7 @@ def stop(
 
 @app.command()
 def pause(context: typer.Context, run_id: IdArgument) -> None:
-    """Let a run hold after the step in hand, until it is resumed."""
+    """Pause a run after the current step."""
     run = _open(context, run_id)
     run.request_pause()
     _tell_answer(run, "paused", "stopping")
@@ -138,7 +138,9 @@ def rollback(
     run = _open(context, run_id)
     chosen = run.request_rollback(find_model(model).name if model else "")
     said = _next_rollback(run, chosen)
-    print_result(said or f"{run.id}: asked; {chosen} goes back after the step in hand, a paused one once it goes on")
+    print_result(
+        said or f"{run.id}: asked; {chosen} rolls back after the current step; a paused run, once it is resumed"
+    )
 
 
 @app.command("resume")

@@ -18,7 +18,7 @@ class Steerable(Protocol):
         """Whether there is anything to ask."""
 
     def request_stop(self, *, at_once: bool = False) -> None:
-        """Stop after the step in hand, or at once."""
+        """Stop after the current step, or at once."""
 
     def kill(self) -> None:
         """End without any courtesy."""

@@ -38,7 +38,10 @@ def train(
         list[str] | None,
         typer.Option("--model", "-m", help="Model name or its beginning; several separated by commas."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for exports and all else.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Output directory for exports, checkpoints, history and plots."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs in all.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Examples a step.")] = None,
     device: Annotated[str | None, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = None,
@@ -62,7 +65,7 @@ def train(
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only foretell time and memory, from a few seconds of training.")
+        bool, typer.Option("--estimate", help="Estimate time and memory from a few seconds of training, then exit.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write for TensorBoard.")] = False,
     keep_best: Annotated[
@@ -75,7 +78,7 @@ def train(
 ) -> None:
     """Train models, keep checkpoints, and export the best weights as RTNeural files.
 
-    The training is a process of its own and outlives this terminal. Ctrl-C ends the step in hand, keeps what was
+    The training is a process of its own and outlives this terminal. Ctrl-C ends the current step, keeps what was
     reached, exports the best so far and exits with 130; a second Ctrl-C does not wait for anything.
     """
     specs = selected_models(model)
@@ -152,7 +155,7 @@ def _tell_detached(run: Run, as_json: bool) -> None:
         print_json({"run": run.id, "output": run.snapshot.output})
     else:
         print_result(run.id)
-    print_status(f"training goes on by itself; watch it with `kelly-core runs attach {run.id}`")
+    print_status(f"training continues in the background; watch it with `kelly-core runs attach {run.id}`")
 
 
 def _tell_outcomes(run: Run, outcomes: Sequence[ModelResult], as_json: bool) -> None:

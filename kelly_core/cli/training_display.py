@@ -70,7 +70,7 @@ class TrainingDisplay:
 
 
 def watch(run: Run) -> list[log_records.ModelResult]:
-    """Show a run until no process is at work on it any more; what became of each model that ended meanwhile."""
+    """Show a run until no process works on it; return the results of models that ended meanwhile."""
     outcomes = []
     with TrainingDisplay() as display:
         display.update(run.snapshot)

@@ -124,7 +124,7 @@ class _LstmLayer:
         self._module = module
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:
-        """Outputs [F, out] for the frames [F, in] of so many examples, one after the other, and the way back."""
+        """Return outputs [F, out] for the concatenated frames [F, in] of some examples, and their backward function."""
         with torch.enable_grad():
             inputs = x.view(examples, -1, x.shape[-1]).detach().requires_grad_()
             outputs, _ = self._module(inputs)

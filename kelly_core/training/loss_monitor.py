@@ -25,11 +25,11 @@ class LossMonitor:
     **Plateau**: for half the patience, and several epochs at least, nothing was gained that early stopping calls
     progress. Half the patience warns while there is time to do something.
 
-    **Overfitting**: each of the last five validation losses lies above the level around the best epoch, by three
-    times their noise and by 2 %, while the training loss went on falling. Levels are medians of five epochs: the best
-    loss itself is the luckiest draw of all, above which every fair one lies. The training loss tells it from a training
-    that merely gets worse. Of 200 curves of 100 epochs that were nothing but noise on a level, none was taken for it; a
-    rise of 5 % an epoch is told 9 to 14 epochs after the best, where the noise is 5 %.
+    **Overfitting**: each of the last five validation losses is above the level around the best epoch, by three
+    times their noise and by 2 %, while the training loss kept falling. Levels are medians of five epochs, since the
+    best loss itself is the minimum of noisy values and typical losses are above it. A falling training loss
+    distinguishes overfitting from divergence. Of 200 curves of 100 epochs of noise around a constant, none was
+    reported; a rise of 5 % per epoch is reported 9 to 14 epochs after the best, with noise of 5 %.
 
     A concern stays until there is progress, an overfitting also until there is a new best; then it may come again.
 

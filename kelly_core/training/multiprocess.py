@@ -47,9 +47,9 @@ def train_side_by_side(
         jobs: processes at most.
         renew_patience: as ``train_models`` takes it.
         listen: gets every event of every model, in the order in which they arrive.
-        should_stop: asked all the time; True ends all trainings after the step in hand.
+        should_stop: polled; True ends all trainings after the current step.
         holding: asked all the time; while it answers True, all trainings wait.
-        should_roll_back: asked all the time whether the named model shall go back to its best weights.
+        should_roll_back: polled; whether the named model returns to its best weights.
 
     Raises:
         TrainingError: a process died.
@@ -108,7 +108,7 @@ def _pool(
 
 
 def _gpu_of(worker: int) -> int | None:
-    """The GPU that a worker shall see; None for all there are, if that is one or none."""
+    """Return the GPU that a worker uses; None for all, if there is at most one."""
     import torch
 
     count = torch.cuda.device_count()
@@ -179,6 +179,6 @@ def _told_to_roll_back(flag: Flag) -> bool:
 
 
 def _end_with_parent(channel: _Channel) -> None:
-    """A training without its parent has nobody to tell of it, nor the lock of its output folder."""
+    """End this process with its parent: without it, nobody reads the events, and the output folder is not locked."""
     if os.getppid() != channel.parent:
         os._exit(1)

@@ -89,7 +89,7 @@ def train_models(
         renew_patience: let one that early stopping has ended go on, too.
         listen: gets every event.
         should_stop: asked after each step; True ends the training and leaves out the models that follow.
-        should_roll_back: asked after each step whether the named model shall go back to its best weights.
+        should_roll_back: called after each step; whether the named model returns to its best weights.
         progress: gives the callback for a corpus's features.
     """
     outcomes = []
