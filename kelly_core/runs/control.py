@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +20,7 @@ from kelly_core.bounds import Count
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
+from kelly_core.runs.log_records import LiveState, StateChanged
 
 
 @dataclass(frozen=True)
@@ -72,3 +79,178 @@ class Inbox:
             return self._adapter.validate_json(line)
         except ValidationError:
             return None
+
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class StopNow(BaseException):
+    """Raised inside the training to stop it at once; like KeyboardInterrupt, it is not an error."""
+
+
+class RunController:
+    """Answers the training's question whether to stop, from requests and signals.
+
+    SIGTERM and the first SIGINT stop after the current step, a second SIGINT stops at once, SIGHUP does nothing.
+
+    Args:
+        tell: gets each change of state.
+    """
+
+    def __init__(self, tell: Callable[[StateChanged], None]) -> None:
+        self._tell = tell
+        self.failure = ""
+        """Why the run must end as failed; "" while it need not."""
+        self._lock = threading.RLock()
+        self._told: StateChanged | None = None
+        self._stop = False
+        self._closed = False
+        self._paused = False
+        self._epochs_left: int | None = None
+        self._rollbacks: set[str] = set()
+        self._interruptible = False
+        self._began = time.monotonic()
+        self._pause_began: float | None = None
+        self._pauses = 0.0
+
+    @property
+    def stopping(self) -> bool:
+        """True if the training is to end as soon as possible."""
+        return self._stop
+
+    def busy(self) -> float:
+        """Return the seconds of training so far, without pauses."""
+        with self._lock:
+            return (self._pause_began or time.monotonic()) - self._began - self._pauses
+
+    def should_stop(self) -> bool:
+        """Return whether to stop after a step; blocks while the training is paused."""
+        if self._paused:
+            while self.holding():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return self._stop
+
+    def should_roll_back(self, model: str) -> bool:
+        """Return whether to roll a model back to its best weights; each request is answered once."""
+        if model not in self._rollbacks:
+            return False
+        self._rollbacks.discard(model)
+        return True
+
+    def holding(self) -> bool:
+        """Return whether the training is paused now; for a caller that polls."""
+        with self._lock:
+            hold = self._paused and not self._stop
+            if hold and self._pause_began is None:
+                self._pause_began = time.monotonic()
+                self._enter("paused")
+            elif self._pause_began is not None and not hold:
+                self._pauses += time.monotonic() - self._pause_began
+                self._pause_began = None
+                self._enter(self._at_work())
+            return hold
+
+    def epoch_done(self) -> None:
+        """Count down the epochs left if the training stops after a number of epochs."""
+        with self._lock:
+            if self._epochs_left is not None:
+                self._epochs_left -= 1
+                self._stop = self._stop or self._epochs_left <= 0
+                self._enter("stopping")
+
+    def begin(self) -> None:
+        """Report that training begins."""
+        with self._lock:
+            self._enter(self._at_work())
+
+    def obey(self, request: Request) -> None:
+        """Handle a request of an observer; called from the monitor thread."""
+        with self._lock:
+            if request.kind == "stop":
+                self._obey_stop(request)
+            elif request.kind == "rollback":
+                self._rollbacks.add(request.model)
+            elif not self._stop and request.kind == "pause":
+                self._enter("paused" if self._pause_began else "pausing")
+                self._paused = True
+            elif not self._stop:
+                self._paused = False
+                self._enter(self._at_work())
+
+    def fail(self, problem: str) -> None:
+        """End the run at once as failed; called from the monitor thread."""
+        with self._lock:
+            if not self.failure and not self._closed:
+                self.failure = problem
+                self.obey(Request(0, "stop", at_once=True))
+
+    def close(self) -> None:
+        """Report no more state changes: the end of the run is the last one."""
+        with self._lock:
+            self._closed = True
+
+    def admit_signals(self) -> None:
+        """Report a stop requested by a signal; a signal handler itself must not write."""
+        with self._lock:
+            if self._stop and self._told is not None:
+                self._enter("stopping")
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Handle signals within the context; for the main thread."""
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None] | signal.Handlers] = {
+            signal.SIGTERM: self._on_signal,
+            signal.SIGINT: self._on_signal,
+            signal.SIGUSR1: self._on_interrupt,
+            signal.SIGHUP: signal.SIG_IGN,
+        }
+        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Allow ``StopNow`` to be raised within the context, once."""
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def interrupt(self) -> None:
+        """Raise ``StopNow`` if that is allowed; for the main thread."""
+        if self._interruptible:
+            self._interruptible = False
+            raise StopNow
+
+    def _obey_stop(self, request: Request) -> None:
+        if request.after_epochs and not self._stop:
+            self._epochs_left = request.after_epochs
+        else:
+            self._stop = True
+        self._enter("paused" if self._pause_began and not self._stop else "stopping")
+        if request.at_once:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        again = self._stop and number == signal.SIGINT
+        self._stop = True
+        if again:
+            self.interrupt()
+
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.interrupt()
+
+    def _at_work(self) -> LiveState:
+        return "stopping" if self._stop or self._epochs_left is not None else "running"
+
+    def _enter(self, state: LiveState) -> None:
+        """Report a state if it, or the number of epochs left, has changed."""
+        left = None if self._stop else self._epochs_left
+        change = StateChanged(state, left)
+        if change != self._told and not self._closed:
+            self._told = change
+            self._tell(change)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.console import say
-from kelly_core.runs.log_records import DamagedLineError, LogRecord, UnknownKindError, decode, encode
+from kelly_core.runs.log_records import DamagedLineError, LogRecord, RunEvent, UnknownKindError, decode, encode
+from kelly_core.runs.messages import describe
 
 _MAX_WAITING = 4 * 2**20
 _RESERVE_BYTES = 2**16
@@ -131,3 +133,25 @@ class LogReader:
         except DamagedLineError:
             self._damaged += 1
         return None
+
+
+class EventLogger:
+    """Writes events as records of one attempt, and those of interest to users as lines.
+
+    Args:
+        log: the log.
+        attempt: number of the attempt.
+    """
+
+    def __init__(self, log: LogWriter, attempt: int) -> None:
+        self._log = log
+        self._attempt = attempt
+        self.busy: Callable[[], float] = lambda: 0.0
+        """Function that returns the seconds of training so far; its owner subtracts pauses."""
+
+    def tell(self, event: RunEvent) -> None:
+        """Write an event."""
+        self._log.append(LogRecord(time.time(), self.busy(), self._attempt, event))
+        line = describe(event)
+        if line is not None:
+            say(line)

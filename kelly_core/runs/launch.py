@@ -23,8 +23,7 @@ from kelly_core.runs.exit_status import observed
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
 from kelly_core.runs.output_lock import acquire_output_lock
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, RunManifest, read_manifest, write_manifest
-from kelly_core.runs.run_id import new_run_id
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, write_manifest
 
 _TRIES = 1000
 

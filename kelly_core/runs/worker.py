@@ -17,15 +17,13 @@ from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
 from kelly_core.memory_limits import as_memory_error
 from kelly_core.runs.console import say
-from kelly_core.runs.controller import RunController, StopNow
+from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.environment import write_environment
-from kelly_core.runs.event_log import LogWriter
-from kelly_core.runs.event_logger import EventLogger
+from kelly_core.runs.event_log import EventLogger, LogWriter
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.log_records import FeaturesRead, ModelResult, RunEnded
-from kelly_core.runs.monitor import RunMonitor
+from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
 from kelly_core.runs.output_lock import output_lock_path, release_output_lock
-from kelly_core.runs.resources import ResourceMonitor
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, write_manifest
 from kelly_core.spec import ModelSpec, model_spec

@@ -14,14 +14,11 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from kelly_core.runs.control import Inbox, Request, send
-from kelly_core.runs.controller import RunController, StopNow
+from kelly_core.runs.control import Inbox, Request, RunController, StopNow, send
 from kelly_core.runs.environment import describe_environment
-from kelly_core.runs.event_log import LogWriter
-from kelly_core.runs.event_logger import EventLogger
+from kelly_core.runs.event_log import EventLogger, LogWriter
 from kelly_core.runs.log_records import AttemptBegun, GpuLoad, HostLoad, Revived, StateChanged
-from kelly_core.runs.monitor import RunMonitor
-from kelly_core.runs.resources import ResourceMonitor
+from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 
