@@ -1,4 +1,4 @@
-"""Requests of observers to a run, one per line of its control file."""
+"""Requests of observers to a run, one per line of its control file, and the controller that carries them out."""
 
 from __future__ import annotations
 

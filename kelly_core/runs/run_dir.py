@@ -1,4 +1,4 @@
-"""Files of a run's directory, and its manifest."""
+"""The ID of a run, the files of its directory, and its manifest."""
 
 from __future__ import annotations
 
