@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
+from kelly_core.cli.help import HelpGroup, use_help_classes
 from kelly_core.errors import KellyError
 
 COMMANDS = {
@@ -33,7 +34,7 @@ COMMANDS = {
 """What the list of commands says of each; the module of that name holds a function or an ``app`` of that name."""
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpGroup):
     """Imports a command when it is to run, and none of them for the list of commands."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -52,6 +53,7 @@ def _load(name: str) -> Any:
     if commands is None:
         commands = typer.Typer(add_completion=False)
         commands.command(name)(getattr(module, name))
+    use_help_classes(commands)
     return typer.main.get_command(commands)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, setting_option
 from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
 from kelly_core.config.schema import Datasets, Settings
 from kelly_core.errors import ConfigError
@@ -17,21 +18,19 @@ from kelly_core.spec import MODELS, ModelSpec, find_model
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
 ]
-DatasetsDirOption = Annotated[
-    Path | None, typer.Option("--datasets-dir", help="Folder of the corpora.", show_default="datasets")
-]
+DatasetsDirOption = Annotated[Path | None, setting_option("datasets.dir", "--datasets-dir", panel=MODELS_PANEL)]
 MaxFilesOption = Annotated[
-    int | None, typer.Option("--max-files", min=0, help="Maximum files of each corpus (0: all).")
+    int | None, setting_option("datasets.max_files", "--max-files", panel=MODELS_PANEL, min=0, metavar="N")
 ]
 EngineOption = Annotated[
     str | None,
     typer.Option("--engine", help="Command of the plugin's own engine: CMD MODEL.json, frames in, frames out."),
 ]
 BackendOption = Annotated[
-    Literal["local", "dask"] | None, typer.Option("--backend", help="dask for a cluster.", show_default="local")
+    Literal["local", "dask"] | None, setting_option("parallel.backend", "--backend", panel=EXECUTION_PANEL)
 ]
 SchedulerOption = Annotated[
-    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask's scheduler: tcp://HOST:PORT.")
+    str | None, setting_option("parallel.scheduler", "--scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")
 ]
 MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]

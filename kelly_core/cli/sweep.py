@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import print_json, print_result, print_status
+from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -34,22 +35,28 @@ from kelly_core.sweeps.sweep import Sweep
 def sweep(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model name or its beginning; several separated by commas."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Models to train: names or their beginnings, separated by commas (default all).",
+            rich_help_panel=MODELS_PANEL,
+        ),
     ] = None,
-    tried: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUES", help="What to try: key=value,value or key=low..high; repeat."),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds per point.")] = None,
-    random: Annotated[int | None, typer.Option("--random", help="Random points to draw (0 = the whole grid).")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="Trials at once on this machine.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the best exports and all.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs of each trial, at most.")] = None,
     datasets_dir: DatasetsDirOption = None,
-    use_synthetic: Annotated[bool, typer.Option("--use-synthetic", help="Train on generated data.")] = False,
     max_files: MaxFilesOption = None,
+    use_synthetic: Annotated[
+        bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)
+    ] = False,
+    tried: Annotated[
+        list[str] | None, setting_option("sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES")
+    ] = None,
+    seeds: Annotated[int | None, setting_option("sweep.seeds", "--seeds", panel=TRAINING_PANEL)] = None,
+    random: Annotated[int | None, setting_option("sweep.random", "--random", panel=TRAINING_PANEL)] = None,
+    epochs: Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)] = None,
+    jobs: Annotated[int | None, setting_option("sweep.jobs", "--jobs", panel=EXECUTION_PANEL)] = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
+    output: Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)] = None,
     config: ConfigOption = None,
     as_json_: JsonOption = False,
 ) -> None:

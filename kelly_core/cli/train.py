@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
 from kelly_core.cli.estimates import show_estimates
+from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -36,43 +37,72 @@ from kelly_core.spec import ModelSpec
 def train(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model name or its beginning; several separated by commas."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Output directory for exports, checkpoints, history and plots."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Epochs in all.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Examples a step.")] = None,
-    device: Annotated[str | None, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", "-lr", help="Of Adam.")] = None,
-    validation_split: Annotated[
-        float | None, typer.Option("--validation-split", "-v", help="Share of the songs held out.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option("--early-stopping-patience", help="Epochs without progress; 0 never stops.")
-    ] = None,
-    min_delta: Annotated[
-        float | None, typer.Option("--early-stopping-min-delta", help="Relative gain that counts as progress.")
+        typer.Option(
+            "--model",
+            "-m",
+            help="Models to train: names or their beginnings, separated by commas (default all).",
+            rich_help_panel=MODELS_PANEL,
+        ),
     ] = None,
     datasets_dir: DatasetsDirOption = None,
-    use_synthetic: Annotated[bool, typer.Option("--use-synthetic", help="Train on generated data.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the latest checkpoints.")] = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None,
     max_files: MaxFilesOption = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and return; it trains on.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="Models that train at once.")] = None,
+    use_synthetic: Annotated[
+        bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)
+    ] = False,
+    epochs: Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)] = None,
+    batch_size: Annotated[
+        int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, setting_option("training.learning_rate", "--learning-rate", "-lr", panel=TRAINING_PANEL)
+    ] = None,
+    validation_split: Annotated[
+        float | None, setting_option("training.validation_split", "--validation-split", "-v", panel=TRAINING_PANEL)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        setting_option("training.early_stopping.patience", "--early-stopping-patience", panel=TRAINING_PANEL),
+    ] = None,
+    min_delta: Annotated[
+        float | None,
+        setting_option("training.early_stopping.min_delta", "--early-stopping-min-delta", panel=TRAINING_PANEL),
+    ] = None,
+    seed: Annotated[int | None, setting_option("training.seed", "--seed", panel=TRAINING_PANEL)] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue from the latest checkpoints in the output folder.",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = False,
+    device: Annotated[str | None, setting_option("training.device", "--device", "-d", panel=EXECUTION_PANEL)] = None,
+    jobs: Annotated[int | None, setting_option("training.jobs", "--jobs", panel=EXECUTION_PANEL)] = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", help="Run in the background: print the run ID and exit.", rich_help_panel=EXECUTION_PANEL
+        ),
+    ] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Estimate time and memory from a few seconds of training, then exit.")
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Estimate time and memory from a few seconds of training, then exit.",
+            rich_help_panel=EXECUTION_PANEL,
+        ),
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write for TensorBoard.")] = False,
-    keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Keep a better export of another training on the same examples.")
+    output: Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)] = None,
+    keep_best: Annotated[bool, setting_option("output.keep_best", "--keep-best", panel=OUTPUT_PANEL)] = False,
+    tensorboard: Annotated[bool, setting_option("output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)] = False,
+    no_history: Annotated[
+        bool, typer.Option("--no-history", help="Do not write the training history.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
-    no_history: Annotated[bool, typer.Option("--no-history", help="Write no history.")] = False,
-    no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no plots.")] = False,
+    no_plots: Annotated[
+        bool, typer.Option("--no-plots", help="Do not draw loss plots.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

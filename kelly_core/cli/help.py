@@ -1,0 +1,61 @@
+"""The help of commands: options described by the settings' schema, in panels, and flags without a type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from kelly_core.config.reference import setting
+
+MODELS_PANEL = "Models and data"
+TRAINING_PANEL = "Training"
+EXECUTION_PANEL = "Execution"
+OUTPUT_PANEL = "Output"
+GENERAL_PANEL = "General"
+
+_GENERAL = frozenset({"--config", "--help", "--json", "--version", "--yes"})
+
+
+def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
+    """Return the option that sets a setting; its help is the setting's description, unit, limits and default.
+
+    Args:
+        key: dotted key of the setting.
+        names: the option and its short forms.
+        panel: title of the panel in the help.
+        attributes: further arguments of ``typer.Option``.
+    """
+    return typer.Option(*names, help=setting(key).help, rich_help_panel=panel, **attributes)
+
+
+class _PlainHelp:
+    """Part of a command class: flags show no type, and general options have a panel of their own."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return all parameters, ``--help`` included, as the help shows them."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+            if _GENERAL & set(param.opts) and param.rich_help_panel is None:
+                param.rich_help_panel = GENERAL_PANEL
+        return params
+
+
+class HelpCommand(_PlainHelp, TyperCommand):
+    """A command."""
+
+
+class HelpGroup(_PlainHelp, TyperGroup):
+    """A command with subcommands."""
+
+
+def use_help_classes(commands: typer.Typer) -> None:
+    """Build a command and its subcommands with the classes of this module."""
+    commands.info.cls = HelpGroup
+    if commands.registered_callback is not None:
+        commands.registered_callback.cls = HelpGroup
+    for command in commands.registered_commands:
+        command.cls = HelpCommand
