@@ -5,12 +5,12 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo real test test-portable check bench clean
 
-# From a small corpus made from rules to five checked exports, music out of them, and a report on it all.
+# From small corpora made by rules to five checked exports, music out of them, and a report on it all.
 DEMO := out/demo
 demo: $(STAMP)
-	test -f $(DEMO)/datasets/groove_midi/info.csv || \
+	test -f $(DEMO)/datasets/config.toml || \
 		{ rm -rf $(DEMO)/datasets && $(BIN)/kelly-core datasets demo $(DEMO)/datasets; }
-	$(BIN)/kelly-core train --datasets-dir $(DEMO)/datasets --epochs 12 --learning-rate 0.002 --batch-size 8 --output $(DEMO)
+	$(BIN)/kelly-core train --config $(DEMO)/datasets/config.toml --datasets-dir $(DEMO)/datasets --output $(DEMO)
 	$(BIN)/kelly-core validate $(DEMO)/*.json --check-specs
 	-$(BIN)/kelly-core bench $(DEMO)
 	$(BIN)/kelly-core generate $(DEMO)/datasets/deam/audio/2.wav --models $(DEMO) --bars 16 -o $(DEMO)/tune.mid --plot $(DEMO)/tune.png
@@ -20,6 +20,16 @@ demo: $(STAMP)
 	@echo "  $(DEMO)/report.html   how good, how fast and how large the five models are"
 	@echo "  $(DEMO)/tune.mid      the music that they make of $(DEMO)/datasets/deam/audio/2.wav"
 	@echo "  $(DEMO)/tune.png      what they heard and what they made of it"
+	@echo
+	@echo "The demo corpora are made by rules ($(DEMO)/datasets/README.md): the figures show that the program works, and"
+	@echo "nothing about real music. Next, with real music:"
+	@echo "  make real                                  all of it with the public corpora (3 GB)"
+	@echo "or step by step:"
+	@echo "  source $(VENV)/bin/activate"
+	@echo "  kelly-core datasets get --all              download the public corpora into datasets/"
+	@echo "  kelly-core train --epochs 30 --output models"
+	@echo "  kelly-tui                                  runs, models and corpora in a terminal"
+	@echo "README.md has a tour of all commands."
 
 # Downloads the public corpora (3 GB), trains all five models on them, checks and reports; YES=--yes agrees to their licences.
 REAL := out/real

@@ -25,6 +25,8 @@ from kelly_core.cli.options import (
 )
 from kelly_core.cli.progress import feature_progress
 from kelly_core.data.dataset import CorpusReport
+from kelly_core.data.files import RULES_FILE
+from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import format_bytes
 
@@ -94,15 +96,16 @@ def datasets(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the five corpora; it must not hold any of them yet.")],
-    songs: Annotated[int, typer.Option(min=1, help="Songs, each of which is in all five corpora.")] = 60,
+    songs: Annotated[int, typer.Option(min=1, help="Songs, each of which is in all five corpora.")] = DEFAULT_SONGS,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other songs.")] = 0,
 ) -> None:
-    """Write a small demo corpus in the real layouts, with a known link from emotion to music, to try everything on."""
+    """Write five small corpora in the real layouts, made by rules that tie emotion to music, and settings to train."""
     from kelly_core.demo.corpus import write_demo
+    from kelly_core.demo.rules import CONFIG_FILE
 
-    for name, size in write_demo(folder, songs=songs, seed=seed).items():
+    for name, size in write_demo(folder, songs=songs, seed=seed, jobs=0).items():
         print_result(f"wrote {folder / name}: {songs} songs, {format_bytes(size)}")
-    print_result(f"next: kelly-core datasets --datasets-dir {folder}")
+    print_result(f"next: kelly-core train --config {folder / CONFIG_FILE} --datasets-dir {folder}")
 
 
 def _as_json(report: CorpusReport) -> dict[str, Any]:
@@ -130,6 +133,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             ("labels", _labels(report)),
             *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
+            *([("made by", f"rules: see {RULES_FILE} in its folder")] if report.made_by_rules else []),
             *(("warning", warning) for warning in report.warnings),
         ]
     lines.append(("licence", report.licence))

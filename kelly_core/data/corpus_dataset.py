@@ -27,6 +27,7 @@ from kelly_core.data.dataset import (
     Normalizer,
 )
 from kelly_core.data.duplicates import Pair, equal_keys
+from kelly_core.data.files import is_made_by_rules
 from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
@@ -160,6 +161,7 @@ class CorpusDataset(Dataset):
         self, report: CorpusReport, rows: ExampleMetadata, hashes: Sequence[str], labels: Floats, content: NDArray[Any]
     ) -> None:
         self.name = report.name
+        self.made_by_rules = is_made_by_rules(Path(report.path))
         self.content = content
         self.rows = rows
         self.train = np.flatnonzero(rows.splits == TRAIN)
@@ -174,6 +176,7 @@ class CorpusDataset(Dataset):
             examples=len(rows.groups),
             label_sources=dict(Counter(rows.sources.tolist())),
             splits={TRAIN: len(self.train), VALIDATION: len(self.validation)},
+            made_by_rules=self.made_by_rules,
         )
         self.fingerprint = _fingerprint(self.name, hashes, rows, labels)
         self.metadata = {}

@@ -189,6 +189,7 @@ class Dataset(ABC):
     Attributes:
         name: the corpus ("deam", ...).
         synthetic: whether the examples were generated instead of read.
+        made_by_rules: whether rules made the music that was read, as in the demo corpus, and the corpus says so.
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
         fingerprint: hash of the content and of the settings that shaped it.
         standardisation: what the export must fold into the first layer.
@@ -208,6 +209,7 @@ class Dataset(ABC):
 
     name: str
     synthetic: bool = False
+    made_by_rules: bool = False
     input_size: int
     output_size: int
     sequence_length: int
@@ -278,6 +280,7 @@ class CorpusReport:
         joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
         weight: with which they are mixed in; at 0 they only stand in for a missing corpus.
         problem: why nothing of it can be used, "" if it can.
+        made_by_rules: whether the corpus says that rules made it.
     """
 
     name: str
@@ -298,3 +301,4 @@ class CorpusReport:
     joins: dict[str, int] = field(default_factory=dict)
     weight: float = 1.0
     problem: str = ""
+    made_by_rules: bool = False

@@ -22,6 +22,9 @@ from kelly_core.io.atomic import open_regular
 SIDECAR = "emotion_labels.json"
 """Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
 
+RULES_FILE = "MADE_BY_RULES.md"
+"""File that marks a corpus as made by rules; it says which."""
+
 _log = logging.getLogger(__name__)
 
 MAX_TABLE_BYTES = 256_000_000
@@ -257,6 +260,11 @@ def finite_text(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def is_made_by_rules(path: Path) -> bool:
+    """Return True if a corpus says that rules made it: ``RULES_FILE`` is in its folder, or beside its one file."""
+    return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 
 def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:

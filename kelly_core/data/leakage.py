@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Dataset, Floats, Indices
+from kelly_core.data.files import RULES_FILE
 from kelly_core.display_text import printable
 
 _SHOWN = 3
@@ -54,7 +55,7 @@ def implausible_gain(model: str, loss: float, baseline: float) -> str:
     return (
         f"too good to be true: {1 - loss / baseline:.0%} below the best constant answer, where real music allows for "
         f"{bound:.0%} at most; look for validation songs among the training ones and for labels made from the targets "
-        "(music made by rules, as the demo corpus is, may be that easy)"
+        f"(a corpus made by rules may be that easy; {RULES_FILE} in its folder says that it is one)"
     )
 
 

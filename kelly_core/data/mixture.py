@@ -33,6 +33,8 @@ class MixedDataset(Dataset):
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         first = parts[0]
         self.name = " + ".join(part.name for part in parts)
+        # One corpus of real music is enough for the bounds that hold for real music.
+        self.made_by_rules = all(part.made_by_rules for part in parts)
         self.input_size, self.output_size = first.input_size, first.output_size
         self.sequence_length = first.sequence_length
         self.rows = ExampleMetadata.joined([part.rows for part in parts])

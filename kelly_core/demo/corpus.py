@@ -1,17 +1,8 @@
-"""A small demo corpus in the five real layouts, made from rules, so that all loaders have something true to read.
+"""A small demo corpus in the five real layouts, made by rules, so that all loaders have something true to read.
 
-Every song has an emotion, spread evenly over valence and arousal, and is in all five corpora: as a recording, as a
-MIDI file of four parts, as a progression, as a piano performance, as a drum recording. It is what the composer makes
-of an ideal chain, whose outputs follow valence v and arousal a (both -1..1) by these rules:
-
-- tempo: 105 · 2^(.75 a) beats a minute, as the composer always plays.
-- chords: shares (1 + v) / 2 of a major key's usual progressions and (1 - v) / 2 of a minor key's.
-- melody: the notes of the major or minor pentatonic scale in the same shares, around pitch 67 + 12 a + 4 v.
-- dynamics: with arousal loudness, its deviation, accents, staccato and density rise, and length of notes, pedal and
-  spread of chords fall; see ``_dynamics``.
-- groove: sixteenths between the eighths are late (swing) with valence, eighths between the beats are late when calm and
-  early when excited; accents get stronger with arousal; see ``_groove``.
-- sound: louder by 10 dB a unit of arousal, and brighter: partial k has amplitude k^-(2.2 - 1.2 a).
+Every song has an emotion and is in all five corpora: as a recording, as a MIDI file of four parts, as a progression, as
+a piano performance, as a drum recording. It is what the composer makes of an ideal chain, whose outputs follow valence
+and arousal by the rules of ``rules.RULES``. Each corpus says in ``MADE_BY_RULES.md`` that it is not real music.
 """
 
 from __future__ import annotations
@@ -20,6 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +20,10 @@ from numpy.typing import NDArray
 
 from kelly_core.composition.composer import TONICS, compose
 from kelly_core.composition.score import Part, Score, midi_bytes
-from kelly_core.data.files import SIDECAR
+from kelly_core.data.files import RULES_FILE, SIDECAR
 from kelly_core.data.splits import TRAIN, VALIDATION
+from kelly_core.demo import DEFAULT_SONGS
+from kelly_core.demo.rules import CONFIG_FILE, CONFIG_TEXT, corpus_text, readme_text
 from kelly_core.demo.synth import wav_bytes
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import atomic_write_all
@@ -40,18 +34,19 @@ from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import decode, encode
 from kelly_core.music.groove import POSITIONS
 from kelly_core.music.melody import PITCHES
+from kelly_core.parallel.executor import map_ordered
 from kelly_core.spec import DATASETS
 
 Floats = NDArray[np.float32]
 
 LEAST_SONGS = 8
-BARS = 32
+BARS = 16
 CLIP_SECONDS = 8.0
 
 _REACH = 0.85
 _PLASTIC = (0.7548776662466927, 0.5698402909980532)
 """Steps of the sequence that spreads points most evenly over a square, 1/p and 1/p² with p³ = p + 1."""
-_VALIDATION_EVERY = 6
+_VALIDATION_EVERY = 5
 _MAJOR_CHORDS = {"C": 30, "F": 20, "G": 18, "Am": 10, "G7": 8, "Dm": 8, "Em": 4, "Cmaj7": 2}
 _MINOR_CHORDS = {"Am": 30, "Dm": 20, "Em": 14, "F": 12, "E7": 8, "C": 6, "G": 4, "Am7": 4, "Bdim": 2}
 _MAJOR_SCALE = {0: 10, 2: 7, 4: 9, 7: 9, 9: 6, 5: 2, 11: 2}
@@ -60,12 +55,16 @@ _SOUNDING_PITCHES = 2.0
 
 
 class Song(NamedTuple):
-    """One song of the demo corpus: its number, its emotion, and its score."""
+    """One song of the demo corpus: its number, its emotion, its score, and what the corpora hold of it."""
 
     number: int
     valence: float
     arousal: float
     score: Score
+    recording: bytes
+    parts_midi: bytes
+    piano_midi: bytes
+    drums_midi: bytes
 
     @property
     def name(self) -> str:
@@ -83,13 +82,15 @@ class Song(NamedTuple):
         return {"valence": round(self.valence, 4), "arousal": round(self.arousal, 4)}
 
 
-def write_demo(root: Path, *, songs: int = 60, seed: int = 0) -> dict[str, int]:
+def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: int = 1) -> dict[str, int]:
     """Write the demo corpus.
 
     Args:
-        root: folder that gets the five corpora; made when missing.
+        root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; made when
+            missing.
         songs: how many, at least ``LEAST_SONGS``.
         seed: another seed gives other songs; the same one the same bytes.
+        jobs: processes that make the songs (0 = one per core).
 
     Returns:
         Bytes written by corpus.
@@ -105,7 +106,7 @@ def write_demo(root: Path, *, songs: int = 60, seed: int = 0) -> dict[str, int]:
         if (root / name).exists():
             hint = "Choose another folder, or remove it first"
             raise DataError("is there already, and a demo must not mix with it", where=root / name, hint=hint)
-    written = [_song(number, seed) for number in range(1, songs + 1)]
+    written = list(map_ordered(partial(_song, seed=seed), range(1, songs + 1), jobs=jobs))
     contents = {
         "deam": _deam(written),
         "lakh_midi": _lakh(written),
@@ -113,8 +114,12 @@ def write_demo(root: Path, *, songs: int = 60, seed: int = 0) -> dict[str, int]:
         "maestro": _maestro(written),
         "groove_midi": _groove_midi(written),
     }
+    for files in contents.values():
+        files[RULES_FILE] = corpus_text().encode()
     for name, files in contents.items():
         atomic_write_all({root / name / path: content for path, content in files.items()}, error=DataError)
+    guides = {"README.md": readme_text(), CONFIG_FILE: CONFIG_TEXT}
+    atomic_write_all({root / name: text.encode() for name, text in guides.items()}, error=DataError)
     return {name: sum(map(len, files.values())) for name, files in contents.items()}
 
 
@@ -133,11 +138,20 @@ def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput
 
 def _song(number: int, seed: int) -> Song:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-    start = np.random.default_rng(seed).random(2)
-    valence, arousal = (_REACH * (2 * ((start + number * np.array(_PLASTIC)) % 1) - 1)).tolist()
+    origin = np.random.default_rng(seed).random(2)
+    valence, arousal = (_REACH * (2 * ((origin + number * np.array(_PLASTIC)) % 1) - 1)).tolist()
     tonic = int(rng.integers(len(TONICS)))
     score = compose(ideal_output(valence, arousal), bars=BARS, seed=int(rng.integers(2**31)), tonic=tonic)
-    return Song(number, valence, arousal, score)
+    return Song(
+        number,
+        valence,
+        arousal,
+        score,
+        recording=wav_bytes(score, valence, arousal, CLIP_SECONDS, rng),
+        parts_midi=midi_bytes(score),
+        piano_midi=midi_bytes(_of_parts(score, [_piano(score)])),
+        drums_midi=midi_bytes(_of_parts(score, [score.part("Drums")])),
+    )
 
 
 def _melody(valence: float, arousal: float) -> Floats:
@@ -202,14 +216,14 @@ Files = dict[str, bytes]
 
 def _deam(songs: Sequence[Song]) -> Files:
     """``audio/<id>.wav`` and the static table, whose scale is 1 to 9 and whose columns begin with a space."""
-    files = {f"audio/{song.number}.wav": wav_bytes(song.score, song.arousal, CLIP_SECONDS) for song in songs}
+    files = {f"audio/{song.number}.wav": song.recording for song in songs}
     header = ["song_id", " valence_mean", " valence_std", " arousal_mean", " arousal_std"]
     rows = [[song.number, f"{5 + 4 * song.valence:.3f}", 0.5, f"{5 + 4 * song.arousal:.3f}", 0.5] for song in songs]
     return files | {"annotations/annotations.csv": _table(header, rows)}
 
 
 def _lakh(songs: Sequence[Song]) -> Files:
-    files = {f"{song.number % 16:x}/{song.name}.mid": midi_bytes(song.score) for song in songs}
+    files = {f"{song.number % 16:x}/{song.name}.mid": song.parts_midi for song in songs}
     return files | _sidecar({f"{song.name}.mid": song for song in songs})
 
 
@@ -228,7 +242,7 @@ def _chords(songs: Sequence[Song]) -> Files:
 def _maestro(songs: Sequence[Song]) -> Files:
     """Year folders and the official table; the piano plays all but the drums."""
     paths = {f"{2004 + song.number % 10}/{song.name}.midi": song for song in songs}
-    files = {path: midi_bytes(_of_parts(song.score, [_piano(song.score)])) for path, song in paths.items()}
+    files = {path: song.piano_midi for path, song in paths.items()}
     header = ["canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename", "duration"]
     rows = [
         ["Kelly", song.name, song.split, path[:4], path, "", f"{song.score.seconds:.3f}"]
@@ -244,7 +258,7 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
         bpm = round(song.score.tempos[0][1])
         session = f"drummer{song.number % 3 + 1}/session{song.number % 2 + 1}"
         paths[f"{session}/{song.number}_pop_{bpm}_beat_4-4.mid"] = song
-    files = {path: midi_bytes(_of_parts(song.score, [song.score.part("Drums")])) for path, song in paths.items()}
+    files = {path: song.drums_midi for path, song in paths.items()}
     header = ["drummer", "session", "id", "style", "bpm", "beat_type", "time_signature"]
     header += ["midi_filename", "audio_filename", "duration", "split"]
     rows = []

@@ -1,4 +1,4 @@
-"""A score as sound: a few sines a note, and noise for the drums; plain, but with the loudness and colour of a mood."""
+"""Render a score as audio: a few sines a note; loudness, brightness and a wah follow emotion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.composition.drums import KICK
 from kelly_core.composition.score import DRUM_CHANNEL, PPQ, Score, Tone
 
 Doubles = NDArray[np.float64]
@@ -18,38 +17,73 @@ _HIGHEST_HZ = 7_000.0
 _PARTIALS = 8
 _ATTACK_SECONDS, _RELEASE_SECONDS = 0.01, 0.05
 _DECAY_SECONDS = 0.8
-_DRUM_SECONDS = 0.12
 _LEVEL = 0.05
 _DECIBELS_A_UNIT = 10.0
+_WAH_DECIBELS = 9.0
+_WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
+_WAH_SECONDS = (1.0, 3.0)
+"""Shortest and longest time that the wah stays open, or closed: most frames of the recognizer hear only one of both."""
+_RAMP_SECONDS = 0.016
 
 
-def wav_bytes(score: Score, arousal: float, seconds: float) -> bytes:
-    """The begin of a score as a mono WAV file of 16 bits.
+def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng: np.random.Generator) -> bytes:
+    """Return an excerpt from a random place of a score as a mono WAV file of 16 bits.
+
+    Sound gets louder by 10 dB a unit of arousal, and partial k has amplitude k^-(2.2 - 1.2 arousal). A wah opens and
+    closes in turn, each for one to three seconds: a resonance at 1 kHz, a Gaussian of 0.6 octaves, of ±9 (1 + valence)
+    dB. The mean level of a band hardly depends on its depth, so valence can only be heard in how the spectrum changes.
 
     Args:
-        score: in one tempo.
-        arousal: -1..1; sound gets louder by 10 dB a unit, and partial k has amplitude k^-(2.2 - 1.2 arousal).
+        score: in one tempo, at least as long as the excerpt.
+        valence, arousal: -1..1.
         seconds: length.
+        rng: from which the place, and the times at which the wah opens and closes, are drawn.
     """
     import soundfile
 
+    start = rng.uniform(0, score.seconds - seconds)
     samples = np.zeros(round(seconds * SAMPLE_RATE))
-    noise = np.random.default_rng(0).standard_normal(round(_DRUM_SECONDS * SAMPLE_RATE))
     slope = 2.2 - 1.2 * arousal
     seconds_a_tick = 60 / score.tempos[0][1] / PPQ
     for part in score.parts:
+        if part.channel == DRUM_CHANNEL:
+            continue
         for tone in part.tones:
-            start = round(tone.tick * seconds_a_tick * SAMPLE_RATE)
-            if start >= len(samples):
+            begin, length = tone.tick * seconds_a_tick - start, tone.length * seconds_a_tick
+            if begin >= seconds or begin + length + _RELEASE_SECONDS <= 0:
                 continue
-            drum = part.channel == DRUM_CHANNEL
-            sound = _drum(tone, noise) if drum else _note(tone, tone.length * seconds_a_tick, slope)
-            heard = sound[: len(samples) - start]
-            samples[start : start + len(heard)] += heard
+            sound = _note(tone, length, slope)
+            onset = round(begin * SAMPLE_RATE)
+            audible = sound[max(0, -onset) : len(samples) - onset]
+            samples[max(0, onset) : max(0, onset) + len(audible)] += audible
+    samples = _wah(samples, _WAH_DECIBELS * (1 + valence), rng)
     samples *= _LEVEL * 10 ** (_DECIBELS_A_UNIT * arousal / 20)
     stream = io.BytesIO()
     soundfile.write(stream, np.tanh(samples), SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return stream.getvalue()
+
+
+def _wah(samples: Doubles, decibels: float, rng: np.random.Generator) -> Doubles:
+    """Raise and lower the bands around the resonance in turn, by ``decibels`` at its center."""
+    hertz = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1.0)
+    gain = decibels / 20 * np.exp(-0.5 * (np.log2(hertz / _WAH_HERTZ) / _WAH_OCTAVES) ** 2)
+    spectrum = np.fft.rfft(samples)
+    opened, closed = (np.fft.irfft(spectrum * 10 ** (sign * gain), len(samples)) for sign in (1, -1))
+    openness = _openness(len(samples), rng)
+    mixed: Doubles = openness * opened + (1 - openness) * closed
+    return mixed
+
+
+def _openness(count: int, rng: np.random.Generator) -> Doubles:
+    """Return 1 while the wah is open and 0 while it is closed, with short ramps so that it does not click."""
+    shortest, longest = _WAH_SECONDS
+    time = np.arange(count) / SAMPLE_RATE
+    lengths = rng.uniform(shortest, longest, 2 + int(time[-1] / shortest))
+    switches = np.cumsum(lengths) - rng.uniform(0, longest)
+    states = (np.arange(len(switches) + 1) + rng.integers(2)) % 2
+    ramps = np.stack([switches - _RAMP_SECONDS / 2, switches + _RAMP_SECONDS / 2], axis=1)
+    openness: Doubles = np.interp(time, ramps.reshape(-1), np.stack([states[:-1], states[1:]], axis=1).reshape(-1))
+    return openness
 
 
 def _note(tone: Tone, seconds: float, slope: float) -> Doubles:
@@ -61,15 +95,4 @@ def _note(tone: Tone, seconds: float, slope: float) -> Doubles:
     envelope = np.minimum(time / _ATTACK_SECONDS, 1) * np.exp(-time / _DECAY_SECONDS)
     envelope *= np.clip((seconds + _RELEASE_SECONDS - time) / _RELEASE_SECONDS, 0, 1)
     shaped: Doubles = tone.velocity / 127 * wave * envelope
-    return shaped
-
-
-def _drum(tone: Tone, noise: Doubles) -> Doubles:
-    """A falling thump for the kick, a burst of noise for the rest, brighter for the cymbals."""
-    time = np.arange(len(noise)) / SAMPLE_RATE
-    if tone.pitch == KICK:
-        wave = 2 * np.sin(2 * np.pi * (50 * time + 2 * (1 - np.exp(-30 * time))))
-    else:
-        wave = np.diff(noise, prepend=0.0) if tone.pitch > KICK + 4 else noise
-    shaped: Doubles = tone.velocity / 127 * wave * np.exp(-time / 0.03)
     return shaped

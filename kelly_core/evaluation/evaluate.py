@@ -243,4 +243,6 @@ def _notes(found: GroupSums, dataset: Dataset, leaks: Sequence[str]) -> Iterator
     groups = found.group_count()
     if not dataset.synthetic and groups < FEW_GROUPS:
         yield f"{groups} group{'s' if groups != 1 else ''} of examples: the intervals mean little"
+    if dataset.made_by_rules:
+        yield "the examples are made by rules: the figures say nothing about real music"
     yield from (f"the figures may be too good, {leak}" for leak in leaks)

@@ -104,6 +104,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "synthetic": dataset.synthetic,
+        "made_by_rules": dataset.made_by_rules,
         "fingerprint": dataset.fingerprint,
         "train_examples": len(dataset.train),
         "validation_examples": len(dataset.validation),

@@ -39,6 +39,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         trained_on={
             "dataset": data["name"],
             "synthetic": data["synthetic"],
+            **({"made_by_rules": True} if data.get("made_by_rules") is True else {}),
             "train_examples": data["train_examples"],
             "validation_examples": data["validation_examples"],
             "dataset_hash": data["fingerprint"],

@@ -152,7 +152,8 @@ def _train_one(
 def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:
     """What to say of a gain that is too good to be true; bounds are known for real music and the model's own loss."""
     own_loss = settings.models[spec.name].loss in (None, spec.loss)
-    if dataset.synthetic or not own_loss or result.checkpoint is None:
+    real_music = not (dataset.synthetic or dataset.made_by_rules)
+    if not real_music or not own_loss or result.checkpoint is None:
         return ""
     return implausible_gain(spec.name, result.metrics["val_loss"], result.metrics["baseline_loss"])
 
@@ -169,5 +170,9 @@ def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[T
         yield TrainingWarning(spec.name, "missing", f"{missing}: training on {dataset.name} ALONE instead")
     for warning in dataset.warnings:
         yield TrainingWarning(spec.name, "split", warning)
+    if dataset.made_by_rules:
+        yield TrainingWarning(
+            spec.name, "made_by_rules", f"{dataset.name} is made by rules: the figures say nothing about real music"
+        )
     if leaks := find_leakage(dataset):
         yield TrainingWarning(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")

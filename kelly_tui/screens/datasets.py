@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from kelly_core.data.catalog import CORPORA, is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
+from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import MISSING
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
@@ -410,6 +411,8 @@ class Datasets(BaseScreen):
         if report.get("joins"):
             yield "joins", _counts(report["joins"])
             yield "weight", f"{report['weight']:g}"
+        if report.get("made_by_rules"):
+            yield "made by", f"rules: see {RULES_FILE} in its folder"
         for warning in report.get("warnings", ()):
             yield "warning", Text(warning, colors.warning)
         if not report["skipped"]:

@@ -176,7 +176,7 @@ class Train(RunScreen):
             lines += [
                 f"{each.model}: {each.alarm}{self._offer(each)}"
                 for each in run.models
-                if each.alarm and each.alarm_kind != "synthetic"
+                if each.alarm and each.alarm_kind not in ("synthetic", "made_by_rules")
             ]
             if run.state == "died":
                 lines.append("R resumes from the last checkpoint.")

@@ -84,18 +84,41 @@ def test_a_song_in_both_splits_is_told_before_training(alarms, tmp_path: Path) -
     assert "same content in training and validation" in message
 
 
-def test_a_gain_beyond_belief_is_told_after_training(alarms, tmp_path: Path) -> None:
+@pytest.fixture
+def easy_chords(tmp_path: Path) -> Path:
     """Chords that the song's label gives away, as no real music's do: 24 songs of C, 24 of A minor."""
     songs = [
         {"chords": ["C", "F"] * 4 if number % 2 else ["Am", "Dm"] * 4, "source": f"song {number}",
          "emotion": {"valence": 0.5 if number % 2 else -0.5, "arousal": 0.0}}
         for number in range(48)
     ]  # fmt: skip
-    (tmp_path / "data" / "chords").mkdir(parents=True)
-    (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs))
+    folder = tmp_path / "data" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text(json.dumps(songs))
+    return folder
+
+
+@pytest.mark.usefixtures("easy_chords")
+def test_a_gain_beyond_belief_is_told_after_training(alarms) -> None:
     ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
     assert kind == "leak"
     assert "too good to be true" in message
+    assert "MADE_BY_RULES.md" in message
+
+
+def test_a_corpus_made_by_rules_may_be_as_easy_as_it_is(alarms, easy_chords: Path) -> None:
+    (easy_chords / "MADE_BY_RULES.md").write_text("C is happy, A minor is not.")
+    ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
+    assert kind == "made_by_rules"
+    assert message == "chords is made by rules: the figures say nothing about real music"
+
+
+def test_a_leak_within_a_corpus_made_by_rules_is_told(alarms, easy_chords: Path) -> None:
+    progression = ["C", "Am", "F", "G"] * 8
+    (easy_chords / "chord_progressions.json").write_text(json.dumps([progression] * 12))
+    (easy_chords / "MADE_BY_RULES.md").touch()
+    kinds = [kind for kind, _ in alarms("HarmonyPredictor")]
+    assert kinds[:2] == ["made_by_rules", "leak"]
 
 
 def test_generated_data_may_be_learned_as_well_as_it_can(alarms) -> None:
