@@ -19,6 +19,7 @@ from kelly_core.data.catalog import create_dataset
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export
+from kelly_core.io.user_dirs import user_state_dir
 from kelly_core.runs.log_records import LogRecord, encode
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
@@ -27,6 +28,7 @@ from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.history import read_history
 from kelly_tui import state_store
+from kelly_tui.benchmark_records import parse_run, sound_results
 from tests.data import tiny
 from tests.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
 from tests.runs.test_listing import make_run
@@ -151,9 +153,11 @@ def test_official_tables(tmp_path: Path) -> None:
 def test_benchmark_histories(tmp_path: Path) -> None:
     latency = {"p50_us": 1.0, "p95_us": 2.0, "p99_us": 3.0, "max_us": 4.0, "n": 9, "histogram": None}
     engines = {"numpy": {"models": {"DynamicsEngine": latency}, "chain": latency, "error": ""}}
-    run = {"time": "2026-11-22T14:31:00+00:00", "host": "a", "command": None, "engines": engines}
+    run = {"time": "2026-11-22T14:31:00+00:00", "host": "a", "command": None, "engines": engines, "budget_ms": 1.0}
     for content in mutated_texts(run, seed=9):
         (tmp_path / benchmarks.FILE).write_bytes(content.replace(b"\n", b" ") + b"\n")
+        for shown in sound_results({"out": parse_run(content)}).values():
+            assert np.isfinite(shown["budget_ms"])
         found = benchmarks.last_run(tmp_path, anywhere=True)
         for engine in found.engines.values() if found else []:
             figures = [value for each in engine.models.values() for value in (each.p50_us, each.p99_us, each.max_us)]
@@ -163,7 +167,7 @@ def test_benchmark_histories(tmp_path: Path) -> None:
 def test_state_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     state_store.save_state("app", {"theme": "dark", "open": [1, 2], "width": 3.5})
-    path = state_store.state_dir() / "app.json"
+    path = user_state_dir() / "app.json"
     for content in mutated_texts(json.loads(path.read_text()), seed=10):
         path.write_bytes(content)
         assert isinstance(state_store.load_state("app"), dict)

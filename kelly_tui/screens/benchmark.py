@@ -17,6 +17,7 @@ from textual.widget import Widget
 
 from kelly_core.formatting import MISSING
 from kelly_core.io.atomic import open_regular
+from kelly_tui.benchmark_records import parse_run, sound_results
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
@@ -80,7 +81,7 @@ class Benchmark(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
+        self._results: dict[str, dict[str, Any]] = sound_results(load_state(_STATE_NAME))
         self._engine = str(load_state(_ENGINE).get("command", ""))
         self._runs: list[dict[str, Any]] = []
         self._job: Job | None = None
@@ -131,7 +132,7 @@ class Benchmark(BaseScreen):
                 lines = file.read(_MAX_HISTORY_BYTES).splitlines()
         except OSError:
             lines = []
-        self.post_message(self.HistoryRead([run for run in map(_run_of, lines) if run]))
+        self.post_message(self.HistoryRead([run for run in map(parse_run, lines) if run]))
 
     @on(HistoryRead)
     def _on_history_read(self, message: HistoryRead) -> None:
@@ -323,12 +324,3 @@ def _verdict(result: dict[str, Any]) -> str:
         return ""
     words = {True: "passed", False: "FAILED", None: "not judged"}[result.get("passed")]
     return f"{words} · budget {result['budget_ms']:g} ms"
-
-
-def _run_of(line: bytes) -> dict[str, Any] | None:
-    """A line of the history; None for one cut short."""
-    try:
-        run = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return run if isinstance(run, dict) and isinstance(run.get("engines"), dict) else None
