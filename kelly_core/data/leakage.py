@@ -80,9 +80,12 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
     frames = _spread(np.flatnonzero(weights.any(axis=1)), _FRAMES)
     inputs = batch.inputs.reshape(-1, dataset.input_size)[frames]
     targets, counts = batch.targets.reshape(-1, dataset.output_size)[frames], weights[frames] > 0
+    groups = dataset.rows.groups[chosen][frames // dataset.sequence_length]
+    # A mask can leave an output known in a few groups only, even where there are many.
+    outputs = [n for n in range(dataset.output_size) if len(np.unique(groups[counts[:, n]])) >= _LEAST_GROUPS]
     copies = [
         f"{column} repeats output {output}"
-        for output in range(dataset.output_size)
+        for output in outputs
         for column in _copies(inputs[counts[:, output]], targets[counts[:, output], output])
     ]
     if copies:

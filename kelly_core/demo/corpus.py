@@ -46,9 +46,10 @@ CLIP_SECONDS = 8.0
 _REACH = 0.85
 _PLASTIC = (0.7548776662466927, 0.5698402909980532)
 """Steps of the sequence that spreads points most evenly over a square, 1/p and 1/p² with p³ = p + 1."""
-_VALIDATION_EVERY = 5
-_MAJOR_CHORDS = {"C": 30, "F": 20, "G": 18, "Am": 10, "G7": 8, "Dm": 8, "Em": 4, "Cmaj7": 2}
-_MINOR_CHORDS = {"Am": 30, "Dm": 20, "Em": 14, "F": 12, "E7": 8, "C": 6, "G": 4, "Am7": 4, "Bdim": 2}
+_VALIDATION_EVERY = 3
+_MAJOR_CHORDS = {"C": 32, "F": 20, "G": 26, "Am": 10, "Dm": 8, "Em": 4}
+_MINOR_CHORDS = {"Am": 36, "Dm": 20, "Em": 22, "F": 12, "C": 6, "G": 4}
+_SEVENTHS = {"C": "Cmaj7", "F": "Fmaj7", "G": "G7", "Am": "Am7", "Dm": "Dm7", "Em": "Em7"}
 _MAJOR_SCALE = {0: 10, 2: 7, 4: 9, 7: 9, 9: 6, 5: 2, 11: 2}
 _MINOR_SCALE = {9: 10, 0: 8, 2: 7, 4: 8, 7: 5, 5: 2, 11: 2}
 _SOUNDING_PITCHES = 2.0
@@ -128,7 +129,7 @@ def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput
     rows = (
         encode(valence, arousal),
         _melody(valence, arousal),
-        _chord_shares(valence),
+        _chord_shares(valence, arousal),
         _dynamics(valence, arousal),
         _groove(valence, arousal),
     )
@@ -155,20 +156,33 @@ def _song(number: int, seed: int) -> Song:
 
 
 def _melody(valence: float, arousal: float) -> Floats:
-    pitch = np.arange(PITCHES)
+    pitch, center = np.arange(PITCHES), 67 + 8 * arousal + 10 * _balance(valence, arousal)
     major, minor = (_weights(scale, 12)[pitch % 12] for scale in (_MAJOR_SCALE, _MINOR_SCALE))
     weights = (1 + valence) / 2 * major + (1 - valence) / 2 * minor
-    weights *= np.exp(-0.5 * ((pitch - (67 + 12 * arousal + 4 * valence)) / 4.0) ** 2)
+    weights *= np.exp(-0.5 * ((pitch - center) / 4.0) ** 2)
     probabilities: Floats = np.minimum(_SOUNDING_PITCHES * weights / weights.sum(), 0.9).astype(np.float32)
     return probabilities
 
 
-def _chord_shares(valence: float) -> Floats:
+def _balance(valence: float, arousal: float) -> float:
+    """Return 1 where valence and arousal are both moderate or both extreme, -1 where only one is, between smoothly.
+
+    It is orthogonal to polynomials of degree three, one of the baselines, which therefore cannot follow it.
+    """
+    return float(np.prod(np.cos(np.pi / _REACH * np.array([valence, arousal]))))
+
+
+def _chord_shares(valence: float, arousal: float) -> Floats:
     major, minor = (
         _weights({parse_chord(name): weight for name, weight in chords.items()}, CLASSES)
         for chords in (_MAJOR_CHORDS, _MINOR_CHORDS)
     )
-    return ((1 + valence) / 2 * major + (1 - valence) / 2 * minor).astype(np.float32)
+    triads = (1 + valence) / 2 * major + (1 - valence) / 2 * minor
+    balance = _balance(valence, arousal)
+    shares = (1 - balance) / 2 * triads
+    for triad, seventh in _SEVENTHS.items():
+        shares[parse_chord(seventh)] = (1 + balance) / 2 * triads[parse_chord(triad)]
+    return shares.astype(np.float32)
 
 
 def _weights(values: dict[int, int], size: int) -> NDArray[np.float64]:
@@ -179,22 +193,22 @@ def _weights(values: dict[int, int], size: int) -> NDArray[np.float64]:
 
 
 def _dynamics(valence: float, arousal: float) -> Floats:
-    v, a = valence, arousal
+    v, a, balance = valence, arousal, _balance(valence, arousal)
     parameters = {
         "base velocity": 0.5 + 0.18 * a,
         "velocity range": 0.4 + 0.15 * a,
         "velocity deviation": 0.32 + 0.12 * a,
         "trend": 0.5 + 0.1 * a,
         "arch": 0.6 - 0.05 * a,
-        "accent": 0.3 + 0.2 * a,
+        "accent": 0.3 + 0.2 * balance,
         "voicing": 0.64 + 0.06 * v,
         "bass": 0.4 - 0.1 * v,
         "velocity with pitch": 0.62,
-        "articulation": 0.42 - 0.18 * a,
-        "staccato share": 0.3 + 0.25 * a,
-        "pedal share": 0.5 - 0.4 * a,
+        "articulation": 0.42 - 0.18 * balance,
+        "staccato share": 0.3 + 0.25 * balance,
+        "pedal share": 0.5 - 0.4 * balance,
         "pedal presses": 0.3 + 0.1 * a,
-        "chord spread": 0.35 - 0.25 * a,
+        "chord spread": 0.35 - 0.25 * balance,
         "rubato": 0.2 - 0.1 * a,
         "density": 0.55 + 0.2 * a,
     }
@@ -204,9 +218,9 @@ def _dynamics(valence: float, arousal: float) -> Floats:
 def _groove(valence: float, arousal: float) -> Floats:
     position = np.arange(POSITIONS)
     on_beat, on_eighth = position % 4 == 0, position % 4 == 2
-    timing = np.where(on_beat, 0.0, np.where(on_eighth, -0.3 * arousal, 0.3 + 0.3 * valence))
-    accent = np.where(on_beat, 0.5 + 0.3 * arousal, np.where(on_eighth, 0.2 - 0.2 * arousal, 0.0))
-    accent += np.where(position % 8 == 4, 0.2 * valence, 0.0)
+    balance = _balance(valence, arousal)
+    timing = np.where(on_beat, 0.0, np.where(on_eighth, -0.4 * balance, 0.3 + 0.15 * (valence + balance)))
+    accent = np.where(on_beat, 0.3, np.where(on_eighth, -0.8 * balance, 0.5 * balance))
     return np.concatenate([timing, accent]).astype(np.float32)
 
 
