@@ -30,7 +30,7 @@ class _Engine(TypedDict):
     __pydantic_config__ = _ALL  # type: ignore[misc]
     models: NotRequired[dict[str, _Latency]]
     chain: NotRequired[_Latency | None]
-    error: NotRequired[str]
+    error: NotRequired[str | None]
 
 
 class _Change(TypedDict):

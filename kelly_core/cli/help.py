@@ -7,8 +7,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kelly_core.config.reference import setting
-
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"
 EXECUTION_PANEL = "Execution"
@@ -27,6 +25,9 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
         panel: title of the panel in the help.
         attributes: further arguments of ``typer.Option``.
     """
+    # Here, because the list of commands needs the classes below but not the schema, whose import takes .1 s.
+    from kelly_core.config.reference import setting
+
     return typer.Option(*names, help=setting(key).help, rich_help_panel=panel, **attributes)
 
 

@@ -237,7 +237,7 @@ def test_what_is_missing_is_told_in_its_place(run: Run, tmp_path: Path) -> None:
         write_bare(tmp_path / "out", spec)
     page, _ = page_of(run, code=1)
     assert page.row("metadata")[1] == '"trained_on" is not an object'
-    assert page.text.count("The file does not tell how good it is") == 2
+    assert page.text.count("The file has no quality record") == 2
     assert page.text.count("The file does not tell what it was trained on") == 2
     assert "there is no history/dynamicsengine_history.json" in page.text
     assert page.row("GroovePredictor")[1:3] == ["not told", "not measured"]

@@ -171,7 +171,7 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     assert kelly_core("runs", "resume", "last").out == f"{run.id}: running\n"
     assert kelly_core("runs", "rm", "last", "--yes").code == 1
     assert kelly_core("runs", "resume", "last").code == 1
-    assert "DynamicsEngine: as asked: back to epoch" in kelly_core("runs", "rollback", "last").out
+    assert "DynamicsEngine: as requested: back to epoch" in kelly_core("runs", "rollback", "last").out
     stopped = kelly_core("runs", "stop", "last", "--after", 2)
     assert "stop" in stopped.out
     assert f"to continue: kelly-core runs resume {run.id}\n" in stopped.err

@@ -129,7 +129,7 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     assert run.request_rollback() == "DynamicsEngine"
     told = (record.event for record in run.follow())
     alarm = next(event for event in told if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
-    assert "as asked: back to epoch" in alarm.message
+    assert "as requested: back to epoch" in alarm.message
     assert next(event for event in told if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
     run.request_pause()
     until(run, "paused")
@@ -138,7 +138,7 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     assert next(event for event in told if isinstance(event, events.TrainingWarning)).kind == "rollback"
     run.request_stop()
     until(run, "stopped")
-    assert run.folder.console.read_text().count("as asked: back to epoch") == 2
+    assert run.folder.console.read_text().count("as requested: back to epoch") == 2
     assert exported(folder)
     resumed = resume(run)
     until_epoch(resumed, load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt").epoch + 1)

@@ -104,7 +104,7 @@ def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tm
     )
     assert metadata["trained_on"] == {
         "dataset": "toy", "synthetic": False, "train_examples": 16, "validation_examples": 8, "dataset_hash": "toy",
-            "split_source": "by seed", "tables": [],
+            "split_source": "by seed", "tables": [], "judging_examples": 0, "licences": {},
     }  # fmt: skip
     assert metadata["checkpoint"] == checkpoint.weights_hash()
     assert metadata["metrics"]["val_loss"] == checkpoint.metrics["val_loss"]

@@ -57,7 +57,7 @@ def too_faint(app: KellyApp) -> Iterator[tuple[str, int, int]]:
 
 @pytest.fixture
 def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLORTERM")
+    monkeypatch.delenv("COLORTERM", raising=False)
     monkeypatch.setenv("TERM", "linux")
 
 
