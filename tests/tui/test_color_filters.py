@@ -56,8 +56,8 @@ def too_faint(app: KellyApp) -> Iterator[tuple[str, int, int]]:
 
 
 @pytest.fixture
-def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLORTERM", raising=False)
+def sixteen(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it sets COLORTERM
+    monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "linux")
 
 

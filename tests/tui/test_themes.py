@@ -77,7 +77,7 @@ async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace:
 async def test_the_nearest_of_256_colours_are_legible_too(
     make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
-    monkeypatch.delenv("COLORTERM", raising=False)
+    monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "xterm-256color")
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(theme=theme)
