@@ -226,6 +226,7 @@ def open_corpus(
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
     from kelly_core.data.corpus_dataset import LoadOptions
+    from kelly_core.data.files import is_made_by_rules
 
     datasets = settings.datasets
     options = LoadOptions(
@@ -245,9 +246,13 @@ def open_corpus(
         options = replace(options, context=_audio_context(audio[0], settings, progress))
     dataset = _load(name, main or name, datasets.folder(name), options)
     # A loader that reads several sources knows the licence of each.
-    dataset.licences = {name: CORPORA[name].licence} | dict(dataset.licences)
+    licences = {name: CORPORA[name].licence} | dict(dataset.licences)
     if options.context is not None:
-        dataset.licences = {**dataset.licences, options.context.corpus: CORPORA[options.context.corpus].licence}
+        licences[options.context.corpus] = CORPORA[options.context.corpus].licence
+    # Music made by rules is not under the licence of the corpus whose layout it has.
+    dataset.licences = {
+        corpus: text for corpus, text in licences.items() if not is_made_by_rules(datasets.folder(corpus))
+    }
     return dataset
 
 

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from kelly_core.composition.composer import compose
-from kelly_core.data import create_dataset
+from kelly_core.config.loading import load_settings
+from kelly_core.data.catalog import create_dataset, open_corpus
 from kelly_core.data.leakage import find_leakage
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.data.readers.midi import read_notes
@@ -76,6 +77,13 @@ def test_each_corpus_says_that_it_is_made_by_rules(demo: Path, tmp_path: Path) -
         assert dataset.report.made_by_rules
         assert find_leakage(dataset) == [], "the marker hides no leak: there must be none"
     assert RULES in (demo / "README.md").read_text()
+
+
+def test_the_demo_is_not_under_the_licences_of_the_corpora_whose_layouts_it_has(demo: Path, tmp_path: Path) -> None:
+    options = {"datasets.dir": demo, "datasets.cache_dir": tmp_path}
+    settings = load_settings(None, {key: ("test", value) for key, value in options.items()}, {}).settings
+    for name in DATASETS:
+        assert open_corpus(name, settings).licences == {}
 
 
 def test_it_is_small(demo: Path) -> None:
