@@ -42,6 +42,8 @@ def test_nothing_of_a_run_is_writable_by_others_whatever_the_umask(start: Start,
     until_epoch(run, 1)
     run.request_pause()
     until(run, "paused")
+    # The summary is written by another thread, at the latest with the next measurement of the machine's load.
+    next(None for _ in run.follow() if run.folder.summary.exists())
     assert not _writable_by_others(folder)
     names = {path.name for path in folder.rglob("*")}
     made = {"control.jsonl", "heartbeat", "events.jsonl", "console.log", "summary.json", ".reserve", ".lease"}
