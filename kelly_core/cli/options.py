@@ -18,6 +18,16 @@ from kelly_core.spec import MODELS, ModelSpec, find_model
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
 ]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Models to train: names or their beginnings, separated by commas (default all).",
+        rich_help_panel=MODELS_PANEL,
+    ),
+]
+UseSyntheticOption = Annotated[bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)]
 DatasetsDirOption = Annotated[Path | None, setting_option("datasets.dir", "--datasets-dir", panel=MODELS_PANEL)]
 MaxFilesOption = Annotated[
     int | None, setting_option("datasets.max_files", "--max-files", panel=MODELS_PANEL, min=0, metavar="N")

@@ -12,14 +12,16 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import print_json, print_result, print_status
-from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
+from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
     DatasetsDirOption,
     JsonOption,
     MaxFilesOption,
+    ModelsOption,
     SchedulerOption,
+    UseSyntheticOption,
     check_training_outputs,
     selected_models,
     settings_from,
@@ -33,20 +35,10 @@ from kelly_core.sweeps.sweep import Sweep
 
 
 def sweep(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Models to train: names or their beginnings, separated by commas (default all).",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = None,
+    model: ModelsOption = None,
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
-    use_synthetic: Annotated[
-        bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)
-    ] = False,
+    use_synthetic: UseSyntheticOption = False,
     tried: Annotated[
         list[str] | None, setting_option("sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES")
     ] = None,

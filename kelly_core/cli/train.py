@@ -13,14 +13,16 @@ from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
 from kelly_core.cli.estimates import show_estimates
-from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
+from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
     DatasetsDirOption,
     JsonOption,
     MaxFilesOption,
+    ModelsOption,
     SchedulerOption,
+    UseSyntheticOption,
     check_training_outputs,
     selected_models,
     settings_from,
@@ -35,20 +37,10 @@ from kelly_core.spec import ModelSpec
 
 
 def train(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Models to train: names or their beginnings, separated by commas (default all).",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = None,
+    model: ModelsOption = None,
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
-    use_synthetic: Annotated[
-        bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)
-    ] = False,
+    use_synthetic: UseSyntheticOption = False,
     epochs: Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)] = None,
     batch_size: Annotated[
         int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
