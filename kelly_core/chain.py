@@ -1,24 +1,50 @@
-"""The plugin's chain: five models, once per frame, from mel bands to music."""
+"""The plugin's chain: the five models, once per frame, from mel bands to music."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.weights import Array
+from kelly_core.errors import ExportError
+from kelly_core.export.reader import Export, read_export
+from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode
+from kelly_core.music.mel import BANDS
 from kelly_core.spec import MODELS
 
 Compute = Callable[[Array], Array]
-"""One model in whatever engine: [..., in] → [..., out], moving its state on."""
+"""One model in any engine: [..., in] → [..., out]; each call advances its state."""
 
 _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS
-_HEARD_BANDS = _HARMONY.input_size - _EMOTION.output_size
+_AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
+
+NEUTRAL_INPUT = "neutral_input"
+"""Entry of an export's ``features``: what to feed where an input is not known, see ``neutral_input``."""
+
+
+def neutral_input(model: str, mean: ArrayLike) -> list[float]:
+    """What to feed a model where nothing is known: the mean of its audio in training, the code of a neutral emotion.
+
+    Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
+
+    Args:
+        model: name of the model's spec.
+        mean: of each raw input in training, [in]; not looked at where the input is a code.
+    """
+    neutral = np.array(mean, np.float64)
+    if model != _EMOTION.name:
+        neutral[:CODE_SIZE] = encode(0.0, 0.0)[: len(neutral)]
+    values: list[float] = neutral.tolist()
+    return values
 
 
 class ChainFrame(NamedTuple):
-    """What the five models give: ``emotion`` [..., 64], ``melody`` [..., 128], ``harmony`` [..., 64], ``dynamics``
+    """Outputs of the five models: ``emotion`` [..., 64], ``melody`` [..., 128], ``harmony`` [..., 64], ``dynamics``
     [..., 16], ``groove`` [..., 32].
     """
 
@@ -30,17 +56,148 @@ class ChainFrame(NamedTuple):
 
 
 def run_chain(models: Mapping[str, Compute], mel: Array) -> ChainFrame:
-    """e = Emotion(mel); Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
+    """Run e = Emotion(mel); Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
 
     Args:
-        models: one a model, by the model's name; each keeps its own state.
+        models: by the model's name; each keeps its own state.
         mel: [..., 128] in dB, see ``music.mel``; one frame, or as many in sequence as the models take at once.
     """
     code = models[_EMOTION.name](mel)
     return ChainFrame(
         emotion=code,
         melody=models[_MELODY.name](code),
-        harmony=models[_HARMONY.name](np.concatenate([code, mel[..., :_HEARD_BANDS]], axis=-1)),
+        harmony=models[_HARMONY.name](np.concatenate([code, mel[..., :_AUDIO_BANDS]], axis=-1)),
         dynamics=models[_DYNAMICS.name](code[..., : _DYNAMICS.input_size]),
         groove=models[_GROOVE.name](code),
     )
+
+
+class ChainOutput(NamedTuple):
+    """Output of the chain for one frame, or for T frames with a first axis more.
+
+    Attributes:
+        code: [64], the emotion code that drives the other four networks, -1..1.
+        affect: what the plugin reads from the code.
+        melody: [128], probability that each pitch sounds in a beat, in the C major / A minor frame.
+        chords: [64], probability of each chord class, in the same frame.
+        dynamics: [16], expression parameters, 0..1.
+        groove: [32], timing, then accent, of the sixteen positions of a bar, -1..1.
+    """
+
+    code: Array
+    affect: Affect
+    melody: Array
+    chords: Array
+    dynamics: Array
+    groove: Array
+
+    def mean(self, start: int, stop: int) -> ChainOutput:
+        """The mean over the frames from ``start`` up to ``stop``, as one frame."""
+        affect = Affect(*(values[start:stop].mean() for values in self.affect))
+        code, _, *others = self
+        return ChainOutput(
+            code[start:stop].mean(axis=0), affect, *(values[start:stop].mean(axis=0) for values in others)
+        )
+
+
+class ModelChain:
+    """The five networks of a folder, in NumPy; state lives from frame to frame until ``reset``."""
+
+    def __init__(self, exports: dict[str, Export]) -> None:
+        self._paths = {name: export.path for name, export in exports.items()}
+        self._networks = {name: NumpyEngine(export.layers) for name, export in exports.items()}
+        self._neutral_audio = _neutral_audio(exports[_HARMONY.name])
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the five files of a folder.
+
+        Raises:
+            ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes.
+        """
+        missing = [f"{spec.file_stem}.json" for spec in MODELS if not (folder / f"{spec.file_stem}.json").exists()]
+        if not folder.is_dir() or missing:
+            problem = f"lacks {', '.join(missing)}" if folder.is_dir() else "is not a folder"
+            raise ExportError(problem, where=folder, hint="All five models are needed; `kelly-core train` writes them")
+        exports = {}
+        for spec in MODELS:
+            export = read_export(folder / f"{spec.file_stem}.json")
+            sizes = (export.in_size, export.out_size)
+            if sizes != (spec.input_size, spec.output_size):
+                wanted = f"{spec.input_size} inputs and {spec.output_size} outputs"
+                raise ExportError(f"has {sizes[0]} inputs and {sizes[1]} outputs, not {wanted}", where=export.path)
+            exports[spec.name] = export
+        return cls(exports)
+
+    def reset(self) -> None:
+        """Set all state to zero, as the plugin does once, when it loads a model."""
+        for network in self._networks.values():
+            network.reset()
+
+    def step(self, mel: ArrayLike) -> ChainOutput:
+        """One frame, half a second of audio: mel [128] in dB.
+
+        Raises:
+            ExportError: a network gave numbers that are not finite.
+        """
+        return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
+
+    def run(self, mel: ArrayLike) -> ChainOutput:
+        """Frame after frame from the present state, mel [T, 128] in dB.
+
+        Raises:
+            ExportError: a network gave numbers that are not finite.
+        """
+        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS))
+
+    def follow(self, valence: ArrayLike, arousal: ArrayLike) -> ChainOutput:
+        """The four other networks from the present state, without audio: codes of given affect, each [T], -1..1.
+
+        HarmonyPredictor gets the mean of the audio it was trained with.
+
+        Raises:
+            ExportError: HarmonyPredictor's file does not name that mean, or numbers are not finite.
+        """
+        if self._neutral_audio is None:
+            problem = f"does not say what to feed without audio: no {NEUTRAL_INPUT!r} in its features"
+            hint = "Export it again in the rtneural layout, or start from audio"
+            raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
+        codes = encode(valence, arousal)
+        return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
+
+    def _respond(self, mel: Array, replaced: Mapping[str, Compute] | None = None) -> ChainOutput:
+        """Run the chain, with other functions in the place of some networks."""
+        frames = run_chain({name: self._checked(name) for name in self._networks} | dict(replaced or {}), mel)
+        return ChainOutput(
+            code=frames.emotion,
+            affect=decode(frames.emotion),
+            melody=frames.melody,
+            chords=frames.harmony,
+            dynamics=frames.dynamics,
+            groove=frames.groove,
+        )
+
+    def _checked(self, model: str) -> Compute:
+        """A network that runs over frames [T, in] and does not pass on numbers that are not finite."""
+
+        def compute(frames: Array) -> Array:
+            outputs = self._networks[model].run(frames)
+            if not np.isfinite(outputs).all():
+                raise ExportError("gave numbers that are not finite", where=self._paths[model])
+            return outputs
+
+        return compute
+
+
+def _neutral_audio(export: Export) -> Array | None:
+    """The mel bands that HarmonyPredictor is to hear without audio, [64], if its file names them."""
+    features = export.metadata.get("features")
+    values = features.get(NEUTRAL_INPUT) if isinstance(features, dict) else None
+    if not isinstance(values, list) or len(values) != export.in_size:
+        return None
+    if not all(isinstance(value, int | float) for value in values):
+        return None
+    try:
+        return np.array(values[CODE_SIZE:], np.float32)
+    except OverflowError:
+        return None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kelly_core.chain import NEUTRAL_INPUT
 from kelly_core.export.writer import write_export
-from kelly_core.model_chain import NEUTRAL_INPUT
 from kelly_core.spec import MODELS
 from tests.networks import metadata_of, spec_network
 

@@ -1,15 +1,133 @@
-"""The plugin's wiring, by which entries of what each model is fed."""
+"""The chain is wired as in the plugin, keeps its state as the plugin does, and names a file that does not fit."""
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kelly_core.chain import run_chain
+from kelly_core.chain import NEUTRAL_INPUT, ModelChain, run_chain
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.weights import Array
+from kelly_core.errors import ExportError
+from kelly_core.export.reader import read_export
+from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS
+from tests.chain_files import NEUTRAL_DECIBELS, write_chain
+from tests.seeds import seeded_rng
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chain(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    for file in folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    return tmp_path
+
+
+@pytest.fixture
+def networks(folder: Path) -> dict[str, NumpyEngine]:
+    return {spec.file_stem: NumpyEngine(read_export(folder / f"{spec.file_stem}.json").layers) for spec in MODELS}
+
+
+def edited(folder: Path, stem: str, edit) -> Path:
+    path = folder / f"{stem}.json"
+    document = json.loads(path.read_text())
+    edit(document)
+    path.unlink()
+    path.write_text(json.dumps(document))
+    return path
+
+
+FRAMES = seeded_rng(3).standard_normal((6, 128)).astype(np.float32)
+
+
+def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+    chain = ModelChain.load(folder)
+    for mel in FRAMES:
+        said = chain.step(mel)
+        code = networks["emotionrecognizer"].step(mel)
+        np.testing.assert_array_equal(said.code, code)
+        np.testing.assert_array_equal(said.melody, networks["melodytransformer"].step(code))
+        np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].step(np.append(code, mel[:64])))
+        np.testing.assert_array_equal(said.dynamics, networks["dynamicsengine"].step(code[:32]))
+        np.testing.assert_array_equal(said.groove, networks["groovepredictor"].step(code))
+        assert said.affect.valence == pytest.approx(np.tanh(code[:16].sum() / 8), abs=1e-6)
+        assert said.affect.arousal == pytest.approx(np.tanh(code[16:32].sum() / 8), abs=1e-6)
+
+
+def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
+    chain = ModelChain.load(folder)
+    stepped = [chain.step(mel) for mel in FRAMES]
+    later = chain.run(FRAMES)
+    chain.reset()
+    first = chain.run(FRAMES)
+    assert first.melody.shape == (6, 128)
+    assert first.affect.valence.shape == (6,)
+    for name in ("code", "melody", "chords", "dynamics", "groove"):
+        np.testing.assert_array_equal(getattr(first, name), [getattr(frame, name) for frame in stepped])
+    assert not np.array_equal(later.melody, first.melody)
+
+
+def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+    valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
+    said = ModelChain.load(folder).follow(valence, arousal)
+    codes = encode(valence, arousal)
+    np.testing.assert_array_equal(said.code, codes)
+    np.testing.assert_allclose(said.affect.valence, valence, atol=0.002)
+    np.testing.assert_allclose(said.affect.arousal, arousal, atol=0.002)
+    np.testing.assert_array_equal(said.melody, networks["melodytransformer"].run(codes))
+    heard = np.hstack([codes, np.full((3, 64), NEUTRAL_DECIBELS, np.float32)])
+    np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].run(heard))
+
+
+@pytest.mark.parametrize(
+    "features", [{}, {NEUTRAL_INPUT: [0.0] * 64}, {NEUTRAL_INPUT: ["0"] * 128}, {NEUTRAL_INPUT: [10**400] * 128}, None]
+)
+def test_following_needs_to_know_what_to_feed_without_audio(copy: Path, features: object) -> None:
+    path = edited(copy, "harmonypredictor", lambda document: document["metadata"].update(features=features))
+    chain = ModelChain.load(copy)
+    chain.run(FRAMES)
+    with pytest.raises(ExportError, match="does not say what to feed without audio") as caught:
+        chain.follow([0.0], [0.0])
+    assert caught.value.where == str(path)
+
+
+def test_missing_files_are_all_named(copy: Path) -> None:
+    for stem in ("harmonypredictor", "groovepredictor"):
+        (copy / f"{stem}.json").unlink()
+    with pytest.raises(ExportError, match=r"lacks harmonypredictor\.json, groovepredictor\.json"):
+        ModelChain.load(copy)
+    with pytest.raises(ExportError, match="is not a folder"):
+        ModelChain.load(copy / "nowhere")
+
+
+def test_a_file_of_another_network_is_refused(copy: Path) -> None:
+    (copy / "groovepredictor.json").unlink()
+    (copy / "groovepredictor.json").symlink_to(copy / "dynamicsengine.json")
+    with pytest.raises(ExportError, match=r"groovepredictor\.json: has 32 inputs and 16 outputs, not 64 inputs and 32"):
+        ModelChain.load(copy)
+    (copy / "groovepredictor.json").unlink()
+    (copy / "groovepredictor.json").write_text("{}")
+    with pytest.raises(ExportError, match=r"groovepredictor\.json"):
+        ModelChain.load(copy)
+
+
+def test_numbers_that_overflow_are_told_with_their_file(copy: Path) -> None:
+    def overflow(document: dict) -> None:
+        for part in document["layers"][0]["weights"][0]:
+            part[:] = [3e38] * len(part)
+
+    edited(copy, "harmonypredictor", overflow)
+    with pytest.raises(ExportError, match=r"harmonypredictor\.json: gave numbers that are not finite"):
+        ModelChain.load(copy).run(FRAMES * 1e3)
 
 
 @pytest.mark.parametrize("frames", [(), (3,)])

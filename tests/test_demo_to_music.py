@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kelly_core.chain import ModelChain
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
 from kelly_core.config.loading import load_settings
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.demo.corpus import write_demo
 from kelly_core.events import Event, Listener, TrainingWarning
-from kelly_core.model_chain import ModelChain
 from kelly_core.music.chords import minor_share
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS

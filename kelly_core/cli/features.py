@@ -16,7 +16,7 @@ from kelly_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kelly_core.model_chain import ChainOutput
+    from kelly_core.chain import ChainOutput
     from kelly_core.music.mel import Floats
 
 _STEP = 16
@@ -35,7 +35,7 @@ def features(
     The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate, and
     with --models all outputs of the chain, frame after frame from zero state: the plugin must give the same.
     """
-    from kelly_core.model_chain import ModelChain
+    from kelly_core.chain import ModelChain
 
     if math.isnan(duration):
         raise typer.BadParameter("nan is not a time", param_hint="--duration")

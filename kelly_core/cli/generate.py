@@ -18,7 +18,7 @@ from kelly_core.spec import MODELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kelly_core.model_chain import ChainOutput, ModelChain
+    from kelly_core.chain import ChainOutput, ModelChain
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
@@ -61,10 +61,10 @@ def generate(
     exports = [models / f"{spec.file_stem}.json" for spec in MODELS]
     check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
 
+    from kelly_core.chain import ModelChain
     from kelly_core.composition.composer import compose
     from kelly_core.composition.score import midi_bytes
     from kelly_core.io.atomic import atomic_write
-    from kelly_core.model_chain import ModelChain
 
     if valence is not None and bars is None:
         bars = _CONSTANT_BARS

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kelly_core.chain import ChainOutput
 from kelly_core.composition.accompaniment import pedalling, write_bass, write_chords
 from kelly_core.composition.drums import write_drums
 from kelly_core.composition.melody import write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
-from kelly_core.model_chain import ChainOutput
 from kelly_core.music.chords import transpose
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import TONICS, compose
 from kelly_core.composition.score import Part, Score, midi_bytes
 from kelly_core.data.files import RULES_FILE, SIDECAR
@@ -27,7 +28,6 @@ from kelly_core.demo.rules import CONFIG_FILE, CONFIG_TEXT, corpus_text, readme_
 from kelly_core.demo.synth import wav_bytes
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import atomic_write_all
-from kelly_core.model_chain import ChainOutput
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import CHORD_NAMES, CLASSES
 from kelly_core.music.dynamics import PARAMETER_NAMES

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kelly_core.chain import NEUTRAL_INPUT, neutral_input
 from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.weights import Array, LayerWeights, fold_normalization, fold_stateless
 from kelly_core.errors import CheckpointError
@@ -15,7 +16,6 @@ from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.provenance import Provenance, keep_previous, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
-from kelly_core.model_chain import NEUTRAL_INPUT, neutral_input
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of

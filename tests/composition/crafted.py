@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
-from kelly_core.model_chain import ChainOutput
 from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import Affect, decode, encode
 from tests.seeds import shifted
