@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 
 from kelly_core.data.files import (
     MAX_TABLE_BYTES,
+    LeftOut,
     decode_text,
     find_files,
     finite_text,
@@ -26,10 +28,13 @@ from kelly_core.data.files import (
     read_table,
     table_columns,
 )
+from kelly_core.display_text import printable
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 from kelly_core.music.chord_symbols import parse_chord
+
+_log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 """A song: ``source`` (its name, equal for versions of one song), ``chords`` and, where known, ``durations``."""
@@ -48,6 +53,7 @@ _IREAL = re.compile(r"irealbook://([^\s\"'<>]+)")
 _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
 _REPEAT = re.compile(r"x(\d{1,2})")
 _CHORD_COLUMN = "chords"
+_UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
 _FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
 """Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
 
@@ -69,8 +75,12 @@ class ChordFile:
     entries: Callable[[], Iterator[Entry | DataError]] = field(repr=False)
 
 
-def find_chord_files(root: Path) -> list[ChordFile]:
+def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordFile]:
     """Return the files of every known layout below a folder, or those of one file.
+
+    Args:
+        root: the folder or the file.
+        left_out: receives the broken links, and the folders and tables that cannot be read.
 
     Raises:
         DataError: the folder cannot be read.
@@ -78,10 +88,10 @@ def find_chord_files(root: Path) -> list[ChordFile]:
     if root.is_file():
         root, names = root.parent, [root.name]
     else:
-        names = find_files(root, {".txt", ".lab", ".csv", ".ireal"}, _is_skipped)
+        names = find_files(root, {".txt", ".lab", ".csv", ".ireal"}, _is_skipped, left_out)
     found = [
         _by_folder("POP909", root, names, _POP909_NAMES, _read_pop909),
-        _billboard(root, names),
+        _billboard(root, names, left_out),
         *_chordonomicon(root, names),
         _texts(root, names),
     ]
@@ -153,8 +163,8 @@ def _append(chords: list[str], durations: list[float], chord: str, duration: flo
         durations.append(duration)
 
 
-def _billboard(root: Path, names: Sequence[str]) -> ChordFile:
-    songs = _billboard_songs(root, names)
+def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> ChordFile:
+    songs = _billboard_songs(root, names, left_out)
 
     def read(path: Path, name: str) -> Entry:
         folder = name.rpartition("/")[0].rpartition("/")[2]
@@ -165,14 +175,22 @@ def _billboard(root: Path, names: Sequence[str]) -> ChordFile:
     return _by_folder("Billboard", root, names, (*_LAB_NAMES, _SALAMI), read)
 
 
-def _billboard_songs(root: Path, names: Sequence[str]) -> dict[str, str]:
+def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None) -> dict[str, str]:
     """Artist and title by number of an entry: 150 of the 890 entries are another entry's song."""
     songs: dict[str, str] = {}
     for name in names:
-        if _INDEX.fullmatch(name.rpartition("/")[2].lower()):
-            for row in read_table(root / name):
-                if row.get("title"):
-                    songs[row.get("id", "").lstrip("0")] = _song_name(row.get("artist", ""), row["title"])
+        if not _INDEX.fullmatch(name.rpartition("/")[2].lower()):
+            continue
+        try:
+            rows = read_table(root / name)
+        except DataError as error:
+            _log.warning("%s: %s", _UNREADABLE_INDEX, printable(str(error)))
+            if left_out is not None:
+                left_out.setdefault(_UNREADABLE_INDEX, []).append(name)
+            continue
+        for row in rows:
+            if row.get("title"):
+                songs[row.get("id", "").lstrip("0")] = _song_name(row.get("artist", ""), row["title"])
     return songs
 
 

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,13 +31,22 @@ MAX_TABLE_BYTES = 256_000_000
 _HEADER_BYTES = 64 * 2**10
 _LISTED = 5
 
+BROKEN_LINK = "link to nothing"
+UNREADABLE_FOLDER = "folder that cannot be read"
+DAMAGED_ENTRY = f"damaged entry of {SIDECAR}"
+
 T = TypeVar("T")
+LeftOut = dict[str, list[str]]
+"""Names of what is not used, by reason."""
 Affect = tuple[float, float]
 """Valence and arousal, both -1..1."""
 
 
 def find_files(
-    root: Path, suffixes: Collection[str], is_skipped: Callable[[str], bool] = lambda _folder: False
+    root: Path,
+    suffixes: Collection[str],
+    is_skipped: Callable[[str], bool] = lambda _folder: False,
+    left_out: LeftOut | None = None,
 ) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
 
@@ -49,6 +58,7 @@ def find_files(
         root: the corpus folder.
         suffixes: endings with their dot; the files' own case does not matter.
         is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
+        left_out: receives the broken links and unreadable folders.
 
     Returns:
         The path of each relative to ``root``, with forward slashes. Of a large corpus these are most of what stays in
@@ -66,9 +76,17 @@ def find_files(
     if walk.linked:
         # A linked folder is read after all others, so that it does not take the place of the real one.
         found.sort(key=lambda name: name.split("/"))
-    warn_left_out(root, "folders that cannot be read", walk.unreadable)
-    warn_left_out(root, "links to nothing", walk.broken)
+    for reason, names in ((UNREADABLE_FOLDER, walk.unreadable), (BROKEN_LINK, walk.broken)):
+        warn_left_out(root, reason, names)
+        if names and left_out is not None:
+            left_out[reason] = list(dict.fromkeys([*left_out.get(reason, ()), *names]))
     return found
+
+
+def merge_left_out(*parts: Mapping[str, Sequence[str]]) -> LeftOut:
+    """Return the names of all parts by reason, each name once a reason."""
+    reasons = dict.fromkeys(reason for part in parts for reason in part)
+    return {reason: list(dict.fromkeys(name for part in parts for name in part.get(reason, ()))) for reason in reasons}
 
 
 def has_files(root: Path, suffixes: Collection[str]) -> bool:
@@ -267,19 +285,21 @@ def is_made_by_rules(path: Path) -> bool:
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 
-def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
-    """Return valence and arousal by file name from the corpus's sidecar; empty if there is none.
+def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, Affect], list[str]]:
+    """Return valence and arousal by file name from the corpus's sidecar, and the names of its damaged entries.
+
+    Both are empty if there is no sidecar. An entry without numbers in -1..1 is damaged; a warning names it.
 
     Args:
         root: the corpus folder.
         file: another name for the sidecar, relative to ``root``; it must then exist.
 
     Raises:
-        DataError: the sidecar is damaged as a whole. An entry without numbers in -1..1 is left out, with a warning.
+        DataError: the sidecar is damaged as a whole.
     """
     path = root / (file or SIDECAR)
     if not path.is_file() and not file:
-        return {}
+        return {}, []
     document = read_json(path)
     if not isinstance(document, dict):
         raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
@@ -291,7 +311,7 @@ def read_sidecar(root: Path, file: str = "") -> dict[str, Affect]:
         except DataError:
             damaged.append(name)
     warn_left_out(path, "entries without valence and arousal, both in -1..1", damaged)
-    return labels
+    return labels, damaged
 
 
 def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.data.dataset import CorpusReport
-from kelly_core.data.files import find_files, spread
+from kelly_core.data.files import LeftOut, find_files, spread
 from kelly_core.data.official_tables import (
     TABLE_SUFFIXES,
     OfficialTable,
@@ -38,7 +38,7 @@ class Selection:
 
     files: list[str]
     rows: dict[str, Row]
-    skipped: dict[str, list[str]]
+    skipped: LeftOut
     found: int
     tables: list[str]
     other_tables: list[str]
@@ -54,7 +54,9 @@ class Selection:
             return BY_SEED
         return OFFICIAL if set(self.official(names)) - {TEST} == {TRAIN, VALIDATION} else PARTLY_OFFICIAL
 
-    def report(self, name: str, root: Path, used: Sequence[str], skipped: dict[str, list[str]]) -> CorpusReport:
+    def report(
+        self, name: str, root: Path, used: Sequence[str], skipped: LeftOut, warnings: Sequence[str] = ()
+    ) -> CorpusReport:
         """Begin the report of a corpus.
 
         Args:
@@ -62,6 +64,7 @@ class Selection:
             root: its folder.
             used: files that gave examples.
             skipped: names of the files left out by reason, here and later.
+            warnings: what a person should know besides the split, one sentence each.
         """
         return CorpusReport(
             name,
@@ -71,7 +74,7 @@ class Selection:
             skipped=skipped,
             split_source=self.split_source(used),
             tables=self.tables,
-            warnings=self.warnings,
+            warnings=[*self.warnings, *warnings],
         )
 
 
@@ -106,14 +109,14 @@ def select_files(
     Raises:
         DataError: the folder cannot be read, or there are official tables and all of them are damaged.
     """
-    everything = find_files(root, {*suffixes, *TABLE_SUFFIXES})
+    skipped: LeftOut = {}
+    everything = find_files(root, {*suffixes, *TABLE_SUFFIXES}, left_out=skipped)
     endings = tuple(suffixes)
     found = [name for name in everything if name.lower().endswith(endings)]
     others = [name for name in everything if not name.lower().endswith(endings)]
     tables, warnings = read_official_tables(root, others, known_tables, table)
     sides: dict[str | None, list[str]] = {}
     rows: dict[str, Row] = {}
-    skipped: dict[str, list[str]] = {}
     for name in found:
         row = _row(tables, name)
         reason = unfit(name, row) or _reason(row, name, tables, whole, include_test)

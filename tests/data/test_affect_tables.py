@@ -11,8 +11,9 @@ import pytest
 
 from kelly_core.data.affect_tables import LabelIndex, is_affect_table, read_affect_table, song_key
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.corpora.emopia import find_quadrants, read_quadrants
+from kelly_core.data.corpora.emopia import read_quadrants
 from kelly_core.data.files import read_sidecar, read_table
+from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode, encode
 from tests.data import tiny
@@ -165,14 +166,16 @@ class TestSidecarsAndQuadrants:
         entries = [sound, *(f'"odd{number}": {entry}' for number, entry in enumerate([*odd, huge]))]
         write(tmp_path / "emotion_labels.json", "{" + ", ".join(entries) + "}")
         with caplog.at_level(logging.WARNING):
-            assert read_sidecar(tmp_path) == {"a": (0.5, -1.0)}
+            assert read_sidecar(tmp_path) == ({"a": (0.5, -1.0)}, [f"odd{number}" for number in range(6)])
         assert "6 left out" in caplog.text
         assert "odd0" in caplog.text
 
     def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\n")
         with caplog.at_level(logging.WARNING):
-            assert set(read_quadrants(path)) == {"a", "d"}
+            labels, damaged = read_quadrants(path)
+        assert set(labels) == {"a", "d"}
+        assert damaged == [f"label.csv row {number}" for number in (3, 4, 6, 7)]
         assert "4 left out" in caplog.text
 
     def test_a_table_of_quadrants_that_cannot_be_read_costs_that_table(
@@ -180,7 +183,11 @@ class TestSidecarsAndQuadrants:
     ) -> None:
         write(tmp_path / "a" / "label.csv", "ID,4Q\na," + "1" * 200_000 + "\n")
         write(tmp_path / "b" / "label.csv", "ID,4Q\nb,1\n")
-        assert set(find_quadrants(tmp_path, ["a/label.csv", "b/label.csv"])) == {"b"}
+        known = read_known_labels(tmp_path, ["a/label.csv", "b/label.csv"])
+        assert known.find("a.mid") is None
+        assert known.find("x/b.mid") is not None
+        assert known.left_out == {UNREADABLE_LABELS: ["a/label.csv"]}
+        assert len(known.warnings) == 1
         assert "a/label.csv" in caplog.text
 
 

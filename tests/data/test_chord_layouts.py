@@ -154,6 +154,20 @@ def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
     assert report.files == 11
 
 
+def test_a_link_a_file_or_an_index_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    billboard(tmp_path)
+    write(tmp_path / "chord_progressions.json", "{")
+    write(tmp_path / "billboard-index/billboard-2.0-index.csv", "id,title\n3," + "x" * 200_000 + "\n")
+    (tmp_path / "gone.lab").symlink_to(tmp_path / "nowhere")
+    report = create_dataset("chords", tmp_path).report
+    assert {reason: names for reason, names in report.skipped.items() if "index" not in reason} == {
+        "link to nothing": ["gone.lab"],
+        "file of chords that cannot be read": ["chord_progressions.json"],
+    }
+    assert ["billboard-index/billboard-2.0-index.csv"] in report.skipped.values()
+    assert report.files == 3
+
+
 def test_a_song_in_two_layouts_is_one_group(tmp_path: Path) -> None:
     labels = [f"{root}:maj" for root in "CDEFGAB" * 3]
     write(tmp_path / "POP909/001/chord_midi.txt", lab(labels))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.files import find_files, has_files
+from kelly_core.data.files import BROKEN_LINK, UNREADABLE_FOLDER, LeftOut, find_files, has_files
 from kelly_core.errors import DataError
 
 
@@ -79,8 +79,10 @@ class TestLinksAndOddEntries:
         (tmp_path / "3.mid").touch()
         (tmp_path / "audio").symlink_to(tmp_path / "gone")
         (tmp_path / "notes.txt").symlink_to(tmp_path / "gone")
-        assert find_files(tmp_path, {".mid"}) == ["3.mid"]
-        assert "3 left out: links to nothing: 1.mid, 2.mid, audio" in caplog.text
+        left_out: LeftOut = {}
+        assert find_files(tmp_path, {".mid"}, left_out=left_out) == ["3.mid"]
+        assert left_out == {BROKEN_LINK: ["1.mid", "2.mid", "audio"]}
+        assert "3 left out: link to nothing: 1.mid, 2.mid, audio" in caplog.text
 
     def test_folders_that_may_not_be_read_are_named(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -96,8 +98,10 @@ class TestLinksAndOddEntries:
 
         # The test may run as root, who may read every folder.
         monkeypatch.setattr(os, "scandir", refuse)
-        assert find_files(tmp_path, {".mid"}) == ["1.mid"]
-        assert "1 left out: folders that cannot be read: closed/" in caplog.text
+        left_out: LeftOut = {}
+        assert find_files(tmp_path, {".mid"}, left_out=left_out) == ["1.mid"]
+        assert left_out == {UNREADABLE_FOLDER: ["closed/"]}
+        assert "1 left out: folder that cannot be read: closed/" in caplog.text
 
     def test_what_systems_leave_in_archives_and_pipes_are_no_files_of_the_corpus(self, tmp_path: Path) -> None:
         for name in ("__MACOSX/a.mid", "a/__MACOSX/._b.mid", "._c.mid", ".DS_Store", "a/d.mid"):

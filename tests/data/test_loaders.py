@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from kelly_core.data import corpus_dataset, create_dataset
+from kelly_core.data.affect_tables import DAMAGED_ROW
 from kelly_core.data.corpus_dataset import CorpusDataset
+from kelly_core.data.files import BROKEN_LINK, DAMAGED_ENTRY
+from kelly_core.data.labels import UNREADABLE_LABELS
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import AffectScale, decode, encode
 from kelly_core.spec import MODELS
@@ -162,12 +165,48 @@ def test_the_last_bits_of_computed_labels_do_not_change_the_fingerprint(
     assert load(name, root).fingerprint != plain.fingerprint
 
 
-def test_a_damaged_entry_of_a_sidecar_costs_that_entry_and_is_named(load, corpus, caplog) -> None:
-    root = corpus("lakh_midi")
-    (root / "emotion_labels.json").write_text(json.dumps({"0.mid": {"valence": 3, "arousal": 0}}))
-    assert "sidecar" not in load("lakh_midi", root).report.label_sources
-    assert "0.mid" in caplog.text
-    assert "-1..1" in caplog.text
+@pytest.mark.parametrize("name", ["deam", "lakh_midi", "maestro", "groove_midi"])
+class TestLeftOut:
+    """Links and labels that cannot be used are counted by reason, as files are, and the rest is used."""
+
+    def test_a_damaged_entry_of_a_sidecar(self, name, load, corpus, caplog) -> None:
+        root = corpus(name)
+        (root / "emotion_labels.json").write_text(json.dumps({"0.mid": {"valence": 3, "arousal": 0}}))
+        report = load(name, root).report
+        assert "sidecar" not in report.label_sources
+        assert report.skipped[DAMAGED_ENTRY] == ["0.mid"]
+        assert "0.mid" in caplog.text
+
+    @pytest.mark.parametrize("text", ["{", "[1]", "\x00", "[" * 100_000])
+    def test_a_sidecar_that_cannot_be_read(self, name, load, corpus, text) -> None:
+        root = corpus(name)
+        (root / "emotion_labels.json").write_text(text)
+        report = load(name, root).report
+        assert report.skipped[UNREADABLE_LABELS] == ["emotion_labels.json"]
+        assert any("emotion_labels.json" in warning for warning in report.warnings)
+
+    def test_a_damaged_row_of_quadrants(self, name, load, corpus) -> None:
+        root = corpus(name)
+        (root / "label.csv").write_text("ID,4Q\n0,7\n")
+        damaged = load(name, root).report.skipped.get(DAMAGED_ROW)
+        assert damaged == (["label.csv row 2"] if name != "groove_midi" else None)
+
+    def test_broken_links(self, name, load, corpus) -> None:
+        root = corpus(name)
+        ending = "wav" if name == "deam" else "mid"
+        (root / f"gone.{ending}").symlink_to(root / "nowhere")
+        (root / "gone").symlink_to(root / "nowhere")
+        report = load(name, root).report
+        assert report.skipped[BROKEN_LINK] == ["gone", f"gone.{ending}"]
+
+
+def test_files_left_out_by_the_table_and_by_their_content_for_one_reason_are_all_counted(load, corpus) -> None:
+    root = corpus("groove_midi")
+    (root / "info.csv").unlink()
+    named = load("groove_midi", root).report.skipped
+    tiny.write_midi(root / "waltz.mid", {"Drums": tiny.drum_notes(9)}, channel=9, metre=(3, 4))
+    skipped = load("groove_midi", root).report.skipped
+    assert skipped["not in 4/4"] == [*named["not in 4/4"], "waltz.mid"]
 
 
 def test_the_same_song_twice_counts_once(load, corpus) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import content_keys
-from kelly_core.data.files import Affect, find_files, finite_number, parse_affect, read_json
+from kelly_core.data.files import Affect, LeftOut, find_files, finite_number, parse_affect, read_json
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -44,7 +45,10 @@ from kelly_core.music.emotion import (
 )
 from kelly_core.music.key import semitones_to_c
 
+_log = logging.getLogger(__name__)
+
 FILE = "chord_progressions.json"
+_UNREADABLE = "file of chords that cannot be read"
 
 _CONTEXT_BANDS = 64
 _NEIGHBOURS = 20
@@ -163,25 +167,39 @@ def is_present(root: Path) -> bool:
     return root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file() or is_chord_source(root))
 
 
-def _usual_file(root: Path) -> Path:
+def _usual_file(root: Path, left_out: LeftOut | None = None) -> Path:
     """The file of progressions nearest to the corpus folder, at whatever depth; its usual place if there is none."""
-    below = find_files(root, {FILE}) if root.is_dir() else []
+    below = find_files(root, {FILE}, left_out=left_out) if root.is_dir() else []
     names = [name for name in below if name.rpartition("/")[2].lower() == FILE]
     return root / min(names, key=lambda name: name.count("/"), default=FILE)
 
 
-def _find_songs(root: Path, annotations_file: str) -> list[ChordFile]:
+def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[ChordFile]:
     """The JSON file of progressions and the files of public corpora, or the only file that is named.
 
+    Args:
+        root: the corpus folder or its only file.
+        annotations_file: the only file to read, relative to ``root``; "" reads all.
+        left_out: receives the links, folders and files that cannot be read.
+
     Raises:
-        DataError: nothing is there, or the JSON file makes no sense.
+        DataError: nothing is there, or the only file is a JSON file that makes no sense.
     """
     path = root / annotations_file if annotations_file else root
     if root.is_file() or annotations_file:
         return (find_chord_files(path) if path.suffix.lower() != ".json" else []) or [_json_file(path)]
-    usual = _usual_file(root)
-    others = find_chord_files(root) if root.is_dir() else []
-    return [_json_file(usual), *others] if usual.is_file() or not others else others
+    usual = _usual_file(root, left_out)
+    others = find_chord_files(root, left_out) if root.is_dir() else []
+    if others and not usual.is_file():
+        return others
+    try:
+        return [_json_file(usual), *others]
+    except DataError as error:
+        if not others:
+            raise
+        _log.warning("%s: %s", _UNREADABLE, printable(str(error)))
+        left_out.setdefault(_UNREADABLE, []).append(usual.name)
+        return others
 
 
 def _json_file(path: Path) -> ChordFile:
@@ -201,8 +219,9 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     Raises:
         DataError: the file is missing or makes no sense, or no song is usable.
     """
-    files = _find_songs(root, options.annotations_file)
-    skipped: dict[str, list[str]] = {}
+    skipped: LeftOut = {}
+    files = _find_songs(root, options.annotations_file, skipped)
+    unreadable = sum(map(len, skipped.values()))
     rejected: Counter[str] = Counter()
     songs: list[_Song] = []
     kinds: list[str] = []
@@ -224,7 +243,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     estimated = np.column_stack([scale(features), known[:, 1]])
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
     rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, [song.source for song in songs], splits)
-    count = len(songs) + sum(map(len, skipped.values())) - len(rejected)
+    count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
     report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
     dataset.licences = {name: "; ".join(f"{kind}: {_LICENCES[kind]}" for kind in dict.fromkeys(kinds))}

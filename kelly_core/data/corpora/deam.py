@@ -39,7 +39,20 @@ from kelly_core.data.corpus_dataset import (
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import Pair, Signs, audio_fingerprints, similar_fingerprints
-from kelly_core.data.files import Affect, find_files, finite_text, has_files, read_sidecar, read_table, spread
+from kelly_core.data.files import (
+    DAMAGED_ENTRY,
+    SIDECAR,
+    Affect,
+    LeftOut,
+    find_files,
+    finite_text,
+    has_files,
+    merge_left_out,
+    read_sidecar,
+    read_table,
+    spread,
+)
+from kelly_core.data.labels import UNREADABLE_LABELS
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
@@ -71,18 +84,25 @@ class _Labels:
         dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
         tables: the tables that gave labels, by path in the corpus.
         damaged: one description of each row that is left out.
+        damaged_entries: names of the sidecar's entries that are left out.
         warnings: what a person should know of the tables.
-        errors: why tables cannot be read.
+        errors: why tables cannot be read, by their path in the corpus.
     """
 
-    sidecar: LabelIndex
+    sidecar: LabelIndex = field(default_factory=lambda: LabelIndex({}))
     static: LabelIndex = field(default_factory=lambda: LabelIndex({}))
     quadrants: LabelIndex = field(default_factory=lambda: LabelIndex({}))
     dynamic: dict[str, dict[int, dict[int, float]]] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    damaged_entries: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    errors: list[DataError] = field(default_factory=list)
+    errors: dict[str, DataError] = field(default_factory=dict)
+
+    def left_out(self) -> LeftOut:
+        """Rows, entries and tables that are left out, by reason."""
+        parts = {DAMAGED_ROW: self.damaged, DAMAGED_ENTRY: self.damaged_entries, UNREADABLE_LABELS: [*self.errors]}
+        return {reason: names for reason, names in parts.items() if names}
 
     def source(self, file: str) -> str | None:
         """Return the label source of a file: a sidecar if there is one, else the finest other label."""
@@ -205,7 +225,8 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     Raises:
         DataError: no labels, a table that makes no sense, or no usable file.
     """
-    everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES}, _is_skipped)
+    skipped: LeftOut = {}
+    everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES}, _is_skipped, skipped)
     files = [file for file in everything if not file.lower().endswith(_TABLE_SUFFIXES)]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
     labels = _read_labels(root, tables, options.annotations_file, options.label_scale)
@@ -215,11 +236,9 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
     table = extract(root, labelled, extraction, options)
-    skipped = dict(table.skipped)
+    skipped = merge_left_out(skipped, table.skipped, labels.left_out())
     if unlabelled := [file for file in files if not labels.source(file)]:
         skipped["no valence and arousal for it"] = unlabelled
-    if labels.damaged:
-        skipped[DAMAGED_ROW] = labels.damaged
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
     heard = np.minimum(table.counts["frames"], length).tolist()
@@ -272,7 +291,12 @@ def _is_skipped(folder: str) -> bool:
 def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> _Labels:
     """Read labels from all tables, or from one; a damaged table among others is skipped with a warning."""
     names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
-    labels = _Labels(sidecar=LabelIndex(read_sidecar(root)))
+    labels = _Labels()
+    try:
+        sidecar, labels.damaged_entries = read_sidecar(root)
+        labels.sidecar = LabelIndex(sidecar)
+    except DataError as error:
+        labels.errors[SIDECAR] = error
     # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
     static: tuple[dict[str, Affect], dict[str, Affect]] = ({}, {})
     quadrants: dict[str, Affect] = {}
@@ -290,19 +314,21 @@ def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale
                 known.update(table.labels | known)
                 labels.damaged += table.damaged
                 labels.warnings += [table.warning] if table.warning else []
-            elif found := read_quadrants(path):
-                quadrants = found | quadrants
             else:
-                continue
+                found, damaged = read_quadrants(path)
+                labels.damaged += damaged
+                if not found:
+                    continue
+                quadrants = found | quadrants
             labels.tables.append(name)
         except DataError as error:
-            labels.errors.append(error)
+            labels.errors[name] = error
     labels.static, labels.quadrants = LabelIndex(static[1] | static[0]), LabelIndex(quadrants)
     if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
-        labels.warnings += [f"table of labels left out: {error}" for error in labels.errors]
+        labels.warnings += [f"table of labels left out: {error}" for error in labels.errors.values()]
         return labels
     if labels.errors:
-        raise labels.errors[0]
+        raise next(iter(labels.errors.values()))
     hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
     raise DataError("no table of valence and arousal", where=root, hint=hint)
 

@@ -8,17 +8,11 @@ Generation", ISMIR 2021.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from kelly_core.data.files import Affect, finite_text, read_table, warn_left_out
-from kelly_core.display_text import printable
-from kelly_core.errors import DataError
 from kelly_core.music.emotion import QUADRANT_AFFECT
-
-_log = logging.getLogger(__name__)
 
 LABEL_FILE = "label.csv"
 _ID_COLUMNS = ("ID", "id", "filename")
@@ -33,16 +27,18 @@ def song_of(file: str) -> str:
     return clip["song"] if clip else file
 
 
-def read_quadrants(path: Path) -> dict[str, Affect]:
-    """Valence and arousal by clip from one table; empty when it has no column ``4Q``.
+def read_quadrants(path: Path) -> tuple[dict[str, Affect], list[str]]:
+    """Return valence and arousal by clip from one table, and a description of each row without a quadrant.
+
+    Both are empty if the table has no column ``4Q``. A warning names the damaged rows.
 
     Raises:
-        DataError: the table cannot be read. A row without a quadrant is left out, with a warning.
+        DataError: the table cannot be read.
     """
     rows = read_table(path)
     column = next((name for name in _ID_COLUMNS if rows and name in rows[0]), None)
     if column is None or _QUADRANT_COLUMN not in rows[0]:
-        return {}
+        return {}, []
     labels: dict[str, Affect] = {}
     damaged: list[str] = []
     for number, row in enumerate(rows, start=2):
@@ -50,21 +46,6 @@ def read_quadrants(path: Path) -> dict[str, Affect]:
         if row.get(column) and quadrant in QUADRANT_AFFECT:
             labels[row[column]] = QUADRANT_AFFECT[int(quadrant)]
         else:
-            damaged.append(f"row {number}")
+            damaged.append(f"{path.name} row {number}")
     warn_left_out(path, f"rows whose {_QUADRANT_COLUMN} is not 1, 2, 3 or 4", damaged)
-    return labels
-
-
-def find_quadrants(root: Path, tables: Sequence[str]) -> dict[str, Affect]:
-    """Return valence and arousal by clip from each ``label.csv`` of ``tables``, which are paths below ``root``.
-
-    A table that cannot be read is left out with a warning.
-    """
-    labels: dict[str, Affect] = {}
-    for name in tables:
-        if name.rpartition("/")[2].lower() == LABEL_FILE:
-            try:
-                labels |= read_quadrants(root / name)
-            except DataError as error:
-                _log.warning("table of quadrants left out: %s", printable(str(error)))
-    return labels
+    return labels, damaged

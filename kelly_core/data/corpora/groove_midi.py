@@ -25,7 +25,8 @@ from kelly_core.data.corpus_dataset import (
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
 from kelly_core.data.duplicates import Keys, content_keys
-from kelly_core.data.files import has_files, lookup, read_sidecar
+from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.labels import KnownLabels, read_known_labels
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.official_tables import Row
 from kelly_core.data.readers import midi
@@ -102,13 +103,14 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
         include_test=options.include_test,
     )
     table = extract(root, selection.files, FeatureExtractor(name, _VERSION, {}, _extract), options)
-    skipped = selection.skipped | table.skipped
+    known = read_known_labels(root)
+    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
     require_usable(table.files, skipped, root)
     groups, splits = _split(table.files, selection.official(table.files), options)
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
-    affect, sources = _label(root, table, scale)
+    affect, sources = _label(table, scale, known)
     owner = table.owner("values")
-    report = selection.report(name, root, table.files, skipped)
+    report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = GrooveDataset(
         report, ExampleMetadata.of_files(name, owner, groups, sources, splits), table, affect[owner]
     )
@@ -147,16 +149,15 @@ def recording_of(file: str) -> str:
     return f"{stem[: named.end('time_signature')]}{dot}{ending}" if named and named["kit"] else path
 
 
-def _label(root: Path, table: FeatureTable, scale: AffectScale) -> tuple[Floats, list[str]]:
+def _label(table: FeatureTable, scale: AffectScale, known: KnownLabels) -> tuple[Floats, list[str]]:
     """Return affect [F, 2] and its source; valence is NaN if it is to be imputed."""
     arousal = scale(groove_features(*table.arrays["pace"].T))
     affect = np.column_stack([np.full_like(arousal, np.nan), arousal])
-    sidecar = read_sidecar(root)
-    known = [lookup(sidecar, file) for file in table.files]
-    for row, label in enumerate(known):
-        if label is not None:
-            affect[row] = label
-    return affect, ["imputed" if label is None else "sidecar" for label in known]
+    sources = ["imputed"] * len(table.files)
+    for row, file in enumerate(table.files):
+        if (found := known.find(file)) is not None:
+            affect[row], sources[row] = found
+    return affect, sources
 
 
 def _extract(path: Path) -> Features:

@@ -17,8 +17,8 @@ from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
 from kelly_core.data.duplicates import Keys, content_keys
-from kelly_core.data.files import has_files
-from kelly_core.data.labels import label_files
+from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST
@@ -105,17 +105,16 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     )
     extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
     table = extract(root, selection.files, extraction, options)
-    skipped = selection.skipped | table.skipped
+    known = read_known_labels(root, selection.other_tables, options.annotations_file)
+    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
     require_usable(table.files, skipped, root)
     groups = [song_of(file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
     features = table.arrays["affect"]
-    affect, sources, estimator = label_files(
-        root, table.files, features, splits, selection.other_tables, options.annotations_file
-    )
+    affect, sources, estimator = label_files(table.files, features, splits, known)
     owner = table.owner("steps")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = selection.report(name, root, table.files, skipped)
+    report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "step": "one beat",

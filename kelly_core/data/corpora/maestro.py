@@ -15,8 +15,8 @@ from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
 from kelly_core.data.duplicates import Keys, content_keys
-from kelly_core.data.files import has_files
-from kelly_core.data.labels import label_files
+from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.official_tables import Row
 from kelly_core.data.readers import midi
@@ -76,16 +76,15 @@ def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset
     )
     settings = {"window": WINDOW_SECONDS, "hop": HOP_SECONDS, "least": MIN_NOTES}
     table = extract(root, selection.files, FeatureExtractor(name, _VERSION, settings, _extract), options)
-    skipped = selection.skipped | table.skipped
+    known = read_known_labels(root, selection.other_tables)
+    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
     require_usable(table.files, skipped, root)
     groups = [_composition(selection.rows.get(file), file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
-    affect, sources, estimator = label_files(
-        root, table.files, table.arrays["affect"], splits, selection.other_tables, use_velocity=False
-    )
+    affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known, use_velocity=False)
     owner = table.owner("values")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = selection.report(name, root, table.files, skipped)
+    report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = DynamicsDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "window_seconds": WINDOW_SECONDS,
