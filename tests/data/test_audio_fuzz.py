@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,17 +60,15 @@ def test_a_damaged_file_is_read_with_finite_samples_or_refused(tmp_path: Path, n
     WRITERS[name](path)
     content = path.read_bytes()
     rng = seeded_rng(sum(name.encode()))
-    refused = 0
+    assert len(read_audio(path, 30)[0]) > 0
     for _ in range(MUTATIONS):
         path.write_bytes(mutate(content, rng))
-        try:
+        # A format with checksums may refuse every damaged copy.
+        with contextlib.suppress(DataError):
             samples, rate = read_audio(path, 30)
             assert samples.ndim == 1
             assert samples.dtype == np.float32
             assert len(samples) <= 30 * rate
             assert np.isfinite(samples).all()
             assert np.isfinite(mel_frames(samples, rate)).all()
-        except DataError:
-            refused += 1
-    assert refused < MUTATIONS
     assert capfd.readouterr() == ("", "")
