@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
+from kelly_core.cli.help import use_help_classes
+from kelly_core.cli.options import ConfigOption
 from kelly_tui.session import Options
+
+_SESSION_PANEL = "Session"
+_DISPLAY_PANEL = "Display"
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kelly-tui {__version__}")
         raise typer.Exit
+
+
+def _complete_theme(incomplete: str) -> list[str]:
+    from kelly_tui.themes import ANSI16_THEME, THEMES
+
+    return [theme.name for theme in (*THEMES, ANSI16_THEME) if theme.name.startswith(incomplete)]
 
 
 def _check_theme(name: str) -> None:
@@ -31,26 +41,57 @@ def _check_theme(name: str) -> None:
 
 
 def tui(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
-    ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Begin with a training on synthetic data.")] = False,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only watch; write no file at all, nor what the screens save_state.")
-    ] = False,
-    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Take mouse events from the terminal.")] = True,
-    ascii_only: Annotated[
+    config: ConfigOption = None,
+    demo: Annotated[
         bool,
-        typer.Option("--ascii", help="Draw with ASCII only.", show_default="as the terminal's encoding needs"),
+        typer.Option("--demo", help="Start a training on generated data and show it.", rich_help_panel=_SESSION_PANEL),
+    ] = False,
+    read_only: Annotated[
+        bool,
+        typer.Option(
+            "--read-only",
+            help="Watch only: start, control and write nothing, not even the state of the screens.",
+            rich_help_panel=_SESSION_PANEL,
+        ),
     ] = False,
     theme: Annotated[
-        str, typer.Option("--theme", help="kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or another.")
+        str,
+        typer.Option(
+            "--theme",
+            metavar="NAME",
+            help="Color theme: kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or one of Textual's "
+            "(default the one chosen last, or one that suits the terminal).",
+            rich_help_panel=_DISPLAY_PANEL,
+            autocompletion=_complete_theme,
+        ),
     ] = "",
+    mouse: Annotated[
+        bool,
+        typer.Option(
+            "--mouse/--no-mouse",
+            help="Take mouse events from the terminal (default --mouse).",
+            rich_help_panel=_DISPLAY_PANEL,
+        ),
+    ] = True,
+    ascii_only: Annotated[
+        bool,
+        typer.Option(
+            "--ascii",
+            help="Draw with ASCII characters only (default if the output encoding is not UTF).",
+            rich_help_panel=_DISPLAY_PANEL,
+        ),
+    ] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Watch and steer Kelly's trainings from the terminal. NO_COLOR is respected."""
+    """Watch and control Kelly's trainings in the terminal. If NO_COLOR is set, no colors are used.
+
+    Examples:
+      kelly-tui
+      kelly-tui --demo
+      kelly-tui --read-only --theme kelly-contrast
+    """
     if theme:
         _check_theme(theme)
     if demo and read_only:
@@ -71,6 +112,7 @@ def tui(
 def main() -> None:
     """Run the program."""
     replace_unencodable(sys.stdout, sys.stderr)
-    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(name="kelly-tui", context_settings={"help_option_names": ["-h", "--help"]})
     app.command()(tui)
-    app()
+    use_help_classes(app)
+    app(prog_name="kelly-tui")

@@ -1,4 +1,4 @@
-"""The command ``kelly-core``: its subcommands, and how errors reach a person."""
+"""The command ``kelly-core``: its subcommands, and the messages of its errors."""
 
 from __future__ import annotations
 
@@ -15,34 +15,37 @@ from kelly_core.cli.help import HelpGroup, use_help_classes
 from kelly_core.errors import KellyError
 
 COMMANDS = {
-    "train": "Train models, keep checkpoints, and export the best weights as RTNeural files.",
-    "sweep": "Train with many settings and seeds, each trial a run of its own, and export the best.",
-    "runs": "Trainings, live or ended: list, watch, steer, compare.",
+    "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",
+    "sweep": "Train each model with each combination of settings and each seed, and export the best.",
+    "runs": "List, watch, control and compare runs. Without a subcommand, list all runs and their states.",
     "validate": "Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.",
-    "report": "Write all that is known of a folder's exports as one page, and as Markdown.",
-    "export": "Write the best weights of checkpoints as files for the plugin.",
-    "bench": "Time the exports frame by frame, on one thread, in several engines.",
-    "compare": "Compare two exports of a model: weights, outputs, metrics, metadata.",
-    "features": "Print the frames that EmotionRecognizer hears: 128 mel bands in dB, two frames a second.",
-    "generate": "Write the music that the five models make of audio or of a given emotion, as a MIDI file.",
-    "deploy": "Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none.",
-    "datasets": "Show which corpora are here and what of them can be used; write a demo corpus.",
-    "cache": "Show what the computed features take on the disk, and remove what is not needed.",
-    "config": "Show the effective settings and where each comes from.",
-    "verify": "Build the five networks and check their layers, sizes and parameter counts against the specs.",
+    "report": "Check a folder's exports and write report.html, a single self-contained file, and report.md.",
+    "export": "Write the best weights of checkpoints as RTNeural files for the plugin.",
+    "bench": "Time the exports frame by frame on one thread in NumPy, PyTorch, ONNX Runtime and the plugin's engine.",
+    "compare": "Compare two exports of a model: weights by layer, outputs for golden inputs, metrics and metadata.",
+    "features": "Print the input frames of EmotionRecognizer: 128 mel bands in dB, two frames per second.",
+    "generate": "Generate music from audio or from a given emotion with the five models, as a MIDI file.",
+    "deploy": "Copy the five exports into the plugin's folder if every check passes, otherwise none of them.",
+    "datasets": "Show each corpus: files, usable examples, skipped files and the reason, labels, splits, licence.",
+    "cache": "Show the disk space of cached features, and delete those that are not needed.",
+    "config": "Show the effective settings and the origin of each.",
+    "verify": "Build the five networks and compare layers, sizes and parameter counts with their specifications.",
 }
-"""What the list of commands says of each; the module of that name holds a function or an ``app`` of that name."""
+"""Name of each command and the first paragraph of its help.
+
+The module of that name contains a function or a ``typer.Typer`` called ``app``.
+"""
 
 
 class _Commands(HelpGroup):
-    """Imports a command when it is to run, and none of them for the list of commands."""
+    """The commands; a command's module is imported only when the command runs, not for the list of commands."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the arguments name, and the rest of them."""
+        """Return name, command and remaining arguments, as click does; the command is imported here."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else _load(name), rest
 
@@ -62,7 +65,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Train, export and validate the five neural networks of the Kelly MIDI Companion.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -76,7 +78,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
 ) -> None:
     """Train, export and validate the five neural networks of the Kelly MIDI Companion."""
 
@@ -85,7 +89,8 @@ def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
     replace_unencodable(sys.stdout, sys.stderr)
     try:
-        app()
+        # The name is given, because usage and completion must not depend on how Python was started.
+        app(prog_name="kelly-core")
     except KellyError as error:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError, ImportError, SystemError) as fault:
@@ -96,7 +101,7 @@ def main() -> None:
             raise
         _fail(str(problem), problem.exit_code)
     except OSError as fault:
-        # Of files that the program knows of it speaks in its own words; this is standard output, most of the time.
+        # Errors of known files are KellyErrors; this is mostly a standard output that cannot be written.
         place = f"{fault.filename}: " if fault.filename else ""
         _fail(f"{place}{fault.strerror or fault}", 1)
     except KeyboardInterrupt:

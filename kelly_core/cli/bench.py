@@ -11,6 +11,7 @@ import typer
 
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.console import print_json, print_result, print_status
+from kelly_core.cli.help import CHECKS_PANEL
 from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import KellyError
 from kelly_core.io.outputs import Output, check_not_inputs
@@ -23,18 +24,38 @@ _MIN_CALLS = 2_000
 
 
 def bench(
-    sources: Annotated[list[Path], typer.Argument(help="Exports, or the folder that holds them.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="FILES", help="Exports, or the folder that contains them.")],
     engine: EngineOption = None,
-    calls: Annotated[int, typer.Option("--calls", min=_MIN_CALLS, help="Calls to time, after a warm-up.")] = _MIN_CALLS,
+    calls: Annotated[
+        int,
+        typer.Option(
+            "--calls",
+            min=_MIN_CALLS,
+            metavar="N",
+            help=f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
+            rich_help_panel=CHECKS_PANEL,
+        ),
+    ] = _MIN_CALLS,
     budget_ms: Annotated[
-        float, typer.Option("--budget-ms", help="What the chain's 99th percentile may take.")
+        float,
+        typer.Option(
+            "--budget-ms",
+            metavar="MS",
+            help=f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
+            rich_help_panel=CHECKS_PANEL,
+        ),
     ] = BUDGET_MS,
     as_json: JsonOption = False,
 ) -> None:
-    """Time the exports frame by frame, on one thread: in NumPy, PyTorch, ONNX Runtime and the plugin's own engine.
+    """Time the exports frame by frame on one thread in NumPy, PyTorch, ONNX Runtime and the plugin's engine.
 
-    The figures of a folder are added to its benchmarks.jsonl and compared with the last run on this machine. Exits
-    with 1 if an engine fails or the chain's 99th percentile exceeds the budget.
+    The results of a folder are added to its benchmarks.jsonl and compared with the latest ones of this machine. The
+    exit status is 1 if an engine fails or the 99th percentile of the chain exceeds the budget.
+
+    Examples:
+      kelly-core bench models
+      kelly-core bench models --engine ./plugin_engine --json
+      kelly-core bench models/groovepredictor.json --calls 20000
     """
     from kelly_core.benchmark.history import FILE, compare, last_run
     from kelly_core.benchmark.report import render, to_json

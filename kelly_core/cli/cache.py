@@ -1,4 +1,4 @@
-"""``kelly-core cache``: what computed features take on the disk, and how to be rid of what nobody needs any more."""
+"""``kelly-core cache``: the disk space of cached features, and their deletion."""
 
 from __future__ import annotations
 
@@ -12,31 +12,55 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import print_error, print_json, print_result
+from kelly_core.cli.help import CHECKS_PANEL
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.errors import DataError
 from kelly_core.formatting import MISSING, format_bytes
 
 _DAY = 86400.0
+_DELETE_PANEL = "Caches to delete"
 
 
 def cache(
-    prune: Annotated[bool, typer.Option("--prune", help="Remove what no start reads any more.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Delete stale caches: of an older version of the code, or of a corpus that is gone.",
+            rich_help_panel=_DELETE_PANEL,
+        ),
+    ] = False,
     unused_for: Annotated[
         float | None,
-        typer.Option("--unused-for", metavar="DAYS", min=0, help="Delete caches not read for this number of days."),
+        typer.Option(
+            "--unused-for",
+            metavar="DAYS",
+            min=0,
+            help="Delete caches that were not read for this time (days; default none).",
+            rich_help_panel=_DELETE_PANEL,
+        ),
     ] = None,
+    clear: Annotated[
+        bool,
+        typer.Option(
+            "--clear", help="Delete all caches; they are computed again when needed.", rich_help_panel=_DELETE_PANEL
+        ),
+    ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read every byte and compare checksums; with --prune, remove what is corrupted."),
+        typer.Option(
+            "--verify",
+            help="Read every byte and compare checksums; with --prune, delete corrupted caches.",
+            rich_help_panel=CHECKS_PANEL,
+        ),
     ] = False,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all; it is computed again when needed.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the computed features that are kept, and remove those that are not needed.
+    """Show the disk space of cached features, and delete those that are not needed.
 
-    A training that is reading them goes on undisturbed; what is being computed just now stays.
+    A training that reads a deleted cache continues undisturbed. Features that are being computed are not deleted.
     """
     folder = settings_from(config, {}).settings.datasets.cache_dir
     caches = list_caches(folder)

@@ -1,4 +1,4 @@
-"""Exports checked as a person asks: against the specification, other engines, and the corpora."""
+"""Checks of exports that commands share: specification, parity with other engines, quality on the corpora."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kelly_core.cli.help import CHECKS_PANEL
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError, NoSplitError
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[
     Literal["validation", "test"] | None,
-    typer.Option("--split", help="Measure quality again; test is the official test split."),
+    typer.Option(
+        "--split",
+        help="Measure quality again on this split of the corpora; test is the official one (default: do not measure).",
+        rich_help_panel=CHECKS_PANEL,
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""``kelly-core compare``: what differs between two exports of one model."""
+"""``kelly-core compare``: the differences between two exports of one model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="An export.")],
-    new: Annotated[Path, typer.Argument(help="Another export of the same model.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Export to compare with.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another export of the same model.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two exports of a model: weights by layer, outputs for each other's golden inputs, metrics, metadata."""
+    """Compare two exports of a model: weights by layer, outputs for golden inputs, metrics and metadata.
+
+    Examples:
+      kelly-core compare old/groovepredictor.json models/groovepredictor.json
+      kelly-core compare a/groovepredictor.json b/groovepredictor.json --json
+    """
     from kelly_core.export.diff import compare_exports
     from kelly_core.export.reader import read_export
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 
 app = typer.Typer(add_completion=False)
@@ -19,10 +20,16 @@ app = typer.Typer(add_completion=False)
 def config(
     context: typer.Context,
     config: ConfigOption = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the description of each setting as well.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also show the description of each setting.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the effective settings and where each comes from."""
+    """Show the effective settings and the origin of each.
+
+    A typed option overrides an environment variable (KELLY_TRAINING_EPOCHS sets training.epochs), a variable overrides
+    the settings file, and the file overrides the default.
+    """
     if context.invoked_subcommand is not None:
         return
     from kelly_core.config.reference import setting

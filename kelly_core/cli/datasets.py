@@ -1,4 +1,4 @@
-"""``kelly-core datasets``: which corpora are here, what of them can be used, and a demo corpus to begin with."""
+"""``kelly-core datasets``: the corpora that are present, their usable examples, and a demo corpus."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
+from kelly_core.cli.help import MUSIC_PANEL
 from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
     BackendOption,
@@ -49,7 +50,14 @@ def datasets(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show for each corpus: found or not, files, usable examples, what is skipped and why, labels, splits, licence."""
+    """Show each corpus: files, usable examples, skipped files and the reason, labels, splits, licence.
+
+    Examples:
+      kelly-core datasets
+      kelly-core datasets get --all
+      kelly-core datasets demo demo-data
+      kelly-core datasets --datasets-dir demo-data
+    """
     if context.invoked_subcommand is not None:
         if datasets_dir is not None or config is not None or as_json:
             hint = f"Write `datasets {context.invoked_subcommand} ... --datasets-dir FOLDER`"
@@ -95,11 +103,29 @@ def datasets(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for the five corpora; it must not hold any of them yet.")],
-    songs: Annotated[int, typer.Option(min=1, help="Songs, each of which is in all five corpora.")] = DEFAULT_SONGS,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other songs.")] = 0,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder for the five corpora; it must not contain any of them yet.")
+    ],
+    songs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help=f"Songs, each of which is in all five corpora (songs; default {DEFAULT_SONGS}).",
+            rich_help_panel=MUSIC_PANEL,
+        ),
+    ] = DEFAULT_SONGS,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Random seed; each gives other songs (default 0).", rich_help_panel=MUSIC_PANEL
+        ),
+    ] = 0,
 ) -> None:
-    """Write five small corpora in the real layouts, made by rules that tie emotion to music, and settings to train."""
+    """Write five small demo corpora in the layouts of the real ones, and settings to train on them.
+
+    The corpora are made by rules that tie emotion to music.
+    """
     from kelly_core.demo.corpus import write_demo
     from kelly_core.demo.rules import CONFIG_FILE
 

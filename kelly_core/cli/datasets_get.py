@@ -1,4 +1,4 @@
-"""``kelly-core datasets get`` and ``datasets verify``: corpora from their publishers, and what is there of them."""
+"""``kelly-core datasets get`` and ``datasets verify``: download corpora, and compare them with published lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kelly_core.cli.completion import complete_sources
 from kelly_core.cli.console import print_error, print_json, print_result, print_status
+from kelly_core.cli.help import MODELS_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, DataError
@@ -26,27 +28,48 @@ if TYPE_CHECKING:
 _SHOWN = 10
 _DOING = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
 
-NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Sources, such as maestro.")]
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAMES", help="Names of sources, such as maestro.", autocompletion=complete_sources),
+]
 
 
 def get(
     names: NamesArgument = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every source that can be downloaded; of Lakh MIDI the matched part.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Download every source that can be downloaded; of Lakh MIDI, the matched part.",
+            rich_help_panel=MODELS_PANEL,
+        ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")] = False,
     mirror: Annotated[
         list[str] | None,
-        typer.Option("--mirror", metavar="URL", help="Folder with the archives by name, instead of the publishers'."),
+        typer.Option(
+            "--mirror",
+            metavar="URL",
+            help="Address of a folder with the archives, used in place of the publishers' (may be repeated; "
+            "default none).",
+            rich_help_panel=MODELS_PANEL,
+        ),
     ] = None,
-    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep archives after unpacking.")] = False,
+    keep_archive: Annotated[
+        bool,
+        typer.Option("--keep-archive", help="Keep archives after unpacking.", rich_help_panel=MODELS_PANEL),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")] = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Download corpora, check their sums, and unpack them into the datasets folder.
+    """Download corpora, compare checksums, and unpack them into the datasets folder.
 
-    A broken download goes on where it broke. What is there already is not downloaded again.
+    An interrupted download continues where it stopped. Installed archives are not downloaded again.
+
+    Examples:
+      kelly-core datasets get --all
+      kelly-core datasets get maestro groove_midi --yes
     """
     from kelly_core.data.download.sources import SOURCES, default_sources, select_sources
 
@@ -74,9 +97,9 @@ def verify(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare what is there of corpora with what should be: files that are missing or of another size.
+    """Compare installed corpora with their published lists of files: missing files and other sizes.
 
-    Without a name, every source of which something is there.
+    Without a name, every source that is at least partly installed is compared.
     """
     from kelly_core.data.download.inventory import take_inventory
     from kelly_core.data.download.sources import SOURCES, select_sources

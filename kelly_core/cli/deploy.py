@@ -1,4 +1,4 @@
-"""``kelly-core deploy``: the five exports into the plugin's folder, all or none."""
+"""``kelly-core deploy``: copy the five exports into the plugin's folder, all or none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import console, print_json, print_result, print_status
+from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import JsonOption, MkdirOption
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
@@ -21,15 +22,26 @@ _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim", "refused": "
 
 
 def deploy(
-    source: Annotated[Path, typer.Argument(help="Folder of the five exports.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder where the plugin looks for them.")],
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the five exports.")],
+    to: Annotated[
+        Path, typer.Option("--to", help="Folder from which the plugin loads its models.", rich_help_panel=OUTPUT_PANEL)
+    ],
     mkdir: MkdirOption = False,
     allow_synthetic: Annotated[
-        bool, typer.Option("--allow-synthetic", help="Also deploy exports that were trained on generated data.")
+        bool,
+        typer.Option(
+            "--allow-synthetic",
+            help="Also deploy exports that were trained on generated data.",
+            rich_help_panel=CHECKS_PANEL,
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the five exports into the plugin's folder, if all of them pass every check; otherwise none."""
+    """Copy the five exports into the plugin's folder if every check passes, otherwise none of them.
+
+    Examples:
+      kelly-core deploy models --to ~/plugin/models --mkdir
+    """
     from kelly_core.deployment import deploy as copy_exports
     from kelly_core.validation.report import render
 

@@ -1,4 +1,4 @@
-"""``kelly-core export``: files for the plugin from checkpoints, without training."""
+"""``kelly-core export``: write exports from checkpoints, without training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.cli.console import print_result
+from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import MkdirOption
 from kelly_core.errors import ExportError
 from kelly_core.io.outputs import Output, check_outputs
@@ -15,15 +16,33 @@ from kelly_core.spec import MODELS
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A checkpoint, or the output folder of a training.")],
-    layout: Annotated[Literal["rtneural", "legacy"], typer.Option("--layout", help="Of the JSON.")] = "rtneural",
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Checkpoint file, or output folder of a training.")],
+    layout: Annotated[
+        Literal["rtneural", "legacy"],
+        typer.Option("--layout", help="Layout of the JSON files (default rtneural).", rich_help_panel=OUTPUT_PANEL),
+    ] = "rtneural",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the files.", show_default="the output folder")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the exports (default the training's output folder).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also write each as ONNX; needs the extra onnx.")] = False,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Also write ONNX files (needs the extra onnx).", rich_help_panel=OUTPUT_PANEL),
+    ] = False,
     mkdir: MkdirOption = False,
 ) -> None:
-    """Write the best weights of checkpoints as files for the plugin."""
+    """Write the best weights of checkpoints as RTNeural files for the plugin.
+
+    Examples:
+      kelly-core export models
+      kelly-core export models --onnx -o exports --mkdir
+      kelly-core export models --layout legacy -o old --mkdir
+    """
     paths = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
 

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.help import MODELS_PANEL
 from kelly_core.cli.options import JsonOption
 from kelly_core.errors import DataError
 
@@ -23,17 +24,35 @@ _STEP = 16
 
 
 def features(
-    audio: Annotated[Path, typer.Argument(help="WAV, MP3, FLAC, Ogg or M4A.", exists=True, dir_okay=False)],
-    duration: Annotated[float, typer.Option("--duration", min=1, max=600, help="Seconds from the start.")] = 45.0,
+    audio: Annotated[
+        Path,
+        typer.Argument(metavar="AUDIO", help="Audio file: WAV, MP3, FLAC, Ogg or M4A.", exists=True, dir_okay=False),
+    ],
+    duration: Annotated[
+        float,
+        typer.Option(
+            "--duration",
+            min=1,
+            max=600,
+            metavar="SECONDS",
+            help="Length of audio to read from the start (seconds; default 45).",
+            rich_help_panel=MODELS_PANEL,
+        ),
+    ] = 45.0,
     models: Annotated[
-        Path | None, typer.Option("--models", help="Folder of the five exports; adds their answers to --json.")
+        Path | None,
+        typer.Option(
+            "--models",
+            help="Folder of the five exports; adds the outputs of the chain to --json (default none).",
+            rich_help_panel=MODELS_PANEL,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the frames that EmotionRecognizer hears: 128 mel bands in dB, two frames a second.
+    """Print the input frames of EmotionRecognizer: 128 mel bands in dB, two frames per second.
 
-    The table shows every sixteenth band; --json gives all of them, with the constants at the file's sample rate, and
-    with --models all outputs of the chain, frame after frame from zero state: the plugin must give the same.
+    The table shows every sixteenth band. --json prints all bands and the constants at the file's sample rate; with
+    --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce.
     """
     from kelly_core.chain import ModelChain
 

@@ -1,4 +1,4 @@
-"""``kelly-core generate``: music as a MIDI file, from audio or an emotion, through the files that the plugin loads."""
+"""``kelly-core generate``: music as a MIDI file, from audio or an emotion, with the exports that the plugin loads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 
 from kelly_core.cli.console import print_result
 from kelly_core.cli.features import load_mel_frames
-from kelly_core.cli.options import MkdirOption
+from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL
+from kelly_core.cli.options import ExportFolderOption, MkdirOption
 from kelly_core.errors import ConfigError, DataError, KellyError
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
 _MOST_BARS = 1024
+_EMOTION_PANEL = "Emotion, in place of audio"
 
 
 class _Heard(NamedTuple):
@@ -34,24 +36,95 @@ class _Heard(NamedTuple):
 
 
 def generate(
-    audio: Annotated[Path | None, typer.Argument(help="Audio to follow, ten minutes of it at most.")] = None,
-    models: Annotated[Path, typer.Option("--models", help="Folder of the five exports.")] = Path("models"),
-    output: Annotated[Path, typer.Option("--output", "-o", help="MIDI file to write.")] = Path("out.mid"),
-    valence: Annotated[float | None, typer.Option(min=-1, max=1, help="Instead of audio, with --arousal.")] = None,
-    arousal: Annotated[float | None, typer.Option(min=-1, max=1, help="Instead of audio, with --valence.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Instead of audio: CSV with time, valence, arousal.")] = None,
-    bars: Annotated[
-        int | None, typer.Option(min=1, max=_MOST_BARS, help="Length.", show_default="that of what is followed, or 16")
+    audio: Annotated[
+        Path | None, typer.Argument(metavar="AUDIO", help="Audio file to follow, at most its first ten minutes.")
     ] = None,
-    bpm: Annotated[float | None, typer.Option(min=30, max=300, help="Tempo.", show_default="follows arousal")] = None,
-    key: Annotated[str, typer.Option(help="Tonic; valence decides on major or minor.")] = "C",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another piece.")] = 0,
-    plot: Annotated[Path | None, typer.Option(help="PNG to draw: audio, emotion, chords and notes.")] = None,
+    valence: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            metavar="X",
+            help="Constant valence in place of audio; needs --arousal (default none).",
+            rich_help_panel=_EMOTION_PANEL,
+        ),
+    ] = None,
+    arousal: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            metavar="X",
+            help="Constant arousal in place of audio; needs --valence (default none).",
+            rich_help_panel=_EMOTION_PANEL,
+        ),
+    ] = None,
+    curve: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Table with the columns time (s), valence and arousal, in place of audio (default none).",
+            rich_help_panel=_EMOTION_PANEL,
+        ),
+    ] = None,
+    models: ExportFolderOption = Path("models"),
+    bars: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=_MOST_BARS,
+            metavar="N",
+            help=f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
+            rich_help_panel=MUSIC_PANEL,
+        ),
+    ] = None,
+    bpm: Annotated[
+        float | None,
+        typer.Option(
+            min=30,
+            max=300,
+            metavar="BPM",
+            help="Constant tempo (beats per minute; default follows arousal).",
+            rich_help_panel=MUSIC_PANEL,
+        ),
+    ] = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="TONIC",
+            help="Tonic, such as F# or Bb (default C). Positive valence gives major, negative minor.",
+            rich_help_panel=MUSIC_PANEL,
+        ),
+    ] = "C",
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Random seed; each gives another piece (default 0).", rich_help_panel=MUSIC_PANEL
+        ),
+    ] = 0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="MIDI file to write (default out.mid).", rich_help_panel=OUTPUT_PANEL),
+    ] = Path("out.mid"),
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Image of audio, emotion, chords and notes to write (default none).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
     mkdir: MkdirOption = False,
 ) -> None:
-    """Write the music that the five models make of audio or of a given emotion, as a MIDI file.
+    """Generate music from audio or from a given emotion with the five models, as a MIDI file.
 
-    The same input, models and seed give the same file, byte by byte.
+    Give one of AUDIO, --curve, or --valence with --arousal. The same input, models and seed give the same file, byte
+    by byte.
+
+    Examples:
+      kelly-core generate song.wav --models models -o tune.mid --plot tune.png
+      kelly-core generate --valence -0.6 --arousal 0.4 --bars 32 --key A
+      kelly-core generate --curve emotion.csv --seed 7
     """
     given = [audio is not None, curve is not None, valence is not None or arousal is not None]
     if sum(given) != 1 or (valence is None) != (arousal is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import typer
@@ -10,10 +11,15 @@ from typer.core import TyperCommand, TyperGroup
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"
 EXECUTION_PANEL = "Execution"
+MUSIC_PANEL = "Music"
+CHECKS_PANEL = "Checks"
 OUTPUT_PANEL = "Output"
 GENERAL_PANEL = "General"
 
-_GENERAL = frozenset({"--config", "--help", "--json", "--version", "--yes"})
+_GENERAL = frozenset(
+    {"--config", "--help", "--json", "--version", "--yes", "--install-completion", "--show-completion"}
+)
+_EXAMPLES = "Examples:"
 
 
 def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
@@ -28,21 +34,43 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
     # Here, because the list of commands needs the classes below but not the schema, whose import takes .1 s.
     from kelly_core.config.reference import setting
 
-    return typer.Option(*names, help=setting(key).help, rich_help_panel=panel, **attributes)
+    info = setting(key)
+    if info.choices:
+        attributes["autocompletion"] = lambda incomplete: [word for word in info.choices if word.startswith(incomplete)]
+    return typer.Option(*names, help=info.help, rich_help_panel=panel, **attributes)
+
+
+def reflow(text: str) -> str:
+    """Return a docstring with each paragraph on one line, so that the help breaks it at the terminal's width.
+
+    A paragraph that begins with ``Examples:`` keeps its lines, each behind a prompt.
+    """
+    return "\n\n".join(map(_reflow_paragraph, inspect.cleandoc(text).split("\n\n")))
+
+
+def _reflow_paragraph(text: str) -> str:
+    title, *lines = text.splitlines()
+    if title == _EXAMPLES:
+        return "\n".join([title, *(f"$ {line.strip()}" for line in lines)])
+    return " ".join(text.split())
 
 
 class _PlainHelp:
-    """Part of a command class: flags show no type, and general options have a panel of their own."""
+    """Part of a command class: flags show no type, defaults stand in the text, general options come last."""
+
+    def __init__(self, *args: Any, help: str | None = None, **attributes: Any) -> None:
+        super().__init__(*args, help=None if help is None else reflow(help), **attributes)  # type: ignore[call-arg]
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return all parameters, ``--help`` included, as the help shows them."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
+            param.show_default = False
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
             if _GENERAL & set(param.opts) and param.rich_help_panel is None:
                 param.rich_help_panel = GENERAL_PANEL
-        return params
+        return sorted(params, key=lambda param: bool(param.rich_help_panel == GENERAL_PANEL))
 
 
 class HelpCommand(_PlainHelp, TyperCommand):

@@ -1,4 +1,4 @@
-"""``kelly-core datasets import-chords``: chord corpora as one ``chord_progressions.json``."""
+"""``kelly-core datasets import-chords``: convert chord corpora to one ``chord_progressions.json``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from kelly_core.cli.console import print_json, print_status
+from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import JsonOption
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.io.outputs import Output, check_not_inputs
@@ -16,10 +17,30 @@ _SHOWN = 5
 
 
 def import_chords(
-    source: Annotated[Path, typer.Argument(help="Folder or file: POP909, Billboard, Chordonomicon, lead sheets.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for chord_progressions.json.")],
-    max_songs: Annotated[int, typer.Option("--max-songs", min=0, help="Songs at most, evenly spread; 0: all.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace a chord_progressions.json that is there.")] = False,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="Folder or file with POP909, Billboard or Chordonomicon data, or with lead sheets."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for chord_progressions.json.", rich_help_panel=OUTPUT_PANEL),
+    ],
+    max_songs: Annotated[
+        int,
+        typer.Option(
+            "--max-songs",
+            min=0,
+            metavar="N",
+            help="Maximum number of songs, evenly spaced in the source (songs; 0 = all; default 0).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = 0,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace an existing chord_progressions.json.", rich_help_panel=OUTPUT_PANEL),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song."""

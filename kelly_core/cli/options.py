@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.cli.help import EXECUTION_PANEL, MODELS_PANEL, setting_option
+from kelly_core.cli.completion import complete_models
+from kelly_core.cli.help import (
+    CHECKS_PANEL,
+    EXECUTION_PANEL,
+    MODELS_PANEL,
+    OUTPUT_PANEL,
+    TRAINING_PANEL,
+    setting_option,
+)
 from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
 from kelly_core.config.schema import Datasets, Settings
 from kelly_core.errors import ConfigError
@@ -16,25 +24,32 @@ from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Settings file, TOML or JSON.", show_default="config.toml")
+    Path | None,
+    typer.Option("--config", help="Settings file, TOML or JSON (default config.toml of the working folder, if any)."),
 ]
 ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         "-m",
+        metavar="NAMES",
         help="Models to train: names or their beginnings, separated by commas (default all).",
         rich_help_panel=MODELS_PANEL,
+        autocompletion=complete_models,
     ),
 ]
 UseSyntheticOption = Annotated[bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)]
 DatasetsDirOption = Annotated[Path | None, setting_option("datasets.dir", "--datasets-dir", panel=MODELS_PANEL)]
-MaxFilesOption = Annotated[
-    int | None, setting_option("datasets.max_files", "--max-files", panel=MODELS_PANEL, min=0, metavar="N")
-]
+MaxFilesOption = Annotated[int | None, setting_option("datasets.max_files", "--max-files", panel=MODELS_PANEL)]
 EngineOption = Annotated[
     str | None,
-    typer.Option("--engine", help="Command of the plugin's own engine: CMD MODEL.json, frames in, frames out."),
+    typer.Option(
+        "--engine",
+        metavar="COMMAND",
+        help="Command of the plugin's own engine: COMMAND MODEL.json reads frames from standard input and writes "
+        "frames to standard output (default none).",
+        rich_help_panel=CHECKS_PANEL,
+    ),
 ]
 BackendOption = Annotated[
     Literal["local", "dask"] | None, setting_option("parallel.backend", "--backend", panel=EXECUTION_PANEL)
@@ -42,8 +57,13 @@ BackendOption = Annotated[
 SchedulerOption = Annotated[
     str | None, setting_option("parallel.scheduler", "--scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")
 ]
-MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
+OutputDirOption = Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)]
+EpochsOption = Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)]
+ExportFolderOption = Annotated[
+    Path, typer.Option("--models", help="Folder of the five exports (default models).", rich_help_panel=MODELS_PANEL)
+]
+MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.", rich_help_panel=OUTPUT_PANEL)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:

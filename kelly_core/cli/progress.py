@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kelly_core.cli.console import console
 from kelly_core.display_text import printable
-from kelly_core.features.extraction import Progress as ProgressCallback
+
+if TYPE_CHECKING:
+    # At run time this import would load NumPy, which the help and the completion of commands do not need.
+    from kelly_core.features.extraction import Progress as ProgressCallback
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``kelly-core report``: all that is known of a folder's exports, as a page, as Markdown, in a terminal."""
+"""``kelly-core report``: data, quality, latency and checks of a folder's exports, as HTML, Markdown or text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
 from kelly_core.cli.console import print_result
+from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
 from kelly_core.errors import ConfigError, KellyError
 from kelly_core.io.outputs import Output, check_outputs
@@ -22,11 +23,20 @@ _FILES = ("report.html", "report.md")
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of the exports, as kelly-core train leaves it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a training.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the report.", show_default="the exports' own")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for report.html and report.md (default FOLDER).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = None,
-    text: Annotated[bool, typer.Option("--text", help="Show the report here, and write nothing.")] = False,
+    text: Annotated[
+        bool,
+        typer.Option("--text", help="Print the report instead of writing files.", rich_help_panel=OUTPUT_PANEL),
+    ] = False,
     split: SplitOption = None,
     engine: EngineOption = None,
     mkdir: MkdirOption = False,
@@ -34,10 +44,15 @@ def report(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a folder's exports and write report.html, which needs nothing else to be read, and report.md beside it.
+    """Check a folder's exports and write report.html, a single self-contained file, and report.md.
 
-    Data, losses, quality beside every baseline, parity, latency and size of each model. --text and --json print
-    instead of writing. What is missing is told in its place; exits with 1 only if a check fails.
+    The report shows data, losses, quality beside every baseline, parity, latency and size of each model, and names
+    what is missing. The exit status is 1 only if a check fails.
+
+    Examples:
+      kelly-core report models
+      kelly-core report models --split test -o report --mkdir
+      kelly-core report models --text
     """
     if sum([output is not None, text, as_json]) > 1:
         raise ConfigError("--output, --text and --json exclude each other")

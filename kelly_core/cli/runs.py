@@ -1,4 +1,4 @@
-"""``kelly-core runs``: trainings, live or ended; watch them, steer them, compare them."""
+"""``kelly-core runs``: list, watch, control and compare runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from kelly_core.cli.completion import complete_model, complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
+from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
 from kelly_core.cli.training_display import tell_how_to_resume, watch
@@ -25,11 +27,15 @@ from kelly_core.runs.run_dir import read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_core.spec import find_model
 
-app = typer.Typer(
-    help="Trainings, live or ended: list, watch, steer, compare.", invoke_without_command=True, add_completion=False
-)
+app = typer.Typer(invoke_without_command=True, add_completion=False)
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A run: the beginning of its id, or last.")]
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="ID of a run or its beginning; last is the latest run.", autocompletion=complete_runs
+    ),
+]
+_STOP_PANEL = "When to stop (default after the current step)"
 
 _SECONDS_FOR_AN_ANSWER = 5.0
 _SECONDS_TO_START = 30.0
@@ -38,7 +44,16 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 @app.callback()
 def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List all runs with how they stand; or do something with one of them."""
+    """List, watch, control and compare runs. Without a subcommand, list all runs and their states.
+
+    Each training is a run: a process of its own, with a folder of its own. Commands find a run by the beginning of
+    its ID.
+
+    Examples:
+      kelly-core runs
+      kelly-core runs attach last
+      kelly-core runs stop last --after-epoch
+    """
     folder = settings_from(config, {}).settings.runs.dir
     context.obj = folder
     if context.invoked_subcommand is not None:
@@ -50,7 +65,12 @@ def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
 
 @app.command("list")
 def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List all runs and their states."""
+    """List all runs and their states.
+
+    Examples:
+      kelly-core runs list
+      kelly-core runs list --json
+    """
     _show_runs(context.obj, as_json)
 
 
@@ -68,7 +88,7 @@ def _show_runs(folder: Path, as_json: bool) -> None:
 
 @app.command("show")
 def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False) -> None:
-    """Show one run: how its models stand, where it runs, what it was asked for."""
+    """Show one run: progress of its models, process, output folder and command."""
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
         content = {"command": list(run.record.command), "settings": run.record.settings}
@@ -87,7 +107,7 @@ def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = F
 
 @app.command()
 def attach(context: typer.Context, run_id: IdArgument) -> None:
-    """Watch a run live; Ctrl-C only ends the watching."""
+    """Watch a run live. Ctrl-C detaches; the run continues."""
     run = _open(context, run_id)
     try:
         watch(run)
@@ -103,13 +123,27 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
 def stop(
     context: typer.Context,
     run_id: IdArgument,
-    now: Annotated[bool, typer.Option("--now", help="Do not even finish what is being done.")] = False,
-    after_epoch: Annotated[bool, typer.Option("--after-epoch", help="Finish the epoch in progress.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop immediately, within the current step.", rich_help_panel=_STOP_PANEL)
+    ] = False,
+    after_epoch: Annotated[
+        bool, typer.Option("--after-epoch", help="Stop after the current epoch.", rich_help_panel=_STOP_PANEL)
+    ] = False,
     after: Annotated[
-        int | None, typer.Option("--after", min=1, metavar="N", help="Finish N epochs, the one in progress included.")
+        int | None,
+        typer.Option(
+            "--after",
+            min=1,
+            metavar="N",
+            help="Stop after N epochs, the current one included (epochs; default none).",
+            rich_help_panel=_STOP_PANEL,
+        ),
     ] = None,
 ) -> None:
-    """Stop a run after the current step, at once, or after some epochs; the best weights are exported in any case."""
+    """Stop a run after the current step, immediately, or after some epochs.
+
+    The best weights are exported in each case.
+    """
     if now + after_epoch + (after is not None) > 1:
         raise typer.BadParameter("give one of --now, --after-epoch and --after")
     run = _open(context, run_id)
@@ -131,10 +165,18 @@ def rollback(
     context: typer.Context,
     run_id: IdArgument,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Which model, where several are in training.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Model to roll back (default the only one in training).",
+            rich_help_panel=MODELS_PANEL,
+            autocompletion=complete_model,
+        ),
     ] = None,
 ) -> None:
-    """Let a model in training go back to its best weights, and learn half as fast from there."""
+    """Roll a model in training back to its best weights, and halve its learning rate."""
     run = _open(context, run_id)
     chosen = run.request_rollback(find_model(model).name if model else "")
     said = _next_rollback(run, chosen)
@@ -148,10 +190,22 @@ def resume_run(
     context: typer.Context,
     run_id: IdArgument,
     epochs: Annotated[
-        str | None, typer.Option("--epochs", metavar="+N", help="Train N epochs beyond those done.")
+        str | None,
+        typer.Option(
+            "--epochs",
+            metavar="+N",
+            help="Train N epochs more than are done (epochs; default the rest of those asked for).",
+            rich_help_panel=TRAINING_PANEL,
+        ),
     ] = None,
 ) -> None:
-    """Let a paused run go on, or start one that has ended again, from its checkpoints and with its own settings."""
+    """Continue a paused run, or restart an ended one from its checkpoints with its own settings.
+
+    Examples:
+      kelly-core runs resume last
+      kelly-core runs resume last --epochs +50
+      kelly-core runs resume 2026-11-22
+    """
     more = _more_epochs(epochs)
     run = _open(context, run_id)
     if run.snapshot.state in ("pausing", "paused"):
@@ -170,9 +224,14 @@ def resume_run(
 def logs(
     context: typer.Context,
     run_id: IdArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the run does; Ctrl-C ends it.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Print new lines until the run ends or Ctrl-C.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = False,
 ) -> None:
-    """Print what a run has said."""
+    """Print the log of a run."""
     run = _open(context, run_id)
     tail = LineTail(run.folder.console)
     while True:
@@ -190,9 +249,9 @@ def logs(
 def remove(
     context: typer.Context,
     run_id: IdArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
-    """Delete an ended run: its log and settings; what it trained stays."""
+    """Delete the log and the settings of an ended run; its output folder stays."""
     run = _open(context, run_id)
     run.take().release()
     if not yes:
@@ -203,7 +262,12 @@ def remove(
 
 @app.command()
 def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json: JsonOption = False) -> None:
-    """Compare two runs: settings that differ, and the best of each model."""
+    """Compare two runs: different settings, and the best epoch of each model.
+
+    Examples:
+      kelly-core runs diff last 2026-11-21
+      kelly-core runs diff last 2026-11-21 --json
+    """
     runs = _open(context, first), _open(context, second)
     comparison = compare_runs(*runs)
     if as_json:

@@ -1,25 +1,27 @@
-"""``kelly-core sweep``: many trainings, over settings and seeds, and the best of them."""
+"""``kelly-core sweep``: trainings with several settings and seeds, and the export of the best."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from kelly_core.cli.completion import complete_settings
 from kelly_core.cli.console import print_json, print_result, print_status
-from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
+from kelly_core.cli.help import EXECUTION_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
     DatasetsDirOption,
+    EpochsOption,
     JsonOption,
     MaxFilesOption,
     ModelsOption,
+    OutputDirOption,
     SchedulerOption,
     UseSyntheticOption,
     check_training_outputs,
@@ -40,22 +42,28 @@ def sweep(
     max_files: MaxFilesOption = None,
     use_synthetic: UseSyntheticOption = False,
     tried: Annotated[
-        list[str] | None, setting_option("sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES")
+        list[str] | None,
+        setting_option(
+            "sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings
+        ),
     ] = None,
     seeds: Annotated[int | None, setting_option("sweep.seeds", "--seeds", panel=TRAINING_PANEL)] = None,
     random: Annotated[int | None, setting_option("sweep.random", "--random", panel=TRAINING_PANEL)] = None,
-    epochs: Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)] = None,
+    epochs: EpochsOption = None,
     jobs: Annotated[int | None, setting_option("sweep.jobs", "--jobs", panel=EXECUTION_PANEL)] = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
-    output: Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)] = None,
+    output: OutputDirOption = None,
     config: ConfigOption = None,
     as_json_: JsonOption = False,
 ) -> None:
     """Train each model with each combination of settings and each seed, and export the best.
 
-    Every trial is a run, to be watched and steered as any other. Ctrl-C stops all of them; the same command goes on
-    where it was, and repeats nothing that is finished.
+    Each trial is a run. Ctrl-C stops all trials; the same command continues them and repeats none that is finished.
+
+    Examples:
+      kelly-core sweep -m groove --set training.epochs=10,30 --seeds 3 -o sweep
+      kelly-core sweep --set training.learning_rate=0.0001..0.01 --random 20
     """
     specs = selected_models(model)
     typed = {

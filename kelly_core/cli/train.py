@@ -18,9 +18,11 @@ from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
     DatasetsDirOption,
+    EpochsOption,
     JsonOption,
     MaxFilesOption,
     ModelsOption,
+    OutputDirOption,
     SchedulerOption,
     UseSyntheticOption,
     check_training_outputs,
@@ -41,7 +43,7 @@ def train(
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
     use_synthetic: UseSyntheticOption = False,
-    epochs: Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)] = None,
+    epochs: EpochsOption = None,
     batch_size: Annotated[
         int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
     ] = None,
@@ -86,7 +88,7 @@ def train(
             rich_help_panel=EXECUTION_PANEL,
         ),
     ] = False,
-    output: Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)] = None,
+    output: OutputDirOption = None,
     keep_best: Annotated[bool, setting_option("output.keep_best", "--keep-best", panel=OUTPUT_PANEL)] = False,
     tensorboard: Annotated[bool, setting_option("output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)] = False,
     no_history: Annotated[
@@ -98,10 +100,16 @@ def train(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train models, keep checkpoints, and export the best weights as RTNeural files.
+    """Train models, write checkpoints, and export the best weights as RTNeural files.
 
-    The training is a process of its own and outlives this terminal. Ctrl-C ends the current step, keeps what was
-    reached, exports the best so far and exits with 130; a second Ctrl-C does not wait for anything.
+    The training runs in its own process and continues if this terminal is closed. Ctrl-C finishes the current step,
+    writes checkpoints, exports the best weights and exits with status 130. A second Ctrl-C stops immediately.
+
+    Examples:
+      kelly-core train --epochs 30 --output models
+      kelly-core train -m groove,harmony --jobs 2 --learning-rate 0.0005
+      kelly-core train --epochs 60 --resume
+      kelly-core train --epochs 200 --detach
     """
     specs = selected_models(model)
     typed = {

@@ -1,4 +1,4 @@
-"""``kelly-core validate``: whether exports are what the plugin needs, and how good they are."""
+"""``kelly-core validate``: check exports against what the plugin needs, and show their quality."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
 from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
 
 if TYPE_CHECKING:
@@ -17,25 +18,45 @@ if TYPE_CHECKING:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Exports to check, or folders that hold them.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="Exports to check, or folders that contain them.")
+    ],
     check_specs: Annotated[
-        bool, typer.Option("--check-specs", help="Also hold them against the models' specs.")
+        bool,
+        typer.Option(
+            "--check-specs",
+            help="Also compare layers and sizes with the specification of the model.",
+            rich_help_panel=CHECKS_PANEL,
+        ),
     ] = False,
     engine: EngineOption = None,
     split: SplitOption = None,
     require_trained: Annotated[
-        bool, typer.Option("--require-trained", help="Fail those that are not better than a trivial answer.")
+        bool,
+        typer.Option(
+            "--require-trained",
+            help="Fail exports that are not better than every trivial baseline.",
+            rich_help_panel=CHECKS_PANEL,
+        ),
     ] = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that passed, and all figures.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Show passed checks and all metrics.", rich_help_panel=OUTPUT_PANEL),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check exports: structure, sizes, activations, gates, state, and parity with the checkpoint they come from.
+    """Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.
 
-    The checkpoint is looked for in checkpoints/ beside the file; --engine adds parity with the plugin's own engine.
-    The verdict on a file's quality is shown as the training left it; --split measures it again on the corpora. Exits
-    with 0 only if every check of every file passes; a bad verdict is one only with --require-trained.
+    Checkpoints are read from checkpoints/ beside each export. --engine adds parity with the plugin's own engine. The
+    quality shown is the one recorded by the training; --split measures it again. The exit status is 0 if every check
+    of every file passes; poor quality fails a file only with --require-trained.
+
+    Examples:
+      kelly-core validate models --check-specs
+      kelly-core validate models --split test --require-trained
+      kelly-core validate models/groovepredictor.json --engine ./plugin_engine
     """
     from kelly_core.benchmark.suite import export_files
     from kelly_core.export.provenance import without_previous

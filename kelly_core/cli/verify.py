@@ -1,4 +1,4 @@
-"""``kelly-core verify``: the networks as built, held against their specs."""
+"""``kelly-core verify``: the networks as built, compared with their specifications."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def verify(as_json: JsonOption = False) -> None:
-    """Build the five networks and check their layers, sizes and parameter counts against the specs."""
+    """Build the five networks and compare layers, sizes and parameter counts with their specifications."""
     from kelly_core.training.networks import verify_architectures
 
     rows = verify_architectures()

@@ -60,8 +60,10 @@ class SettingInfo:
     @property
     def help(self) -> str:
         """Description, details and default, as the help of an option shows them."""
-        default = f"default {self.shown_default}" if self.shown_default and not isinstance(self.default, bool) else ""
-        notes = "; ".join(part for part in (self.details, default) if part)
+        empty = self.default in ("", [])
+        default = "none" if empty and not self.zero else "" if empty else self.shown_default
+        stated = f"default {default}" if default and not isinstance(self.default, bool) else ""
+        notes = "; ".join(part for part in (self.details, stated) if part)
         return f"{self.description} ({notes})." if notes else f"{self.description}."
 
     @property

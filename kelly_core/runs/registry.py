@@ -40,6 +40,15 @@ def list_runs(runs: Path) -> RunList:
     return RunList(tuple(found), unreadable)
 
 
+def run_ids(runs: Path) -> list[str]:
+    """Return the IDs of all runs in a folder, in alphabetical order, which is that of their creation.
+
+    Raises:
+        RunError: the folder is there and cannot be read.
+    """
+    return sorted(folder.id for folder in _folders(runs))
+
+
 def find_run(runs: Path, text: str) -> RunDirectory:
     """Return the run whose name begins with a text; "last" is the latest one.
 

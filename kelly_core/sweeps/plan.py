@@ -20,7 +20,9 @@ from kelly_core.spec import ModelSpec
 
 ORIGIN = "--set"
 
-_NOT_TRIED = ("output.", "runs.", "parallel.", "sweep.", "training.seed", "training.jobs")
+FIXED_SETTINGS = ("output.", "runs.", "parallel.", "sweep.", "training.seed", "training.jobs")
+"""Beginnings of the dotted keys that a sweep cannot vary."""
+
 _DIGITS = 3
 _DRAWS_FOR_A_POINT = 1000
 
@@ -97,7 +99,7 @@ def _parse(text: str) -> _Axis:
     key = key.strip()
     if not equals or not values.strip():
         raise ConfigError(f"{text!r} is not key=value,value…", where=ORIGIN)
-    if key.startswith(_NOT_TRIED):
+    if key.startswith(FIXED_SETTINGS):
         hint = "--seeds N trains with N seeds" if key == "training.seed" else None
         raise ConfigError(f"{key} cannot be tried", where=ORIGIN, hint=hint)
     default = flatten(Settings().model_dump()).get(key)
