@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, WrapValidator
 
 MAX_COUNT = 2**53
 """Every count up to this one is exact as a float."""
@@ -13,6 +14,9 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """Epochs, steps, bytes, files."""
 
 Pid = Annotated[int, Field(ge=0, lt=2**31)]
+
+Real = Annotated[float, WrapValidator(lambda value, validate: math.nan if value is None else validate(value))]
+"""A number that may not be finite: ``null`` in JSON, read back as NaN; see ``io.json``."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from kelly_core.bounds import Count, Rate, Seconds
+from kelly_core.bounds import Count, Rate, Real, Seconds
 
 Concern = Literal["", "plateau", "overfitting"]
 """Problem that the loss curves show; "" is none."""
@@ -44,7 +44,7 @@ class ModelStarted:
     first_epoch: Count
     epochs: Count
     device: str
-    baseline_loss: float
+    baseline_loss: Real
     bayes_loss: float | None = None
 
 
@@ -69,12 +69,12 @@ class EpochDone:
     model: str
     epoch: Count
     epochs: Count
-    train_loss: float
-    val_loss: float
-    best_loss: float
+    train_loss: Real
+    val_loss: Real
+    best_loss: Real
     best_epoch: Count
     patience_left: Count
-    learning_rate: float
+    learning_rate: Real
     seconds: Seconds
     frames_per_second: Rate
     steps: Count | None = None
@@ -118,7 +118,7 @@ class ModelEnded:
     reason: Literal["epochs_done", "early_stopping", "stopped", "diverged"]
     epoch: Count
     best_epoch: Count
-    best_loss: float
+    best_loss: Real
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.io.json import dumps
 from kelly_core.io.user_dirs import user_state_dir
 
 _MAX_BYTES = 2**20
@@ -25,7 +26,7 @@ def load_state(name: str) -> dict[str, Any]:
 def save_state(name: str, content: dict[str, Any]) -> str:
     """Save state under a name; return the error, "" if there is none."""
     try:
-        text = json.dumps(content)
+        text = dumps(content)
         atomic_write(user_state_dir() / f"{name}.json", lambda file: file.write(text.encode()))
     except KellyError as error:
         return str(error)

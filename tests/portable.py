@@ -30,7 +30,6 @@ NUMERIC = (
     "tests/test_chain.py",
     "tests/test_learning.py",
     "tests/test_other_processor.py",
-    "tests/test_chain.py",
 )
 """Tests whose assertions depend on floating-point results."""
 

@@ -15,6 +15,7 @@ from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import open_for_writing, open_regular
+from kelly_core.io.json import dumps
 
 FILE = "benchmarks.jsonl"
 _MAX_BYTES = 16 * 2**20
@@ -87,7 +88,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
             size = os.fstat(handle).st_size
             # A truncated last line (no newline) must not swallow this one.
             seam = b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
-            stream.write(seam + _RUN.dump_json(run) + b"\n")
+            stream.write(seam + dumps(run).encode() + b"\n")
     except OSError as fault:
         raise KellyError(f"cannot be written: {fault.strerror}", where=folder / FILE) from fault
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 
@@ -12,7 +11,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from kelly_core.display_text import printable_lines
-from kelly_core.runs.log_records import to_json
+from kelly_core.io.json import dumps
 
 _WIDTH_OF_A_LOG = 200
 FIRST_STEPS = (
@@ -58,5 +57,5 @@ def print_error(of: str, problem: str) -> None:
 
 
 def print_json(content: object, indent: int | None = 2) -> None:
-    """Print JSON on standard output; a number that is not finite becomes a text, such as "NaN"."""
-    typer.echo(json.dumps(to_json(content), indent=indent, allow_nan=False))
+    """Print JSON on standard output; a number that is not finite is null."""
+    typer.echo(dumps(content, indent=indent))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kelly_core.cli.checking import SplitOption, check_files, measured_anew
-from kelly_core.cli.console import print_result
+from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
 from kelly_core.errors import ConfigError, KellyError
+from kelly_core.io.json import to_json
 from kelly_core.io.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def report(
 
     from kelly_core.benchmark.suite import export_files
     from kelly_core.report.build import build_document
-    from kelly_core.report.collect import collect, to_json
+    from kelly_core.report.collect import collect
 
     if not folder.is_dir():
         raise KellyError("is not a folder", where=folder)
@@ -74,7 +75,7 @@ def report(
         reports = [measured_anew(checked, split, settings) for checked in reports]
     content = collect(folder, reports)
     if as_json:
-        typer.echo(to_json(content))
+        print_json({"passed": content.passed} | to_json(content))
     elif text:
         _show(build_document(content))
     else:

@@ -16,10 +16,10 @@ from kelly_core.cli.run_tables import comparison_table, model_table, run_header,
 from kelly_core.cli.training_display import tell_how_to_resume, watch
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
+from kelly_core.io.json import to_json
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.diff import compare_runs
 from kelly_core.runs.launch import resume, settings_of
-from kelly_core.runs.log_records import to_json
 from kelly_core.runs.messages import describe
 from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run

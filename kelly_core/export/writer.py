@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from kelly_core.engines.weights import GATE_ORDER, Array, LayerWeights, LstmWeig
 from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.io.atomic import atomic_write
+from kelly_core.io.json import to_json
 from kelly_core.spec import State
 
 EXPORT_VERSION = "2.0"
@@ -104,7 +104,7 @@ def build_metadata(
         "state": state,
         "trained_on": dict(trained_on),
         "checkpoint": checkpoint,
-        "metrics": _null_if_not_finite(metrics),
+        "metrics": to_json(metrics),
         **({"quality": dict(quality)} if quality else {}),
         "features": dict(features),
         "golden": {"inputs": _decimals(golden), "outputs": _decimals(NumpyEngine(layers).run(golden))},
@@ -161,11 +161,3 @@ def _parameter_count(layer: LayerWeights) -> int:
     if isinstance(layer, LstmWeights):
         return layer.weight_ih.size + layer.weight_hh.size + layer.bias_ih.size + layer.bias_hh.size
     return layer.weight.size + layer.bias.size
-
-
-def _null_if_not_finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _null_if_not_finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_if_not_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import pydantic_core
 
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
@@ -136,11 +134,6 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
         missing=tuple(spec.name for spec in MODELS if spec.file_stem not in by_stem),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
     )
-
-
-def to_json(content: ReportData) -> str:
-    """The content as JSON with every figure in full; one that is not finite becomes null."""
-    return pydantic_core.to_json({"passed": content.passed} | asdict(content), indent=2, inf_nan_mode="null").decode()
 
 
 def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import socket
@@ -17,6 +16,7 @@ import psutil
 import kelly_core
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import atomic_write
+from kelly_core.io.json import dumps
 from kelly_core.runs.run_dir import RunDirectory
 
 _PACKAGES = ("torch", "numpy", "librosa", "symusic", "pydantic")
@@ -29,7 +29,7 @@ def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -
     Raises:
         RunError: the file cannot be written.
     """
-    text = json.dumps({"attempt": attempt} | describe_environment(gpus), indent=2)
+    text = dumps({"attempt": attempt} | describe_environment(gpus), indent=2)
     atomic_write(folder.environment, lambda file: file.write(text.encode()), error=RunError)
 
 

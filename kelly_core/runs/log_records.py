@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -12,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from kelly_core import events
-from kelly_core.bounds import MAX_COUNT, Count, Percent, Seconds
+from kelly_core.bounds import MAX_COUNT, Count, Percent, Real, Seconds
+from kelly_core.io.json import dumps
 
 LOG_FORMAT = 1
 _MAX_ATTEMPT = 2**31
@@ -89,7 +88,7 @@ class ModelResult:
     export: str | None
     reason: str | None
     epochs: Count
-    metrics: dict[str, Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] | float]
+    metrics: dict[str, Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] | Real]
     seconds: Seconds
     error: str = ""
     verdict: str = ""
@@ -156,9 +155,9 @@ def encode(record: LogRecord) -> bytes:
         "busy": round(record.busy, 3),
         "attempt": record.attempt,
         "kind": _NAMES[type(record.event)],
-        "data": to_json(record.event),
+        "data": record.event,
     }
-    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return dumps(line).encode() + b"\n"
 
 
 def decode(line: bytes) -> LogRecord:
@@ -183,19 +182,6 @@ def decode(line: bytes) -> LogRecord:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedLineError(str(error)) from error
-
-
-def to_json(value: Any) -> Any:
-    """Convert a value to JSON types; a non-finite number becomes a text, which ``decode`` converts back."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: to_json(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _number(value: object, largest: float) -> float:

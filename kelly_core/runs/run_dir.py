@@ -15,6 +15,7 @@ from kelly_core.bounds import Count, UnixTime
 from kelly_core.errors import RunError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.io.json import dumps
 
 RECORD_FORMAT = 1
 _MAX_BYTES = 1_000_000
@@ -148,7 +149,7 @@ def write_manifest(folder: RunDirectory, record: RunManifest) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    text = json.dumps({"format": RECORD_FORMAT} | asdict(record), indent=2)
+    text = dumps({"format": RECORD_FORMAT} | asdict(record), indent=2)
     atomic_write(folder.record, lambda file: file.write(text.encode()), error=RunError)
 
 

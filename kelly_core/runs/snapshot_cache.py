@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.bounds import Count
 from kelly_core.io.atomic import open_for_writing, open_regular
-from kelly_core.runs.log_records import to_json
+from kelly_core.io.json import dumps
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.snapshot import RunSnapshot
 
@@ -38,7 +37,7 @@ class SnapshotCache:
 
 def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> None:
     """Replace the summary; on failure the previous one stays."""
-    text = json.dumps(to_json(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot)))
+    text = dumps(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot))
     temporary = folder.summary.with_name(".summary.json.tmp")
     with contextlib.suppress(OSError):
         with os.fdopen(open_for_writing(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:

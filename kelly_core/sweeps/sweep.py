@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,9 @@ from kelly_core.errors import RunError
 from kelly_core.export.provenance import keep_previous
 from kelly_core.features.extraction import Progress
 from kelly_core.io.atomic import atomic_write_all, guard_folder, make_folder, open_regular
+from kelly_core.io.json import dumps
 from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
 from kelly_core.runs.launch import resume, start
-from kelly_core.runs.log_records import to_json
 from kelly_core.runs.output_lock import acquire_output_lock, release_output_lock
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
@@ -108,7 +107,7 @@ class Sweep:
         Raises:
             RunError: it cannot be written.
         """
-        text = json.dumps(to_json(as_json(results)), indent=2, allow_nan=False)
+        text = dumps(as_json(results), indent=2)
         atomic_write_all({self.table: text.encode()}, error=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from kelly_core.bounds import Count, Loss
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.io.json import dumps
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
@@ -97,7 +97,7 @@ def write_history(
         "quality": quality,
         "epochs": list(rows),
     }
-    text = json.dumps(document, indent=2) + "\n"
+    text = dumps(document, indent=2) + "\n"
     atomic_write(path, lambda file: file.write(text.encode()))
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")

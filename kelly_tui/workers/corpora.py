@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.errors import KellyError
+from kelly_core.io.json import dumps
 
 _SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200
@@ -106,7 +106,7 @@ def _rounded(frames: NDArray[np.float32]) -> list[list[float]]:
 
 
 def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(dumps(line) + "\n")
     sys.stdout.flush()
 
 

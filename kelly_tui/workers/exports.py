@@ -7,19 +7,19 @@ Some hold sixteen megabytes of JSON: parsing that in the screens' own process wo
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
+from kelly_core.io.json import dumps
 
 
 def main(files: list[str]) -> None:
     """Print each file's metadata, or the error."""
     for file in files:
-        sys.stdout.write(json.dumps({"file": file} | _facts(Path(file))) + "\n")
+        sys.stdout.write(dumps({"file": file} | _facts(Path(file))) + "\n")
         sys.stdout.flush()
 
 

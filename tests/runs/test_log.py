@@ -26,11 +26,9 @@ EXAMPLES = [
     events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
     events.CheckpointSaved("EmotionRecognizer", 2, "best", "out/ä b.pt"),
     events.TrainingWarning("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
-    events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, math.inf),
+    events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, 0.05),
     events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
-    log_records.ModelResult(
-        "EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": -math.inf}, 2.5
-    ),
+    log_records.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
     log_records.HostLoad(12.5, 1, 2, 3, (log_records.GpuLoad("H200", 99.0, 1, 2),)),
     log_records.Revived(61.5),
     log_records.RunEnded("failed", "the disk is full"),
@@ -67,11 +65,20 @@ def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.Run
     assert decode(line) == LogRecord(1e9, 2.5, 3, event)
 
 
-def test_what_is_not_a_number_stays_so() -> None:
-    line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, math.nan)))
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: float) -> None:
+    line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, loss)))
+    assert b'"best_loss":null' in line
     ended = decode(line).event
     assert isinstance(ended, events.ModelEnded)
     assert math.isnan(ended.best_loss)
+    former = decode(line.replace(b"null", b'"Infinity"')).event
+    assert isinstance(former, events.ModelEnded)
+    assert former.best_loss == math.inf
+    result = log_records.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
+    again = decode(encode(LogRecord(1.0, 0.0, 1, result))).event
+    assert isinstance(again, log_records.ModelResult)
+    assert math.isnan(again.metrics["val_loss"])
 
 
 @settings(deadline=None, max_examples=60)
