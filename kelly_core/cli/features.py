@@ -26,7 +26,9 @@ _STEP = 16
 def features(
     audio: Annotated[
         Path,
-        typer.Argument(metavar="AUDIO", help="Audio file: WAV, MP3, FLAC, Ogg or M4A.", exists=True, dir_okay=False),
+        typer.Argument(
+            metavar="AUDIO", help="Audio file: WAV, MP3, FLAC, Ogg or M4A; or a MIDI file.", exists=True, dir_okay=False
+        ),
     ],
     duration: Annotated[
         float,
@@ -53,13 +55,21 @@ def features(
 
     The table shows every sixteenth band. --json prints all bands and the constants at the file's sample rate; with
     --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce.
+
+    A MIDI file is measured as music, beside POP909: chord tones, steps, leaps, repetition, range and ending.
     """
     from kelly_core.chain import ModelChain
+    from kelly_core.data.readers.midi import SUFFIXES
 
     if math.isnan(duration):
         raise typer.BadParameter("nan is not a time", param_hint="--duration")
     if models and not as_json:
         raise typer.BadParameter("448 numbers a frame do not fit a table: add --json", param_hint="--models")
+    if audio.suffix.lower() in SUFFIXES:
+        if models:
+            raise typer.BadParameter("the chain reads audio, not MIDI: leave it out", param_hint="--models")
+        _print_measures(audio, as_json)
+        return
     frames, sample_rate = load_mel_frames(audio, duration)
     if not as_json:
         print_result(_table(frames, sample_rate))
@@ -82,6 +92,23 @@ def load_mel_frames(audio: Path, seconds: float) -> tuple[Floats, int]:
     if not len(frames):
         raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
     return frames, sample_rate
+
+
+def _print_measures(midi: Path, as_json: bool) -> None:
+    """Print the measures of a MIDI file beside the middle 80 % of POP909."""
+    from kelly_core.data.readers.midi import read_notes
+    from kelly_core.music.measures import POP909, measure_piece
+
+    values = measure_piece(read_notes(midi))._asdict()
+    if as_json:
+        print_json({"file": str(midi), "measures": values, "pop909": {k: v._asdict() for k, v in POP909.items()}})
+        return
+    table = Table("measure", "value", "POP909", "middle 80 %", box=None, pad_edge=False)
+    for name, value in values.items():
+        low, median, high = POP909[name]
+        shown = f"{value:.2f}" if math.isfinite(value) else "none"
+        table.add_row(name.replace("_", " "), shown, f"{median:.2f}", f"{low:.2f} to {high:.2f}")
+    print_result(table)
 
 
 def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:

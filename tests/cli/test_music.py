@@ -116,6 +116,16 @@ def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models
     assert "add --json" in refused.err
 
 
+def test_features_of_a_midi_file_are_measures_of_music(run: Run, models: Path) -> None:
+    run("generate", "--valence", 0.4, "--arousal", 0, "--models", models, "-o", "a.mid")
+    report = json.loads(run("features", "a.mid", "--json").out)
+    assert report["measures"].keys() == report["pop909"].keys()
+    assert "motifs repeated" in run("features", "a.mid").out
+    refused = run("features", "a.mid", "--models", models, "--json")
+    assert refused.code == 2
+    assert "reads audio, not MIDI" in refused.err
+
+
 @pytest.mark.slow
 def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
     done = json.loads(run("deploy", models, "--to", "plugin", "--mkdir", "--json").out)
