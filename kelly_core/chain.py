@@ -15,7 +15,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export, read_export
 from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode
 from kelly_core.music.mel import BANDS
-from kelly_core.spec import MODELS
+from kelly_core.spec import MODELS, ModelSpec
 
 Compute = Callable[[Array], Array]
 """One model in any engine: [..., in] → [..., out]; each call advances its state."""
@@ -27,18 +27,17 @@ NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: what to feed where an input is not known, see ``neutral_input``."""
 
 
-def neutral_input(model: str, mean: ArrayLike) -> list[float]:
+def neutral_input(spec: ModelSpec, mean: ArrayLike) -> list[float]:
     """What to feed a model where nothing is known: the mean of its audio in training, the code of a neutral emotion.
 
     Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
 
     Args:
-        model: name of the model's spec.
+        spec: the model.
         mean: of each raw input in training, [in]; not looked at where the input is a code.
     """
     neutral = np.array(mean, np.float64)
-    if model != _EMOTION.name:
-        neutral[:CODE_SIZE] = encode(0.0, 0.0)[: len(neutral)]
+    neutral[: spec.code_inputs] = encode(0.0, 0.0)[: spec.code_inputs]
     values: list[float] = neutral.tolist()
     return values
 

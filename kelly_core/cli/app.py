@@ -23,7 +23,7 @@ COMMANDS = {
     "export": "Write the best weights of checkpoints as RTNeural files for the plugin.",
     "bench": "Time the exports frame by frame on one thread in NumPy, PyTorch, ONNX Runtime and the plugin's engine.",
     "compare": "Compare two exports of a model: weights by layer, outputs for golden inputs, metrics and metadata.",
-    "features": "Print the input frames of EmotionRecognizer: 128 mel bands in dB, two frames per second.",
+    "features": "Print the input frames of the emotion model: 128 mel bands in dB, two frames per second.",
     "generate": "Generate music from audio or from a given emotion with the five models, as a MIDI file.",
     "deploy": "Copy the five exports into the plugin's folder if every check passes, otherwise none of them.",
     "datasets": "Show each corpus: files, usable examples, skipped files and the reason, labels, splits, licence.",

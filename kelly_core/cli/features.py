@@ -51,7 +51,7 @@ def features(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the input frames of EmotionRecognizer: 128 mel bands in dB, two frames per second.
+    """Print the input frames of the emotion model: 128 mel bands in dB, two frames per second.
 
     The table shows every sixteenth band. --json prints all bands and the constants at the file's sample rate; with
     --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce.

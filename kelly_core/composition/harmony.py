@@ -1,4 +1,4 @@
-"""A chord progression sampled bar by bar from HarmonyPredictor's distributions."""
+"""A chord progression sampled bar by bar from the harmony model's distributions."""
 
 from __future__ import annotations
 

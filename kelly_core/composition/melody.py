@@ -1,4 +1,4 @@
-"""A melody in eighths sampled from MelodyTransformer's probabilities."""
+"""A melody in eighths sampled from the melody model's probabilities."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class Corpus:
         licence: in short.
         advice: where to get it and where to put it.
         joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
+        audio_from: main corpus whose training frames are part of its examples, "" if it needs none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Corpus:
     licence: str
     advice: str
     joins: tuple[str, ...] = ()
+    audio_from: str = ""
 
 
 CORPORA: dict[str, Corpus] = {
@@ -65,6 +67,7 @@ CORPORA: dict[str, Corpus] = {
             "Chord progressions: JSON, POP909, Billboard, Chordonomicon or lead sheets",
             "that of the file's source",
             "kelly-core datasets get pop909, or put chord_progressions.json (a list of lists of chords) into",
+            audio_from="deam",
         ),
         Corpus(
             "maestro",
@@ -105,7 +108,7 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
     """Read a real corpus.
 
     Args:
-        name: "deam", "lakh_midi", "chords", "maestro" or "groove_midi".
+        name: a main corpus, one of ``spec.DATASETS``.
         path: its folder.
         options: fields of ``corpus.LoadOptions``.
 
@@ -229,6 +232,7 @@ def open_corpus(
     from kelly_core.data.files import is_made_by_rules
 
     datasets = settings.datasets
+    own = getattr(datasets, name)
     options = LoadOptions(
         validation_split=settings.training.validation_split,
         seed=settings.training.seed,
@@ -236,14 +240,16 @@ def open_corpus(
         cache_dir=datasets.cache_dir,
         jobs=datasets.jobs,
         scheduler=settings.parallel.cluster,
-        annotations_file=getattr(getattr(datasets, name), "annotations_file", ""),
-        label_scale=getattr(getattr(datasets, name), "scale", ""),
-        duration=datasets.deam.duration,
+        annotations_file=getattr(own, "annotations_file", ""),
+        label_scale=getattr(own, "scale", ""),
+        # An additional audio corpus is read as long as the main one that it joins.
+        duration=getattr(getattr(datasets, main or name), "duration", LoadOptions.duration),
         progress=progress,
         include_test=include_test,
     )
-    if name == "chords" and (audio := active_corpora("deam", settings)):
-        options = replace(options, context=_audio_context(audio[0], settings, progress))
+    source = CORPORA[name].audio_from
+    if source and (audio := active_corpora(source, settings)):
+        options = replace(options, context=_audio_context(audio[0], source, settings, progress))
     dataset = _load(name, main or name, datasets.folder(name), options)
     # A loader that reads several sources knows the licence of each.
     licences = {name: CORPORA[name].licence} | dict(dataset.licences)
@@ -256,10 +262,10 @@ def open_corpus(
     return dataset
 
 
-def _audio_context(name: str, settings: Settings, progress: Progress | None) -> AudioContext:
+def _audio_context(name: str, main: str, settings: Settings, progress: Progress | None) -> AudioContext:
     from kelly_core.data.corpora.deam import EmotionDataset
 
-    dataset = open_corpus(name, settings, progress, main="deam")
+    dataset = open_corpus(name, settings, progress, main=main)
     assert isinstance(dataset, EmotionDataset)
     return dataset.context()
 

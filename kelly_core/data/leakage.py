@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kelly_core.data.dataset import Dataset, Floats, Indices
 from kelly_core.data.files import RULES_FILE
 from kelly_core.display_text import printable
+from kelly_core.spec import ModelSpec
 
 _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
@@ -21,36 +22,22 @@ _LEAST_GROUPS = 12
 _COPY = 0.999
 """Correlation from which on an input is a copy of a target."""
 
-PLAUSIBLE_GAIN = {
-    "EmotionRecognizer": 0.8,
-    "MelodyTransformer": 0.15,
-    "HarmonyPredictor": 0.11,
-    "DynamicsEngine": 0.54,
-    "GroovePredictor": 0.3,
-}
-"""Share of the constant answer's loss beyond which no model that knows but the emotion of real music can save.
-
-Published recognisers explain .51 of valence and .62 of arousal. Of melody and harmony, two thirds of what knowing the
-song itself saves on POP909 (4.185 to 3.24 nats a beat, ln 13.0 to ln 8.4); emotion saves .01 and .03. Of dynamics, what
-a human quadrant explains of the loudness, which it explains best. Of groove, knowing the style saves less than .1.
-"""
-
 
 def find_leakage(dataset: Dataset) -> list[str]:
     """Return one sentence per leak between training and validation; empty if there is none or all data is generated."""
     return [] if dataset.synthetic else [*_shared_content(dataset), *_copied_targets(dataset)]
 
 
-def implausible_gain(model: str, loss: float, baseline: float) -> str:
+def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
     """What to say of a gain over the constant answer that is too good to be true; "" where it is not.
 
     Args:
-        model: name of the model, trained with its own loss on real music.
+        spec: the model, trained with its own loss on real music.
         loss: its validation loss.
         baseline: that of the best constant answer.
     """
-    bound = PLAUSIBLE_GAIN[model]
-    if loss >= (1 - bound) * baseline:
+    bound = spec.plausible_gain
+    if bound is None or loss >= (1 - bound) * baseline:
         return ""
     return (
         f"too good to be true: {1 - loss / baseline:.0%} below the best constant answer, where real music allows for "

@@ -4,7 +4,7 @@
 """
 
 from kelly_core.data.files import RULES_FILE
-from kelly_core.spec import DATASETS
+from kelly_core.spec import DATASETS, MODELS
 
 RULES = """\
 - Emotion: the songs are spread evenly over valence v and arousal a, both within -0.85..0.85. A song has the same
@@ -25,8 +25,10 @@ RULES = """\
   a random place of the song.
 """
 
+_GROOVE = next(spec for spec in MODELS if spec.dataset == "groove_midi")
+
 CONFIG_FILE = "config.toml"
-CONFIG_TEXT = """\
+CONFIG_TEXT = f"""\
 # Settings for a short training on the demo corpora: kelly-core train --config config.toml --datasets-dir .
 
 [training]
@@ -35,7 +37,7 @@ batch_size = 8            # the corpora are small: larger batches leave too few 
 learning_rate = 0.002
 validation_split = 0.33   # enough songs to choose the epoch and to judge
 
-[models.GroovePredictor]
+[models.{_GROOVE.name}]
 learning_rate = 0.002     # instead of the model's own rate for real recordings
 loss = "masked_l1"        # the measure that decides is a mean absolute error, too
 epochs = 40

@@ -22,11 +22,6 @@ from kelly_core.evaluation.metrics.base import (
     TrainingExamples,
     ratio,
 )
-from kelly_core.evaluation.metrics.dynamics import DynamicsMetrics
-from kelly_core.evaluation.metrics.emotion import EmotionMetrics
-from kelly_core.evaluation.metrics.groove import GrooveMetrics
-from kelly_core.evaluation.metrics.harmony import HarmonyMetrics
-from kelly_core.evaluation.metrics.melody import MelodyMetrics
 from kelly_core.export.quality_record import (
     CONSTANT,
     FEW_GROUPS,
@@ -42,17 +37,8 @@ from kelly_core.export.quality_record import (
     Split,
     deciding_rival,
 )
-from kelly_core.spec import ModelSpec
+from kelly_core.spec import ModelSpec, load_reference
 from kelly_core.validation.behaviour import DEPENDENCE_LIMIT
-
-MEASURES: dict[str, ModelMetrics] = {
-    "EmotionRecognizer": EmotionMetrics(),
-    "MelodyTransformer": MelodyMetrics(),
-    "HarmonyPredictor": HarmonyMetrics(),
-    "DynamicsEngine": DynamicsMetrics(),
-    "GroovePredictor": GrooveMetrics(),
-}
-"""What is measured of each model, by the name of its spec."""
 
 _MODEL = ""
 """Name of the model among the predictors, which no baseline has."""
@@ -73,7 +59,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     Raises:
         NoSplitError: the dataset has no such split.
     """
-    indices, measures = _indices(dataset, split), MEASURES[spec.name]
+    indices, measures = _indices(dataset, split), metrics_of(spec)
     leaks = find_leakage(dataset) if split == "validation" else []
     rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(dataset))
     model = _Watched(predict)
@@ -100,6 +86,12 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         chose_epoch=split == "validation" and dataset.judging is None,
         constant=model.constant,
     )
+
+
+def metrics_of(spec: ModelSpec) -> ModelMetrics:
+    """Return what is measured of a model."""
+    metrics: ModelMetrics = load_reference(spec.metrics)()
+    return metrics
 
 
 class _Watched:

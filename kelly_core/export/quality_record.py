@@ -16,7 +16,7 @@ Split = Literal["validation", "test"]
 
 VERSION = 2
 """Version of the record. In version 1 no median and no curve is among the baselines, the examples that chose the epoch
-judge, and the ``rmse`` of an EmotionRecognizer weighs frames."""
+judge, and the ``rmse`` of the emotion model weighs frames."""
 TRAINED = "trained"
 CONSTANT = "its answer does not depend on its input"
 """Verdict on a model that beats its baselines with a constant."""

@@ -49,7 +49,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
         quality=checkpoint.quality,
-        features=data["facts"] | {NEUTRAL_INPUT: neutral_input(checkpoint.model, checkpoint.mean.numpy())},
+        features=data["facts"] | {NEUTRAL_INPUT: neutral_input(checkpoint.spec, checkpoint.mean.numpy())},
         golden=golden_inputs(*_input_spread(checkpoint)),
     )
     write_export(path, layers, metadata, layout)

@@ -155,7 +155,7 @@ def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: Tr
     real_music = not (dataset.synthetic or dataset.made_by_rules)
     if not real_music or not own_loss or result.checkpoint is None:
         return ""
-    return implausible_gain(spec.name, result.metrics["val_loss"], result.metrics["baseline_loss"])
+    return implausible_gain(spec, result.metrics["val_loss"], result.metrics["baseline_loss"])
 
 
 def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[TrainingWarning]:

@@ -15,7 +15,7 @@ from kelly_core.data import create_dataset
 from kelly_core.data.dataset import ExampleMetadata
 from kelly_core.data.duplicates import audio_fingerprints, equal_keys, similar_fingerprints
 from kelly_core.data.leakage import find_leakage, implausible_gain
-from kelly_core.spec import MODELS
+from kelly_core.spec import MODELS, model_spec
 from tests.seeds import seeded_rng, shifted
 from tests.training.toy import ToyDataset
 
@@ -218,5 +218,5 @@ class TestCopiedTargets:
     ],
 )
 def test_gains_within_what_is_known_are_believed(model, honest, suspicious) -> None:
-    assert implausible_gain(model, *honest) == ""
-    assert "too good to be true" in implausible_gain(model, *suspicious)
+    assert implausible_gain(model_spec(model), *honest) == ""
+    assert "too good to be true" in implausible_gain(model_spec(model), *suspicious)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Dataset
 from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
-from kelly_core.data.synthetic.generators import GENERATORS, WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
+from kelly_core.data.synthetic.generators import WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
 from kelly_core.errors import ConfigError
 from kelly_core.music.emotion import encode
-from kelly_core.spec import DATASETS, MODELS
+from kelly_core.spec import DATASETS, MODELS, load_reference
 from tests.seeds import seeded_rng, shifted
 
 SPECS = {spec.dataset: spec for spec in MODELS}
@@ -357,7 +357,8 @@ def test_the_facts_survive_json_and_carry_the_references(dataset: SyntheticDatas
     assert facts == dataset.metadata
     assert (facts["bayes_loss"], facts["prior_loss"]) == (dataset.reference.bayes, dataset.reference.prior)
     assert facts["seed"] == shifted(3)
-    assert facts["constants"] == GENERATORS[dataset.name].constants
+    (spec,) = [spec for spec in MODELS if spec.dataset == dataset.name]
+    assert facts["constants"] == load_reference(spec.generator).constants
 
 
 def test_inputs_need_no_standardisation(dataset: SyntheticDataset) -> None:

@@ -15,7 +15,7 @@ from kelly_core.data.dataset import Batch, Dataset, Indices
 from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
 from kelly_core.errors import DataError
 from kelly_core.evaluation.baselines import constant
-from kelly_core.evaluation.evaluate import MEASURES, evaluate
+from kelly_core.evaluation.evaluate import evaluate, metrics_of
 from kelly_core.evaluation.metrics.base import TrainingExamples
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.music.emotion import encode
@@ -67,7 +67,7 @@ def test_the_answers_themselves_are_trained(spec: ModelSpec) -> None:
 @BY_NAME
 def test_no_baseline_is_better_than_itself(spec: ModelSpec) -> None:
     dataset = random_corpus(spec)
-    for name, predict in MEASURES[spec.name].rivals(TrainingExamples(dataset)).baselines.items():
+    for name, predict in metrics_of(spec).rivals(TrainingExamples(dataset)).baselines.items():
         quality = evaluate(spec, dataset, predict)
         itself = named(quality, name)
         assert not itself.beaten
@@ -149,7 +149,7 @@ def test_a_curve_of_valence_and_arousal_must_be_beaten(spec: ModelSpec) -> None:
     """Where the targets follow the emotion, no constant comes near the curve, which is as good as itself."""
     inputs, targets = follows_emotion(spec)
     dataset = Handmade(targets, 80, inputs=inputs)
-    curve = MEASURES[spec.name].rivals(TrainingExamples(dataset)).baselines["cubic curve"]
+    curve = metrics_of(spec).rivals(TrainingExamples(dataset)).baselines["cubic curve"]
     quality = evaluate(spec, dataset, curve)
     measure = quality.primary[0]
     others = [each for each in quality.baselines if each.name != "cubic curve"]

@@ -8,23 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.evaluation.evaluate import MEASURES
+from kelly_core.data.synthetic.generators import Generator
+from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, loss_sums
 from kelly_core.music.emotion import encode
-from kelly_core.spec import MODELS
+from kelly_core.spec import MODELS, ModelSpec, load_reference, model_spec
 from tests.evaluation.handmade import labels, total
 from tests.seeds import seeded_rng
 
 
 def figures(name: str, outputs: Any, known: Labels) -> dict[str, float]:
     """The criteria and all other figures of a model."""
-    measures: ModelMetrics = MEASURES[name]
+    measures = metrics_of(model_spec(name))
     sums = total(measures.truth(known) | measures.errors(np.asarray(outputs, np.float32), known))
     return {each.measure: float(each.value(sums)) for each in measures.criteria} | measures.figures(sums)
 
 
-def test_every_model_has_measures() -> None:
-    assert set(MEASURES) == {spec.name for spec in MODELS}
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_every_model_has_metrics_and_a_generator(spec: ModelSpec) -> None:
+    assert isinstance(metrics_of(spec), ModelMetrics)
+    assert issubclass(load_reference(spec.generator), Generator)
 
 
 def test_melody_counts_nats_hits_and_diatonic_mass() -> None:

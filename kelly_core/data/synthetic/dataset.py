@@ -19,9 +19,9 @@ from kelly_core.data.dataset import (
     ReferenceLosses,
 )
 from kelly_core.data.splits import TRAIN, VALIDATION
-from kelly_core.data.synthetic.generators import GENERATORS
+from kelly_core.data.synthetic.generators import Generator
 from kelly_core.errors import ConfigError, did_you_mean
-from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec
+from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec, load_reference
 
 _EPOCH_FRAMES = 32768
 """About a second of training on one core, whichever the network."""
@@ -90,7 +90,7 @@ class SyntheticDataset(Dataset):
         self.test = np.arange(0)
         self.rows = self._origins()
         self._seed = seed
-        self._generator = GENERATORS[self.name](self._rng(0))
+        self._generator: Generator = load_reference(spec.generator)(self._rng(0))
         self._held_out = self._generator.draw(validation_examples, sequence_length, self._rng(1))
         self.reference = self._reference_losses(spec.loss)
         settings = {

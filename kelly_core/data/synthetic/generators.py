@@ -233,16 +233,6 @@ class GrooveGenerator(_CodeReader):
         return expected + np.float32(self.constants["noise_sd"]) * noise
 
 
-GENERATORS: dict[str, type[Generator]] = {
-    "deam": EmotionGenerator,
-    "lakh_midi": MelodyGenerator,
-    "chords": HarmonyGenerator,
-    "maestro": DynamicsGenerator,
-    "groove_midi": GrooveGenerator,
-}
-"""The stand-in for each corpus."""
-
-
 def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -> Floats:
     """Draw pairs of correlated, stationary AR(1) processes [count, steps, 2] with covariance ``WALK_COVARIANCE``."""
     innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
