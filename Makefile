@@ -3,11 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo real test test-portable check bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo real format lint types layers words check test test-fast test-portable coverage snapshots screens \
+	bench hooks clean
 
-# From small corpora made by rules to five checked exports, music out of them, and a report on it all.
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
 DEMO := out/demo
-demo: $(STAMP)
+demo: $(STAMP)  ## train on small corpora made by rules, check, time, compose and report (about three minutes)
 	test -f $(DEMO)/datasets/config.toml || \
 		{ rm -rf $(DEMO)/datasets && $(BIN)/kelly-core datasets demo $(DEMO)/datasets; }
 	$(BIN)/kelly-core train --config $(DEMO)/datasets/config.toml --datasets-dir $(DEMO)/datasets --output $(DEMO)
@@ -31,37 +35,64 @@ demo: $(STAMP)
 	@echo "  kelly-tui                                  runs, models and corpora in a terminal"
 	@echo "README.md has a tour of all commands."
 
-# Downloads the public corpora (3 GB), trains all five models on them, checks and reports; YES=--yes agrees to their licences.
 REAL := out/real
-real: $(STAMP)
+real: $(STAMP)  ## download the public corpora (3 GB), train on them, check and report; YES=--yes agrees to their licences
 	$(BIN)/kelly-core datasets get --all $(YES)
 	$(BIN)/kelly-core train --output $(REAL)
 	$(BIN)/kelly-core validate $(REAL) --check-specs
 	$(BIN)/kelly-core report $(REAL)
 
-test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+format: $(STAMP)  ## format the code and sort imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --select I --fix .
 
-# The numeric tests under other instruction sets, thread counts and seeds; QUICK=--quick for the part that CI runs.
-test-portable: $(STAMP)
-	$(BIN)/python -m tests.portable $(QUICK)
-
-check: $(STAMP)
+lint: $(STAMP)  ## check format, lint rules and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
+
+types: $(STAMP)  ## check types
 	$(BIN)/mypy
+
+layers: $(STAMP)  ## check that modules import only from lower layers
 	$(BIN)/lint-imports
+
+words: $(STAMP)  ## check texts against the word list
 	$(BIN)/python tools/check_words.py
 
-bench: $(STAMP)
+check: lint types layers words  ## run all checks but the tests
+
+test: $(STAMP)  ## run the whole test suite on two processes
+	$(BIN)/python -m pytest -n 2
+
+test-fast: $(STAMP)  ## run the tests that are not marked as slow
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-portable: $(STAMP)  ## run the numeric tests under other instruction sets, threads and seeds; QUICK=--quick for a part
+	$(BIN)/python -m tests.portable $(QUICK)
+
+coverage: $(STAMP)  ## run the test suite and write its coverage to out/coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=html:out/coverage
+
+snapshots: $(STAMP)  ## accept changed screens as snapshots; look at each SVG before committing it
+	$(BIN)/python -m pytest tests/tui/test_snapshots.py --snapshot-update
+	git status --short tests/tui/__snapshots__
+
+screens: $(STAMP)  ## draw each screen at several sizes as SVG in out/screens
+	$(BIN)/python tools/draw_screens.py out/screens
+
+bench: $(STAMP)  ## measure speed, beside plain alternatives
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
 	$(BIN)/python -m benchmarks
+
+hooks: $(STAMP)  ## check the files of each commit with pre-commit
+	$(BIN)/pre-commit install
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-clean:
+clean:  ## remove the virtual environment and everything that was built
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from kelly_core.errors import ParallelError
 
 Result = TypeVar("Result")
 
-_PACKAGES = ("numpy", "symusic", "av", "soundfile", "torch", "dask")
+_PACKAGES = ("numpy", "av", "soundfile", "torch", "dask")
 """Packages whose version may change a result, or the format in which it is sent."""
 
 

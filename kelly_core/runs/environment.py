@@ -19,7 +19,7 @@ from kelly_core.io.atomic import atomic_write
 from kelly_core.io.json import dumps
 from kelly_core.runs.run_dir import RunDirectory
 
-_PACKAGES = ("torch", "numpy", "librosa", "symusic", "pydantic")
+_PACKAGES = ("torch", "numpy", "av", "soundfile", "pydantic")
 _SECONDS_FOR_GIT = 10
 
 

@@ -19,6 +19,7 @@ from kelly_core.io.atomic import open_regular
 
 if TYPE_CHECKING:
     import av
+    from soundfile import SoundFile
 
 SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".m4a"})
 MAX_SAMPLE = 2.0**31
@@ -138,7 +139,7 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int
         raise DataError("audio cannot be decoded", where=path, hint=error.error_string) from error
 
 
-def _blocks(sound: Any, wanted: int) -> Iterator[Floats]:
+def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats]:
     """Mono blocks of at most ``wanted`` samples in all, until the file ends."""
     while wanted > 0:
         block = sound.read(frames=min(wanted, _BLOCK_FRAMES), dtype="float32", always_2d=True)
