@@ -35,85 +35,97 @@ class _Heard(NamedTuple):
     title: str
 
 
+AudioArgument = Annotated[
+    Path | None, typer.Argument(metavar="AUDIO", help="Audio file to follow, at most its first ten minutes.")
+]
+ValenceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=-1,
+        max=1,
+        metavar="X",
+        help="Constant valence in place of audio; needs --arousal (default none).",
+        rich_help_panel=_EMOTION_PANEL,
+    ),
+]
+ArousalOption = Annotated[
+    float | None,
+    typer.Option(
+        min=-1,
+        max=1,
+        metavar="X",
+        help="Constant arousal in place of audio; needs --valence (default none).",
+        rich_help_panel=_EMOTION_PANEL,
+    ),
+]
+CurveOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="Table with the columns time (s), valence and arousal, in place of audio (default none).",
+        rich_help_panel=_EMOTION_PANEL,
+    ),
+]
+BarsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=_MOST_BARS,
+        metavar="N",
+        help=f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
+        rich_help_panel=MUSIC_PANEL,
+    ),
+]
+BpmOption = Annotated[
+    float | None,
+    typer.Option(
+        min=30,
+        max=300,
+        metavar="BPM",
+        help="Constant tempo (beats per minute; default follows arousal).",
+        rich_help_panel=MUSIC_PANEL,
+    ),
+]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TONIC",
+        help="Tonic, such as F# or Bb (default C). Positive valence gives major, negative minor.",
+        rich_help_panel=MUSIC_PANEL,
+    ),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Random seed; each gives another piece (default 0).", rich_help_panel=MUSIC_PANEL
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="MIDI file to write (default out.mid).", rich_help_panel=OUTPUT_PANEL),
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PNG",
+        help="Image of audio, emotion, chords and notes to write (default none).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
 def generate(
-    audio: Annotated[
-        Path | None, typer.Argument(metavar="AUDIO", help="Audio file to follow, at most its first ten minutes.")
-    ] = None,
-    valence: Annotated[
-        float | None,
-        typer.Option(
-            min=-1,
-            max=1,
-            metavar="X",
-            help="Constant valence in place of audio; needs --arousal (default none).",
-            rich_help_panel=_EMOTION_PANEL,
-        ),
-    ] = None,
-    arousal: Annotated[
-        float | None,
-        typer.Option(
-            min=-1,
-            max=1,
-            metavar="X",
-            help="Constant arousal in place of audio; needs --valence (default none).",
-            rich_help_panel=_EMOTION_PANEL,
-        ),
-    ] = None,
-    curve: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="Table with the columns time (s), valence and arousal, in place of audio (default none).",
-            rich_help_panel=_EMOTION_PANEL,
-        ),
-    ] = None,
+    audio: AudioArgument = None,
+    valence: ValenceOption = None,
+    arousal: ArousalOption = None,
+    curve: CurveOption = None,
     models: ExportFolderOption = Path("models"),
-    bars: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=_MOST_BARS,
-            metavar="N",
-            help=f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
-            rich_help_panel=MUSIC_PANEL,
-        ),
-    ] = None,
-    bpm: Annotated[
-        float | None,
-        typer.Option(
-            min=30,
-            max=300,
-            metavar="BPM",
-            help="Constant tempo (beats per minute; default follows arousal).",
-            rich_help_panel=MUSIC_PANEL,
-        ),
-    ] = None,
-    key: Annotated[
-        str,
-        typer.Option(
-            metavar="TONIC",
-            help="Tonic, such as F# or Bb (default C). Positive valence gives major, negative minor.",
-            rich_help_panel=MUSIC_PANEL,
-        ),
-    ] = "C",
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Random seed; each gives another piece (default 0).", rich_help_panel=MUSIC_PANEL
-        ),
-    ] = 0,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="MIDI file to write (default out.mid).", rich_help_panel=OUTPUT_PANEL),
-    ] = Path("out.mid"),
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PNG",
-            help="Image of audio, emotion, chords and notes to write (default none).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
+    bars: BarsOption = None,
+    bpm: BpmOption = None,
+    key: KeyOption = "C",
+    seed: SeedOption = 0,
+    output: OutputOption = Path("out.mid"),
+    plot: PlotOption = None,
     mkdir: MkdirOption = False,
 ) -> None:
     """Generate music from audio or from a given emotion with the five models, as a MIDI file.

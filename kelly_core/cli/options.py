@@ -1,4 +1,4 @@
-"""Options that several commands share, and how typed ones become settings."""
+"""Options that several commands share, and their conversion to settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.cli.completion import complete_models
+from kelly_core.cli.completion import complete_models, complete_settings
 from kelly_core.cli.help import (
     CHECKS_PANEL,
     EXECUTION_PANEL,
@@ -59,6 +59,34 @@ SchedulerOption = Annotated[
 ]
 OutputDirOption = Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)]
 EpochsOption = Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)]
+BatchSizeOption = Annotated[
+    int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
+]
+LearningRateOption = Annotated[
+    float | None, setting_option("training.learning_rate", "--learning-rate", "-lr", panel=TRAINING_PANEL)
+]
+ValidationSplitOption = Annotated[
+    float | None, setting_option("training.validation_split", "--validation-split", "-v", panel=TRAINING_PANEL)
+]
+PatienceOption = Annotated[
+    int | None, setting_option("training.early_stopping.patience", "--early-stopping-patience", panel=TRAINING_PANEL)
+]
+MinDeltaOption = Annotated[
+    float | None,
+    setting_option("training.early_stopping.min_delta", "--early-stopping-min-delta", panel=TRAINING_PANEL),
+]
+SeedOption = Annotated[int | None, setting_option("training.seed", "--seed", panel=TRAINING_PANEL)]
+SetOption = Annotated[
+    list[str] | None,
+    setting_option("sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings),
+]
+SeedsOption = Annotated[int | None, setting_option("sweep.seeds", "--seeds", panel=TRAINING_PANEL)]
+RandomOption = Annotated[int | None, setting_option("sweep.random", "--random", panel=TRAINING_PANEL)]
+DeviceOption = Annotated[str | None, setting_option("training.device", "--device", "-d", panel=EXECUTION_PANEL)]
+JobsOption = Annotated[int | None, setting_option("training.jobs", "--jobs", panel=EXECUTION_PANEL)]
+TrialJobsOption = Annotated[int | None, setting_option("sweep.jobs", "--jobs", panel=EXECUTION_PANEL)]
+KeepBestOption = Annotated[bool, setting_option("output.keep_best", "--keep-best", panel=OUTPUT_PANEL)]
+TensorboardOption = Annotated[bool, setting_option("output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)]
 ExportFolderOption = Annotated[
     Path, typer.Option("--models", help="Folder of the five exports (default models).", rich_help_panel=MODELS_PANEL)
 ]
@@ -84,17 +112,17 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
 def settings_from(
     config: Path | None, typed: Mapping[str, tuple[str, object]], *, read_corpora: bool = False
 ) -> LoadedSettings:
-    """Settings with the options that were typed on top; None marks an option that was not typed.
+    """Return settings with typed options on top; an option with the value None was not typed.
 
-    An option that every model has wins over the model's own section, because it was typed.
+    A typed option that applies to every model overrides the sections of the models.
 
     Args:
         config: the settings file, or None.
         typed: (option, value) by dotted key.
-        read_corpora: the command reads corpora, so folders that were asked for must be there.
+        read_corpora: the command reads corpora; configured corpus folders must exist.
 
     Raises:
-        ConfigError: as ``load_settings``, or a folder of corpora that was asked for is missing.
+        ConfigError: as ``load_settings``, or a configured folder of corpora is missing.
     """
     options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
     loaded = load_settings(config, for_every_model(options))
@@ -104,12 +132,12 @@ def settings_from(
 
 
 def _require_folders(loaded: LoadedSettings) -> None:
-    """Refuse a missing folder that a person asked for; one at its default place may be missing."""
+    """Raise an error for a missing corpus folder that was configured; the default folder may be missing."""
     datasets = loaded.settings.datasets
-    asked = {"datasets.dir": datasets.dir}
+    folders = {"datasets.dir": datasets.dir}
     corpora = {name: getattr(getattr(datasets, name), "path", "") for name in Datasets.model_fields}
-    asked |= {f"datasets.{name}.path": Path(path) for name, path in corpora.items() if path}
-    for key, folder in asked.items():
+    folders |= {f"datasets.{name}.path": Path(path) for name, path in corpora.items() if path}
+    for key, folder in folders.items():
         origin = loaded.origins[key]
         is_default = folder == Datasets().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
         if not is_default and not folder.exists():
@@ -118,7 +146,7 @@ def _require_folders(loaded: LoadedSettings) -> None:
 
 
 def check_training_outputs(config: Path | None, settings: Settings) -> None:
-    """Refuse a training into a folder where one of its files would overwrite the settings or the chord progressions.
+    """Raise an error if a training would overwrite its own settings file or chord progressions.
 
     Raises:
         ConfigError: a file that the training writes is a file that it reads.

@@ -13,7 +13,7 @@ from kelly_core.cli.console import console, print_json, print_result, print_stat
 from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
-from kelly_core.cli.training_display import tell_how_to_resume, watch
+from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.io.json import to_json
@@ -37,9 +37,9 @@ IdArgument = Annotated[
 ]
 _STOP_PANEL = "When to stop (default after the current step)"
 
-_SECONDS_FOR_AN_ANSWER = 5.0
+_SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_START = 30.0
-_SECONDS_BETWEEN_LOOKS = 0.1
+_POLL_SECONDS = 0.1
 
 
 @app.callback()
@@ -58,7 +58,7 @@ def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
     context.obj = folder
     if context.invoked_subcommand is not None:
         if as_json:
-            raise typer.BadParameter("behind the subcommand, please: runs show ID --json", param_hint="--json")
+            raise typer.BadParameter("type it after the subcommand: runs show ID --json", param_hint="--json")
         return
     _show_runs(folder, as_json)
 
@@ -83,7 +83,7 @@ def _show_runs(folder: Path, as_json: bool) -> None:
     for name, problem in listing.unreadable.items():
         _warn(f"{name}: {problem}")
     for run in listing.runs:
-        _tell_of_damage(run)
+        _warn_about_damage(run)
 
 
 @app.command("show")
@@ -102,7 +102,7 @@ def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = F
             print_result(f"{model.model}: {model.verdict}")
         if model.alarm:
             print_result(f"{model.model}: {model.alarm}", "yellow")
-    _tell_of_damage(snapshot)
+    _warn_about_damage(snapshot)
 
 
 @app.command()
@@ -112,10 +112,10 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
     try:
         watch(run)
     except KeyboardInterrupt:
-        print_status(f"\nno longer watching; {run.id} goes on")
+        print_status(f"\ndetached; {run.id} continues")
         return
     show_run(context, run.id)
-    tell_how_to_resume(run, _config(context))
+    print_resume_command(run, _config(context))
     raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
 
 
@@ -148,8 +148,8 @@ def stop(
         raise typer.BadParameter("give one of --now, --after-epoch and --after")
     run = _open(context, run_id)
     run.request_stop(at_once=now, after_epochs=1 if after_epoch else after or 0)
-    _tell_answer(run, "stopping")
-    tell_how_to_resume(run, _config(context))
+    _print_state(run, "stopping")
+    print_resume_command(run, _config(context))
 
 
 @app.command()
@@ -157,7 +157,7 @@ def pause(context: typer.Context, run_id: IdArgument) -> None:
     """Pause a run after the current step."""
     run = _open(context, run_id)
     run.request_pause()
-    _tell_answer(run, "paused", "stopping")
+    _print_state(run, "paused", "stopping")
 
 
 @app.command()
@@ -179,9 +179,9 @@ def rollback(
     """Roll a model in training back to its best weights, and halve its learning rate."""
     run = _open(context, run_id)
     chosen = run.request_rollback(find_model(model).name if model else "")
-    said = _next_rollback(run, chosen)
+    message = _next_rollback(run, chosen)
     print_result(
-        said or f"{run.id}: asked; {chosen} rolls back after the current step; a paused run, once it is resumed"
+        message or f"{run.id}: {chosen} rolls back after the current step; a paused run rolls back when it is resumed"
     )
 
 
@@ -212,12 +212,12 @@ def resume_run(
         if more:
             raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
         run.request_resume()
-        _tell_answer(run, "running", "stopping")
+        _print_state(run, "running", "stopping")
         return
     run = resume(run, more)
     print_result(run.id)
     if more:
-        _tell_totals(run, more)
+        _print_totals(run, more)
 
 
 @app.command()
@@ -241,7 +241,7 @@ def logs(
                 print_result(line.decode(errors="replace"))
         if not (follow and live):
             return
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
         run.poll()
 
 
@@ -277,7 +277,7 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
 
 
 def _config(context: typer.Context) -> Path | None:
-    """The settings file that was typed between ``runs`` and the subcommand."""
+    """Return the settings file that was typed between ``runs`` and the subcommand."""
     config: Path | None = context.parent.params["config"] if context.parent else None
     return config
 
@@ -300,11 +300,11 @@ def _more_epochs(text: str | None) -> int:
     raise typer.BadParameter(f"{text!r} is not of the form +N, such as +20", param_hint="--epochs")
 
 
-def _tell_totals(run: Run, more: int) -> None:
-    """Wait until the run has found out how many epochs are done, and print from where to where each model trains."""
+def _print_totals(run: Run, more: int) -> None:
+    """Wait until the run has counted its finished epochs, and print first and last epoch of each model."""
     deadline = time.monotonic() + _SECONDS_TO_START
     while (record := read_manifest(run.folder)).more_epochs and run.live and time.monotonic() < deadline:
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
         run.poll()
     if record.more_epochs:
         print_status(f"each model trains {more} epochs beyond those it has done")
@@ -315,28 +315,28 @@ def _tell_totals(run: Run, more: int) -> None:
         print_status(f"{name}: continues at epoch {total - more + 1}, trains {more} more, until {total} in total")
 
 
-def _tell_answer(run: Run, *expected: str) -> None:
-    """Wait until the run does as asked, or has ended, and print how it stands."""
-    deadline = time.monotonic() + _SECONDS_FOR_AN_ANSWER
+def _print_state(run: Run, *expected: str) -> None:
+    """Wait until the run is in an expected state or has ended, and print its state."""
+    deadline = time.monotonic() + _SECONDS_TO_ANSWER
     while run.snapshot.live and run.snapshot.state not in expected and time.monotonic() < deadline:
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
         run.poll()
     print_result(f"{run.id}: {run.snapshot.state}")
 
 
 def _next_rollback(run: Run, model: str) -> str:
-    """What a run says of going back, "" if it has not said so in time."""
-    deadline = time.monotonic() + _SECONDS_FOR_AN_ANSWER
+    """Return the next message about a rollback of a model, "" if none arrives in time."""
+    deadline = time.monotonic() + _SECONDS_TO_ANSWER
     while run.snapshot.live and time.monotonic() < deadline:
         for record in run.poll():
             event = record.event
             if isinstance(event, TrainingWarning) and (event.model, event.kind) == (model, "rollback"):
                 return describe(event) or ""
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
     return ""
 
 
-def _tell_of_damage(run: RunSnapshot) -> None:
+def _warn_about_damage(run: RunSnapshot) -> None:
     if run.damaged_lines:
         _warn(f"{run.id}: {run.damaged_lines} damaged lines of its log were left out")
     if run.unknown_records:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at the terminal as requests to trainings that are processes of their own."""
+"""Ctrl-C and SIGTERM at the terminal, converted to requests to trainings in other processes."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-class Steerable(Protocol):
-    """What signals can be turned into requests to."""
+class Stoppable(Protocol):
+    """A run or a sweep that signals stop."""
 
     @property
     def live(self) -> bool:
-        """Whether there is anything to ask."""
+        """True if a process runs that can receive requests."""
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Stop after the current step, or at once."""
 
     def kill(self) -> None:
-        """End without any courtesy."""
+        """Kill the processes; nothing is saved."""
 
 
 class Signals:
-    """Turns Ctrl-C and SIGTERM into requests to a training: the first stops it, a second at once, a third kills it.
+    """Context manager that converts signals to requests.
 
-    A hang-up of the terminal ends only this command: the training is a process of its own.
+    The first Ctrl-C or SIGTERM stops a training after the current step, a second Ctrl-C stops it immediately, a third
+    kills its process. A hang-up of the terminal ends only this command.
     """
 
     def __init__(self) -> None:
-        self._work: Steerable | None = None
+        self._work: Stoppable | None = None
         self._interrupts = 0
         self._terminated = False
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of a training that a signal was to stop; None if none came."""
+        """Exit code if a signal arrived, else None."""
         return TERMINATED if self._terminated else INTERRUPTED if self._interrupts else None
 
     @property
     def killed(self) -> bool:
-        """Whether the process was killed from here."""
+        """True if the third Ctrl-C killed the process."""
         return self._interrupts > 2
 
     def __enter__(self) -> Signals:
@@ -53,18 +54,18 @@ class Signals:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    def steer(self, work: Steerable) -> None:
-        """From now on requests go to this one, those that came earlier first."""
+    def send_to(self, work: Stoppable) -> None:
+        """Send requests to this work from now on, and the request of signals that arrived earlier."""
         self._work = work
         if self._interrupts or self._terminated:
-            self._ask()
+            self._send()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
         self._terminated = self._terminated or number == signal.SIGTERM
-        self._ask()
+        self._send()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         if self._work is None or not self._work.live:
             return
         if self.killed:

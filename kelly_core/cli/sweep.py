@@ -5,14 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from kelly_core.cli.completion import complete_settings
 from kelly_core.cli.console import print_json, print_result, print_status
-from kelly_core.cli.help import EXECUTION_PANEL, TRAINING_PANEL, setting_option
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -22,7 +19,11 @@ from kelly_core.cli.options import (
     MaxFilesOption,
     ModelsOption,
     OutputDirOption,
+    RandomOption,
     SchedulerOption,
+    SeedsOption,
+    SetOption,
+    TrialJobsOption,
     UseSyntheticOption,
     check_training_outputs,
     selected_models,
@@ -31,6 +32,8 @@ from kelly_core.cli.options import (
 from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.errors import ConfigError
+from kelly_core.formatting import MISSING
+from kelly_core.spec import ModelSpec
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.results import PointSummary, TrialResult, as_json, summarize_points
 from kelly_core.sweeps.sweep import Sweep
@@ -41,16 +44,11 @@ def sweep(
     datasets_dir: DatasetsDirOption = None,
     max_files: MaxFilesOption = None,
     use_synthetic: UseSyntheticOption = False,
-    tried: Annotated[
-        list[str] | None,
-        setting_option(
-            "sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings
-        ),
-    ] = None,
-    seeds: Annotated[int | None, setting_option("sweep.seeds", "--seeds", panel=TRAINING_PANEL)] = None,
-    random: Annotated[int | None, setting_option("sweep.random", "--random", panel=TRAINING_PANEL)] = None,
+    tried: SetOption = None,
+    seeds: SeedsOption = None,
+    random: RandomOption = None,
     epochs: EpochsOption = None,
-    jobs: Annotated[int | None, setting_option("sweep.jobs", "--jobs", panel=EXECUTION_PANEL)] = None,
+    jobs: TrialJobsOption = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
     output: OutputDirOption = None,
@@ -86,48 +84,53 @@ def sweep(
     check_training_outputs(config, settings)
     command = ["kelly-core", *sys.argv[1:]]
     work = Sweep(plan_trials(settings, specs), settings, command)
-    for name in dict.fromkeys(spec.dataset for spec in specs):
-        with feature_progress(name) as progress:
-            work.prepare(name, progress)
-    results, signals = _carry_out(work)
+    _compute_features(work, specs)
+    results, signals = _run_trials(work)
     work.write(results)
     if as_json_:
         print_json(as_json(results))
     else:
         print_result(_table(summarize_points(results)))
-    raise typer.Exit(_end(work, results, signals, command))
+    raise typer.Exit(_finish(work, results, signals, command))
 
 
-def _carry_out(work: Sweep) -> tuple[list[TrialResult], Signals]:
-    """Results in the order of the trials, told as they come."""
+def _compute_features(work: Sweep, specs: Sequence[ModelSpec]) -> None:
+    """Compute the features of each corpus once, before the trials that share them start."""
+    for name in dict.fromkeys(spec.dataset for spec in specs):
+        with feature_progress(name) as progress:
+            work.prepare(name, progress)
+
+
+def _run_trials(work: Sweep) -> tuple[list[TrialResult], Signals]:
+    """Run all trials, print each result as it arrives, and return the results in the order of the trials."""
     results: dict[str, TrialResult] = {}
     print_status(f"{len(work.trials)} trials; kelly-core runs lists them, kelly-core runs attach ID watches one")
-    told = ""
+    printed = ""
 
     def waiting(text: str) -> None:
-        nonlocal told
-        if text != told:
-            told = text
+        nonlocal printed
+        if text != printed:
+            printed = text
             print_status(text)
 
     with Signals() as signals:
-        signals.steer(work)
+        signals.send_to(work)
         for result in work.results(waiting):
             results[result.run] = result
             if result.state != "queued":
-                print_status(f"{len(results)}/{len(work.trials)}  {_words(result)}")
+                print_status(f"{len(results)}/{len(work.trials)}  {_describe(result)}")
     return [results[trial.id] for trial in work.trials], signals
 
 
-def _end(work: Sweep, results: Sequence[TrialResult], signals: Signals, command: Sequence[str]) -> int:
-    """Export the best where all trials have ended, say how to go on otherwise; the exit code."""
+def _finish(work: Sweep, results: Sequence[TrialResult], signals: Signals, command: Sequence[str]) -> int:
+    """Export the best results if all trials ended, else print the command that continues; return the exit code."""
     unfinished = [result for result in results if result.state != "finished"]
     if signals.exit_code is None:
         for run, path in work.export_best(results).items():
             print_status(f"best: {run}, copied to {path}")
     print_status(f"table: {work.table}")
     if unfinished:
-        left = f"{len(unfinished)} of {len(results)} trials are not finished; the same command goes on with them:"
+        left = f"{len(unfinished)} of {len(results)} trials are not finished; to continue them, repeat the command:"
         print_status(f"{left} {shlex.join(command)}")
     if signals.exit_code is not None:
         return signals.exit_code
@@ -136,27 +139,29 @@ def _end(work: Sweep, results: Sequence[TrialResult], signals: Signals, command:
     return INTERRUPTED if unfinished else 0
 
 
-def _words(result: TrialResult) -> str:
+def _describe(result: TrialResult) -> str:
     loss = "" if result.best_loss is None else f"  best {result.best_loss:.4f} in epoch {result.best_epoch}"
     error = f"  {result.error}" if result.error else ""
     point = "".join(f"  {key}={value}" for key, value in result.point)
     return f"{result.run}{point}  {result.state}{loss}{error}"
 
 
-def _table(table: Sequence[PointSummary]) -> Table:
-    keys = list(dict.fromkeys(key for standing in table for key, _ in standing.point))
-    shown = Table("model", *(key.rpartition(".")[2] for key in keys), box=None, pad_edge=False, padding=(0, 1))
+def _table(summaries: Sequence[PointSummary]) -> Table:
+    keys = list(dict.fromkeys(key for summary in summaries for key, _ in summary.point))
+    table = Table("model", *(key.rpartition(".")[2] for key in keys), box=None, pad_edge=False, padding=(0, 1))
     for column in ("seeds", "loss", "behind the best"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    for standing in table:
-        point = dict(standing.point)
-        seeds = f"{len(standing.losses)}" + (f" of {len(standing.losses) + standing.missing}" * bool(standing.missing))
-        values = [str(point.get(key, "–")) for key in keys]
-        figures = (standing.mean, standing.spread), (standing.behind, standing.behind_spread)
-        shown.add_row(standing.model, *values, seeds, *(_figure(*pair) for pair in figures))
-    return shown
+        table.add_column(column, justify="right", no_wrap=True)
+    for summary in summaries:
+        point, done = dict(summary.point), len(summary.losses)
+        seeds = f"{done} of {done + summary.missing}" if summary.missing else f"{done}"
+        values = [str(point.get(key, MISSING)) for key in keys]
+        loss, gap = _mean(summary.mean, summary.spread), _mean(summary.behind, summary.behind_spread)
+        table.add_row(summary.model, *values, seeds, loss, gap)
+    return table
 
 
-def _figure(mean: float | None, spread: float | None) -> str:
-    """A mean, with the standard deviation where there is one."""
-    return "–" if mean is None else f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"
+def _mean(mean: float | None, spread: float | None) -> str:
+    """Return a mean, with the standard deviation if there is one."""
+    if mean is None:
+        return MISSING
+    return f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -13,29 +13,64 @@ from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
 from kelly_core.cli.estimates import show_estimates
-from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, setting_option
+from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL
 from kelly_core.cli.options import (
     BackendOption,
+    BatchSizeOption,
     ConfigOption,
     DatasetsDirOption,
+    DeviceOption,
     EpochsOption,
+    JobsOption,
     JsonOption,
+    KeepBestOption,
+    LearningRateOption,
     MaxFilesOption,
+    MinDeltaOption,
     ModelsOption,
     OutputDirOption,
+    PatienceOption,
     SchedulerOption,
+    SeedOption,
+    TensorboardOption,
     UseSyntheticOption,
+    ValidationSplitOption,
     check_training_outputs,
     selected_models,
     settings_from,
 )
 from kelly_core.cli.signals import INTERRUPTED, Signals
-from kelly_core.cli.training_display import tell_how_to_resume, watch
+from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
 from kelly_core.runs.launch import start
 from kelly_core.runs.log_records import ModelResult
 from kelly_core.runs.run import Run
 from kelly_core.spec import ModelSpec
+
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Continue from the latest checkpoints in the output folder.", rich_help_panel=TRAINING_PANEL
+    ),
+]
+DetachOption = Annotated[
+    bool,
+    typer.Option("--detach", help="Run in the background: print the run ID and exit.", rich_help_panel=EXECUTION_PANEL),
+]
+EstimateOption = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Estimate time and memory from a few seconds of training, then exit.",
+        rich_help_panel=EXECUTION_PANEL,
+    ),
+]
+NoHistoryOption = Annotated[
+    bool, typer.Option("--no-history", help="Do not write the training history.", rich_help_panel=OUTPUT_PANEL)
+]
+NoPlotsOption = Annotated[
+    bool, typer.Option("--no-plots", help="Do not draw loss plots.", rich_help_panel=OUTPUT_PANEL)
+]
 
 
 def train(
@@ -44,59 +79,24 @@ def train(
     max_files: MaxFilesOption = None,
     use_synthetic: UseSyntheticOption = False,
     epochs: EpochsOption = None,
-    batch_size: Annotated[
-        int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, setting_option("training.learning_rate", "--learning-rate", "-lr", panel=TRAINING_PANEL)
-    ] = None,
-    validation_split: Annotated[
-        float | None, setting_option("training.validation_split", "--validation-split", "-v", panel=TRAINING_PANEL)
-    ] = None,
-    patience: Annotated[
-        int | None,
-        setting_option("training.early_stopping.patience", "--early-stopping-patience", panel=TRAINING_PANEL),
-    ] = None,
-    min_delta: Annotated[
-        float | None,
-        setting_option("training.early_stopping.min_delta", "--early-stopping-min-delta", panel=TRAINING_PANEL),
-    ] = None,
-    seed: Annotated[int | None, setting_option("training.seed", "--seed", panel=TRAINING_PANEL)] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue from the latest checkpoints in the output folder.",
-            rich_help_panel=TRAINING_PANEL,
-        ),
-    ] = False,
-    device: Annotated[str | None, setting_option("training.device", "--device", "-d", panel=EXECUTION_PANEL)] = None,
-    jobs: Annotated[int | None, setting_option("training.jobs", "--jobs", panel=EXECUTION_PANEL)] = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    validation_split: ValidationSplitOption = None,
+    patience: PatienceOption = None,
+    min_delta: MinDeltaOption = None,
+    seed: SeedOption = None,
+    resume: ResumeOption = False,
+    device: DeviceOption = None,
+    jobs: JobsOption = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
-    detach: Annotated[
-        bool,
-        typer.Option(
-            "--detach", help="Run in the background: print the run ID and exit.", rich_help_panel=EXECUTION_PANEL
-        ),
-    ] = False,
-    estimate: Annotated[
-        bool,
-        typer.Option(
-            "--estimate",
-            help="Estimate time and memory from a few seconds of training, then exit.",
-            rich_help_panel=EXECUTION_PANEL,
-        ),
-    ] = False,
+    detach: DetachOption = False,
+    estimate: EstimateOption = False,
     output: OutputDirOption = None,
-    keep_best: Annotated[bool, setting_option("output.keep_best", "--keep-best", panel=OUTPUT_PANEL)] = False,
-    tensorboard: Annotated[bool, setting_option("output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)] = False,
-    no_history: Annotated[
-        bool, typer.Option("--no-history", help="Do not write the training history.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
-    no_plots: Annotated[
-        bool, typer.Option("--no-plots", help="Do not draw loss plots.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
+    keep_best: KeepBestOption = False,
+    tensorboard: TensorboardOption = False,
+    no_history: NoHistoryOption = False,
+    no_plots: NoPlotsOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -143,18 +143,23 @@ def train(
     with Signals() as signals:
         run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
         if detach:
-            _tell_detached(run, as_json)
+            _print_detached(run, as_json)
             return
-        print_status(f"run {run.id}, to be watched from anywhere: kelly-core runs attach {run.id}")
-        signals.steer(run)
-        outcomes = watch(run)
-    _tell_outcomes(run, outcomes, as_json)
-    tell_how_to_resume(run, config)
-    raise typer.Exit(_exit_code(run, outcomes, signals))
+        _watch_to_the_end(run, signals, config, as_json)
+
+
+def _watch_to_the_end(run: Run, signals: Signals, config: Path | None, as_json: bool) -> NoReturn:
+    """Show a run until it ends, print its results, and exit with its status."""
+    print_status(f"run {run.id}; watch it from any terminal with `kelly-core runs attach {run.id}`")
+    signals.send_to(run)
+    results = watch(run)
+    _print_results(run, results, as_json)
+    print_resume_command(run, config)
+    raise typer.Exit(_exit_code(run, results, signals))
 
 
 def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
-    """Say how to get corpora if nothing real is there to train on and nobody asked for generated data."""
+    """Print how to get corpora if all selected models would train on generated data that was not asked for."""
     from kelly_core.data.catalog import active_corpora
     from kelly_core.data.unclaimed import find_unclaimed
 
@@ -168,7 +173,7 @@ def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
 def _command_line(
     specs: Sequence[ModelSpec], typed: Mapping[str, tuple[str, object]], config: Path | None, resume: bool
 ) -> list[str]:
-    """What to type for the same training."""
+    """Return the command line of the same training."""
     words = ["kelly-core", "train"]
     for spec in specs:
         words += ["--model", spec.name]
@@ -180,7 +185,7 @@ def _command_line(
     return words + (["--resume"] if resume else []) + (["--config", str(config)] if config else [])
 
 
-def _tell_detached(run: Run, as_json: bool) -> None:
+def _print_detached(run: Run, as_json: bool) -> None:
     if as_json:
         print_json({"run": run.id, "output": run.snapshot.output})
     else:
@@ -188,53 +193,53 @@ def _tell_detached(run: Run, as_json: bool) -> None:
     print_status(f"training continues in the background; watch it with `kelly-core runs attach {run.id}`")
 
 
-def _tell_outcomes(run: Run, outcomes: Sequence[ModelResult], as_json: bool) -> None:
+def _print_results(run: Run, results: Sequence[ModelResult], as_json: bool) -> None:
     if as_json:
-        print_json(_as_json(run, outcomes))
+        print_json(_as_json(run, results))
     else:
-        print_result(_table(outcomes))
-        for outcome in outcomes:
-            if outcome.verdict:
-                print_result(f"{outcome.model}: {outcome.verdict}")
-    for outcome in outcomes:
-        if outcome.error:
-            print_error(outcome.model, outcome.error)
+        print_result(_table(results))
+        for result in results:
+            if result.verdict:
+                print_result(f"{result.model}: {result.verdict}")
+    for result in results:
+        if result.error:
+            print_error(result.model, result.error)
 
 
-def _exit_code(run: Run, outcomes: Sequence[ModelResult], signals: Signals) -> int:
-    """Exit code by how the run ended; says why where no outcome does."""
+def _exit_code(run: Run, results: Sequence[ModelResult], signals: Signals) -> int:
+    """Return the exit code of an ended run; print its error if no model's result states one."""
     ended = run.snapshot
     if ended.state == "died" and not signals.killed:
         print_error(f"run {run.id} died", f"{ended.error}. Its log: kelly-core runs logs {run.id}")
-    if ended.state == "failed" and not any(outcome.error for outcome in outcomes):
+    if ended.state == "failed" and not any(result.error for result in results):
         print_error(f"run {run.id} failed", ended.error)
     if signals.exit_code is not None:
         return signals.exit_code
     return {"finished": 0, "stopped": INTERRUPTED}.get(ended.state, 1)
 
 
-def _as_json(run: Run, outcomes: Sequence[ModelResult]) -> dict[str, Any]:
-    """How the run ended, and what became of each model that it came to."""
+def _as_json(run: Run, results: Sequence[ModelResult]) -> dict[str, Any]:
+    """Return the state of an ended run and the results of the models that it reached."""
     models = [
-        asdict(outcome) | {"seconds": round(outcome.seconds, 3), "error": outcome.error or None} for outcome in outcomes
+        asdict(result) | {"seconds": round(result.seconds, 3), "error": result.error or None} for result in results
     ]
     return {"run": run.id, "state": run.snapshot.state, "error": run.snapshot.error or None, "models": models}
 
 
-def _table(outcomes: Sequence[ModelResult]) -> Table:
+def _table(results: Sequence[ModelResult]) -> Table:
     columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
-    for outcome in outcomes:
-        data = Text("synthetic", "yellow") if outcome.synthetic else outcome.dataset
-        table.add_row(outcome.model, data, *_figures(outcome), f"{outcome.seconds:.1f}")
+    for result in results:
+        data = Text("synthetic", "yellow") if result.synthetic else result.dataset
+        table.add_row(result.model, data, *_number_cells(result), f"{result.seconds:.1f}")
     return table
 
 
-def _figures(outcome: ModelResult) -> list[str]:
-    """Epochs, best epoch, its loss, the baseline's, and ε on synthetic data."""
-    if not outcome.metrics:
+def _number_cells(result: ModelResult) -> list[str]:
+    """Return the cells for epochs, best epoch, its loss, the baseline's loss, and ε on synthetic data."""
+    if not result.metrics:
         return ["–"] * 5
-    metrics = outcome.metrics
+    metrics = result.metrics
     losses = [f"{metrics[key]:.4f}" for key in ("val_loss", "baseline_loss")]
     epsilon = f"{metrics['epsilon']:.3f}" if "epsilon" in metrics else "–"
-    return [str(outcome.epochs), str(metrics["best_epoch"]), *losses, epsilon]
+    return [str(result.epochs), str(metrics["best_epoch"]), *losses, epsilon]

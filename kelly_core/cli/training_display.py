@@ -1,4 +1,4 @@
-"""What a person sees of a training: live bars on a terminal, plain lines in a log."""
+"""Progress of a training: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 
 
 class TrainingDisplay:
-    """Follows a run on standard error: one bar a model on a terminal, a line an epoch elsewhere."""
+    """Display of a run on standard error: one bar per model on a terminal, one line per epoch elsewhere."""
 
     def __init__(self) -> None:
         self._console = console(stderr=True)
@@ -41,8 +41,8 @@ class TrainingDisplay:
     ) -> None:
         self._bars.stop()
 
-    def tell(self, event: log_records.RunEvent) -> None:
-        """Show one event as a line, if it is not one that the bars or the end of the training show anyway."""
+    def print_event(self, event: log_records.RunEvent) -> None:
+        """Print an event as a line, unless the bars or the final table show it."""
         text = describe(event)
         if text is None or isinstance(event, log_records.ModelResult | log_records.RunEnded):
             return
@@ -52,7 +52,7 @@ class TrainingDisplay:
         self._console.print(text, style=style, soft_wrap=True)
 
     def update(self, run: RunSnapshot) -> None:
-        """Bring the bars to where the run is."""
+        """Set the bars to the progress of the run."""
         if run.features:
             features = run.features
             count = f"{features.done:,}/{features.total:,}"
@@ -70,20 +70,20 @@ class TrainingDisplay:
 
 
 def watch(run: Run) -> list[log_records.ModelResult]:
-    """Show a run until no process works on it; return the results of models that ended meanwhile."""
-    outcomes = []
+    """Show a run until its process ends; return the results of models that ended while it was shown."""
+    results = []
     with TrainingDisplay() as display:
         display.update(run.snapshot)
         for record in run.follow():
-            display.tell(record.event)
+            display.print_event(record.event)
             display.update(run.snapshot)
             if isinstance(record.event, log_records.ModelResult):
-                outcomes.append(record.event)
-    return outcomes
+                results.append(record.event)
+    return results
 
 
-def tell_how_to_resume(run: Run, config: Path | None) -> None:
-    """Print the command that continues a run which was stopped or has died; nothing for any other."""
+def print_resume_command(run: Run, config: Path | None) -> None:
+    """Print the command that continues a run, if the run was stopped or has died."""
     if run.snapshot.state not in ("stopping", "stopped", "died"):
         return
     options = [] if config is None else ["--config", str(config)]
