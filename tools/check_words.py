@@ -22,7 +22,7 @@ PHRASES = {
     r"hence": "so, therefore",
     r"lest": "so that … not",
     r"so many": "the number: 'at most N'",
-    r"(?<!there )is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
+    r"(?<!there\s)is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
     r"in hand": "current, available",
     r"foretells?": "estimate",
     r"mend(s|ed|ing)?": "fix, repair",
@@ -45,7 +45,12 @@ PHRASES = {
 
 IGNORE = "words: ignore"
 
-_PATTERNS = [(re.compile(rf"\b{phrase}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()]
+_GAP = r"[\s#]+"
+"""What stands between two words: spaces, or a line break, which in a comment is followed by "#"."""
+
+_PATTERNS = [
+    (re.compile(rf"\b{phrase.replace(' ', _GAP)}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()
+]
 
 
 def tracked_files(paths: list[str]) -> list[Path]:
@@ -57,12 +62,13 @@ def tracked_files(paths: list[str]) -> list[Path]:
 
 def findings(path: Path) -> Iterator[str]:
     """Yield ``file:line: 'phrase': advice`` for each listed phrase in one file."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.rstrip().endswith(IGNORE):
-            continue
-        for pattern, advice in _PATTERNS:
-            if match := pattern.search(line):
-                yield f"{path}:{number}: {match[0]!r}: write {advice}"
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for pattern, advice in _PATTERNS:
+        for match in pattern.finditer(text):
+            number = text.count("\n", 0, match.start())
+            if not lines[number].rstrip().endswith(IGNORE):
+                yield f"{path}:{number + 1}: {' '.join(match[0].split())!r}: write {advice}"
 
 
 def main() -> int:
