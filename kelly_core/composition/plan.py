@@ -65,7 +65,7 @@ class Plan:
         melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
         tempos: as in ``Score``.
         mode: of the piece.
-        shift: semitones from the frame to the key of the piece, -5..+6, the opposite of ``music.key.home_shift``.
+        shift: semitones from the frame to the key of the piece, -5..+6, the opposite of ``music.key.semitones_to_c``.
     """
 
     bars: tuple[Bar, ...]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kelly_core.data.catalog import CORPORA
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import FORMAT, RECIPE, CacheKey
+from kelly_core.features.cache_key import FORMAT, KEY_FILE, CacheKey
 from kelly_core.features.feature_cache import LOCK, verify_folder
 from kelly_core.io.locks import FileLock
 
@@ -22,7 +22,7 @@ GONE = "its corpus is gone"
 
 _NAME = re.compile(rf"(?P<corpus>{'|'.join(CORPORA)})-[0-9a-f]{{16}}(?P<single>\.npz)?")
 """A folder of features, or the single file of the first format."""
-_OWN = re.compile(rf"{re.escape(LOCK)}|{re.escape(RECIPE)}|(features|part)-\d+|\..+\.tmp")
+_OWN = re.compile(rf"{re.escape(LOCK)}|{re.escape(KEY_FILE)}|(features|part)-\d+|\..+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
         raise DataError(f"cannot be read ({error.strerror})", where=cache_dir) from error
     looked = [seen for entry in entries for seen in _look(entry)]
     latest_store: dict[tuple[str, ...], int] = {}
-    for _, recipe in looked:
-        if recipe:
-            latest_store[recipe.subject] = max(recipe.version, latest_store.get(recipe.subject, 0))
-    return [replace(cached, stale=_why_stale(recipe, latest_store)) for cached, recipe in looked]
+    for _, key in looked:
+        if key:
+            latest_store[key.subject] = max(key.version, latest_store.get(key.subject, 0))
+    return [replace(cached, stale=_why_stale(key, latest_store)) for cached, key in looked]
 
 
 def verify_cache(cached: CachedFeatures) -> list[str]:
@@ -98,11 +98,11 @@ def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | 
     if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):
         return
     path = Path(entry.path)
-    recipe = CacheKey.read(path)
-    source = recipe.root if recipe else ""
+    key = CacheKey.read(path)
+    source = key.root if key else ""
     with suppress(FileNotFoundError):
-        used = (path / RECIPE if recipe else path).stat().st_mtime
-        yield CachedFeatures(path, match["corpus"], source, sum(_sizes(entry)), used, ""), recipe
+        used = (path / KEY_FILE if key else path).stat().st_mtime
+        yield CachedFeatures(path, match["corpus"], source, sum(_sizes(entry)), used, ""), key
 
 
 def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
@@ -116,12 +116,12 @@ def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
             yield entry.stat(follow_symlinks=False).st_size
 
 
-def _why_stale(recipe: CacheKey | None, latest_store: dict[tuple[str, ...], int]) -> str:
-    if recipe is None or recipe.format < FORMAT:
+def _why_stale(key: CacheKey | None, latest_store: dict[tuple[str, ...], int]) -> str:
+    if key is None or key.format < FORMAT:
         return FORMER
-    if recipe.version < latest_store[recipe.subject]:
+    if key.version < latest_store[key.subject]:
         return SUPERSEDED
-    return "" if Path(recipe.root).exists() else GONE
+    return "" if Path(key.root).exists() else GONE
 
 
 def _remove_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Features of a corpus on disk: computed once, read back by content and settings, never trusted when damaged."""
+"""Features of a corpus: computed once, then read from the cache by content and settings."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from kelly_core.parallel.executor import map_ordered
 _log = logging.getLogger(__name__)
 
 Features = dict[str, NDArray[Any]]
-"""What one file gives: arrays whose first axis counts rows (sequences, windows, frames, or one row a file)."""
+"""Features of one file: arrays whose first axis counts rows (sequences, windows, frames, or one row per file)."""
 
 
 class Progress(Protocol):
-    """Wants to know how far the features are."""
+    """Callback for the progress of an extraction."""
 
     def __call__(self, done: int, total: int, note: str = "") -> object:
-        """Called every second, from any thread, with the files done and in all; a note is a message for the user."""
+        """Called every second, from any thread, with the numbers of finished and of all files, and a message."""
 
 
 _PART_BYTES = 4 * 2**20
-"""Features that are held in memory before they are written: this bounds memory, whatever the corpus's size."""
+"""Maximum bytes of features in memory before they are written; independent of the size of the corpus."""
 _PART_SECONDS = 10.0
-"""Work that is lost at most when the process is killed."""
+"""Maximum seconds of work that is lost when the process is killed."""
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """How to turn the files of one corpus into features.
+    """Extraction of the features of one corpus.
 
     Attributes:
         corpus: name of the corpus, part of the cache folder's name.
-        version: raised by hand whenever ``extract`` computes something else.
-        settings: all that shapes the features besides the files' content (JSON types).
+        version: number to increase whenever ``extract`` computes something else.
+        settings: everything besides the files' content that changes features (JSON types).
         extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it. Any
             other exception skips the file, too, under a reason with the exception's class; ImportError ends the work.
             Every file gives the same arrays, of one type and one shape of row each.
@@ -71,8 +71,8 @@ class FeatureTable:
     Attributes:
         files: path of each usable file relative to its corpus, F of them, with forward slashes.
         hashes: content hash of each usable file.
-        arrays: one array a feature, [rows of all files, ...], mapped from the disk: index them, never copy them whole.
-        counts: rows that each file has in each array, [F].
+        arrays: one array per feature, [rows of all files, ...], memory-mapped: index them, never copy them whole.
+        counts: number of rows of each file in each array, [F].
         skipped: names of unusable files by reason.
     """
 
@@ -83,11 +83,11 @@ class FeatureTable:
     skipped: dict[str, list[str]]
 
     def owner(self, name: str) -> NDArray[np.intp]:
-        """Index into ``files`` of each row of the array ``name``."""
+        """Return the index into ``files`` of each row of the array ``name``."""
         return np.repeat(np.arange(len(self.files)), self.counts[name])
 
     def hashes_of(self, name: str, chosen: NDArray[np.bool_]) -> list[str]:
-        """Hashes of the files that have any of the ``chosen`` rows of the array ``name``."""
+        """Return the content hashes of the files with any of the ``chosen`` rows of the array ``name``."""
         return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
 
 
@@ -109,11 +109,11 @@ def load_features(
     scheduler: str = "",
     progress: Progress | None = None,
 ) -> FeatureTable:
-    """Features of ``files``: from the cache where content and settings are the same, computed otherwise.
+    """Return the features of ``files``, from the cache if content and settings are the same, else computed.
 
-    A file whose size and time of change are those of last time is not even opened. Features go to the disk as they
-    are computed, so memory does not grow with the corpus, and a process that is killed loses only its last seconds.
-    Of several processes that want the same features one computes, and the others wait for it.
+    A file whose size and modification time have not changed is not opened. Features are written to disk as they
+    are computed: memory does not grow with the corpus, and a killed process loses only its last seconds.
+    If several processes need the same features, one computes them and the others wait.
 
     Args:
         root: the corpus folder.
@@ -128,18 +128,18 @@ def load_features(
     Raises:
         DataError: the cache cannot be written.
     """
-    recipe = CacheKey(extraction.corpus, str(root.resolve()), dict(extraction.settings), extraction.version)
-    generations = FeatureCache(cache_dir, recipe)
-    listing = _list(root, files)
-    store = generations.latest_store()
-    if store is None or not listing.begins(store):
-        with generations.write_lock(lambda: progress(0, len(files)) if progress else None):
-            store = generations.latest_store()
-            if store is None or not listing.begins(store):
+    key = CacheKey(extraction.corpus, str(root.resolve()), dict(extraction.settings), extraction.version)
+    cache = FeatureCache(cache_dir, key)
+    index = _list(root, files)
+    store = cache.latest_store()
+    if store is None or not index.begins(store):
+        with cache.write_lock(lambda: progress(0, len(files)) if progress else None):
+            store = cache.latest_store()
+            if store is None or not index.begins(store):
                 compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
-                store = _update(generations, store, listing, root, compute)
-    generations.touch()
-    return _table(store, listing.paths)
+                store = _update(cache, store, index, root, compute)
+    cache.touch()
+    return _table(store, index.paths)
 
 
 def _list(root: Path, files: Sequence[str]) -> FileIndex:
@@ -148,7 +148,7 @@ def _list(root: Path, files: Sequence[str]) -> FileIndex:
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
-    """Size and time of change of a file; a file that is gone is for the extractor to refuse."""
+    """Return size and modification time of a file; (0, 0) if it is missing, which the extractor then reports."""
     try:
         status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat
     except OSError:
@@ -157,31 +157,31 @@ def _size_and_time(path: str) -> tuple[int, int]:
 
 
 def _update(
-    generations: FeatureCache,
+    cache: FeatureCache,
     store: ArrayStore | None,
-    listing: FileIndex,
+    index: FileIndex,
     root: Path,
     compute: Callable[[Sequence[str]], Iterator[ExtractionResult]],
 ) -> ArrayStore:
-    """Compute what no store holds yet, part by part, and write the store of all files."""
+    """Compute what no store contains, segment by segment, and write the store of all files."""
     plan = Plan(
-        listing,
-        [*([store] if store else []), *generations.parts()],
-        lambda row: _content_hash(root / listing.paths[row]),
+        index,
+        [*([store] if store else []), *cache.parts()],
+        lambda row: _content_hash(root / index.paths[row]),
     )
     pending = plan.missing()
     done = 0
-    for part in _in_parts(compute([listing.paths[row] for row in pending])):
-        rows = pending[done : done + len(part)]
-        done += len(part)
-        plan.add(rows, _add_part(generations, listing, rows, part))
-    return generations.replace(*plan.merged())
+    for segment in _in_parts(compute([index.paths[row] for row in pending])):
+        rows = pending[done : done + len(segment)]
+        done += len(segment)
+        plan.add(rows, _add_segment(cache, index, rows, segment))
+    return cache.replace(*plan.merged())
 
 
 def _compute(
     root: Path, extraction: FeatureExtractor, files: Sequence[str], jobs: int, scheduler: str, progress: Progress | None
 ) -> Iterator[ExtractionResult]:
-    """The outcome of each file, in order, while others are being computed."""
+    """Yield the result of each file in order while others are being computed."""
     if not files:
         return
     workers = jobs or (1 if len(files) < extraction.few_files else 0)
@@ -219,7 +219,7 @@ def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> Extr
 
 
 def _content_hash(path: Path) -> str:
-    """Hash of a file's bytes; a file that cannot be opened gets one of its own and fails in the extractor."""
+    """Return the hash of a file's bytes; a file that cannot be opened gets a unique one and fails in the extractor."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -228,36 +228,38 @@ def _content_hash(path: Path) -> str:
 
 
 def _in_parts(outcomes: Iterator[ExtractionResult]) -> Iterator[list[ExtractionResult]]:
-    """Outcomes in groups that are small enough to hold and quick enough to lose."""
-    part: list[ExtractionResult] = []
+    """Yield results in groups that are small enough for memory and short enough to lose."""
+    segment: list[ExtractionResult] = []
     size, began = 0, time.monotonic()
     for outcome in outcomes:
-        part.append(outcome)
+        segment.append(outcome)
         size += sum(array.nbytes for array in outcome.features.values())
         if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS:
-            yield part
-            part, size, began = [], 0, time.monotonic()
-    if part:
-        yield part
+            yield segment
+            segment, size, began = [], 0, time.monotonic()
+    if segment:
+        yield segment
 
 
-def _add_part(
-    generations: FeatureCache, listing: FileIndex, rows: NDArray[np.intp], part: Sequence[ExtractionResult]
+def _add_segment(
+    cache: FeatureCache, index: FileIndex, rows: NDArray[np.intp], segment: Sequence[ExtractionResult]
 ) -> ArrayStore:
     arrays: dict[str, list[NDArray[Any]]] = {}
-    for outcome in part:
+    for outcome in segment:
         for name, array in outcome.features.items():
             arrays.setdefault(name, []).append(np.ascontiguousarray(array))
     manifest = Manifest(
-        paths=[listing.paths[row] for row in rows],
-        sizes=listing.sizes[rows],
-        times=listing.times[rows],
-        hashes=[outcome.hash for outcome in part],
-        reasons=[outcome.reason for outcome in part],
-        counts={name: np.array([len(outcome.features.get(name, ())) for outcome in part], np.int64) for name in arrays},
+        paths=[index.paths[row] for row in rows],
+        sizes=index.sizes[rows],
+        times=index.times[rows],
+        hashes=[outcome.hash for outcome in segment],
+        reasons=[outcome.reason for outcome in segment],
+        counts={
+            name: np.array([len(outcome.features.get(name, ())) for outcome in segment], np.int64) for name in arrays
+        },
     )
     layouts = {name: Layout.of(pieces[0]) for name, pieces in arrays.items()}
-    return generations.add_segment(
+    return cache.add_segment(
         manifest, layouts, {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
     )
 
@@ -270,7 +272,7 @@ def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
 
 
 def _table(store: ArrayStore, files: Sequence[str]) -> FeatureTable:
-    """The first files of a store, which these are; those after them are a test split that was read another time."""
+    """Return the table of these files, the first of a store; further ones belong to a test split read before."""
     manifest = store.manifest
     reasons = manifest.reasons[: len(files)]
     skipped: dict[str, list[str]] = {}

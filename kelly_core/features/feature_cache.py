@@ -1,4 +1,4 @@
-"""The successive stores of one corpus: the newest is read, and what a killed process had computed is not lost."""
+"""Cache of the features of one corpus: a complete store, and segments that a running or killed process computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import RECIPE, CacheKey
+from kelly_core.features.cache_key import KEY_FILE, CacheKey
 from kelly_core.features.store import ArrayStore, Block, Layout, Manifest, open_store, verify_store, write_store
 from kelly_core.io.atomic import make_folder, sync_folder, write_error
 from kelly_core.io.locks import FileLock
@@ -21,32 +21,32 @@ _PART = "part"
 
 
 class FeatureCache:
-    """A folder with one complete store, and parts of the next one while a process computes it.
+    """Folder with one complete store, and segments of the next one while a process computes it.
 
-    Stores are made under another name and renamed when complete. A new one gets a name of its own, and the former is
-    removed then: who has mapped it can go on reading. All that changes the folder is for the one ``write_lock``.
+    A store is written under a temporary name and renamed when it is complete. A new store gets a new name and the
+    previous one is deleted then: a process that has mapped it can continue to read. All changes require ``write_lock``.
 
     Args:
         cache_dir: parent of the folder.
-        recipe: what is kept in it.
+        key: key of the features in it.
     """
 
-    def __init__(self, cache_dir: Path, recipe: CacheKey) -> None:
-        self.folder = cache_dir / recipe.folder
-        self._recipe = recipe
+    def __init__(self, cache_dir: Path, key: CacheKey) -> None:
+        self.folder = cache_dir / key.folder
+        self._key = key
 
     def latest_store(self) -> ArrayStore | None:
-        """The complete store; None where there is none, or where it is damaged."""
+        """Return the complete store; None if there is none, or if it is corrupted."""
         folders = self._numbered(_COMPLETE)
         return open_store(folders[-1]) if folders else None
 
     def parts(self) -> list[ArrayStore]:
-        """What has been computed since the complete store was, oldest first."""
+        """Return the segments that were computed after the complete store, the oldest first."""
         return [store for folder in self._numbered(_PART) if (store := open_store(folder))]
 
     @contextmanager
     def write_lock(self, while_waiting: Callable[[], object]) -> Iterator[None]:
-        """Wait until no other process writes here, and let none do so until the end of the block.
+        """Context manager that excludes other writers; waits until no other process writes.
 
         Raises:
             DataError: the folder cannot be written, or its file system has no locks.
@@ -55,15 +55,15 @@ class FeatureCache:
             while_waiting()
         try:
             _remove(self.folder.glob(".*.tmp"))
-            self._recipe.write(self.folder)
+            self._key.write(self.folder)
             yield
         finally:
             lock.release()
 
     def touch(self) -> None:
-        """Note that the features are used; those in a folder that may only be read are used all the same."""
+        """Record that the features are used; a read-only folder is not an error."""
         with suppress(OSError):
-            os.utime(self.folder / RECIPE)
+            os.utime(self.folder / KEY_FILE)
 
     def _lock(self) -> FileLock | None:
         try:
@@ -81,13 +81,13 @@ class FeatureCache:
     def add_segment(
         self, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
     ) -> ArrayStore:
-        """Keep a part of the next store; arguments and errors are those of ``replace``."""
+        """Add a segment of the next store; arguments and errors are those of ``replace``."""
         return self._write(_PART, manifest, layouts, rows)
 
     def replace(
         self, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
     ) -> ArrayStore:
-        """Put a new complete store in the place of the former one and of the parts.
+        """Replace the store and all segments by a new complete store.
 
         Args:
             manifest, layouts, rows: as in ``write_store``.
@@ -123,7 +123,7 @@ class FeatureCache:
 
 
 def verify_folder(folder: Path) -> list[str]:
-    """Read every store in the folder of a cache and return what is wrong, one line an array; [] if nothing is.
+    """Read every store in a cache folder and return its faults, one line per array; [] if there are none.
 
     A store that another process replaces meanwhile is left out.
     """
@@ -142,6 +142,6 @@ def _number(folder: Path) -> int:
 
 
 def _remove(folders: Iterable[Path]) -> None:
-    """Remove stores; what some system keeps because it is mapped goes with the next one."""
+    """Delete stores; files that the system keeps because they are mapped are deleted with the next store."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)

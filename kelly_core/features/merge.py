@@ -1,4 +1,4 @@
-"""Which store holds the features of each file, and one store made of many by copying, never all of it in memory."""
+"""Selection of the store that has each file's features, and the merge of stores by copying blocks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kelly_core.features.store import ArrayStore, Block, Ints, Layout, Manifest
 
 Indices = NDArray[np.intp]
 _Place = tuple[int, int]
-"""Number of a store, and number of a file in it."""
+"""Index of a store, and index of a file in it."""
 
 DUPLICATE = "same content as another file"
-"""The reason to skip a file whose features another one has brought already."""
+"""Reason to skip a file with the same content as another one."""
 
 _NOWHERE = -1
 
 
 @dataclass(frozen=True)
 class FileIndex:
-    """The files of a corpus as they are now, F of them, in order.
+    """The files of a corpus in their current state, F of them, in order.
 
     Attributes:
         paths: relative to the corpus.
@@ -34,7 +34,7 @@ class FileIndex:
     times: Ints
 
     def begins(self, store: ArrayStore) -> bool:
-        """Whether a store was made of these very files, and perhaps of more that come after them."""
+        """Return True if a store was made of exactly these files, and perhaps of more that follow them."""
         known, count = store.manifest, len(self.paths)
         return (
             self.paths == known.paths[:count]
@@ -71,18 +71,18 @@ class Plan:
                 self._store[number], self._row[number] = place
 
     def missing(self) -> Indices:
-        """Numbers of the files that have to be computed."""
+        """Return the indices of the files that have to be computed."""
         return np.flatnonzero(self._store == _NOWHERE)
 
     def add(self, numbers: Indices, store: ArrayStore) -> None:
-        """Let the files with these numbers be those of a new store, in order."""
+        """Assign the files with these indices to a new store, in order."""
         self._store[numbers], self._row[numbers] = len(self._stores), np.arange(len(numbers))
         self._stores.append(store)
         for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
             self._hashes[number] = content
 
     def merged(self) -> tuple[Manifest, dict[str, Layout], dict[str, Iterator[Block]]]:
-        """Manifest, layouts and rows of one store of all files; of files with the same content the first counts.
+        """Return manifest, layouts and rows of one store of all files; of files with equal content the first counts.
 
         Raises:
             ValueError: stores hold rows of different kinds under one name.
@@ -99,7 +99,7 @@ class Plan:
         return manifest, layouts, {name: self._read(name, usable, *place) for name, place in places.items()}
 
     def _index(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
-        """The latest place of each path, and places of usable files by content."""
+        """Return the latest place of each path, and the places of usable files by content."""
         by_path: dict[str, _Place] = {}
         by_hash: dict[str, _Place] = {}
         for number, store in enumerate(self._stores):
@@ -111,7 +111,7 @@ class Plan:
         return by_path, by_hash
 
     def _as_listed(self, by_path: dict[str, _Place]) -> Iterator[_Place | None]:
-        """The place of each file that is still as it was, None of one that is new or has changed."""
+        """Return the place of each file that has not changed, None for one that is new or has changed."""
         listing = self._listing
         for path, size, time in zip(listing.paths, listing.sizes.tolist(), listing.times.tolist(), strict=True):
             place = by_path.get(path)
@@ -146,7 +146,7 @@ class Plan:
         return dict(sorted(layouts.items()))
 
     def _places(self, name: str, usable: Indices) -> tuple[Ints, Ints]:
-        """First row and row after the last of each usable file in its store's array ``name``."""
+        """Return first row and row after the last of each usable file in its store's array ``name``."""
         first, count = np.zeros((2, len(usable)), np.int64)
         for number in np.unique(self._store[usable]):
             mine = self._store[usable] == number
@@ -157,7 +157,7 @@ class Plan:
         return first, first + count
 
     def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Block]:
-        """The rows of all usable files; those that lie one after the other in a store are copied together."""
+        """Yield the rows of all usable files; rows that are adjacent in a store are copied together."""
         stores = self._store[usable]
         follows = (stores[1:] == stores[:-1]) & (first[1:] == stop[:-1])
         heads = np.flatnonzero(np.append(True, ~follows)[: len(usable)])

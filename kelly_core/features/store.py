@@ -39,14 +39,14 @@ SAMPLED_BLOCKS = 128
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store knows of each file, in columns with one entry a file, F of them.
+    """State of each file in a store, in columns with one entry per file, F of them.
 
     Attributes:
-        paths: relative to the corpus, with forward slashes.
-        sizes, times: [F] bytes, and nanoseconds of the last change, when the file was read.
+        paths: paths relative to the corpus, with forward slashes.
+        sizes, times: [F] size in bytes, and modification time in nanoseconds, when the file was read.
         hashes: hexadecimal hash of the content.
-        reasons: why a file is unusable, "" if it is of use.
-        counts: by array, [F] rows of each file; 0 for one that is unusable.
+        reasons: why a file is unusable, "" if it is usable.
+        counts: by array, [F] number of rows of each file; 0 if it is unusable.
     """
 
     paths: list[str]
@@ -57,7 +57,7 @@ class Manifest:
     counts: dict[str, Ints]
 
     def starts(self, name: str) -> Ints:
-        """First row of each file in the array ``name``, [F]."""
+        """Return the index of the first row of each file in the array ``name``, [F]."""
         counts = self.counts[name]
         starts: Ints = np.cumsum(counts) - counts
         return starts
@@ -65,25 +65,25 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of an array are made: NumPy's name of the type, and the shape of one row."""
+    """Layout of an array: NumPy's name of the type, and the shape of one row."""
 
     dtype: str
     row: tuple[int, ...]
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> Layout:
-        """That of an array [rows, ...]."""
+        """Return the layout of an array [rows, ...]."""
         return cls(array.dtype.str, array.shape[1:])
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Size of one row in bytes."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.row, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class _ArrayFile:
-    """A file of rows as it was written: its size and time, and the CRC-32 of each of its blocks of 1 MiB."""
+    """File of rows as written: size, modification time, and CRC-32 of each block of 1 MiB."""
 
     layout: Layout
     size: int
@@ -108,7 +108,7 @@ class _ArrayFile:
         return "same" if status.st_mtime_ns == self.time else "copied"
 
     def rotten(self, path: Path, blocks: Iterable[int]) -> list[int]:
-        """Return those of the numbered blocks that do not hold what was written.
+        """Return those of the numbered blocks whose content differs from what was written.
 
         Raises:
             OSError: the file cannot be read, or is shorter.
@@ -123,12 +123,12 @@ class _ArrayFile:
 
 
 class ArrayStore:
-    """A complete store; ``open_store`` gives one, ``write_store`` makes one.
+    """A complete store, opened by ``open_store`` or made by ``write_store``.
 
     Attributes:
-        folder: its path.
-        manifest: what it knows of each file.
-        layouts: by array.
+        folder: path of the store.
+        manifest: state of each file.
+        layouts: layout of each array, by name.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, layouts: Mapping[str, Layout]) -> None:
@@ -136,15 +136,17 @@ class ArrayStore:
         self.manifest = manifest
         self.layouts = dict(layouts)
         self.arrays = {name: self._map(name) for name in layouts}
-        """By name [rows of all files, ...], mapped: only the parts that are looked at are read."""
+        """Arrays [rows of all files, ...] by name, memory-mapped: only the parts that are indexed are read."""
 
     @cached_property
     def starts(self) -> dict[str, Ints]:
-        """By array, the first row of each file, [F]."""
+        """Index of the first row of each file, [F], by array."""
         return {name: self.manifest.starts(name) for name in self.layouts}
 
     def read(self, name: str, start: int, stop: int) -> Iterator[Block]:
-        """The bytes of some rows of an array, piece by piece; unlike mapped ones they never count as memory in use."""
+        """Yield the bytes of some rows of an array in pieces; unlike mapped pages they do not count as memory in
+        use.
+        """
         size = self.layouts[name].row_bytes
         return _blocks(self.folder / name, start * size, stop * size)
 
@@ -157,11 +159,11 @@ class ArrayStore:
 
 
 def open_store(folder: Path) -> ArrayStore | None:
-    """Open a store; None where there is none, or where its content is found not to be what was written.
+    """Open a store; return None if there is none, or if its content differs from what was written.
 
-    Sizes, times and the manifest's hash are always compared. Bytes that changed while size and time did not are found
-    by the checksums of blocks: of all blocks up to ``SAMPLED_BLOCKS``, of as many at random where there are more. A
-    file with another time, such as a copy, is read whole.
+    Sizes, modification times and the manifest's hash are always compared. Bytes that changed while size and time did
+    not are found by the checksums of blocks: of all blocks up to ``SAMPLED_BLOCKS``, of that number at random if there
+    are more. A file with another modification time, such as a copy, is read whole.
     """
     try:
         manifest, files = _read_manifest(folder)
@@ -187,7 +189,7 @@ def open_store(folder: Path) -> ArrayStore | None:
 
 
 def verify_store(folder: Path) -> list[str]:
-    """Read all of a store and return what is wrong with it, one line an array; [] if all is as it was written."""
+    """Read all of a store and return its faults, one line per array; [] if it is as written."""
     try:
         manifest, files = _read_manifest(folder)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -221,7 +223,7 @@ def _files_in_blocks(blocks: Sequence[int], row_bytes: int, counts: Ints) -> lis
 
 
 def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, _ArrayFile]]:
-    """Read what a store holds.
+    """Read the manifest of a store.
 
     Raises:
         OSError, KeyError, TypeError, ValueError: it cannot be read, or is not what was written.
@@ -298,7 +300,7 @@ def _digest(payload: bytes) -> bytes:
 
 
 def _pack(manifest: Manifest, files: Mapping[str, _ArrayFile]) -> bytes:
-    """Columns as arrays: a manifest of 200,000 files is then read in a fraction of a second."""
+    """Pack columns as arrays, so that a manifest of 200,000 files is read in a fraction of a second."""
     reasons = sorted(set(manifest.reasons))
     number = {reason: index for index, reason in enumerate(reasons)}
     about = {"reasons": reasons, "arrays": {name: asdict(file) for name, file in files.items()}}

@@ -1,1 +1,1 @@
-"""Training: networks, the one loop, checkpoints, history, plots, and the way to an export."""
+"""Training: networks, the training loop, checkpoints, histories, plots and the export of a checkpoint."""

@@ -10,19 +10,19 @@ from torch.optim.adam import adam
 
 
 class FlatAdam:
-    """Adam with the norm of the gradient clipped, for networks so small that the number of operations decides.
+    """Adam with gradient clipping, for networks whose steps cost more in calls than in arithmetic.
 
-    The weights are laid end to end in a vector, of which the network's own parameters become views. Clipping and
-    stepping then are one operation each instead of one a parameter.
+    All weights are concatenated in one vector; the network's parameters become views of it. Clipping and stepping are
+    then one operation each instead of one per parameter.
 
     Args:
-        network: on its device already; moving it afterwards would part it from the vectors.
-        learning_rate: of Adam.
-        gradient_clip: largest norm of a step's gradient; 0 does not clip.
+        network: already on its device; moving it later would detach it from the vectors.
+        learning_rate: learning rate of Adam.
+        gradient_clip: maximum L2 norm of a step's gradient; 0 does not clip.
 
     Attributes:
-        gradient: of all weights, end to end in the network's order; filled before each step, scaled by it.
-        learning_rate: of the next steps.
+        gradient: gradient of all weights, concatenated in the network's order; filled before each step, scaled by it.
+        learning_rate: learning rate of the following steps.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, gradient_clip: float) -> None:
@@ -40,7 +40,7 @@ class FlatAdam:
 
     @torch.no_grad()
     def step(self, weight: Tensor) -> None:
-        """Divide the gradient of a weighted sum by its ``weight``, clip it, and move the weights.
+        """Divide the gradient of a weighted sum by its ``weight``, clip it, and update the weights.
 
         A weight of 0, of a batch in which everything is masked, leaves a gradient of 0.
         """
@@ -68,7 +68,7 @@ class FlatAdam:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Both moments, the number of steps and the learning rate: live tensors."""
+        """Return both moments, the number of steps and the learning rate; the tensors are not copied."""
         return {
             "mean": self._mean,
             "square": self._square,
@@ -77,7 +77,7 @@ class FlatAdam:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave."""
+        """Continue from a state of ``state_dict``."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         self._steps.copy_(state["steps"])

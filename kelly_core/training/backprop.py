@@ -1,4 +1,4 @@
-"""The loss of a batch and its gradient, with the chain rule written out."""
+"""Loss of a batch and its gradient, with hand-written backward functions for dense layers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from kelly_core.training.losses import mean_loss, pool, weighted_loss
 from kelly_core.training.networks import KellyNetwork, activate
 
 Sums = tuple[Tensor, Tensor]
-"""What ``losses.weighted_loss`` gives: sum of the weighted loss, and sum of the weights."""
+"""Sum of the weighted loss and sum of the weights, as ``losses.weighted_loss`` returns them."""
 Map = Callable[..., Iterator[Any]]
-"""As the built-in ``map``; that of an executor works on several elements at once."""
+"""Signature of the built-in ``map``; the map of an executor computes several items in parallel."""
 _Back = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""From the derivative by a layer's outputs to that by its inputs, and to those by its parameters, which it fills in."""
+"""Function from the gradient by a layer's outputs to that by its inputs; it also writes those by its parameters."""
 
 
 class GradientAccumulator:
-    """Gradients of batches that are given in parts.
+    """Gradients of batches that are split into micro-batches.
 
-    Each part's is computed on its own and all are added in the order of the parts, so that sums are rounded alike
-    however many of them are computed at once.
+    The gradient of each micro-batch is computed separately. They are summed in order, so that rounding does not depend
+    on how many are computed in parallel.
 
     Args:
-        network: the parameters.
-        loss: by which to derive.
-        gradient: receives each batch's gradient, all parameters end to end in the network's order.
+        network: network whose parameters the gradient is taken by.
+        loss: loss function.
+        gradient: vector that receives the gradient of each batch, concatenated in the network's order.
     """
 
     def __init__(self, network: KellyNetwork, loss: Loss, gradient: Tensor) -> None:
@@ -41,7 +41,7 @@ class GradientAccumulator:
         self._parts: list[list[Tensor]] = []
 
     def __call__(self, parts: Sequence[TensorBatch], parallel_map: Map = map) -> Sums:
-        """Put the gradient of a batch's weighted loss sum where it belongs; both sums of the batch."""
+        """Write the gradient of a batch's weighted loss sum to ``gradient``; return loss sum and weight sum."""
         if len(parts) == 1:
             return self._chain(parts[0], self._whole)
         if len(parts) > len(self._rows):
@@ -53,7 +53,7 @@ class GradientAccumulator:
         return total, weight
 
     def _by_parameter(self, vector: Tensor) -> list[Tensor]:
-        """A vector's pieces in the shapes of the parameters, as views."""
+        """Return views of a vector in the shapes of the parameters."""
         pieces = torch.split(vector, [parameter.numel() for parameter in self._parameters])
         return [piece.view_as(parameter) for piece, parameter in zip(pieces, self._parameters, strict=True)]
 
@@ -61,8 +61,8 @@ class GradientAccumulator:
 class BackwardPass:
     """Gradients of a chain of layers.
 
-    For matrices as small as these, autograd's bookkeeping takes as long as the products: without it a step of the
-    dense networks takes 0.5 to 0.7 of the time. What happens inside an LSTM is left to autograd.
+    For matrices this small, the bookkeeping of autograd takes as long as the products; without it a step of the dense
+    networks takes 0.5 to 0.7 of the time. LSTMs use autograd.
     """
 
     def __init__(self, network: KellyNetwork, loss: Loss) -> None:
@@ -76,7 +76,7 @@ class BackwardPass:
 
     @torch.no_grad()
     def __call__(self, batch: TensorBatch, gradient: Sequence[Tensor]) -> Sums:
-        """Write the gradient of a batch [N, T, …] into tensors of the parameters' shapes; both sums of its loss."""
+        """Write the gradient of a batch [N, T, …] to tensors of the parameters' shapes; return both sums."""
         x, backs = batch.inputs.flatten(0, 1), []
         for layer in self._layers:
             x, back = layer.forward(x, len(batch))
@@ -93,7 +93,7 @@ class BackwardPass:
 
 
 class _DenseLayer:
-    """A dense layer and its activation; nobody needs the derivative by the inputs of the first."""
+    """Dense layer with its activation; the first layer computes no gradient by its inputs."""
 
     parameters = 2
 
@@ -102,7 +102,7 @@ class _DenseLayer:
         self._module, self._activation, self._first = module, activation, first
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:  # noqa: ARG002 - part of the interface
-        """Outputs [F, out] for frames [F, in], and the way back."""
+        """Return outputs [F, out] for frames [F, in], and the backward function."""
         weight = self._module.weight
         outputs = activate(self._activation, torch.addmm(self._module.bias, x, weight.t()))
 
@@ -140,10 +140,10 @@ class _LstmLayer:
 
 
 def loss_gradient(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> Tensor:
-    """Derivative of the sum that ``losses.weighted_loss`` gives by the logits [N, T, out].
+    """Return the gradient of the sum of ``losses.weighted_loss`` by the logits [N, T, out].
 
-    Of the two cross-entropies it is the well-known "output minus target" (Bishop, Pattern Recognition and Machine
-    Learning, 2006, 4.3), where soft targets need not add up to 1.
+    For both cross-entropies it is output minus target (Bishop, Pattern Recognition and Machine Learning, 2006, 4.3);
+    the output is multiplied by the sum of the soft targets, which need not be 1.
     """
     outputs = activate(activation, logits)
     if loss == "soft_cross_entropy":
@@ -161,7 +161,7 @@ def loss_gradient(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
 
 
 def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:
-    """From the derivative by an activation's outputs to that by its inputs, all of one shape [..., out]."""
+    """Return the gradient by an activation's inputs, given that by its outputs; all have one shape [..., out]."""
     if name == "tanh":
         result: Tensor = torch.ops.aten.tanh_backward(gradient, outputs)
     elif name == "sigmoid":

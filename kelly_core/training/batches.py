@@ -17,13 +17,14 @@ from kelly_core.training.hyperparameters import Hyperparameters
 _BATCHES_PER_READ = 16
 """Batches read from the dataset at a time: enough to spread the cost of a read, few enough to bound memory."""
 _MAX_MICRO_BATCHES, _MIN_MICRO_BATCH_SIZE = 16, 16
-"""Of a batch of sequences on the CPU. More micro-batches could keep more cores busy, but their gradients must be
-summed; smaller ones are slow, and larger ones exceed a core's own cache."""
+"""Micro-batches of a batch of sequences on the CPU. Their gradients must be summed, so more of them cost more than they
+gain; smaller ones are slow, and larger ones exceed the cache of a core.
+"""
 
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """A ``data.dataset.Batch`` on the training's device.
+    """Batch of ``data.dataset.Batch`` on the training's device.
 
     Attributes:
         inputs: [N, T, in].
@@ -73,7 +74,7 @@ class TensorBatch:
 
 
 class BatchLoader:
-    """Reads the examples of a training in batches, and splits those into micro-batches.
+    """Reader of a training's examples in batches, split into micro-batches.
 
     Attributes:
         micro_batches: least number of micro-batches in a batch, as the device's memory requires.

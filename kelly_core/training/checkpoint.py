@@ -1,4 +1,4 @@
-"""A training on disk: all that a resume, an export or a report needs, in one file."""
+"""Checkpoint of a training in one file: everything that resuming, exporting and reporting need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kelly_core.training.networks import KellyNetwork, build_network
 
 FORMAT = 2
 MAX_BYTES = 256_000_000
-"""Limit of a checkpoint's size, on disk and inflated."""
+"""Maximum size of a checkpoint in bytes, on disk and inflated."""
 _LARGEST_COUNT = 2**31
 
 
@@ -44,7 +44,7 @@ _PEEKED_BYTES = 256
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after a complete epoch; tensors, numbers, texts, lists and tables only.
+    """State of a training after a complete epoch; contains tensors, numbers, texts, lists and tables only.
 
     Attributes:
         model: name of the spec.
@@ -53,14 +53,14 @@ class Checkpoint:
         best_network: weights of the epoch with the lowest validation loss so far.
         optimiser: state of Adam.
         stopping: fields of ``EarlyStopping``.
-        history: one row an epoch.
+        history: one row per epoch.
         random: states of all random generators.
         settings: fields of ``Hyperparameters``.
-        dataset: name, whether synthetic, fingerprint, example counts and facts.
-        mean, scale: standardisation of the inputs, [in].
-        metrics: what the best weights reached.
-        rollbacks: times that the training went back to its best weights because the loss had run away.
-        quality: ``export.quality.Quality`` of the best weights as JSON values; empty until the training has ended.
+        dataset: name, whether synthetic, fingerprint, example counts and metadata.
+        mean, scale: normalization of the inputs, [in].
+        metrics: metrics of the best weights.
+        rollbacks: number of automatic rollbacks to the best weights after a divergence.
+        quality: ``QualityRecord`` of the best weights as JSON values; empty until the training has ended.
     """
 
     model: str
@@ -85,7 +85,7 @@ class Checkpoint:
         return model_spec(self.model)
 
     def weights_hash(self) -> str:
-        """Hash of the best weights, which names them in an export's metadata."""
+        """Hash of the best weights, which identifies them in an export's metadata."""
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.best_network.items()):
             digest.update(name.encode())
@@ -93,7 +93,7 @@ class Checkpoint:
         return digest.hexdigest()
 
     def best(self) -> KellyNetwork:
-        """The network with the best weights, on the CPU."""
+        """Network with the best weights, on the CPU."""
         network = build_network(self.spec, seed=0)
         network.load_state_dict(self.best_network)
         return network.eval()
@@ -131,7 +131,7 @@ def restore_random_states(states: dict[str, Any], rng: np.random.Generator, devi
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint in one step; the former file stays until the new one is complete.
+    """Write a checkpoint atomically; the previous file stays until the new one is complete.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -144,7 +144,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, with nothing but data in it.
+    """Read a checkpoint; only data is loaded, never code.
 
     Raises:
         CheckpointError: the file is missing, too large, damaged, of a newer version, or of another network.
@@ -196,7 +196,7 @@ def _not_a_checkpoint(path: Path) -> CheckpointError:
 
 
 def _check_archive(file: BinaryIO, path: Path) -> None:
-    """Check sizes before anything is inflated, then checksums; zipfile inflates no more than a declared size."""
+    """Check sizes before anything is inflated, then checksums; zipfile inflates at most the declared size."""
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
             raise CheckpointError(f"inflates to more than {format_bytes(MAX_BYTES)}", where=path)
@@ -205,7 +205,7 @@ def _check_archive(file: BinaryIO, path: Path) -> None:
 
 
 def _entries(content: dict[str, Any]) -> list[str]:
-    """What to take of a file: every field, but for those that an older file may lack."""
+    """Return the entries to read from a file: every field, except those that an older file may lack."""
     return [field.name for field in fields(Checkpoint) if field.name in content or field.default_factory is MISSING]
 
 
@@ -237,7 +237,7 @@ _DATASET_KINDS: dict[str, type] = {
 
 
 def _check_kinds(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise a CheckpointError unless every field, every entry of ``dataset`` and every row has its kind."""
+    """Raise a CheckpointError unless every field, every entry of ``dataset`` and every row has its type."""
     values = {name: getattr(checkpoint, name) for name in _KINDS}
     _check_table(values, _KINDS, "", path)
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.", path)
@@ -295,7 +295,7 @@ def _check_optimiser(checkpoint: Checkpoint, path: Path) -> None:
 
 
 class _Stopping(BaseModel):
-    """What ``EarlyStopping`` takes; without a measured epoch the losses are infinite."""
+    """Fields of ``EarlyStopping``; the losses are infinite before the first validated epoch."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -368,7 +368,7 @@ def _check_network(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a network's state; what is not a tensor is left out."""
+    """Return the shape of every tensor in a network's state; other values are left out."""
     if not isinstance(state, dict):
         return {}
     return {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choice of the device, and the threads of the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kelly_core.errors import TrainingError
 
 
 def available_devices() -> list[str]:
-    """Kinds of device that this machine and this build of PyTorch have, the fastest first."""
+    """Return the kinds of device that this machine and this build of PyTorch have, the fastest first."""
     devices = []
     if torch.cuda.is_available():
         devices.append("cuda")
@@ -22,7 +22,7 @@ def available_devices() -> list[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called "auto", "cpu", "cuda" or "mps"; "auto" takes the fastest there is.
+    """Return the device called "auto", "cpu", "cuda" or "mps"; "auto" is the fastest one available.
 
     Raises:
         TrainingError: there is no such device here.
@@ -37,16 +37,16 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def cpu_workers(threads: int) -> Iterator[Executor]:
-    """Threads that compute parts of a batch side by side, for a while; in each of them PyTorch computes alone.
+    """Context manager for threads that compute the micro-batches of a batch; PyTorch uses one thread in each of them.
 
-    Steps of networks as small as these are too short to be shared out operation by operation: a part each keeps the
-    cores busy for longer, and slows down less beside other processes.
+    Steps of networks this small are too short for parallel operations. A micro-batch per thread keeps the cores busy
+    for longer and loses less speed beside other processes.
 
-    Denormal numbers are taken for zero, in these threads and in the calling one. The moments of a weight whose gradient
-    has died (a ReLU that never fires) decay into denormals and stay there, where a step of Adam takes 13 times as long.
+    Denormal numbers are flushed to zero in these threads and in the calling one. The moments of a weight whose gradient
+    is always zero (a ReLU that never fires) decay into denormals, with which a step of Adam takes 13 times as long.
 
     Args:
-        threads: how many; 0 takes one for each core.
+        threads: number of threads; 0 is one per core.
     """
     cores = torch.get_num_threads()
     _compute_alone()
@@ -59,6 +59,6 @@ def cpu_workers(threads: int) -> Iterator[Executor]:
 
 
 def _compute_alone() -> None:
-    """Both settings hold for the calling thread only."""
+    """Use one thread and flush denormals; both settings hold for the calling thread only."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

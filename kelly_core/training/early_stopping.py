@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Keeps the lowest loss, and counts epochs without progress.
+    """Lowest loss so far, and the number of epochs without progress.
 
     Progress is a gain of ``min_delta`` relative to the loss at the last progress, so it means the same for losses of
     .05 and 5. The lowest loss is kept separately: a tiny gain justifies a checkpoint, but no more patience.
@@ -65,9 +65,9 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether training should stop."""
+        """True if training should stop."""
         return self.patience > 0 and self.num_bad_epochs >= self.patience
 
 
 _NAMES = {"waited": "num_bad_epochs"}
-"""Attribute of a key of the checkpoint format, if their names differ."""
+"""Attribute name for a key of the checkpoint format, if they differ."""

@@ -1,4 +1,4 @@
-"""How long a training will take and how much memory it needs, from a short trial of it."""
+"""Estimate of the time and memory of a training, from a few seconds of it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _WARM_UP_STEPS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the asked epochs will cost on this machine, if none of them is saved by early stopping.
+    """Time and memory of a training on this machine, if early stopping does not shorten it.
 
     Attributes:
-        model: its name.
-        epochs: asked for.
-        steps: optimiser steps an epoch.
-        seconds_per_epoch: training and validation.
-        seconds: all epochs.
+        model: name of the model.
+        epochs: number of epochs.
+        steps: optimizer steps per epoch.
+        seconds_per_epoch: seconds of training and validation per epoch.
+        seconds: seconds of all epochs.
         memory_bytes: peak memory of the process in the trial, its data included.
         device_memory_bytes: peak memory on the GPU; 0 without one.
     """
@@ -71,7 +71,7 @@ def estimate(
 
 
 class _Clock:
-    """Notes when steps and epochs end; asks for a stop when the trial's time is up."""
+    """Listener that records the ends of steps and epochs, and requests a stop when the trial's time is up."""
 
     def __init__(self, trial_seconds: float) -> None:
         self._started = time.perf_counter()
@@ -81,7 +81,7 @@ class _Clock:
         self._epochs: list[float] = []
 
     def step(self) -> bool:
-        # Once told to stop, the trainer asks again; that is not a further step.
+        # The trainer calls this again after a requested stop; that call is not a further step.
         if not self._over:
             self._steps.append(time.perf_counter())
             self._over = self._steps[-1] > self._limit and len(self._steps) > _WARM_UP_STEPS
@@ -92,7 +92,7 @@ class _Clock:
             self._epochs.append(time.perf_counter())
 
     def seconds_per_epoch(self, steps: int) -> float:
-        """Between complete epochs where there are two of them, else from the pace of the steps and the validation."""
+        """Seconds between complete epochs if there are two, else computed from the speed of steps and validation."""
         if len(self._epochs) > 1:
             return (self._epochs[-1] - self._epochs[0]) / (len(self._epochs) - 1)
         if self._epochs:
@@ -104,7 +104,7 @@ class _Clock:
 
 
 def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    """Return the peak resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""The quality of a network in PyTorch: of one in training, and of an export on its own."""
+"""Quality of a network in PyTorch, during training or read from an export."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _OTHER_DATA = "the file was not trained on this split of these examples: it may 
 def evaluate_network(
     network: KellyNetwork, dataset: Dataset, settings: Hyperparameters, parallel_map: Map = map
 ) -> QualityRecord:
-    """Measure a network on the validation examples, each sequence from zero state and each frame if stateless."""
+    """Measure a network on the validation examples: each sequence from zero state, stateless networks frame by
+    frame.
+    """
     device = next(network.parameters()).device
     network.eval()
 
@@ -44,7 +46,7 @@ def evaluate_network(
 
 
 def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Split) -> QualityRecord:
-    """Measure an export with what the plugin feeds it: raw inputs, each sequence from zero state.
+    """Measure an export with the plugin's inputs: raw features, each sequence from zero state.
 
     Raises:
         NoSplitError: the dataset has no such split.

@@ -1,4 +1,4 @@
-"""From a checkpoint to the file for the plugin, and back to PyTorch to prove that both compute the same."""
+"""Export of a checkpoint for the plugin, and the checkpoint's network in PyTorch for parity checks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from kelly_core.training.networks import weights_of
 
 
 def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural") -> None:
-    """Write the best weights of a checkpoint for the plugin.
+    """Write the best weights of a checkpoint as an export.
 
-    The standardisation goes into the first layer, so that the plugin feeds raw inputs; a stateless network's LSTMs are
-    made to forget at every call.
+    The normalization of the inputs is folded into the first layer, so that the plugin feeds raw inputs. LSTMs of a
+    stateless network are changed so that they reset at every call.
 
     Raises:
         ExportError: the weights are not finite, or the file cannot be written.
@@ -57,7 +57,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
 
 @dataclass(frozen=True)
 class Replacement:
-    """Result of an export to a path where another one may be.
+    """Result of an export to a path at which another export may exist.
 
     Attributes:
         written: the new export is there.
@@ -112,7 +112,7 @@ def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
 
 
 def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
-    """Say how the losses of the former and of the new training compare."""
+    """Describe how the losses of the previous and the new training compare."""
     if former.synthetic is not None and former.synthetic != bool(checkpoint.dataset["synthetic"]):
         kinds = ("generated", "real") if former.synthetic else ("real", "generated")
         return f"trained on {kinds[0]} data, the new one on {kinds[1]}"
@@ -125,7 +125,7 @@ def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
 
 
 def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:
-    """The best weights as the plugin gets them: standardisation and, where stateless, forgetting folded in."""
+    """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
     layers = fold_normalization(
         weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()
     )
@@ -133,7 +133,7 @@ def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:
 
 
 class CheckpointEngine:
-    """A checkpoint's own network in PyTorch, fed with the plugin's raw inputs: what an export must agree with.
+    """The checkpoint's own network in PyTorch with the plugin's raw inputs, to which an export must be equal.
 
     Args:
         path: the checkpoint.
@@ -144,7 +144,7 @@ class CheckpointEngine:
         self._path, self._weights_hash = path, weights_hash
 
     def run(self, inputs: Array) -> Array:
-        """Outputs [T, out] for raw inputs [T, in], from zero state; a stateless network starts again at each frame.
+        """Return outputs [T, out] for raw inputs [T, in], from zero state; if stateless, each frame from zero state.
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or holds other weights than the export.
@@ -167,6 +167,6 @@ def _state(checkpoint: Checkpoint) -> State:
 
 
 def _input_spread(checkpoint: Checkpoint) -> tuple[Array, Array]:
-    """Mean and deviation of each raw input; an input that the network ignores stays at its mean."""
+    """Return mean and standard deviation of each raw input; an input that the network ignores stays at its mean."""
     normalizer = Normalizer(checkpoint.mean.numpy(), checkpoint.scale.numpy())
     return normalizer.mean.astype(np.float32), normalizer.deviation.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The files of one model's training: checkpoints, history and plot."""
+"""Files of one model's training: checkpoints, history and plot."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CheckpointKind = Literal["best", "latest", "interval"]
 
 
 def checkpoint_path(output: Path, stem: str, kind: str) -> Path:
-    """Return where a model's checkpoint is kept; ``kind`` is best, latest or epochNNNN."""
+    """Return the path of a model's checkpoint; ``kind`` is best, latest or epochNNNN."""
     return output / "checkpoints" / f"{stem}_{kind}.pt"
 
 
 class TrainingFiles:
-    """Writes and reads the files of one model's training, as far as its settings ask for them.
+    """Writer and reader of the files of one model's training, as its settings request them.
 
     Attributes:
         best: checkpoint of the best epoch.
@@ -46,7 +46,7 @@ class TrainingFiles:
         self.plot = output / "plots" / f"{stem}_loss.png"
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed training left half written."""
+        """Delete temporary files of a killed training."""
         remove_leftovers(self.latest.parent, self._stem)
 
     def save(self, kind: CheckpointKind, state: Checkpoint) -> None:
@@ -61,7 +61,7 @@ class TrainingFiles:
         self._listen(CheckpointSaved(state.model, state.epoch, kind, str(path)))
 
     def save_epoch(self, state: Checkpoint, *, is_best: bool) -> None:
-        """Write what the settings ask for after a complete epoch.
+        """Write the files that the settings request after a complete epoch.
 
         The latest checkpoint comes last: a training killed in between resumes from the epoch before, and writes the
         others again.
@@ -93,7 +93,7 @@ class TrainingFiles:
         return current
 
     def add_quality(self, state: Checkpoint, quality: dict[str, Any], *, has_latest: bool) -> None:
-        """Add the quality of the best weights to the checkpoints that hold them, and to the history.
+        """Add the quality of the best weights to the checkpoints that contain them, and to the history.
 
         Raises:
             KellyError: a file cannot be read or written.

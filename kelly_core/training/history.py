@@ -1,4 +1,4 @@
-"""The epochs of a training as JSON for programs and CSV for spreadsheets."""
+"""Losses of a training as JSON, and as CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class _Epoch(BaseModel):
-    """What a curve needs of a row."""
+    """Columns of a row that a curve needs."""
 
     epoch: Count
     train_loss: Loss
@@ -29,7 +29,7 @@ class _Epoch(BaseModel):
 
 
 class _BestEpoch(BaseModel):
-    """What a curve needs of the best epoch's figures; the last two are levels to draw."""
+    """Metrics of the best epoch that a curve needs; the last two are drawn as levels."""
 
     best_epoch: Count
     val_loss: Loss
@@ -44,7 +44,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True)
 class History:
-    """The losses of a training: ``rows``, at least one, and the figures of the best epoch."""
+    """Losses of a training: ``rows``, at least one, and the metrics of the best epoch."""
 
     rows: Sequence[Row]
     metrics: dict[str, Any]
@@ -78,14 +78,14 @@ def read_history(path: Path) -> History | None:
 def write_history(
     path: Path, model: str, rows: Sequence[Row], metrics: dict[str, Any], quality: dict[str, Any] | None = None
 ) -> None:
-    """Write ``path`` (JSON) and the same rows as CSV beside it, each in one step.
+    """Write ``path`` (JSON) and the same rows as CSV beside it, each atomically.
 
     Args:
         path: the JSON file.
         model: name of the model.
         rows: one an epoch, all with the same keys.
         metrics: figures of the best epoch; ``best_epoch`` among them.
-        quality: ``export.quality.Quality`` of the best epoch as JSON values; None until the training has ended.
+        quality: ``QualityRecord`` of the best epoch as JSON values; None until the training has ended.
 
     Raises:
         KellyError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""What the trainer is told: plain data, one value a knob."""
+"""Hyperparameters of a training."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from kelly_core.spec import Loss, State
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How one model trains.
+    """Hyperparameters of one model's training.
 
     Attributes:
-        epochs: passes over the training examples in all, those before a resume included.
-        batch_size: examples a step.
-        learning_rate: of Adam.
-        loss: which loss.
+        epochs: total number of passes over the training examples, those before a resume included.
+        batch_size: examples per optimizer step.
+        learning_rate: learning rate of Adam.
+        loss: loss function.
         state: "stateful" trains LSTMs on whole sequences, "stateless" on single frames.
-        gradient_clip: largest norm of a step's gradient; 0 does not clip.
+        gradient_clip: maximum L2 norm of a step's gradient; 0 does not clip.
         patience: epochs without progress before training stops; 0 never stops early.
-        min_delta: share of the best loss by which an epoch must beat it to count as progress.
-        save_best, save_latest, save_interval: which checkpoints are kept; an interval of 0 keeps none.
-        seed: of the initial weights, the order of examples and all noise.
+        min_delta: decrease relative to the best loss that counts as progress.
+        save_best, save_latest, save_interval: checkpoints to keep; the interval is in epochs, 0 keeps none.
+        seed: random seed for initial weights, order of examples and noise.
         device: "auto", "cpu", "cuda" or "mps".
-        threads: on the CPU, for parts of a batch of sequences; 0 takes one for each core. They change no result.
+        threads: CPU threads for micro-batches of sequences, 0 = one per core; results do not depend on them.
         save_history, save_plots: whether to write them.
     """
 
@@ -46,6 +46,6 @@ class Hyperparameters:
     save_plots: bool = True
 
     def resume_critical(self) -> dict[str, Any]:
-        """The settings that must be the same for a resumed training to be one and the same training."""
+        """Return the settings that must not change when a training is resumed."""
         names = ("batch_size", "learning_rate", "loss", "state", "gradient_clip", "seed")
         return {name: value for name, value in asdict(self).items() if name in names}

@@ -1,4 +1,4 @@
-"""What the loss curves of a training give reason to worry about."""
+"""Detection of plateaus and overfitting in the loss curves of a training."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from kelly_core.events import Concern
 from kelly_core.training.early_stopping import EarlyStopping
 
 SEVERAL = 5
-"""Epochs that show something: one or two may lie anywhere."""
+"""Epochs from which a trend is judged: one or two losses may lie anywhere."""
 LONG_WITHOUT_PATIENCE = 10
-"""Epochs without progress that are a plateau where early stopping allows any number."""
+"""Epochs without progress that count as a plateau if early stopping allows any number."""
 CLEAR_RISE = 0.02
-"""Share of the loss that a rise must have to be worth a word, however little noise there is."""
+"""Minimum relative rise of the loss that is reported, however small the noise."""
 _RECENT = 40
-"""Epochs from which noise is measured; from twenty it came out so low now and then that noise passed for a rise."""
+"""Epochs from which noise is estimated; with twenty the estimate was sometimes so low that noise counted as a rise."""
 
 
 class LossMonitor:
-    """Takes in epoch after epoch and knows nothing else, so that a resumed training comes to the same judgement.
+    """Detector of plateaus and overfitting. It depends on the losses only, so a resumed training gets the same result.
 
-    **Plateau**: for half the patience, and several epochs at least, nothing was gained that early stopping calls
-    progress. Half the patience warns while there is time to do something.
+    **Plateau**: no progress, as early stopping defines it, for half the patience and at least several epochs. Half the
+    patience leaves time to act on the warning.
 
     **Overfitting**: each of the last five validation losses is above the level around the best epoch, by three
     times their noise and by 2 %, while the training loss kept falling. Levels are medians of five epochs, since the
@@ -31,11 +31,11 @@ class LossMonitor:
     distinguishes overfitting from divergence. Of 200 curves of 100 epochs of noise around a constant, none was
     reported; a rise of 5 % per epoch is reported 9 to 14 epochs after the best, with noise of 5 %.
 
-    A concern stays until there is progress, an overfitting also until there is a new best; then it may come again.
+    A concern ends with progress, overfitting also with a new best epoch; afterwards it can be reported again.
 
     Attributes:
-        concern: what there is to worry about now.
-        is_new: whether it came with the last epoch.
+        concern: current concern, "" if there is none.
+        is_new: True if the last epoch raised it.
 
     Args:
         patience, min_delta: those of early stopping.
@@ -50,14 +50,14 @@ class LossMonitor:
 
     @classmethod
     def of(cls, epochs: Iterable[tuple[float, float]], patience: int, min_delta: float) -> LossMonitor:
-        """A watch that has seen these training and validation losses."""
+        """Return a monitor that has processed these training and validation losses."""
         watch = cls(patience, min_delta)
         for train_loss, val_loss in epochs:
             watch.update(train_loss, val_loss)
         return watch
 
     def update(self, train_loss: float, val_loss: float) -> None:
-        """See the finite losses of one more epoch."""
+        """Process the finite losses of one more epoch."""
         self._train.append(train_loss)
         self._val.append(val_loss)
         is_best = self._progress.update(val_loss, len(self._val))
@@ -71,7 +71,7 @@ class LossMonitor:
         self.is_new = self.concern not in ("", former)
 
     def advice(self, patience_left: int) -> str:
-        """The concern in words, with what can be done about it.
+        """Describe the concern and a remedy.
 
         Args:
             patience_left: epochs until early stopping ends the training; 0 if it never does.
@@ -102,10 +102,10 @@ class LossMonitor:
 
 
 def noise(losses: Sequence[float]) -> float:
-    """Standard deviation of what is noise in a curve, whatever its slope; 0 for fewer than three losses.
+    """Return the standard deviation of the noise in a curve, independent of its slope; 0 for fewer than three losses.
 
-    Second differences take the slope away. Those of white noise of deviation σ have the deviation √6 σ, and the median
-    of |x| for normal x is .6745 of its deviation.
+    Second differences remove the slope. Those of white noise of deviation σ have the deviation √6 σ, and the median of
+    |x| of a normal x is 0.6745 of its deviation.
     """
     bends = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]
     return median(bends) / (0.6745 * math.sqrt(6)) if bends else 0.0

@@ -13,7 +13,7 @@ from kelly_core.training.networks import activate
 
 
 def check_loss(loss: Loss, spec: ModelSpec) -> None:
-    """Refuse a loss that needs another output than the model's.
+    """Check that a loss fits the output activation of a model.
 
     Raises:
         ConfigError: binary cross-entropy without a sigmoid, or soft cross-entropy without a softmax.
@@ -25,7 +25,7 @@ def check_loss(loss: Loss, spec: ModelSpec) -> None:
 
 
 def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
-    """Sum of the weighted loss over a batch, and the sum of the weights; their ratio is the mean loss.
+    """Return the sum of the weighted loss over a batch and the sum of the weights; their ratio is the mean loss.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
     frame.
@@ -52,7 +52,7 @@ def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
 
 
 def mean_loss(total: Tensor, weight: Tensor) -> Tensor:
-    """Mean loss of a batch; 0 where everything in it is masked."""
+    """Return the mean loss of a batch; 0 if everything in it is masked."""
     return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 

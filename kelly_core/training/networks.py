@@ -28,7 +28,7 @@ def activate(name: str, x: Tensor) -> Tensor:
 
 
 class KellyNetwork(nn.Module):
-    """A chain of dense and LSTM layers as its spec says."""
+    """A chain of dense and LSTM layers, built from a spec."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -63,13 +63,13 @@ class KellyNetwork(nn.Module):
         return x, after
 
     def forward(self, x: Tensor, state: Sequence[LstmState] | None = None) -> tuple[Tensor, list[LstmState]]:
-        """Outputs [N, T, out] and the state of each LSTM for inputs [N, T, in]; see ``logits``."""
+        """Return outputs [N, T, out] and the state of each LSTM for inputs [N, T, in]; see ``logits``."""
         x, after = self.logits(x, state)
         return activate(self.spec.output_activation, x), after
 
 
 def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
-    """A network with initial weights drawn from ``seed``; the global generator stays as it was."""
+    """Return a network with initial weights drawn from ``seed``; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KellyNetwork(spec)
@@ -81,7 +81,7 @@ def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
 
 
 def weights_of(network: KellyNetwork) -> list[LayerWeights]:
-    """The weights of a network as NumPy arrays in PyTorch orientation, copied."""
+    """Return copies of a network's weights as NumPy arrays in PyTorch orientation."""
     return [
         _dense_weights(network, i) if isinstance(layer, Dense) else _lstm_weights(network, i)
         for i, layer in enumerate(network.spec.layers)
@@ -89,7 +89,7 @@ def weights_of(network: KellyNetwork) -> list[LayerWeights]:
 
 
 def load_weights(network: KellyNetwork, weights: Sequence[LayerWeights]) -> None:
-    """Put weights of the same shapes into a network, the opposite of ``weights_of``."""
+    """Set the weights of a network, the inverse of ``weights_of``."""
     with torch.no_grad():
         for module, layer in zip(network.layers, weights, strict=True):
             for name, array in _named_arrays(layer).items():
@@ -129,7 +129,7 @@ def _lstm_weights(network: KellyNetwork, index: int) -> LstmWeights:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as built, beside its spec."""
+    """A network as built, and the numbers of its spec."""
 
     model: str
     layers: str
@@ -141,7 +141,7 @@ class Architecture:
 
 
 def verify_architectures() -> list[Architecture]:
-    """Build every network, run two frames through it, and hold its sizes and parameters against its spec."""
+    """Build every network, run two frames through it, and compare its sizes and parameters with its spec."""
     return [_verify(spec) for spec in MODELS]
 
 

@@ -1,4 +1,4 @@
-"""The loss curves of a training as a picture."""
+"""Plot of the loss curves of a training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DECADE = 10.0
 
 
 def plot_losses(path: Path, title: str, rows: Sequence[Row], metrics: Mapping[str, Any]) -> None:
-    """Write what ``draw_losses`` draws as a PNG.
+    """Write the plot of ``draw_losses`` as PNG.
 
     Raises:
         KellyError: the file cannot be written.
@@ -32,7 +32,7 @@ def plot_losses(path: Path, title: str, rows: Sequence[Row], metrics: Mapping[st
 
 
 def draw_losses(title: str, rows: Sequence[Row], metrics: Mapping[str, Any], *, ink: str = _INK) -> Figure:
-    """Draw training and validation loss with the best epoch marked, the baseline, and the Bayes loss where known.
+    """Draw training and validation loss, the best epoch, the baseline, and the Bayes loss if it is known.
 
     Args:
         title: shown on top; "" for none.

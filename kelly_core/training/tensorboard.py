@@ -1,4 +1,4 @@
-"""Losses and speed for TensorBoard, for those who watch there."""
+"""Losses and speed as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kelly_core.events import EpochDone, Event
 
 
 class TensorBoardWriter:
-    """Writes every epoch of every model below ``folder``; pass ``listen`` to a training.
+    """Writer of every epoch of every model to ``folder``; pass ``listen`` to a training.
 
     Raises:
         TrainingError: TensorBoard is not installed.
@@ -24,7 +24,7 @@ class TensorBoardWriter:
         self._writer = SummaryWriter(str(folder))
 
     def listen(self, event: Event) -> None:
-        """Write an epoch's figures; other events say nothing here."""
+        """Write the losses of an epoch; other events are ignored."""
         if isinstance(event, EpochDone):
             losses = {"train": event.train_loss, "validation": event.val_loss}
             for name, loss in losses.items():
@@ -34,5 +34,5 @@ class TensorBoardWriter:
             self._writer.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         self._writer.close()

@@ -16,7 +16,7 @@ from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, LstmState, l
 
 
 class TorchEngine:
-    """A network that keeps its state from frame to frame, from zero, as ``export.runtime.Runtime`` does, in PyTorch.
+    """An export in PyTorch that carries its state from frame to frame, from zero, as ``NumpyEngine`` does.
 
     Raises:
         ExportError: a layer is of a kind that none of the five models has.
@@ -30,14 +30,16 @@ class TorchEngine:
         self._state: list[LstmState] | None = None
 
     def step(self, frame: Array) -> Array:
-        """Compute one frame, shape [in] → [out], and move the state on."""
+        """Compute one frame, shape [in] → [out], and update the state."""
         with torch.inference_mode():
             outputs, self._state = self._network(torch.from_numpy(frame)[None, None], self._state)
         result: Array = outputs[0, 0].numpy()
         return result
 
     def sequences(self, inputs: Array) -> Array:
-        """Compute sequences, shape [N, T, in] → [N, T, out], each from zero state; the carried state stays as it is."""
+        """Compute sequences, shape [N, T, in] → [N, T, out], each from zero state; the carried state does not
+        change.
+        """
         with torch.inference_mode():
             outputs, _ = self._network(torch.from_numpy(inputs))
         result: Array = outputs.numpy()

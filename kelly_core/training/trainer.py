@@ -63,7 +63,7 @@ class TrainingResult:
 
 
 class Trainer:
-    """Trains one model and writes its checkpoints, history and plot.
+    """Training of one model: writes its checkpoints, history and plot.
 
     A stop takes effect after the current step. The interrupted epoch is not counted, so that a resumed training
     repeats it and ends with exactly the weights of an uninterrupted one.
@@ -157,7 +157,7 @@ class Trainer:
         return TrainingResult(reason, self.epoch, self.metrics(), checkpoint, quality)
 
     def _run_epochs(self) -> Reason:
-        """Train epoch after epoch until there is a reason to end; the state then is that of a complete epoch."""
+        """Train epoch by epoch until there is a reason to end; the state then is that of a complete epoch."""
         last = self.state()
         best = self.files.best_state(last)
         while self.epoch < self.settings.epochs:
@@ -288,7 +288,7 @@ class Trainer:
 
     @property
     def validated(self) -> bool:
-        """Whether any weights have been validated."""
+        """True if any weights have been validated."""
         return bool(np.isfinite(self.stopping.best_loss))
 
     @property

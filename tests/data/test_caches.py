@@ -12,7 +12,7 @@ import pytest
 
 from kelly_core.data.feature_caches import FORMER, GONE, SUPERSEDED, CachedFeatures, list_caches, remove_cache
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import RECIPE, CacheKey
+from kelly_core.features.cache_key import KEY_FILE, CacheKey
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
 from kelly_core.io.locks import FileLock
 
@@ -68,7 +68,7 @@ def test_a_cache_counts_all_its_bytes_and_when_it_was_used(corpora: Corpora) -> 
     corpora.read()
     one = corpora.only()
     assert one.bytes == sum(path.stat().st_size for path in one.path.rglob("*") if path.is_file()) > 4
-    os.utime(one.path / RECIPE, (1000, 1000))
+    os.utime(one.path / KEY_FILE, (1000, 1000))
     assert corpora.only().last_used == 1000
     corpora.read()
     assert corpora.only().last_used > 1e9
@@ -78,7 +78,7 @@ def test_a_cache_counts_all_its_bytes_and_when_it_was_used(corpora: Corpora) -> 
 def test_a_recipe_that_makes_no_sense_is_of_a_former_version(corpora: Corpora, content: str) -> None:
     corpora.read()
     folder = corpora.only().path
-    (folder / RECIPE).write_text(content)
+    (folder / KEY_FILE).write_text(content)
     assert corpora.only().stale == FORMER
     CacheKey("maestro", "elsewhere", {}, 1).write(folder)
     assert corpora.only().stale == FORMER

@@ -1,6 +1,6 @@
-"""Each screen at the two usual sizes, held against a picture that was looked at.
+"""Snapshots of each screen at the two usual sizes.
 
-``pytest tests/tui/test_pictures.py --snapshot-update`` renews them; look at the difference before you keep it.
+``pytest tests/tui/test_snapshots.py --snapshot-update`` accepts changed screens; look at each SVG before committing it.
 """
 
 from __future__ import annotations
