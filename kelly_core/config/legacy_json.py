@@ -31,10 +31,10 @@ _DATASETS = {"lakh": "lakh_midi", "groove": "groove_midi", "chord_progressions":
 
 
 def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Turn a JSON document of the older shape (or of today's) into settings by dotted key.
+    """Convert a JSON document of the older layout, or of the current one, to settings by dotted key.
 
-    ``input_size`` and ``output_size`` are held against the model's spec; ``estimated_params`` was never exact and says
-    nothing that the spec does not.
+    ``input_size`` and ``output_size`` must agree with the model's specification. ``estimated_params`` was never exact
+    and is ignored.
 
     Raises:
         ConfigError: a table where a value belongs or the other way round, a model or a loss that does not exist, a size

@@ -228,7 +228,7 @@ def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkey
     shown = kelly_core("runs", "attach", "last")
     monkeypatch.setattr(Run, "follow", follow)
     assert shown.code == 0
-    assert f"{run.id} goes on" in shown.err
+    assert f"{run.id} continues" in shown.err
     until_epoch(run, 3)
     assert run.snapshot.state == "running"
 

@@ -132,7 +132,7 @@ def test_ctrl_c_stops_all_and_tells_how_to_go_on(folder: Path, kelly_core: Calla
     stopped = kelly_core(*command, *endless)
     interrupt.join()
     assert stopped.code == 130, stopped.err
-    assert "the same command goes on" in stopped.err
+    assert "repeat the command" in stopped.err
     assert "--set training.gradient_clip=1,2" in stopped.err
     assert not (folder / "out/dynamicsengine.json").exists()
     content = json.loads(stopped.out)
