@@ -22,14 +22,16 @@ from tests.seeds import OFFSET_VARIABLE
 NUMERIC = (
     "tests/composition",
     "tests/data",
+    "tests/demo",
+    "tests/engines",
     "tests/evaluation",
     "tests/export",
+    "tests/features",
     "tests/music",
     "tests/training",
     "tests/validation",
     "tests/test_chain.py",
-    "tests/test_learning.py",
-    "tests/test_other_processor.py",
+    "tests/test_portability.py",
 )
 """Tests whose assertions depend on floating-point results."""
 

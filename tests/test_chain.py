@@ -16,7 +16,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS
-from tests.chain_files import NEUTRAL_DECIBELS, write_chain
+from tests.helpers.chain_files import NEUTRAL_DECIBELS, write_chain
 from tests.seeds import seeded_rng
 
 

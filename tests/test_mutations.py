@@ -29,11 +29,11 @@ from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.history import read_history
 from kelly_tui import state_store
 from kelly_tui.benchmark_records import parse_run, sound_results
-from tests.data import tiny
-from tests.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
-from tests.runs.test_listing import make_run
-from tests.runs.test_odd_files import SAMPLES
-from tests.training.toy import Run as Training
+from tests.helpers import tiny
+from tests.helpers.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
+from tests.helpers.toy_training import Run as Training
+from tests.runs.test_damaged_files import SAMPLES
+from tests.runs.test_registry import make_run
 
 _CHECKPOINTS = COUNT // 5
 """Each one that can be read is resumed, which takes longer."""

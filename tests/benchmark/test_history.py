@@ -14,7 +14,7 @@ from kelly_core.benchmark.latency import Histogram, Latency
 from kelly_core.benchmark.report import render, to_json
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
-from tests.terminal import shown
+from tests.helpers.terminal import shown
 
 
 def latency(p50_us: float) -> Latency:

@@ -18,8 +18,8 @@ from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS
-from tests.engines import GOOD, engine
-from tests.networks import metadata_of, spec_network, write_tiny
+from tests.helpers.engine_programs import GOOD, engine
+from tests.helpers.networks import metadata_of, spec_network, write_tiny
 
 CALLS = 60
 NAMES = [spec.name for spec in MODELS]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core.io.locks import FileLock
-from tests.data import tiny
+from tests.helpers import tiny
 
 from .conftest import Run
 

@@ -13,10 +13,9 @@ from typing import IO
 
 import pytest
 
-from tests.cluster import cluster
-from tests.data import tiny
-
-from .test_endings import COMMAND
+from tests.cli.test_signals import COMMAND
+from tests.helpers import tiny
+from tests.helpers.dask_cluster import cluster
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kelly_core.spec import MODELS
-from tests.chain_files import write_chain
-from tests.data import tiny
+from tests.helpers import tiny
+from tests.helpers.chain_files import write_chain
 
 from .conftest import Run
 

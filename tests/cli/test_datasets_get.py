@@ -17,8 +17,8 @@ import pytest
 from kelly_core.data.download import sources
 from kelly_core.data.download.sources import Archive, Source
 from tests.cli.conftest import Run
-from tests.data.archive_server import ArchiveServer, serve
 from tests.data.test_download import CONTENT, NAME, zip_of
+from tests.helpers.archive_server import ArchiveServer, serve
 
 
 @pytest.fixture

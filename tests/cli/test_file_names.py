@@ -16,7 +16,7 @@ from kelly_core.cli.console import SafeConsole
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import DataError
 from kelly_tui.color_filters import PRINTABLE_FILTER
-from tests.data import tiny
+from tests.helpers import tiny
 
 HARMFUL = "\x1b[2J\udce9\u202e"
 ESCAPED = r"\x1b[2J\xe9\u202e"

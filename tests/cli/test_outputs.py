@@ -11,8 +11,8 @@ import pytest
 
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import Output, check_outputs
-from tests.chain_files import write_chain
-from tests.data import tiny
+from tests.helpers import tiny
+from tests.helpers.chain_files import write_chain
 
 from .conftest import Run
 

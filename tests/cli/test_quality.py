@@ -14,7 +14,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import model_spec
 from kelly_core.training.session import train_models
-from tests.data import tiny
+from tests.helpers import tiny
 
 from .conftest import Run
 

@@ -22,9 +22,9 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import write_export
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.session import train_models
-from tests.data import tiny
-from tests.engines import GOOD, engine
-from tests.networks import metadata_of, spec_network
+from tests.helpers import tiny
+from tests.helpers.engine_programs import GOOD, engine
+from tests.helpers.networks import metadata_of, spec_network
 
 from .conftest import Finished, Run
 

@@ -9,9 +9,8 @@ import pytest
 
 from kelly_core.composition.picture import draw
 from kelly_core.errors import KellyError
+from tests.helpers.chain_outputs import NO_CHORD, composed, output
 from tests.seeds import seeded_rng
-
-from .crafted import NO_CHORD, composed, output
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -11,9 +11,8 @@ import pytest
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, Tone, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
+from tests.helpers.chain_outputs import output
 from tests.seeds import shifted
-
-from .crafted import output
 
 
 def read(score: Score) -> mido.MidiFile:

@@ -16,7 +16,7 @@ from kelly_core.data.files import read_sidecar, read_table
 from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode, encode
-from tests.data import tiny
+from tests.helpers import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
 SOUND = "".join(f"{song},{2 + song % 6},{8 - song % 6}\n" for song in range(100, 140))

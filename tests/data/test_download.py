@@ -24,7 +24,7 @@ from kelly_core.data.download.inventory import is_complete, take_inventory
 from kelly_core.data.download.sources import SOURCES, Archive, Source, default_sources, select_sources
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.io.locks import FileLock
-from tests.data.archive_server import ArchiveServer, serve
+from tests.helpers.archive_server import ArchiveServer, serve
 
 NAME = "tiny-v1.zip"
 

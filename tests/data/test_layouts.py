@@ -19,7 +19,7 @@ from kelly_core.data.corpora.lakh_midi import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits
 from kelly_core.data.official_splits import TEST_REASON
 from kelly_core.errors import DataError
-from tests.data import tiny
+from tests.helpers import tiny
 
 UNLISTED = "not in the official table"
 MAESTRO_TEST = "2003/performance 3.midi"

@@ -16,9 +16,8 @@ from kelly_core.data.labels import UNREADABLE_LABELS
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import AffectScale, decode, encode
 from kelly_core.spec import MODELS
+from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
-
-from . import tiny
 
 CORPORA = [spec.dataset for spec in MODELS]
 

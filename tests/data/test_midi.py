@@ -10,8 +10,7 @@ import pytest
 
 from kelly_core.data.readers.midi import parse_notes, read_notes
 from kelly_core.errors import DataError
-
-from . import tiny
+from tests.helpers import tiny
 
 
 def test_tempo_changes_move_seconds_and_not_beats(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from kelly_core.config.schema import Datasets, DatasetSettings
 from kelly_core.data.unclaimed import find_unclaimed
-from tests.data import tiny
 from tests.data.test_download import zip_of
+from tests.helpers import tiny
 
 
 def write(path: Path, count: int = 1) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kelly_core.evaluation.baselines import MOST_POINTS, Points, best_constant_loss, fit_nearest_neighbors, fit_ridge
-from tests.evaluation.handmade import Handmade
+from tests.helpers.example_arrays import Handmade
 from tests.seeds import seeded_rng
 
 

@@ -18,7 +18,7 @@ from kelly_core.export.parser import Layout
 from kelly_core.export.reader import Export, read_export
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec
-from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
+from tests.helpers.networks import metadata_of, spec_network, tiny_network, write_tiny
 from tests.seeds import seeded_rng
 
 TOLERANCE = 1e-6

@@ -17,7 +17,7 @@ from kelly_core.engines.numpy_engine import ActivationLayer, NumpyEngine
 from kelly_core.engines.weights import DenseWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import MAX_BYTES, Export, read_export
-from tests.networks import tiny_network, write_tiny
+from tests.helpers.networks import tiny_network, write_tiny
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from kelly_core.runs import launch
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.cli.conftest import run as kelly_core
-from tests.forked_workers import Forker, forker
+from tests.helpers.forked_workers import Forker, forker
 
 __all__ = ["kelly_core"]
 

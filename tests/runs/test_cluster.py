@@ -12,8 +12,8 @@ from kelly_core.runs.log_records import FeaturesRead
 from kelly_core.spec import model_spec
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.sweep import Sweep
-from tests.cluster import cluster
-from tests.data import tiny
+from tests.helpers import tiny
+from tests.helpers.dask_cluster import cluster
 
 from .conftest import Start, small_settings, until
 

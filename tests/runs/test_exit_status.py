@@ -14,8 +14,7 @@ from kelly_core.runs.exit_status import describe_exit, observed
 from kelly_core.runs.log_records import AttemptBegun, StateChanged
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
-
-from .test_listing import make_run
+from tests.runs.test_registry import make_run
 
 
 def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:

@@ -11,10 +11,10 @@ import pytest
 
 from kelly_core.runs.launch import resume
 from kelly_core.runs.run import Run
-from tests.forked_workers import Forker
+from tests.helpers.forked_workers import Forker
+from tests.runs.test_run_lifecycle import same_weights
 
 from .conftest import Start, until, until_epoch
-from .test_living import same_weights
 
 
 def checkpoints(folder: Path) -> dict[str, bytes]:

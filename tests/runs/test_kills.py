@@ -12,9 +12,9 @@ from kelly_core import events
 from kelly_core.runs.launch import resume
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
+from tests.runs.test_run_lifecycle import same_weights
 
 from .conftest import Start, until
-from .test_living import same_weights
 
 MODELS = ("DynamicsEngine", "GroovePredictor")
 KILLS = 30

@@ -16,8 +16,8 @@ from kelly_core.errors import CheckpointError
 from kelly_core.spec import model_spec
 from kelly_core.training import checkpoint as module
 from kelly_core.training.checkpoint import load_checkpoint
-from tests.networks import write_tiny
-from tests.training.toy import Run
+from tests.helpers.networks import write_tiny
+from tests.helpers.toy_training import Run
 
 DYNAMICS = model_spec("DynamicsEngine")
 

@@ -14,7 +14,7 @@ from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.estimate import estimate
 from kelly_core.training.trainer import Trainer
-from tests.training.toy import ToyDataset, settings
+from tests.helpers.toy_training import ToyDataset, settings
 
 SPEC = model_spec("DynamicsEngine")
 STEP_SECONDS, VALIDATION_SECONDS = 0.01, 0.05

@@ -18,8 +18,8 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import CheckpointEngine, export_network, exported_layers
 from kelly_core.validation.checks import validate_file
+from tests.helpers.toy_training import Run, script_validation_losses
 from tests.seeds import seeded_rng, shifted
-from tests.training.toy import Run, script_validation_losses
 
 EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
 

@@ -15,8 +15,8 @@ from kelly_core.evaluation.baselines import best_constant_loss
 from kelly_core.spec import Loss, ModelSpec, model_spec
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
+from tests.helpers.toy_training import ToyDataset
 from tests.seeds import seeded_rng, seeded_torch
-from tests.training.toy import ToyDataset
 
 CPU = torch.device("cpu")
 GROOVE, HARMONY, MELODY = (model_spec(name) for name in ("GroovePredictor", "HarmonyPredictor", "MelodyTransformer"))

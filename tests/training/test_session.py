@@ -13,7 +13,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import Event, TrainingWarning
 from kelly_core.spec import MODELS
 from kelly_core.training.session import train_models
-from tests.data import tiny
+from tests.helpers import tiny
 from tests.seeds import shifted
 
 SPECS = {spec.name: spec for spec in MODELS}

@@ -23,8 +23,8 @@ from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer, TrainingResult
+from tests.helpers.toy_training import Run, ToyDataset, script_validation_losses
 from tests.seeds import seeded_rng, shifted
-from tests.training.toy import Run, ToyDataset, script_validation_losses
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
 STEPS = 4

@@ -24,8 +24,8 @@ from kelly_tui.state_store import load_state, save_state
 from kelly_tui.themes import THEMES
 from kelly_tui.widgets.header import SCREENS as NAMES
 from kelly_tui.widgets.record_table import RecordTable
+from tests.helpers.rendered import SCREENS, has_curves, lines, segments
 from tests.tui.conftest import Script, epoch, make_run, trained, until
-from tests.tui.rendered import SCREENS, has_curves, lines, segments
 from tests.tui.test_screens import RESULT, cells, details
 
 MakeApp = Callable[..., KellyApp]

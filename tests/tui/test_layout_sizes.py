@@ -12,8 +12,8 @@ from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.record_table import RecordTable
+from tests.helpers.rendered import SCREENS, lines
 from tests.tui.conftest import until
-from tests.tui.rendered import SCREENS, lines
 from tests.tui.test_screens import RESULT
 
 MakeApp = Callable[..., KellyApp]

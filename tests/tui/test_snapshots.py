@@ -18,8 +18,8 @@ from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train
 from kelly_tui.state_store import save_state
+from tests.helpers.rendered import has_curves, lines
 from tests.tui.conftest import Script, until
-from tests.tui.rendered import has_curves, lines
 from tests.tui.test_screens import RESULT, cells
 
 SIZES = [(80, 24), (120, 40)]

@@ -13,8 +13,8 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.settings_form import SettingsForm
+from tests.helpers.rendered import SCREENS
 from tests.tui.conftest import BEGAN, until
-from tests.tui.rendered import SCREENS
 
 MakeApp = Callable[..., KellyApp]
 

@@ -11,8 +11,8 @@ from rich.color import ColorSystem
 from kelly_tui.app import KellyApp
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES
+from tests.helpers.rendered import SCREENS, in_front
 from tests.tui.conftest import until
-from tests.tui.rendered import SCREENS, in_front
 from tests.tui.test_screens import RESULT, cells
 
 LEAST_FOR_TEXT = 4.5

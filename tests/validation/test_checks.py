@@ -22,7 +22,7 @@ from kelly_core.spec import MODELS, ModelSpec, State
 from kelly_core.validation.behaviour import PARITY_FRAMES, ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
-from tests.networks import metadata_of, spec_network, tiny_network, write_tiny
+from tests.helpers.networks import metadata_of, spec_network, tiny_network, write_tiny
 from tests.seeds import shifted
 
 Edit = Callable[[dict[str, Any]], object]

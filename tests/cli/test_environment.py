@@ -1,0 +1,91 @@
+"""Commands in odd surroundings: strange names, terminals of other languages, full disks, pipes that are closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kelly_core.spec import MODELS
+from tests.helpers.chain_files import write_chain
+
+from .conftest import Run
+
+ODD = "a [/b] [red]ü:dog: c"
+KELLY = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chain(tmp_path_factory.mktemp("models"))
+
+
+def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, ODD)
+    emotion = ["--valence", 0, "--arousal", 0, "--models", ODD]
+    assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
+    deployed = run("deploy", ODD, "--to", f"to {ODD}", "--mkdir")
+    assert deployed.code == 0
+    assert f"to {ODD}/groovepredictor.json" in deployed.out
+    assert f"wrote {ODD}/demo/deam: " in run("datasets", "demo", f"{ODD}/demo", "--songs", 8).out
+    assert f"no runs in {ODD}/runs" in run("runs", "--config", _settings(tmp_path, f"{ODD}/runs")).out
+    assert ODD in run("config", "--config", _settings(tmp_path, f"{ODD}/runs")).out
+
+
+def _settings(folder: Path, runs: str) -> Path:
+    path = folder / "settings [red].toml"
+    path.write_text(f"[runs]\ndir = {json.dumps(runs, ensure_ascii=False)}\n", encoding="utf-8")
+    return path
+
+
+def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, models: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(models, tmp_path / "models")
+    path = folder / f"{MODELS[0].file_stem}.json"
+    document = json.loads(path.read_text())
+    document["metadata"]["model_name"] = "[/x]"
+    path.write_text(json.dumps(document))
+    refused = run("deploy", "models", "--to", "plugin", "--mkdir")
+    assert refused.code == 1
+    assert "[/x]" in refused.out
+    assert "nothing was copied" in refused.err
+
+
+def test_a_pipe_has_no_edge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{'long' * 20}.json"
+    monkeypatch.delenv("COLUMNS")
+    assert f"FAILED  {name}  " in run("validate", name).out
+    monkeypatch.setenv("COLUMNS", "40")
+    assert name not in run("validate", name).out.splitlines()[1]
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_ends_nothing(tmp_path: Path, encoding: str) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xce\xb5.json"
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    shown = subprocess.run([*KELLY, "validate", name], capture_output=True, env=environment)
+    assert shown.returncode == 1
+    assert b"readable: cannot be read" in shown.stdout
+    assert not shown.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["config"], ["config", "--json"]])
+def test_a_full_disk_under_the_answer_is_an_error_in_words(tmp_path: Path, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*KELLY, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_working_folder_that_is_gone_is_an_error_in_words(tmp_path: Path) -> None:
+    code = f"import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); {KELLY[-1]}"
+    arguments = ["train", "-m", "GroovePredictor", "--use-synthetic", "-o", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: the working folder is gone\n"

@@ -1,0 +1,199 @@
+"""The commands that make music and hand the models over, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.data.readers.midi import read_notes
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.export.reader import read_export
+from kelly_core.spec import MODELS
+from tests.helpers import tiny
+from tests.helpers.chain_files import write_chain
+
+from .conftest import Run
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chain(tmp_path_factory.mktemp("models"))
+
+
+def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path) -> None:
+    clip = tiny.write_tone(tmp_path / "clip.wav", 6)
+    arguments = [
+        "generate",
+        clip,
+        "--models",
+        models,
+        "-o",
+        "out/tune.mid",
+        "--seed",
+        3,
+        "--plot",
+        "out/tune.png",
+        "--mkdir",
+    ]
+    done = run(*arguments)
+    assert done.code == 0, done.err
+    assert "wrote out/tune.mid" in done.out
+    assert "bars" in done.out
+    assert "wrote out/tune.png" in done.out
+    notes = read_notes(tmp_path / "out" / "tune.mid")
+    assert {"Melody", "Drums"} <= set(notes.track_names)
+    first = (tmp_path / "out" / "tune.mid").read_bytes()
+    assert run(*arguments).code == 0
+    assert (tmp_path / "out" / "tune.mid").read_bytes() == first
+    assert (tmp_path / "out" / "tune.png").stat().st_size > 10_000
+
+
+def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:
+    plain = run("generate", "--valence", 0.4, "--arousal", -0.3, "--models", models, "-o", "a.mid", "--key", "Bb")
+    assert plain.code == 0
+    assert "Bb major" in plain.out
+    assert "16 bars" in plain.out
+    (tmp_path / "curve.csv").write_text("time,valence,arousal\n0,-0.5,0\n20,-0.5,0.5\n")
+    curved = run("generate", "--curve", "curve.csv", "--models", models, "-o", "b.mid", "--bpm", 96, "--bars", 5)
+    assert curved.code == 0
+    assert "C minor" in curved.out
+    assert "96 bpm" in curved.out
+    assert "5 bars" in curved.out
+    assert read_notes(tmp_path / "b.mid").bpm == pytest.approx(96, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give one of AUDIO, --curve, or --valence with --arousal"),
+        (["--valence", "0.5"], "give one of AUDIO"),
+        (["clip.wav", "--valence", "0.5", "--arousal", "0"], "give one of AUDIO"),
+        (["--valence", "0", "--arousal", "1.5"], "--arousal"),
+        (["--valence", "0", "--arousal", "0", "--key", "Am"], "'Am' is not a tonic"),
+        (["--valence", "0", "--arousal", "0", "--key", "C5"], "'C5' is not a tonic"),
+        (["--valence", "0", "--arousal", "0", "--models", "none"], "none: is not a folder"),
+        (["--valence", "0", "--arousal", "0", "-o", "file/a.mid"], "cannot be written"),
+        (["missing.wav"], "missing.wav: no such file"),
+        (["short.wav"], "audio is too short for a frame"),
+        (["file"], "file is empty"),
+        (["--curve", "file"], "needs rows with the columns"),
+    ],
+)
+def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "file").touch()
+    tiny.write_tone(tmp_path / "short.wav", 0.3)
+    given = arguments if "--models" in arguments else [*arguments, "--models", models]
+    shown = run("generate", *given)
+    assert shown.code in (1, 2)
+    assert words in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models: Path, tmp_path: Path) -> None:
+    clip = tiny.write_tone(tmp_path / "clip.wav", 3)
+    report = json.loads(run("features", clip, "--models", models, "--json").out)
+    networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
+    emotion, melody, harmony, dynamics, groove = networks
+    assert len(report["db"]) > 3
+    for index, frame in enumerate(np.array(report["db"], np.float32)):
+        code = emotion.step(frame)
+        wanted = {
+            "code": code,
+            "melody": melody.step(code),
+            "chords": harmony.step(np.concatenate([code, frame[:64]])),
+            "dynamics": dynamics.step(code[:32]),
+            "groove": groove.step(code),
+        }
+        assert report["chain"].keys() == wanted.keys()
+        for name, values in wanted.items():
+            np.testing.assert_allclose(report["chain"][name][index], values, rtol=0, atol=2e-6, err_msg=name)
+    refused = run("features", clip, "--models", models)
+    assert refused.code == 2
+    assert "add --json" in refused.err
+
+
+def test_features_of_a_midi_file_are_measures_of_music(run: Run, models: Path) -> None:
+    run("generate", "--valence", 0.4, "--arousal", 0, "--models", models, "-o", "a.mid")
+    report = json.loads(run("features", "a.mid", "--json").out)
+    assert report["measures"].keys() == report["pop909"].keys()
+    assert "motifs repeated" in run("features", "a.mid").out
+    refused = run("features", "a.mid", "--models", models, "--json")
+    assert refused.code == 2
+    assert "reads audio, not MIDI" in refused.err
+
+
+@pytest.mark.slow
+def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
+    done = json.loads(run("deploy", models, "--to", "plugin", "--mkdir", "--json").out)
+    assert done["deployed"]
+    assert [file["status"] for file in done["files"]] == ["new"] * 5
+    assert [file["model"] for file in done["files"]] == [spec.name for spec in MODELS]
+    assert len(list((tmp_path / "plugin").iterdir())) == 5
+
+
+def _edit_trained_on(folder: Path, **entries: object) -> None:
+    for path in folder.glob("*.json"):
+        document = json.loads(path.read_text())
+        document["metadata"]["trained_on"] |= entries
+        path.write_text(json.dumps(document))
+
+
+def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models, tmp_path / "models"))
+    _edit_trained_on(folder, synthetic=True)
+    (tmp_path / "plugin").mkdir()
+    refused = run("deploy", "models", "--to", "plugin")
+    assert refused.code == 1
+    assert "--allow-synthetic" in refused.err
+    assert not list((tmp_path / "plugin").iterdir())
+    assert run("deploy", "models", "--to", "plugin", "--allow-synthetic").code == 0
+
+
+def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models, tmp_path / "models"))
+    licences = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
+    _edit_trained_on(folder, synthetic=False, licences=licences)
+    done = run("deploy", "models", "--to", "plugin", "--mkdir", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["files"][0]["non_commercial"] == ["maestro"]
+    assert "trained on non-commercial data (maestro)" in run("deploy", "models", "--to", "plugin").err
+    run("report", "models")
+    page = (tmp_path / "models/report.md").read_text()
+    assert "trained on non-commercial data: maestro" in page
+    assert "groove_midi: CC BY 4.0" in page
+
+
+def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "groovepredictor.json").write_text("{")
+    (tmp_path / "plugin").mkdir()
+    shown = run("deploy", "models", "--to", "plugin")
+    assert shown.code == 1
+    assert "refused" in shown.out
+    assert "No such file" in shown.err
+    assert "truncated" in shown.err
+    assert "nothing was copied" in shown.err
+    answer = run("deploy", "models", "--to", "plugin", "--json")
+    report = json.loads(answer.out)
+    assert answer.code == 1
+    assert not report["deployed"]
+    assert "readable" in report["files"][0]["failed"]
+    assert not list((tmp_path / "plugin").iterdir())
+
+
+def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
+    written = run("datasets", "demo", "demo", "--songs", 8)
+    assert written.code == 0
+    assert "demo/groove_midi: 8 songs" in written.out
+    report = json.loads(run("datasets", "--datasets-dir", "demo", "--json").out)["datasets"]
+    assert [(corpus["found"], corpus["files"], corpus["skipped"]) for corpus in report[:5]] == [(True, 8, {})] * 5
+    assert not any(corpus["found"] for corpus in report[5:])
+    assert not any(corpus["warnings"] for corpus in report)
+    again = run("datasets", "demo", "demo")
+    assert again.code == 1
+    assert "demo/deam: is there already" in again.err
+    assert run("datasets", "demo", "--help").code == 0

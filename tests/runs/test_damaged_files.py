@@ -1,0 +1,163 @@
+"""Files of a run that are no regular files, or hold numbers out of range: an error in words, never a wait."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kelly_core import events
+from kelly_core.benchmark import history as benchmarks
+from kelly_core.cli.console import console
+from kelly_core.cli.run_tables import model_table, run_header, run_table
+from kelly_core.data.readers.midi import read_notes
+from kelly_core.errors import DataError, ExportError, KellyError, RunError
+from kelly_core.export.reader import read_document
+from kelly_core.io.locks import FileLock, LockOwner
+from kelly_core.runs.control import Request, send
+from kelly_core.runs.log_records import KINDS as KINDS_BY_NAME
+from kelly_core.runs.log_records import (
+    AttemptBegun,
+    DamagedLineError,
+    FeaturesRead,
+    GpuLoad,
+    HostLoad,
+    LogRecord,
+    ModelResult,
+    Revived,
+    RunEnded,
+    RunEvent,
+    StateChanged,
+    decode,
+    encode,
+)
+from kelly_core.runs.registry import list_runs
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, read_manifest
+from kelly_core.runs.snapshot_cache import write_summary
+from kelly_core.training.history import read_history
+from tests.runs.test_registry import make_run
+
+SAMPLES: dict[str, RunEvent] = {
+    "attempt": AttemptBegun(),
+    "state": StateChanged("stopping", 2),
+    "features": FeaturesRead("deam", 1, 2),
+    "model": events.ModelStarted("DynamicsEngine", "maestro", False, 9, 3, 1, 5, "cpu", 0.5, 0.1),
+    "batch": events.BatchDone("DynamicsEngine", 1, 2, 3),
+    "epoch": events.EpochDone("DynamicsEngine", 1, 5, 0.5, 0.5, 0.5, 1, 3, 0.001, 2.0, 100.0, 3, "plateau"),
+    "checkpoint": events.CheckpointSaved("DynamicsEngine", 1, "best", "best.pt"),
+    "alarm": events.TrainingWarning("DynamicsEngine", "leak", "shared"),
+    "model_end": events.ModelEnded("DynamicsEngine", "epochs_done", 1, 1, 0.5),
+    "export": events.Exported("DynamicsEngine", "d.json"),
+    "outcome": ModelResult("DynamicsEngine", "maestro", False, None, None, 1, {"val_loss": 0.5}, 2.0),
+    "host": HostLoad(50.0, 2, 3, 4, (GpuLoad("gpu", 5.0, 1, 2),)),
+    "revived": Revived(11.0),
+    "end": RunEnded("finished"),
+}
+KINDS_OF_RECORDS = set(KINDS_BY_NAME)
+
+
+def _put(kind: str, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+
+
+KINDS = pytest.mark.parametrize("kind", ["fifo", "loop", "device", "folder"])
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["events.jsonl", "heartbeat", "run.json"])
+def test_a_run_with_an_odd_file_is_listed_as_unreadable_beside_the_others(tmp_path: Path, kind: str, name: str) -> None:
+    make_run(tmp_path / "good", AttemptBegun(), RunEnded("finished"))
+    odd = make_run(tmp_path / "odd", AttemptBegun(), RunEnded("finished"))
+    _put(kind, odd.path / name)
+    found = list_runs(tmp_path)
+    assert [run.id for run in found.runs] == ["good"]
+    assert "cannot be" in found.unreadable["odd"]
+
+
+@KINDS
+def test_an_odd_summary_is_not_used(tmp_path: Path, kind: str) -> None:
+    run = make_run(tmp_path / "run", AttemptBegun(), RunEnded("finished"))
+    _put(kind, run.summary)
+    assert [each.state for each in list_runs(tmp_path).runs] == ["finished"]
+
+
+@KINDS
+def test_other_readers_refuse_odd_files(tmp_path: Path, kind: str) -> None:
+    odd = tmp_path / benchmarks.FILE
+    _put(kind, odd)
+    with pytest.raises(ExportError):
+        read_document(odd)
+    with pytest.raises(KellyError, match="cannot be read"):
+        read_history(odd)
+    with pytest.raises(KellyError, match="cannot be read"):
+        benchmarks.last_run(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_notes(odd)
+    assert LockOwner.read(odd) == LockOwner()
+    with pytest.raises(KellyError, match="cannot be opened"):
+        FileLock.acquire(odd)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "folder"])
+def test_a_request_is_not_sent_to_an_odd_file(tmp_path: Path, kind: str) -> None:
+    odd = RunDirectory(tmp_path).control
+    _put(kind, odd)
+    with pytest.raises(RunError, match="cannot be written"):
+        send(odd, Request(1, "stop"))
+
+
+HUGE = pytest.mark.parametrize("number", [10**400, -(10**400), 1e300, -1, "Infinity", "NaN", None, [], {}])
+
+
+@HUGE
+@pytest.mark.parametrize("kind", sorted(KINDS_OF_RECORDS))
+def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, kind: str, number: object) -> None:
+    line = json.loads(encode(LogRecord(1e9, 1.0, 1, SAMPLES[kind])))
+    folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
+    places = [(line, "t"), (line, "busy"), *((line["data"], name) for name in line["data"])]
+    with folder.events.open("ab") as log:
+        for table, name in places:
+            former, table[name] = table[name], number
+            log.write(json.dumps(line).encode() + b"\n")
+            table[name] = former
+        log.write(encode(LogRecord(1e9, 2.0, 1, SAMPLES[kind])))
+    snapshot = Run(folder).snapshot
+    screen = console()
+    for table in (run_table([snapshot]), model_table(snapshot), run_header(snapshot, read_manifest(folder))):
+        screen.print(table)
+    write_summary(folder, snapshot, 0)
+
+
+@HUGE
+def test_a_history_with_a_number_out_of_range_is_refused(tmp_path: Path, number: object) -> None:
+    row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0}
+    for name in row:
+        content = {"epochs": [row | {name: number}], "metrics": {"best_epoch": 1, "val_loss": 1.0}}
+        (tmp_path / "history.json").write_text(json.dumps(content))
+        if (name, number) != ("val_loss", -1) and (name, number) != ("train_loss", -1):
+            with pytest.raises(KellyError, match="is not a history"):
+                read_history(tmp_path / "history.json")
+
+
+@pytest.mark.parametrize("pid", [-1, 2**31, 10**400, 1e300, "x", None, [1]])
+def test_a_process_number_out_of_range_is_nobodys(tmp_path: Path, pid: object) -> None:
+    (tmp_path / "lock").write_text(json.dumps({"run": "a", "pid": pid, "host": "b"}))
+    assert LockOwner.read(tmp_path / "lock") == LockOwner()
+
+
+@pytest.mark.parametrize("attempt", [-1, 2**40, 10**400, 1.5, "1", True, None])
+def test_an_attempt_out_of_range_is_damage(attempt: object) -> None:
+    line = json.loads(encode(LogRecord(1.0, 1.0, 1, RunEnded("finished"))))
+    with pytest.raises(DamagedLineError):
+        decode(json.dumps(line | {"attempt": attempt}).encode())

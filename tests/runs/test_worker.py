@@ -1,0 +1,257 @@
+"""Parts of a run's process: steering, sign of life, load of the machine, environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from kelly_core.runs.control import Inbox, Request, RunController, StopNow, send
+from kelly_core.runs.environment import describe_environment
+from kelly_core.runs.event_log import EventLogger, LogWriter
+from kelly_core.runs.log_records import AttemptBegun, GpuLoad, HostLoad, Revived, StateChanged
+from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from tests.runs.test_registry import make_run
+
+
+@pytest.fixture
+def told() -> list[StateChanged]:
+    return []
+
+
+@pytest.fixture
+def steering(told: list[StateChanged]) -> Iterator[RunController]:
+    one = RunController(told.append)
+    with one.signals():
+        one.begin()
+        yield one
+
+
+def test_it_trains_on_until_it_is_told(steering: RunController, told: list[StateChanged]) -> None:
+    assert not steering.should_stop()
+    steering.obey(Request(1, "stop"))
+    assert steering.should_stop()
+    assert steering.stopping
+    assert told == [StateChanged("running"), StateChanged("stopping")]
+
+
+def test_epochs_are_counted_down(steering: RunController, told: list[StateChanged]) -> None:
+    steering.obey(Request(1, "stop", after_epochs=2))
+    for _ in range(2):
+        assert not steering.should_stop()
+        steering.epoch_done()
+    assert steering.should_stop()
+    assert [change.epochs_left for change in told] == [None, 2, 1, None]
+
+
+def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
+    steering.obey(Request(1, "stop", after_epochs=5))
+    steering.obey(Request(1, "stop", after_epochs=1))
+    steering.epoch_done()
+    assert steering.should_stop()
+
+
+def test_after_the_end_no_change_of_state_is_told(steering: RunController, told: list[StateChanged]) -> None:
+    steering.close()
+    steering.obey(Request(1, "stop"))
+    steering.fail("the folder is gone")
+    steering.admit_signals()
+    assert told == [StateChanged("running")]
+    assert not steering.failure
+
+
+def test_a_failure_stops_it_at_once(steering: RunController, told: list[StateChanged]) -> None:
+    def fail_while_training() -> None:
+        with steering.interruptible():
+            steering.fail("the folder is gone")
+            time.sleep(1.0)
+
+    with pytest.raises(StopNow):
+        fail_while_training()
+    assert steering.should_stop()
+    assert steering.failure == "the folder is gone"
+    assert told[-1].state == "stopping"
+
+
+def test_holding_takes_no_time_at_work(steering: RunController, told: list[StateChanged]) -> None:
+    steering.obey(Request(1, "pause"))
+    training = threading.Thread(target=steering.should_stop)
+    training.start()
+    while told[-1].state != "paused":
+        pass
+    first = steering.busy()
+    assert steering.busy() == first
+    steering.obey(Request(1, "resume"))
+    training.join()
+    assert steering.busy() > first
+    assert not steering.should_stop()
+    assert [change.state for change in told] == ["running", "pausing", "paused", "running"]
+
+
+def test_a_pause_that_was_taken_back_never_happened(steering: RunController, told: list[StateChanged]) -> None:
+    steering.obey(Request(1, "pause"))
+    steering.obey(Request(1, "resume"))
+    assert not steering.should_stop()
+    assert [change.state for change in told] == ["running", "pausing", "running"]
+
+
+def test_at_once_is_thrown_once_and_only_where_it_may(steering: RunController) -> None:
+    steering.obey(Request(1, "stop", at_once=True))
+    with pytest.raises(StopNow), steering.interruptible():
+        steering.interrupt()
+    with steering.interruptible():
+        pass
+    steering.interrupt()
+
+
+def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "control.jsonl"
+    inbox = Inbox(path, attempt=2)
+    assert inbox.read() == []
+    send(path, Request(1, "stop"))
+    with path.open("ab") as file:
+        file.write(b"\xff\xff\n{}\n[1,2]\n")
+    send(path, Request(2, "pause"))
+    assert inbox.read() == [Request(2, "pause")]
+    send(path, Request(2, "stop", at_once=True, after_epochs=3))
+    assert inbox.read() == [Request(2, "stop", True, 3)]
+    assert inbox.read() == []
+
+
+@pytest.fixture
+def attendant(tmp_path: Path) -> Iterator[RunMonitor]:
+    folder = make_run(tmp_path / "run", AttemptBegun())
+    folder.heartbeat.touch()
+    log = LogWriter(folder.events)
+    journal = EventLogger(log, 1)
+    one = RunMonitor(Run(folder), journal, RunController(journal.tell), ResourceMonitor(), lambda: True)
+    yield one
+    log.close()
+
+
+def test_a_sign_of_life_after_long_silence_is_told(attendant: RunMonitor, tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path / "run")
+    os.utime(folder.heartbeat, (1e9, 1e9))
+    now = time.monotonic()
+    attendant._beat(now)
+    attendant._beat(now + 1.0)
+    assert abs(folder.heartbeat.stat().st_mtime - time.time()) < 60
+    attendant._beat(now + 62.0)
+    (revived,) = [record.event for record in Run(folder).records() if isinstance(record.event, Revived)]
+    assert revived.silent_seconds == pytest.approx(61.0)
+    assert Run(folder).snapshot.revivals == 1
+
+
+def test_the_load_is_told_every_five_seconds(attendant: RunMonitor, tmp_path: Path) -> None:
+    now = time.monotonic()
+    for later in range(12):
+        attendant._look_after(now + later)
+    loads = [r.event for r in Run(RunDirectory(tmp_path / "run")).records() if isinstance(r.event, HostLoad)]
+    assert len(loads) == 2
+
+
+def test_trouble_is_told_once_and_ends_nothing(
+    attendant: RunMonitor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "control.jsonl").mkdir()
+    waits = iter([False, False, False, True])
+    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
+    attendant._work()
+    assert capsys.readouterr().out.count("cannot be read") == 1
+
+
+def test_a_fault_of_its_own_leaves_it_listening(
+    attendant: RunMonitor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_meter: ResourceMonitor) -> HostLoad:
+        raise RuntimeError("GPU is lost")
+
+    monkeypatch.setattr(ResourceMonitor, "sample", gone)
+    attendant._last_load = -1e9
+    waits = iter([False, False, True])
+    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
+    attendant._work()
+    assert capsys.readouterr().out.count("GPU is lost") == 1
+    assert next(waits, None) is None
+
+
+def test_the_load_of_a_machine_without_gpu() -> None:
+    load = ResourceMonitor().sample()
+    assert 0 < load.process_memory < load.memory_total
+    assert 0 < load.memory_used <= load.memory_total
+    assert 0.0 <= load.cpu_percent <= 100.0
+    assert load.memory_total == psutil.virtual_memory().total
+
+
+def test_the_share_of_cpu_is_since_the_last_sample_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Times(NamedTuple):
+        user: float
+        idle: float
+        iowait: float
+        guest: float
+
+    times = iter([Times(100.0, 500.0, 0.0, 50.0), Times(103.0, 501.0, 0.0, 53.0), Times(103.0, 502.0, 1.0, 53.0)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(times))
+    meter, measured = ResourceMonitor(), []
+    other = threading.Thread(target=lambda: measured.append(meter.sample().cpu_percent))
+    other.start()
+    other.join()
+    assert [*measured, meter.sample().cpu_percent] == [75.0, 0.0]
+
+
+def test_the_load_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    memory = [SimpleNamespace(used=10 * 2**30, total=80 * 2**30), SimpleNamespace(used=0, total=80 * 2**30)]
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda handle: f"GPU {handle}",
+        nvmlDeviceGetMemoryInfo=lambda handle: memory[handle],
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=97 - 97 * handle, memory=3),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    first, second = GpuLoad("GPU 0", 97.0, 10 * 2**30, 80 * 2**30), GpuLoad("GPU 1", 0.0, 0, 80 * 2**30)
+    assert ResourceMonitor().sample().gpus == (first, second)
+
+    def not_supported(handle: int) -> SimpleNamespace:
+        if handle:
+            return SimpleNamespace(gpu=0, memory=3)
+        raise NVMLError
+
+    # As of a card that is shared out in parts, whose load NVIDIA's library does not tell.
+    library.nvmlDeviceGetUtilizationRates = not_supported
+    assert ResourceMonitor().gpus == ("GPU 0", "GPU 1")
+    assert ResourceMonitor().sample().gpus == (second,)
+
+    def no_driver() -> None:
+        raise NVMLError
+
+    library.nvmlInit = no_driver
+    assert ResourceMonitor().sample().gpus == ()
+
+
+def test_the_environment_names_versions_machine_and_commit() -> None:
+    from importlib.metadata import version
+
+    facts = describe_environment(["H200"])
+    assert facts["packages"]["torch"] == version("torch")
+    assert facts["gpus"] == ["H200"]
+    assert facts["pid"] == os.getpid()
+    assert facts["memory_bytes"] == psutil.virtual_memory().total
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        assert len(facts["commit"].removesuffix("-dirty")) == 40

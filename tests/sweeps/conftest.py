@@ -1,0 +1,5 @@
+"""Sweeps start runs as the tests of runs do."""
+
+from __future__ import annotations
+
+from tests.runs.conftest import folder, forked, kelly_core, shared_forker, start  # noqa: F401 - fixtures

@@ -1,0 +1,90 @@
+"""What this processor makes holds on others, and theirs here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kelly_core.data import create_dataset
+from kelly_core.export.reader import read_export
+from kelly_core.spec import DATASETS, model_spec
+from kelly_core.training.evaluation import evaluate_export
+from kelly_core.training.exporting import CheckpointEngine, export_network
+from kelly_core.validation.behaviour import ReferenceEngine
+from kelly_core.validation.checks import validate_file
+from tests.helpers import tiny
+from tests.helpers.toy_training import Run
+from tests.portable import OTHER_PROCESSOR
+from tests.seeds import shifted
+
+TRAINED = (
+    ("EmotionRecognizer", "stateful"),
+    ("EmotionRecognizer", "stateless"),
+    ("HarmonyPredictor", "stateless"),
+    ("GroovePredictor", "stateless"),
+)
+"""Every kind of layer and output, without the network that takes longest."""
+
+
+def make_exports(folder: Path) -> None:
+    """Train models for an epoch and export them beside their checkpoints."""
+    for name, state in TRAINED:
+        spec = model_spec(name)
+        run = Run(spec, folder / f"{spec.file_stem}-{state}")
+        checkpoint = run(epochs=1, state=state).checkpoint
+        assert checkpoint is not None
+        export_network(checkpoint, run.output / f"{spec.file_stem}.json")
+
+
+def faults(folder: Path) -> dict[str, dict[str, str]]:
+    """Failed checks of each export in ``folder``: file, golden outputs, parity with its checkpoint, and its quality."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("*/*.json")):
+        export = read_export(path)
+        checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
+        engine = CheckpointEngine(checkpoint, export.metadata["checkpoint"])
+        report = validate_file(path, check_specs=True, references=[ReferenceEngine("checkpoint", engine.run)])
+        found[path.parent.name] = {check.name: check.detail for check in report.checks if not check.passed}
+        spec = model_spec(export.metadata["model_name"])
+        quality = evaluate_export(export, spec, Run(spec, path.parent).dataset, "validation")
+        for name, value in export.metadata["quality"]["metrics"].items():
+            if quality.metrics[name] != pytest.approx(value, rel=1e-3, abs=1e-4):
+                found[path.parent.name][name] = f"{quality.metrics[name]}, not {value}"
+    return found
+
+
+def fingerprints(corpora: Path, cache: Path) -> dict[str, str]:
+    """Fingerprints of small corpora, whose labels are read in some and computed in others."""
+    return {
+        name: create_dataset(name, corpora / name, cache_dir=cache, seed=shifted(0), jobs=1).fingerprint
+        for name in DATASETS
+    }
+
+
+@pytest.mark.slow
+def test_exports_checkpoints_and_fingerprints_hold_on_another_processor(tmp_path: Path) -> None:
+    ours, theirs, corpora = tmp_path / "ours", tmp_path / "theirs", tmp_path / "corpora"
+    for name in DATASETS:
+        tiny.WRITERS[name](corpora / name)
+    make_exports(ours)
+    command = [sys.executable, "-m", "tests.test_portability", *map(str, (ours, theirs, corpora))]
+    root = str(Path(__file__).resolve().parents[1])
+    environment = os.environ | {"PYTHONPATH": root} | OTHER_PROCESSOR
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    sound = {folder.name: {} for folder in ours.iterdir()}
+    assert found["faults"] == sound, "ours, there"
+    assert faults(theirs) == sound, "theirs, here"
+    assert found["fingerprints"] == fingerprints(corpora, tmp_path / "cache")
+
+
+if __name__ == "__main__":
+    given, made, read = map(Path, sys.argv[1:])
+    make_exports(made)
+    print(json.dumps({"faults": faults(given), "fingerprints": fingerprints(read, made.with_name("their cache"))}))

@@ -1,0 +1,135 @@
+"""The quality of what was trained: measured once, at the end, and kept wherever the weights are kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kelly_core.export.quality_record import QualityRecord
+from kelly_core.export.reader import read_export
+from kelly_core.spec import model_spec
+from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.evaluation import evaluate_export
+from kelly_core.training.exporting import export_network
+from kelly_core.training.trainer import Trainer
+from tests.helpers.toy_training import Run, ToyDataset
+
+EMOTION, GROOVE, HARMONY = (model_spec(name) for name in ("EmotionRecognizer", "GroovePredictor", "HarmonyPredictor"))
+
+
+@pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
+def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path) -> None:
+    run = Run(spec, tmp_path)
+    result = run(epochs=5, learning_rate=0.05, save_history=True, save_interval=2)
+    assert result.quality is not None
+    assert result.checkpoint is not None
+    assert result.quality.metrics["loss"] == pytest.approx(result.metrics["val_loss"], rel=1e-4)
+    record = result.quality.to_json()
+    for kind in ("best", "latest"):
+        assert load_checkpoint(run.checkpoint_path(kind)).quality == record
+    assert load_checkpoint(run.checkpoint_path("latest")).epoch == 5
+    history = json.loads((tmp_path / "history" / f"{spec.file_stem}_history.json").read_text())
+    assert QualityRecord.from_json(history["quality"]) == result.quality
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    assert QualityRecord.from_json(read_export(tmp_path / "export.json").metadata["quality"]) == result.quality
+
+
+def test_a_resumed_training_measures_the_same(tmp_path: Path) -> None:
+    whole = Run(GROOVE, tmp_path / "whole")(epochs=4)
+    parts = Run(GROOVE, tmp_path / "parts")
+    assert parts(epochs=2).quality is not None
+    assert parts(epochs=4, resume=True).quality == whole.quality
+
+
+def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(GROOVE, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_evaluate", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(epochs=2)
+    assert load_checkpoint(run.checkpoint_path("best")).quality == {}
+    result = run(epochs=2, resume=True)
+    assert result.quality == Run(GROOVE, tmp_path / "whole")(epochs=2).quality is not None
+    assert load_checkpoint(run.checkpoint_path("best")).quality == result.quality.to_json()
+
+
+def test_a_stopped_training_is_measured_and_goes_on_as_ever(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    stopped = run(epochs=3, stop_after=5)
+    assert stopped.quality is not None
+    assert load_checkpoint(run.checkpoint_path("latest")).quality == stopped.quality.to_json()
+    assert run(epochs=3, resume=True).quality == Run(GROOVE, tmp_path / "whole")().quality
+
+
+def test_a_checkpoint_from_before_quality_was_measured_is_read(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    path = run.checkpoint_path("latest")
+    content = torch.load(path, weights_only=True)
+    del content["quality"]
+    torch.save(content, path)
+    old = load_checkpoint(path)
+    assert old.quality == {}
+    assert {field.name for field in fields(Checkpoint)} - set(content) == {"quality"}
+    export_network(old, tmp_path / "export.json")
+    assert "quality" not in read_export(tmp_path / "export.json").metadata
+
+
+@pytest.mark.parametrize("state", ["stateful", "stateless"])
+def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> None:
+    """It gets raw inputs, so the standardisation must be undone; a stateless one forgets every frame."""
+    run = Run(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
+    result = run(epochs=2, state=state)
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    found = evaluate_export(read_export(tmp_path / "export.json"), EMOTION, run.dataset, "validation")
+    assert result.quality is not None
+    assert found.verdict == result.quality.verdict
+    assert found.notes == result.quality.notes
+    for name, value in result.quality.metrics.items():
+        assert found.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_an_input_that_is_switched_off_does_not_matter(tmp_path: Path) -> None:
+    dataset = ToyDataset(HARMONY)
+    dataset.normalizer.scale[64:] = 0.0
+    dataset.inputs[..., 64:] = 0.0
+    dataset.noise = 0.0
+    run = Run(HARMONY, tmp_path, dataset)
+    result = run(epochs=2)
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    found = evaluate_export(read_export(tmp_path / "export.json"), HARMONY, dataset, "validation")
+    assert result.quality is not None
+    assert found.metrics["perplexity"] == pytest.approx(result.quality.metrics["perplexity"], rel=1e-4)
+
+
+def test_other_examples_than_it_was_trained_on_are_told_of(tmp_path: Path) -> None:
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    run.dataset.fingerprint, run.dataset.test = "another", np.arange(8)
+    export = read_export(tmp_path / "export.json")
+    assert "it may have learned some" in evaluate_export(export, GROOVE, run.dataset, "validation").notes[-1]
+    assert not any("learned" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)
+
+
+def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Path) -> None:
+    class Leaky(ToyDataset):
+        def find_duplicates(self) -> list[tuple[int, int]]:
+            return [(8, 0), (10, 2)]
+
+    run = Run(GROOVE, tmp_path, Leaky(GROOVE))
+    run(epochs=1)
+    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    export = read_export(tmp_path / "export.json")
+    leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"
+    assert export.metadata["quality"]["notes"][-1] == f"the figures may be too good, {leak}"
+    run.dataset.test = np.arange(8)
+    assert not any("too good" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)
