@@ -120,7 +120,7 @@ def test_a_file_of_another_network_is_refused(copy: Path) -> None:
         ModelChain.load(copy)
 
 
-def test_numbers_that_overflow_are_told_with_their_file(copy: Path) -> None:
+def test_numbers_that_overflow_are_reported_with_their_file(copy: Path) -> None:
     def overflow(document: dict) -> None:
         for part in document["layers"][0]["weights"][0]:
             part[:] = [3e38] * len(part)

@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_files_are_copied_and_told_apart(source: Path, tmp_path: Path) -> None:
+def test_files_are_copied_and_distinguished(source: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin" / "models"
     assert statuses(deploy(source, plugin)) == ["new"] * 5
     assert contents(plugin) == contents(source)

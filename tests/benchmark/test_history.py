@@ -79,7 +79,7 @@ def test_only_what_is_half_as_slow_again_counts_as_slower(tmp_path: Path) -> Non
     ]
 
 
-def test_programs_and_people_are_told_the_same(tmp_path: Path) -> None:
+def test_text_and_json_report_the_same(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
     last = last_run(tmp_path)
     assert last is not None

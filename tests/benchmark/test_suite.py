@@ -121,7 +121,7 @@ def test_an_engine_that_fails_does_not_keep_the_others_from_their_turn(models: d
 
 
 @pytest.mark.parametrize(("p99_us", "passed"), [(10_000.0, True), (10_000.1, False)])
-def test_the_budget_is_held_against_the_chains_p99(p99_us: float, passed: bool) -> None:
+def test_the_budget_is_compared_with_the_chains_p99(p99_us: float, passed: bool) -> None:
     slow = Latency(1.0, 2.0, 50_000.0, 90_000.0, 2000, None)
     chain = Latency(1.0, 2.0, p99_us, 90_000.0, 2000, None)
     result = BenchmarkResult(10.0, 2000, (), {"numpy": EngineResult({"GroovePredictor": slow}, chain)})

@@ -31,7 +31,7 @@ def corpora(run: Run, *options: object) -> list[str]:
     return [cached["corpus"] for cached in json.loads(run("cache", "--json", *options).out)["caches"]]
 
 
-def test_it_is_told_how_large_the_cache_is_and_what_of_it_is_needed(run: Run, caches: Path, tmp_path: Path) -> None:
+def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, caches: Path, tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
     told = json.loads(run("cache", "--json").out)
     assert told["bytes"] == size

@@ -167,7 +167,7 @@ def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Ru
     assert not (tmp_path / "out" / "groovepredictor.json").exists()
 
 
-def test_resume_goes_on_and_says_so_when_there_is_nothing(run: Run, tmp_path: Path) -> None:
+def test_resume_continues_and_reports_when_there_is_nothing(run: Run, tmp_path: Path) -> None:
     first = run("train", "-m", "dynamicsengine", "-e", 2, "-o", "out", "--resume", "--json")
     assert first.code == 0
     assert "nothing to resume" in first.err
@@ -280,7 +280,7 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
     assert run("export", "out", "--layout", "other").code == 2
 
 
-def test_datasets_tells_of_each_corpus(run: Run, tmp_path: Path) -> None:
+def test_datasets_reports_each_corpus(run: Run, tmp_path: Path) -> None:
     for name in ("maestro", "chords"):
         tiny.WRITERS[name](tmp_path / "data" / name)
     report = json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["datasets"]
@@ -342,7 +342,7 @@ def test_verify_counts_parameters(run: Run) -> None:
     assert "1,151,280" in run("verify").out
 
 
-def test_estimate_foretells_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+def test_estimate_prints_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
     foretold = json.loads(run("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate", "--json").out)
     (model,) = foretold["models"]
     assert model["epochs"] == 20

@@ -181,7 +181,7 @@ def test_features_says_why_there_are_none(run: Run, tmp_path: Path, arguments: l
     assert "Traceback" not in shown.err
 
 
-def test_compare_tells_what_differs(run: Run, tmp_path: Path) -> None:
+def test_compare_shows_what_differs(run: Run, tmp_path: Path) -> None:
     old, new = (write_groove(tmp_path / name / "groovepredictor.json", seed) for seed, name in enumerate(("a", "b")))
     report = json.loads(run("compare", old, new, "--json").out)
     assert (report["model"], report["same_network"]) == ("GroovePredictor", False)

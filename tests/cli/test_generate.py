@@ -83,7 +83,9 @@ def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, 
         (["--curve", "file"], "needs rows with the columns"),
     ],
 )
-def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_mistakes_are_reported_in_words(
+    run: Run, models: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
     (tmp_path / "file").touch()
     tiny.write_tone(tmp_path / "short.wav", 0.3)
     given = arguments if "--models" in arguments else [*arguments, "--models", models]
@@ -93,7 +95,7 @@ def test_mistakes_are_told_in_words(run: Run, models: Path, tmp_path: Path, argu
     assert "Traceback" not in shown.err
 
 
-def test_features_tells_what_a_rightly_wired_plugin_must_answer(run: Run, models: Path, tmp_path: Path) -> None:
+def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run, models: Path, tmp_path: Path) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 3)
     report = json.loads(run("features", clip, "--models", models, "--json").out)
     networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]

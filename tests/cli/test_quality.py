@@ -85,7 +85,7 @@ def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_split_is_measured_anew(run: Run) -> None:
+def test_a_split_is_measured_again(run: Run) -> None:
     (recorded,) = reports(run)
     (again,) = reports(run, "--split", "validation", "--datasets-dir", "data")
     assert again["quality"]["verdict"] == recorded["quality"]["verdict"]

@@ -232,7 +232,7 @@ def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> No
     write_export(folder / f"{spec.file_stem}.json", layers, metadata | {"trained_on": None}, layout)
 
 
-def test_what_is_missing_is_told_in_its_place(run: Run, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_in_its_place(run: Run, tmp_path: Path) -> None:
     for spec in (GROOVE, DYNAMICS):
         write_bare(tmp_path / "out", spec)
     page, _ = page_of(run, code=1)
@@ -246,7 +246,7 @@ def test_what_is_missing_is_told_in_its_place(run: Run, tmp_path: Path) -> None:
     assert not any(tag == "img" for tag, _ in page.tags)
 
 
-def test_damage_is_told_in_its_place(run: Run, trained: Path) -> None:
+def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
     (trained / "history" / "groovepredictor_history.json").write_text('{"epochs": [')
     history = trained / "history" / "dynamicsengine_history.json"
     history.write_text(json.dumps(json.loads(history.read_text()) | {"metrics": {"best_epoch": 77, "val_loss": 0.5}}))
@@ -279,7 +279,7 @@ def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
     assert "not compared with those of any other engine" in page.text
 
 
-def test_a_benchmark_older_than_the_files_says_so(run: Run, trained: Path) -> None:
+def test_a_benchmark_older_than_the_files_states_it(run: Run, trained: Path) -> None:
     remember(trained, 50.0, after=-3600)
     page, _ = page_of(run)
     assert "Measured before the files became what they are: run kelly-core bench out" in page.text
@@ -304,7 +304,7 @@ def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, mon
     assert sorted(trained.rglob("*")) == before
 
 
-def test_engine_and_split_are_asked_anew(run: Run, trained: Path, tmp_path: Path) -> None:
+def test_engine_and_split_are_evaluated_again(run: Run, trained: Path, tmp_path: Path) -> None:
     (trained / "dynamicsengine.json").unlink()
     options = ("--engine", engine(tmp_path, GOOD), "--split", "test", "--datasets-dir", "data")
     page, _ = page_of(run, *options)

@@ -39,7 +39,7 @@ def test_odd_pieces_are_drawn_too(tmp_path: Path, bars: int) -> None:
     size(tmp_path / "odd.png")
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     said = output()
     (tmp_path / "file").touch()
     with pytest.raises(KellyError, match=r"picture\.png: cannot be written"):

@@ -67,7 +67,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_folder_is_named(write, monkeypatc
     assert settings.datasets.cache_dir == Path("/home/ada/.cache/kelly")
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_folder_is_reported_with_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)
 

@@ -50,6 +50,6 @@ def test_mistakes_name_their_row(tmp_path: Path, text: str, words: str) -> None:
         read_curve(curve(tmp_path, text))
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: cannot be read"):
         read_curve(tmp_path / "none.csv")

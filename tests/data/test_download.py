@@ -106,7 +106,7 @@ def test_an_archive_is_unpacked_into_the_corpus_folder_and_not_downloaded_again(
     assert len(server.asked) == 1
 
 
-def test_a_download_that_breaks_twice_goes_on_where_it_broke(server: ArchiveServer, tmp_path: Path) -> None:
+def test_a_download_that_breaks_twice_continues_where_it_broke(server: ArchiveServer, tmp_path: Path) -> None:
     server.files[NAME] = CONTENT
     server.breaks = [1000, 700]
     receipt = get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0]

@@ -120,7 +120,7 @@ def test_a_lock_that_is_a_link_is_not_taken(corpora: Corpora) -> None:
     assert (one.path / "features-000001" / "manifest").exists()
 
 
-def test_a_reader_goes_on_with_what_is_removed(corpora: Corpora) -> None:
+def test_a_reader_continues_with_what_is_removed(corpora: Corpora) -> None:
     table = corpora.read()
     remove_cache(corpora.only())
     assert corpora.list() == {}
@@ -140,7 +140,7 @@ def test_what_is_being_computed_stays(corpora: Corpora) -> None:
     assert bytes(corpora.read().arrays["letters"]) == b"tune"
 
 
-def test_a_cache_that_goes_while_someone_wants_its_lock_is_made_anew(
+def test_a_cache_that_goes_while_someone_wants_its_lock_is_made_again(
     corpora: Corpora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpora.read()
@@ -157,7 +157,7 @@ def test_a_cache_that_goes_while_someone_wants_its_lock_is_made_anew(
     assert corpora.list() == {"a": ""}
 
 
-def test_a_folder_that_cannot_be_changed_is_told(corpora: Corpora, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_changed_is_reported(corpora: Corpora, monkeypatch: pytest.MonkeyPatch) -> None:
     corpora.read()
 
     def refuse(path: Path) -> None:

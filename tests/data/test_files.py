@@ -42,7 +42,7 @@ def test_hidden_files_make_no_corpus(corpus: Path) -> None:
     assert has_files(corpus, {".wav"})
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         find_files(tmp_path / "nowhere", {".mid"})
 

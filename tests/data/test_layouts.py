@@ -64,7 +64,7 @@ class TestMaestro:
         assert dataset.report.tables == [f"{below}maestro-v3.0.0.csv"]
         assert dataset.report.skipped[UNLISTED] == [f"{below}2009/unlisted.midi"]
 
-    def test_the_json_that_lies_beside_it_agrees(self, load, tmp_path) -> None:
+    def test_the_json_that_is_beside_it_agrees(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro" / "maestro-v3.0.0")
         rows = rows_of(root / "maestro-v3.0.0.csv")
         columns = {name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}
@@ -212,7 +212,7 @@ class TestGroove:
         assert_test_kept_out(dataset, below + GROOVE_TEST)
         assert dataset.report.tables == [f"{below}info.csv"]
 
-    def test_equal_names_in_two_sessions_are_told_apart(self, load, tmp_path) -> None:
+    def test_equal_names_in_two_sessions_are_distinguished(self, load, tmp_path) -> None:
         root = tmp_path / "groove_midi" / "groove"
         header = ("style", "beat_type", "time_signature", "midi_filename", "split")
         rows: list[tuple[str, ...]] = [header]

@@ -46,7 +46,7 @@ def saved_anew(source: Path, target: Path, seed: int = 0) -> Path:
     return target
 
 
-def test_a_transposed_melody_on_both_sides_is_told(tmp_path: Path) -> None:
+def test_a_transposed_melody_on_both_sides_is_reported(tmp_path: Path) -> None:
     for song in range(5):
         tiny.write_midi(tmp_path / "a" / f"{song}.mid", {"melody": melody(song)}, bpm=100)
     assert leaks_of("lakh_midi", tmp_path / "a") == []
@@ -65,7 +65,7 @@ def test_melodies_that_say_too_little_are_no_leak(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "channel"), [("maestro", 0), ("groove_midi", 9)])
-def test_a_performance_saved_anew_is_told(name: str, channel: int, tmp_path: Path) -> None:
+def test_a_performance_saved_again_is_reported(name: str, channel: int, tmp_path: Path) -> None:
     for song in range(5):
         rng = seeded_rng(song)
         beats = np.arange(96) / 2 + rng.normal(0, 0.02, 96).clip(-0.05, 0.05) + 0.1
@@ -78,7 +78,7 @@ def test_a_performance_saved_anew_is_told(name: str, channel: int, tmp_path: Pat
     assert leak.startswith("same content in training and validation")
 
 
-def test_a_transposed_progression_is_told(tmp_path: Path) -> None:
+def test_a_transposed_progression_is_reported(tmp_path: Path) -> None:
     def song(number: int, names: list[str]) -> dict[str, object]:
         return {"chords": seeded_rng(number).choice(names, 24).tolist(), "source": f"{number} in {names[0]}"}
 
@@ -96,14 +96,14 @@ def test_a_usual_loop_is_no_leak(tmp_path: Path) -> None:
     assert leaks_of("chords", tiny.chords(tmp_path / "chords", songs=12)) == []
 
 
-def test_the_last_of_equal_keys_is_named_and_what_tells_nothing_is_not() -> None:
+def test_the_last_of_equal_keys_is_named_and_empty_ones_are_not() -> None:
     keys = np.array([7, 0, 9, 7, 8, 7, 0, 9, 5], np.uint64)
     first, second = np.array([3, 0, 2, 1, 4]), np.array([8, 7, 6, 5])
     assert equal_keys(keys, first, second) == [(2, 7), (0, 5)]
     assert equal_keys(keys, first, np.array([8, 6])) == []
 
 
-def test_content_is_not_read_anew(tmp_path: Path) -> None:
+def test_content_is_not_read_again(tmp_path: Path) -> None:
     for song in range(5):
         for name, transposed in (("", 0), ("copy of ", 2)):
             path = tmp_path / "a" / f"{name}{song}.mid"
@@ -133,7 +133,7 @@ class TestAudio:
         tiny.write_csv(root / "labels.csv", rows)
         return leaks_of("deam", root, duration=8, label_scale="-1..1")
 
-    def test_a_recording_encoded_anew_is_told(self, tmp_path: Path) -> None:
+    def test_a_recording_encoded_again_is_reported(self, tmp_path: Path) -> None:
         for song in range(5):
             self.write(tmp_path / "a", song, f"{song}.wav")
         assert self.leaks(tmp_path / "a") == []
@@ -143,7 +143,7 @@ class TestAudio:
         assert leak.startswith("same content in training and validation")
         assert " quiet" in leak
 
-    def test_what_is_not_heard_is_not_compared(self) -> None:
+    def test_what_is_inaudible_is_not_compared(self) -> None:
         frames = seeded_rng(0).normal(size=(2, 40, 128)).astype(np.float32)
         frames[:, 10:] = -100.0
         first, second = np.array([0]), np.array([1])

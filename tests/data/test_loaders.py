@@ -37,7 +37,7 @@ def corpus(tmp_path: Path):
     return lambda name: tiny.WRITERS[name](tmp_path / name)
 
 
-def test_features_are_kept_at_home_unless_told_otherwise(
+def test_features_are_kept_at_home_unless_configured_otherwise(
     corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = corpus("groove_midi")
@@ -417,7 +417,7 @@ class TestChords:
         for row in audio[~silent][:30]:
             assert np.abs(frames - row).max(axis=1).min() < 1e-4
 
-    def test_what_is_folded_into_its_audio_inputs_is_told(self, load, tmp_path) -> None:
+    def test_what_is_folded_into_its_audio_inputs_is_reported(self, load, tmp_path) -> None:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords"), context=deam.context())
         raw = np.full((1, 128), -30.0, np.float32)

@@ -69,7 +69,7 @@ def test_quadrants_are_labels_and_clips_of_a_song_stay_together(name: str, tmp_p
         assert not set(dataset.rows.groups[dataset.train]) & set(dataset.rows.groups[dataset.validation])
 
 
-def test_a_clip_is_heard_with_its_quadrants_emotion(tmp_path: Path) -> None:
+def test_a_clip_is_read_with_its_quadrants_emotion(tmp_path: Path) -> None:
     dataset = read("lakh_midi", tiny.emotion_midi(tmp_path / "emopia"), tmp_path)
     for song, quadrant in (("cc", "2"), ("dd", "4")):
         chosen = np.flatnonzero(dataset.rows.groups == song)
@@ -197,7 +197,7 @@ class TestMixing:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         assert not open_dataset("emotion_midi", options).synthetic
 
-    def test_a_survey_tells_what_it_joins(self, settings, tmp_path: Path) -> None:
+    def test_a_survey_shows_what_it_joins(self, settings, tmp_path: Path) -> None:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         report = inspect_corpus("emotion_midi", settings())
         sizes = {

@@ -90,7 +90,7 @@ def test_an_lstm_of_one_unit_by_hand() -> None:
         assert runtime.step(array(x))[0] == pytest.approx(h, abs=1e-6)
 
 
-def test_state_goes_on_until_it_is_reset() -> None:
+def test_state_continues_until_it_is_reset() -> None:
     runtime = NumpyEngine(tiny_network())
     frames = seeded_rng(1).standard_normal((10, 4)).astype(np.float32)
     whole = runtime.run(frames)

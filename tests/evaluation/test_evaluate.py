@@ -266,7 +266,7 @@ def test_timing_need_only_be_no_worse_by_a_hundredth(worse: float, enough: bool)
     assert timing.value == pytest.approx((worse - 1) * 0.2 * 62.5, rel=1e-3)
 
 
-def test_few_songs_are_told_of() -> None:
+def test_few_songs_are_reported() -> None:
     dataset = random_corpus(DYNAMICS, validation=6, groups=[f"{index % 3}" for index in range(18)])
     quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:6]))
     assert quality.groups == 3
@@ -348,7 +348,7 @@ def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
     assert quality.verdict != "trained"
 
 
-def test_static_labels_are_foretold_from_the_whole_clip() -> None:
+def test_static_labels_are_predicted_from_the_whole_clip() -> None:
     rng = seeded_rng(0)
     valence = rng.uniform(-0.5, 0.5, 60)
     inputs = rng.normal(size=(60, 30, 128))

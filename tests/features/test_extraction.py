@@ -148,7 +148,7 @@ def test_other_settings_are_another_cache(read, lengths, change) -> None:
 
 @pytest.mark.parametrize("name", ["manifest", "letters", "length"])
 @pytest.mark.parametrize("damage", ["cut", "longer", "empty", "foreign", "one bit", "missing"])
-def test_a_damaged_cache_is_made_anew(read, lengths, name, damage) -> None:
+def test_a_damaged_cache_is_made_again(read, lengths, name, damage) -> None:
     read()
     path = read.store() / name
     content = path.read_bytes()
@@ -286,7 +286,7 @@ def test_files_at_the_end_may_come_and_go(read, lengths) -> None:
     assert not lengths.calls
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_words(read, tmp_path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_in_words(read, tmp_path) -> None:
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written: a part of its path is a file"):
         read()

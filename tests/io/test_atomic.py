@@ -71,7 +71,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         atomic_write(tmp_path / "file", fail, error=ExportError)
 
 
-def test_a_limit_of_the_system_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_a_limit_of_the_system_is_reported_in_its_own_words(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:

@@ -79,7 +79,7 @@ def test_velocity_is_compared_with_time_and_pitch() -> None:
     assert window["velocity with pitch"] == pytest.approx(correlated(velocity, pitch), abs=1e-6)
 
 
-def test_a_crescendo_and_a_swell_are_told_apart() -> None:
+def test_a_crescendo_and_a_swell_are_distinguished() -> None:
     crescendo = first_window(make_notes(STEADY, velocity=40 + 2 * np.arange(N)))
     swell = first_window(make_notes(STEADY, velocity=np.round(40 + 40 * np.sin(np.pi * STEADY / 15))))
     assert crescendo["trend"] == pytest.approx(1)

@@ -180,7 +180,7 @@ def test_who_waits_for_workers_may_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_its_workers_or_its_scheduler_says_so(
+def test_a_cluster_that_loses_its_workers_or_its_scheduler_states_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")

@@ -28,7 +28,7 @@ def on_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, o
         yield {"parallel__backend": "dask", "parallel__scheduler": one.address}
 
 
-def test_a_training_that_waits_for_workers_says_so_and_stops_when_asked(
+def test_a_training_that_waits_for_workers_states_it_and_stops_when_asked(
     start: Start, folder: Path, on_cluster: dict[str, object]
 ) -> None:
     tiny.write_midi(folder / "corpora" / "groove_midi" / "beat.mid", {"": tiny.drum_notes(8)}, channel=9)

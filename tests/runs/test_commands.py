@@ -84,7 +84,7 @@ def test_the_folder_moves_with_its_variable(
     assert ended.id in kelly_core("runs").out
 
 
-def test_show_tells_how_it_stands(kelly_core: Command, ended: RunDirectory) -> None:
+def test_show_prints_the_state(kelly_core: Command, ended: RunDirectory) -> None:
     with ended.events.open("ab") as file:
         file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
     shown = kelly_core("runs", "show", "2026")
@@ -207,7 +207,7 @@ def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start)
     assert followed.out.count("finished") == 2
 
 
-def test_attach_tells_a_failure_by_its_exit_code(kelly_core: Command, ended: RunDirectory) -> None:
+def test_attach_reports_a_failure_by_its_exit_code(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
     shown = kelly_core("runs", "attach", "last")
     assert shown.code == 1
@@ -233,7 +233,7 @@ def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkey
     assert run.snapshot.state == "running"
 
 
-def test_a_bar_tells_that_its_run_holds() -> None:
+def test_a_bar_shows_that_its_run_holds() -> None:
     model = ModelSnapshot("DynamicsEngine", "paused", epoch=1, epochs=3, train_loss=1.0, val_loss=1.0, best_loss=1.0)
     assert _note(model, "paused").endswith("paused")
     assert _note(replace(model, state="running", eta_seconds=90.0), "running").endswith("1:30 left")
@@ -263,7 +263,7 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> N
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_training_whose_process_dies_says_so(kelly_core: Command, tmp_path: Path) -> None:
+def test_a_training_whose_process_dies_states_it(kelly_core: Command, tmp_path: Path) -> None:
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass

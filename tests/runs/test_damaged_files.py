@@ -151,7 +151,7 @@ def test_a_history_with_a_number_out_of_range_is_refused(tmp_path: Path, number:
 
 
 @pytest.mark.parametrize("pid", [-1, 2**31, 10**400, 1e300, "x", None, [1]])
-def test_a_process_number_out_of_range_is_nobodys(tmp_path: Path, pid: object) -> None:
+def test_a_process_number_out_of_range_belongs_to_no_process(tmp_path: Path, pid: object) -> None:
     (tmp_path / "lock").write_text(json.dumps({"run": "a", "pid": pid, "host": "b"}))
     assert LockOwner.read(tmp_path / "lock") == LockOwner()
 

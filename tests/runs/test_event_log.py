@@ -185,7 +185,7 @@ def test_one_read_takes_a_bounded_part_and_all_reads_take_everything(tmp_path: P
     assert seen == lines
 
 
-def test_a_log_that_became_shorter_is_damaged_and_goes_on(tmp_path: Path) -> None:
+def test_a_log_that_became_shorter_is_damaged_and_continues(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(encode(record(1)) + encode(record(2)))
     reader = LogReader(path)

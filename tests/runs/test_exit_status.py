@@ -42,7 +42,7 @@ def test_a_process_that_a_signal_ended_says_which(tmp_path: Path, number: signal
     assert "`kelly-core runs resume run` goes on from the last checkpoint" in snapshot.error
 
 
-def test_an_exit_code_is_told_and_that_of_another_attempt_is_not(tmp_path: Path) -> None:
+def test_an_exit_code_is_reported_and_that_of_another_attempt_is_not(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     assert end(folder, "os._exit(3)") != os.getpid()
     assert "ended with exit code 3" in describe_exit(folder, 1)

@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_named_and_nothing_is_touched(tmp_path: Path) -> 
     assert after == before
 
 
-def test_a_run_without_a_process_has_died_unless_its_log_tells_an_end(tmp_path: Path) -> None:
+def test_a_run_without_a_process_has_died_unless_its_log_shows_an_end(tmp_path: Path) -> None:
     died = make_run(tmp_path / "died", AttemptBegun(), StateChanged("paused"), epoch(1, 0.5))
     assert Run(died).snapshot.state == "died"
     assert Run(died).snapshot.models[0].state == "died"

@@ -69,7 +69,7 @@ def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
     assert summary.snapshot.state == "finished"
 
 
-def test_pause_and_go_on(start: Start, folder: Path) -> None:
+def test_pause_and_continue(start: Start, folder: Path) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
     run.request_pause()
@@ -325,7 +325,7 @@ def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
     return losses[0] == losses[1] and all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
 
 
-def test_a_later_attempt_does_not_obey_what_was_asked_of_an_earlier_one(start: Start) -> None:
+def test_a_later_attempt_ignores_requests_to_an_earlier_one(start: Start) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
     run.request_stop()

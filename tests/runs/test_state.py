@@ -91,7 +91,7 @@ def test_an_alarm_about_the_losses_ends_when_they_do_better() -> None:
     assert (ended.models[0].alarm, ended.concerns) == ("", ())
 
 
-def test_a_rollback_is_told_until_something_better_is_reached() -> None:
+def test_a_rollback_is_reported_until_something_better_is_reached() -> None:
     alarm = events.TrainingWarning(MODEL, "rollback", "as asked")
     run = reduce_events(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (2.0, alarm), (3.0, epoch(2, best=1))))
     assert run.models[0].alarm == "as asked"
@@ -132,7 +132,7 @@ def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> N
     assert reduce_events(run, log((0.0, log_records.AttemptBegun()), attempt=2)).models[0].verdict == ""
 
 
-def test_a_log_whose_beginning_is_missing_still_tells_the_state() -> None:
+def test_a_log_whose_beginning_is_missing_still_shows_the_state() -> None:
     run = reduce_events(FRESH, log((100.0, batch(3, 10)), (104.0, epoch(3)), attempt=4))
     assert (run.state, run.attempt, run.models[0].epoch, run.models[0].val_loss) == ("running", 4, 3, 0.25)
 

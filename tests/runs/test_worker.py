@@ -37,7 +37,7 @@ def steering(told: list[StateChanged]) -> Iterator[RunController]:
         yield one
 
 
-def test_it_trains_on_until_it_is_told(steering: RunController, told: list[StateChanged]) -> None:
+def test_it_trains_until_it_is_stopped(steering: RunController, told: list[StateChanged]) -> None:
     assert not steering.should_stop()
     steering.obey(Request(1, "stop"))
     assert steering.should_stop()
@@ -61,7 +61,7 @@ def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
     assert steering.should_stop()
 
 
-def test_after_the_end_no_change_of_state_is_told(steering: RunController, told: list[StateChanged]) -> None:
+def test_after_the_end_no_change_of_state_is_reported(steering: RunController, told: list[StateChanged]) -> None:
     steering.close()
     steering.obey(Request(1, "stop"))
     steering.fail("the folder is gone")
@@ -139,7 +139,7 @@ def attendant(tmp_path: Path) -> Iterator[RunMonitor]:
     log.close()
 
 
-def test_a_sign_of_life_after_long_silence_is_told(attendant: RunMonitor, tmp_path: Path) -> None:
+def test_a_sign_of_life_after_long_silence_is_reported(attendant: RunMonitor, tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path / "run")
     os.utime(folder.heartbeat, (1e9, 1e9))
     now = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_sign_of_life_after_long_silence_is_told(attendant: RunMonitor, tmp_pa
     assert Run(folder).snapshot.revivals == 1
 
 
-def test_the_load_is_told_every_five_seconds(attendant: RunMonitor, tmp_path: Path) -> None:
+def test_the_load_is_reported_every_five_seconds(attendant: RunMonitor, tmp_path: Path) -> None:
     now = time.monotonic()
     for later in range(12):
         attendant._look_after(now + later)
@@ -160,7 +160,7 @@ def test_the_load_is_told_every_five_seconds(attendant: RunMonitor, tmp_path: Pa
     assert len(loads) == 2
 
 
-def test_trouble_is_told_once_and_ends_nothing(
+def test_trouble_is_reported_once_and_ends_nothing(
     attendant: RunMonitor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "control.jsonl").mkdir()
@@ -193,7 +193,7 @@ def test_the_load_of_a_machine_without_gpu() -> None:
     assert load.memory_total == psutil.virtual_memory().total
 
 
-def test_the_share_of_cpu_is_since_the_last_sample_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_of_cpu_is_since_the_last_sample_of_any_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     class Times(NamedTuple):
         user: float
         idle: float

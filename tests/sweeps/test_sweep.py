@@ -95,7 +95,7 @@ def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Pa
 
 
 @pytest.mark.usefixtures("folder", "forked")
-def test_a_killed_trial_goes_on_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
+def test_a_killed_trial_continues_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
     long = {"epochs": 25, "sweep__set": GRID[:1], "sweep__seeds": 2}
     undisturbed = list(sweep_of(output="whole", **long).results())
     sweep = sweep_of(**long, sweep__jobs=1)
@@ -114,7 +114,7 @@ def test_a_killed_trial_goes_on_and_a_stopped_sweep_too(meanwhile: Callable[...,
 
 
 @pytest.mark.usefixtures("folder", "forked")
-def test_a_wish_that_comes_before_the_first_trial_is_heard() -> None:
+def test_a_request_that_arrives_before_the_first_trial_is_received() -> None:
     sweep = sweep_of()
     sweep.request_stop()
     assert {result.state for result in sweep.results()} == {"queued"}
@@ -123,7 +123,7 @@ def test_a_wish_that_comes_before_the_first_trial_is_heard() -> None:
 
 
 @pytest.mark.usefixtures("forked")
-def test_ctrl_c_stops_all_and_tells_how_to_go_on(folder: Path, kelly_core: Callable[..., object]) -> None:
+def test_ctrl_c_stops_all_and_shows_how_to_continue(folder: Path, kelly_core: Callable[..., object]) -> None:
     endless = ("-e", 3000, "--set", "training.early_stopping.patience=0")
     command = ("sweep", "-m", MODEL, "--use-synthetic", "--set", "training.gradient_clip=1,2", "--json", "-o", "out")
     interrupt = threading.Thread(target=_interrupt_at_first_epoch, args=(folder,))
@@ -192,7 +192,7 @@ def plan(seed: int = 0, models: tuple[str, ...] = (MODEL,), **sweep: object) -> 
     return plan_trials(settings, [model_spec(name) for name in models])
 
 
-def test_random_points_lie_in_their_ranges_and_more_of_them_begin_alike() -> None:
+def test_random_points_are_in_their_ranges_and_more_of_them_begin_alike() -> None:
     tried = ["training.learning_rate=0.0001..0.1", "training.batch_size=8..64"]
     many = [dict(trial.point) for trial in plan(set=tried, random=200)]
     assert [dict(trial.point) for trial in plan(set=tried, random=20)] == many[:20]

@@ -44,7 +44,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ("epochs", "trial_seconds"),
     [pytest.param(3, 9.0, id="epochs"), pytest.param(1, 9.0, id="one epoch"), pytest.param(3, 0.05, id="steps")],
 )
-def test_it_foretells_what_steps_and_validations_take(
+def test_it_estimates_steps_and_validations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, trial_seconds: float
 ) -> None:
     """With several epochs in the trial, with one, and with a trial that ends within the first epoch."""

@@ -61,7 +61,7 @@ def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
     assert load_checkpoint(run.checkpoint_path("best")).quality == result.quality.to_json()
 
 
-def test_a_stopped_training_is_measured_and_goes_on_as_ever(tmp_path: Path) -> None:
+def test_a_stopped_training_is_measured_and_resumes_unchanged(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     stopped = run(epochs=3, stop_after=5)
     assert stopped.quality is not None
@@ -110,7 +110,7 @@ def test_an_input_that_is_switched_off_does_not_matter(tmp_path: Path) -> None:
     assert found.metrics["perplexity"] == pytest.approx(result.quality.metrics["perplexity"], rel=1e-4)
 
 
-def test_other_examples_than_it_was_trained_on_are_told_of(tmp_path: Path) -> None:
+def test_other_examples_than_it_was_trained_on_are_reported(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")

@@ -111,7 +111,7 @@ def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tm
 
 
 @pytest.mark.parametrize("spec", MODELS[1:], ids=lambda spec: spec.name)
-def test_without_audio_the_networks_that_read_a_code_are_told_to_read_a_neutral_one(spec: Any, tmp_path: Path) -> None:
+def test_without_audio_the_networks_that_read_a_code_read_a_neutral_one(spec: Any, tmp_path: Path) -> None:
     """64 zeros would be read as neutral, too, but no emotion has that code."""
     checkpoint = trained(Run(spec, tmp_path))
     path = tmp_path / "file.json"

@@ -29,7 +29,7 @@ def test_a_curve_that_falls_gives_no_reason() -> None:
     assert concerns(losses, losses) == []
 
 
-def test_half_the_patience_without_progress_is_a_plateau_told_once() -> None:
+def test_half_the_patience_without_progress_is_a_plateau_reported_once() -> None:
     losses = [0.5, 0.4, 0.3] + 20 * [0.3]
     assert concerns(losses, losses, patience=16) == [(11, "plateau")]
     assert concerns(losses, losses, patience=0) == [(13, "plateau")]
@@ -51,7 +51,7 @@ def test_where_training_ends_at_once_nothing_is_said_of_a_plateau() -> None:
     assert concerns(losses, losses, patience=3) == []
 
 
-def test_overfitting_is_told_once_and_again_after_a_new_best() -> None:
+def test_overfitting_is_reported_once_and_again_after_a_new_best() -> None:
     rise = [0.1 + 0.002 * epoch for epoch in range(1, 12)]
     val = [0.3, 0.2, 0.15, 0.1, *rise, 0.09, *rise]
     train = [0.2 * 0.97**epoch for epoch in range(len(val))]

@@ -75,7 +75,7 @@ def test_a_missing_table_of_official_splits_is_a_warning_and_the_export_names_th
     assert (trained_on()["split_source"], trained_on()["tables"]) == ("by seed", [])
 
 
-def test_a_song_in_both_splits_is_told_before_training(alarms, tmp_path: Path) -> None:
+def test_a_song_in_both_splits_is_reported_before_training(alarms, tmp_path: Path) -> None:
     progression = ["C", "Am", "F", "G7", "C", "Em", "F", "G"] * 2
     (tmp_path / "data" / "chords").mkdir(parents=True)
     (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps([progression] * 12))
@@ -99,7 +99,7 @@ def easy_chords(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("easy_chords")
-def test_a_gain_beyond_belief_is_told_after_training(alarms) -> None:
+def test_an_implausible_gain_is_reported_after_training(alarms) -> None:
     ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
     assert kind == "leak"
     assert "too good to be true" in message
@@ -113,7 +113,7 @@ def test_a_corpus_made_by_rules_may_be_as_easy_as_it_is(alarms, easy_chords: Pat
     assert message == "chords is made by rules: the figures say nothing about real music"
 
 
-def test_a_leak_within_a_corpus_made_by_rules_is_told(alarms, easy_chords: Path) -> None:
+def test_a_leak_within_a_corpus_made_by_rules_is_reported(alarms, easy_chords: Path) -> None:
     progression = ["C", "Am", "F", "G"] * 8
     (easy_chords / "chord_progressions.json").write_text(json.dumps([progression] * 12))
     (easy_chords / "MADE_BY_RULES.md").touch()

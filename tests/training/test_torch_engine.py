@@ -13,7 +13,7 @@ from tests.helpers.networks import tiny_network
 from tests.seeds import seeded_rng
 
 
-def test_state_goes_on_from_frame_to_frame() -> None:
+def test_state_continues_from_frame_to_frame() -> None:
     frames = seeded_rng(1).standard_normal((40, 4)).astype(np.float32)
     runtime = TorchEngine(tiny_network())
     outputs = np.stack([runtime.step(frame) for frame in frames])

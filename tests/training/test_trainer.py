@@ -229,7 +229,7 @@ def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monke
     assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
 
 
-def test_more_epochs_go_on_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path)
     stopped = run(epochs=20, patience=2)
@@ -334,7 +334,7 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
 
 
-def test_a_rollback_in_the_first_epoch_begins_anew(tmp_path: Path) -> None:
+def test_a_rollback_in_the_first_epoch_starts_again(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=1, roll_back_after=[2])
     assert "back to the beginning" in run.heard(TrainingWarning)[0].message
@@ -378,7 +378,7 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
     assert_same_training(*results)
 
 
-def test_an_epoch_tells_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
+def test_an_epoch_shows_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
     assert [event.steps for event in run.heard(EpochDone)] == [STEPS]
@@ -410,7 +410,7 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
         assert close.float().mean() > 0.98, name
 
 
-def test_when_not_one_example_fits_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_reported_when_no_example_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(_chain: BackwardPass, _batch: TensorBatch, _gradient: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -524,7 +524,7 @@ def test_without_the_best_checkpoint_the_best_weights_are_still_known(
     assert_same(without.checkpoint.best_network, load_checkpoint(kept.checkpoint_path("best")).network)
 
 
-def test_steps_are_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_reported_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
     run = Run(GROOVE, tmp_path)
     run(epochs=1)

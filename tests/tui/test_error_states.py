@@ -44,7 +44,7 @@ async def test_nothing_at_all(make_app: MakeApp) -> None:
         assert app.is_running
 
 
-async def test_a_broken_settings_file_is_told_and_kept(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_broken_settings_file_is_reported_and_kept(make_app: MakeApp, workplace: Path) -> None:
     (workplace / "config.toml").write_text("[training]\nepochs = -3\n")
     app = make_app()
     async with app.run_test() as pilot:
@@ -119,7 +119,7 @@ async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplac
         assert app.is_running
 
 
-async def test_a_window_too_small_says_so_and_recovers(make_app: MakeApp) -> None:
+async def test_a_window_too_small_states_it_and_recovers(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(40, 10)) as pilot:
         await pilot.pause()
@@ -169,7 +169,7 @@ async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_
     assert '"after_epochs": 1' in live_run.control.read_text()
 
 
-async def test_what_happened_since_is_told(make_app: MakeApp, workplace: Path) -> None:
+async def test_what_happened_since_is_reported(make_app: MakeApp, workplace: Path) -> None:
     told = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
     lock = FileLock.acquire(folder.heartbeat)

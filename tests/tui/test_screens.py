@@ -395,7 +395,7 @@ async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) 
     assert order.typed["training.epochs"] == ("--epochs", 3)
 
 
-async def test_a_trial_foretells_time_and_memory(make_app: MakeApp) -> None:
+async def test_a_trial_estimates_time_and_memory(make_app: MakeApp) -> None:
     rows = {"models": [{"seconds": 100.0, "memory_bytes": 2_000_000}, {"seconds": 25.0, "memory_bytes": 5_000_000}]}
     asked: list[Sequence[str]] = []
 
@@ -598,7 +598,7 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
         assert "engine x" in again.screen.query_one(CommandLine).command
 
 
-async def test_help_tells_of_the_screen_and_its_keys(make_app: MakeApp) -> None:
+async def test_help_describes_the_screen_and_its_keys(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("question_mark")

@@ -57,7 +57,7 @@ async def test_a_window_resized_meanwhile_fits_when_it_is_shown(make_app: MakeAp
         assert app.screen.query_one(SettingsForm).display
 
 
-async def test_the_line_of_keys_is_made_anew_only_for_other_keys(make_app: MakeApp, live_run: RunDirectory) -> None:
+async def test_the_line_of_keys_is_made_again_only_for_other_keys(make_app: MakeApp, live_run: RunDirectory) -> None:
     app = make_app()
 
     def keys() -> list[FooterKey]:
