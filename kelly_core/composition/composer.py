@@ -9,7 +9,7 @@ import numpy as np
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.accompaniment import pedalling, write_bass, write_chords
 from kelly_core.composition.drums import write_drums
-from kelly_core.composition.melody import write_melody
+from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
 from kelly_core.music.chords import transpose
@@ -18,7 +18,7 @@ TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 """Names of the twelve tonics in key names."""
 
 _SHARP_MINORS = {3: "Eb", 8: "G#"}
-_FLUTE, _PIANO, _BASS = 73, 0, 32
+_PIANO, _BASS = 0, 32
 
 
 def compose(
@@ -37,9 +37,10 @@ def compose(
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(4)
     )
     plan = make_plan(output, bars or natural_bars(output, bpm), chords, bpm, tonic)
+    instrument = choose_instrument(plan)
     return Score(
         parts=(
-            Part("Melody", 0, _FLUTE, _in_key(plan, write_melody(plan, melody))),
+            Part("Melody", 0, instrument.program, _in_key(plan, write_melody(plan, instrument, melody))),
             Part("Chords", 1, _PIANO, _in_key(plan, write_chords(plan, accompaniment)), tuple(pedalling(plan))),
             Part("Bass", 2, _BASS, _in_key(plan, write_bass(plan, bass))),
             Part("Drums", DRUM_CHANNEL, None, _apart(write_drums(plan))),

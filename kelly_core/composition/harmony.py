@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.composition.score import PHRASE_BARS
+from kelly_core.composition.form import Phrase
 from kelly_core.music.chords import CLASSES, NO_CHORD
 
 Doubles = NDArray[np.float64]
@@ -25,7 +24,11 @@ _DOMINANTS: dict[Mode, tuple[int, ...]] = {"major": (7, 31), "minor": (4, 28, 16
 _REPETITION = 0.4
 _ROOT_MOTION = (1.0, 0.7, 1.2, 1.1, 1.1, 1.6, 0.5, 1.3, 1.1, 1.1, 1.2, 0.7)
 """Weight by semitones from root to root, upwards: a falling fifth (5) is best, a tritone (6) worst."""
-_PHRASE_START, _BEFORE_LAST, _LAST = 2.0, 3.0, 50.0
+_SEVENTHS: dict[Mode, list[int]] = {"major": [36, 24], "minor": [57]}
+"""Sevenths on the tonic: Cmaj7 and C7, or Am7."""
+_PHRASE_START, _BEFORE_TONIC = 2.0, 6.0
+_CADENCE = {"half": 12.0, "full": 25.0}
+_KEPT = 7 / 8
 _ROUNDS = 20
 """Iterations of Sinkhorn's scaling; after 20 the shares are right within .001, as the weights are within a factor
 of 4.
@@ -45,41 +48,71 @@ _PREFERENCES = _preferences()
 
 
 def draw_progression(
-    distributions: NDArray[np.floating], valence: Sequence[float], rng: np.random.Generator
+    distributions: NDArray[np.floating],
+    phrases: Sequence[Phrase],
+    modes: Sequence[Mode],
+    rng: np.random.Generator,
 ) -> list[int]:
     """Draw the class of each bar's chord.
 
-    Each bar has its target shares: the probabilities to the power of 1 / ``TEMPERATURE``, with the tonic favoured where
-    a phrase begins (factor 2), the dominant in the bar before the last (3), and the tonic in the last (50); they are
-    those of C major where valence is 0 or above, of A minor where it is below.
+    Each bar has its target shares: the probabilities to the power of 1 / ``TEMPERATURE``, with factors for its place:
+    on the tonic where a phrase begins (2), on the dominant in the last bar of a half cadence (12) and before the last
+    bar of a full one (6), and on the tonic in the last bar of a full one (25). The last bar of the piece is on the
+    tonic if it has a probability at all. Modes say which tonic and which dominants: C major's or A minor's.
 
     The chord before matters, without a change of these shares: of all ways to pair the shares of one bar with those of
     the next, steps are drawn from the one nearest to a table of preferences (falling fifths, few repetitions). It is
-    found by Sinkhorn's scaling of the table to the two shares (Sinkhorn & Knopp, 1967). A class of probability 0 is
-    never drawn.
+    found by Sinkhorn's scaling of the table to the two shares (Sinkhorn & Knopp, 1967).
+
+    A phrase that repeats another keeps seven of eight chords where the shares are the same, fewer where they differ,
+    and draws the rest so that each bar has its shares again (a maximal coupling). A class of probability 0 is never
+    drawn.
 
     Args:
         distributions: [bars, 64], not negative, rows that sum to more than 0.
-        valence: of each bar.
-        rng: one draw a bar is taken from it.
+        phrases: that make up the bars.
+        modes: of each phrase.
+        rng: two draws a bar are taken from it.
     """
-    draws = rng.random(len(distributions)).tolist()
-    shares = [_shares(row, mode_of(valence[bar]), bar, len(draws)) for bar, row in enumerate(distributions)]
-    progression = [draw_index(shares[0], draws[0])]
-    for (before, after), draw in zip(pairwise(shares), draws[1:], strict=True):
-        weights = _PREFERENCES[progression[-1]] * _scaling(before, after)
-        progression.append(draw_index(weights, draw))
+    keeps, draws = rng.random((2, len(distributions))).tolist()
+    shares = [
+        _shares(distributions[bar], phrase, bar, mode)
+        for phrase, mode in zip(phrases, modes, strict=True)
+        for bar in range(phrase.first, phrase.last + 1)
+    ]
+    progression: list[int] = []
+    for phrase in phrases:
+        for bar in range(phrase.first, phrase.last + 1):
+            weights = shares[bar]
+            if bar:
+                weights = _PREFERENCES[progression[-1]] * _scaling(shares[bar - 1], weights)
+            chord = draw_index(weights, draws[bar])
+            if phrase.source is not None and keeps[bar] < _KEPT:
+                model = phrases[phrase.source].first + bar - phrase.first
+                chord = _kept(progression[model], shares[model], shares[bar], keeps[bar] / _KEPT, draws[bar])
+            progression.append(chord)
     return progression
 
 
-def _shares(distribution: NDArray[np.floating], mode: Mode, bar: int, bars: int) -> Doubles:
+def _kept(chord: int, before: Doubles, now: Doubles, keep: float, draw: float) -> int:
+    """Return a chord drawn from the shares ``before``, or one in its place so that its shares are those of ``now``."""
+    if keep * before[chord] < now[chord]:
+        return chord
+    return draw_index(np.maximum(now - before, 0.0), draw)
+
+
+def _shares(distribution: NDArray[np.floating], phrase: Phrase, bar: int, mode: Mode) -> Doubles:
     weights = (distribution / distribution.max()).astype(np.float64) ** (1 / TEMPERATURE)
-    if bar == bars - 1:
-        weights[HOME[mode]] *= _LAST
-    elif bar == bars - 2:
-        weights[list(_DOMINANTS[mode])] *= _BEFORE_LAST
-    elif bar % PHRASE_BARS == 0:
-        weights[HOME[mode]] *= _PHRASE_START
+    tonic, dominants = HOME[mode], list(_DOMINANTS[mode])
+    if bar == phrase.last and phrase.ends_piece:
+        home = next((classes for classes in ([tonic], _SEVENTHS[mode]) if weights[classes].any()), range(CLASSES))
+        weights[np.isin(np.arange(CLASSES), home, invert=True)] = 0
+    elif bar == phrase.last:
+        weights[dominants if phrase.cadence == "half" else [tonic]] *= _CADENCE[phrase.cadence]
+    elif bar == phrase.last - 1 and phrase.cadence == "full":
+        weights[dominants] *= _BEFORE_TONIC
+    elif bar == phrase.first:
+        weights[tonic] *= _PHRASE_START
     shares: Doubles = weights / weights.sum()
     return shares
 

@@ -1,8 +1,8 @@
-"""A melody in eighths sampled from the melody model's probabilities."""
+"""A melody in eighths, sampled from the melody model's probabilities phrase by phrase."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,31 +10,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.composition.expression import limited
-from kelly_core.composition.harmony import draw_index
+from kelly_core.composition.form import Phrase
+from kelly_core.composition.harmony import HOME, Mode
+from kelly_core.composition.line import LINE_SPAN, draw_line
 from kelly_core.composition.plan import Bar, Plan
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, PPQ, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 
 Doubles = NDArray[np.float64]
 
-TEMPERATURE = 0.8
+TEMPERATURE = 1.6
 """Exponent 1 / .8 on the probabilities, which favors likely pitches."""
 
 _EIGHTH = PPQ // 2
 _SLOTS = BAR // _EIGHTH
-_RHYTHM_BARS = 2
+_MOTIF_BARS = 2
 _ONSETS = (1.03, 0.19, 0.58, 0.26, 0.84, 0.19, 0.58, 0.33)
 """Relative onset rate by eighth of a bar; the values sum to 4, so that a density of one note per beat is kept."""
+_CADENCE_SLOTS = 4
+"""Eighths of a phrase's last bar in which notes begin; the last one is long."""
 _MELODY_SHARE = 0.25
 """Share of all notes that the melody plays."""
-_LEAST_PER_BEAT = 0.5
-_FOREIGN_ON_STRESS, _FOREIGN = 0.12, 0.45
-_INTERVAL_SCALE, _LEAP, _REPETITION = 4.0, 0.01, 0.5
+_NOTES_PER_BEAT = (1.4, 2.4)
+"""Limits of the density in full bars; rests and cadences reduce it to the range of POP909, see ``music.measures``."""
+_FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
+"""Factors on notes outside the chord."""
+_OUTSIDE_SCALE = 0.05
+_SCALE = (0, 2, 4, 5, 7, 9, 11)
+_TONIC_AT_CADENCE = 20.0
+_REPEATED, _ECHOED = 300.0, 15.0
+"""Factors on the pitch of the phrase that is repeated, and on that of two bars before in new material."""
+_HIGHER = {"half": 0.1, "full": -0.1, "B": 0.15}
+"""Octaves by which weights rise from a pitch to the next: a question is higher than its answer, a section B than A."""
 _LAST_RATIO, _SHORTEST_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
 
 
+class Instrument(NamedTuple):
+    """A General MIDI program and its range of pitches."""
+
+    program: int
+    low: int
+    high: int
+
+
+INSTRUMENTS = (Instrument(73, 60, 96), Instrument(71, 50, 91), Instrument(42, 36, 76), Instrument(72, 74, 108))
+"""Flute, clarinet, cello and piccolo; the first one is taken that can play nearly all of the melody."""
+_PLAYABLE = 0.98
+
+
 class _Draws(NamedTuple):
-    """All that is left to chance, drawn beforehand so that one note more or less does not change what follows.
+    """Random numbers of one piece, drawn beforehand so that one note more or less does not change what follows.
 
     Attributes:
         sounding: [phrases, beats of two bars], rhythm: [phrases, eighths of two bars]; so each phrase repeats its
@@ -49,70 +74,152 @@ class _Draws(NamedTuple):
     loudness: Doubles
 
     @classmethod
-    def of(cls, bars: int, rng: np.random.Generator) -> _Draws:
-        phrases, eighths = -(-bars // PHRASE_BARS), bars * _SLOTS
-        sounding = rng.random((phrases, _RHYTHM_BARS * BEATS_PER_BAR))
-        rhythm = rng.random((phrases, _RHYTHM_BARS * _SLOTS))
+    def of(cls, plan: Plan, rng: np.random.Generator) -> _Draws:
+        eighths = len(plan.bars) * _SLOTS
+        sounding = rng.random((len(plan.phrases), _MOTIF_BARS * BEATS_PER_BAR))
+        rhythm = rng.random((len(plan.phrases), _MOTIF_BARS * _SLOTS))
+        for number, phrase in enumerate(plan.phrases):
+            if phrase.source is not None:
+                sounding[number], rhythm[number] = sounding[phrase.source], rhythm[phrase.source]
         return cls(sounding, rhythm, rng.random(eighths), rng.random(eighths), rng.standard_normal(eighths))
 
 
-def write_melody(plan: Plan, rng: np.random.Generator) -> list[Tone]:
-    """Sample the rhythm, then the pitches.
+def choose_instrument(plan: Plan) -> Instrument:
+    """Return the first instrument that can play nearly as much of the pitches that the model proposes as any other."""
+    mass = np.roll(plan.melody.sum(axis=0, dtype=np.float64), plan.shift)
+    parts = [float(mass[instrument.low : instrument.high + 1].sum()) for instrument in INSTRUMENTS]
+    return INSTRUMENTS[next(number for number, part in enumerate(parts) if part >= _PLAYABLE * max(parts))]
+
+
+def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -> list[Tone]:
+    """Sample the rhythm, then the pitches, both phrase by phrase.
 
     A beat sounds with the probability that any of its pitches does. Where it sounds, its eighths are onsets at a rate
-    that makes a quarter of the notes that the density of the dynamics asks for, doubled by two units of arousal. The
-    chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times a factor for belonging to the
-    chord, times one for nearness to the note before.
+    that makes a quarter of the notes that the density of the dynamics asks for, doubled by two units of arousal, within
+    the density of POP909. A phrase ends with a long note, and one that repeats another has its rhythm.
+
+    The chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for belonging to the
+    scale and to the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; intervals
+    have those of ``line.draw_line``. The last note is the tonic if the model gives it any probability. Pitches are
+    within the instrument's range and within the ``LINE_SPAN`` semitones that hold most of the model's probability.
     """
-    draws = _Draws.of(len(plan.bars), rng)
+    draws = _Draws.of(plan, rng)
     chance = 1 - np.prod(1 - plan.melody.astype(np.float64), axis=1)
-    sounding = _sounding_beats(chance, draws)
-    onsets = [slot for bar in plan.bars for slot in _onsets(bar, chance, sounding, draws)]
-    tones: list[Tone] = []
-    for slot, end in pairwise([*onsets, len(plan.bars) * _SLOTS]):
-        bar = plan.bars[slot // _SLOTS]
-        pitch = _pitch(plan, bar, slot, float(draws.pitch[slot]), tones[-1].pitch if tones else None)
+    low = _lowest(plan, instrument)
+    proposed = plan.melody[:, low : low + LINE_SPAN].astype(np.float64) ** (1 / TEMPERATURE)
+    sounding = _sounding_beats(chance, draws) & proposed.any(axis=1)
+    pitches: dict[int, int] = {}
+    before = None
+    for phrase, mode in zip(plan.phrases, plan.modes, strict=True):
+        for first in range(phrase.first, phrase.last + 1, _MOTIF_BARS):
+            bars = range(first, min(first + _MOTIF_BARS, phrase.last + 1))
+            onsets = [slot for bar in bars for slot in _onsets(plan, phrase, bar, chance, sounding, draws)]
+            if not onsets:
+                continue
+            model = _model_pitches(plan, phrase, bars, pitches)
+            notes = np.stack([_note_weights(plan, phrase, slot, proposed[slot // 2], low, model) for slot in onsets])
+            if phrase.last in bars:
+                _close(notes[-1], plan, phrase, mode, low)
+            chords = CHORD_TONES[[plan.bars[slot // _SLOTS].chord for slot in onsets]]
+            foreign = (chords.any(axis=1, keepdims=True) & (chords == 0))[:, _pitch_classes(low)]
+            line = draw_line(notes, foreign, draws.pitch[onsets], before)
+            before = line[-1]
+            pitches |= {slot: low + step for slot, (step, _) in zip(onsets, line, strict=True)}
+    return list(_tones(plan, pitches, sounding, draws))
+
+
+def _tones(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[Tone]:
+    """Return the notes that begin at some eighths, each until the next one or until a silent beat."""
+    for slot, end in pairwise([*pitches, len(plan.bars) * _SLOTS]):
+        bar, pitch = plan.bars[slot // _SLOTS], pitches[slot]
         silent = np.flatnonzero(~sounding[slot // 2 : -(-end // 2)])
         length = (min(end, 2 * (slot // 2 + int(silent[0]))) if len(silent) else end) - slot
         ticks = round(length * _EIGHTH * _ratio(bar, float(draws.length[slot])))
         velocity = bar.expression.top + _stress(slot) * bar.expression.accent
         velocity += bar.expression.velocity_of(bar.position(slot * _EIGHTH), pitch, float(draws.loudness[slot]))
-        tones.append(Tone(slot * _EIGHTH, ticks, pitch, limited(velocity)))
-    return tones
+        yield Tone(slot * _EIGHTH, ticks, pitch, limited(velocity))
+
+
+def _lowest(plan: Plan, instrument: Instrument) -> int:
+    """Return the lowest pitch, in the frame, of the span with the largest probability in the instrument's range."""
+    first = max(instrument.low - plan.shift, 0)
+    mass = plan.melody.sum(axis=0, dtype=np.float64)[first : instrument.high - plan.shift + 1]
+    return first + int(np.convolve(mass, np.ones(LINE_SPAN), "valid").argmax())
 
 
 def _sounding_beats(chance: Doubles, draws: _Draws) -> NDArray[np.bool_]:
     """Sample which beats sound, given the probability [beats] of each; the last bar always sounds."""
-    draw = np.tile(draws.sounding, (1, PHRASE_BARS // _RHYTHM_BARS)).reshape(-1)[: len(chance)]
+    draw = np.tile(draws.sounding, (1, PHRASE_BARS // _MOTIF_BARS)).reshape(-1)[: len(chance)]
     last_bar = np.arange(len(chance)) >= len(chance) - BEATS_PER_BAR
     sounding: NDArray[np.bool_] = np.where(last_bar, chance > 0, draw < chance)
     return sounding
 
 
-def _onsets(bar: Bar, chance: Doubles, sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[int]:
+def _onsets(
+    plan: Plan, phrase: Phrase, number: int, chance: Doubles, sounding: NDArray[np.bool_], draws: _Draws
+) -> Iterator[int]:
     """Return the eighths of the piece at which a note starts in a bar."""
-    first = bar.number * _SLOTS
-    if bar.last:
-        yield from [first] * bool(sounding[first // 2])
-        return
+    bar, first = plan.bars[number], number * _SLOTS
     notes_per_second = bar.expression.notes_per_second * _MELODY_SHARE * 2 ** (bar.arousal / 2)
-    per_beat = max(_LEAST_PER_BEAT, notes_per_second * bar.beat_seconds)
-    rhythm = draws.rhythm[bar.number // PHRASE_BARS]
-    for slot in range(first, first + _SLOTS):
+    per_beat = float(np.clip(notes_per_second * bar.beat_seconds, *_NOTES_PER_BEAT))
+    rhythm = draws.rhythm[number // PHRASE_BARS]
+    slots = 1 if bar.last else _CADENCE_SLOTS if number == phrase.last else _SLOTS
+    for slot in range(first, first + slots):
         beat = slot // 2
-        if sounding[beat] and rhythm[slot % len(rhythm)] * chance[beat] < per_beat * _ONSETS[slot - first]:
+        begins = bar.last or rhythm[slot % len(rhythm)] * chance[beat] < per_beat * _ONSETS[slot - first]
+        if sounding[beat] and begins:
             yield slot
 
 
-def _pitch(plan: Plan, bar: Bar, slot: int, draw: float, before: int | None) -> int:
-    weights = plan.melody[slot // 2].astype(np.float64) ** (1 / TEMPERATURE)
+def _model_pitches(plan: Plan, phrase: Phrase, bars: range, pitches: Mapping[int, int]) -> dict[int, tuple[int, float]]:
+    """Return pitches that some bars are to keep, by eighth, each with its factor.
+
+    A repetition keeps those of its source, the second half of a new phrase those of the first.
+    """
+    if phrase.source is not None:
+        moved, factor = phrase.first - plan.phrases[phrase.source].first, _REPEATED
+    elif bars.start > phrase.first:
+        moved, factor = _MOTIF_BARS, _ECHOED
+    else:
+        return {}
+    moved *= _SLOTS
+    slots = range(bars.start * _SLOTS, bars.stop * _SLOTS)
+    return {slot: (pitches[slot - moved], factor) for slot in slots if slot - moved in pitches}
+
+
+def _note_weights(
+    plan: Plan, phrase: Phrase, slot: int, proposed: Doubles, low: int, model: Mapping[int, tuple[int, float]]
+) -> Doubles:
+    """Return the weight of each pitch of the span for a note that begins at an eighth."""
+    classes = _pitch_classes(low)
+    bar = plan.bars[slot // _SLOTS]
+    weights: Doubles = proposed * np.where(np.isin(classes, _SCALE), 1.0, _OUTSIDE_SCALE)
     if bar.chord != NO_CHORD:
         foreign = _FOREIGN_ON_STRESS if _stress(slot) else _FOREIGN
-        weights *= np.maximum(CHORD_TONES[bar.chord], foreign)[np.arange(len(weights)) % 12]
-    if before is not None:
-        interval = np.abs(np.arange(len(weights)) - before)
-        weights *= np.where(interval == 0, _REPETITION, np.exp(-interval / _INTERVAL_SCALE) + _LEAP)
-    return draw_index(weights, draw)
+        weights = np.where(CHORD_TONES[bar.chord, classes] > 0, proposed, foreign * weights)
+    weights *= 2 ** ((_HIGHER[phrase.cadence] + _HIGHER.get(phrase.section, 0.0)) * np.arange(LINE_SPAN))
+    if slot in model:
+        pitch, factor = model[slot]
+        weights[pitch - low] *= factor
+    return weights
+
+
+def _close(weights: Doubles, plan: Plan, phrase: Phrase, mode: Mode, low: int) -> None:
+    """Change the weights of a phrase's last note to those of its cadence."""
+    classes = _pitch_classes(low)
+    tonic = classes == HOME[mode] % 12
+    if phrase.ends_piece and weights[tonic].any():
+        weights[~tonic] = 0
+        return
+    tones = CHORD_TONES[plan.bars[phrase.last].chord, classes] > 0
+    if phrase.cadence == "full":
+        weights[tonic & tones] *= _TONIC_AT_CADENCE
+    if tones.any():
+        weights[~tones] *= _FOREIGN_AT_CADENCE
+
+
+def _pitch_classes(low: int) -> NDArray[np.intp]:
+    return np.arange(low, low + LINE_SPAN) % 12
 
 
 def _stress(slot: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.expression import Expression
+from kelly_core.composition.form import Phrase, phrases_of
 from kelly_core.composition.harmony import HOME, Mode, draw_progression, mode_of
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
 from kelly_core.music.mel import FRAME_SECONDS
@@ -62,6 +64,8 @@ class Plan:
 
     Attributes:
         bars: one after the other.
+        phrases: that make up the bars.
+        modes: of each phrase; that of the last is the piece's.
         melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
         tempos: as in ``Score``.
         mode: of the piece.
@@ -69,6 +73,8 @@ class Plan:
     """
 
     bars: tuple[Bar, ...]
+    phrases: tuple[Phrase, ...]
+    modes: tuple[Mode, ...]
     melody: Floats
     tempos: tuple[tuple[int, float], ...]
     mode: Mode
@@ -94,7 +100,7 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
 
     Each bar gets the mean of its share of the frames. The tempo changes from phrase to phrase. Mean valence decides on
     major or minor for the whole piece: C major and A minor share their notes, so a change of valence on the way moves
-    the chords between the two without a change of key.
+    the chords and cadences of the phrases between the two, and the last phrase ends in the key of the piece.
 
     Args:
         output: T frames.
@@ -105,8 +111,9 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
     """
     shares = _shares(output, bars)
     mode = mode_of(float(output.affect.valence.mean()))
-    valence = [float(share.affect.valence) for share in shares]
-    chords = draw_progression(np.stack([share.chords for share in shares]), valence, rng)
+    phrases = phrases_of(bars)
+    modes = _modes(phrases, [float(share.affect.valence) for share in shares], mode)
+    chords = draw_progression(np.stack([share.chords for share in shares]), phrases, modes, rng)
     bpms = [bpm] * bars if bpm else _tempos([float(share.affect.arousal) for share in shares])
     changes = [bar for bar in range(bars) if bar == 0 or bpms[bar] != bpms[bar - 1]]
     return Plan(
@@ -123,6 +130,8 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
             )
             for bar, share in enumerate(shares)
         ),
+        phrases=phrases,
+        modes=modes,
         melody=np.stack([share.melody for share in _shares(output, bars * BEATS_PER_BAR)]),
         tempos=tuple((bar * BAR, bpms[bar]) for bar in changes),
         mode=mode,
@@ -135,6 +144,12 @@ def _shares(output: ChainOutput, parts: int) -> list[ChainOutput]:
     frames = len(output.code)
     edges = [(part * frames // parts, -(-(part + 1) * frames // parts)) for part in range(parts)]
     return [output.mean(start, stop) for start, stop in edges]
+
+
+def _modes(phrases: Sequence[Phrase], valence: Sequence[float], mode: Mode) -> tuple[Mode, ...]:
+    """Return the mode of each phrase by its mean valence; the last has that of the piece."""
+    means = (float(np.mean(valence[phrase.first : phrase.last + 1])) for phrase in phrases[:-1])
+    return (*(mode_of(mean) for mean in means), mode)
 
 
 def _tempos(arousal: list[float]) -> list[float]:

@@ -21,7 +21,7 @@ CHORD_BEATS = 2.0
 """Beats for which one chord is estimated, half a bar of 4/4."""
 BEATS_PER_BAR = 4
 EXCERPT_BARS = 32
-"""Bars over which repetition is counted: in a longer piece more would be heard again."""
+"""Bars over which repetition and range are counted: in a longer piece both are larger."""
 
 _ON_BEAT = 1 / 8
 _LEAST_BEATS, _LONGEST_BEATS = 1 / 16, 16.0
@@ -47,7 +47,7 @@ class PieceMeasures(NamedTuple):
         motifs_repeated: share of the melody's runs of four intervals that were heard before, within 32 bars.
         chords_repeated: share of the blocks of four bars that agree with an earlier one in seven of the eight chords of
             half a bar, within 32 bars.
-        range: semitones from the melody's lowest to its highest note.
+        range: semitones from the melody's lowest to its highest note, within its first 32 bars.
         notes_per_beat: of the melody, over the beats from its first to its last note.
         ends_on_tonic: 1 if the melody's last note is the tonic, else 0.
         ends_in_key: share of the notes of the last bar that belong to the key.
@@ -82,7 +82,7 @@ POP909 = {
     "non_chord_by_step": Reference(0.55, 0.73, 0.87),
     "motifs_repeated": Reference(0.26, 0.44, 0.60),
     "chords_repeated": Reference(0.04, 0.24, 0.56),
-    "range": Reference(15.0, 17.0, 22.0),
+    "range": Reference(14.0, 17.0, 21.0),
     "notes_per_beat": Reference(0.83, 1.24, 1.77),
     "ends_on_tonic": Reference(0.0, 1.0, 1.0),
     "ends_in_key": Reference(0.76, 1.0, 1.0),
@@ -123,7 +123,7 @@ def measure_piece(notes: Notes) -> PieceMeasures:
         non_chord_by_step=_non_chord_by_step(in_chord, has_chord, interval),
         motifs_repeated=_motifs_repeated(onset, interval),
         chords_repeated=_chords_repeated(chords),
-        range=float(np.ptp(pitch)),
+        range=float(np.ptp(pitch[onset < onset[0] + EXCERPT_BARS * BEATS_PER_BAR])),
         notes_per_beat=len(melody) / max(1.0, float(onset[-1] + melody.duration_beats[-1] - onset[0])),
         ends_on_tonic=float(pitch[-1] % 12 == key.tonic),
         ends_in_key=_ends_in_key(pitched, key),

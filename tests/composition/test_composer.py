@@ -10,6 +10,7 @@ import pytest
 
 from kelly_core.composition.accompaniment import voicing
 from kelly_core.composition.composer import compose
+from kelly_core.composition.form import Phrase
 from kelly_core.composition.harmony import draw_progression
 from kelly_core.composition.plan import make_plan, tempo
 from kelly_core.composition.score import BAR, PPQ, Part, Score, midi_bytes
@@ -21,8 +22,7 @@ from tests.helpers.chain_outputs import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, co
 from tests.seeds import seeded_rng, shifted
 
 PITCHED = ("Melody", "Chords", "Bass")
-PIECES, LEAST_AT_HOME = 20, 12
-"""Of pieces whose last chord is at home with a probability of .96; fewer than 12 of 20 are once in 3 million."""
+PIECES = 8
 
 
 def onsets(part: Part) -> list[int]:
@@ -76,7 +76,7 @@ def test_a_curve_is_spread_over_the_bars_and_comes_home_where_it_ends() -> None:
     dark, bright = (output(valence=v, arousal=a, chords=shares) for v, a in ((-0.8, -0.8), (0.6, 0.8)))
     scores = [compose(joined(dark, bright), bars=20, seed=shifted(seed), tonic=9) for seed in range(PIECES)]
     assert {score.key for score in scores} == {"Am"}
-    assert [score.chords[-1] for score in scores].count(C) >= LEAST_AT_HOME
+    assert {score.chords[-1] for score in scores} == {AM}
     drums = onsets(scores[0].part("Drums"))
     assert sum(tick < 10 * BAR for tick in drums) < 0.4 * len(drums)
 
@@ -112,7 +112,8 @@ def test_every_bar_draws_from_its_distribution_whatever_came_before() -> None:
     one, other = np.zeros((2, CLASSES))
     one[[C, AM, F, NO_CHORD]], other[[C, G, AM]] = (0.45, 0.3, 0.2, 0.05), (0.2, 0.5, 0.3)
     rows = np.stack([one, one, other, one, one])
-    drawn = np.array([draw_progression(rows, [0.3] * 5, seeded_rng(seed)) for seed in range(3000)])
+    phrases = (Phrase(0, 4, "A", "half", None, False), Phrase(4, 1, "A", "full", None, True))
+    drawn = np.array([draw_progression(rows, phrases, ("major",) * 2, seeded_rng(seed)) for seed in range(3000)])
     for bar, row in ((1, one), (2, other)):
         expected = row ** (1 / 0.7) / (row ** (1 / 0.7)).sum()
         found = np.bincount(drawn[:, bar], minlength=CLASSES) / len(drawn)
@@ -125,17 +126,30 @@ def test_a_certain_chord_is_the_only_one_whatever_the_rules_say() -> None:
     assert set(composed(output(chords={F: 1.0}), bars=12).chords) == {F}
 
 
-def test_a_piece_ends_at_home() -> None:
+def test_a_repeated_phrase_keeps_chords_and_draws_from_its_own_distribution() -> None:
+    """The repetition has other shares; most of its chords are kept all the same."""
+    one, other = np.zeros((2, CLASSES))
+    one[[C, AM, F]], other[[C, G, F]] = (0.45, 0.3, 0.25), (0.3, 0.5, 0.2)
+    rows = np.stack([one] * 4 + [other] * 4)
+    phrases = (Phrase(0, 4, "A", "half", None, False), Phrase(4, 4, "A", "half", 0, False))
+    drawn = np.array([draw_progression(rows, phrases, ("major",) * 2, seeded_rng(seed)) for seed in range(3000)])
+    expected = other ** (1 / 0.7) / (other ** (1 / 0.7)).sum()
+    found = np.bincount(drawn[:, 5], minlength=CLASSES) / len(drawn)
+    assert (np.abs(found - expected) <= 6 * np.sqrt(expected / len(drawn)) + 0.002).all()
+    first = one ** (1 / 0.7) / (one ** (1 / 0.7)).sum()
+    possible = np.minimum(first, expected).sum()
+    # Seven of eight of the chords that both distributions share; the standard error is .009.
+    assert np.mean(drawn[:, 5] == drawn[:, 1]) > 7 / 8 * possible - 0.05
+
+
+@pytest.mark.parametrize(("valence", "home", "tonic"), [(0.5, C, 0), (-0.5, AM, 9)])
+def test_a_piece_ends_on_the_tonic_of_its_key(valence: float, home: int, tonic: int) -> None:
     shares = {C: 0.3, AM: 0.3, F: 0.2, G: 0.2}
-    bright = [
-        compose(output(valence=0.5, chords=shares), bars=8, seed=shifted(seed)).chords[-1] for seed in range(PIECES)
-    ]
-    dark = [
-        compose(output(valence=-0.5, chords=shares), bars=8, seed=shifted(seed), tonic=9).chords[-1]
-        for seed in range(PIECES)
-    ]
-    assert bright.count(C) >= LEAST_AT_HOME
-    assert dark.count(AM) >= LEAST_AT_HOME
+    for seed in range(PIECES):
+        for bars in (1, 5, 8, 19):
+            score = compose(output(valence=valence, chords=shares), bars=bars, seed=shifted(seed), tonic=tonic)
+            assert score.chords[-1] == home
+            assert score.part("Melody").tones[-1].pitch % 12 == tonic
 
 
 def test_no_chord_is_silence_below_a_melody() -> None:
@@ -161,7 +175,7 @@ def test_a_voicing_holds_the_tones_of_its_chord_close_together(chord: int) -> No
 
 def test_the_melody_takes_only_pitches_that_are_possible() -> None:
     score = composed(output(pitches={64: 0.3, 67: 0.3, 71: 0.3}), bars=16)
-    assert {tone.pitch for tone in score.part("Melody").tones} == {64, 67, 71}
+    assert {tone.pitch for tone in score.part("Melody").tones} <= {64, 67, 71}
 
 
 def test_the_melody_leans_on_the_chord() -> None:
@@ -182,11 +196,13 @@ def test_a_silent_melody_model_gives_no_melody() -> None:
 
 
 def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
-    """The share of sounding beats has a standard error of .014 in this number of bars."""
-    bars = 512
-    score = composed(output(pitches={60: 0.3, 64: 0.3}, dynamics={"density": 1.0, "staccato share": 0}), bars=bars)
-    sounding = {tone.tick // PPQ for tone in score.part("Melody").tones}
-    assert len(sounding) / (4 * bars) == pytest.approx(1 - 0.7**2, abs=0.09)
+    """In the bars that are no cadence: in 80 pieces the share of sounding beats has a standard error of about .02."""
+    said = output(pitches={60: 0.3, 64: 0.3}, dynamics={"density": 1.0, "staccato share": 0})
+    sounding = 0
+    for seed in range(80):
+        tones = compose(said, bars=4, seed=shifted(seed)).part("Melody").tones
+        sounding += len({tone.tick // PPQ for tone in tones if tone.tick < 3 * BAR})
+    assert sounding / (80 * 12) == pytest.approx(1 - 0.7**2, abs=0.09)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -261,10 +277,11 @@ def test_drums_are_moved_and_accented_by_the_groove() -> None:
     plain = composed(output(), bars=5).part("Drums").tones
     moved = composed(output(groove=groove), bars=5).part("Drums").tones
     by_place = {(round(tone.tick / 120), tone.pitch): tone for tone in moved}
+    mean = (15 * 0.8 + 1.2) / 16 / 0.8
     for tone in plain:
         twin, position = by_place[tone.tick // 120, tone.pitch], tone.tick // 120 % 16
         assert twin.tick - tone.tick == {4: 30, 12: -30}.get(position, 0)
-        assert twin.velocity == pytest.approx(tone.velocity * (1.5 if position == 8 else 1), abs=1)
+        assert twin.velocity == pytest.approx(tone.velocity * (1.5 if position == 8 else 1) / mean, abs=2)
 
 
 def test_drums_get_busier_with_arousal() -> None:
