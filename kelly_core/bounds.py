@@ -32,6 +32,9 @@ Rate = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 """Share of one core in percent: more than 100 for several."""
 
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A part of a whole."""
+
 Micros = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """A latency in microseconds."""
 

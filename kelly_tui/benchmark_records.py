@@ -7,7 +7,8 @@ from typing import Annotated, Any, NotRequired, cast
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from kelly_core.bounds import Count, Micros
+from kelly_core.benchmark.machine_load import MachineLoad
+from kelly_core.bounds import Count, Micros, Share
 
 _ALL = ConfigDict(extra="allow")
 
@@ -41,10 +42,17 @@ class _Change(TypedDict):
     now_us: Micros
 
 
+class _Load(TypedDict):
+    __pydantic_config__ = _ALL  # type: ignore[misc]
+    other: Share
+    stolen: Share
+
+
 class _Run(TypedDict):
     __pydantic_config__ = _ALL  # type: ignore[misc]
     engines: dict[str, _Engine]
     time: NotRequired[str]
+    load: NotRequired[_Load | None]
 
 
 class _Result(_Run):
@@ -65,6 +73,12 @@ def parse_run(line: bytes) -> dict[str, Any] | None:
         return cast(dict[str, Any], _RUN.validate_json(line))
     except ValidationError:
         return None
+
+
+def load_of(run: dict[str, Any]) -> MachineLoad:
+    """Return the load by other programs during a run or result; none if it was not measured."""
+    load = run.get("load") or {"other": 0.0, "stolen": 0.0}
+    return MachineLoad(load["other"], load["stolen"])
 
 
 def sound_results(remembered: dict[str, Any]) -> dict[str, dict[str, Any]]:

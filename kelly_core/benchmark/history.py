@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.benchmark.latency import Latency
+from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import open_for_writing, open_regular
@@ -26,12 +27,21 @@ SLOWER = 1.5
 
 @dataclass(frozen=True)
 class Run:
-    """One entry of the history: time, host, command of the external engine, and latencies by engine."""
+    """One entry of the history: time, host, command of the external engine, latencies by engine, and other load.
+
+    Entries written before the load was measured have none.
+    """
 
     time: str
     host: str
     command: str | None
     engines: dict[str, EngineResult]
+    load: MachineLoad | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True if other programs disturbed the timing, so that no trend should contain it."""
+        return self.load is not None and self.load.busy
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,10 @@ class Change:
 _RUN = TypeAdapter(Run)
 
 
-def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
+def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> Run | None:
     """Return the last run on this host, or on any host with ``anywhere``; None if there is none.
 
-    Invalid lines, such as a truncated one, are skipped.
+    Runs disturbed by other programs count only with ``busy``. Invalid lines, such as a truncated one, are skipped.
 
     Raises:
         KellyError: the file exists and cannot be read.
@@ -70,7 +80,7 @@ def last_run(folder: Path, *, anywhere: bool = False) -> Run | None:
     except OSError as fault:
         raise KellyError(f"cannot be read: {fault.strerror}", where=folder / FILE) from fault
     runs = (run for run in map(_parse, reversed(lines)) if run is not None)
-    return next((run for run in runs if anywhere or run.host == platform.node()), None)
+    return next((run for run in runs if (busy or not run.busy) and (anywhere or run.host == platform.node())), None)
 
 
 def append_run(folder: Path, result: BenchmarkResult) -> None:
@@ -80,7 +90,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         KellyError: the file cannot be written.
     """
     engines = {name: _without_histograms(engine) for name, engine in result.engines.items()}
-    run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines)
+    run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines, result.load)
     try:
         # A single write in append mode is atomic: two concurrent runs yield two whole lines.
         handle = open_for_writing(folder / FILE, os.O_RDWR | os.O_APPEND)
@@ -94,7 +104,12 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
 
 
 def compare(before: Run, now: BenchmarkResult) -> list[Change]:
-    """Return the change of every median that both runs have; of an external engine only if the command is the same."""
+    """Return the change of every median that both runs have; of an external engine only if the command is the same.
+
+    There is none if other programs disturbed this run.
+    """
+    if now.load.busy:
+        return []
     former = dict(_medians(before.engines))
     return [
         Change(engine, part, former[engine, part], median)

@@ -27,6 +27,7 @@ def to_json(result: BenchmarkResult, last: Run | None, changes: Sequence[Change]
         "calls": result.calls,
         "missing": list(result.missing),
         "command": result.command,
+        "load": asdict(result.load) | {"busy": result.load.busy},
         "engines": {
             name: {
                 "chain": None if engine.chain is None else asdict(engine.chain),
@@ -92,6 +93,9 @@ def _notes(result: BenchmarkResult, last: Run | None, changes: Sequence[Change])
     notes.append(
         Text(f"{result.calls:,} calls each on one thread; spread: how many took how long, log-log", style="dim")
     )
+    if result.load.busy:
+        told = f"{result.load.description} meanwhile: these figures are not compared, and trends leave them out"
+        notes.append(Text(f"{told}. Run it again when nothing else runs.", style="bold yellow"))
     notes += [
         Text(f"slower: {each.engine} {each.part}, {each.before_us:,.1f} → {each.now_us:,.1f} µs", style="bold red")
         for each in changes

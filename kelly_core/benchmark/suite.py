@@ -10,6 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from kelly_core.benchmark.latency import Latency, measure
+from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
 from kelly_core.chain import Compute, run_chain
 from kelly_core.engines.external import ExternalEngine
 from kelly_core.engines.numpy_engine import Layer, NumpyEngine
@@ -39,12 +40,13 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Latencies in every engine, missing models of the five, and the command of the engine "external"."""
+    """Latencies in every engine, missing models of the five, other load, and the command of the engine "external"."""
 
     budget_ms: float
     calls: int
     missing: tuple[str, ...]
     engines: dict[str, EngineResult]
+    load: MachineLoad
     command: str | None = None
 
     @property
@@ -121,7 +123,7 @@ def benchmark(
         budget_ms: maximum p99 of the chain in ms.
         progress: called with the name of each engine before it is timed.
     """
-    results = {}
+    results, meter = {}, LoadMeter()
     for name, factory in {"numpy": _numpy, **engines}.items():
         progress(name)
         results[name] = _time_engine(models, factory, calls)
@@ -129,7 +131,8 @@ def benchmark(
         progress("external")
         results["external"] = _ask_engine(models, external, calls)
     missing = tuple(name for name in _NAMES if name not in models)
-    return BenchmarkResult(budget_ms, calls, missing, results, None if external is None else external.command)
+    command = None if external is None else external.command
+    return BenchmarkResult(budget_ms, calls, missing, results, meter.read(), command)
 
 
 def _numpy(layers: Sequence[Layer]) -> Compute:

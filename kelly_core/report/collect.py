@@ -204,7 +204,7 @@ def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, s
 
 def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     try:
-        run = last_run(folder, anywhere=True)
+        run = last_run(folder, anywhere=True) or last_run(folder, anywhere=True, busy=True)
     except KellyError as error:
         return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
     measure = f"run kelly-core bench {folder}"
@@ -214,6 +214,8 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     latest_store = max(path.stat().st_mtime for path in files if path.is_file())
     if _time(run) < latest_store:
         return Benchmarks(run, BUDGET_MS, f"Measured before the files became what they are: {measure}")
+    if run.load is not None and run.load.busy:
+        return Benchmarks(run, BUDGET_MS, f"{run.load.description.capitalize()} while this was measured: {measure}")
     return Benchmarks(run, BUDGET_MS, "")
 
 

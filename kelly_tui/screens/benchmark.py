@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from kelly_core.formatting import MISSING
 from kelly_core.io.atomic import open_regular
-from kelly_tui.benchmark_records import parse_run, sound_results
+from kelly_tui.benchmark_records import load_of, parse_run, sound_results
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
@@ -258,8 +258,9 @@ class Benchmark(BaseScreen):
         self._draw_trend(engine, part)
 
     def _draw_trend(self, engine: str, part: str) -> None:
-        """Median and 99th percentile of one row in all runs that are kept."""
-        earlier, colors = [latency for _, latency in self._earlier(engine, part)], self.theme_colors
+        """Median and 99th percentile of one row in all runs that are kept and that no other program disturbed."""
+        earlier = [latency for run, latency in self._earlier(engine, part) if not load_of(run).busy]
+        colors = self.theme_colors
         runs = list(range(1, len(earlier) + 1))
         series = [
             Series(name, runs, [latency.get(key) or math.nan for latency in earlier], color)
@@ -294,10 +295,15 @@ class Benchmark(BaseScreen):
             yield Text("earlier runs, median and 99th percentile", self.theme_colors.muted)
         for run, latency in reversed(earlier):
             when = str(run.get("time", ""))[:16].replace("T", " ")
-            yield Text(f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}")
+            yield Text(
+                f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}"
+                + ("  busy machine" if load_of(run).busy else "")
+            )
 
     def _notes(self) -> Iterator[Text]:
         result, colors = self._result, self.theme_colors
+        if (load := load_of(result)).busy:
+            yield Text(f"{load.description}: in no trend", colors.warning)
         if result.get("missing"):
             yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colors.warning)
         for name, figures in result.get("engines", {}).items():

@@ -11,20 +11,25 @@ import pytest
 
 from kelly_core.benchmark.history import FILE, append_run, compare, last_run
 from kelly_core.benchmark.latency import Histogram, Latency
+from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.report import render, to_json
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.errors import KellyError
 from tests.helpers.terminal import shown
+
+QUIET, BUSY = MachineLoad(0.02, 0.0), MachineLoad(0.4, 0.0)
 
 
 def latency(p50_us: float) -> Latency:
     return Latency(p50_us, 2 * p50_us, 3 * p50_us, 4 * p50_us, 2000, Histogram((8.0, 16.0, 32.0), (1999, 1)))
 
 
-def result(p50_us: float, command: str | None = "engine", missing: tuple[str, ...] = ()) -> BenchmarkResult:
+def result(
+    p50_us: float, command: str | None = "engine", missing: tuple[str, ...] = (), load: MachineLoad = QUIET
+) -> BenchmarkResult:
     chain = None if missing else latency(p50_us)
     engine = EngineResult({"GroovePredictor": latency(7.0)}, chain)
-    return BenchmarkResult(10.0, 2000, missing, {"numpy": engine, "external": engine}, command)
+    return BenchmarkResult(10.0, 2000, missing, {"numpy": engine, "external": engine}, load, command)
 
 
 def test_a_run_is_one_line_and_is_read_back(tmp_path: Path) -> None:
@@ -52,6 +57,29 @@ def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_pa
     last = last_run(tmp_path)
     assert last is not None
     assert last.engines["numpy"].chain == replace(latency(200.0), histogram=None)
+
+
+def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) -> None:
+    append_run(tmp_path, result(100.0))
+    append_run(tmp_path, result(300.0, load=BUSY))
+    last, latest = last_run(tmp_path), last_run(tmp_path, busy=True)
+    assert last is not None
+    assert latest is not None
+    assert (last.engines["numpy"].chain, latest.load) == (replace(latency(100.0), histogram=None), BUSY)
+    disturbed = result(900.0, load=BUSY)
+    assert compare(last, disturbed) == []
+    assert "other programs used 40 % of the processor meanwhile" in shown(render(disturbed, last, []))
+    assert to_json(disturbed, last, [])["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
+
+
+def test_runs_from_before_the_load_was_measured_count(tmp_path: Path) -> None:
+    append_run(tmp_path, result(100.0))
+    record = json.loads((tmp_path / FILE).read_text())
+    del record["load"]
+    (tmp_path / FILE).write_text(json.dumps(record) + "\n")
+    last = last_run(tmp_path)
+    assert last is not None
+    assert last.load is None
 
 
 def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
@@ -100,7 +128,7 @@ def test_text_and_json_report_the_same(tmp_path: Path) -> None:
 
 def test_what_is_missing_and_what_failed_is_shown_as_it_is() -> None:
     failed = EngineResult({}, None, "sh: the engine exited with status 1. Its last words: [/nope]")
-    some = BenchmarkResult(10.0, 2000, ("MelodyTransformer",), {"external": failed}, "sh")
+    some = BenchmarkResult(10.0, 2000, ("MelodyTransformer",), {"external": failed}, QUIET, "sh")
     text = shown(render(some, None, []))
     assert "missing: MelodyTransformer; the chain needs all five" in text
     assert "external failed: sh: the engine exited with status 1. Its last words: [/nope]" in text

@@ -10,6 +10,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from kelly_core.benchmark.latency import WARM_UP_CALLS, Latency
+from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult, benchmark, read_models
 from kelly_core.chain import Compute
 from kelly_core.engines.external import ExternalEngine
@@ -124,6 +125,8 @@ def test_an_engine_that_fails_does_not_keep_the_others_from_their_turn(models: d
 def test_the_budget_is_compared_with_the_chains_p99(p99_us: float, passed: bool) -> None:
     slow = Latency(1.0, 2.0, 50_000.0, 90_000.0, 2000, None)
     chain = Latency(1.0, 2.0, p99_us, 90_000.0, 2000, None)
-    result = BenchmarkResult(10.0, 2000, (), {"numpy": EngineResult({"GroovePredictor": slow}, chain)})
+    result = BenchmarkResult(
+        10.0, 2000, (), {"numpy": EngineResult({"GroovePredictor": slow}, chain)}, MachineLoad(0.0, 0.0)
+    )
     assert result.passed is passed
     assert list(result.over_budget) == ([] if passed else ["numpy chain"])

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 from kelly_core.benchmark.history import FILE, append_run
 from kelly_core.benchmark.latency import Latency
+from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
 from kelly_core.config.loading import load_settings
 from kelly_core.export.parser import Layout
@@ -28,6 +29,7 @@ from tests.helpers.networks import metadata_of, spec_network
 
 from .conftest import Finished, Run
 
+QUIET = MachineLoad(0.0, 0.0)
 GROOVE, DYNAMICS = model_spec("GroovePredictor"), model_spec("DynamicsEngine")
 HOSTILE = "</td><script>alert(1)</script>| **x** [y](javascript:z) `q` _w_ &lt; \x1b[31m\n# head"
 
@@ -94,11 +96,11 @@ def trained(workshop: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def remember(folder: Path, p99_us: float, *, after: int = 60) -> None:
+def remember(folder: Path, p99_us: float, *, after: int = 60, load: MachineLoad = QUIET) -> None:
     """A run of the benchmark, ``after`` seconds after the exports were written."""
     latency = Latency(11.5, 17.25, p99_us, 4321.0, 2000, None)
     engine_result = EngineResult({GROOVE.name: latency}, latency)
-    append_run(folder, BenchmarkResult(10.0, 2000, (), {"numpy": engine_result}))
+    append_run(folder, BenchmarkResult(10.0, 2000, (), {"numpy": engine_result}, load))
     record = json.loads((folder / FILE).read_text())
     for path in folder.glob("*.json"):
         written = path.stat().st_mtime
@@ -283,6 +285,13 @@ def test_a_benchmark_older_than_the_files_states_it(run: Run, trained: Path) -> 
     remember(trained, 50.0, after=-3600)
     page, _ = page_of(run)
     assert "Measured before the files became what they are: run kelly-core bench out" in page.text
+    assert page.row("numpy")[3] == "50.0"
+
+
+def test_a_benchmark_beside_other_programs_says_so(run: Run, trained: Path) -> None:
+    remember(trained, 50.0, load=MachineLoad(0.37, 0.0))
+    page, _ = page_of(run)
+    assert "Other programs used 37 % of the processor while this was measured: run kelly-core bench out" in page.text
     assert page.row("numpy")[3] == "50.0"
 
 

@@ -592,9 +592,14 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
         assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", MISSING]
         assert list(asked[-1][-4:]) == ["models", "--engine", "engine x", "--json"]
         assert app.screen.query_one(CommandLine).command == "kelly-core bench models --engine 'engine x'"
+    # A run that other programs disturbed is listed with a mark.
+    disturbed = runs[-1] | {"time": "2026-01-04", "load": {"other": 0.5, "stolen": 0.0}}
+    (workplace / "models" / "benchmarks.jsonl").write_text("\n".join(map(json.dumps, [*runs, disturbed])))
     again = make_app()
     async with again.run_test(size=(120, 40)) as pilot:
         await pilot.press("5")
+        await until(pilot, lambda: "2026-01-04" in details(again, "#spread"))
+        assert details(again, "#spread").count("busy machine") == 1
         assert "engine x" in again.screen.query_one(CommandLine).command
 
 
