@@ -1,7 +1,7 @@
 """Features: how fast they are computed and read back, and what memory that takes as a corpus grows.
 
 The corpora are those of the settings' datasets folder (KELLY_DATASETS_DIR=… names another); the demo corpus stands in
-for what is not there. Large corpora are made of its melodies: files that are transposed and told apart by a marker. A
+for what is not there. Large corpora are made of its melodies: transposed files, distinguished by a marker. A
 figure "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
 several. What is to be measured runs in a fresh process each.
 """
@@ -269,7 +269,7 @@ def peak_memory() -> float:
 
 
 def own_memory() -> float:
-    """Bytes that this process has in memory, without those of files that it has mapped where the system tells them."""
+    """Bytes that this process has in memory, without those of files that it has mapped if the system reports them."""
     memory = psutil.Process().memory_info()
     return float(memory.rss - getattr(memory, "shared", 0))
 

@@ -19,7 +19,7 @@ class Figure:
         name: what was measured.
         value: the number.
         unit: its unit, "×" for a ratio.
-        target: what it should be, in words; "" where it is only told.
+        target: what it should be, in words; "" if it is only reported.
         met: whether it is; None where there is no target.
         note: what a reader should know besides.
     """

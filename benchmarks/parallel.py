@@ -28,7 +28,7 @@ BATCHES = {True: 4, False: 300}
 
 
 class Processes:
-    """One process a core, each of which does its turn when told to."""
+    """One process a core, each of which does its turn on request."""
 
     def __init__(self, pipes: Sequence[Connection]) -> None:
         self._pipes = pipes
@@ -69,7 +69,7 @@ def processes() -> Iterator[Processes]:
 
 
 def serve(pipe: Connection) -> None:
-    """A process: does what it is told and tells how fast it was."""
+    """A process that computes on request and reports its speed."""
     from benchmarks.training import product_flops, torch_threads
 
     works: dict[str, Callable[[], float]] = {"product": product_flops} | {

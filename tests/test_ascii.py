@@ -1,4 +1,4 @@
-"""Where only ASCII can be shown, all is told in ASCII, as wide as it is otherwise."""
+"""Where only ASCII can be shown, all output is ASCII, as wide as it is otherwise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_only_what_an_encoding_has_not_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (["datasets"], "emotion_audio"),
         (["runs"], "no runs in"),
@@ -47,11 +47,11 @@ def test_only_what_an_encoding_has_not_is_replaced() -> None:
         (["--help"], "Usage"),
     ],
 )
-def test_commands_speak_ascii_where_nothing_else_can_be_shown(tmp_path: Path, words: list[str], told: str) -> None:
+def test_commands_speak_ascii_where_nothing_else_can_be_shown(tmp_path: Path, words: list[str], reported: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "PYTHONUTF8": "1"}
     done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
     said = (done.stdout + done.stderr).decode("ascii")
-    assert told in said
+    assert reported in said
     assert "Traceback" not in said
     assert "\\u" not in said
     assert "\\x" not in said

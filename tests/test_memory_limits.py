@@ -1,4 +1,4 @@
-"""Memory that runs out is told with how much was needed, whichever library asked for it."""
+"""Running out of memory is reported with the size that was needed, whichever library asked for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_numpy_says_how_much_was_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes."),
@@ -33,8 +33,8 @@ def test_numpy_says_how_much_was_needed() -> None:
         (MemoryError(), "memory ran out"),
     ],
 )
-def test_other_libraries_words_are_understood(error: BaseException, told: str) -> None:
-    assert told in str(as_memory_error(error))
+def test_other_libraries_words_are_understood(error: BaseException, reported: str) -> None:
+    assert reported in str(as_memory_error(error))
 
 
 @pytest.mark.parametrize(

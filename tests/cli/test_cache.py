@@ -33,10 +33,10 @@ def corpora(run: Run, *options: object) -> list[str]:
 
 def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, caches: Path, tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
-    told = json.loads(run("cache", "--json").out)
-    assert told["bytes"] == size
-    assert told["folder"] == str(caches)
-    assert told["removed"] == told["problems"] == []
+    reported = json.loads(run("cache", "--json").out)
+    assert reported["bytes"] == size
+    assert reported["folder"] == str(caches)
+    assert reported["removed"] == reported["problems"] == []
     shown = run("cache")
     assert shown.code == 0
     assert str(tmp_path / "data" / "maestro") in shown.out
@@ -85,9 +85,9 @@ def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> N
     done = run("cache", "--clear", "--json")
     assert done.code == 1
     assert f"{folder}: features are being computed" in done.err
-    told = json.loads(done.out)
-    assert [cached["corpus"] for cached in told["caches"]] == ["groove_midi"]
-    assert len(told["removed"]) == 2
+    reported = json.loads(done.out)
+    assert [cached["corpus"] for cached in reported["caches"]] == ["groove_midi"]
+    assert len(reported["removed"]) == 2
     lock.release()
     assert "removed 1, " in run("cache", "--clear").out
     assert list(caches.iterdir()) == []

@@ -421,8 +421,8 @@ class TestChords:
         deam = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         dataset = load("chords", tiny.chords(tmp_path / "chords"), context=deam.context())
         raw = np.full((1, 128), -30.0, np.float32)
-        told = (raw[0, 64:] - dataset.metadata["context_mean"]) / dataset.metadata["context_std"]
-        np.testing.assert_allclose(dataset.normalizer.apply(raw)[0, 64:], told, rtol=1e-5)
+        reported = (raw[0, 64:] - dataset.metadata["context_mean"]) / dataset.metadata["context_std"]
+        np.testing.assert_allclose(dataset.normalizer.apply(raw)[0, 64:], reported, rtol=1e-5)
 
     @pytest.mark.parametrize("text", ["", "{", "3", '{"songs": []}', "[" * 100_000, '[{"chords": "C F"}]'])
     def test_a_file_that_makes_no_sense_is_a_data_error(self, load, tmp_path, text) -> None:

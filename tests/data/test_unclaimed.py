@@ -21,7 +21,7 @@ def write(path: Path, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "guess", "told"),
+    ("files", "guess", "reported"),
     [
         (["groove/drummer1/a.mid"], "groove_midi", "groove holds 1 .mid files: is this groove_midi?"),
         (["beats/info.csv", "beats/d/1.mid", "beats/d/2.mid"], "groove_midi", "2 .mid files"),
@@ -40,13 +40,13 @@ def write(path: Path, count: int = 1) -> None:
     ],
 )
 def test_a_folder_of_another_name_is_named_with_a_guess(
-    tmp_path: Path, files: list[str], guess: str, told: str
+    tmp_path: Path, files: list[str], guess: str, reported: str
 ) -> None:
     for file in files:
         write(tmp_path / file)
     (found,) = find_unclaimed(Datasets(dir=tmp_path))
     assert found.corpus == guess
-    assert told in found.text
+    assert reported in found.text
 
 
 def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ BAD_ENDINGS = {
 
 @pytest.mark.parametrize("name", BAD_ENDINGS)
 def test_a_bad_engine_is_an_error_that_says_why(tmp_path: Path, name: str) -> None:
-    program, told = BAD_ENDINGS[name]
-    assert told in words(engine(tmp_path, READ_ALL + program))
+    program, reported = BAD_ENDINGS[name]
+    assert reported in words(engine(tmp_path, READ_ALL + program))
 
 
 def test_words_are_the_last_ones_and_cannot_command_a_terminal(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_words_are_the_last_ones_and_cannot_command_a_terminal(tmp_path: Path) -
 
 @pytest.mark.parametrize("closes", ["", "os.close(1); os.close(2); "])
 def test_a_hanging_engine_and_what_it_started_are_ended(tmp_path: Path, closes: str) -> None:
-    """Both hold a pipe open, so that its end tells that both are gone."""
+    """Both hold a pipe open, so that its end shows that both have exited."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -104,11 +104,11 @@ def test_an_engine_that_leaves_its_output_open_has_not_finished(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [("", "no engine ''"), ("no/such/engine", "no engine 'no/such/engine'"), ("engine '", "No closing quotation")],
 )
-def test_a_command_that_is_none_is_an_error_before_anything_runs(command: str, told: str) -> None:
-    assert told in words(command)
+def test_a_command_that_is_none_is_an_error_before_anything_runs(command: str, reported: str) -> None:
+    assert reported in words(command)
 
 
 def test_a_file_that_no_system_can_run_is_an_error(tmp_path: Path) -> None:

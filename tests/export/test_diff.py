@@ -1,4 +1,4 @@
-"""Two exports held against each other, with differences made by hand."""
+"""Two exports compared with each other, with differences made by hand."""
 
 from __future__ import annotations
 

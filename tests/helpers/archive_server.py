@@ -1,4 +1,4 @@
-"""A web server on the loopback interface that serves small archives, and misbehaves as told."""
+"""A web server on the loopback interface that serves small archives, and misbehaves on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file is replaced whole or not at all, and a failure is told in words."""
+"""A file is replaced whole or not at all, and a failure is reported in words."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "reported"),
     [
         (signal.SIGBUS, "killed by SIGBUS (bus error): a mapped file became shorter"),
         (signal.SIGKILL, "killed by SIGKILL (killed): by `kill -9`, or by the system because memory ran out"),
@@ -33,12 +33,12 @@ def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:
         (signal.SIGALRM, "killed by SIGALRM (alarm clock). "),
     ],
 )
-def test_a_process_that_a_signal_ended_says_which(tmp_path: Path, number: signal.Signals, told: str) -> None:
+def test_a_process_that_a_signal_ended_says_which(tmp_path: Path, number: signal.Signals, reported: str) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     end(folder, f"os.kill(os.getpid(), {int(number)})")
     snapshot = Run(folder).snapshot
     assert snapshot.state == "died"
-    assert snapshot.error.startswith(told)
+    assert snapshot.error.startswith(reported)
     assert "`kelly-core runs resume run` goes on from the last checkpoint" in snapshot.error
 
 

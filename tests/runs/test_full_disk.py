@@ -1,4 +1,4 @@
-"""No space or no permission while saving: told, nothing lost, and gone on with afterwards."""
+"""No space or no permission while saving: reported, nothing lost, and continued afterwards."""
 
 from __future__ import annotations
 

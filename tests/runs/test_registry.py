@@ -238,8 +238,8 @@ def test_a_summary_saves_reading_and_is_left_aside_where_it_does_not_fit(tmp_pat
     whole = folder.events.read_bytes()
     with folder.events.open("ab") as file:
         file.write(encode(LogRecord(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
-    told = Run(folder).snapshot
-    assert (told.models[0].epoch, told.damaged_lines) == (2, 2)
+    reported = Run(folder).snapshot
+    assert (reported.models[0].epoch, reported.damaged_lines) == (2, 2)
     assert read_summary(folder) is not None
     garbled = whole.replace(b"rubbish", b"\x00bbish").replace(b'"epoch":1', b'"epoch":x')
     folder.events.write_bytes(garbled)

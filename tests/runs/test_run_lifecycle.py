@@ -76,11 +76,11 @@ def test_pause_and_continue(start: Start, folder: Path) -> None:
     until(run, "paused")
     epoch = run.snapshot.models[0].epoch
     assert run.snapshot.models[0].state == "paused"
-    told = run.follow()
-    while next(told).event != StateChanged("paused"):
+    reported = run.follow()
+    while next(reported).event != StateChanged("paused"):
         pass
-    # While it holds, nothing but the load of the machine is told, and no training time passes.
-    first = next(told)
+    # While it holds, nothing but the load of the machine is reported, and no training time passes.
+    first = next(reported)
     assert isinstance(first.event, HostLoad)
     assert run.snapshot.models[0].epoch == epoch
     assert first.busy - [record.busy for record in run.records()][-2] < 1.0
@@ -101,13 +101,13 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
     with pytest.raises(RunError, match="2 models are in training"):
         run.request_rollback()
     run.request_rollback("GroovePredictor")
-    told = (record.event for record in run.follow())
-    alarm = next(event for event in told if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
+    reported = (record.event for record in run.follow())
+    alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert alarm.model == "GroovePredictor"
     run.request_pause()
     until(run, "paused")
     for record in run.follow():
-        # The load of the machine is told after seconds of holding; pending steps have long been finished.
+        # The load of the machine is reported after seconds of holding; pending steps have long been finished.
         if isinstance(record.event, HostLoad) and run.snapshot.state == "paused":
             break
     before = [path.stat().st_mtime_ns for path in (folder / "out/checkpoints").iterdir()]
@@ -127,15 +127,15 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     run = start(epochs=LONG)
     until_epoch(run, 2)
     assert run.request_rollback() == "DynamicsEngine"
-    told = (record.event for record in run.follow())
-    alarm = next(event for event in told if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
+    reported = (record.event for record in run.follow())
+    alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert "as requested: back to epoch" in alarm.message
-    assert next(event for event in told if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
+    assert next(event for event in reported if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
     run.request_pause()
     until(run, "paused")
     run.request_rollback("DynamicsEngine")
     run.request_resume()
-    assert next(event for event in told if isinstance(event, events.TrainingWarning)).kind == "rollback"
+    assert next(event for event in reported if isinstance(event, events.TrainingWarning)).kind == "rollback"
     run.request_stop()
     until(run, "stopped")
     assert run.folder.console.read_text().count("as requested: back to epoch") == 2
@@ -171,14 +171,14 @@ def test_stop_after_some_epochs(start: Start, folder: Path) -> None:
     until_epoch(run, 1)
     run.request_stop(after_epochs=3)
     until(run, "stopped")
-    told: list[int | None] = []
+    reported: list[int | None] = []
     counted = 0
     for record in run.records():
         if isinstance(record.event, StateChanged) and record.event.state == "stopping":
-            told.append(record.event.epochs_left)
-        elif told and isinstance(record.event, events.EpochDone):
+            reported.append(record.event.epochs_left)
+        elif reported and isinstance(record.event, events.EpochDone):
             counted += 1
-    assert told == [3, 2, 1, None]
+    assert reported == [3, 2, 1, None]
     assert counted == 3
     assert load_checkpoint(folder / "out/checkpoints/dynamicsengine_latest.pt").epoch == run.snapshot.models[0].epoch
 

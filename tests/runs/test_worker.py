@@ -25,33 +25,33 @@ from tests.runs.test_registry import make_run
 
 
 @pytest.fixture
-def told() -> list[StateChanged]:
+def reported() -> list[StateChanged]:
     return []
 
 
 @pytest.fixture
-def steering(told: list[StateChanged]) -> Iterator[RunController]:
-    one = RunController(told.append)
+def steering(reported: list[StateChanged]) -> Iterator[RunController]:
+    one = RunController(reported.append)
     with one.signals():
         one.begin()
         yield one
 
 
-def test_it_trains_until_it_is_stopped(steering: RunController, told: list[StateChanged]) -> None:
+def test_it_trains_until_it_is_stopped(steering: RunController, reported: list[StateChanged]) -> None:
     assert not steering.should_stop()
     steering.obey(Request(1, "stop"))
     assert steering.should_stop()
     assert steering.stopping
-    assert told == [StateChanged("running"), StateChanged("stopping")]
+    assert reported == [StateChanged("running"), StateChanged("stopping")]
 
 
-def test_epochs_are_counted_down(steering: RunController, told: list[StateChanged]) -> None:
+def test_epochs_are_counted_down(steering: RunController, reported: list[StateChanged]) -> None:
     steering.obey(Request(1, "stop", after_epochs=2))
     for _ in range(2):
         assert not steering.should_stop()
         steering.epoch_done()
     assert steering.should_stop()
-    assert [change.epochs_left for change in told] == [None, 2, 1, None]
+    assert [change.epochs_left for change in reported] == [None, 2, 1, None]
 
 
 def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
@@ -61,16 +61,16 @@ def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
     assert steering.should_stop()
 
 
-def test_after_the_end_no_change_of_state_is_reported(steering: RunController, told: list[StateChanged]) -> None:
+def test_after_the_end_no_change_of_state_is_reported(steering: RunController, reported: list[StateChanged]) -> None:
     steering.close()
     steering.obey(Request(1, "stop"))
     steering.fail("the folder is gone")
     steering.admit_signals()
-    assert told == [StateChanged("running")]
+    assert reported == [StateChanged("running")]
     assert not steering.failure
 
 
-def test_a_failure_stops_it_at_once(steering: RunController, told: list[StateChanged]) -> None:
+def test_a_failure_stops_it_at_once(steering: RunController, reported: list[StateChanged]) -> None:
     def fail_while_training() -> None:
         with steering.interruptible():
             steering.fail("the folder is gone")
@@ -80,14 +80,14 @@ def test_a_failure_stops_it_at_once(steering: RunController, told: list[StateCha
         fail_while_training()
     assert steering.should_stop()
     assert steering.failure == "the folder is gone"
-    assert told[-1].state == "stopping"
+    assert reported[-1].state == "stopping"
 
 
-def test_holding_takes_no_time_at_work(steering: RunController, told: list[StateChanged]) -> None:
+def test_holding_takes_no_time_at_work(steering: RunController, reported: list[StateChanged]) -> None:
     steering.obey(Request(1, "pause"))
     training = threading.Thread(target=steering.should_stop)
     training.start()
-    while told[-1].state != "paused":
+    while reported[-1].state != "paused":
         pass
     first = steering.busy()
     assert steering.busy() == first
@@ -95,14 +95,14 @@ def test_holding_takes_no_time_at_work(steering: RunController, told: list[State
     training.join()
     assert steering.busy() > first
     assert not steering.should_stop()
-    assert [change.state for change in told] == ["running", "pausing", "paused", "running"]
+    assert [change.state for change in reported] == ["running", "pausing", "paused", "running"]
 
 
-def test_a_pause_that_was_taken_back_never_happened(steering: RunController, told: list[StateChanged]) -> None:
+def test_a_pause_that_was_taken_back_never_happened(steering: RunController, reported: list[StateChanged]) -> None:
     steering.obey(Request(1, "pause"))
     steering.obey(Request(1, "resume"))
     assert not steering.should_stop()
-    assert [change.state for change in told] == ["running", "pausing", "running"]
+    assert [change.state for change in reported] == ["running", "pausing", "running"]
 
 
 def test_at_once_is_thrown_once_and_only_where_it_may(steering: RunController) -> None:

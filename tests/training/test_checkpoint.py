@@ -101,7 +101,7 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"format": 99}, "format 99"),
         ({"format": None}, "format None"),
@@ -128,14 +128,14 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
     ],
 )
 def test_what_is_no_checkpoint_of_this_network_is_refused(
-    changes: dict[str, Any], told: str, written: Path, tmp_path: Path
+    changes: dict[str, Any], reported: str, written: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=reported):
         load_checkpoint(rewritten(written, tmp_path / "other.pt", **changes))
 
 
 @pytest.mark.parametrize(
-    ("field", "name", "value", "told"),
+    ("field", "name", "value", "reported"),
     [
         ("optimiser", "square", torch.full((13_520,), -1.0), r"`optimiser\.square` holds values"),
         ("optimiser", "learning_rate", math.inf, r"`optimiser\.learning_rate`"),
@@ -147,10 +147,10 @@ def test_what_is_no_checkpoint_of_this_network_is_refused(
     ],
 )
 def test_one_wrong_value_is_named(
-    field: str, name: str, value: object, told: str, written: Path, tmp_path: Path
+    field: str, name: str, value: object, reported: str, written: Path, tmp_path: Path
 ) -> None:
     content = torch.load(written, weights_only=True)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=reported):
         load_checkpoint(rewritten(written, tmp_path / "other.pt", **{field: content[field] | {name: value}}))
 
 

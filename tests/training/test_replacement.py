@@ -46,13 +46,13 @@ def test_a_first_export_and_the_same_weights_again_replace_nothing(checkpoint: C
     assert not previous_of(path).exists()
 
 
-@pytest.mark.parametrize(("loss", "told"), [(0.3, ""), (0.5, "WORSE")])
-def test_another_training_is_replaced_and_kept(checkpoint: Checkpoint, path: Path, loss: float, told: str) -> None:
+@pytest.mark.parametrize(("loss", "reported"), [(0.3, ""), (0.5, "WORSE")])
+def test_another_training_is_replaced_and_kept(checkpoint: Checkpoint, path: Path, loss: float, reported: str) -> None:
     replace_export(another(checkpoint, 0.4), path)
     text = replace_export(another(checkpoint, loss), path).text
     assert f"its loss 0.4, the new one's {loss:g}" in text
     assert "groovepredictor.previous.json" in text
-    assert ("WORSE" in text) == bool(told)
+    assert ("WORSE" in text) == bool(reported)
     assert (loss_of(path), loss_of(previous_of(path))) == (loss, 0.4)
 
 
@@ -111,5 +111,5 @@ def test_licences_without_commercial_use_are_recognized() -> None:
     "metadata", [None, [], {"trained_on": [], "metrics": 3}, {"trained_on": {"licences": {"a": 1}}}]
 )
 def test_odd_metadata_are_not_recorded(metadata: object) -> None:
-    told = provenance_of(metadata)
-    assert (told.synthetic, dict(told.licences), told.val_loss) == (None, {}, None)
+    reported = provenance_of(metadata)
+    assert (reported.synthetic, dict(reported.licences), reported.val_loss) == (None, {}, None)

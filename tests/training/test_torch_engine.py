@@ -21,12 +21,12 @@ def test_state_continues_from_frame_to_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "reported"),
     [
         (ActivationLayer("tanh", 4), "has the layer activation tanh"),
         (DenseWeights(np.ones((2, 4), np.float32), np.ones(2, np.float32), "elu"), "has the layer dense elu 4→2"),
     ],
 )
-def test_layers_that_the_five_networks_do_not_have_are_an_error(layer: Layer, told: str) -> None:
-    with pytest.raises(ExportError, match=told):
+def test_layers_that_the_five_networks_do_not_have_are_an_error(layer: Layer, reported: str) -> None:
+    with pytest.raises(ExportError, match=reported):
         TorchEngine([layer])

@@ -35,8 +35,8 @@ LINUX = (
 def codes(style: Style) -> tuple[int, int, bool]:
     """Numbers of the colour and of its ground, and whether it is bold, as a terminal reads the style."""
     sign, ground, bold = 15, 0, False
-    (told,) = re.findall(r"^\x1b\[([\d;]*)m", style.render("x", color_system=ColorSystem.STANDARD)) or ["0"]
-    for code in map(int, told.split(";")):
+    (reported,) = re.findall(r"^\x1b\[([\d;]*)m", style.render("x", color_system=ColorSystem.STANDARD)) or ["0"]
+    for code in map(int, reported.split(";")):
         bold |= code == 1
         for first, shift in ((30, 0), (90, 8)):
             sign = code - first + shift if first <= code < first + 8 else sign

@@ -1,4 +1,4 @@
-"""A run is followed without losing an epoch, and what has not changed is told as the same thing."""
+"""A run is followed without losing an epoch, and what has not changed is reported as the same object."""
 
 from __future__ import annotations
 
