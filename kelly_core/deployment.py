@@ -55,7 +55,7 @@ class Deployment:
 
 
 def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Deployment:
-    """Copy the five exports of a folder, if each passes every check and is what the plugin's specification says.
+    """Copy the five exports of a folder, if each passes every check and fits the plugin's specification.
 
     A file that is there already with the same content is left alone.
 
@@ -90,7 +90,7 @@ def _metadata(content: bytes) -> object:
     try:
         document = json.loads(content)
     except ValueError:
-        # The checks of the file say so.
+        # The checks of the file report it.
         return None
     return document.get("metadata") if isinstance(document, dict) else None
 

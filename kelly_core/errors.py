@@ -57,7 +57,7 @@ class NoSplitError(DataError):
 
 
 class TrainingError(KellyError):
-    """A training that cannot start or go on."""
+    """A training that cannot start or continue."""
 
 
 class CheckpointError(KellyError):

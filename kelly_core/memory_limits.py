@@ -13,7 +13,7 @@ _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": _GIBIBYTE, "TiB": 2**40
 _WANTED = re.compile(r"(?:[Uu]nable to allocate|[Tt]ried to allocate) (?P<number>[\d.]+) (?P<unit>[KMGTPE]iB|bytes)")
 """NumPy's words, and those of PyTorch for processors and GPUs."""
 _NO_MAPPING = ("failed to map segment", "annot allocate memory", "error return without exception set")
-"""What the loader of shared libraries and the system say, and Python of a library whose start failed without words."""
+"""Messages of the loader of shared libraries and of the system, and Python's for a library that failed to start."""
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _HINT = "Use a smaller batch size, fewer --jobs, or fewer files (--max-files), or raise the limit"
 

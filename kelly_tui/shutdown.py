@@ -16,7 +16,7 @@ from typing import Any
 from textual.drivers.linux_driver import LinuxDriver
 
 SHUTDOWN_SECONDS = 3.0
-"""How long an orderly end may take once the process was told to end."""
+"""Maximum seconds of an orderly end after the request to end."""
 
 _RESTORE_SEQUENCE = (
     "\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
@@ -80,14 +80,14 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
             _restore(terminal, modes)
         os._exit(1)
 
-    def told(_number: int, _frame: FrameType | None) -> None:
+    def request_end(_number: int, _frame: FrameType | None) -> None:
         deadline = threading.Timer(SHUTDOWN_SECONDS, at_once)
         deadline.daemon = True
         deadline.start()
         leave()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, told)
+        signal.signal(number, request_end)
     if terminal is not None:
         threading.Thread(target=_watch, args=(terminal,), daemon=True).start()
 

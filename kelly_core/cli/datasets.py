@@ -142,7 +142,7 @@ def _as_json(report: CorpusReport) -> dict[str, Any]:
 
 
 def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
-    """One corpus in a frame; ``stand_in`` says what trainings do without it."""
+    """Return the panel of one corpus; ``stand_in`` describes what replaces it if it is missing."""
     from kelly_core.data.catalog import CORPORA
 
     lines = [("path", report.path)]

@@ -185,7 +185,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
         print_error(source.name, str(error))
         return result | {"status": "failed", "error": str(error)}
     except KeyboardInterrupt:
-        print_status(f"{source.name}: interrupted; the same command goes on from where it was")
+        print_status(f"{source.name}: interrupted; repeat the command to continue")
         raise
     result["archives"] = [asdict(receipt) for receipt in receipts]
     for receipt in receipts:

@@ -1,4 +1,4 @@
-"""A bar that shows how far the features of a corpus are."""
+"""Progress bar for the features of a corpus."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def feature_progress(name: str) -> Iterator[ProgressCallback]:
-    """A bar on standard error for the features of one corpus, shown on a terminal once something is computed.
+    """Context manager for a progress bar on standard error; on a terminal it appears when something is computed.
 
-    Notes are lines above it, also where there is no terminal.
+    Messages are printed as lines above it, also if standard error is not a terminal.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     error_console = console(stderr=True)
@@ -30,12 +30,12 @@ def feature_progress(name: str) -> Iterator[ProgressCallback]:
 
 def _advance(progress: Progress, name: str) -> ProgressCallback:
     task: TaskID | None = None
-    told = ""
+    printed = ""
 
     def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal task, told
-        if note and note != told:
-            told = note
+        nonlocal task, printed
+        if note and note != printed:
+            printed = note
             progress.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
         if task is None:
             task = progress.add_task(f"features of {name}", total=total)

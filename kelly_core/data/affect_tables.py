@@ -110,7 +110,7 @@ def is_affect_table(path: Path) -> bool:
 
 
 def is_other_table(name: str) -> bool:
-    """Return True if a table's path in the corpus says that it holds predictions, features or metadata."""
+    """Return True if a table's path in the corpus names predictions, features or metadata."""
     return _OTHER_TABLES.search(name.casefold()) is not None
 
 
@@ -198,7 +198,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
     warning = ""
     if scale and scale != chosen:
-        warning = f"{path.name}: read as {chosen}, as its columns say, not as scale = {scale}"
+        warning = f"{path.name}: read as {chosen} by its columns, not as scale = {scale}"
     return AffectTable(labels, damaged, warning)
 
 

@@ -21,7 +21,7 @@ Signs = NDArray[np.int8]
 Pair = tuple[int, int]
 
 NO_KEY = 0
-"""Key of an example with too little in it to tell it from another."""
+"""Key of an example with too little content to distinguish it from another."""
 
 _BANDS_A_GROUP = 4
 _SAME_SIGNS = 0.75
@@ -31,12 +31,12 @@ _LEAST_SIGNS = 150
 _CHUNK = 256
 
 
-def content_keys(rows: NDArray[Any], telling: NDArray[np.bool_]) -> Keys:
-    """Return a key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``telling`` [n] is false."""
+def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
+    """Return a key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``distinctive`` [n] is false."""
     # Adding 0 makes 0.0 of -0.0, which is equal but has other bytes.
     digests = (
-        hashlib.blake2b((row + 0).tobytes(), digest_size=8).digest() if tell else bytes(8)
-        for row, tell in zip(rows, telling, strict=True)
+        hashlib.blake2b((row + 0).tobytes(), digest_size=8).digest() if distinct else bytes(8)
+        for row, distinct in zip(rows, distinctive, strict=True)
     )
     return np.frombuffer(b"".join(digests), np.uint64)
 
@@ -58,10 +58,10 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
 
     Args:
         frames: [T, 128] in dB, T at least 1.
-        length: frames that a fingerprint is made for; further ones are left out, what is missing tells nothing.
+        length: frames that a fingerprint is made for; further ones are ignored, missing ones carry no information.
 
     Returns:
-        [(length - 1) · 31]: -1, 0 or 1, 0 where there is nothing to tell.
+        [(length - 1) · 31]: -1, 0 or 1, 0 if there is no information.
     """
     groups = frames[:length].reshape(-1, BANDS // _BANDS_A_GROUP, _BANDS_A_GROUP).mean(axis=2)
     changes = np.diff(np.diff(groups, axis=1), axis=0)
@@ -93,7 +93,7 @@ def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[Pair]:
 
 def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
     """Return the share of equal signs among those known in both of a pair, [n, m]; 0 if too few are known."""
-    told = np.abs(ours) @ np.abs(theirs).T
-    same = (told + ours @ theirs.T) / 2
-    share: Floats = np.divide(same, told, out=np.zeros_like(same), where=told >= _LEAST_SIGNS)
+    compared = np.abs(ours) @ np.abs(theirs).T
+    same = (compared + ours @ theirs.T) / 2
+    share: Floats = np.divide(same, compared, out=np.zeros_like(same), where=compared >= _LEAST_SIGNS)
     return share

@@ -23,7 +23,7 @@ SIDECAR = "emotion_labels.json"
 """Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
 
 RULES_FILE = "MADE_BY_RULES.md"
-"""File that marks a corpus as made by rules; it says which."""
+"""File that marks a corpus as made by rules, and lists them."""
 
 _log = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ def finite_text(text: str) -> float | None:
 
 
 def is_made_by_rules(path: Path) -> bool:
-    """Return True if a corpus says that rules made it: ``RULES_FILE`` is in its folder, or beside its one file."""
+    """Return True if a corpus is marked as made by rules: ``RULES_FILE`` is in its folder, or beside its one file."""
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 

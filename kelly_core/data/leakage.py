@@ -29,7 +29,7 @@ def find_leakage(dataset: Dataset) -> list[str]:
 
 
 def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
-    """What to say of a gain over the constant answer that is too good to be true; "" where it is not.
+    """Return a warning about an implausible gain over the constant baseline; "" if the gain is plausible.
 
     Args:
         spec: the model, trained with its own loss on real music.
@@ -42,7 +42,7 @@ def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
     return (
         f"too good to be true: {1 - loss / baseline:.0%} below the best constant answer, where real music allows for "
         f"{bound:.0%} at most; look for validation songs among the training ones and for labels made from the targets "
-        f"(a corpus made by rules may be that easy; {RULES_FILE} in its folder says that it is one)"
+        f"(a corpus made by rules may be that easy; {RULES_FILE} in its folder marks one)"
     )
 
 

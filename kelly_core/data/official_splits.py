@@ -24,7 +24,7 @@ UNLISTED_REASON = "not in the official table"
 
 @dataclass(frozen=True)
 class Selection:
-    """Files to read, and what the official tables say of each.
+    """Files to read, and the official tables' entries for them.
 
     Attributes:
         files: files to read, by path in the corpus.
@@ -99,7 +99,7 @@ def select_files(
         suffixes: endings of the files.
         known_tables: file names of the corpus's own tables, as patterns.
         table: the only table to use, relative to ``root``; "" looks for tables at any depth.
-        whole: a table speaks for the whole corpus, not for its own folder only.
+        whole: a table lists the whole corpus, not only its own folder.
         advice: what to do if there is no table, "" if the corpus may well have none.
         unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
         max_files: choose at most this number, evenly spread; 0 chooses all.
@@ -162,7 +162,7 @@ def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str
 
 
 def _missing(found: Sequence[str], advice: str) -> str:
-    """What to say of a corpus that has an official split but no table of it; "" for any other corpus."""
+    """Return a warning for a corpus whose official split has no table; "" for any other corpus."""
     if not advice and any(map(is_clip, found)):
         advice = "Put EMOPIA's split/train_clip.csv, val_clip.csv and test_clip.csv into the folder"
     if not advice:

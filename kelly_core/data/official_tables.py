@@ -48,7 +48,7 @@ class OfficialTable:
     Attributes:
         path: the table, relative to the corpus folder.
         folder: the folder that its rows belong to, relative to the corpus folder: "" or a path that ends in "/".
-        rows: what it says of each file.
+        rows: its entry for each file.
         by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
     """
 

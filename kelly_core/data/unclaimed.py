@@ -129,7 +129,7 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def _guess(name: str, marks: Counter[str], ending: str) -> str:
-    """The corpus that names inside a folder tell, else the one whose name is close to the folder's, else by kind."""
+    """Return the corpus that names inside a folder indicate, else by similarity of the folder's name, else by kind."""
     if marks:
         return marks.most_common(1)[0][0]
     spelled = name.lower().replace("-", "_").replace(" ", "_")

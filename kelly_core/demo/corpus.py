@@ -2,7 +2,7 @@
 
 Every song has an emotion and is in all five corpora: as a recording, as a MIDI file of four parts, as a progression, as
 a piano performance, as a drum recording. It is what the composer makes of an ideal chain, whose outputs follow valence
-and arousal by the rules of ``rules.RULES``. Each corpus says in ``MADE_BY_RULES.md`` that it is not real music.
+and arousal by the rules of ``rules.RULES``. ``MADE_BY_RULES.md`` in each corpus states that it is not real music.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
 
 
 def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput:
-    """What a chain that had learned the demo's rules perfectly would say to T frames of one emotion."""
+    """Return the outputs of a chain that follows the demo's rules exactly, for T frames of one emotion."""
     rows = (
         encode(valence, arousal),
         _melody(valence, arousal),

@@ -314,7 +314,7 @@ def _pack(manifest: Manifest, files: Mapping[str, _ArrayFile]) -> bytes:
         **{f"count.{name}": manifest.counts[name] for name in files},
     }
     stream = io.BytesIO()
-    # savez also takes keyword options, which the stubs cannot tell from names of arrays.
+    # savez also takes keyword options, which the stubs cannot distinguish from names of arrays.
     np.savez(stream, **columns)  # type: ignore[arg-type]
     return stream.getvalue()
 

@@ -144,7 +144,7 @@ def _absolute(path: Path) -> str:
 
 
 def make_folder(path: Path, *, exist_ok: bool = True) -> None:
-    """Make a folder and its parents, writable by the owner only, whatever the umask; reading is as the umask says.
+    """Make a folder and its parents, writable by the owner only, whatever the umask; read permission follows the umask.
 
     Raises:
         OSError: a folder cannot be made; FileExistsError if there is one and ``exist_ok`` is False.

@@ -91,7 +91,7 @@ class FileLock:
             self.path.unlink(missing_ok=True)
 
     def write_owner(self, run_id: str, pid: int) -> None:
-        """Write into the file who holds it; ``LockOwner.read`` tells others."""
+        """Write the owner into the file, for ``LockOwner.read``."""
         text = json.dumps({"run": run_id, "pid": pid, "host": socket.gethostname()})
         os.ftruncate(self.handle, 0)
         os.pwrite(self.handle, text.encode(), 0)

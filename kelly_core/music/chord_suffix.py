@@ -179,7 +179,7 @@ class _Chord:
         self._suspended = ""
 
     def take(self, token: _Token) -> None:
-        """Add what a token says.
+        """Add the content of a token.
 
         Raises:
             NotAChordError: it cannot stand here.

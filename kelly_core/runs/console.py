@@ -9,7 +9,7 @@ import time
 from kelly_core.display_text import printable_lines
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line with the time of day; if the disk is full, the line is lost instead of the training."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable_lines(text)}\n")

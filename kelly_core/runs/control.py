@@ -28,7 +28,7 @@ class Request:
     """One request of an observer.
 
     Attributes:
-        attempt: the attempt that is meant; a later one must not obey it.
+        attempt: number of the attempt that the request is for; a later attempt ignores it.
         kind: stop, pause, resume after a pause, or rollback of one model to its best weights.
         at_once: stop without finishing the current step or whatever else is being done.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
@@ -94,15 +94,15 @@ class RunController:
     SIGTERM and the first SIGINT stop after the current step, a second SIGINT stops at once, SIGHUP does nothing.
 
     Args:
-        tell: gets each change of state.
+        on_change: called with each change of state.
     """
 
-    def __init__(self, tell: Callable[[StateChanged], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_change: Callable[[StateChanged], None]) -> None:
+        self._on_change = on_change
         self.failure = ""
         """Why the run must end as failed; "" while it need not."""
         self._lock = threading.RLock()
-        self._told: StateChanged | None = None
+        self._reported: StateChanged | None = None
         self._stop = False
         self._closed = False
         self._paused = False
@@ -163,11 +163,11 @@ class RunController:
         with self._lock:
             self._enter(self._at_work())
 
-    def obey(self, request: Request) -> None:
+    def handle(self, request: Request) -> None:
         """Handle a request of an observer; called from the monitor thread."""
         with self._lock:
             if request.kind == "stop":
-                self._obey_stop(request)
+                self._handle_stop(request)
             elif request.kind == "rollback":
                 self._rollbacks.add(request.model)
             elif not self._stop and request.kind == "pause":
@@ -182,7 +182,7 @@ class RunController:
         with self._lock:
             if not self.failure and not self._closed:
                 self.failure = problem
-                self.obey(Request(0, "stop", at_once=True))
+                self.handle(Request(0, "stop", at_once=True))
 
     def close(self) -> None:
         """Report no more state changes: the end of the run is the last one."""
@@ -192,7 +192,7 @@ class RunController:
     def admit_signals(self) -> None:
         """Report a stop requested by a signal; a signal handler itself must not write."""
         with self._lock:
-            if self._stop and self._told is not None:
+            if self._stop and self._reported is not None:
                 self._enter("stopping")
 
     @contextmanager
@@ -226,7 +226,7 @@ class RunController:
             self._interruptible = False
             raise StopNow
 
-    def _obey_stop(self, request: Request) -> None:
+    def _handle_stop(self, request: Request) -> None:
         if request.after_epochs and not self._stop:
             self._epochs_left = request.after_epochs
         else:
@@ -251,6 +251,6 @@ class RunController:
         """Report a state if it, or the number of epochs left, has changed."""
         left = None if self._stop else self._epochs_left
         change = StateChanged(state, left)
-        if change != self._told and not self._closed:
-            self._told = change
-            self._tell(change)
+        if change != self._reported and not self._closed:
+            self._reported = change
+            self._on_change(change)

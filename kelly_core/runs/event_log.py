@@ -12,7 +12,7 @@ from pathlib import Path
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
-from kelly_core.runs.console import say
+from kelly_core.runs.console import print_line
 from kelly_core.runs.log_records import DamagedLineError, LogRecord, RunEvent, UnknownKindError, decode, encode
 from kelly_core.runs.messages import describe
 
@@ -79,7 +79,7 @@ class LogWriter:
                 del self._waiting[:written]
         except OSError as error:
             if not self._refused:
-                say(f"the log cannot be written for now ({error.strerror})")
+                print_line(f"the log cannot be written for now ({error.strerror})")
             self._refused = True
 
 
@@ -149,9 +149,9 @@ class EventLogger:
         self.busy: Callable[[], float] = lambda: 0.0
         """Function that returns the seconds of training so far; its owner subtracts pauses."""
 
-    def tell(self, event: RunEvent) -> None:
+    def log(self, event: RunEvent) -> None:
         """Write an event."""
         self._log.append(LogRecord(time.time(), self.busy(), self._attempt, event))
         line = describe(event)
         if line is not None:
-            say(line)
+            print_line(line)

@@ -61,7 +61,7 @@ def describe_exit(folder: RunDirectory, attempt: int) -> str:
 
     The text is "its process is gone" where nothing is known, as after a power cut.
     """
-    resume = f"`kelly-core runs resume {folder.id}` goes on from the last checkpoint"
+    resume = f"`kelly-core runs resume {folder.id}` continues from the last checkpoint"
     status = _read(folder, attempt)
     if status is None:
         return f"its process is gone. {resume}"

@@ -11,7 +11,7 @@ import psutil
 
 from kelly_core.errors import KellyError, RunError
 from kelly_core.io.atomic import IsOwned
-from kelly_core.runs.console import say
+from kelly_core.runs.console import print_line
 from kelly_core.runs.control import Inbox, RunController
 from kelly_core.runs.event_log import EventLogger
 from kelly_core.runs.log_records import GpuLoad, HostLoad, Revived
@@ -23,25 +23,25 @@ _SECONDS_BETWEEN_LOADS = 5.0
 
 
 class RunMonitor:
-    """Runs beside a training within the context.
+    """Context manager of a thread that serves a run while it trains.
 
     Args:
         run: the run.
-        journal, steering, meter: of the run's process.
+        logger, controller, meter: those of the run's process.
         is_owned: returns False once the output folder is no longer this run's.
     """
 
     def __init__(
-        self, run: Run, journal: EventLogger, steering: RunController, meter: ResourceMonitor, is_owned: IsOwned
+        self, run: Run, logger: EventLogger, controller: RunController, meter: ResourceMonitor, is_owned: IsOwned
     ) -> None:
-        self._run, self._journal, self._steering, self._meter = run, journal, steering, meter
+        self._run, self._logger, self._controller, self._meter = run, logger, controller, meter
         self._is_owned = is_owned
         self._inbox = Inbox(run.folder.control, run.record.attempts)
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="attendant", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="run monitor", daemon=True)
         self._last_beat = time.monotonic()
         self._last_load = self._last_beat
-        self._complaints: set[str] = set()
+        self._reported_problems: set[str] = set()
 
     def __enter__(self) -> RunMonitor:
         self._beat(self._last_beat)
@@ -51,49 +51,49 @@ class RunMonitor:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
-        self._summarise()
+        self._write_summary()
 
     def _work(self) -> None:
         while not self._done.wait(_SECONDS_BETWEEN_REQUESTS):
             try:
-                self._look_after(time.monotonic())
+                self._tick(time.monotonic())
             except (OSError, KellyError) as error:
-                self._complain(str(error))
+                self._report_problem(str(error))
             except Exception as error:  # noqa: BLE001 - see below
-                # A thread that ends here would leave a training that nobody can stop.
-                self._complain(f"unexpected {type(error).__name__}: {error}")
+                # If this thread ended, no request could stop the training.
+                self._report_problem(f"unexpected {type(error).__name__}: {error}")
 
-    def _look_after(self, now: float) -> None:
+    def _tick(self, now: float) -> None:
         if not self._is_owned():
-            self._steering.fail(_output_lost(self._run))
+            self._controller.fail(_output_lost(self._run))
         for request in self._inbox.read():
-            self._steering.obey(request)
-        self._steering.admit_signals()
+            self._controller.handle(request)
+        self._controller.admit_signals()
         if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
             self._beat(now)
         if now - self._last_load >= _SECONDS_BETWEEN_LOADS:
             self._last_load = now
-            self._journal.tell(self._meter.sample())
+            self._logger.log(self._meter.sample())
 
     def _beat(self, now: float) -> None:
         silent, self._last_beat = now - self._last_beat, now
         os.utime(self._run.folder.heartbeat)
         if silent > SILENT_SECONDS:
-            self._journal.tell(Revived(silent))
-        self._summarise()
+            self._logger.log(Revived(silent))
+        self._write_summary()
 
-    def _summarise(self) -> None:
+    def _write_summary(self) -> None:
         news = False
         while self._run.poll():
             news = True
         if news:
             self._run.summarize()
 
-    def _complain(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         """Report a problem once and continue: the training does not depend on it."""
-        if problem not in self._complaints:
-            self._complaints.add(problem)
-            say(problem)
+        if problem not in self._reported_problems:
+            self._reported_problems.add(problem)
+            print_line(problem)
 
 
 def _output_lost(run: Run) -> str:

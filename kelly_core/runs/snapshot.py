@@ -26,7 +26,7 @@ class ModelSnapshot:
     Attributes:
         model: its name.
         state: its own state; "failed" with ``error``.
-        dataset, synthetic, device, baseline_loss: as ``events.ModelStarted`` tells.
+        dataset, synthetic, device, baseline_loss: as in ``events.ModelStarted``.
         epoch, epochs: complete epochs, and their planned total.
         step, steps: steps taken in the epoch in progress, and how many an epoch has.
         train_loss, val_loss: of the last complete epoch.
@@ -38,8 +38,8 @@ class ModelSnapshot:
         eta_seconds: time until all epochs are done; early stopping may end it sooner.
         reason: why its training ended, "" before.
         export: file for the plugin, "" before.
-        checkpoint: whether this run has saved one that it can go on from.
-        bayes_loss: as ``events.ModelStarted`` tells.
+        checkpoint: True if this run has saved one from which it can continue.
+        bayes_loss: as in ``events.ModelStarted``.
         alarm, alarm_kind: the last alarm that still holds, "" if there is none.
         error: why it failed, "" if it did not.
         verdict: in one line whether it counts as trained, "" before.

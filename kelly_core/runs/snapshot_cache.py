@@ -24,7 +24,7 @@ _MAX_BYTES = 2**20
 
 @dataclass(frozen=True)
 class SnapshotCache:
-    """State of a log up to ``offset``; ``check`` tells whether it is still the same log.
+    """State of a log up to ``offset``; ``check`` identifies the log.
 
     Only a help: it can be written again from the log, and a damaged or older one is not used.
     """

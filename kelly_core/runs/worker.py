@@ -16,7 +16,7 @@ from kelly_core.errors import CheckpointError, KellyError
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
 from kelly_core.memory_limits import as_memory_error
-from kelly_core.runs.console import say
+from kelly_core.runs.console import print_line
 from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.environment import write_environment
 from kelly_core.runs.event_log import EventLogger, LogWriter
@@ -50,7 +50,7 @@ def work(folder: RunDirectory, lease_handle: int) -> None:
     lease = FileLock(output_lock_path(run.record.output), lease_handle)
     log = LogWriter(folder.events)
     journal = EventLogger(log, run.record.attempts)
-    steering = RunController(journal.tell)
+    steering = RunController(journal.log)
     journal.busy = steering.busy
     meter = ResourceMonitor()
     training = _Training(run, journal, steering)
@@ -65,8 +65,8 @@ def work(folder: RunDirectory, lease_handle: int) -> None:
         steering.close()
         release_output_lock(lease)
         if ending.state == "stopped":
-            say(f"to continue: kelly-core runs resume {run.id}")
-        journal.tell(ending)
+            print_line(f"to continue: kelly-core runs resume {run.id}")
+        journal.log(ending)
         log.close()
 
 
@@ -98,7 +98,7 @@ class _Training:
         except KellyError as error:
             return RunEnded("failed", str(error))
         except Exception as error:  # noqa: BLE001 - reported in the run's log
-            say(traceback.format_exc())
+            print_line(traceback.format_exc())
             if problem := as_memory_error(error):
                 return RunEnded("failed", str(problem))
             return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
@@ -208,7 +208,7 @@ class _Training:
         return known or (latest.exists() and latest.stat().st_mtime >= self._record.created)
 
     def _listen(self, event: events.Event) -> None:
-        self._journal.tell(event)
+        self._journal.log(event)
         if self._board is not None:
             self._board.listen(event)
         match event:
@@ -230,7 +230,7 @@ class _Training:
             due = done == total or now - self._features_told >= _SECONDS_BETWEEN_FEATURES
             if (note and note != noted) or (due and not note):
                 noted, self._features_told = note, now
-                self._journal.tell(FeaturesRead(dataset, done, total, note))
+                self._journal.log(FeaturesRead(dataset, done, total, note))
 
         return advance
 
@@ -264,7 +264,7 @@ class _Training:
             )
 
     def _end_model(self, outcome: ModelResult) -> None:
-        self._journal.tell(outcome)
+        self._journal.log(outcome)
         if outcome.error:
             self._errors.append(outcome.error)
 

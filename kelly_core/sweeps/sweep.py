@@ -74,8 +74,8 @@ class Sweep:
     def results(self, waiting: Waiting = lambda _text: None) -> Iterator[TrialResult]:
         """Run the trials that are not finished, and yield each result as its trial ends.
 
-        A finished trial is told as it is, one in progress is waited for, an interrupted one goes on from its
-        checkpoints.
+        The result of a finished trial is yielded unchanged, a running trial is awaited, and an interrupted one
+        continues from its checkpoints.
 
         Args:
             waiting: as ``map_ordered`` takes it.

@@ -14,7 +14,7 @@ _MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
 
 @dataclass(frozen=True)
 class ExportFile:
-    """An export on disk; ``stamp`` tells whether it is still the one that was checked."""
+    """An export on disk; ``stamp`` identifies the version that was checked."""
 
     path: Path
     bytes: int

@@ -21,7 +21,7 @@ from kelly_core.io.json import dumps
 
 _SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200
-"""Files that are told by name for each reason to skip them."""
+"""Number of files that are listed by name for each reason to skip them."""
 
 
 def main(arguments: list[str]) -> None:

@@ -39,7 +39,7 @@ def test_a_process_that_a_signal_ended_says_which(tmp_path: Path, number: signal
     snapshot = Run(folder).snapshot
     assert snapshot.state == "died"
     assert snapshot.error.startswith(reported)
-    assert "`kelly-core runs resume run` goes on from the last checkpoint" in snapshot.error
+    assert "`kelly-core runs resume run` continues from the last checkpoint" in snapshot.error
 
 
 def test_an_exit_code_is_reported_and_that_of_another_attempt_is_not(tmp_path: Path) -> None:

@@ -39,14 +39,14 @@ def steering(reported: list[StateChanged]) -> Iterator[RunController]:
 
 def test_it_trains_until_it_is_stopped(steering: RunController, reported: list[StateChanged]) -> None:
     assert not steering.should_stop()
-    steering.obey(Request(1, "stop"))
+    steering.handle(Request(1, "stop"))
     assert steering.should_stop()
     assert steering.stopping
     assert reported == [StateChanged("running"), StateChanged("stopping")]
 
 
 def test_epochs_are_counted_down(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.obey(Request(1, "stop", after_epochs=2))
+    steering.handle(Request(1, "stop", after_epochs=2))
     for _ in range(2):
         assert not steering.should_stop()
         steering.epoch_done()
@@ -55,15 +55,15 @@ def test_epochs_are_counted_down(steering: RunController, reported: list[StateCh
 
 
 def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
-    steering.obey(Request(1, "stop", after_epochs=5))
-    steering.obey(Request(1, "stop", after_epochs=1))
+    steering.handle(Request(1, "stop", after_epochs=5))
+    steering.handle(Request(1, "stop", after_epochs=1))
     steering.epoch_done()
     assert steering.should_stop()
 
 
 def test_after_the_end_no_change_of_state_is_reported(steering: RunController, reported: list[StateChanged]) -> None:
     steering.close()
-    steering.obey(Request(1, "stop"))
+    steering.handle(Request(1, "stop"))
     steering.fail("the folder is gone")
     steering.admit_signals()
     assert reported == [StateChanged("running")]
@@ -84,14 +84,14 @@ def test_a_failure_stops_it_at_once(steering: RunController, reported: list[Stat
 
 
 def test_holding_takes_no_time_at_work(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.obey(Request(1, "pause"))
+    steering.handle(Request(1, "pause"))
     training = threading.Thread(target=steering.should_stop)
     training.start()
     while reported[-1].state != "paused":
         pass
     first = steering.busy()
     assert steering.busy() == first
-    steering.obey(Request(1, "resume"))
+    steering.handle(Request(1, "resume"))
     training.join()
     assert steering.busy() > first
     assert not steering.should_stop()
@@ -99,14 +99,14 @@ def test_holding_takes_no_time_at_work(steering: RunController, reported: list[S
 
 
 def test_a_pause_that_was_taken_back_never_happened(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.obey(Request(1, "pause"))
-    steering.obey(Request(1, "resume"))
+    steering.handle(Request(1, "pause"))
+    steering.handle(Request(1, "resume"))
     assert not steering.should_stop()
     assert [change.state for change in reported] == ["running", "pausing", "running"]
 
 
 def test_at_once_is_thrown_once_and_only_where_it_may(steering: RunController) -> None:
-    steering.obey(Request(1, "stop", at_once=True))
+    steering.handle(Request(1, "stop", at_once=True))
     with pytest.raises(StopNow), steering.interruptible():
         steering.interrupt()
     with steering.interruptible():
@@ -129,58 +129,58 @@ def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def attendant(tmp_path: Path) -> Iterator[RunMonitor]:
+def monitor(tmp_path: Path) -> Iterator[RunMonitor]:
     folder = make_run(tmp_path / "run", AttemptBegun())
     folder.heartbeat.touch()
     log = LogWriter(folder.events)
     journal = EventLogger(log, 1)
-    one = RunMonitor(Run(folder), journal, RunController(journal.tell), ResourceMonitor(), lambda: True)
+    one = RunMonitor(Run(folder), journal, RunController(journal.log), ResourceMonitor(), lambda: True)
     yield one
     log.close()
 
 
-def test_a_sign_of_life_after_long_silence_is_reported(attendant: RunMonitor, tmp_path: Path) -> None:
+def test_a_sign_of_life_after_long_silence_is_reported(monitor: RunMonitor, tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path / "run")
     os.utime(folder.heartbeat, (1e9, 1e9))
     now = time.monotonic()
-    attendant._beat(now)
-    attendant._beat(now + 1.0)
+    monitor._beat(now)
+    monitor._beat(now + 1.0)
     assert abs(folder.heartbeat.stat().st_mtime - time.time()) < 60
-    attendant._beat(now + 62.0)
+    monitor._beat(now + 62.0)
     (revived,) = [record.event for record in Run(folder).records() if isinstance(record.event, Revived)]
     assert revived.silent_seconds == pytest.approx(61.0)
     assert Run(folder).snapshot.revivals == 1
 
 
-def test_the_load_is_reported_every_five_seconds(attendant: RunMonitor, tmp_path: Path) -> None:
+def test_the_load_is_reported_every_five_seconds(monitor: RunMonitor, tmp_path: Path) -> None:
     now = time.monotonic()
     for later in range(12):
-        attendant._look_after(now + later)
+        monitor._tick(now + later)
     loads = [r.event for r in Run(RunDirectory(tmp_path / "run")).records() if isinstance(r.event, HostLoad)]
     assert len(loads) == 2
 
 
 def test_trouble_is_reported_once_and_ends_nothing(
-    attendant: RunMonitor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monitor: RunMonitor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "control.jsonl").mkdir()
     waits = iter([False, False, False, True])
-    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
-    attendant._work()
+    monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
+    monitor._work()
     assert capsys.readouterr().out.count("cannot be read") == 1
 
 
 def test_a_fault_of_its_own_leaves_it_listening(
-    attendant: RunMonitor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    monitor: RunMonitor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(_meter: ResourceMonitor) -> HostLoad:
         raise RuntimeError("GPU is lost")
 
     monkeypatch.setattr(ResourceMonitor, "sample", gone)
-    attendant._last_load = -1e9
+    monitor._last_load = -1e9
     waits = iter([False, False, True])
-    attendant._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
-    attendant._work()
+    monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
+    monitor._work()
     assert capsys.readouterr().out.count("GPU is lost") == 1
     assert next(waits, None) is None
 

@@ -223,14 +223,14 @@ def _fetch(archive: Archive, target: Path, listener: Listener, mirrors: Sequence
             return got
         refused.append(f"{url}: {problem}")
     kept = part_of(target).stat().st_size if part_of(target).is_file() else 0
-    hint = f"{format_bytes(kept)} are kept, and the same command goes on from there" if kept else _NOTHING_UNPACKED
+    hint = f"{format_bytes(kept)} are kept; repeat the command to continue" if kept else _NOTHING_UNPACKED
     raise DataError("; ".join(refused), where=archive.file, hint=hint)
 
 
 def _fetch_from(
     url: str, archive: Archive, target: Path, listener: Listener, *, from_publisher: bool
 ) -> tuple[Downloaded, str]:
-    """Download an archive and say why it is not the right one, "" if it is.
+    """Download an archive and return why it is not the right one, "" if it is.
 
     What was put together from two attempts is downloaded once more as a whole if its sum is wrong.
     """

@@ -23,7 +23,7 @@ class Inventory:
     Attributes:
         source: its name.
         folder: where it was looked for.
-        basis: what says what should be there.
+        basis: source of the expected list of files.
         expected, found: number of files.
         missing: files that are not there, by path or ID; empty if only their number is known.
         other_size: files whose size is another one, as "path: expected, got".

@@ -113,7 +113,7 @@ def _check_level(samples: Floats, path: Path) -> None:
 
 
 def _check_format(sample_rate: int, channels: int, path: Path) -> None:
-    """Check what a header says before anything is allocated by it.
+    """Check the values of a header before memory is allocated by them.
 
     Raises:
         DataError: sample rate or number of channels is out of range.

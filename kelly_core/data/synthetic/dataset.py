@@ -1,4 +1,4 @@
-"""Corpora of generated examples whose best possible loss is known, so that one can tell whether training worked."""
+"""Corpora of generated examples whose best possible loss is known, which shows whether training works."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class EmotionGenerator(Generator):
     def posterior(self, inputs: Floats) -> tuple[Doubles, Doubles]:
         """Mean [n, T, 2] and covariance [T, 2, 2] of the walk at each frame, given ``inputs`` [n, T, 128] up to it.
 
-        The projection U'x / gain is the walk plus N(0, 1 / gain²), and all of x that tells anything about it.
+        The projection U'x / gain is the walk plus N(0, 1 / gain²), and a sufficient statistic of x for it.
         """
         coefficient, gain = self.constants["coefficient"], self.constants["gain"]
         observed = np.tensordot(inputs, self.basis, axes=1) / gain
@@ -107,7 +107,7 @@ class EmotionGenerator(Generator):
 
 
 class _CodeReader(Generator):
-    """A source whose inputs hold an emotion code and whose targets are drawn around a function of what it says."""
+    """A source whose inputs hold an emotion code and whose targets are drawn around a function of that code."""
 
     affect_coefficient: ClassVar[float] = 0.0
 
