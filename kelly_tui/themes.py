@@ -10,8 +10,8 @@ from textual.theme import Theme
 _ON_DARK = ("#56B4E9", "#E69F00", "#2FC79B", "#E08FBF", "#F0E442")
 _ON_LIGHT = ("#005F9E", "#A85B00", "#00735A", "#A2407C", "#6B6300")
 _OF_SIXTEEN = ("#55FFFF", "#FFFFFF", "#55FF55", "#FF55FF", "#FFFF55")
-"""Okabe and Ito's colors, which people with color vision deficiency can distinguish: for dark and light backgrounds (the
-latter darker), and their nearest ones among the sixteen of a terminal."""
+"""Okabe and Ito's colors, which people with color vision deficiency can distinguish: for dark backgrounds, for light
+backgrounds, and the nearest ones among the sixteen of a terminal."""
 
 
 _MUTED = 0.25

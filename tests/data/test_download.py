@@ -118,7 +118,7 @@ def test_a_part_of_a_killed_process_is_continued_by_the_next(server: ArchiveServ
     server.files[NAME] = CONTENT
     server.breaks = [1500] + [0] * 20
     source = source_of(CONTENT, f"{server.address}/{NAME}")
-    with pytest.raises(DataError, match="are kept, and the same command goes on"):
+    with pytest.raises(DataError, match="are kept; repeat the command to continue"):
         get(source, tmp_path)
     server.breaks, server.asked = [], []
     get(source, tmp_path)

@@ -1,4 +1,4 @@
-"""Parts of a run's process: steering, sign of life, load of the machine, environment."""
+"""Parts of a run's process: controller, sign of life, load of the machine, environment."""
 
 from __future__ import annotations
 
@@ -30,88 +30,88 @@ def reported() -> list[StateChanged]:
 
 
 @pytest.fixture
-def steering(reported: list[StateChanged]) -> Iterator[RunController]:
+def controller(reported: list[StateChanged]) -> Iterator[RunController]:
     one = RunController(reported.append)
     with one.signals():
         one.begin()
         yield one
 
 
-def test_it_trains_until_it_is_stopped(steering: RunController, reported: list[StateChanged]) -> None:
-    assert not steering.should_stop()
-    steering.handle(Request(1, "stop"))
-    assert steering.should_stop()
-    assert steering.stopping
+def test_it_trains_until_it_is_stopped(controller: RunController, reported: list[StateChanged]) -> None:
+    assert not controller.should_stop()
+    controller.handle(Request(1, "stop"))
+    assert controller.should_stop()
+    assert controller.stopping
     assert reported == [StateChanged("running"), StateChanged("stopping")]
 
 
-def test_epochs_are_counted_down(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.handle(Request(1, "stop", after_epochs=2))
+def test_epochs_are_counted_down(controller: RunController, reported: list[StateChanged]) -> None:
+    controller.handle(Request(1, "stop", after_epochs=2))
     for _ in range(2):
-        assert not steering.should_stop()
-        steering.epoch_done()
-    assert steering.should_stop()
+        assert not controller.should_stop()
+        controller.epoch_done()
+    assert controller.should_stop()
     assert [change.epochs_left for change in reported] == [None, 2, 1, None]
 
 
-def test_a_later_wish_replaces_an_earlier_one(steering: RunController) -> None:
-    steering.handle(Request(1, "stop", after_epochs=5))
-    steering.handle(Request(1, "stop", after_epochs=1))
-    steering.epoch_done()
-    assert steering.should_stop()
+def test_a_later_wish_replaces_an_earlier_one(controller: RunController) -> None:
+    controller.handle(Request(1, "stop", after_epochs=5))
+    controller.handle(Request(1, "stop", after_epochs=1))
+    controller.epoch_done()
+    assert controller.should_stop()
 
 
-def test_after_the_end_no_change_of_state_is_reported(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.close()
-    steering.handle(Request(1, "stop"))
-    steering.fail("the folder is gone")
-    steering.admit_signals()
+def test_after_the_end_no_change_of_state_is_reported(controller: RunController, reported: list[StateChanged]) -> None:
+    controller.close()
+    controller.handle(Request(1, "stop"))
+    controller.fail("the folder is gone")
+    controller.admit_signals()
     assert reported == [StateChanged("running")]
-    assert not steering.failure
+    assert not controller.failure
 
 
-def test_a_failure_stops_it_at_once(steering: RunController, reported: list[StateChanged]) -> None:
+def test_a_failure_stops_it_at_once(controller: RunController, reported: list[StateChanged]) -> None:
     def fail_while_training() -> None:
-        with steering.interruptible():
-            steering.fail("the folder is gone")
+        with controller.interruptible():
+            controller.fail("the folder is gone")
             time.sleep(1.0)
 
     with pytest.raises(StopNow):
         fail_while_training()
-    assert steering.should_stop()
-    assert steering.failure == "the folder is gone"
+    assert controller.should_stop()
+    assert controller.failure == "the folder is gone"
     assert reported[-1].state == "stopping"
 
 
-def test_holding_takes_no_time_at_work(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.handle(Request(1, "pause"))
-    training = threading.Thread(target=steering.should_stop)
+def test_holding_takes_no_time_at_work(controller: RunController, reported: list[StateChanged]) -> None:
+    controller.handle(Request(1, "pause"))
+    training = threading.Thread(target=controller.should_stop)
     training.start()
     while reported[-1].state != "paused":
         pass
-    first = steering.busy()
-    assert steering.busy() == first
-    steering.handle(Request(1, "resume"))
+    first = controller.busy()
+    assert controller.busy() == first
+    controller.handle(Request(1, "resume"))
     training.join()
-    assert steering.busy() > first
-    assert not steering.should_stop()
+    assert controller.busy() > first
+    assert not controller.should_stop()
     assert [change.state for change in reported] == ["running", "pausing", "paused", "running"]
 
 
-def test_a_pause_that_was_taken_back_never_happened(steering: RunController, reported: list[StateChanged]) -> None:
-    steering.handle(Request(1, "pause"))
-    steering.handle(Request(1, "resume"))
-    assert not steering.should_stop()
+def test_a_pause_that_was_taken_back_never_happened(controller: RunController, reported: list[StateChanged]) -> None:
+    controller.handle(Request(1, "pause"))
+    controller.handle(Request(1, "resume"))
+    assert not controller.should_stop()
     assert [change.state for change in reported] == ["running", "pausing", "running"]
 
 
-def test_at_once_is_thrown_once_and_only_where_it_may(steering: RunController) -> None:
-    steering.handle(Request(1, "stop", at_once=True))
-    with pytest.raises(StopNow), steering.interruptible():
-        steering.interrupt()
-    with steering.interruptible():
+def test_at_once_is_thrown_once_and_only_where_it_may(controller: RunController) -> None:
+    controller.handle(Request(1, "stop", at_once=True))
+    with pytest.raises(StopNow), controller.interruptible():
+        controller.interrupt()
+    with controller.interruptible():
         pass
-    steering.interrupt()
+    controller.interrupt()
 
 
 def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def monitor(tmp_path: Path) -> Iterator[RunMonitor]:
     folder = make_run(tmp_path / "run", AttemptBegun())
     folder.heartbeat.touch()
     log = LogWriter(folder.events)
-    journal = EventLogger(log, 1)
-    one = RunMonitor(Run(folder), journal, RunController(journal.log), ResourceMonitor(), lambda: True)
+    logger = EventLogger(log, 1)
+    one = RunMonitor(Run(folder), logger, RunController(logger.log), ResourceMonitor(), lambda: True)
     yield one
     log.close()
 
