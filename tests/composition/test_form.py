@@ -17,7 +17,7 @@ from kelly_core.demo.corpus import ideal_output
 from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
 from tests.seeds import shifted
 
-from .crafted import C, F, G, output
+from tests.helpers.chain_outputs import C, F, G, output
 
 CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))
 BASS_RANGE = (28, 67)
