@@ -15,9 +15,8 @@ from kelly_core.composition.score import BAR, PPQ, Score, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.demo.corpus import ideal_output
 from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
-from tests.seeds import shifted
-
 from tests.helpers.chain_outputs import C, F, G, output
+from tests.seeds import shifted
 
 CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))
 BASS_RANGE = (28, 67)
