@@ -94,8 +94,8 @@ def _notes(result: BenchmarkResult, last: Run | None, changes: Sequence[Change])
         Text(f"{result.calls:,} calls each on one thread; spread: how many took how long, log-log", style="dim")
     )
     if result.load.busy:
-        told = f"{result.load.description} meanwhile: these figures are not compared, and trends leave them out"
-        notes.append(Text(f"{told}. Run it again when nothing else runs.", style="bold yellow"))
+        note = f"{result.load.description} meanwhile: these figures are not compared, and trends leave them out"
+        notes.append(Text(f"{note}. Run it again when nothing else runs.", style="bold yellow"))
     notes += [
         Text(f"slower: {each.engine} {each.part}, {each.before_us:,.1f} → {each.now_us:,.1f} µs", style="bold red")
         for each in changes

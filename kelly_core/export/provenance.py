@@ -1,4 +1,4 @@
-"""What an export says of the data it was trained on, and the former export beside it."""
+"""Training data recorded in an export, and the previous export beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NON_COMMERCIAL = re.compile(r"non-?commercial|\bBY-NC\b|research only", re.IGNO
 
 @dataclass(frozen=True)
 class Provenance:
-    """Data of a training, as its export tells.
+    """Data of a training, read from its export.
 
     Attributes:
         synthetic: whether generated examples stood in for a corpus; None if it is not recorded.

@@ -24,7 +24,7 @@ class LogWriter:
     """Appends records; safe to use from several threads.
 
     What a full disk refuses waits in memory for the next record. Some space is set aside, so that at least the ending
-    can be told.
+    can be written.
 
     Raises:
         RunError: the log cannot be opened.

@@ -94,9 +94,9 @@ def test_show_prints_the_state(kelly_core: Command, ended: RunDirectory) -> None
     assert "0.2500" in shown.out
     assert "1 damaged lines" in shown.err
     assert "1 records of its log are of a newer version" in shown.err
-    told = json.loads(kelly_core("runs", "show", "last", "--json").out)
-    assert told["settings"]["training"]["batch_size"] == 16
-    assert told["damaged_lines"] == 1
+    reported = json.loads(kelly_core("runs", "show", "last", "--json").out)
+    assert reported["settings"]["training"]["batch_size"] == 16
+    assert reported["damaged_lines"] == 1
 
 
 def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
@@ -106,9 +106,9 @@ def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
     assert "training.epochs" in shown.out
     assert "0.2500" in shown.out
     assert "0.1250" in shown.out
-    told = json.loads(kelly_core("runs", "diff", "2026", "other", "--json").out)
-    assert told["settings"] == {"training.epochs": [3, 7]}
-    assert [best["best_loss"] for best in told["models"]["DynamicsEngine"]] == [0.25, 0.125]
+    reported = json.loads(kelly_core("runs", "diff", "2026", "other", "--json").out)
+    assert reported["settings"] == {"training.epochs": [3, 7]}
+    assert [best["best_loss"] for best in reported["models"]["DynamicsEngine"]] == [0.25, 0.125]
     assert "the settings are the same" in kelly_core("runs", "diff", "2026", "2026").out
 
 
@@ -243,9 +243,9 @@ def test_a_bar_shows_that_its_run_holds() -> None:
 def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> None:
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
-    told = json.loads(trained.out)
-    assert (told["run"], told["state"], told["error"]) == (find_run(Path("runs"), "last").id, "finished", None)
-    (model,) = told["models"]
+    reported = json.loads(trained.out)
+    assert (reported["run"], reported["state"], reported["error"]) == (find_run(Path("runs"), "last").id, "finished", None)
+    (model,) = reported["models"]
     assert set(model) == {
         "model",
         "dataset",

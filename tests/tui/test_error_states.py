@@ -72,8 +72,8 @@ async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pyte
 
 
 async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path) -> None:
-    told = trained("EmotionRecognizer", 4, of=10)
-    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    reported = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
     lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     app = make_app()
@@ -108,9 +108,9 @@ async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: 
 
 
 async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
-    told = trained("EmotionRecognizer", 4)
-    told[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
-    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*told, RunEnded("failed")])
+    reported = trained("EmotionRecognizer", 4)
+    reported[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
+    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*reported, RunEnded("failed")])
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
@@ -170,8 +170,8 @@ async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_
 
 
 async def test_what_happened_since_is_reported(make_app: MakeApp, workplace: Path) -> None:
-    told = trained("EmotionRecognizer", 4, of=10)
-    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], told)
+    reported = trained("EmotionRecognizer", 4, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
     lock = FileLock.acquire(folder.heartbeat)
     assert lock is not None
     app = make_app()
@@ -291,7 +291,7 @@ async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatc
             await pilot.pause()
             styles = [piece.style for line in segments(app) for piece in line if piece.style]
             assert {color.name for style in styles for color in (style.color, style.bgcolor) if color} <= {"default"}
-            # Without colours the row under the cursor and the screen's name are told by reversed text.
+            # Without colours the row under the cursor and the screen's name are reported by reversed text.
             reversed_text = [
                 piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse
             ]

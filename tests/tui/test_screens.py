@@ -271,9 +271,9 @@ async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeAp
 
 
 async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, live_run: RunDirectory) -> None:
-    told = events.TrainingWarning("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
+    reported = events.TrainingWarning("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
     with live_run.events.open("ab") as log:
-        log.write(encode(LogRecord(BEGAN, 20.0, 1, told)))
+        log.write(encode(LogRecord(BEGAN, 20.0, 1, reported)))
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("3")
@@ -452,8 +452,8 @@ async def test_two_marked_runs_are_compared(make_app: MakeApp) -> None:
 async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: Path) -> None:
     models = ["EmotionRecognizer", "GroovePredictor"]
     for number, name in enumerate(["calm-melody", "golden-march", "brave-cadence"]):
-        told = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
-        make_run(workplace / "runs", f"2026-09-21-100{number}-{name}", models, told, created=BEGAN + number)
+        reported = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
+        make_run(workplace / "runs", f"2026-09-21-100{number}-{name}", models, reported, created=BEGAN + number)
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
