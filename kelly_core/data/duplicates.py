@@ -46,6 +46,7 @@ def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[Pair]:
     ours = keys[first]
     second = second[np.isin(keys[second], ours) & (keys[second] != NO_KEY)]
     order = np.argsort(ours, kind="stable")
+    # A stable order keeps equal keys in the order of ``first``; the last of them is taken.
     last = np.searchsorted(ours, keys[second], side="right", sorter=order) - 1
     return list(zip(first[order[last]].tolist(), second.tolist(), strict=True))
 
@@ -64,6 +65,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
         [(length - 1) · 31]: -1, 0 or 1, 0 if there is no information.
     """
     groups = frames[:length].reshape(-1, BANDS // _BANDS_A_GROUP, _BANDS_A_GROUP).mean(axis=2)
+    # The difference between bands cancels loudness, the difference between frames cancels a fixed equalizer.
     changes = np.diff(np.diff(groups, axis=1), axis=0)
     signs = np.zeros((length - 1, changes.shape[1]), np.int8)
     signs[: len(changes)] = np.sign(changes)
@@ -82,6 +84,7 @@ def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[
 def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[Pair]:
     ours = signs[second].astype(np.float32)
     likest, most = first[np.zeros(len(second), np.intp)], np.zeros(len(second), np.float32)
+    # In chunks, because the matrix of all pairs would not fit into memory for a large corpus.
     for start in range(0, len(first), _CHUNK):
         some = first[start : start + _CHUNK]
         share = _share_of_same(ours, signs[some].astype(np.float32))
@@ -93,6 +96,8 @@ def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[Pair]:
 
 def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
     """Return the share of equal signs among those known in both of a pair, [n, m]; 0 if too few are known."""
+    # |s| is 1 where a sign is known, so this product counts the positions known in both; s·t adds 1 for equal and -1
+    # for opposite signs, and equal = (known + s·t) / 2.
     compared = np.abs(ours) @ np.abs(theirs).T
     same = (compared + ours @ theirs.T) / 2
     share: Floats = np.divide(same, compared, out=np.zeros_like(same), where=compared >= _LEAST_SIGNS)

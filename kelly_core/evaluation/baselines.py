@@ -63,6 +63,7 @@ class _CellMeans:
     def add(self, batch: Batch) -> None:
         cell = self._cells.of(batch)
         weights = np.broadcast_to(batch.weights, batch.targets.shape)
+        # np.add.at adds repeated indices; indexing with += would keep only the last one.
         np.add.at(self._totals, cell, (batch.targets * weights).sum(axis=1, dtype=np.float64))
         np.add.at(self._weights, cell, weights.sum(axis=1, dtype=np.float64))
 
@@ -171,6 +172,7 @@ def weighted_median(values: Reals, weights: Reals) -> Doubles:
     order = np.argsort(values, axis=0)
     ordered = np.take_along_axis(np.asarray(values, np.float64), order, axis=0)
     below = np.cumsum(np.take_along_axis(np.asarray(weights, np.float64), order, axis=0), axis=0)
+    # argmax of booleans is the index of the first True: the first value that half of the weight does not exceed.
     middle = np.argmax(below >= below[-1:] / 2, axis=0)
     medians: Doubles = np.take_along_axis(ordered, middle[np.newaxis], axis=0)[0]
     return np.where(below[-1] > 0, medians, 0.0)
@@ -277,6 +279,7 @@ def _as_probabilities(outputs: Doubles, points: AffectPoints, loss: Loss) -> Dou
     """Keep outputs [..., out] above a tenth of the marginal and, for a distribution, their sum at 1."""
     size = points.targets.shape[1]
     total, weight = (points.weights * points.targets).sum(axis=0), points.weights.sum(axis=0)
+    # One pseudo-observation keeps the marginal of an output that never occurs above 0, so that its logarithm is finite.
     least = _LEAST_SHARE * (total + 1 / size) / (weight + 1)
     if loss == "bce":
         return np.clip(outputs, least, 1 - least)

@@ -41,8 +41,10 @@ def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
     totals = []
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
+        # An offset per row makes one bincount count the draws of all rows.
         drawn = rng.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, np.newaxis]
         counts = np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups)
+        # Counts times sums equal the sum over drawn groups, without gathering them.
         totals.append(sums @ counts.T.astype(np.float64))
     return np.concatenate(totals, axis=-1)
 

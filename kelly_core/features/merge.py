@@ -63,6 +63,8 @@ class Plan:
             return
         for number, known in enumerate(self._as_listed(by_path)):
             place = known
+            # A duplicate has no rows of its own: if the file that it repeats is gone, its content must be found
+            # elsewhere.
             if known is None or self._reason(known) == DUPLICATE:
                 content = content_hash(number) if known is None else self._hash(known)
                 place = by_hash.get(content)
@@ -159,7 +161,9 @@ class Plan:
     def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Block]:
         """Yield the rows of all usable files; rows that are adjacent in a store are copied together."""
         stores = self._store[usable]
+        # Files whose rows follow one another in the same store form a run; a run is one sequential read.
         follows = (stores[1:] == stores[:-1]) & (first[1:] == stop[:-1])
+        # A run begins at every file that does not follow the previous one.
         heads = np.flatnonzero(np.append(True, ~follows)[: len(usable)])
         for head, tail in zip(heads, np.append(heads[1:], len(usable)), strict=False):
             yield from self._stores[stores[head]].read(name, int(first[head]), int(stop[tail - 1]))

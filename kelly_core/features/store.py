@@ -93,6 +93,7 @@ class _ArrayFile:
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> _ArrayFile:
         layout = Layout(entry["layout"]["dtype"], tuple(entry["layout"]["row"]))
+        # An array of objects is unpickled, which runs code from the file.
         if np.dtype(layout.dtype).hasobject:
             raise ValueError("arrays of objects cannot be mapped")
         file = cls(layout, entry["size"], entry["time"], tuple(entry["checksums"]))
@@ -153,6 +154,7 @@ class ArrayStore:
     def _map(self, name: str) -> NDArray[Any]:
         layout, rows = self.layouts[name], int(self.manifest.counts[name].sum())
         shape = (rows, *layout.row)
+        # mmap refuses files of zero length.
         if not rows * layout.row_bytes:
             return np.empty(shape, layout.dtype)
         return np.asarray(np.memmap(self.folder / name, layout.dtype, mode="r", shape=shape))
@@ -251,6 +253,7 @@ def write_store(
     """
     make_folder(folder, exist_ok=False)
     files = {name: _write_rows(folder / name, layouts[name], blocks) for name, blocks in rows.items()}
+    # The manifest is written last: a folder without a complete one is not a store.
     payload = _pack(manifest, files)
     _write_file(folder / _MANIFEST, [_digest(payload), payload])
 
@@ -261,6 +264,7 @@ def _write_rows(path: Path, layout: Layout, blocks: Iterable[Block]) -> _ArrayFi
     def checked() -> Iterator[Block]:
         size = 0
         for block in blocks:
+            # Checksums are per block of the file, not per write, so writes are cut at block boundaries without copying.
             rest = memoryview(block)
             while rest:
                 room = _BLOCK_BYTES - size % _BLOCK_BYTES
@@ -280,6 +284,7 @@ def _write_file(path: Path, blocks: Iterable[Block]) -> os.stat_result:
         for block in blocks:
             file.write(block)
         file.flush()
+        # Without this a power cut could leave a renamed folder with empty files.
         os.fsync(file.fileno())
         return os.fstat(file.fileno())
 

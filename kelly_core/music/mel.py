@@ -85,12 +85,14 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     samples = np.asarray(samples, np.float32)
     if len(samples) < length:
         return np.empty((0, BANDS), np.float32)
+    # A view: windows overlap, and copying them would multiply the memory of the audio.
     windows = sliding_window_view(samples, length)[::hop]
     frames = np.empty((len(windows) // HOPS_PER_FRAME, nfft // 2 + 1), np.float32)
     # Samples beyond 1e19 overflow when squared; that is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         for k, frame in enumerate(frames):
             spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
+            # np.abs would take a square root that the square undoes.
             frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
         decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
     if not np.isfinite(decibels).all():

@@ -51,6 +51,7 @@ class DaskCluster:
         with ExitStack() as stack:
             stack.enter_context(_translated_errors(self._scheduler))
             stack.enter_context(self._client)
+            # A cluster may start its workers after this command; the wait is reported, and Ctrl-C ends it.
             while not self.check():
                 time.sleep(_SECONDS_BETWEEN_CHECKS)
             self._cleanup = stack.pop_all()

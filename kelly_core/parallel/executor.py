@@ -147,8 +147,10 @@ def _map_in_chunks(
             while start < len(items) and len(pending) < pool.max_chunks:
                 pending.append(pool.executor.submit(_compute_chunk, function, items[start : start + size]))
                 start += size
+            # Only the oldest chunk matters: results are yielded in order, and waiting for it bounds what is buffered.
             _wait_for_any(pool, {pending[0]})
             timed = pending.popleft().result()
+            # Doubling only below half the limit keeps the next chunk below the limit.
             if timed.seconds < _CHUNK_SECONDS / 2:
                 size = min(2 * size, _MAX_CHUNK)
             yield from timed.results  # type: ignore[misc]

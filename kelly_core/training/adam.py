@@ -29,6 +29,7 @@ class FlatAdam:
         parameters = list(network.parameters())
         sizes = [parameter.numel() for parameter in parameters]
         weights = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+        # The parameters become views, so that one operation on the vector updates all of them.
         for parameter, values in zip(parameters, torch.split(weights, sizes), strict=True):
             parameter.data = values.view_as(parameter)
         self.gradient = torch.zeros_like(weights)
@@ -44,8 +45,10 @@ class FlatAdam:
 
         A weight of 0, of a batch in which everything is masked, leaves a gradient of 0.
         """
+        # The smallest normal number in place of 0 avoids 0 / 0, which would make every weight NaN.
         factor = 1.0 / weight.clamp(min=torch.finfo(weight.dtype).tiny)
         if self._gradient_clip:
+            # The norm stays a tensor: comparing it with Python numbers would wait for the GPU at each step.
             norm = torch.linalg.vector_norm(self.gradient) * factor
             factor = factor * (self._gradient_clip / norm).clamp_(max=1.0)
         self.gradient.mul_(factor)

@@ -47,7 +47,9 @@ class GradientAccumulator:
         if len(parts) > len(self._rows):
             self._rows = self._gradient.new_empty(len(parts), len(self._gradient))
             self._parts = [self._by_parameter(row) for row in self._rows]
+        # Each micro-batch writes to its own row, so that threads never add to the same memory.
         sums = list(parallel_map(self._chain, parts, self._parts[: len(parts)]))
+        # The order of this sum depends on the number of rows only, and so does its rounding.
         torch.sum(self._rows[: len(parts)], dim=0, out=self._gradient)
         total, weight = torch.stack([torch.stack(pair) for pair in sums]).sum(dim=0)
         return total, weight
@@ -110,6 +112,7 @@ class _DenseLayer:
             slope = activation_gradient(self._activation, slope, outputs)
             torch.mm(slope.t(), x, out=gradient[0])
             torch.sum(slope, dim=0, out=gradient[1])
+            # Nothing uses the gradient by the inputs of the network.
             return slope if self._first else slope @ weight
 
         return outputs, back
@@ -125,6 +128,7 @@ class _LstmLayer:
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:
         """Return outputs [F, out] for the concatenated frames [F, in] of some examples, and their backward function."""
+        # The caller disables autograd; an LSTM over time needs it. The detached input cuts the graph below this layer.
         with torch.enable_grad():
             inputs = x.view(examples, -1, x.shape[-1]).detach().requires_grad_()
             outputs, _ = self._module(inputs)
@@ -155,6 +159,7 @@ def loss_gradient(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
     slope = (off.sign() if loss == "masked_l1" else 2 * off) * batch.weights
     if batch.pooled is None:
         return activation_gradient(activation, slope, outputs)
+    # A pooled output is a weighted mean over time, so each frame receives its share of the gradient of the mean.
     share = mean_loss(batch.weights, batch.weights.sum(dim=1, keepdim=True))
     slope = torch.where(batch.pooled[:, None, None], slope.sum(dim=1, keepdim=True) * share, slope)
     return activation_gradient(activation, slope, outputs)

@@ -91,6 +91,7 @@ class BatchLoader:
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
         frames = self._dataset.sequence_length if self._single_frames else 1
+        # -(-a // b) rounds up without going through floats.
         return -(-len(self._dataset.train) * frames // self._size)
 
     def training(self, rng: np.random.Generator) -> Iterator[TensorBatch]:

@@ -96,6 +96,7 @@ class LossMonitor:
             return False
         around = slice(max(0, best - SEVERAL // 2), best + SEVERAL // 2 + 1)
         level, learned = median(self._val[around]), median(self._train[around])
+        # Three standard deviations: for normal noise five values in a row exceed this practically never by chance.
         margin = max(3 * noise(self._val[-_RECENT:]), CLEAR_RISE * abs(level))
         still_learning = median(self._train[-SEVERAL:]) < learned - self._progress.min_delta * abs(learned)
         return min(self._val[-SEVERAL:]) > level + margin and still_learning

@@ -70,6 +70,7 @@ class KellyNetwork(nn.Module):
 
 def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
     """Return a network with initial weights drawn from ``seed``; the global generator is not changed."""
+    # The initial weights depend on the seed only, not on what was drawn before, and other draws are not disturbed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KellyNetwork(spec)
@@ -94,6 +95,7 @@ def load_weights(network: KellyNetwork, weights: Sequence[LayerWeights]) -> None
         for module, layer in zip(network.layers, weights, strict=True):
             for name, array in _named_arrays(layer).items():
                 parameter = getattr(module, name)
+                # In place, because an optimizer may hold views of the parameters.
                 parameter.copy_(torch.from_numpy(array))
 
 

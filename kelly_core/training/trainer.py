@@ -159,6 +159,7 @@ class Trainer:
     def _run_epochs(self) -> Reason:
         """Train epoch by epoch until there is a reason to end; the state then is that of a complete epoch."""
         last = self.state()
+        # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
         best = self.files.best_state(last)
         while self.epoch < self.settings.epochs:
             if self.stopping.exhausted:
@@ -168,6 +169,7 @@ class Trainer:
                 train_loss = self.train_epoch()
                 seconds = time.perf_counter() - started
                 val_loss = None if train_loss is None else self.validate()
+            # The epoch is repeated from its start, because its first steps have already changed the weights.
             except torch.OutOfMemoryError as error:
                 self._split_batches(last, error)
                 continue
@@ -184,10 +186,12 @@ class Trainer:
                     return "diverged"
                 last = self._roll_back(best, problem, requested=False)
                 continue
+            # Only now is the epoch complete. Until here every exit restores a state from before it.
             is_best = self.record_epoch(train_loss, val_loss, seconds)
             last = self.state()
             best = last if is_best else best
             self.files.save_epoch(last, is_best=is_best)
+            # After saving: a listener that sees an epoch may rely on its checkpoint.
             self.listen(self._epoch_event())
             if self.loss_monitor.is_new and self.loss_monitor.concern:
                 self._warn(self.loss_monitor.concern, self.loss_monitor.advice(self.stopping.patience_left))
@@ -205,6 +209,7 @@ class Trainer:
             self.optimizer.step(step_weight)
             total += step_total
             weight += step_weight
+            # Asked after the step, so that a request never waits for more than one step.
             if self.should_stop() or self.should_roll_back():
                 return None
             if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
@@ -263,6 +268,7 @@ class Trainer:
 
         Patience and minimum gain are those of the current settings; another number of epochs renews the patience.
         """
+        # Copies into the existing parameters, which stay views of the optimizer's vector.
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimiser)
         self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
@@ -364,6 +370,7 @@ class Trainer:
             self.load_state(last)
             if not self.settings.save_latest:
                 self.files.save("latest", last)
+        # No epoch is complete, so there are no validated weights to export yet.
         elif not self.files.best.exists():
             self._keep_if_best(self.validate())
             if self.validated and self.settings.save_best:

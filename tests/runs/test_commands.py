@@ -244,7 +244,11 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> N
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
     reported = json.loads(trained.out)
-    assert (reported["run"], reported["state"], reported["error"]) == (find_run(Path("runs"), "last").id, "finished", None)
+    assert (reported["run"], reported["state"], reported["error"]) == (
+        find_run(Path("runs"), "last").id,
+        "finished",
+        None,
+    )
     (model,) = reported["models"]
     assert set(model) == {
         "model",

@@ -110,7 +110,9 @@ async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: 
 async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4)
     reported[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
-    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*reported, RunEnded("failed")])
+    make_run(
+        workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*reported, RunEnded("failed")]
+    )
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
