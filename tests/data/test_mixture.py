@@ -94,7 +94,7 @@ def test_a_row_without_a_quadrant_costs_that_row_and_is_named(tmp_path: Path, ca
     dataset = read("maestro", root, tmp_path)
     assert "human_quadrant" not in dataset.rows.sources
     assert "label.csv" in caplog.text
-    assert "4Q is not 1, 2, 3 or 4: row 2" in caplog.text
+    assert "4Q is not 1, 2, 3 or 4: label.csv row 2" in caplog.text
 
 
 def test_audio_with_quadrants_has_one_label_a_clip(tmp_path: Path) -> None:
