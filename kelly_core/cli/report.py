@@ -75,7 +75,7 @@ def report(
         reports = [measured_anew(checked, split, settings) for checked in reports]
     content = collect(folder, reports)
     if as_json:
-        print_json({"passed": content.passed} | to_json(content))
+        print_json({"passed": content.passed} | to_json(content.without_files()))
     elif text:
         _show(build_document(content))
     else:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import mido
 
+from kelly_core.music.chords import CHORD_NAMES
+
 PPQ = 480
 """Ticks a quarter note."""
 BEATS_PER_BAR = 4
@@ -94,14 +96,18 @@ class Score:
 
 
 def midi_bytes(score: Score) -> bytes:
-    """Return the score as a MIDI file of type 1: a track of tempo, meter and key, then one track per part."""
+    """Return the score as a MIDI file of type 1: a track of tempo, meter, key and chords, then one track per part.
+
+    A marker at each bar names its chord.
+    """
     file = mido.MidiFile(type=1, ticks_per_beat=PPQ)
     head = [
         (0, mido.MetaMessage("time_signature", numerator=BEATS_PER_BAR, denominator=4)),
         (0, mido.MetaMessage("key_signature", key=score.key)),
         *((tick, mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm))) for tick, bpm in score.tempos),
+        *((BAR * bar, mido.MetaMessage("marker", text=CHORD_NAMES[chord])) for bar, chord in enumerate(score.chords)),
     ]
-    file.tracks.append(_track(head, score.bars * BAR))
+    file.tracks.append(_track(sorted(head, key=_in_order), score.bars * BAR))
     file.tracks += [_track(sorted(_events(part), key=_in_order), score.bars * BAR) for part in score.parts]
     stream = io.BytesIO()
     file.save(file=stream)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from kelly_core.benchmark.history import Run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.suite import EngineResult
+from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
 from kelly_core.formatting import MISSING, format_bytes
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
+    Attachment,
     Block,
     Cell,
     Curves,
@@ -18,11 +20,13 @@ from kelly_core.report.document import (
     Document,
     Heading,
     NumberCell,
+    Picture,
     Rows,
     Section,
     Table,
     TextCell,
 )
+from kelly_core.report.music import Tune
 from kelly_core.report.quality import build_quality_section, spread
 from kelly_core.validation.quality_table import number
 from kelly_core.validation.report import Check
@@ -51,6 +55,7 @@ def build_document(content: ReportData) -> Document:
         sections=(
             Section("Summary", "summary", blocks=(_summary(content), *_missing(content))),
             Section("The chain's latency", "latency", blocks=tuple(_chain(content.benchmarks))),
+            *([Section("Music", "music", blocks=tuple(_music(content)))] if content.tunes else []),
             *(_model(model, content.benchmarks) for model in content.models),
         ),
     )
@@ -205,6 +210,40 @@ def _times(latency: Latency | None) -> tuple[NumberCell, ...]:
 
 def _microseconds(time: float | None) -> str:
     return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
+
+
+def _music(content: ReportData) -> Iterator[Block]:
+    for tune in content.tunes:
+        yield Heading(tune.file)
+        if tune.content is None:
+            yield TextCell(f"The music cannot be shown: {tune.problem}.", "warn")
+        else:
+            yield Attachment(tune.file, tune.content, "audio/midi")
+            notes = ", ".join(f"{name} {count:,}" for name, count in tune.parts)
+            length = f"{tune.bars:,} bars, {tune.seconds:.0f} s, {tune.bpm:.0f} bpm at its beginning"
+            yield DetailsTable((("length", TextCell(length)), ("notes", TextCell(notes))))
+            yield from _chord_table(tune)
+        if tune.picture is not None:
+            yield Picture(tune.picture_file, tune.picture, f"Emotion, chords and notes of {tune.file}")
+        elif tune.picture_problem:
+            yield TextCell(f"The picture cannot be shown: {tune.picture_problem}.", "warn")
+
+
+def _chord_table(tune: Tune) -> Iterator[Block]:
+    """Chords of the bars, a phrase in each row."""
+    if not tune.chords:
+        return
+    phrases = [tune.chords[start : start + PHRASE_BARS] for start in range(0, len(tune.chords), PHRASE_BARS)]
+    rows = tuple(
+        (
+            TextCell(f"{PHRASE_BARS * number + 1} to {PHRASE_BARS * number + len(phrase)}"),
+            *(TextCell(chord) for chord in (*phrase, *[""] * (PHRASE_BARS - len(phrase)))),
+        )
+        for number, phrase in enumerate(phrases)
+    )
+    yield Table(("bars", *(f"bar {number}" for number in range(1, PHRASE_BARS + 1))), rows, title="Chords")
+    if tune.bars > len(tune.chords):
+        yield TextCell(f"The table shows the first {len(tune.chords)} of {tune.bars:,} bars.")
 
 
 def _model(model: ModelData, benchmarks: Benchmarks) -> Section:

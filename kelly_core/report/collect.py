@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.parser import parse_layers
 from kelly_core.export.provenance import is_non_commercial, provenance_of
 from kelly_core.export.reader import read_document
+from kelly_core.report.music import Tune, find_tunes
 from kelly_core.spec import MODELS, State
 from kelly_core.training.history import History, read_history
 from kelly_core.validation.metadata import STATES
@@ -102,7 +103,7 @@ class Benchmarks:
 
 @dataclass(frozen=True)
 class ReportData:
-    """A report: the models that are there, the names of those that are not, and latency."""
+    """A report: the models that are there, the names of those that are not, latency, and generated music."""
 
     folder: str
     written: str
@@ -110,18 +111,23 @@ class ReportData:
     models: tuple[ModelData, ...]
     missing: tuple[str, ...]
     benchmarks: Benchmarks
+    tunes: tuple[Tune, ...]
 
     @property
     def passed(self) -> bool:
         """Whether every check of every file passed."""
         return all(model.checked.passed for model in self.models)
 
+    def without_files(self) -> ReportData:
+        """Return the same without the bytes of embedded files."""
+        return replace(self, tunes=tuple(replace(tune, content=None, picture=None) for tune in self.tunes))
+
 
 def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
     """Gather what the folder of some checked exports holds.
 
     Args:
-        folder: with history/, plots/ and benchmarks.jsonl, each of which may be missing.
+        folder: with history/, plots/, benchmarks.jsonl and generated music, each of which may be missing.
         reports: one an export in the folder, named as its model's files are.
     """
     by_stem = {Path(report.file).stem: report for report in reports}
@@ -133,6 +139,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
         models=tuple(_model(folder, spec.name, spec.file_stem, by_stem[spec.file_stem]) for spec in specs),
         missing=tuple(spec.name for spec in MODELS if spec.file_stem not in by_stem),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
+        tunes=find_tunes(folder),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kelly_core.display_text import printable
 from kelly_core.training.history import History
 
 Tone = Literal["plain", "good", "warn", "bad"]
@@ -108,7 +109,25 @@ class Forest:
     whiskers: tuple[Whisker, ...]
 
 
-Block = Heading | TextCell | DetailsTable | Table | Curves | Forest
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file of the reported folder: its name there, its bytes, and what it shows."""
+
+    file: str
+    content: bytes
+    title: str
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file of the reported folder that a reader may want to save: its name there, bytes and media type."""
+
+    file: str
+    content: bytes
+    media_type: str
+
+
+Block = Heading | TextCell | DetailsTable | Table | Curves | Forest | Picture | Attachment
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,6 @@ class Document:
     sections: Sequence[Section] = field(default=())
 
 
-def printable(text: str) -> str:
-    """A text from a file as it may be shown: no control characters, and no longer than a reader bears."""
-    shown = "".join(character if character.isprintable() else " " for character in text[: _LONGEST + 1])
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+def shown(text: str) -> str:
+    """Return text from a file as a report shows it: ``printable``, and cut after 600 characters."""
+    return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")

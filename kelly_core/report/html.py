@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.report.document import Curves, Document, printable
+from kelly_core.report.document import Attachment, Curves, Document, Picture, shown
 from kelly_core.report.plots import INKS, draw_forest, loss_plot
 
 
@@ -26,13 +27,19 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"draw_forest": draw_forest, "loss_pictures": _loss_pictures}
+    environment.globals |= {"draw_forest": draw_forest, "loss_pictures": _loss_pictures, "data_uri": _data_uri}
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("page.html.jinja")
 
 
 def _shown(value: object) -> object:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _data_uri(block: Picture | Attachment) -> Markup:
+    """Return the bytes of a file as a URI, so that the page needs no other file."""
+    media_type = "image/png" if isinstance(block, Picture) else block.media_type
+    return Markup("data:{};base64,{}").format(media_type, b64encode(block.content).decode())
 
 
 def _loss_pictures(curves: Curves) -> dict[str, Markup]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from kelly_core.report.document import (
+    Attachment,
     Block,
     Cell,
     Curves,
@@ -15,41 +16,42 @@ from kelly_core.report.document import (
     Forest,
     Heading,
     NumberCell,
+    Picture,
     Section,
     Table,
     TextCell,
-    printable,
+    shown,
 )
 
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 
-def render(document: Document, plots: str | None) -> str:
+def render(document: Document, folder: str | None) -> str:
     """The report as Markdown text, every table with a column's numbers to the right.
 
     Args:
         document: the report.
-        plots: way to the folder that holds the pictures of the losses; None leaves the pictures out.
+        folder: path from the report to the reported folder, for its pictures and music; None leaves them out.
     """
     parts = [f"# {escape(document.title)}", escape(document.lead), " · ".join(map(_words, document.badges))]
-    parts += [part for section in document.sections for part in _section(section, plots)]
+    parts += [part for section in document.sections for part in _section(section, folder)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def escape(text: str) -> str:
     """A text as Markdown that shows it as it is, whatever it contains."""
-    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", printable(text)))
+    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", shown(text)))
 
 
-def _section(section: Section, plots: str | None) -> Iterator[str]:
+def _section(section: Section, folder: str | None) -> Iterator[str]:
     yield f"## {escape(section.title)}"
     yield " · ".join(map(_words, section.badges))
     for block in section.blocks:
-        yield from _block(block, plots)
+        yield from _block(block, folder)
 
 
-def _block(block: Block, plots: str | None) -> Iterator[str]:
+def _block(block: Block, folder: str | None) -> Iterator[str]:
     match block:
         case Heading(text):
             yield f"### {escape(text)}"
@@ -60,7 +62,13 @@ def _block(block: Block, plots: str | None) -> Iterator[str]:
         case Table():
             yield from _table(block)
         case Curves():
-            yield from _curves(block, plots)
+            yield from _curves(block, folder)
+        case Picture() if folder is not None:
+            yield f"![{escape(block.title)}]({_link(folder, block.file)})"
+        case Attachment() if folder is not None:
+            yield f"[{escape(block.file)}]({_link(folder, block.file)})"
+        case Picture() | Attachment():
+            yield escape(block.file)
         case Forest():  # the same figures stand in the table before it
             return
 
@@ -92,7 +100,11 @@ def _words(words: TextCell) -> str:
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 
 
-def _curves(curves: Curves, plots: str | None) -> Iterator[str]:
+def _curves(curves: Curves, folder: str | None) -> Iterator[str]:
     yield escape(curves.summary())
-    if curves.plot is not None and plots is not None:
-        yield f"![Losses of {escape(curves.model)} by epoch]({quote(f'{plots}/{curves.plot}')})"
+    if curves.plot is not None and folder is not None:
+        yield f"![Losses of {escape(curves.model)} by epoch]({_link(folder, curves.plot)})"
+
+
+def _link(folder: str, file: str) -> str:
+    return quote(f"{folder}/{file}")

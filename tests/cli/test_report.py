@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,27 @@ from kelly_core.benchmark.history import FILE, append_run
 from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
+from kelly_core.composition.composer import compose
+from kelly_core.composition.score import Score, midi_bytes
 from kelly_core.config.loading import load_settings
+from kelly_core.display_text import printable
 from kelly_core.export.parser import Layout
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import write_export
+from kelly_core.music.chords import CHORD_NAMES
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.session import train_models
 from tests.helpers import tiny
+from tests.helpers.chain_outputs import output
 from tests.helpers.engine_programs import GOOD, engine
 from tests.helpers.networks import metadata_of, spec_network
+from tests.seeds import shifted
 
 from .conftest import Finished, Run
 
 QUIET = MachineLoad(0.0, 0.0)
 GROOVE, DYNAMICS = model_spec("GroovePredictor"), model_spec("DynamicsEngine")
+PNG = b"\x89PNG\r\n\x1a\n"
 HOSTILE = "</td><script>alert(1)</script>| **x** [y](javascript:z) `q` _w_ &lt; \x1b[31m\n# head"
 
 
@@ -122,8 +130,15 @@ def page_of(run: Run, *options: object, code: int = 0) -> tuple[Page, Finished]:
     return Page(Path("out/report.html").read_text()), shown
 
 
-@pytest.mark.usefixtures("trained")
-def test_a_page_needs_nothing_but_itself(run: Run) -> None:
+def write_tune(folder: Path, bars: int = 8) -> Score:
+    score = compose(output(arousal=0.5), bars=bars, seed=shifted(2))
+    (folder / "tune.mid").write_bytes(midi_bytes(score))
+    (folder / "tune.png").write_bytes(PNG)
+    return score
+
+
+def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
+    write_tune(trained)
     page, shown = page_of(run)
     assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
     assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
@@ -131,12 +146,12 @@ def test_a_page_needs_nothing_but_itself(run: Run) -> None:
         for name, value in attributes.items():
             assert not name.startswith("on")
             if name in ("src", "srcset", "href"):
-                assert (value or "").startswith("#" if name == "href" else "data:image/svg+xml;base64,"), (tag, value)
+                assert (value or "").startswith(("#", "data:audio/midi;") if name == "href" else "data:image/"), tag
     html = Path("out/report.html").read_text()
     assert not re.search(r"@import|url\(", html)
-    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert sum(tag == "img" for tag, _ in page.tags) == 3
     anchors = {attributes.get("id") for _, attributes in page.tags}
-    assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"} <= anchors
+    assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a" and "download" not in a} <= anchors
 
 
 def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
@@ -208,6 +223,41 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     assert len(pictures) == 2
 
 
+def test_generated_music_is_in_the_report_with_its_chords(run: Run, trained: Path) -> None:
+    score = write_tune(trained, bars=6)
+    page, _ = page_of(run)
+    names = [CHORD_NAMES[chord] for chord in score.chords]
+    assert page.row("1 to 4") == ["1 to 4", *names[:4]]
+    assert page.row("5 to 6") == ["5 to 6", *names[4:], "", ""]
+    sources = [attributes.get("src") or attributes.get("href") or "" for _, attributes in page.tags]
+    for kind, name in (("audio/midi", "tune.mid"), ("image/png", "tune.png")):
+        (embedded,) = [source.partition(",")[2] for source in sources if source.startswith(f"data:{kind};base64,")]
+        assert b64decode(embedded) == (trained / name).read_bytes()
+    assert "6 bars" in page.text
+    twin = Page(rendered((trained / "report.md").read_text()))
+    assert {attributes.get("src") or attributes.get("href") for _, attributes in twin.tags} >= {
+        "./tune.mid",
+        "./tune.png",
+    }
+    (tune,) = json.loads(run("report", "out", "--json").out)["tunes"]
+    assert tune["chords"] == names
+    assert tune["content"] is tune["picture"] is None
+
+
+def test_music_that_cannot_be_shown_is_named(run: Run, trained: Path) -> None:
+    score = write_tune(trained)
+    (trained / "tune.png").write_bytes(PNG + bytes(2_000_000))
+    (trained / "broken.mid").write_bytes(b"MThd")
+    (trained / "broken.png").write_bytes(b"GIF89a")
+    plain = midi_bytes(score).replace(CHORD_NAMES[score.chords[0]].encode(), b"?", 1)
+    (trained / "verse.mid").write_bytes(plain)
+    page, _ = page_of(run)
+    assert page.text.count("The music cannot be shown") == 1
+    assert page.text.count("The picture cannot be shown") == 2
+    assert "larger than 2.0 MB" in page.text
+    assert "broken.png: is not a PNG file" in page.text
+
+
 def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
     quality = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
     quality["notes"] = [HOSTILE]
@@ -216,7 +266,7 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
     change(trained / "groovepredictor.json", quality=quality, trained_on=told, model_name=HOSTILE)
     page, _ = page_of(run, code=1)
     twin = Page(rendered((trained / "report.md").read_text()))
-    shown = HOSTILE.replace("\x1b", " ").replace("\n", " ")
+    shown = printable(HOSTILE)
     for reader in (page, twin):
         assert reader.text.count(shown) >= 3
         assert not {"script", "h1 onload"} & {tag for tag, _ in reader.tags}

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from kelly_core.report.document import Forest, Whisker, printable
+from kelly_core.report.document import Forest, Whisker, shown
 from kelly_core.report.markdown import escape
 from kelly_core.report.plots import draw_forest
 
@@ -44,7 +44,7 @@ def test_ticks_are_round_shares_of_the_baseline() -> None:
 def test_escaped_markdown_shows_the_text_as_it_is(text: str) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| x{escape(text)}x |\n")
     inline = [token for token in tokens if token.type == "inline"][-1]
-    assert "".join(child.content for child in inline.children or ()) == f"x{printable(text)}x"
+    assert "".join(child.content for child in inline.children or ()) == f"x{shown(text)}x"
 
 
 @pytest.mark.parametrize("text", ["# x", "- x", "+ x", "1. x", "12) x", "> x", "=== x", "   # x", "http://x.y"])

@@ -23,9 +23,9 @@ MAX_EVENTS = 1_000_000
 """Of a file; the longest performance of MAESTRO has a tenth of it."""
 MAX_TRACKS = 1_000
 
-TRACK_NAME, TEMPO, TIME_SIGNATURE = 0x03, 0x51, 0x58
+TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE = 0x03, 0x06, 0x51, 0x58
 _END_OF_TRACK = 0x2F
-_KEPT_META = frozenset({TRACK_NAME, TEMPO, TIME_SIGNATURE})
+_KEPT_META = frozenset({TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE})
 _META, _SYSEX, _SYSEX_PACKET = 0xFF, 0xF0, 0xF7
 _PADDING = 8
 """Zero bytes behind the content, so that indices a few bytes past an event stay inside the array."""
@@ -73,7 +73,7 @@ class SmfEvents:
         track: [events] index of the track chunk of each channel event.
         tick: [events] absolute time; events are in file order, so ticks ascend within a track.
         status, data1, data2: [events] bytes; ``data2`` is 0 for messages with one data byte.
-        meta: track names, tempo changes and time signatures, in file order.
+        meta: track names, markers, tempo changes and time signatures, in file order.
     """
 
     format: int
