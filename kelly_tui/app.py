@@ -37,7 +37,7 @@ from kelly_tui.jobs import Job
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
 from kelly_tui.shutdown import Driver, exit_on_signals
-from kelly_tui.state_store import load_state, save_state
+from kelly_tui.state_store import SEEN_RUNS, load_state, save_state
 from kelly_tui.themes import ANSI16_THEME, THEMES
 from kelly_tui.widgets.header import SCREENS
 
@@ -121,7 +121,8 @@ class KellyApp(App[None]):
         own = ANSI16_THEME.name if self.has_ansi16 else self._state.get("theme", "")
         chosen = self.session.options.theme or own
         self._theme_in_rules = ""
-        self.theme = chosen if chosen in self.available_themes else THEMES[0].name
+        is_known = isinstance(chosen, str) and chosen in self.available_themes
+        self.theme = chosen if is_known else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return the line filters for the color mode (NO_COLOR, 16 colors) and for ASCII-only terminals."""
@@ -269,7 +270,7 @@ class KellyApp(App[None]):
     def _greet(self) -> None:
         """Report runs that ended since the last session."""
         self._greeted = True
-        memory = self._state.get("runs", {})
+        memory = SEEN_RUNS.sound(self._state).get("runs", {})
         seen, folder = memory.get("states", {}), memory.get("folder")
         if folder != str(self.runs_folder.absolute()):
             return

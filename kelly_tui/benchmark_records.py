@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.bounds import Count, Micros, Share
+from kelly_tui.state_store import StateSchema
 
 _ALL = ConfigDict(extra="allow")
 
@@ -64,7 +65,8 @@ class _Result(_Run):
 
 
 _RUN = TypeAdapter(_Run)
-_RESULT = TypeAdapter(_Result)
+BENCHMARKS = StateSchema(_Result)
+"""Saved results by the absolute path of the exports' folder."""
 
 
 def parse_run(line: bytes) -> dict[str, Any] | None:
@@ -79,14 +81,3 @@ def load_of(run: dict[str, Any]) -> MachineLoad:
     """Return the load by other programs during a run or result; none if it was not measured."""
     load = run.get("load") or {"other": 0.0, "stolen": 0.0}
     return MachineLoad(load["other"], load["stolen"])
-
-
-def sound_results(remembered: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return remembered results by folder, without those that make no sense."""
-    found = {}
-    for folder, result in remembered.items():
-        try:
-            found[folder] = cast(dict[str, Any], _RESULT.validate_python(result))
-        except ValidationError:
-            continue
-    return found

@@ -1,16 +1,98 @@
-"""State that the screens keep between sessions, in the user's state folder."""
+"""State that the screens keep between sessions, in the user's state folder; checked where it is read."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Generic, NotRequired, TypeVar, cast
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from kelly_core.bounds import Count, Finite, Seconds, UnixTime
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.io.json import dumps
 from kelly_core.io.user_dirs import user_state_dir
 
 _MAX_BYTES = 2**20
+_ALL = ConfigDict(extra="allow")
+
+T = TypeVar("T")
+
+
+class _SkippedFiles(TypedDict):
+    count: Count
+    first: list[str]
+
+
+class _CorpusReport(TypedDict):
+    """A ``CorpusReport`` as the worker for corpora prints it, and the folder that it is about."""
+
+    __pydantic_config__ = _ALL  # type: ignore[misc]
+    folder: str
+    problem: str
+    files: Count
+    examples: Count
+    splits: dict[str, Count]
+    label_sources: dict[str, Count]
+    skipped: dict[str, _SkippedFiles]
+    seconds: NotRequired[Seconds | None]
+    split_source: NotRequired[str]
+    tables: NotRequired[list[str]]
+    label_tables: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
+    joins: NotRequired[dict[str, Count]]
+    weight: NotRequired[Finite]
+    made_by_rules: NotRequired[bool]
+
+
+class _Check(TypedDict):
+    name: str
+    passed: bool
+    detail: str
+
+
+class _CheckedExport(TypedDict):
+    """Checks of one export, those of the time before, and the export's time of change in nanoseconds."""
+
+    stamp: int
+    checks: list[_Check]
+    former: NotRequired[list[_Check] | None]
+
+
+class _SeenRuns(TypedDict):
+    folder: str
+    states: dict[str, str]
+    time: UnixTime
+
+
+class StateSchema(Generic[T]):
+    """Kind of the entries of one state; an entry that does not fit is left out."""
+
+    def __init__(self, entry: type[T]) -> None:
+        self._adapter = TypeAdapter(entry)
+
+    def load(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the sound entries of the state saved under a name."""
+        return self.sound(load_state(name))
+
+    def sound(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the entries that fit."""
+        found = {}
+        for key, entry in content.items():
+            try:
+                found[key] = cast(dict[str, Any], self._adapter.validate_python(entry, strict=True))
+            except ValidationError:
+                continue
+        return found
+
+
+CORPUS_REPORTS = StateSchema(_CorpusReport)
+"""By corpus."""
+CHECKED_EXPORTS = StateSchema(_CheckedExport)
+"""By the export's absolute path."""
+SEEN_RUNS = StateSchema(_SeenRuns)
+"""One entry, ``runs``: the runs and their states when the screens were last open."""
 
 
 def load_state(name: str) -> dict[str, Any]:

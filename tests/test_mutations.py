@@ -28,7 +28,7 @@ from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.history import read_history
 from kelly_tui import state_store
-from kelly_tui.benchmark_records import parse_run, sound_results
+from kelly_tui.benchmark_records import BENCHMARKS, parse_run
 from tests.helpers import tiny
 from tests.helpers.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
 from tests.helpers.toy_training import Run as Training
@@ -156,7 +156,7 @@ def test_benchmark_histories(tmp_path: Path) -> None:
     run = {"time": "2026-11-22T14:31:00+00:00", "host": "a", "command": None, "engines": engines, "budget_ms": 1.0}
     for content in mutated_texts(run, seed=9):
         (tmp_path / benchmarks.FILE).write_bytes(content.replace(b"\n", b" ") + b"\n")
-        for shown in sound_results({"out": parse_run(content)}).values():
+        for shown in BENCHMARKS.sound({"out": parse_run(content)}).values():
             assert np.isfinite(shown["budget_ms"])
         found = benchmarks.last_run(tmp_path, anywhere=True)
         for engine in found.engines.values() if found else []:

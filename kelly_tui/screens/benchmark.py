@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from kelly_core.formatting import MISSING
 from kelly_core.io.atomic import open_regular
-from kelly_tui.benchmark_records import load_of, parse_run, sound_results
+from kelly_tui.benchmark_records import BENCHMARKS, load_of, parse_run
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
@@ -81,7 +81,7 @@ class Benchmark(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: dict[str, dict[str, Any]] = sound_results(load_state(_STATE_NAME))
+        self._results: dict[str, dict[str, Any]] = BENCHMARKS.load(_STATE_NAME)
         self._engine = str(load_state(_ENGINE).get("command", ""))
         self._runs: list[dict[str, Any]] = []
         self._job: Job | None = None

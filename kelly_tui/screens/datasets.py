@@ -22,7 +22,7 @@ from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.formatting import LabeledRows, bar
 from kelly_tui.jobs import JobQueue, worker
 from kelly_tui.screens.base_screen import BaseScreen
-from kelly_tui.state_store import load_state
+from kelly_tui.state_store import CORPUS_REPORTS
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
@@ -103,7 +103,7 @@ class Datasets(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, bool | str] = {}
-        self._reports: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
+        self._reports: dict[str, dict[str, Any]] = CORPUS_REPORTS.load(_STATE_NAME)
         self._progress: Datasets.Progress | None = None
         self._job_queue = JobQueue()
         self._download: Datasets.Downloading | None = None

@@ -17,6 +17,7 @@ from textual.widget import Widget
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_loss
 from kelly_core.spec import MODELS
+from kelly_tui.benchmark_records import BENCHMARKS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
@@ -24,7 +25,7 @@ from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
-from kelly_tui.state_store import load_state
+from kelly_tui.state_store import CHECKED_EXPORTS
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
@@ -94,7 +95,7 @@ class Validate(BaseScreen):
         super().__init__()
         self._files: dict[str, ExportFile] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        self._results: dict[str, dict[str, Any]] = load_state(_STATE_NAME)
+        self._results: dict[str, dict[str, Any]] = CHECKED_EXPORTS.load(_STATE_NAME)
         self._folder_problem = ""
         self._looked = False
         self._marked: list[str] = []
@@ -330,10 +331,11 @@ class Validate(BaseScreen):
 
     def _latency(self, path: Path) -> str:
         """Return the model's p99 in the first engine of the folder's last benchmark."""
-        benchmark: dict[str, Any] = load_state("benchmark").get(str(path.parent.absolute()), {})
-        engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {"models": {}})
+        benchmark: dict[str, Any] = BENCHMARKS.load("benchmark").get(str(path.parent.absolute()), {})
+        engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {})
         names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
-        figures = next((engine["models"][name] for name in names if name in engine["models"]), None)
+        models = engine.get("models", {})
+        figures = next((models[name] for name in names if name in models), None)
         return MISSING if figures is None else f"{figures['p99_us']:,.0f}"
 
     def _verdict(self, key: str) -> Text:

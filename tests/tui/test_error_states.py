@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,23 @@ from textual.events import Resize
 from textual.geometry import Size
 from textual.widgets import Static
 
+from kelly_core.data.catalog import CORPORA
+from kelly_core.data.dataset import CorpusReport
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.log_records import RunEnded
 from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.spec import MODELS
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
-from kelly_tui.state_store import load_state, save_state
+from kelly_tui.screens.validate import Validate
+from kelly_tui.state_store import CHECKED_EXPORTS, CORPUS_REPORTS, load_state, save_state
 from kelly_tui.themes import THEMES
 from kelly_tui.widgets.header import SCREENS as NAMES
 from kelly_tui.widgets.record_table import RecordTable
+from tests.helpers.mutations import mutated_documents
 from tests.helpers.rendered import SCREENS, has_curves, lines, segments
 from tests.tui.conftest import Script, epoch, make_run, trained, until
 from tests.tui.test_screens import RESULT, cells, details
@@ -198,6 +205,54 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirect
         await pilot.press("s", "p", "n", "R")
         assert app.screen is screen
         assert not live_run.control.exists()
+
+
+async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplace: Path) -> None:
+    """Entries that do not fit are left out; what remains can be drawn."""
+    (workplace / "models").mkdir()
+    exports = [workplace / "models" / f"{spec.file_stem}.json" for spec in MODELS]
+    for export in exports:
+        export.write_text("{}")
+    report = CorpusReport("deam", "deam", found=True, files=3, examples=9, seconds=9.0, warnings=["odd"])
+    skipped = {"too short": {"count": 2, "first": ["a.wav", "b.wav"]}}
+    counts = {"splits": {"train": 9}, "label_sources": {"static": 9}, "joins": {"deam": 9}, "skipped": skipped}
+    checks = [{"name": "parity with x", "passed": True, "detail": "same"}]
+    stamp = exports[0].stat().st_mtime_ns
+    states = {
+        "datasets": {
+            name: asdict(report) | counts | {"folder": str((workplace / "datasets" / name).absolute())}
+            for name in CORPORA
+        },
+        "validation": {str(path): {"stamp": stamp, "checks": checks, "former": checks} for path in exports},
+        "benchmark": {str((workplace / "models").absolute()): RESULT},
+        "screens": {"theme": "nord", "runs": {"folder": str(workplace / "runs"), "states": {"a": "died"}, "time": 1.0}},
+    }
+    for name, content in states.items():
+        save_state(name, content)
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        validate = app.screen
+        await pilot.press("1")
+        datasets = app.screen
+        assert isinstance(validate, Validate)
+        assert isinstance(datasets, Datasets)
+        assert len(datasets._reports) == len(CORPORA)
+        assert len(validate._results) == len(MODELS)
+        for changed in itertools.islice(mutated_documents(states, seed=12), 60):
+            for name in states:
+                save_state(name, changed.get(name, {}) if isinstance(changed.get(name), dict) else {})
+            datasets._reports = CORPUS_REPORTS.load("datasets")
+            datasets._found = dict.fromkeys(CORPORA, True)
+            validate._results = CHECKED_EXPORTS.load("validation")
+            datasets._draw()
+            assert list(datasets._facts("deam"))
+            validate._draw()
+            app._state = load_state("screens")
+            app._greet()
+            make_app()
+        await pilot.pause()
 
 
 @pytest.mark.usefixtures("live_run")
