@@ -32,7 +32,9 @@ app = typer.Typer(invoke_without_command=True, add_completion=False)
 IdArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="ID of a run or its beginning; last is the latest run.", autocompletion=complete_runs
+        metavar="ID",
+        help="ID of a run or its beginning; last is the latest, last~1 the one before.",
+        autocompletion=complete_runs,
     ),
 ]
 _STOP_PANEL = "When to stop (default after the current step)"
@@ -178,6 +180,7 @@ def rollback(
 ) -> None:
     """Roll a model in training back to its best weights, and halve its learning rate."""
     run = _open(context, run_id)
+    _wait_until_training(run)
     chosen = run.request_rollback(find_model(model).name if model else "")
     message = _next_rollback(run, chosen)
     print_result(
@@ -199,7 +202,7 @@ def resume_run(
         ),
     ] = None,
 ) -> None:
-    """Continue a paused run, or restart an ended one from its checkpoints with its own settings.
+    """Continue a paused run, or restart an ended or stopping one from its checkpoints with its own settings.
 
     Examples:
       kelly-core runs resume last
@@ -208,12 +211,13 @@ def resume_run(
     """
     more = _more_epochs(epochs)
     run = _open(context, run_id)
-    if run.snapshot.state in ("pausing", "paused"):
+    if run.live and run.requested() == "pause":
         if more:
             raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
         run.request_resume()
         _print_state(run, "running", "stopping")
         return
+    _wait_until_stopped(run)
     run = resume(run, more)
     print_result(run.id)
     if more:
@@ -251,8 +255,9 @@ def remove(
     run_id: IdArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
-    """Delete the log and the settings of an ended run; its output folder stays."""
+    """Delete the log and the settings of an ended or stopping run; its output folder stays."""
     run = _open(context, run_id)
+    _wait_until_stopped(run)
     run.take().release()
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
@@ -274,6 +279,25 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
         print_json({"runs": [run.id for run in runs]} | to_json(comparison))
         return
     print_result(comparison_table(runs[0].id, runs[1].id, comparison))
+
+
+def _wait_until_stopped(run: Run) -> None:
+    """Wait for the end of a run that has been asked to stop; return at once for any other run."""
+    if not run.live or run.requested() != "stop":
+        return
+    print_status(f"waiting until {run.id} has stopped; Ctrl-C ends the waiting")
+    for _ in run.follow():
+        pass
+
+
+def _wait_until_training(run: Run) -> None:
+    """Wait for a run that is starting until a model is in training, or for 30 s."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while run.live and not any(model.state in ("running", "paused") for model in run.snapshot.models):
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(_POLL_SECONDS)
+        run.poll()
 
 
 def _config(context: typer.Context) -> Path | None:

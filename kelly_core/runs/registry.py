@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.snapshot import RunSnapshot
 
 LAST = "last"
-"""Name of the latest run."""
+"""Name of the latest run; ``last~1`` is the run before it."""
+_BEFORE_LAST = re.compile(rf"{LAST}(?:~(\d{{1,6}}))?")
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,19 @@ def run_ids(runs: Path) -> list[str]:
 
 
 def find_run(runs: Path, text: str) -> RunDirectory:
-    """Return the run whose name begins with a text; "last" is the latest one.
+    """Return the run whose name begins with a text; "last" is the latest one, "last~1" the one before it.
 
     Raises:
         RunError: there is none, or more than one; or the folder cannot be read.
     """
     if not text:
         # An unset variable of a script, perhaps; it must not name the only run there is.
-        raise RunError("no run is named", hint="Give the beginning of its name, or last; `kelly-core runs` lists them")
+        raise RunError(
+            "no run is named", hint="Give the beginning of its name, last or last~1; `kelly-core runs` lists them"
+        )
     folders = {folder.id: folder for folder in _folders(runs)}
-    if text == LAST:
-        return _last(list(folders.values()), runs)
+    if match := _BEFORE_LAST.fullmatch(text):
+        return _last(list(folders.values()), int(match[1] or 0), runs)
     matches = [text] if text in folders else sorted(name for name in folders if name.startswith(text))
     if not matches:
         hint = did_you_mean(text, [*folders, LAST], "`kelly-core runs` lists them")
@@ -70,7 +74,8 @@ def find_run(runs: Path, text: str) -> RunDirectory:
     return folders[matches[0]]
 
 
-def _last(folders: list[RunDirectory], runs: Path) -> RunDirectory:
+def _last(folders: list[RunDirectory], before: int, runs: Path) -> RunDirectory:
+    """Return the latest run, or that many before it."""
     times = {}
     for folder in folders:
         try:
@@ -80,7 +85,10 @@ def _last(folders: list[RunDirectory], runs: Path) -> RunDirectory:
             continue
     if not times:
         raise RunError("there is no run yet", where=runs, hint="`kelly-core train` starts one")
-    return max(times, key=lambda folder: (times[folder], folder.id))
+    if before >= len(times):
+        hint = "`kelly-core runs` lists them"
+        raise RunError(f"expected more than {before:,} runs, got {len(times):,}", where=f"{LAST}~{before}", hint=hint)
+    return sorted(times, key=lambda folder: (times[folder], folder.id))[-1 - before]
 
 
 def _folders(runs: Path) -> list[RunDirectory]:

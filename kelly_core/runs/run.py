@@ -177,6 +177,17 @@ class Run:
         self._send(control.Request(self._attempt(), "rollback", model=wanted[0]))
         return wanted[0]
 
+    def requested(self) -> Literal["stop", "pause", ""]:
+        """Return what the latest attempt has been asked to do and not been released from, "" for nothing.
+
+        A process that is still starting shows no answer to a request in its state. Nothing revokes a stop.
+        """
+        kinds = [request.kind for request in control.Inbox(self.folder.control, self._attempt()).read()]
+        if "stop" in kinds or self.snapshot.state == "stopping":
+            return "stop"
+        last = next((kind for kind in reversed(kinds) if kind in ("pause", "resume")), "")
+        return "pause" if last == "pause" or self.snapshot.state in ("pausing", "paused") else ""
+
     def kill(self) -> None:
         """Kill its process on this machine; files on disk stay valid.
 

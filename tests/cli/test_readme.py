@@ -1,4 +1,4 @@
-"""The lines of README's tour work in order, as they are typed."""
+"""The lines of README's tour, of a run's life, and for scripts work in order, as they are typed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
+SECTIONS = ("A short tour", "The life of a run", "From scripts")
 LEFT_OUT = ("source .venv/bin/activate", "kelly-core datasets get")
 """Beginnings of lines that need the virtual environment of a checkout, or the network."""
 SMALLER = {
@@ -20,35 +21,62 @@ SMALLER = {
     "--seeds 3": "--seeds 1",
     # A busy machine may exceed the budget of time, which bench reports by its exit status.
     "kelly-core bench models": "{ kelly-core bench models || test $? -eq 1; }",
+    # One small model, without an end of its own while it is steered.
+    "train --epochs 200 --detach": "train -m dynamics --epochs 100000 --early-stopping-patience 0 --no-plots --detach",
+    "--epochs +50": "--epochs +100000",
+    "-o out --json": "-o out --epochs 1 --no-plots --json",
+    # These watch until Ctrl-C.
+    "kelly-core runs attach last": "ctrl-c-after-2s kelly-core runs attach last",
+    "kelly-core runs logs last -f": "{ ctrl-c-after-2s kelly-core runs logs last -f || test $? -eq 130; }",
 }
-"""Parts of lines that only set a size are made smaller."""
+"""Parts of lines that only set a size are made smaller, and what watches is interrupted."""
 
 
-def tour() -> list[str]:
-    """Return the shell lines of the section, smaller where that changes a size only."""
-    section = README.read_text().partition("## A short tour\n")[2]
-    lines = re.findall(r"```\n(.*?)```", section, re.DOTALL)[0].splitlines()
-    kept = [line.partition(" #")[0].rstrip() for line in lines if not line.startswith(LEFT_OUT)]
+INTERRUPTER = """
+import signal, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+try:
+    sys.exit(process.wait(2))
+except subprocess.TimeoutExpired:
+    process.send_signal(signal.SIGINT)
+    sys.exit(process.wait())
+"""
+
+
+def typed_lines() -> list[str]:
+    """Return the shell lines of the sections, smaller where that changes a size only."""
+    text = README.read_text()
+    blocks = [re.findall(r"```\n(.*?)```", text.partition(f"## {title}\n")[2], re.DOTALL)[0] for title in SECTIONS]
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith(LEFT_OUT)]
+    kept = [line.partition(" #")[0].rstrip() for line in lines]
     for typed, smaller in SMALLER.items():
-        assert any(typed in line for line in kept), f"no line of the tour has {typed!r} any more"
+        assert any(typed in line for line in kept), f"no line has {typed!r} any more"
         kept = [line.replace(typed, smaller) for line in kept]
     return kept
 
 
+def write_programs(folder: Path) -> Path:
+    """Write the programs that the lines call: ``kelly-core``, and one that presses Ctrl-C after two seconds."""
+    folder.mkdir()
+    (folder / "interrupter.py").write_text(INTERRUPTER)
+    for name, arguments in (("kelly-core", "-m kelly_core"), ("ctrl-c-after-2s", f'"{folder}/interrupter.py"')):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        program.chmod(0o755)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_tour_works_as_typed(tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "kelly-core"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kelly_core "$@"\n')
-    program.chmod(0o755)
+def test_every_line_works_as_typed(tmp_path: Path) -> None:
+    programs = write_programs(tmp_path / "bin")
     environment = os.environ | {
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(README.parent),
         "KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache"),
     }
     (tmp_path / "work").mkdir()
-    script = "\n".join(["set -e -x", *tour()])
+    script = "\n".join(["set -e -x", *typed_lines()])
     ended = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False
     )

@@ -194,6 +194,21 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     assert extended.snapshot.models[0].epoch == total
 
 
+def test_a_run_that_is_stopping_is_waited_for(kelly_core: Command, start: Start) -> None:
+    run = start(epochs=100_000)
+    until_epoch(run, 1)
+    assert kelly_core("runs", "stop", "last", "--after", 30).code == 0
+    resumed = kelly_core("runs", "resume", "last")
+    assert (resumed.code, resumed.out) == (0, f"{run.id}\n")
+    assert f"waiting until {run.id} has stopped; Ctrl-C ends the waiting" in resumed.err
+    again = Run(run.folder)
+    assert again.record.attempts == 2
+    again.request_stop()
+    removed = kelly_core("runs", "rm", "last", "--yes")
+    assert (removed.code, removed.out) == (0, f"deleted {run.id}\n")
+    assert not run.folder.path.exists()
+
+
 def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:
     run = start(epochs=3)
     attached = kelly_core("runs", "attach", "last")

@@ -64,10 +64,13 @@ def test_a_prefix_or_last_names_a_run(tmp_path: Path) -> None:
         make_run(tmp_path / name, created=created)
     assert find_run(tmp_path, "2026-a-b").id == "2026-a-brave"
     assert find_run(tmp_path, "2026-b").id == "2026-b"
-    assert find_run(tmp_path, "last").id == "2026-a-brave"
+    assert find_run(tmp_path, "last").id == find_run(tmp_path, "last~0").id == "2026-a-brave"
+    assert [find_run(tmp_path, f"last~{before}").id for before in (1, 3)] == ["2026-b", "2026-b-more"]
+    with pytest.raises(RunError, match="expected more than 4 runs, got 4"):
+        find_run(tmp_path, "last~4")
     with pytest.raises(RunError, match="2 runs have names that begin so: 2026-a-brave, 2026-a-calm"):
         find_run(tmp_path, "2026-a")
-    for name in ("2027", "../2026-b", ""):
+    for name in ("2027", "../2026-b", "", "last~", "last~-1", "last~x"):
         with pytest.raises(RunError):
             find_run(tmp_path, name)
     with pytest.raises(RunError, match="there is no run yet"):
