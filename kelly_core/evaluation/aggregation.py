@@ -1,4 +1,4 @@
-"""Sums of several predictors over the same examples, kept apart by corpus, label source and group."""
+"""Sums of the errors of several predictors over the same examples, by corpus, label source and group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kelly_core.spec import Loss
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Sums by cell; a cell is what one group has of one label source of one corpus.
+    """Sums by cell; a cell contains the examples of one group with one label source of one corpus.
 
     Attributes:
         corpora, sources, groups: of each cell, [C].
@@ -32,23 +32,23 @@ class GroupSums:
     errors: dict[str, Sums]
 
     def total(self, predictor: str, cells: NDArray[np.bool_] | None = None) -> Sums:
-        """Sums of one predictor over the chosen cells, all by default."""
+        """Return the sums of one predictor over the chosen cells (default all)."""
         chosen = slice(None) if cells is None else cells
         return {name: values[chosen].sum(axis=0) for name, values in (self.truth | self.errors[predictor]).items()}
 
     def by_group(self, sums: Sums) -> Sums:
-        """Sums by group [G, ...] instead of by cell; a group is one of one corpus."""
+        """Return sums by group [G, ...] instead of by cell; a group belongs to one corpus."""
         names = np.char.add(np.char.add(self.corpora, "\0"), self.groups)
         _, group = np.unique(names, return_inverse=True)
         return {name: _gather(values, group, int(group.max()) + 1) for name, values in sums.items()}
 
     def group_count(self, cells: NDArray[np.bool_] | None = None) -> int:
-        """Different groups in the chosen cells, all by default."""
+        """Return the number of groups in the chosen cells (default all)."""
         chosen = slice(None) if cells is None else cells
         return len(set(zip(self.corpora[chosen].tolist(), self.groups[chosen].tolist(), strict=True)))
 
     def by_source(self) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-        """Corpus and label source, and which cells are of them."""
+        """Yield corpus, label source, and a mask of their cells."""
         for corpus, source in sorted(set(zip(self.corpora.tolist(), self.sources.tolist(), strict=True))):
             yield corpus, source, (self.corpora == corpus) & (self.sources == source)
 
@@ -56,7 +56,7 @@ class GroupSums:
 def aggregate(
     dataset: Dataset, indices: Indices, loss: Loss, measures: ModelMetrics, predictors: Mapping[str, Predictor]
 ) -> GroupSums:
-    """Let every predictor answer the same examples, with their targets out of its sight.
+    """Run every predictor on the same examples without their targets, and sum the errors by cell.
 
     Args:
         dataset: where the examples are.
@@ -90,7 +90,7 @@ def aggregate(
 
 
 def _cells(rows: ExampleMetadata, indices: Indices) -> tuple[list[tuple[str, str, str]], Indices]:
-    """Every (corpus, source, group) that there is, and which one each example is of."""
+    """Return all (corpus, source, group) that occur, and the index of each example's one."""
     columns = (column[indices].tolist() for column in (rows.corpora, rows.sources, rows.groups))
     known: dict[tuple[str, str, str], int] = {}
     cell = [known.setdefault(kind, len(known)) for kind in zip(*columns, strict=True)]

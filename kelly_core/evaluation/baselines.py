@@ -25,21 +25,21 @@ from kelly_core.music.emotion import AROUSAL_SPREAD, CODE_SIZE, VALENCE_SPREAD, 
 from kelly_core.spec import Loss
 
 Regression = Callable[[Floats], Floats]
-"""Predictions [m, k] for inputs [m, d]."""
+"""Regression: predictions [m, k] for inputs [m, d]."""
 
 CURVE = "cubic curve"
-"""Name of the baseline that follows valence and arousal smoothly."""
+"""Name of the baseline that is a smooth function of valence and arousal."""
 NEIGHBOURS = 10
 MOST_POINTS = 4_096
-"""Training points among which the nearest are searched."""
+"""Maximum number of training points for the nearest-neighbor search."""
 
 _PENALTIES: Doubles = np.logspace(-3, 2, 6)
-"""Penalty of the squared coefficients as a share of the sum of weights; inputs are standardised."""
+"""Penalties of the squared coefficients relative to the sum of weights; inputs are standardized."""
 _FOLDS = 5
 _CURVE_POINTS = 8_192
-"""Training examples that a curve is fitted to: it has nine coefficients an output."""
+"""Maximum number of training examples for a curve, which has nine coefficients per output."""
 _LEAST_SHARE = 0.1
-"""Share of the marginal below which a curve puts no probability."""
+"""Minimum probability of a curve, relative to the marginal."""
 
 _QUARTILE = 0.6745
 """Upper quartile of the standard normal distribution."""
@@ -47,7 +47,7 @@ _QUARTILE = 0.6745
 
 @dataclass(frozen=True)
 class BinMeans:
-    """A partition of the inputs: ``of`` gives the cell, 0..count - 1, of each example of a batch, [N]."""
+    """Partition of the inputs: ``of`` returns the cell, 0..count - 1, of each example of a batch, [N]."""
 
     count: int
     of: Callable[[Batch], Indices]
@@ -68,7 +68,10 @@ class _CellMeans:
         np.add.at(self._weights, cell, weights.sum(axis=1, dtype=np.float64))
 
     def means(self, prior: Doubles | float, strength: float) -> Doubles:
-        """Means [cells, out] with the overall mean seen ``strength`` times more, and with that one ``prior``."""
+        """Return means [cells, out], smoothed towards the overall mean as by ``strength`` further examples of it.
+
+        The overall mean is smoothed towards ``prior`` in the same way.
+        """
         total, weight = self._totals.sum(axis=0), self._weights.sum(axis=0)
         overall = ratio(total + strength * np.asarray(prior), weight + strength)
         shrunk = ratio(self._totals + strength * overall, self._weights + strength)
@@ -102,12 +105,12 @@ def fit_bin_means(
 
 
 def constant(values: Floats) -> Predictor:
-    """Always answers ``values`` [out]."""
+    """Return a predictor with the constant output ``values`` [out]."""
     return lambda batch: _spread(np.broadcast_to(values, (len(batch), len(values))), batch)
 
 
 def mean_target(dataset: Dataset) -> Doubles:
-    """Weighted mean [out] of the training targets; 0 where all of them are masked."""
+    """Return the weighted mean [out] of the training targets; 0 where all of them are masked."""
     means = _CellMeans(EVERYTHING, dataset.output_size)
     for batch, _ in TrainingExamples(dataset).batches():
         means.add(batch)
@@ -163,7 +166,7 @@ class Points:
         return len(self.inputs)
 
     def take(self, chosen: NDArray[np.bool_]) -> Points:
-        """The chosen points, copied."""
+        """Return copies of the chosen points."""
         return Points(self.inputs[chosen], self.targets[chosen], self.weights[chosen], self.groups[chosen])
 
 
@@ -180,7 +183,7 @@ def weighted_median(values: Reals, weights: Reals) -> Doubles:
 
 @dataclass(frozen=True)
 class AffectPoints:
-    """What the models behind the recognizer learn from, one point an example, means over its frames.
+    """Training points of the models behind the recognizer, one per example, means over its frames.
 
     Attributes:
         affect: valence and arousal that the plugin reads from the code, [n, 2].
@@ -215,7 +218,7 @@ class AffectPoints:
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def take(self, chosen: NDArray[np.bool_]) -> AffectPoints:
-        """The chosen points, copied."""
+        """Return copies of the chosen points."""
         return AffectPoints(self.affect[chosen], self.targets[chosen], self.weights[chosen], self.groups[chosen])
 
 
@@ -333,13 +336,13 @@ def fit_nearest_neighbors(points: Points) -> Regression:
 
 
 def _spread(values: Floats, batch: Batch) -> Floats:
-    """Values [N, out] at every frame, [N, T, out]."""
+    """Return values [N, out] repeated at every frame, [N, T, out]."""
     n, frames = batch.inputs.shape[:2]
     return np.broadcast_to(values[:, np.newaxis], (n, frames, values.shape[-1]))
 
 
 def _affect(batch: Batch) -> tuple[Floats, Floats]:
-    """Valence and arousal [N] that the plugin reads from the code at the front of the inputs, means over time."""
+    """Return valence and arousal [N] that the plugin decodes from the code in the inputs, means over time."""
     code = batch.inputs[..., :CODE_SIZE].mean(axis=1)
     read = decode(np.pad(code, ((0, 0), (0, CODE_SIZE - code.shape[1]))))
     return read.valence, read.arousal

@@ -1,4 +1,4 @@
-"""The paired bootstrap: how far a difference between two predictors would move with other songs."""
+"""Paired bootstrap: confidence intervals of differences between predictors over resampled groups, such as songs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Doubles = NDArray[np.float64]
 RESAMPLES = 2_000
 _SEED = 0
 _BLOCK = 2**22
-"""Drawn groups held in memory at once."""
+"""Maximum number of drawn groups in memory at once."""
 _TAILS = (0.025, 0.975)
 
 
@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
-    """Totals over groups drawn with replacement, as many as there are, always the same draws.
+    """Return totals over groups drawn with replacement, as many as there are; the draws are always the same.
 
     All sums are resampled with the same draws, so that figures made of them are paired.
 
@@ -50,6 +50,6 @@ def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
 
 
 def interval(values: Doubles) -> Interval:
-    """The middle 95 % of resampled values [resamples] (percentile bootstrap, Efron 1979)."""
+    """Return the middle 95 % of resampled values [resamples] (percentile bootstrap, Efron 1979)."""
     low, high = np.quantile(values, _TAILS)
     return Interval(float(low), float(high))

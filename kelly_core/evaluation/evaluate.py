@@ -1,4 +1,4 @@
-"""The verdict on a model: its figures, those of what it must beat, and whether it does."""
+"""Evaluation of a model: its metrics, those of its baselines, and the verdict."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def metrics_of(spec: ModelSpec) -> ModelMetrics:
 
 
 class _Watched:
-    """A predictor whose answers are compared over examples: equal ones to different inputs make it a constant."""
+    """Predictor that records whether its outputs vary with the inputs; if not, the model is a constant."""
 
     def __init__(self, predict: Predictor) -> None:
         self._predict = predict
@@ -109,12 +109,12 @@ class _Watched:
 
     @property
     def constant(self) -> bool:
-        """Whether the inputs seen so far differ and the outputs do not."""
+        """True if the inputs so far differ and the outputs do not."""
         return self._inputs.width > 0 and self._outputs.width <= DEPENDENCE_LIMIT
 
 
 class _Range:
-    """Smallest and largest value at each place of arrays [N, T, k]."""
+    """Minimum and maximum at each position of arrays [N, T, k]."""
 
     def __init__(self) -> None:
         self._low: Floats | None = None
@@ -127,7 +127,7 @@ class _Range:
 
     @property
     def width(self) -> float:
-        """Largest difference between two examples at one place."""
+        """Largest difference between two examples at one position."""
         return 0.0 if self._low is None or self._high is None else float((self._high - self._low).max())
 
 
@@ -153,7 +153,7 @@ def _loss(sums: Sums) -> float:
 def _baselines(
     measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...]
 ) -> Iterator[Baseline]:
-    """Each baseline with the differences of the model from it; all are resampled together."""
+    """Yield each baseline with the model's differences from it; all are resampled together."""
     if not names:
         return
     columns = sorted({column for criterion in measures.criteria for column in criterion.columns})
@@ -166,7 +166,7 @@ def _baselines(
 
 
 def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[Sums, Sums]) -> MetricDifference:
-    """The model less the baseline, each given by its sums and its resampled sums."""
+    """Return the difference model minus baseline; each is given by its sums and its resampled sums."""
     ours, theirs = (float(criterion.value(point)) for point, _ in (model, baseline))
     our_draws, their_draws = (criterion.value(drawn) for _, drawn in (model, baseline))
     low, high = interval(our_draws - their_draws)
@@ -178,7 +178,7 @@ def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[
 
 
 def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> dict[str, dict[str, Doubles]]:
-    """Bootstrap totals [resamples] of the columns of each predictor."""
+    """Return bootstrap totals [resamples] of the columns of each predictor."""
     by_group = []
     for name in names:
         sums = found.truth | found.errors[name]
@@ -189,7 +189,7 @@ def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> 
 
 
 def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: float | None, *, constant: bool) -> str:
-    """Trained, or the strongest of the baselines that the model does not beat."""
+    """Return "trained", or the strongest of the baselines that the model does not beat."""
     if epsilon is not None:
         limit = measures.epsilon_limit
         return TRAINED if epsilon <= limit else f"{epsilon:.0%} of what can be learned is missing"
@@ -202,7 +202,7 @@ def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: f
 def _references(
     measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...], dataset: Dataset
 ) -> Iterator[PublishedResult]:
-    """What is known of generated examples; else other predictors, oracles, and what was published."""
+    """Yield the reference losses of generated examples; else references, oracles and published results."""
     if dataset.reference is not None:
         yield PublishedResult("best possible", "loss", dataset.reference.bayes)
         yield PublishedResult("best constant", "loss", dataset.reference.prior)

@@ -1,4 +1,4 @@
-"""From what was gathered to sections: the words, and which figure stands where."""
+"""Build the document of a report from the collected data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from kelly_core.validation.report import Check
 
 _MISSING = TextCell(MISSING)
 _ENGINE = "numpy"
-"""Whose latency stands in the summary: every benchmark has it."""
+"""Engine whose latency the summary shows: every benchmark has it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
 _SUMMARY = ("model", "trained on", "verdict", "checks")
 _DECISIVE = ("measure", "model's", "strongest rival", "difference, 95 %")
@@ -47,7 +47,7 @@ _WHOLE_US = 100
 
 
 def build_document(content: ReportData) -> Document:
-    """Put a report's content into sections: a summary, the chain's latency, and one for each model."""
+    """Build the sections of a report: a summary, the chain's latency, and one per model."""
     return Document(
         title="Kelly: the five models",
         lead=f"{content.folder} · {content.written} · kelly-core {content.version}",
@@ -107,7 +107,7 @@ def _missing(content: ReportData) -> Iterator[TextCell]:
 
 
 def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Cell, ...]]:
-    """A row, and one more for each further measure that decides."""
+    """Yield a row per model and deciding metric."""
     numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
     latency = numpy.models.get(model.name) if numpy else None
     quality = model.checked.quality
@@ -129,7 +129,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Ce
 
 
 def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
-    """Measure, the model's figure, that of the rival on which the verdict rests, and the difference."""
+    """Return metric, the model's value, that of the deciding baseline, and the difference."""
     if quality.epsilon is not None:
         limit = f"at most {number(quality.epsilon_limit)} wanted"
         yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _MISSING
@@ -272,7 +272,7 @@ def _failures(model: ModelData) -> Iterator[Block]:
 
 
 def _splits(told: TrainedOn) -> str:
-    """Where the splits come from, and the official tables."""
+    """Return the source of the splits, and the official tables."""
     source = told.split_source or "not told"
     return f"{source} ({', '.join(told.tables)})" if told.tables else source
 

@@ -1,4 +1,4 @@
-"""Collect a report's content from the files of one folder; only the checks are computed here."""
+"""Collect the data of a report from the files of one folder; only the checks are computed here."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from kelly_core.validation.metadata import STATES
 from kelly_core.validation.report import Check, FileReport
 
 PARITY = ("golden outputs", "parity with ")
-"""How the names of checks begin that hold the file's outputs against another engine's."""
+"""Beginning of the names of checks that compare the file's outputs with another engine's."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The examples of a training, as the file tells; what it does not tell is None."""
+    """Training data as recorded in an export; None for what is not recorded."""
 
     corpus: str | None
     synthetic: bool | None
@@ -47,7 +47,7 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Size:
-    """How large an export is; ``layers`` in words, and the last three None where its layers cannot be read."""
+    """Size of an export; ``layers`` as text, the last three None if its layers cannot be read."""
 
     file_bytes: int | None
     parameters: int | None
@@ -57,7 +57,7 @@ class Size:
 
 @dataclass(frozen=True)
 class ModelData:
-    """Everything known about one export.
+    """Data of one export.
 
     Attributes:
         name: of the model whose file it is, whatever the file calls itself.
@@ -83,18 +83,18 @@ class ModelData:
 
     @property
     def parity(self) -> list[Check]:
-        """The checks against other engines."""
+        """Checks against other engines."""
         return [check for check in self.checked.checks if check.name.startswith(PARITY)]
 
     @property
     def failed(self) -> list[Check]:
-        """The checks that failed."""
+        """Failed checks."""
         return [check for check in self.checked.checks if not check.passed]
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """The last run of the benchmark on any machine; ``problem`` is why there is none, or what is odd about it."""
+    """Latest benchmark on any machine; ``problem`` is why there is none, or what limits its use."""
 
     run: Run | None
     budget_ms: float
@@ -103,7 +103,7 @@ class Benchmarks:
 
 @dataclass(frozen=True)
 class ReportData:
-    """A report: the models that are there, the names of those that are not, latency, and generated music."""
+    """Data of a report: the models present, the names of the missing ones, latency, and generated music."""
 
     folder: str
     written: str
@@ -115,7 +115,7 @@ class ReportData:
 
     @property
     def passed(self) -> bool:
-        """Whether every check of every file passed."""
+        """True if every check of every file passed."""
         return all(model.checked.passed for model in self.models)
 
     def without_files(self) -> ReportData:
@@ -124,7 +124,7 @@ class ReportData:
 
 
 def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
-    """Gather what the folder of some checked exports holds.
+    """Collect the data of a folder with checked exports.
 
     Args:
         folder: with history/, plots/, benchmarks.jsonl and generated music, each of which may be missing.
@@ -187,7 +187,7 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
 
 
 def _size(path: Path, document: dict[str, Any]) -> Size:
-    """Sizes by what is in the file, not by what it says of itself."""
+    """Return sizes computed from the layers, not those recorded in the metadata."""
     file_bytes = path.stat().st_size if path.is_file() else None
     network = parse_layers(document)
     if network.faults:
@@ -227,7 +227,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
 
 
 def _time(run: Run) -> float:
-    """Seconds since 1970 at which a run ended; 0 where what it says is not a time."""
+    """Return the Unix time at which a run ended; 0 if the recorded time is invalid."""
     try:
         return datetime.fromisoformat(run.time).timestamp()
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is rendered as: sections of facts, tables, pictures and remarks."""
+"""Document of a report, independent of its format: sections with details, tables, plots and remarks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kelly_core.display_text import printable
 from kelly_core.training.history import History
 
 Tone = Literal["plain", "good", "warn", "bad"]
-"""How a reader should feel about some words; they say so themselves, for colour is not seen by all."""
+"""Tone of a text; the text states it as well, because color alone is not accessible."""
 
 _LONGEST = 600
 
 
 @dataclass(frozen=True)
 class TextCell:
-    """Some words in a tone."""
+    """Text with a tone."""
 
     text: str
     tone: Tone = "plain"
@@ -25,7 +25,7 @@ class TextCell:
 
 @dataclass(frozen=True)
 class NumberCell:
-    """A number, or several, as people read it; aligned to the right."""
+    """Number, or several, formatted; aligned to the right."""
 
     text: str
 
@@ -36,21 +36,21 @@ Rows = tuple[tuple[Cell, ...], ...]
 
 @dataclass(frozen=True)
 class Heading:
-    """What the blocks up to the next heading are about."""
+    """Heading of the blocks up to the next heading."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class DetailsTable:
-    """Names and what goes with them."""
+    """Table of names and values."""
 
     entries: tuple[tuple[str, TextCell], ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells.
+    """Table with rows of cells.
 
     Attributes:
         columns: titles.
@@ -67,20 +67,20 @@ class Table:
     aside: bool = False
 
     def numeric(self) -> list[bool]:
-        """Which columns hold figures, so that all in them goes to the right."""
+        """Columns with numbers, which are aligned to the right."""
         return [any(isinstance(row[column], NumberCell) for row in self.rows) for column in range(len(self.columns))]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Losses by epoch; ``plot`` is a picture of them beside the report's folder, None if there is none."""
+    """Losses by epoch; ``plot`` is the path of an image relative to the report's folder, None if there is none."""
 
     model: str
     history: History
     plot: str | None
 
     def summary(self) -> str:
-        """The best and the last epoch in words."""
+        """The best and the last epoch as a sentence."""
         last, best = self.history.rows[-1], self.history.metrics
         levels = {"baseline": best.get("baseline_loss"), "best possible": best.get("bayes_loss")}
         told = "".join(f", {name} {level:.4g}" for name, level in levels.items() if level is not None)
@@ -93,7 +93,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Whisker:
-    """A difference with its interval, as shares of what it is a difference from."""
+    """Difference with its interval, relative to the value compared with."""
 
     label: str
     low: float
@@ -104,7 +104,7 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Forest:
-    """Differences with their intervals about a line at 0, left of which the model is better."""
+    """Forest plot of differences with their intervals; left of 0 the model is better."""
 
     whiskers: tuple[Whisker, ...]
 
@@ -132,7 +132,7 @@ Block = Heading | TextCell | DetailsTable | Table | Curves | Forest | Picture | 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with its badges and what stands below it; ``anchor`` names it within the page."""
+    """Section with a heading, badges and blocks; ``anchor`` is its name within the page."""
 
     title: str
     anchor: str
@@ -142,7 +142,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report, ready to be rendered; ``lead`` stands under its title."""
+    """Report to be rendered; ``lead`` is the paragraph below the title."""
 
     title: str
     lead: str

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no scripts, no fonts, no files."""
+"""Render a report as one self-contained HTML page without scripts, fonts or other files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kelly_core.report.plots import INKS, draw_forest, loss_plot
 
 
 def render(document: Document) -> str:
-    """The report as a page; whatever the files contain is shown as text."""
+    """Return the report as HTML; all content of files is escaped."""
     return _template().render(document=document)
 
 
@@ -43,5 +43,5 @@ def _data_uri(block: Picture | Attachment) -> Markup:
 
 
 def _loss_pictures(curves: Curves) -> dict[str, Markup]:
-    """A picture by colour scheme."""
+    """Return an image per color scheme."""
     return {scheme: Markup(loss_plot(curves, ink)) for scheme, ink in INKS.items()}

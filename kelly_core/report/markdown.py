@@ -1,4 +1,4 @@
-"""A report as Markdown, which reads well in a terminal, too."""
+"""Render a report as Markdown, which is also readable in a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 
 def render(document: Document, folder: str | None) -> str:
-    """The report as Markdown text, every table with a column's numbers to the right.
+    """Return the report as Markdown, with columns of numbers aligned to the right.
 
     Args:
         document: the report.
@@ -40,7 +40,7 @@ def render(document: Document, folder: str | None) -> str:
 
 
 def escape(text: str) -> str:
-    """A text as Markdown that shows it as it is, whatever it contains."""
+    """Return a text as Markdown that shows it unchanged."""
     return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", shown(text)))
 
 
@@ -95,7 +95,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _words(words: TextCell) -> str:
-    """What a reader should not miss is in bold."""
+    """Return words in bold if they are important."""
     text = escape(words.text.strip())
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 

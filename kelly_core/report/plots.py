@@ -1,4 +1,4 @@
-"""The pictures of a page: losses by epoch, and intervals about a line at 0."""
+"""Plots of a report: losses by epoch, and forest plots."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from io import BytesIO
 from kelly_core.report.document import Curves, Forest
 
 INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
-"""Colour of axes and words by colour scheme; paper shows through."""
+"""Color of axes and words by color scheme; the background is transparent."""
 
 _LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
 _MOST_TICKS = 7
 
 
 def loss_plot(curves: Curves, ink: str) -> str:
-    """The losses by epoch as a data URI of an SVG on no paper."""
+    """Return the plot of losses by epoch as a data URI of an SVG with a transparent background."""
     from kelly_core.training.plots import draw_losses
 
     picture = BytesIO()
@@ -40,7 +40,7 @@ class DrawnWhisker:
 
 @dataclass(frozen=True)
 class DrawnForest:
-    """A forest in units of its drawing, ``width`` × ``height``, with ticks (place, label) below."""
+    """Forest plot in units of its drawing, ``width`` × ``height``, with ticks (position, label) below."""
 
     width: float
     height: float
@@ -50,7 +50,7 @@ class DrawnForest:
 
 
 def draw_forest(forest: Forest) -> DrawnForest:
-    """Place the whiskers of a forest, at least one, on an axis that holds them all and 0."""
+    """Compute the positions of the whiskers of a forest plot, at least one, on an axis that includes 0."""
     low = min(0.0, *(whisker.low for whisker in forest.whiskers))
     high = max(0.0, *(whisker.high for whisker in forest.whiskers))
     span = high - low or 1.0
@@ -69,6 +69,6 @@ def draw_forest(forest: Forest) -> DrawnForest:
 
 
 def _step(span: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that gives no more than seven ticks."""
+    """Return the smallest of 1, 2 and 5 times a power of ten that results in at most seven ticks."""
     decade = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
     return next(step for step in (decade, 2 * decade, 5 * decade, 10 * decade) if span / step <= _MOST_TICKS)

@@ -1,4 +1,4 @@
-"""The quality of one model laid out: beside what it must beat, as intervals, by source, and every figure."""
+"""Build the section on the quality of one model: baselines, intervals, sources and all metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kelly_core.validation.quality_table import number
 
 
 def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
-    """Everything that a quality record tells."""
+    """Return the blocks of a quality record."""
     yield Heading("Quality")
     if quality is None:
         told = "The file has no quality record: kelly-core train measures it, --split measures it again."
@@ -34,7 +34,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
 
 
 def spread(baseline: Baseline, measure: str) -> str:
-    """The difference from a baseline by one measure, with its interval."""
+    """Return the difference from a baseline by one metric, with its interval."""
     found = [difference for difference in baseline.differences if difference.measure == measure]
     return _interval(found[0]) if found else MISSING
 
@@ -44,7 +44,7 @@ def _interval(difference: MetricDifference) -> str:
 
 
 def _against(quality: QualityRecord) -> Table:
-    """Every baseline by every measure that decides."""
+    """Return the table of every baseline by every deciding metric."""
     rows: list[tuple[Cell, ...]] = []
     for measure in quality.primary:
         ours = NumberCell(number(quality.metrics.get(measure)))
@@ -74,7 +74,7 @@ def _beaten(difference: MetricDifference) -> TextCell:
 
 
 def _whiskers(quality: QualityRecord) -> Iterator[Whisker]:
-    """The differences that can be drawn."""
+    """Return the differences that can be drawn."""
     for baseline in quality.baselines:
         for difference in baseline.differences:
             share = difference.share
@@ -115,7 +115,7 @@ def _by_source(quality: QualityRecord) -> Table:
 
 
 def _figures(quality: QualityRecord) -> Table:
-    """Every figure of the model and of every baseline."""
+    """Return the table of all metrics of the model and of every baseline."""
     names = [baseline.name for baseline in quality.baselines]
     figures = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
     rows: Rows = tuple((TextCell(words(measure)), *_numbers(measure, figures)) for measure in quality.metrics)

@@ -1,4 +1,4 @@
-"""What every model's measures are made of: sums over examples, figures from sums, and predictors to compare."""
+"""Common parts of the metrics of all models: sums over examples, metrics from sums, and predictors to compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Sums = dict[str, Doubles]
 """Sums by name, [n, ...] an example or a group, or [...] in all; they add up over examples, groups and sources."""
 
 Predictor = Callable[[Batch], Floats]
-"""Gives outputs [N, T, out] for a batch whose targets are hidden."""
+"""Predictor: outputs [N, T, out] for a batch whose targets are hidden."""
 
 LIKELIHOOD_FLOOR = 1e-7
 """Smallest probability in a logarithm, so that a single impossible note cannot outweigh everything."""
@@ -30,12 +30,12 @@ DEFAULT_BPM = 120.0
 """MIDI's tempo for a file without one."""
 
 CHUNK = 512
-"""Examples that are looked at together."""
+"""Number of examples that are processed at once."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of N examples.
+    """Labels and metadata of N examples.
 
     Attributes:
         targets, weights, pooled: as in ``data.dataset.Batch``.
@@ -49,7 +49,7 @@ class Labels:
 
     @classmethod
     def of(cls, batch: Batch, dataset: Dataset, indices: Indices) -> Labels:
-        """The labels of a batch that was read at ``indices``."""
+        """Return the labels of a batch that was read at ``indices``."""
         pooled = np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
         return cls(batch.targets, batch.weights, pooled, tempo(dataset, indices))
 
@@ -63,7 +63,7 @@ def tempo(dataset: Dataset, indices: Indices) -> Doubles:
 
 @dataclass(frozen=True)
 class TrainingExamples:
-    """The training examples of a dataset, and nothing else of it: what baselines are fitted to."""
+    """Training examples of a dataset, without access to others; baselines are fitted to them."""
 
     dataset: Dataset
 
@@ -92,7 +92,7 @@ class TrainingExamples:
 
 @dataclass(frozen=True)
 class Baselines:
-    """Predictors fitted to the training examples: ``baselines`` to beat and ``references`` that decide nothing."""
+    """Predictors fitted to the training examples: ``baselines`` to beat, and ``references`` for information."""
 
     baselines: dict[str, Predictor] = field(default_factory=dict)
     references: dict[str, Predictor] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A measure by which a model must beat its baselines; smaller is better.
+    """Metric by which a model must beat its baselines; smaller is better.
 
     Attributes:
         measure: its name among the figures.
@@ -117,7 +117,7 @@ class Criterion:
 
 
 class ModelMetrics(ABC):
-    """What is measured of one model.
+    """Metrics and baselines of one model.
 
     Attributes:
         criteria: the measures that decide, the first one being what predictors are ranked by.
@@ -138,31 +138,31 @@ class ModelMetrics(ABC):
         """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
 
     def figures(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
-        """What people read beside the criteria, from the sums over some examples; NaN if not defined."""
+        """Return further metrics from the sums over some examples; NaN if not defined."""
         return {}
 
     @abstractmethod
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """Fit what the model is compared with."""
+        """Fit the baselines and references."""
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:  # noqa: ARG002 - part of the interface
-        """References that look at the answers, from the sums of ``truth`` by group [G, ...]."""
+        """Return references that use the targets, from the sums of ``truth`` by group [G, ...]."""
         return ()
 
 
 def ratio(part: Doubles, whole: Doubles) -> Doubles:
-    """``part / whole``, and 0 where ``whole`` is 0: where nothing is known, no predictor is better than another."""
+    """Return ``part / whole``, 0 where ``whole`` is 0: without data, no predictor is better than another."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
 
 
 def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping[str, Doubles]], Doubles]]:
-    """Columns and value of a criterion that is a weighted mean."""
+    """Return columns and value of a criterion that is a weighted mean."""
     return (total, weight), lambda sums: ratio(sums[total], sums[weight])
 
 
 def loss_sums(loss: Loss, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
-    """Weighted loss of each example and its weight, both [N]; the same losses as in training.
+    """Return the weighted loss of each example and its weight, both [N]; the losses are those of training.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
     frame. If a label belongs to a whole sequence, the mean of the outputs is compared with it by the first two.
@@ -198,11 +198,11 @@ def pool(values: Floats, labels: Labels) -> Floats:
 
 
 def log_likelihood(probabilities: Reals) -> Reals:
-    """Natural logarithm, not below that of ``LIKELIHOOD_FLOOR``."""
+    """Return the natural logarithm, at least that of ``LIKELIHOOD_FLOOR``."""
     logarithms: Reals = np.log(np.maximum(probabilities, np.float32(LIKELIHOOD_FLOOR)))
     return logarithms
 
 
 def bernoulli_nats(probabilities: Reals, targets: Reals) -> Reals:
-    """Binary cross-entropy of each output."""
+    """Return the binary cross-entropy of each output."""
     return -(targets * log_likelihood(probabilities) + (1 - targets) * log_likelihood(1 - probabilities))

@@ -1,4 +1,4 @@
-"""DynamicsEngine: how far the sixteen expression parameters are off, and how much of their variance is explained."""
+"""Metrics of DynamicsEngine: errors of the sixteen expression parameters, and explained variance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EMOPIA = "EMOPIA's human quadrants"
 
 
 class DynamicsMetrics(ModelMetrics):
-    """RMSE, MAE and R² over all parameters, R² as the mean of theirs, and MAE and R² of each."""
+    """RMSE, MAE and R² over all parameters (R² as the mean over parameters), and MAE and R² of each."""
 
     criteria = (
         Criterion(
@@ -76,7 +76,7 @@ class DynamicsMetrics(ModelMetrics):
         return figures
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """The mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
+        """Fit the mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
         fitted = fit_bin_means(training, {"mean": EVERYTHING, "quadrant": QUADRANTS})
         baselines = {"mean": fitted["mean"], CURVE: fit_curve(AffectPoints.of(training), "mse")}
         return Baselines(baselines, {"quadrant": fitted["quadrant"]})

@@ -1,4 +1,4 @@
-"""EmotionRecognizer: how well valence and arousal, read as the plugin reads them, follow the labels."""
+"""Metrics of EmotionRecognizer: valence and arousal, decoded as in the plugin, against the labels."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class EmotionMetrics(ModelMetrics):
         return figures
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """The mean affect, ridge on frames and on their running mean, and nearest neighbours of frames."""
+        """Fit the mean affect, ridge on frames and on their running mean, and nearest neighbors of frames."""
         frames, means = _points(training, _identity), _points(training, _running_mean)
         mean = np.average(frames.targets, axis=0, weights=frames.weights).astype(np.float32)
         baselines = {
@@ -112,7 +112,7 @@ class EmotionMetrics(ModelMetrics):
 
 
 def _affect(codes: Floats, labels: Labels) -> Doubles:
-    """Valence and arousal [N, T, 2] that the plugin reads; the same at every frame where the label is pooled."""
+    """Return valence and arousal [N, T, 2] as the plugin decodes them; equal at every frame if the label is pooled."""
     read = decode(pool(codes, labels))
     affect = np.stack([read.valence, read.arousal], axis=-1).astype(np.float64)
     return np.broadcast_to(affect, (*labels.targets.shape[:2], 2))
@@ -136,7 +136,7 @@ def _over_time(points: Doubles, values: Doubles) -> Doubles:
 
 
 def _by_kind(values: Doubles, labels: Labels) -> Doubles:
-    """Put values [N, ...] to the examples' kinds of label, [N, 2, ...]."""
+    """Return values [N, ...] by the examples' kinds of label, [N, 2, ...]."""
     spread = np.zeros((len(values), len(_KINDS), *values.shape[1:]))
     spread[np.arange(len(values)), labels.pooled.astype(np.intp)] = values
     return spread
@@ -145,7 +145,7 @@ def _by_kind(values: Doubles, labels: Labels) -> Doubles:
 def _agreement(
     wanted: float, read: float, wanted_squared: float, read_squared: float, product: float
 ) -> dict[str, float]:
-    """RMSE, Pearson's r, Lin's concordance (1989) and R² from means of two variables and of their products."""
+    """Return RMSE, Pearson's r, Lin's concordance (1989) and R² from means of two variables and of their products."""
     error = max(0.0, wanted_squared - 2 * product + read_squared)
     spread, own_spread = wanted_squared - wanted**2, read_squared - read**2
     covariance = product - wanted * read
@@ -164,7 +164,7 @@ def _identity(inputs: Floats) -> Floats:
 
 
 def _running_mean(inputs: Floats) -> Floats:
-    """Mean of each frame and all before it, [N, T, d]."""
+    """Return the mean of each frame and all before it, [N, T, d]."""
     total: Floats = np.cumsum(inputs, axis=1, dtype=np.float32)
     total /= np.arange(1, inputs.shape[1] + 1, dtype=np.float32)[:, np.newaxis]
     return total
@@ -189,7 +189,7 @@ def _labelled_frames(batch: Batch) -> NDArray[np.bool_]:
 
 
 def _points(training: TrainingExamples, features: _Features) -> Points:
-    """All training points: their features, affect, weights and songs; all songs weigh the same, as in the RMSE."""
+    """Return all training points: features, affect, weights and songs; all songs have equal weight, as in the RMSE."""
     parts = []
     for batch, indices in training.batches():
         groups = training.groups(indices)
@@ -211,7 +211,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
 
 
 def _predictor(regression: Regression, features: _Features) -> Predictor:
-    """Codes of the affect that a regression finds: at each labelled frame, or one for all of a pooled example."""
+    """Return a predictor of codes from a regression: per labeled frame, or one for all of a pooled example."""
 
     def predict(batch: Batch) -> Floats:
         found = regression(_frames_and_means(features(batch.inputs), batch))

@@ -1,4 +1,4 @@
-"""GroovePredictor: how far timing, in milliseconds at the recording's tempo, and accents are off."""
+"""Metrics of GroovePredictor: errors of timing, in milliseconds at the recording's tempo, and of accents."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, PPQ, SHIFT_TICKS
 
 _MS_A_MINUTE = 60_000.0
 _TIMING_MARGIN = 0.01
-"""Timing hardly depends on emotion, so it is enough to be no worse than a constant, but for a hundredth."""
+"""Allowed loss against a constant, 1 %: timing hardly depends on emotion, so no gain is expected."""
 _GROOVE_MIDI = "Groove MIDI"
 _TIMING, _ACCENT = "timing_mae_ms", "accent_mae"
 
 
 class GrooveMetrics(ModelMetrics):
-    """Mean absolute errors of timing and accent over the positions that are known."""
+    """Mean absolute errors of timing and accent over the known positions."""
 
     criteria = (
         Criterion(_ACCENT, *mean_of("accent_error", "accent_weight")),
@@ -70,7 +70,7 @@ class GrooveMetrics(ModelMetrics):
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """The grid with even accents, the mean and the median of each position, and a curve; and the mean by arousal.
+        """Fit the grid with even accents, the mean and the median of each position, a curve, and the mean by arousal.
 
         The median is the best constant for an absolute error.
         """
@@ -78,7 +78,7 @@ class GrooveMetrics(ModelMetrics):
         grid = np.repeat(np.array([0.0, NEUTRAL_ACCENT], np.float32), POSITIONS)
 
         def scale(indices: Indices) -> Doubles:
-            """What an error of each output counts for: milliseconds of timing, accents as they are."""
+            """Return the weight of an error of each output: milliseconds for timing, 1 for accents."""
             timing = np.repeat(_milliseconds(training.bpm(indices))[:, np.newaxis], POSITIONS, axis=1)
             return np.concatenate([timing / timing.mean(), np.ones_like(timing)], axis=1)
 
@@ -92,5 +92,5 @@ class GrooveMetrics(ModelMetrics):
 
 
 def _milliseconds(bpm: Doubles) -> Doubles:
-    """Milliseconds by which a timing of 1 moves a note, at each tempo."""
+    """Return the milliseconds that correspond to a timing of 1 at each tempo."""
     return SHIFT_TICKS / PPQ * _MS_A_MINUTE / bpm

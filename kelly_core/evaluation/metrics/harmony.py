@@ -1,4 +1,4 @@
-"""HarmonyPredictor: how well a song's distribution of chords is foretold."""
+"""Metrics of HarmonyPredictor: how well it predicts a song's distribution of chords."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class HarmonyMetrics(ModelMetrics):
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """All chords alike, their mean distribution, and that by a curve and by quartiles of valence.
+        """Fit the uniform distribution, the mean distribution, and that by a curve and by quartiles of valence.
 
         A song of all chords is assumed beside those of the training examples.
         """
@@ -85,6 +85,6 @@ class HarmonyMetrics(ModelMetrics):
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:
-        """Each song's own distribution."""
+        """Return the results of each song's own distribution."""
         nats = ratio(groups["entropy"].sum(), groups["weight"].sum())
         return (PublishedResult("song oracle", "perplexity", float(np.exp(nats))),)

@@ -1,4 +1,4 @@
-"""MelodyTransformer: how well the pitches of each beat are foretold."""
+"""Metrics of MelodyTransformer: how well it predicts the pitches of each beat."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class MelodyMetrics(ModelMetrics):
         }
 
     def rivals(self, training: TrainingExamples) -> Baselines:
-        """One rate for all pitches, one for each, and that by a curve and by quartiles of valence.
+        """Fit one rate for all pitches, one for each, and that by a curve and by quartiles of valence.
 
         A beat with a note of any pitch is assumed beside those of the training examples.
         """
@@ -90,7 +90,7 @@ class MelodyMetrics(ModelMetrics):
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:
-        """Each song's own rates of the pitches; and how diatonic the notes themselves are."""
+        """Return the results of each song's own pitch rates, and the diatonic share of the notes themselves."""
         played = groups["pitches"]
         rate = ratio(played, groups["weight"][:, np.newaxis]).astype(np.float32)
         nats = groups["weight"][:, np.newaxis] * bernoulli_nats(rate, rate)
