@@ -1,4 +1,4 @@
-"""Text for terminals and pipes that cannot show every character."""
+"""Conversion of text to ASCII for terminals and pipes that cannot show every character."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _HANDLER = "kelly_plain"
 
 @lru_cache(4096)
 def to_ascii(text: str) -> str:
-    """The text in ASCII, as wide as before.
+    """Return the text in ASCII, with the same width.
 
     Signs become one of like shape or meaning, letters lose their accents, all others become question marks.
     """
@@ -63,7 +63,7 @@ def _plain(sign: str) -> str:
 
 
 def replace_unencodable(*streams: TextIO) -> None:
-    """Let streams put ASCII in the place of what their encoding has not, instead of failing halfway."""
+    """Make streams replace characters that their encoding lacks by ASCII, instead of failing."""
     codecs.register_error(_HANDLER, _replaced)
     for stream in streams:
         if isinstance(stream, TextIOWrapper):

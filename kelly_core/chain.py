@@ -1,4 +1,4 @@
-"""The plugin's chain: the five models, once per frame, from mel bands to music."""
+"""Chain of the five models as in the plugin: one frame of mel bands to the parameters of music."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 
 NEUTRAL_INPUT = "neutral_input"
-"""Entry of an export's ``features``: what to feed where an input is not known, see ``neutral_input``."""
+"""Entry of an export's ``features``: the input to use if the actual one is not known, see ``neutral_input``."""
 
 
 def neutral_input(spec: ModelSpec, mean: ArrayLike) -> list[float]:
@@ -91,7 +91,7 @@ class ChainOutput(NamedTuple):
     groove: Array
 
     def mean(self, start: int, stop: int) -> ChainOutput:
-        """The mean over the frames from ``start`` up to ``stop``, as one frame."""
+        """Return the mean over the frames from ``start`` up to ``stop``, as one frame."""
         affect = Affect(*(values[start:stop].mean() for values in self.affect))
         code, _, *others = self
         return ChainOutput(
@@ -100,7 +100,7 @@ class ChainOutput(NamedTuple):
 
 
 class ModelChain:
-    """The five networks of a folder, in NumPy; state lives from frame to frame until ``reset``."""
+    """The five networks of a folder, in NumPy; their state is carried from frame to frame until ``reset``."""
 
     def __init__(self, exports: dict[str, Export]) -> None:
         self._paths = {name: export.path for name, export in exports.items()}
@@ -134,7 +134,7 @@ class ModelChain:
             network.reset()
 
     def step(self, mel: ArrayLike) -> ChainOutput:
-        """One frame, half a second of audio: mel [128] in dB.
+        """Compute one frame, half a second of audio: mel [128] in dB.
 
         Raises:
             ExportError: a network gave numbers that are not finite.
@@ -142,7 +142,7 @@ class ModelChain:
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
 
     def run(self, mel: ArrayLike) -> ChainOutput:
-        """Frame after frame from the present state, mel [T, 128] in dB.
+        """Compute frames in sequence from the current state: mel [T, 128] in dB.
 
         Raises:
             ExportError: a network gave numbers that are not finite.
@@ -150,7 +150,8 @@ class ModelChain:
         return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS))
 
     def follow(self, valence: ArrayLike, arousal: ArrayLike) -> ChainOutput:
-        """The four other networks from the present state, without audio: codes of given affect, each [T], -1..1.
+        """Compute the four other networks from the current state, without audio: codes of given affect, each [T],
+        -1..1.
 
         HarmonyPredictor gets the mean of the audio it was trained with.
 
@@ -165,7 +166,7 @@ class ModelChain:
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
     def _respond(self, mel: Array, replaced: Mapping[str, Compute] | None = None) -> ChainOutput:
-        """Run the chain, with other functions in the place of some networks."""
+        """Run the chain with other functions in place of some networks."""
         frames = run_chain({name: self._checked(name) for name in self._networks} | dict(replaced or {}), mel)
         return ChainOutput(
             code=frames.emotion,
@@ -177,7 +178,7 @@ class ModelChain:
         )
 
     def _checked(self, model: str) -> Compute:
-        """A network that runs over frames [T, in] and does not pass on numbers that are not finite."""
+        """Return a network as a function of frames [T, in] that raises an error for outputs that are not finite."""
 
         def compute(frames: Array) -> Array:
             outputs = self._networks[model].run(frames)

@@ -1,4 +1,4 @@
-"""The five exports put where the plugin looks for them, all or none."""
+"""Copy of the five exports into the plugin's folder, all or none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What became of the five files; nothing was copied unless all ``passed``."""
+    """Results for the five files; they are copied only if all ``passed``."""
 
     files: tuple[Deployed, ...]
 
@@ -50,7 +50,7 @@ class Deployment:
 
     @property
     def reports(self) -> Sequence[FileReport]:
-        """All that was asked of each file."""
+        """Check reports of all files."""
         return [file.report for file in self.files]
 
 
@@ -96,7 +96,7 @@ def _metadata(content: bytes) -> object:
 
 
 def _checked(path: Path) -> tuple[FileReport, bytes]:
-    """What was asked of a file, and the very content of which it was asked; none where it did not pass."""
+    """Return the report of a file and the content that was checked; no content if a check failed."""
     before = _identity(path)
     report = validate_file(path, check_specs=True)
     if not report.passed:
@@ -113,7 +113,7 @@ def _checked(path: Path) -> tuple[FileReport, bytes]:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What is another after a file was replaced or written to."""
+    """Return values that change when a file is replaced or written."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: what was wrong, where, and what to do."""
+"""Errors that a user can fix: the problem, where it is, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that mean that memory ran out, in words: how much was wanted, how much there is, what to do."""
+"""Errors that mean that memory ran out, as messages: requested and available memory, and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kelly_core.errors import KellyError
 _GIBIBYTE = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": _GIBIBYTE, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
 _WANTED = re.compile(r"(?:[Uu]nable to allocate|[Tt]ried to allocate) (?P<number>[\d.]+) (?P<unit>[KMGTPE]iB|bytes)")
-"""NumPy's words, and those of PyTorch for processors and GPUs."""
+"""Messages of NumPy, and of PyTorch for processors and GPUs."""
 _NO_MAPPING = ("failed to map segment", "annot allocate memory", "error return without exception set")
 """Messages of the loader of shared libraries and of the system, and Python's for a library that failed to start."""
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -19,7 +19,7 @@ _HINT = "Use a smaller batch size, fewer --jobs, or fewer files (--max-files), o
 
 
 def as_memory_error(error: BaseException) -> KellyError | None:
-    """Return an error in words if ``error`` means that memory ran out, else None."""
+    """Return a KellyError if ``error`` means that memory ran out, else None."""
     text = str(error)
     out_of_memory = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | ImportError | OSError | SystemError)

@@ -1,1 +1,1 @@
-"""The command line: one module a command, each of them thin."""
+"""Command line: one module per command."""

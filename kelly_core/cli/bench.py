@@ -1,4 +1,4 @@
-"""``kelly-core bench``: how long a frame takes, model by model and through the chain."""
+"""``kelly-core bench``: latency of a frame, by model and through the chain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kelly_core.benchmark.suite import BenchmarkResult, EngineFactory
 
 _MIN_CALLS = 2_000
-"""Below this the 99th percentile rests on too few calls."""
+"""Minimum number of calls; with fewer, the 99th percentile is not reliable."""
 
 
 def bench(
@@ -79,22 +79,22 @@ def bench(
     else:
         print_result(render(result, last, changes))
     if folder is not None:
-        _remember(folder, result)
+        _append_to_history(folder, result)
     raise typer.Exit(1 if result.passed is False else 0)
 
 
-def _remember(folder: Path, result: BenchmarkResult) -> None:
-    """Add to the history; what was measured stands even where the models' folder may not be written to."""
+def _append_to_history(folder: Path, result: BenchmarkResult) -> None:
+    """Append to the history; a folder that cannot be written is only a warning, because the result is printed."""
     from kelly_core.benchmark.history import append_run
 
     try:
         append_run(folder, result)
     except KellyError as error:
-        print_status(f"not remembered: {error}", "yellow")
+        print_status(f"not added to the history: {error}", "yellow")
 
 
 def _engines() -> dict[str, EngineFactory]:
-    """The engines that are installed here besides NumPy."""
+    """Return the installed engines besides NumPy."""
     from kelly_core.training.torch_engine import TorchEngine
 
     engines: dict[str, EngineFactory] = {"torch": lambda layers: TorchEngine(layers).step}

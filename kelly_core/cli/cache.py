@@ -103,7 +103,7 @@ def _show_rotten(rotten: dict[Path, list[str]]) -> None:
 
 
 def _remove(cached: CachedFeatures) -> str:
-    """Why it stays, "" if it is gone."""
+    """Delete a cache; return why it could not be deleted, "" if it was."""
     try:
         remove_cache(cached)
     except DataError as error:
@@ -139,7 +139,7 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
 
 
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:
-    """Where features are kept, how many bytes they take, and how to be rid of those that nobody needs."""
+    """Return where features are stored, their size, and how to delete stale ones."""
     stale = total_bytes(cached for cached in caches if cached.stale)
     advice = f", {format_bytes(stale)} of which no start reads any more: kelly-core cache --prune" if stale else ""
     return f"features are kept in {folder}: {format_bytes(total_bytes(caches))}{advice}"

@@ -33,7 +33,7 @@ SplitOption = Annotated[
 
 
 def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None) -> list[FileReport]:
-    """Put every check to the files, parity with the checkpoint beside each and with the plugin's engine included.
+    """Run every check on the files, including parity with the checkpoint beside each and with the plugin's engine.
 
     Args:
         files: exports; the checkpoint is looked for in checkpoints/ beside each.
@@ -50,7 +50,7 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
     return [validate_file(path, check_specs=check_specs, references=_references(path, external)) for path in files]
 
 
-def measured_anew(report: FileReport, split: Split, settings: Settings) -> FileReport:
+def with_measured_quality(report: FileReport, split: Split, settings: Settings) -> FileReport:
     """Return the report with the quality measured now; a corpus or a file that cannot be used is a failed check.
 
     If the corpus has no such split, the check does not apply and the recorded quality stays.
@@ -82,7 +82,9 @@ def _measure(path: Path, split: Split, settings: Settings) -> QualityRecord:
 
 
 def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngine]:
-    """What must compute the same as the file: the checkpoint beside it, if there is one, and the plugin's engine."""
+    """Return the engines that must compute the same as the file: its checkpoint, if there is one, and the plugin's
+    engine.
+    """
     from kelly_core.validation.behaviour import ReferenceEngine
 
     references = []

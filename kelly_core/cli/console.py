@@ -1,4 +1,4 @@
-"""What commands print: words for people, JSON for programs."""
+"""Output of commands: text on a terminal, JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from kelly_core.io.json import dumps
 
 _WIDTH_OF_A_LOG = 200
 FIRST_STEPS = (
-    "No corpus is here. `kelly-core datasets get --all` downloads the public ones, `kelly-core datasets get NAME` one "
+    "There is no corpus. `kelly-core datasets get --all` downloads the public ones, `kelly-core datasets get NAME` one "
     "of them; `make demo` shows everything on a small corpus made from rules."
 )
-"""What to do before anything is there to train on."""
+"""How to get a corpus, if there is none to train on."""
 
 
 class SafeConsole(Console):
-    """A console that escapes what texts from data and file names could do to a terminal."""
+    """Console that escapes control characters in texts from data and file names."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as Rich does, and escape control characters in all text; Rich's own styles are no text yet."""
+        """Render as Rich does, and escape control characters in all text; Rich's own styles are not yet text here."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable_lines(text), style, control)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints texts as they are: paths and names may hold [brackets] and :colons:.
+    """Return a console that prints texts unchanged: paths and names may contain [brackets] and :colons:.
 
     A file or a pipe has no edge at which tables would have to be folded; COLUMNS gives it one.
     """
@@ -42,18 +42,18 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_result(content: RenderableType, style: str = "") -> None:
-    """Print on standard output what was asked for; a line of text is not broken."""
+    """Print the result of a command on standard output; a line of text is not wrapped."""
     console().print(content, style=style, soft_wrap=isinstance(content, str))
 
 
 def print_status(text: str | Text, style: str = "") -> None:
-    """Print a line on standard error, which is for all that was not asked for."""
+    """Print a line that is not part of the result on standard error."""
     console(stderr=True).print(text, style=style, soft_wrap=True)
 
 
-def print_error(of: str, problem: str) -> None:
-    """Print a problem on standard error, behind what it is a problem of."""
-    print_status(Text.assemble((f"{of}: ", "bold red"), problem))
+def print_error(subject: str, problem: str) -> None:
+    """Print an error on standard error, after the name of what it concerns."""
+    print_status(Text.assemble((f"{subject}: ", "bold red"), problem))
 
 
 def print_json(content: object, indent: int | None = 2) -> None:

@@ -154,7 +154,7 @@ def _agree(sources: Sequence[Source], yes: bool) -> None:
 
 
 def _is_there(source: Source, settings: Settings) -> bool:
-    """Return True if nothing of a source is to be downloaded."""
+    """Return True if nothing of a source has to be downloaded."""
     from kelly_core.data.download.install import missing_archives
     from kelly_core.data.download.inventory import is_complete
 
@@ -163,7 +163,7 @@ def _is_there(source: Source, settings: Settings) -> bool:
 
 
 def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
-    """Install one source; a fault of it does not keep the others from being installed."""
+    """Install one source and return the result; an error of it is printed, so that others are still installed."""
     from kelly_core.data.download.install import install, missing_archives
     from kelly_core.data.download.inventory import is_complete, take_inventory
 
@@ -206,14 +206,14 @@ def _in_words(receipt: Receipt) -> str:
 
 
 class _Display:
-    """Shows the progress of archives as bars on a terminal, and one line per stage elsewhere."""
+    """Progress of archives: bars on a terminal, one line per stage elsewhere."""
 
     def __init__(self, name: str, bars: Progress) -> None:
         self._name, self._bars = name, bars
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
-        """Bytes done and bytes in all, 0 if not known."""
+        """Show the number of bytes done and of all, 0 if not known."""
         key = (file, stage)
         if key not in self._tasks:
             if not self._bars.console.is_terminal:
@@ -224,13 +224,13 @@ class _Display:
         self._bars.update(self._tasks[key], completed=done, total=total or None)
 
     def note(self, text: str) -> None:
-        """A sentence for the person who waits."""
+        """Print a message to the user."""
         self._bars.console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def _shown_progress(name: str) -> Iterator[_Display]:
-    """Bars on standard error with rate and time left."""
+    """Context manager for bars on standard error with rate and remaining time."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,

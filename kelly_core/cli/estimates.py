@@ -1,4 +1,4 @@
-"""``kelly-core train --estimate``: what a training will cost, before it starts."""
+"""``kelly-core train --estimate``: time and memory of a training before it starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool) -> None:
-    """Train each model for a few seconds in this process and print time and memory for the asked epochs."""
+    """Train each model for a few seconds in this process, and print time and memory for the requested epochs."""
     from kelly_core.data.catalog import open_dataset
     from kelly_core.training.estimate import estimate
     from kelly_core.training.session import training_settings

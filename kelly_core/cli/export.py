@@ -69,7 +69,7 @@ def export(
 
 
 def _checkpoints(source: Path) -> list[Path]:
-    """The checkpoint itself, or the best one of each model in a folder."""
+    """Return the checkpoint itself, or the best one of each model in a folder."""
     if not source.is_dir():
         return [source]
     folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source

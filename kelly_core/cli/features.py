@@ -133,17 +133,17 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
 
 
 def _chain_as_json(answer: ChainOutput) -> dict[str, Any]:
-    """What each of the five networks gives, a list a frame."""
+    """Return the outputs of the five networks, one list per frame."""
     return {name: _exactly(values) for name, values in answer._asdict().items() if name != "affect"}
 
 
 def _exactly(values: NDArray[Any]) -> list[Any]:
-    """Nested lists of the shortest decimals that read back as the same float32."""
+    """Return nested lists of the shortest decimals that round-trip to the same float32 values."""
     return [_exactly(part) if part.ndim else float(str(part)) for part in values]
 
 
 def _table(frames: Floats, sample_rate: int) -> Table:
-    """A row a frame: when it begins, when it is complete, and every sixteenth band."""
+    """Return a table with a row per frame: its start, the time at which it is complete, and every sixteenth band."""
     from kelly_core.music import mel
 
     window, hop = mel.window_length(sample_rate), mel.hop_length(sample_rate)

@@ -28,7 +28,7 @@ _EMOTION_PANEL = "Emotion, in place of audio"
 
 
 class _Heard(NamedTuple):
-    """What a piece is made from: the chain's frames, the audio's mel frames where there is audio, and a title."""
+    """Input of a piece: the chain's outputs, the audio's mel frames if there is audio, and a title."""
 
     output: ChainOutput
     mel: NDArray[np.float32] | None
@@ -166,7 +166,7 @@ def generate(
 
 
 def _listen(chain: ModelChain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:
-    """Put audio, a curve or a constant emotion through the chain."""
+    """Run the chain on audio, a curve or a constant emotion."""
     if audio is not None:
         mel, _ = load_mel_frames(audio, _AUDIO_SECONDS)
         return _Heard(chain.run(mel), mel, audio.name)
@@ -180,7 +180,7 @@ def _listen(chain: ModelChain, audio: Path | None, curve: Path | None, valence: 
 
 
 def _tonic(key: str) -> int:
-    """Pitch class of a tonic's name, as a chord's root is written."""
+    """Return the pitch class of a tonic, spelled like the root of a chord."""
     from kelly_core.music.chord_symbols import parse_note
 
     try:

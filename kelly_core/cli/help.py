@@ -56,7 +56,7 @@ def _reflow_paragraph(text: str) -> str:
 
 
 class _PlainHelp:
-    """Part of a command class: flags show no type, defaults stand in the text, general options come last."""
+    """Mixin for commands: flags show no type, defaults are part of the text, and general options come last."""
 
     def __init__(self, *args: Any, help: str | None = None, **attributes: Any) -> None:
         super().__init__(*args, help=None if help is None else reflow(help), **attributes)  # type: ignore[call-arg]

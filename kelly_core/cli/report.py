@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import SplitOption, check_files, measured_anew
+from kelly_core.cli.checking import SplitOption, check_files, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
@@ -72,7 +72,7 @@ def report(
     reports = check_files(export_files(folder), check_specs=True, engine=engine)
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
-        reports = [measured_anew(checked, split, settings) for checked in reports]
+        reports = [with_measured_quality(checked, split, settings) for checked in reports]
     content = collect(folder, reports)
     if as_json:
         print_json({"passed": content.passed} | to_json(content.without_files()))
@@ -84,7 +84,9 @@ def report(
 
 
 def _inputs(folder: Path, config: Path | None) -> list[Path]:
-    """Files that a report may read: those of the exports' folder, except an earlier report, and the settings."""
+    """Return the files that a report may read: those of the exports' folder, except an earlier report, and the
+    settings.
+    """
     found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.name not in _FILES]
     return found if config is None else [*found, config]
 

@@ -32,7 +32,7 @@ _STYLES = {
 
 
 def run_table(runs: Sequence[RunSnapshot]) -> Table:
-    """One row a run."""
+    """Return a table with one row per run."""
     # An id that is cut short could not be typed.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
     table = Table(name, "state", *map(_folding, ("models", "now at", "output")), box=None, pad_edge=False)
@@ -42,7 +42,7 @@ def run_table(runs: Sequence[RunSnapshot]) -> Table:
 
 
 def run_header(run: RunSnapshot, record: RunManifest) -> Table:
-    """What a run is, one fact a line."""
+    """Return the properties of a run, one per line."""
     table = Table.grid(padding=(0, 2))
     facts: list[tuple[str, str | Text]] = [
         ("run", run.id),
@@ -61,7 +61,7 @@ def run_header(run: RunSnapshot, record: RunManifest) -> Table:
 
 
 def model_table(run: RunSnapshot) -> Table:
-    """One row a model."""
+    """Return a table with one row per model."""
     columns = ("model", "state", "epoch", "train", "val", "best", "at", "baseline", "patience", "steps/s", "left")
     table = Table(*columns, box=None, pad_edge=False)
     for model in run.models:
@@ -81,7 +81,7 @@ def model_table(run: RunSnapshot) -> Table:
 
 
 def comparison_table(first: str, second: str, comparison: RunDiff) -> Group:
-    """Settings that differ, then what was reached."""
+    """Return the settings that differ, and the results."""
     settings = Table(*map(_folding, ("setting", first, second)), box=None, pad_edge=False)
     for key, (one, other) in comparison.settings.items():
         settings.add_row(key, str(one), str(other))
@@ -94,7 +94,7 @@ def comparison_table(first: str, second: str, comparison: RunDiff) -> Group:
 
 
 def _folding(header: str) -> Column:
-    """A column that goes on in the next line where it is too narrow, headers and long words included."""
+    """Return a column that wraps in a narrow terminal, headers and long words included."""
     return Column(header, overflow="fold")
 
 
@@ -117,7 +117,7 @@ def _models(run: RunSnapshot) -> str:
 
 
 def _position(run: RunSnapshot) -> str:
-    """Where the run is: the features it reads, or the model that it trains or trained last."""
+    """Return the progress of a run: of the features it reads, or of the model it trains or trained last."""
     if run.features:
         return f"features of {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
     begun = [model for model in run.models if model.epochs is not None]

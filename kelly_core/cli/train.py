@@ -1,4 +1,4 @@
-"""``kelly-core train``: data, training, checkpoints, history, plots and exports in one go."""
+"""``kelly-core train``: start a training as a run, watch it, and print its results."""
 
 from __future__ import annotations
 

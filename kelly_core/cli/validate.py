@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import SplitOption, check_files, measured_anew
+from kelly_core.cli.checking import SplitOption, check_files, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
@@ -66,7 +66,7 @@ def validate(
     reports = check_files(files, check_specs=check_specs, engine=engine)
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
-        reports = [measured_anew(report, split, settings) for report in reports]
+        reports = [with_measured_quality(report, split, settings) for report in reports]
     if require_trained:
         reports = list(map(_judged, reports))
     if as_json:
@@ -77,10 +77,10 @@ def validate(
 
 
 def _judged(report: FileReport) -> FileReport:
-    """The report with the verdict as a check."""
+    """Return the report with the verdict as a further check."""
     from kelly_core.validation.report import Check
 
     quality = report.quality
-    told = "nothing says how good it is" if quality is None else quality.summary()
-    check = Check("trained", quality is not None and quality.trained, told)
+    summary = "no quality record" if quality is None else quality.summary()
+    check = Check("trained", quality is not None and quality.trained, summary)
     return replace(report, checks=(*report.checks, check))

@@ -1,4 +1,4 @@
-"""A small demo corpus in the five real layouts, made by rules, so that all loaders have something true to read.
+"""Demo corpus in the five real layouts, made by rules that the models can learn.
 
 Every song has an emotion and is in all five corpora: as a recording, as a MIDI file of four parts, as a progression, as
 a piano performance, as a drum recording. It is what the composer makes of an ideal chain, whose outputs follow valence
@@ -74,12 +74,12 @@ class Song(NamedTuple):
 
     @property
     def split(self) -> str:
-        """Its side in the corpora that have an official split."""
+        """Split in the corpora that have an official split."""
         return VALIDATION if self.number % _VALIDATION_EVERY == 0 else TRAIN
 
     @property
     def emotion(self) -> dict[str, float]:
-        """As sidecars hold it."""
+        """Emotion in the format of the label files."""
         return {"valence": round(self.valence, 4), "arousal": round(self.arousal, 4)}
 
 

@@ -87,7 +87,7 @@ def _openness(count: int, rng: np.random.Generator) -> Doubles:
 
 
 def _note(tone: Tone, seconds: float, slope: float) -> Doubles:
-    """A decaying sum of partials."""
+    """Return a decaying sum of partials."""
     hertz = 440 * 2 ** ((tone.pitch - 69) / 12)
     time = np.arange(round((seconds + _RELEASE_SECONDS) * SAMPLE_RATE)) / SAMPLE_RATE
     partials = np.arange(1, min(_PARTIALS, int(_HIGHEST_HZ / hertz)) + 1)

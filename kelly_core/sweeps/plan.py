@@ -71,7 +71,7 @@ class _Axis:
 
 
 def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
-    """The trials that ``settings.sweep`` asks for: all of the first seed, then all of the second, and so on.
+    """Return the trials of ``settings.sweep``: all of the first seed, then all of the second, and so on.
 
     A trial computes with one thread unless ``training.threads`` is set, so that its result does not depend on
     how many train at once, or where.

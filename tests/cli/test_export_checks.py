@@ -99,7 +99,7 @@ def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tm
     shown = run("bench", "models", *NO_BUDGET)
     assert shown.code == 0
     assert "GroovePredictor" in shown.out
-    assert "not remembered" in shown.err
+    assert "not added to the history" in shown.err
 
 
 def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
