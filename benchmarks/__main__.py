@@ -18,8 +18,12 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.figures import Figure, print_table
+from kelly_core.benchmark.machine_load import load_of
 
 TOPICS = ("training", "features", "startup", "screens", "parallel")
+
+SECONDS_BEFORE = 1.0
+"""How long the load of other programs is measured before each topic."""
 
 
 def main() -> int:
@@ -35,7 +39,10 @@ def main() -> int:
     broken = []
     started = time.monotonic()
     for topic in options.topics or TOPICS:
+        load = load_of(SECONDS_BEFORE)
         console.print(f"{topic} …")
+        if load.busy:
+            console.print(f"{load.description}: what it disturbs is not judged", style="yellow")
         child = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{topic}", "--json"], stdout=subprocess.PIPE, text=True, check=False
         )

@@ -70,9 +70,9 @@ def processes() -> Iterator[Processes]:
 
 def serve(pipe: Connection) -> None:
     """A process that computes on request and reports its speed."""
-    from benchmarks.training import product_flops, torch_threads
+    from benchmarks.training import torch_product_flops, torch_threads
 
-    works: dict[str, Callable[[], float]] = {"product": product_flops} | {
+    works: dict[str, Callable[[], float]] = {"product": torch_product_flops} | {
         spec.name: trainer_of(spec) for spec in MODELS
     }
     while True:

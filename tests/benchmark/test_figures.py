@@ -1,0 +1,43 @@
+"""Figures of ``make bench``: what is judged, and what is not because it cannot be trusted."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.figures import Figure, marked, median_at_least
+from kelly_core.benchmark.machine_load import MachineLoad
+
+
+def test_rounds_that_agree_are_judged_by_their_median() -> None:
+    figure = median_at_least("speed", [3.3, 3.0, 3.1, 2.9, 3.2], "×", 3.0, "note")
+    assert (figure.value, figure.met, figure.note) == (3.1, True, "note")
+    assert figure.spread == pytest.approx(0.4 / 3.1)
+    assert median_at_least("speed", [2.9, 3.0, 2.8], "×", 3.0).met is False
+
+
+def test_rounds_that_differ_too_much_are_not_judged() -> None:
+    figure = median_at_least("speed", [3.3, 332.0, 3.1], "×", 3.0)
+    assert figure.met is None
+    assert "differ too much" in figure.note
+
+
+def test_figures_beside_other_programs_are_not_judged() -> None:
+    figures = [Figure.at_least("speed", 332.0, "×", 3.0, "note"), Figure("size", 3.0, "MB")]
+    assert marked(figures, MachineLoad(0.01, 0.0)) == figures
+    busy = marked(figures, MachineLoad(0.5, 0.0))
+    assert [figure.met for figure in busy] == [None, None]
+    assert busy[0].note == "not judged, other programs used 50 % of the processor; note"
+
+
+def test_a_share_above_the_limit_is_an_error_of_the_benchmark() -> None:
+    from benchmarks.training import Rounds, flops_per_frame, share_of_limit
+    from kelly_core.spec import MODELS
+
+    spec = MODELS[0]
+    speed = 1e9 / flops_per_frame(spec)
+    below = share_of_limit(spec, Rounds([speed], [0.0], {}, {"PyTorch": 1e9, "NumPy": 1.25e9}))
+    assert (below.value, below.met) == (pytest.approx(80.0), True)
+    assert "(NumPy)" in below.note
+    above = share_of_limit(spec, Rounds([speed], [0.0], {}, {"PyTorch": 8e8}))
+    assert above.met is False
+    assert above.note.startswith("error: more than the limit")
