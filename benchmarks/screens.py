@@ -4,7 +4,7 @@ Takes about a minute on two cores that have nothing else to do: python -m benchm
 
 What a person sees is measured through a pseudo-terminal, from the key to the bytes on the screen. The loop is watched
 by a task that wants to wake every few milliseconds while all screens are visited, a long log is read, and another
-process goes on writing it.
+process continues to write it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _epoch(number: int) -> RunEvent:
 
 @contextmanager
 def _long_run(folder: Path) -> Iterator[None]:
-    """A live run with a long log, to which another process goes on writing."""
+    """A live run with a long log, to which another process continues to write."""
     run = RunDirectory(folder / "runs" / "2026-01-01-1000-long-run")
     run.path.mkdir(parents=True)
     settings = load_settings().settings.model_dump(mode="json")

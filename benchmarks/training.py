@@ -79,7 +79,7 @@ class RandomDataset(Dataset):
         return len(self.train)
 
     def __getitem__(self, index: int) -> Example:
-        raise NotImplementedError("nobody looks at random examples")
+        raise NotImplementedError("random examples are not evaluated")
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:  # noqa: ARG002 - part of the interface
         """The examples at ``indices``, as they are."""
@@ -275,7 +275,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 def flops_per_frame(spec: ModelSpec) -> int:
-    """Operations of the matrix products of one frame, forward and backward; nobody needs the first layer's inputs'."""
+    """Operations of the matrix products of one frame, forward and backward, without the gradient by the inputs."""
     products = [
         layer.in_size * layer.out_size
         if isinstance(layer, Dense)

@@ -190,7 +190,7 @@ class ModelChain:
 
 
 def _neutral_audio(export: Export) -> Array | None:
-    """The mel bands that HarmonyPredictor is to hear without audio, [64], if its file names them."""
+    """Return the mel bands [64] that HarmonyPredictor uses without audio; None if its file does not name them."""
     features = export.metadata.get("features")
     values = features.get(NEUTRAL_INPUT) if isinstance(features, dict) else None
     if not isinstance(values, list) or len(values) != export.in_size:

@@ -15,7 +15,7 @@ from kelly_core.spec import MODELS
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import Check, FileReport
 
-_SYNTHETIC = Check("real data", False, "trained on synthetic data; --allow-synthetic deploys it all the same")
+_SYNTHETIC = Check("real data", False, "trained on synthetic data; --allow-synthetic deploys it anyway")
 
 Status = Literal["new", "changed", "unchanged", "refused"]
 

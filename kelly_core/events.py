@@ -30,7 +30,7 @@ WarningKind = Literal[
 
 @dataclass(frozen=True)
 class ModelStarted:
-    """Training of one model begins, or goes on after ``first_epoch - 1`` epochs.
+    """Training of one model begins, or continues after ``first_epoch - 1`` epochs.
 
     ``baseline_loss`` is that of the best constant output; ``bayes_loss``, known of generated data only, the least that
     any model could reach.

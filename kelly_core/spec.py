@@ -62,7 +62,7 @@ class ModelSpec:
         dataset: corpus that it is trained on.
         metrics: reference to its metrics and baselines, a subclass of ``evaluation.metrics.base.ModelMetrics``.
         generator: reference to the source of generated examples, a subclass of ``data.synthetic.generators.Generator``.
-        code_inputs: number of leading inputs that hold an emotion code, 0 for a model that hears audio alone.
+        code_inputs: number of leading inputs that hold an emotion code, 0 for a model whose input is audio only.
         plausible_gain: share of the constant answer's loss beyond which no model of real music can save; None if that
             is not known. See ``data.leakage.implausible_gain``.
         learning_rate: rate of Adam if another one than that of [training] is measurably better; see docs/contracts.md.

@@ -93,7 +93,7 @@ def short_id(run_id: str) -> str:
 
 
 def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
-    """The state of a run; of one that goes on as usual rather what there is to worry about."""
+    """Return the state of a run, or its concern while it is running."""
     if run.state == "running" and run.concerns and not run.silent_seconds:
         return Text(run.concerns[0], colors.warning)
     return state_text(run.state, run.silent_seconds, colors)

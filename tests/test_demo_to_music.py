@@ -83,7 +83,7 @@ def check_corners(chain: ModelChain) -> None:
 
 
 def check_hearing(chain: ModelChain, deam: Path) -> None:
-    """The recogniser hears the arousal that a recording was made with."""
+    """The recognizer outputs the arousal that a recording was made with."""
     meant, heard = [], []
     for row in (deam / "annotations" / "annotations.csv").read_text().splitlines()[1:]:
         number, _, _, arousal, _ = row.split(",")

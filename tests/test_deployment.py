@@ -48,7 +48,7 @@ def test_files_are_copied_and_distinguished(source: Path, tmp_path: Path) -> Non
     assert statuses(deploy(plugin, plugin)) == ["unchanged"] * 5
 
 
-@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of a training that goes on")])
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of a training that continues")])
 def test_a_file_that_changes_while_it_is_checked_is_not_copied(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
 ) -> None:

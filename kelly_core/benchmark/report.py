@@ -20,7 +20,7 @@ _WHOLE_US = 100
 
 
 def to_json(result: BenchmarkResult, last: Run | None, changes: Sequence[Change]) -> dict[str, Any]:
-    """The result as JSON values, with what became slower since the last run on this machine."""
+    """Return the result as JSON values, with what is slower than in the last run on this machine."""
     return {
         "budget_ms": result.budget_ms,
         "passed": result.passed,

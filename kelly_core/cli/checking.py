@@ -37,7 +37,7 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
 
     Args:
         files: exports; the checkpoint is looked for in checkpoints/ beside each.
-        check_specs: also hold them against the models' specs.
+        check_specs: also compare them with the models' specifications.
         engine: command of the plugin's own engine.
 
     Raises:

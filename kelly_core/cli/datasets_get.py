@@ -191,7 +191,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
     for receipt in receipts:
         print_status(f"{source.name}: {_in_words(receipt)}")
     if not inventory.complete:
-        hint = f"Remove {receipts[0].folder} and run the command again to get it once more"
+        hint = f"Remove {receipts[0].folder} and run the command again"
         print_error(source.name, f"{len(inventory.missing)} of its {inventory.expected} files are missing. {hint}")
         return result | {"status": "incomplete"}
     return result | {"status": "present" if all(each.status == "present" for each in receipts) else "installed"}

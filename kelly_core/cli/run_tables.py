@@ -72,7 +72,7 @@ def model_table(run: RunSnapshot) -> Table:
             *(format_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
             _or_dash(model.best_epoch),
             format_loss(model.baseline_loss),
-            # None left, and yet it goes on: early stopping is off.
+            # None left in a training that continues: early stopping is off.
             _or_dash(model.patience_left or (0 if model.reason else None)),
             MISSING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
             format_duration(model.eta_seconds),

@@ -189,7 +189,7 @@ class Dataset(ABC):
     Attributes:
         name: the corpus ("deam", ...).
         synthetic: whether the examples were generated instead of read.
-        made_by_rules: whether rules made the music that was read, as in the demo corpus, and the corpus says so.
+        made_by_rules: True if the corpus is marked as made by rules, as the demo corpus is.
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
         fingerprint: hash of the content and of the settings that shaped it.
         standardisation: what the export must fold into the first layer.

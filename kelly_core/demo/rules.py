@@ -21,8 +21,8 @@ RULES = """\
   b, accents of these eighths get weaker and those of the sixteenths stronger.
 - Sound: louder by 10 dB a unit of a, and brighter: partial k has amplitude k^-(2.2 - 1.2 a). A wah, a resonance at
   1 kHz, opens and closes in turn, each for one to three seconds, by ±9 (1 + v) dB. It is open as long as it is closed
-  on average for every v, so the mean spectrum of a song tells little of its valence. A recording is eight seconds from
-  a random place of the song.
+  on average for every v, so the mean spectrum of a song carries little information about its valence. A recording
+  is eight seconds from a random place of the song.
 """
 
 _GROOVE = next(spec for spec in MODELS if spec.dataset == "groove_midi")
@@ -56,7 +56,7 @@ def corpus_text() -> str:
 
 {RULES}
 Models learn these rules far better than they learn real music. Figures of models that are trained on this corpus show
-that the program works, and nothing about real music. Because this file is here, trainings and exports say so too, and
+that the program works, and nothing about real music. Because this file is here, trainings and exports state it, and
 a gain that is implausible for real music is not reported as a leak.
 """
 
@@ -68,7 +68,7 @@ def readme_text() -> str:
 # Demo corpora
 
 Five corpora, {folders}, in the layouts of the real ones.
-All are made by rules, and `{RULES_FILE}` in each of them says so.
+All are made by rules, as `{RULES_FILE}` in each of them states.
 
 ## Rules
 

@@ -22,7 +22,7 @@ _DECIBELS_A_UNIT = 10.0
 _WAH_DECIBELS = 9.0
 _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
 _WAH_SECONDS = (1.0, 3.0)
-"""Shortest and longest time that the wah stays open, or closed: most frames of the recognizer hear only one of both."""
+"""Range of the seconds that the wah stays open, or closed: most frames of the recognizer contain only one of both."""
 _RAMP_SECONDS = 0.016
 
 

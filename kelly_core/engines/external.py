@@ -202,5 +202,5 @@ def _shown(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text on one line, without what a terminal would obey."""
+    """Return the text on one line, without control characters."""
     return "".join(character if character.isprintable() else " " for character in text)

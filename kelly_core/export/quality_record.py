@@ -28,7 +28,7 @@ SELF_LABELED = frozenset({"estimated", "imputed"})
 
 @dataclass(frozen=True)
 class Share:
-    """A difference as a share of the baseline's figure, which is resampled with it; -1 at the least.
+    """A difference as a share of the baseline's figure, which is resampled with it; at least -1.
 
     Attributes:
         value: over all examples.

@@ -210,7 +210,7 @@ def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> Extr
     except ImportError:
         raise  # The installation is at fault, and every other file would be skipped, too.
     except Exception as error:  # noqa: BLE001 - see below
-        # A decoder can fail in any way on content that nobody foresaw; that must cost this file and no other.
+        # A decoder can raise anything for unexpected content; only this file is skipped.
         kind = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
         _log.warning("skipped %s: %s", printable(str(path)), printable(f"{kind}: {error}"))
         _log.debug("while reading %s", printable(str(path)), exc_info=True)

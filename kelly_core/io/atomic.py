@@ -236,7 +236,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as fault:
-        # Shares of other systems refuse; the file is in its place all the same.
+        # Shares of other systems refuse; the file is in its place nevertheless.
         if fault.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -110,7 +110,7 @@ class LockIdentity:
     inode: int
 
     def is_current(self) -> bool:
-        """Return False if the path leads to another file or to none: the lock then keeps nobody out.
+        """Return False if the path leads to another file or to none: the lock then excludes no one.
 
         Raises:
             OSError: the path cannot be looked up.
@@ -124,7 +124,7 @@ class LockIdentity:
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a lock, or held it last: run, process and machine; "" and 0 where nobody signed."""
+    """Current or last owner of a lock: run, process and machine; "" and 0 if there is none."""
 
     run: str = ""
     pid: Pid = 0
@@ -132,7 +132,7 @@ class LockOwner:
 
     @classmethod
     def read(cls, path: Path) -> LockOwner:
-        """The signature in a locked file; nobody's where there is none, or a damaged one."""
+        """Return the owner recorded in a locked file; an empty one if it is missing or damaged."""
         try:
             with open_regular(path) as file:
                 content = json.loads(file.read(_MAX_SIGNATURE))

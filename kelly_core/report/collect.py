@@ -147,7 +147,7 @@ def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData
     path = Path(checked.file)
     try:
         document = read_document(path)
-    except ExportError:  # the check "readable" tells why
+    except ExportError:  # the check "readable" reports the reason
         document = {}
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}

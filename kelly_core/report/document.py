@@ -56,7 +56,7 @@ class Table:
         columns: titles.
         rows: each as long as ``columns``.
         title: "" if what stands before says it.
-        folds: columns at which a narrow medium goes on in another table, with the first column again.
+        folds: columns before which a narrow medium starts another table, which repeats the first column.
         aside: whether a reader may want to open it rather than to see it.
     """
 

@@ -36,7 +36,7 @@ def start(
     Args:
         settings: all of them; ``settings.runs.dir`` gets the run, ``settings.output.dir`` what it trains.
         models: names, in order.
-        resume: go on from checkpoints in the output folder.
+        resume: continue from checkpoints in the output folder.
         command: the command line that asks for the same, to be shown.
         name: id of the run, which must be free; "" finds one.
 
@@ -65,7 +65,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
 
     Args:
         run: the run.
-        more_epochs: epochs that each model trains beyond those it has done; 0 goes on to the number asked for before.
+        more_epochs: epochs that each model trains beyond those it has done; 0 continues to the number of the settings.
 
     Raises:
         RunError: a process is working on it, another run trains into its output folder, or its record is damaged.

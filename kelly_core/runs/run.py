@@ -36,7 +36,7 @@ _SECONDS_TO_END = 5.0
 class Run:
     """A run on disk. Any number of observers may open one without disturbing it.
 
-    Opening it reads what the log holds so far; ``poll`` and ``follow`` go on from there.
+    Opening it reads what the log holds so far; ``poll`` and ``follow`` continue from there.
 
     Attributes:
         folder: its files.
@@ -153,7 +153,7 @@ class Run:
     def request_rollback(self, model: str = "") -> str:
         """Request that a model in training return to its best weights and continue at half the learning rate.
 
-        Done after the current step, the epoch in progress is dropped; of a run that holds, once it goes on. It may be
+        Done after the current step, the epoch in progress is dropped; of a paused run when it continues. It may be
         asked for any number of times: only rollbacks that were not asked for are limited.
 
         Args:

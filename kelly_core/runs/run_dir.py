@@ -87,7 +87,7 @@ class RunManifest:
         created: Unix time.
         models: names, in the order of training.
         working_folder: where relative paths of the settings start; absolute.
-        resume: whether the first attempt goes on from checkpoints that are there.
+        resume: True if the first attempt continues from existing checkpoints.
         command: the command line that asks for the same.
         settings: all settings, as JSON types.
         attempts: how often a process was started for it.

@@ -96,7 +96,7 @@ class RunSnapshot:
         output: folder that gets the exports, absolute.
         models: in the order of training.
         error: why it failed, "" if it did not.
-        epochs_left: it stops after this number of further epochs; None if nobody asked for that.
+        epochs_left: it stops after this number of further epochs; None if that was not requested.
         features: how far the features of a corpus are, while they are computed.
         host: load of its machine, when last measured.
         host_name, pid: where its process runs or ran; "" and 0 before it did.

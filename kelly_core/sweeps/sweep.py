@@ -188,7 +188,7 @@ def _content(run: str, export: Path) -> bytes:
         with open_regular(export) as file:
             return file.read()
     except OSError as error:
-        hint = f"`kelly-core runs rm {run}` and the same sweep once more train it again"
+        hint = f"`kelly-core runs rm {run}` and repeat the sweep to train it again"
         raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
 
 

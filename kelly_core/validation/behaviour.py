@@ -164,8 +164,8 @@ def _check_recurrence(lstms: Sequence[LstmWeights]) -> Check:
 
     Trained on single frames from zero state, an LSTM's recurrent weights get a gradient of exactly zero and stay what
     the initialisation drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
-    each frame with a state that it never learnt to use. No output tells: its memory is short, so it neither drifts nor
-    explodes, and a network trained on sequences moves away from its first frame just as far. The weights do tell: a
+    each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
+    nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
     single step of training pushes some of them past 1/√H, and more steps bend the distribution.
     """
     for lstm in lstms:

@@ -19,7 +19,7 @@ from kelly_tui.themes import ThemeColors
 
 
 class CurveChart(PlotextPlot):
-    """Draws series again only when what is to be seen has changed; where nothing can be drawn, it says so.
+    """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
     The picture is made in a thread beside the screens, one at a time, and put in the place of the former one.
 
@@ -28,7 +28,7 @@ class CurveChart(PlotextPlot):
         logarithmic, tail, ascii: how; see ``PlotRequest``.
     """
 
-    HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to hold it against. A gap is a loss that was not a number."
+    HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number."
 
     @dataclass
     class Drawn(Message, bubble=False):

@@ -52,7 +52,7 @@ class BaseScreen(Screen[None]):
         super().__init__()
         self._in_front = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
-        # Textual sets these when all is there, and would then style all of it once more.
+        # Textual sets these after mounting, and would then style all widgets again.
         widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
         self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
 
@@ -136,7 +136,7 @@ class BaseScreen(Screen[None]):
 
     @on(Resize)
     def _fit(self, event: Resize) -> None:
-        """Lay it out once for each size; Textual would once more when it is told the size that it has found."""
+        """Compute the layout once per size; Textual would compute it again when notified of the size it set."""
         if event.size == self._fitted:
             event.prevent_default()
         self._fitted = event.size

@@ -278,7 +278,7 @@ class Benchmark(BaseScreen):
 
     def _histogram(self, histogram: dict[str, Any] | None) -> Iterator[Text]:
         if not histogram:
-            yield Text("This engine tells no spread.", self.theme_colors.muted)
+            yield Text("This engine reports no spread.", self.theme_colors.muted)
             return
         most = math.log1p(max(histogram["counts"]))
         room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width

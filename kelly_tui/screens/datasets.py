@@ -240,7 +240,7 @@ class Datasets(BaseScreen):
 
     @on(Downloaded)
     def _on_downloaded(self, message: Downloaded) -> None:
-        """Report how it ended, look again, and go on with the next download."""
+        """Report the result, inspect the corpora again, and start the next download."""
         for note in message.notes:
             self.notify(note, title=message.name, severity="warning")
         if message.problem:
@@ -270,7 +270,7 @@ class Datasets(BaseScreen):
 
     @on(Surveyed)
     def _on_surveyed(self, message: Surveyed) -> None:
-        """Keep the report and go on with the next corpus."""
+        """Store the report and inspect the next corpus."""
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:

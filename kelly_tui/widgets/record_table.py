@@ -34,7 +34,7 @@ class RecordTable(DataTable[Text]):
         id: of the widget.
     """
 
-    HELP = "Move with the arrow keys, Home and End. The row under the cursor is what the keys below act upon."
+    HELP = "Move with the arrow keys, Home and End. The keys below act on the row under the cursor."
 
     def __init__(
         self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None

@@ -343,8 +343,8 @@ def test_verify_counts_parameters(run: Run) -> None:
 
 
 def test_estimate_prints_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
-    foretold = json.loads(run("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate", "--json").out)
-    (model,) = foretold["models"]
+    estimated = json.loads(run("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate", "--json").out)
+    (model,) = estimated["models"]
     assert model["epochs"] == 20
     assert model["steps"] == 1
     assert model["seconds"] == pytest.approx(20 * model["seconds_per_epoch"])

@@ -1,4 +1,4 @@
-"""The report: its sources' figures on a page that needs nothing else, the same in Markdown, and calm about gaps."""
+"""The report: the numbers of its sources in self-contained HTML and in Markdown, also if some are missing."""
 
 from __future__ import annotations
 

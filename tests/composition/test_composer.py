@@ -127,7 +127,7 @@ def test_a_certain_chord_is_the_only_one_whatever_the_rules_say() -> None:
 
 
 def test_a_repeated_phrase_keeps_chords_and_draws_from_its_own_distribution() -> None:
-    """The repetition has other shares; most of its chords are kept all the same."""
+    """The repetition has other shares; most of its chords are kept."""
     one, other = np.zeros((2, CLASSES))
     one[[C, AM, F]], other[[C, G, F]] = (0.45, 0.3, 0.25), (0.3, 0.5, 0.2)
     rows = np.stack([one] * 4 + [other] * 4)

@@ -1,4 +1,4 @@
-"""Verdicts: who beats what, by how much, on which examples, and that nobody has looked at the answers."""
+"""Verdicts: which baselines are beaten, by how much and on which examples, without access to the targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX files against the NumPy runtime, which is held against RTNeural and PyTorch elsewhere."""
+"""ONNX files against the NumPy runtime, which other tests compare with RTNeural and PyTorch."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def on_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """Settings of a cluster that nobody works for."""
+    """Settings of a cluster without workers."""
     pytest.importorskip("distributed")
     with cluster(tmp_path_factory.mktemp("cluster"), 0) as one:
         yield {"parallel__backend": "dask", "parallel__scheduler": one.address}

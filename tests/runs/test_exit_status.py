@@ -1,4 +1,4 @@
-"""A run whose process the system ended says how, and goes on when resumed."""
+"""A run whose process the system ended reports how, and continues when it is resumed."""
 
 from __future__ import annotations
 

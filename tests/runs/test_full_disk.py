@@ -86,7 +86,7 @@ def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Sta
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"):
         fill_disk(ballast)
-    # Even the request to go on is refused; a signal needs no space.
+    # Even the request to continue is refused; a signal needs no space.
     os.kill(run.snapshot.pid, __import__("signal").SIGTERM)
     until(run, "failed", "stopped")
     run.take().release()

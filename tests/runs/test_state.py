@@ -140,7 +140,7 @@ def test_a_log_whose_beginning_is_missing_still_shows_the_state() -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), max_size=30), st.integers(0, 30))
 def test_the_last_of_many_batches_says_it_all(steps: list[tuple[int, int]], cut: int) -> None:
-    """Folding in one go may leave batches out; where the run stands is the same as record by record."""
+    """Reducing all events at once may leave batches out; the state is the same as record by record."""
     written = log((0.0, STARTED), *[(1.0 + number, batch(*step)) for number, step in enumerate(steps)])
     at_once = reduce_events(FRESH, written)
     one_by_one = FRESH

@@ -118,7 +118,7 @@ def test_a_request_that_arrives_before_the_first_trial_is_received() -> None:
     sweep = sweep_of()
     sweep.request_stop()
     assert {result.state for result in sweep.results()} == {"queued"}
-    # It was the wish of that sweep, not of the next one.
+    # The request was for that sweep, not for the next one.
     assert [result.state for result in sweep_of(sweep__set=[]).results()] == ["finished"]
 
 

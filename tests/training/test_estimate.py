@@ -49,9 +49,11 @@ def test_it_estimates_steps_and_validations(
 ) -> None:
     """With several epochs in the trial, with one, and with a trial that ends within the first epoch."""
     monkeypatch.chdir(tmp_path)
-    foretold = estimate(SPEC, ToyDataset(SPEC, examples=48), settings(SPEC, epochs=epochs), trial_seconds=trial_seconds)
-    assert (foretold.steps, foretold.epochs) == (8, epochs)
-    assert foretold.seconds_per_epoch == pytest.approx(8 * STEP_SECONDS + VALIDATION_SECONDS)
-    assert foretold.seconds == pytest.approx(epochs * foretold.seconds_per_epoch)
-    assert foretold.memory_bytes > 50 * 2**20
+    estimated = estimate(
+        SPEC, ToyDataset(SPEC, examples=48), settings(SPEC, epochs=epochs), trial_seconds=trial_seconds
+    )
+    assert (estimated.steps, estimated.epochs) == (8, epochs)
+    assert estimated.seconds_per_epoch == pytest.approx(8 * STEP_SECONDS + VALIDATION_SECONDS)
+    assert estimated.seconds == pytest.approx(epochs * estimated.seconds_per_epoch)
+    assert estimated.memory_bytes > 50 * 2**20
     assert not list(tmp_path.iterdir())

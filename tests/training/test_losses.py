@@ -23,7 +23,7 @@ GROOVE, HARMONY, MELODY = (model_spec(name) for name in ("GroovePredictor", "Har
 
 
 def batch_of(targets: list[object], weights: list[object], pooled: list[bool] | None = None) -> TensorBatch:
-    """A batch with inputs that nobody looks at."""
+    """A batch whose inputs are not used."""
     arrays = [np.array(values, np.float32) for values in (targets, targets, weights)]
     return TensorBatch.of(Batch(*arrays, None if pooled is None else np.array(pooled)), CPU)
 

@@ -1,4 +1,4 @@
-"""Models that train at once come to the same weights as one after the other, and can be steered."""
+"""Models trained in parallel get the same weights as one after the other, and can be controlled."""
 
 from __future__ import annotations
 

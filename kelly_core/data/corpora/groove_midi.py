@@ -85,8 +85,8 @@ def is_present(root: Path) -> bool:
 def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveDataset:
     """Read Groove MIDI, or any folder of drum recordings as MIDI files, flat or nested.
 
-    Only beats in 4/4 are used; where there is no ``info.csv``, the file's name tells (``…_120_beat_4-4.mid``), else the
-    file's own time signature.
+    Only beats in 4/4 are used; without ``info.csv``, the meter is read from the file's name (``…_120_beat_4-4.mid``),
+    else from the file's own time signature.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.

@@ -51,7 +51,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of an archive.
+    """Result of installing an archive.
 
     Attributes:
         archive: name of the file.
@@ -232,7 +232,7 @@ def _fetch_from(
 ) -> tuple[Downloaded, str]:
     """Download an archive and return why it is not the right one, "" if it is.
 
-    What was put together from two attempts is downloaded once more as a whole if its sum is wrong.
+    A file joined from two attempts is downloaded again as a whole if its checksum is wrong.
     """
     while True:
         got = download(
@@ -269,7 +269,7 @@ def _problem(archive: Archive, got: Downloaded, target: Path, listener: Listener
         return ""
     problem = f"wrong sum: expected {archive.checksum}, got {found}, {size:,} bytes{web_page}"
     if archive.rebuilt and from_publisher and is_zipfile(part):
-        listener.note(f"{archive.file}: {problem}. Its publisher packs it on demand, so it is used all the same")
+        listener.note(f"{archive.file}: {problem}. Its publisher packs it on demand, so it is used anyway")
         return ""
     return problem
 
