@@ -64,7 +64,7 @@ async def watch() -> None:
 
 
 def _far_enough(screen: Train) -> bool:
-    """Whether the second model is being trained, so that there is something to see."""
+    """Return True if the second model is in training, so that there is something to see."""
     assert screen.view is not None
     return screen.view.snapshot.models[1].epoch >= 3
 

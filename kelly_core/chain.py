@@ -28,7 +28,7 @@ NEUTRAL_INPUT = "neutral_input"
 
 
 def neutral_input(spec: ModelSpec, mean: ArrayLike) -> list[float]:
-    """What to feed a model where nothing is known: the mean of its audio in training, the code of a neutral emotion.
+    """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
 
     Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
 

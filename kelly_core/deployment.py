@@ -45,7 +45,7 @@ class Deployment:
 
     @property
     def passed(self) -> bool:
-        """Whether all five files passed every check, so that they were copied."""
+        """True if all five files passed every check, so that they were copied."""
         return all(file.report.passed for file in self.files)
 
     @property

@@ -106,7 +106,7 @@ class ModelSpec:
 
     @property
     def recurrent(self) -> bool:
-        """Whether the network carries state from frame to frame."""
+        """True if the network carries state from frame to frame."""
         return any(isinstance(layer, Lstm) for layer in self.layers)
 
 

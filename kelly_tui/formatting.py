@@ -42,7 +42,7 @@ class LabeledRows:
 
     @property
     def _styles(self) -> list[tuple[str | Style, str | Style]]:
-        """What texts leave out when they are compared."""
+        """Styles, which a comparison of texts ignores."""
         return [(label.style, value.style) for label, value in self._rows]
 
     @property
@@ -147,7 +147,7 @@ def best_text(model: ModelSnapshot | Best) -> str:
 
 
 def host_text(run: RunSnapshot) -> str:
-    """What the machine is doing, in one line."""
+    """Return the load of the machine in one line."""
     if run.host is None:
         return ""
     host = run.host
@@ -161,7 +161,7 @@ def host_text(run: RunSnapshot) -> str:
 
 
 def age_text(then: float) -> str:
-    """How long ago a Unix time was, in its largest unit."""
+    """Return the time since a Unix time, in its largest unit."""
     seconds = max(0.0, time.time() - then)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:

@@ -59,7 +59,7 @@ PHRASES = {
 IGNORE = "words: ignore"
 
 _GAP = r"[\s#]+"
-"""What stands between two words: spaces, or a line break, which in a comment is followed by "#"."""
+"""Gap between two words: spaces, or a line break, which in a comment is followed by "#"."""
 
 _PATTERNS = [
     (re.compile(rf"\b{phrase.replace(' ', _GAP)}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()

@@ -1,4 +1,4 @@
-"""What a benchmark found, for people and for programs."""
+"""Results of a benchmark as a table and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where examples come from: real corpora, their features and splits, and synthetic stand-ins."""
+"""Sources of examples: real corpora, their features and splits, and generated replacements."""
 
 from kelly_core.data.catalog import create_dataset
 

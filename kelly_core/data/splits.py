@@ -12,7 +12,7 @@ from kelly_core.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by seed"
-"""Where the splits of a corpus come from."""
+"""Source of a corpus's splits."""
 LEAST_JUDGES = 10
 """Validation groups that judge or choose, at least: with fewer the interval of a difference means little."""
 

@@ -1,4 +1,4 @@
-"""The entry ``quality`` of a file's metadata: what a network reaches beside what it must beat, and the verdict."""
+"""Entry ``quality`` of an export's metadata: metrics of a network and of its baselines, and the verdict."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A trivial answer that the model must beat, fitted to the training examples alone."""
+    """Trivial predictor that the model must beat, fitted to the training examples only."""
 
     name: str
     metrics: Figures
@@ -75,7 +75,7 @@ class Baseline:
 
     @property
     def beaten(self) -> bool:
-        """Whether the model is better by every measure that decides."""
+        """True if the model is better by every deciding metric."""
         return all(difference.beaten for difference in self.differences)
 
     def difference(self, measure: str) -> MetricDifference | None:
@@ -85,7 +85,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A figure to judge by, which decides nothing; ``source`` is the publication, "" if it was computed here."""
+    """Result for comparison only; ``source`` is the publication, "" if it was computed here."""
 
     name: str
     measure: str
@@ -116,7 +116,7 @@ class SourceQuality:
 
 @dataclass(frozen=True)
 class QualityRecord:
-    """How good a network is.
+    """Quality of a network.
 
     Attributes:
         split: the examples that it was measured on, which no training has seen.
@@ -153,7 +153,7 @@ class QualityRecord:
 
     @property
     def trained(self) -> bool:
-        """Whether the model counts as trained."""
+        """True if the model counts as trained."""
         return self.verdict == TRAINED
 
     def summary(self) -> str:
@@ -162,7 +162,7 @@ class QualityRecord:
         return "; ".join([f"{self.verdict}: {evidence}" if evidence else self.verdict, *self._reservations()])
 
     def _reservations(self) -> Iterator[str]:
-        """What weakens a verdict on real examples."""
+        """Return the limitations of a verdict on real examples."""
         if self.epsilon is not None:
             return
         if self.groups < FEW_GROUPS:
@@ -191,7 +191,7 @@ class QualityRecord:
         return f"{told} (95 % {f'{share.low:+.1%} to {share.high:+.1%}' if share else interval}, {groups})"
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the record as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -270,7 +270,7 @@ def deciding_rival(baselines: Sequence[Baseline], primary: Sequence[str]) -> tup
 
 
 def words(measure: str) -> str:
-    """A measure's name as people read it."""
+    """Return the display name of a metric."""
     return measure.replace("_", " ")
 
 

@@ -44,7 +44,7 @@ class FileIndex:
 
 
 class Plan:
-    """Where the features of each listed file are to be copied from.
+    """Source of each file's features: a store and a file in it, or none yet.
 
     Args:
         listing: the files.

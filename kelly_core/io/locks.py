@@ -142,7 +142,7 @@ class LockOwner:
 
 
 def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
-    """Whether a process holds the lock of a file.
+    """Return True if a process holds the lock of a file.
 
     Raises:
         KellyError: (or ``error``) the file cannot be opened, or its file system has no locks.

@@ -61,7 +61,7 @@ _SIGNS = {"#": 1, "s": 1, "+": 1, "b": -1, "-": -1, "": 0}
 
 
 _FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major"), "noun": ()}
-"""What may follow some kinds of token; anything may follow the others."""
+"""Kinds of token that may follow some kinds; any may follow the others."""
 
 
 class Degree(NamedTuple):

@@ -1,4 +1,4 @@
-"""What workers on other machines must have in common with this one, so that results are the same."""
+"""Requirements for workers on other machines, so that results are the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKAGES = ("numpy", "av", "soundfile", "torch", "dask")
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a worker must have in common with the process that submits work to it.
+    """Properties of a worker that must equal those of the process that submits work to it.
 
     Attributes:
         versions: (name, version) of each package that may change results.

@@ -1,4 +1,4 @@
-"""How the process of a run ended where it could not write so itself: killed by a signal, or with an exit code.
+"""Exit status of a run's process that could not report its own end: killed by a signal, or with an exit code.
 
 A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. The
 shell holds nothing that the run needs: if it is killed, only the status is missing.

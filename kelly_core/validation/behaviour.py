@@ -1,4 +1,4 @@
-"""What a file's network computes: recomputed examples, overflow, the state contract, parity with another engine."""
+"""Checks of a network's outputs: recomputed examples, overflow, the state contract, parity with another engine."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
 
 
 def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
-    """Whether other inputs give other outputs at the same step, so that a state that moves alone does not count."""
+    """Check that different inputs give different outputs at the same step, which a changing state alone does not."""
     outputs, others = (NumpyEngine(layers).run(frames) for frames in (probe, probe[::-1].copy()))
     apart = float(np.abs(outputs.astype(np.float64) - others).max())
     if apart > DEPENDENCE_LIMIT:
@@ -107,7 +107,7 @@ def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
 
 
 def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
-    """Whether the engine's softmax can overflow: by bounds where the layer before is bounded, else by trial."""
+    """Check that the engine's softmax cannot overflow: by bounds if the layer before is bounded, else by trial."""
     for index, layer in enumerate(layers):
         if isinstance(layer, LstmWeights) or layer.activation != "softmax":
             continue
@@ -160,7 +160,7 @@ def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
 
 
 def _check_recurrence(lstms: Sequence[LstmWeights]) -> Check:
-    """Whether the recurrent weights of a stateful network were ever trained.
+    """Check that the recurrent weights of a stateful network were trained.
 
     Trained on single frames from zero state, an LSTM's recurrent weights get a gradient of exactly zero and stay what
     the initialisation drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
@@ -190,7 +190,7 @@ def _uniformity(weights: Array) -> float:
 
 
 def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
-    """Whether the network still answers the same input the same way after 1,200 steps without a reset.
+    """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
     The probe is played over and over. The second pass has its start-up behind it and meets exactly the inputs of the
     last pass, so that nothing but the state can make the two differ: a state that runs away, settles slowly or lives a

@@ -1,4 +1,4 @@
-"""What a validation found, file by file, for people and for programs."""
+"""Results of a validation, file by file, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FileReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return all(check.passed for check in self.checks)
 
 

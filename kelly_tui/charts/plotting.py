@@ -21,7 +21,7 @@ _ASCII_MARKERS = "*o+x#"
 
 @dataclass(frozen=True)
 class PlotRequest:
-    """What is to be drawn.
+    """Content of a chart.
 
     Attributes:
         series: the curves.

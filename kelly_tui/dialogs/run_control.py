@@ -17,7 +17,7 @@ from kelly_tui.dialogs.confirm import ConfirmDialog
 
 @dataclass(frozen=True)
 class StopRequest:
-    """How to stop a run, as in ``Run.request_stop``."""
+    """Way to stop a run, as in ``Run.request_stop``."""
 
     at_once: bool = False
     after_epochs: int = 0

@@ -1,4 +1,4 @@
-"""What the six screens have in common."""
+"""Base class of the six screens."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def unsaved_text(self) -> str:
-        """What quitting would discard, "" for nothing."""
+        """Description of what quitting would discard, "" for nothing."""
         return ""
 
     def runs_changed(self) -> None:
@@ -131,7 +131,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def is_out_of_date(self) -> bool:
-        """Whether it is styled for another theme than the one in force."""
+        """True if it is styled for another theme than the current one."""
         return self._styled_as != self.kelly.look
 
     @on(Resize)

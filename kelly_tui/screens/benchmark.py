@@ -1,4 +1,4 @@
-"""How long a frame takes: every model and the whole chain, in every engine, against what the plugin may take."""
+"""Latency of a frame: every model and the chain, in every engine, against the plugin's budget."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class Benchmark(BaseScreen):
 
     @property
     def _last_run(self) -> dict[str, Any]:
-        """What the result is compared with: the run of the history that it names."""
+        """Return the run of the history with which the result is compared."""
         when = self._result.get("last_run")
         return next((run for run in reversed(self._runs) if run.get("time") == when), {})
 

@@ -424,7 +424,7 @@ class Datasets(BaseScreen):
 
 
 def _hours(report: dict[str, Any]) -> str:
-    """Of audio; a report of a corpus of notes, and one that an earlier version kept, does not tell."""
+    """Return the length of audio; reports of note corpora, and of earlier versions, do not state it."""
     seconds = report.get("seconds")
     return MISSING if seconds is None else f"{seconds / 3600:,.2f}"
 

@@ -271,7 +271,7 @@ def _groups(songs: Sequence[_Song], kinds: Sequence[str]) -> list[str]:
 
 
 def _context_facts(context: AudioContext | None) -> dict[str, Any]:
-    """What the export says of inputs 64-127."""
+    """Return the description of inputs 64-127 for an export."""
     if context is None:
         return {"audio_context": "none: inputs 64-127 are ignored"}
     return {

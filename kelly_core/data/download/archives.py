@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of an archive.
+    """Result of unpacking an archive.
 
     Attributes:
         files, bytes: number and sum of sizes of the files.

@@ -18,7 +18,7 @@ _ID_COLUMNS = ("midi_filename", "song_id", "id", "name_song")
 
 @dataclass(frozen=True)
 class Inventory:
-    """What should be there of a source, and what of it is.
+    """Expected and present files of a source.
 
     Attributes:
         source: its name.

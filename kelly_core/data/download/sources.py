@@ -42,7 +42,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """What ``datasets get`` knows of one name.
+    """A source of ``datasets get``.
 
     Attributes:
         name: as it is typed.

@@ -50,7 +50,7 @@ class UnavailableError(DataError):
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a download was.
+    """Result of a download.
 
     Attributes:
         url: the address that the last bytes came from.
@@ -250,7 +250,7 @@ def _content_length(response: requests.Response) -> int:
 
 
 def _validator(response: requests.Response) -> str:
-    """What names this version of the file in If-Range: a strong ETag, else the date of its last change."""
+    """Return the version of the file for If-Range: a strong ETag, else its modification date."""
     tag: str = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else str(response.headers.get("Last-Modified", ""))
 

@@ -161,7 +161,7 @@ def _track_chunks(content: bytes, start: int) -> list[tuple[int, int]]:
 
 
 class _Scan:
-    """Where events are in the track chunks, before they are decoded."""
+    """Positions of events in the track chunks, before they are decoded."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

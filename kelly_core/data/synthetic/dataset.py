@@ -114,7 +114,7 @@ class SyntheticDataset(Dataset):
         return Example(example.inputs[0], example.targets[0], example.weights[0], **self.rows.origin(index))
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        """As many new examples as there are indices: nothing of a generated example is worth seeing twice."""
+        """Return new examples, one per index: repeating a generated example has no benefit."""
         return _batch(*self._generator.draw(len(indices), self.sequence_length, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
@@ -123,7 +123,7 @@ class SyntheticDataset(Dataset):
         return _batch(np.concatenate(inputs), np.concatenate(targets))
 
     def best(self, inputs: Floats) -> Floats:
-        """What the best possible predictor makes of ``inputs`` [n, T, in]: the expected targets [n, T, out]."""
+        """Return the best possible outputs for ``inputs`` [n, T, in]: the expected targets [n, T, out]."""
         return self._generator.best(inputs)
 
     def _origins(self) -> ExampleMetadata:

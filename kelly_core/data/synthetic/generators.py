@@ -1,4 +1,4 @@
-"""How synthetic examples come about, and the best that any network can predict from their inputs."""
+"""Generators of synthetic examples, and the best possible prediction from their inputs."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _code(latent: Floats | Doubles) -> Floats:
 
 
 def _affect(code: Floats) -> Floats:
-    """What the plugin reads as valence and arousal, [..., 2], from codes [..., 64]."""
+    """Return valence and arousal [..., 2] that the plugin decodes from codes [..., 64]."""
     reading = decode(code)
     return np.stack([reading.valence, reading.arousal], axis=-1)
 
