@@ -63,6 +63,7 @@ class _PlainHelp:
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return all parameters, ``--help`` included, as the help shows them."""
+        # click calls this for parsing as well, so the changes must not depend on how often they are made.
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             param.show_default = False

@@ -240,6 +240,7 @@ def logs(
     tail = LineTail(run.folder.console)
     while True:
         live = run.snapshot.live
+        # In bounded pieces: a log may be larger than memory.
         while lines := tail.read():
             for line in lines:
                 print_result(line.decode(errors="replace"))
@@ -258,6 +259,7 @@ def remove(
     """Delete the log and the settings of an ended or stopping run; its output folder stays."""
     run = _open(context, run_id)
     _wait_until_stopped(run)
+    # Taking the lock shows that no process works on the run; the question must not hold it.
     run.take().release()
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)

@@ -141,6 +141,7 @@ def train(
         return
     command = _command_line(specs if model else (), typed, config, resume)
     with Signals() as signals:
+        # Signals are handled before the start: a Ctrl-C in between is delivered to the run once it exists.
         run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
         if detach:
             _print_detached(run, as_json)

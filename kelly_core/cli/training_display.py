@@ -59,6 +59,7 @@ class TrainingDisplay:
             self._bar(f"features of {features.dataset}", features.done, features.total, count=count, note="")
         for model in run.models:
             if model.epochs is not None:
+                # A fraction of an epoch keeps the bar moving in long epochs.
                 done = model.epoch + (model.step / model.steps if model.steps else 0.0)
                 count = f"{model.epoch}/{model.epochs}"
                 self._bar(model.model, done, model.epochs, count=count, note=_note(model, run.state))

@@ -73,6 +73,7 @@ def aggregate(
         batch = dataset.eval_batch(chosen)
         labels = Labels.of(batch, dataset, chosen)
         _add(truth, measures.truth(labels), owner, len(kinds))
+        # A predictor that used its targets would return NaN.
         seen = Batch(
             batch.inputs, np.broadcast_to(np.float32(np.nan), batch.targets.shape), batch.weights, batch.pooled
         )
@@ -92,6 +93,7 @@ def aggregate(
 def _cells(rows: ExampleMetadata, indices: Indices) -> tuple[list[tuple[str, str, str]], Indices]:
     """Return all (corpus, source, group) that occur, and the index of each example's one."""
     columns = (column[indices].tolist() for column in (rows.corpora, rows.sources, rows.groups))
+    # setdefault numbers the cells in the order of their first example.
     known: dict[tuple[str, str, str], int] = {}
     cell = [known.setdefault(kind, len(known)) for kind in zip(*columns, strict=True)]
     return list(known), np.array(cell, np.intp)

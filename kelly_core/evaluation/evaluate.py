@@ -61,6 +61,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     """
     indices, measures = _indices(dataset, split), metrics_of(spec)
     leaks = find_leakage(dataset) if split == "validation" else []
+    # Generated examples have exact reference losses, which replace fitted baselines.
     rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(dataset))
     model = _Watched(predict)
     predictors = {_MODEL: model} | rivals.baselines | rivals.references
@@ -171,8 +172,10 @@ def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[
     our_draws, their_draws = (criterion.value(drawn) for _, drawn in (model, baseline))
     low, high = interval(our_draws - their_draws)
     share = None
+    # The ratio is undefined if the baseline's value is 0 in any resample.
     if theirs > 0 and (their_draws > 0).all():
         share = Share(ours / theirs - 1, *interval(our_draws / their_draws - 1))
+    # Paired: both sides are computed from the same draws, so that songs which are hard for both cancel.
     beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
     return MetricDifference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)
 

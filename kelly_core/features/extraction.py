@@ -133,6 +133,7 @@ def load_features(
     index = _list(root, files)
     store = cache.latest_store()
     if store is None or not index.begins(store):
+        # Another process may have computed them while this one waited for the lock, so the store is read again.
         with cache.write_lock(lambda: progress(0, len(files)) if progress else None):
             store = cache.latest_store()
             if store is None or not index.begins(store):

@@ -75,6 +75,7 @@ def tonality(histogram: ArrayLike) -> Tonality:
     weights = np.asarray(histogram, np.float64)
     centred = weights - weights.mean()
     length = np.linalg.norm(centred)
+    # A flat histogram differs from its mean by rounding only; dividing by that would choose a random key.
     fit = _PROFILES @ (centred / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
     major, minor = float(fit[:12].max()), float(fit[12:].max())
     return Tonality(major - minor, max(major, minor), int(fit.argmax()) % 12, "major" if major >= minor else "minor")

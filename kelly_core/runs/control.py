@@ -101,6 +101,7 @@ class RunController:
         self._on_change = on_change
         self.failure = ""
         """Why the run must end as failed; "" while it need not."""
+        # Reentrant, because ``fail`` calls ``handle`` with the lock held.
         self._lock = threading.RLock()
         self._reported: StateChanged | None = None
         self._stop = False
@@ -125,6 +126,7 @@ class RunController:
 
     def should_stop(self) -> bool:
         """Return whether to stop after a step; blocks while the training is paused."""
+        # Read without the lock at every step: an outdated value delays a pause by one step.
         if self._paused:
             while self.holding():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -232,10 +234,13 @@ class RunController:
         else:
             self._stop = True
         self._enter("paused" if self._pause_began and not self._stop else "stopping")
+        # Python runs signal handlers in the main thread, where the training computes: this ends even a blocking call.
         if request.at_once:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # A handler can run between any two instructions, also with the lock held, so it only sets flags. The monitor
+        # thread reports them.
         again = self._stop and number == signal.SIGINT
         self._stop = True
         if again:

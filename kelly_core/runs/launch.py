@@ -124,13 +124,16 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=console,
+                # A session of its own: a hang-up of the terminal does not reach the training.
                 start_new_session=True,
+                # The child inherits the open locks, so that they are never free between parent and child.
                 pass_fds=handles,
             )
     except OSError as error:
         raise RunError(f"its process cannot be started ({error})", where=folder.id) from error
     assert process.stdout is not None
     with process.stdout:
+        # The first line is the PID of the training: the process started here is the shell that waits for its status.
         return int(process.stdout.readline())
 
 

@@ -169,10 +169,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
+            # The size of the open file, because the path may lead to another file by now.
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise CheckpointError(f"is larger than {format_bytes(MAX_BYTES)}", where=path)
             _check_archive(file, path)
             file.seek(0)
+            # weights_only: unpickling anything but tensors and plain data could run code.
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
