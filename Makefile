@@ -94,5 +94,5 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove the virtual environment and everything that was built
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
