@@ -83,7 +83,7 @@ def cache(
     rotten = {cached.path: rotten[cached.path] for cached in left if cached.path in rotten}
     _show_rotten(rotten)
     if verify and not rotten and not as_json:
-        print_result("all checksums are right")
+        print_result("all checksums match")
     for problem in problems.values():
         print_error("error", problem)
     if problems or rotten:
@@ -141,5 +141,5 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:
     """Return where features are stored, their size, and how to delete stale ones."""
     stale = total_bytes(cached for cached in caches if cached.stale)
-    advice = f", {format_bytes(stale)} of which no start reads any more: kelly-core cache --prune" if stale else ""
+    advice = f", {format_bytes(stale)} stale; `kelly-core cache --prune` deletes it" if stale else ""
     return f"features are kept in {folder}: {format_bytes(total_bytes(caches))}{advice}"

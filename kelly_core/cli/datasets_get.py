@@ -120,7 +120,7 @@ def verify(
         for inventory in inventories:
             _show_inventory(inventory)
         if not inventories:
-            print_status(f"no source of the registry is in {settings.datasets.dir}")
+            print_status(f"no known source is installed in {settings.datasets.dir}")
     if not all(inventory.complete for inventory in inventories):
         raise typer.Exit(1)
 
@@ -170,11 +170,11 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
     folder = settings.datasets.folder(source.corpus)
     result: dict[str, Any] = {"name": source.name, "folder": str(folder), "licence": source.licence, "archives": []}
     if not source.archives:
-        print_status(f"{source.name}: cannot be downloaded by a program. {source.steps} into {folder}")
+        print_status(f"{source.name}: cannot be downloaded automatically. {source.steps} into {folder}")
         return result | {"status": "by hand", "steps": f"{source.steps} into {folder}"}
     try:
         if missing_archives(source, folder) and is_complete(source, folder):
-            print_status(f"{source.name}: complete in {folder}, and not by this command; nothing to do")
+            print_status(f"{source.name}: complete in {folder}, installed by other means; nothing to do")
             return result | {"status": "present"}
         with _shown_progress(source.name) as listener:
             receipts = install(

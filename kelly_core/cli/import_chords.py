@@ -52,10 +52,10 @@ def import_chords(
         raise ConfigError("no such file or folder", where=source)
     target = output / FILE
     if target.exists() and not force:
-        raise ConfigError("is there already", where=target, hint="Name another folder, or use --force")
+        raise ConfigError("exists already", where=target, hint="Name another folder, or use --force")
     files = find_chord_files(source)
     if not files:
-        hint = "Known are chord_midi.txt, *.lab, salami_chords.txt, a CSV file with a column chords, and text with bars"
+        hint = "Known layouts: chord_midi.txt, *.lab, salami_chords.txt, CSV with a column chords, text with bars"
         raise DataError("no chords of a known layout", where=source, hint=hint)
     folder = source if source.is_dir() else source.parent
     check_not_inputs([Output(target, "--output")], [folder / name for file in files for name in file.paths])
@@ -76,6 +76,6 @@ def import_chords(
         return
     print_status(f"wrote {target}: {written:,} songs of {', '.join(kinds)}")
     for reason in left_out[:_SHOWN]:
-        print_status(f"left out: {reason}")
+        print_status(f"skipped: {reason}")
     if len(left_out) > _SHOWN:
-        print_status(f"left out: {len(left_out) - _SHOWN:,} more")
+        print_status(f"skipped: {len(left_out) - _SHOWN:,} more")

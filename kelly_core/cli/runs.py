@@ -287,7 +287,7 @@ def _wait_until_stopped(run: Run) -> None:
     """Wait for the end of a run that has been asked to stop; return at once for any other run."""
     if not run.live or run.requested() != "stop":
         return
-    print_status(f"waiting until {run.id} has stopped; Ctrl-C ends the waiting")
+    print_status(f"waiting for {run.id} to stop; Ctrl-C stops waiting")
     for _ in run.follow():
         pass
 

@@ -35,7 +35,7 @@ class CachedFeatures:
         source: the folder they were computed from, "" where that is not known.
         bytes: on disk.
         last_used: when they were last read or written, in seconds since 1970.
-        stale: why no start reads them any more, "" while one may.
+        stale: why they are stale, "" if they are not.
     """
 
     path: Path
@@ -70,7 +70,7 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
 def verify_cache(cached: CachedFeatures) -> list[str]:
     """Verify a cache's checksums; return one line per corrupted array, [] if there is none.
 
-    Caches of former versions, which no start reads, are not looked into.
+    Stale caches of older versions are not read.
     """
     return [] if cached.stale == FORMER else verify_folder(cached.path)
 

@@ -41,7 +41,7 @@ def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, cac
     assert shown.code == 0
     assert str(tmp_path / "data" / "maestro") in shown.out
     assert "1970-01-01" in shown.out
-    advice = f"features are kept in {caches}: 1.0 MB, 1.0 MB of which no start reads any more: kelly-core cache --prune"
+    advice = f"features are kept in {caches}: 1.0 MB, 1.0 MB stale; `kelly-core cache --prune` deletes it"
     assert advice in shown.out
     assert advice in run("datasets", "--datasets-dir", "data").out
     assert json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["cache"]["bytes"] == size
@@ -63,7 +63,7 @@ def test_what_is_asked_for_is_removed(run: Run, options: list[object], left: lis
 
 
 def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: Path) -> None:
-    assert "all checksums are right" in run("cache", "--verify").out
+    assert "all checksums match" in run("cache", "--verify").out
     array = max(caches.glob("groove_midi-*/features-*/[!m]*"), key=lambda path: path.stat().st_size)
     status = array.stat()
     array.write_bytes(bytes([array.read_bytes()[0] ^ 1]) + array.read_bytes()[1:])
@@ -75,7 +75,7 @@ def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: P
     assert list(json.loads(run("cache", "--verify", "--json").out)["corrupted"]) == [str(array.parents[1])]
     assert run("cache", "--verify", "--prune").code == 0
     assert not array.exists()
-    assert "all checksums are right" in run("cache", "--verify").out
+    assert "all checksums match" in run("cache", "--verify").out
 
 
 def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> None:

@@ -200,7 +200,7 @@ def test_a_run_that_is_stopping_is_waited_for(kelly_core: Command, start: Start)
     assert kelly_core("runs", "stop", "last", "--after", 30).code == 0
     resumed = kelly_core("runs", "resume", "last")
     assert (resumed.code, resumed.out) == (0, f"{run.id}\n")
-    assert f"waiting until {run.id} has stopped; Ctrl-C ends the waiting" in resumed.err
+    assert f"waiting for {run.id} to stop; Ctrl-C stops waiting" in resumed.err
     again = Run(run.folder)
     assert again.record.attempts == 2
     again.request_stop()
