@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Test processes that run side by side share the cores; PyTorch and NumPy read these when they are loaded.
+if _processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _processes)))
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
