@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from kelly_core.bounds import Count, Rate, Real, Seconds
+from pydantic import Field
+
+from kelly_core.bounds import MAX_COUNT, Count, Rate, Real, Seconds
 
 Concern = Literal["", "plateau", "overfitting"]
 """Problem that the loss curves show; "" is none."""
@@ -129,5 +131,35 @@ class Exported:
     path: str
 
 
-Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | TrainingWarning | ModelEnded | Exported
+@dataclass(frozen=True)
+class ModelResult:
+    """Result of one model, from reading its data to its export.
+
+    Attributes:
+        model: its name.
+        dataset: corpus that it learned from.
+        synthetic: whether generated examples stood in for the corpus.
+        export: path of the file for the plugin; None if nothing could be exported.
+        reason: why its training ended; None if it could not start.
+        epochs: complete epochs.
+        metrics: of the best epoch, {} if no epoch was completed: ``best_epoch``, ``val_loss``, ``baseline_loss``; on
+            generated data also ``bayes_loss`` and ``epsilon``.
+        seconds: time that all of it took.
+        error: why it failed, "" if it did not.
+        verdict: in one line whether it counts as trained, "" if that was not measured.
+    """
+
+    model: str
+    dataset: str
+    synthetic: bool
+    export: str | None
+    reason: str | None
+    epochs: Count
+    metrics: dict[str, Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] | Real]
+    seconds: Seconds
+    error: str = ""
+    verdict: str = ""
+
+
+Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | TrainingWarning | ModelEnded | Exported | ModelResult
 Listener = Callable[[Event], None]

@@ -42,8 +42,8 @@ from kelly_core.cli.options import (
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
+from kelly_core.events import ModelResult
 from kelly_core.runs.launch import start
-from kelly_core.runs.log_records import ModelResult
 from kelly_core.runs.run import Run
 from kelly_core.spec import ModelSpec
 

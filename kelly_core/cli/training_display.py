@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kelly_core.cli.console import console, print_status
-from kelly_core.events import EpochDone, TrainingWarning
+from kelly_core.events import EpochDone, ModelResult, TrainingWarning
 from kelly_core.formatting import format_duration
 from kelly_core.runs import log_records
 from kelly_core.runs.messages import describe
@@ -44,7 +44,7 @@ class TrainingDisplay:
     def print_event(self, event: log_records.RunEvent) -> None:
         """Print an event as a line, unless the bars or the final table show it."""
         text = describe(event)
-        if text is None or isinstance(event, log_records.ModelResult | log_records.RunEnded):
+        if text is None or isinstance(event, ModelResult | log_records.RunEnded):
             return
         if isinstance(event, EpochDone | log_records.StateChanged) and (self._console.is_terminal or text == "running"):
             return
@@ -70,7 +70,7 @@ class TrainingDisplay:
         self._bars.update(self._tasks[name], completed=completed, total=total, count=count, note=note)
 
 
-def watch(run: Run) -> list[log_records.ModelResult]:
+def watch(run: Run) -> list[ModelResult]:
     """Show a run until its process ends; return the results of models that ended while it was shown."""
     results = []
     with TrainingDisplay() as display:
@@ -78,7 +78,7 @@ def watch(run: Run) -> list[log_records.ModelResult]:
         for record in run.follow():
             display.print_event(record.event)
             display.update(run.snapshot)
-            if isinstance(record.event, log_records.ModelResult):
+            if isinstance(record.event, ModelResult):
                 results.append(record.event)
     return results
 

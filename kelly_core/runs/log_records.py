@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from kelly_core import events
-from kelly_core.bounds import MAX_COUNT, Count, Percent, Real, Seconds
+from kelly_core.bounds import Count, Percent, Seconds
 from kelly_core.io.json import dumps
 
 LOG_FORMAT = 1
@@ -76,25 +76,6 @@ class Revived:
 
 
 @dataclass(frozen=True)
-class ModelResult:
-    """Result of one model.
-
-    ``verdict`` says in one line whether it counts as trained, "" if that was not measured.
-    """
-
-    model: str
-    dataset: str
-    synthetic: bool
-    export: str | None
-    reason: str | None
-    epochs: Count
-    metrics: dict[str, Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] | Real]
-    seconds: Seconds
-    error: str = ""
-    verdict: str = ""
-
-
-@dataclass(frozen=True)
 class RunEnded:
     """The attempt ended; ``error`` says why it failed."""
 
@@ -102,7 +83,7 @@ class RunEnded:
     error: str = ""
 
 
-RunEvent = events.Event | AttemptBegun | StateChanged | FeaturesRead | HostLoad | Revived | ModelResult | RunEnded
+RunEvent = events.Event | AttemptBegun | StateChanged | FeaturesRead | HostLoad | Revived | RunEnded
 
 KINDS: dict[str, type[RunEvent]] = {
     "attempt": AttemptBegun,
@@ -115,7 +96,7 @@ KINDS: dict[str, type[RunEvent]] = {
     "alarm": events.TrainingWarning,
     "model_end": events.ModelEnded,
     "export": events.Exported,
-    "outcome": ModelResult,
+    "outcome": events.ModelResult,
     "host": HostLoad,
     "revived": Revived,
     "end": RunEnded,

@@ -32,6 +32,9 @@ def describe(event: RunEvent) -> str | None:
             return f"{event.model}: {_ENDINGS[event.reason]} after epoch {event.epoch}"
         case events.Exported():
             return f"{event.model}: wrote {event.path}"
+        case events.ModelResult():
+            told = event.error or event.verdict
+            return f"{event.model}: {told}" if told else None
     return _describe_record(event)
 
 
@@ -40,9 +43,6 @@ def _describe_record(event: RunEvent) -> str | None:
     match event:
         case log_records.FeaturesRead():
             return f"features of {event.dataset}: {event.note}" if event.note else None
-        case log_records.ModelResult():
-            told = event.error or event.verdict
-            return f"{event.model}: {told}" if told else None
         case log_records.StateChanged():
             left = event.epochs_left
             later = f" after {left} more epoch{'s' if left > 1 else ''}" if left else ""

@@ -92,7 +92,7 @@ def _new_attempt(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
     )
 
 
-def _advance_model(model: ModelSnapshot, event: events.Event | log_records.ModelResult, busy: float) -> ModelSnapshot:
+def _advance_model(model: ModelSnapshot, event: events.Event, busy: float) -> ModelSnapshot:
     match event:
         case events.ModelStarted():
             return _model_started(model, event, busy)
@@ -111,7 +111,7 @@ def _advance_model(model: ModelSnapshot, event: events.Event | log_records.Model
             return replace(model, state=state, reason=event.reason, eta_seconds=None, step=0)
         case events.Exported():
             return replace(model, export=event.path)
-        case log_records.ModelResult():
+        case events.ModelResult():
             model = replace(model, verdict=event.verdict)
             return replace(model, state="failed", error=event.error, eta_seconds=None) if event.error else model
 

@@ -21,7 +21,7 @@ from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.environment import write_environment
 from kelly_core.runs.event_log import EventLogger, LogWriter
 from kelly_core.runs.launch import settings_of
-from kelly_core.runs.log_records import FeaturesRead, ModelResult, RunEnded
+from kelly_core.runs.log_records import FeaturesRead, RunEnded
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
 from kelly_core.runs.output_lock import output_lock_path, release_output_lock
 from kelly_core.runs.run import Run
@@ -30,7 +30,6 @@ from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:
     from kelly_core.features.extraction import Progress
-    from kelly_core.training.session import SessionResult
     from kelly_core.training.tensorboard import TensorBoardWriter
 
 _SECONDS_BETWEEN_FEATURES = 0.5
@@ -166,8 +165,8 @@ class _Training:
                 should_roll_back=self._steering.should_roll_back,
                 progress=self._progress,
             )
-            self._end_model(_as_record(outcome))
-            if outcome.result and outcome.result.reason == "stopped":
+            self._end_model(outcome)
+            if outcome.reason == "stopped":
                 return False
         return True
 
@@ -189,8 +188,8 @@ class _Training:
         )
         complete = True
         for outcome in outcomes:
-            self._end_model(_as_record(outcome))
-            complete = complete and not (outcome.result and outcome.result.reason == "stopped")
+            self._end_model(outcome)
+            complete = complete and outcome.reason != "stopped"
         return complete
 
     def _goes_on(self, spec: ModelSpec, settings: Settings) -> bool:
@@ -251,7 +250,7 @@ class _Training:
             data = checkpoint.dataset
             seconds = time.monotonic() - self._model_began
             self._end_model(
-                ModelResult(
+                events.ModelResult(
                     model,
                     data["name"],
                     data["synthetic"],
@@ -263,26 +262,10 @@ class _Training:
                 )
             )
 
-    def _end_model(self, outcome: ModelResult) -> None:
+    def _end_model(self, outcome: events.ModelResult) -> None:
         self._journal.log(outcome)
         if outcome.error:
             self._errors.append(outcome.error)
-
-
-def _as_record(outcome: SessionResult) -> ModelResult:
-    result = outcome.result
-    return ModelResult(
-        model=outcome.model,
-        dataset=outcome.dataset,
-        synthetic=outcome.synthetic,
-        export=None if outcome.export is None else str(outcome.export),
-        reason=None if result is None else result.reason,
-        epochs=0 if result is None else result.epoch,
-        metrics={} if result is None else result.metrics,
-        seconds=outcome.seconds,
-        error=outcome.error,
-        verdict=result.quality.summary() if result and result.quality else "",
-    )
 
 
 if __name__ == "__main__":

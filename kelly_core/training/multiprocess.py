@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event as Flag
 
 from kelly_core.config.schema import Settings
 from kelly_core.errors import TrainingError
-from kelly_core.events import Event, Listener
+from kelly_core.events import Event, Listener, ModelResult
 from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
-from kelly_core.training.session import SessionResult, train_models
+from kelly_core.training.session import train_models
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -35,7 +35,7 @@ def train_side_by_side(
     should_stop: Callable[[], bool] = lambda: False,
     holding: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda _model: False,
-) -> Iterator[SessionResult]:
+) -> Iterator[ModelResult]:
     """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
 
     Each process gets its share of the CPU threads unless the settings name a number, and where there are several GPUs,
@@ -126,7 +126,7 @@ def _hand_on(channel: _Channel, listen: Listener) -> None:
         wait = 0.001
 
 
-def _outcome_of(future: Future[SessionResult]) -> SessionResult:
+def _outcome_of(future: Future[ModelResult]) -> ModelResult:
     try:
         return future.result()
     except BrokenProcessPool as error:
@@ -145,8 +145,8 @@ def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOw
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 
-def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool) -> SessionResult:
-    """Train one model in a child; its checkpoint stays on disk and does not travel."""
+def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool) -> ModelResult:
+    """Train one model in a child."""
     channel = _channel
     assert channel is not None
     (outcome,) = train_models(
@@ -158,8 +158,7 @@ def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patienc
         should_stop=lambda: _told_to_stop(channel),
         should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),
     )
-    result = None if outcome.result is None else replace(outcome.result, checkpoint=None)
-    return replace(outcome, result=result)
+    return outcome
 
 
 def _told_to_stop(channel: _Channel) -> bool:

@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Dataset
 from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.errors import KellyError
-from kelly_core.events import Exported, Listener, TrainingWarning
+from kelly_core.events import Exported, Listener, ModelResult, TrainingWarning
 from kelly_core.features.extraction import Progress
 from kelly_core.spec import ModelSpec
 from kelly_core.training.exporting import replace_export
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer, TrainingResult
-
-
-@dataclass(frozen=True)
-class SessionResult:
-    """What became of one model.
-
-    Attributes:
-        model: its name.
-        dataset: the corpus it learned from.
-        synthetic: whether generated examples stood in for the corpus.
-        export: the file for the plugin; None when nothing could be exported.
-        result: figures of the training; None when it could not start.
-        seconds: time from reading the data to the export.
-        error: why there is no export, "" if there is one.
-    """
-
-    model: str
-    dataset: str
-    synthetic: bool
-    export: Path | None
-    result: TrainingResult | None
-    seconds: float
-    error: str = ""
 
 
 def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
@@ -77,10 +52,10 @@ def train_models(
     should_stop: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda _model: False,
     progress: Callable[[str], Progress | None] = lambda _dataset: None,
-) -> list[SessionResult]:
+) -> list[ModelResult]:
     """Train and export several models, one after the other.
 
-    A model whose data or checkpoint cannot be used does not keep the others from training; its outcome says why.
+    A model whose data or checkpoint cannot be used does not keep the others from training; its result says why.
 
     Args:
         settings: all of them; ``settings.output.dir`` gets the exports.
@@ -92,14 +67,14 @@ def train_models(
         should_roll_back: called after each step; whether the named model returns to its best weights.
         progress: gives the callback for a corpus's features.
     """
-    outcomes = []
+    results = []
     for spec in specs:
-        outcomes.append(
+        results.append(
             _train_one(settings, spec, resume, renew_patience, listen, should_stop, should_roll_back, progress)
         )
         if should_stop():
             break
-    return outcomes
+    return results
 
 
 def _train_one(
@@ -111,12 +86,12 @@ def _train_one(
     should_stop: Callable[[], bool],
     should_roll_back: Callable[[str], bool],
     progress: Callable[[str], Progress | None],
-) -> SessionResult:
+) -> ModelResult:
     started = time.monotonic()
     corpus = settings.models[spec.name].dataset
     dataset: Dataset | None = None
     result: TrainingResult | None = None
-    export: Path | None = None
+    export: str | None = None
     error = ""
     try:
         dataset = open_dataset(corpus, settings, progress(corpus))
@@ -136,17 +111,28 @@ def _train_one(
         if leak := _gain_leak(spec, dataset, settings, result):
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
-            export = output / f"{spec.file_stem}.json"
+            path = output / f"{spec.file_stem}.json"
+            export = str(path)
             keep_best = settings.output.keep_best
-            replacement = replace_export(result.checkpoint, export, settings.output.layout, keep_best=keep_best)
+            replacement = replace_export(result.checkpoint, path, settings.output.layout, keep_best=keep_best)
             if replacement.text:
                 listen(TrainingWarning(spec.name, "replaced", replacement.text))
             if replacement.written:
-                listen(Exported(spec.name, str(export)))
+                listen(Exported(spec.name, export))
     except KellyError as fault:
         error = str(fault)
-    synthetic = dataset is not None and dataset.synthetic
-    return SessionResult(spec.name, corpus, synthetic, export, result, time.monotonic() - started, error)
+    return ModelResult(
+        model=spec.name,
+        dataset=corpus,
+        synthetic=dataset is not None and dataset.synthetic,
+        export=export,
+        reason=None if result is None else result.reason,
+        epochs=0 if result is None else result.epoch,
+        metrics={} if result is None else result.metrics,
+        seconds=time.monotonic() - started,
+        error=error,
+        verdict=result.quality.summary() if result and result.quality else "",
+    )
 
 
 def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:

@@ -28,7 +28,7 @@ EXAMPLES = [
     events.TrainingWarning("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
     events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, 0.05),
     events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
-    log_records.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
+    events.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
     log_records.HostLoad(12.5, 1, 2, 3, (log_records.GpuLoad("H200", 99.0, 1, 2),)),
     log_records.Revived(61.5),
     log_records.RunEnded("failed", "the disk is full"),
@@ -75,9 +75,9 @@ def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: f
     former = decode(line.replace(b"null", b'"Infinity"')).event
     assert isinstance(former, events.ModelEnded)
     assert former.best_loss == math.inf
-    result = log_records.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
+    result = events.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
     again = decode(encode(LogRecord(1.0, 0.0, 1, result))).event
-    assert isinstance(again, log_records.ModelResult)
+    assert isinstance(again, events.ModelResult)
     assert math.isnan(again.metrics["val_loss"])
 
 

@@ -14,7 +14,7 @@ import pytest
 from kelly_core import events
 from kelly_core.errors import RunError
 from kelly_core.runs.launch import resume
-from kelly_core.runs.log_records import AttemptBegun, HostLoad, ModelResult, RunEnded, StateChanged
+from kelly_core.runs.log_records import AttemptBegun, HostLoad, RunEnded, StateChanged
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
@@ -48,7 +48,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
     ]
     assert snapshot.host_name == socket.gethostname()
     assert snapshot.pid != os.getpid()
-    assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, ModelResult, RunEnded} <= kinds
+    assert {events.ModelStarted, events.EpochDone, events.CheckpointSaved, events.ModelResult, RunEnded} <= kinds
     assert exported(folder)
     assert not (folder / "out" / ".lease").exists()
     assert run.folder.environment.read_text().count('"torch"') == 1
@@ -187,7 +187,7 @@ def test_stop_at_once_leaves_checkpoint_and_export(start: Start, folder: Path) -
     run = start("DynamicsEngine", "GroovePredictor", epochs=LONG, examples=4096)
     until_epoch(run, 2)
     run.request_stop(at_once=True)
-    outcomes = [record.event for record in run.follow() if isinstance(record.event, ModelResult)]
+    outcomes = [record.event for record in run.follow() if isinstance(record.event, events.ModelResult)]
     assert run.snapshot.state == "stopped"
     assert run.snapshot.models[0].state == "stopped"
     (outcome,) = outcomes

@@ -108,7 +108,7 @@ def test_a_clock_that_is_set_changes_no_pace() -> None:
 def test_a_later_attempt_knows_what_was_reached_and_nothing_of_the_ending() -> None:
     first = log((1.0, STARTED), (2.0, epoch(1)), (3.0, events.CheckpointSaved(MODEL, 1, "latest", "p")))
     failed = log(
-        (4.0, log_records.ModelResult(MODEL, "maestro", True, None, None, 1, {}, 4.0, "the disk is full")),
+        (4.0, events.ModelResult(MODEL, "maestro", True, None, None, 1, {}, 4.0, "the disk is full")),
         (5.0, log_records.RunEnded("failed", "the disk is full")),
     )
     run = reduce_events(FRESH, first + failed)
@@ -122,7 +122,7 @@ def test_a_later_attempt_knows_what_was_reached_and_nothing_of_the_ending() -> N
 
 
 def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> None:
-    outcome = log_records.ModelResult(
+    outcome = events.ModelResult(
         MODEL, "maestro", False, "a.json", "epochs_done", 1, {}, 4.0, verdict="trained: 1 of 2"
     )
     run = reduce_events(FRESH, log((1.0, STARTED), (2.0, epoch(1)), (4.0, outcome)))

@@ -80,7 +80,7 @@ def test_all_of_them_hold_and_stop_when_asked(tmp_path: Path) -> None:
         should_stop=lambda: person.stopping,
         holding=person.holding,
     )
-    assert {outcome.result.reason for outcome in outcomes if outcome.result} == {"stopped"}
+    assert {outcome.reason for outcome in outcomes} == {"stopped"}
     assert person.stopping
     assert all((tmp_path / f"{spec.file_stem}.json").is_file() for spec in SPECS)
 

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from kelly_core import events
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.log_records import AttemptBegun, LogRecord, ModelResult, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
@@ -157,6 +157,6 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
         await pilot.pause(0.02)
 
 
-def outcome(model: str, error: str) -> ModelResult:
+def outcome(model: str, error: str) -> events.ModelResult:
     """A model that could not be trained."""
-    return ModelResult(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
+    return events.ModelResult(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
