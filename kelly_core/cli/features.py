@@ -70,7 +70,7 @@ def features(
             raise typer.BadParameter("the chain reads audio, not MIDI: leave it out", param_hint="--models")
         _print_measures(audio, as_json)
         return
-    frames, sample_rate = load_mel_frames(audio, duration)
+    _, sample_rate, frames = load_audio(audio, duration)
     if not as_json:
         print_result(_table(frames, sample_rate))
         return
@@ -78,8 +78,8 @@ def features(
     print_json(_as_json(audio, frames, sample_rate) | chain, indent=None)
 
 
-def load_mel_frames(audio: Path, seconds: float) -> tuple[Floats, int]:
-    """Return mel frames [T, 128] in dB of a file's first seconds, T ≥ 1, and its sample rate in Hz.
+def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
+    """Return mono samples [n] of a file's first seconds, its sample rate in Hz, and mel frames [T, 128] in dB, T ≥ 1.
 
     Raises:
         DataError: it is missing, cannot be decoded, or is too short for a frame.
@@ -91,7 +91,7 @@ def load_mel_frames(audio: Path, seconds: float) -> tuple[Floats, int]:
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio is too short for a frame, which takes 0.573 s", where=audio)
-    return frames, sample_rate
+    return samples, sample_rate, frames
 
 
 def _print_measures(midi: Path, as_json: bool) -> None:

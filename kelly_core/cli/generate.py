@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import typer
 
-from kelly_core.cli.console import print_result
-from kelly_core.cli.features import load_mel_frames
+from kelly_core.cli.console import print_result, print_status
+from kelly_core.cli.features import load_audio
 from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ExportFolderOption, MkdirOption
 from kelly_core.errors import ConfigError, DataError, KellyError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kelly_core.chain import ChainOutput, ModelChain
+    from kelly_core.composition.score import Score
+    from kelly_core.music.beats import Recording
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
@@ -27,12 +30,20 @@ _MOST_BARS = 1024
 _EMOTION_PANEL = "Emotion, in place of audio"
 
 
-class _Heard(NamedTuple):
-    """Input of a piece: the chain's outputs, the audio's mel frames if there is audio, and a title."""
+class _Input(NamedTuple):
+    """Input of a piece.
+
+    Attributes:
+        output: the chain's frames.
+        title: name of the audio or the emotion.
+        mel: the audio's mel frames, None without audio.
+        recording: beats and key of the audio to follow, None if it is not to be followed.
+    """
 
     output: ChainOutput
-    mel: NDArray[np.float32] | None
     title: str
+    mel: NDArray[np.float32] | None = None
+    recording: Recording | None = None
 
 
 AudioArgument = Annotated[
@@ -79,18 +90,29 @@ BarsOption = Annotated[
 BpmOption = Annotated[
     float | None,
     typer.Option(
+        "--tempo",
+        "--bpm",
         min=30,
         max=300,
         metavar="BPM",
-        help="Constant tempo (beats per minute; default follows arousal).",
+        help="Constant tempo (beats per minute; default that of the audio, otherwise it follows arousal).",
         rich_help_panel=MUSIC_PANEL,
     ),
 ]
 KeyOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="TONIC",
-        help="Tonic, such as F# or Bb (default C). Positive valence gives major, negative minor.",
+        help="Tonic, such as F# or Bb (default that of the audio, otherwise C). The audio decides on major or minor; "
+        "without it positive valence gives major, negative minor.",
+        rich_help_panel=MUSIC_PANEL,
+    ),
+]
+FollowOption = Annotated[
+    bool,
+    typer.Option(
+        "--follow/--no-follow",
+        help="Write the piece on the beats and bars of the audio and in its key (default --follow).",
         rich_help_panel=MUSIC_PANEL,
     ),
 ]
@@ -122,7 +144,8 @@ def generate(
     models: ExportFolderOption = Path("models"),
     bars: BarsOption = None,
     bpm: BpmOption = None,
-    key: KeyOption = "C",
+    key: KeyOption = None,
+    follow: FollowOption = True,
     seed: SeedOption = 0,
     output: OutputOption = Path("out.mid"),
     plot: PlotOption = None,
@@ -130,53 +153,87 @@ def generate(
 ) -> None:
     """Generate music from audio or from a given emotion with the five models, as a MIDI file.
 
-    Give one of AUDIO, --curve, or --valence with --arousal. The same input, models and seed give the same file, byte
-    by byte.
+    Give one of AUDIO, --curve, or --valence with --arousal. The piece has the beats and the key of the audio: play both
+    from the start. The same input, models and seed give the same file, byte by byte; other audio gives another piece.
 
     Examples:
       kelly-core generate song.wav --models models -o tune.mid --plot tune.png
       kelly-core generate --valence -0.6 --arousal 0.4 --bars 32 --key A
+      kelly-core generate song.wav --no-follow --tempo 96 --key F#
       kelly-core generate --curve emotion.csv --seed 7
     """
     given = [audio is not None, curve is not None, valence is not None or arousal is not None]
     if sum(given) != 1 or (valence is None) != (arousal is None):
         raise ConfigError("give one of AUDIO, --curve, or --valence with --arousal")
-    tonic = _tonic(key)
+    tonic = None if key is None else _tonic(key)
     outputs = [Output(output, "--output"), *([] if plot is None else [Output(plot, "--plot")])]
     exports = [models / f"{spec.file_stem}.json" for spec in MODELS]
     check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
 
     from kelly_core.chain import ModelChain
-    from kelly_core.composition.composer import compose
     from kelly_core.composition.score import midi_bytes
     from kelly_core.io.atomic import atomic_write
 
     if valence is not None and bars is None:
         bars = _CONSTANT_BARS
-    heard = _listen(ModelChain.load(models), audio, curve, valence or 0.0, arousal or 0.0)
-    score = compose(heard.output, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
+    chain = ModelChain.load(models)
+    if audio is not None:
+        source = _from_audio(chain, audio, follow=follow, bpm=bpm)
+    else:
+        source = _from_emotion(chain, curve, valence or 0.0, arousal or 0.0)
+    score = _compose(source, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
     content = midi_bytes(score)
     atomic_write(output, lambda stream: stream.write(content), error=KellyError)
     print_result(f"wrote {output}: {score.summary()}")
     if plot is not None:
         from kelly_core.composition.picture import draw
 
-        draw(plot, score, heard.output, heard.mel, heard.title)
+        draw(plot, score, source.output, source.mel, source.title)
         print_result(f"wrote {plot}")
 
 
-def _listen(chain: ModelChain, audio: Path | None, curve: Path | None, valence: float, arousal: float) -> _Heard:
-    """Run the chain on audio, a curve or a constant emotion."""
-    if audio is not None:
-        mel, _ = load_mel_frames(audio, _AUDIO_SECONDS)
-        return _Heard(chain.run(mel), mel, audio.name)
+def _from_audio(chain: ModelChain, audio: Path, *, follow: bool, bpm: float | None) -> _Input:
+    """Run the chain on audio, and find its beats and key if the piece is to follow it."""
+    from kelly_core.music.beats import analyze_recording
+
+    samples, sample_rate, mel = load_audio(audio, _AUDIO_SECONDS)
+    recording = analyze_recording(samples, sample_rate, bpm) if follow else None
+    return _Input(chain.run(mel), audio.name, mel, recording)
+
+
+def _from_emotion(chain: ModelChain, curve: Path | None, valence: float, arousal: float) -> _Input:
+    """Run the chain on a curve or a constant emotion."""
     if curve is not None:
         from kelly_core.data.affect_curve import read_curve
 
-        return _Heard(chain.follow(*read_curve(curve)), None, curve.name)
+        return _Input(chain.follow(*read_curve(curve)), curve.name)
     frames = np.ones(_CONSTANT_FRAMES)
-    title = f"valence {valence:g}, arousal {arousal:g}"
-    return _Heard(chain.follow(valence * frames, arousal * frames), None, title)
+    return _Input(chain.follow(valence * frames, arousal * frames), f"valence {valence:g}, arousal {arousal:g}")
+
+
+def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, tonic: int | None) -> Score:
+    """Compose a piece, on the beats and in the key of the recording if there is one."""
+    from kelly_core.composition.composer import compose
+
+    if source.mel is not None:
+        seed = _content_seed(source.mel, seed)
+    if source.recording is None:
+        return compose(source.output, bars=bars, seed=seed, bpm=bpm, tonic=tonic or 0)
+    key, pulse = source.recording.key(tonic), source.recording.pulse
+    in_key = {"tonic": tonic or 0} if key is None else {"tonic": key.tonic, "mode": key.mode}
+    if pulse is None:
+        print_status(f"{source.title} has no clear beat: the tempo {'is constant' if bpm else 'follows arousal'}")
+        return compose(source.output, bars=bars, seed=seed, bpm=bpm, **in_key)
+    downbeats = pulse.downbeats(bars)[: _MOST_BARS + 1]
+    kind = "constant" if pulse.constant else "varying"
+    print_status(f"{source.title}: {pulse.bpm:.1f} bpm, {kind}; the first bar begins at {downbeats[0]:.2f} s")
+    return compose(source.output, seed=seed, downbeats=downbeats, **in_key)
+
+
+def _content_seed(mel: NDArray[np.float32], seed: int) -> int:
+    """Return a seed that depends on the audio, in whole decibels, and on the user's seed."""
+    content = np.round(mel).astype("<i2").tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest(), "little")
 
 
 def _tonic(key: str) -> int:

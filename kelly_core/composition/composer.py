@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.accompaniment import pedalling, write_bass, write_chords
 from kelly_core.composition.drums import write_drums
+from kelly_core.composition.form import sections_of
+from kelly_core.composition.harmony import Mode
 from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
@@ -22,7 +25,14 @@ _PIANO, _BASS = 0, 32
 
 
 def compose(
-    output: ChainOutput, *, bars: int | None = None, seed: int = 0, bpm: float | None = None, tonic: int = 0
+    output: ChainOutput,
+    *,
+    bars: int | None = None,
+    seed: int = 0,
+    bpm: float | None = None,
+    tonic: int = 0,
+    mode: Mode | None = None,
+    downbeats: ArrayLike | None = None,
 ) -> Score:
     """Write a piece of four parts, Melody, Chords, Bass and Drums, that follows T ≥ 1 frames of the chain.
 
@@ -31,12 +41,17 @@ def compose(
         bars: length, over which the frames are spread; None takes as long as the frames do.
         seed: of all that is left to chance; the same seed gives the same score.
         bpm: beats a minute throughout; None follows arousal from phrase to phrase.
-        tonic: pitch class of the tonic, 0 = C; valence decides on major or minor.
+        tonic: pitch class of the tonic, 0 = C.
+        mode: major or minor; None lets valence decide.
+        downbeats: seconds from the first frame at which each bar begins and the last one ends, [bars + 1], in place of
+            ``bars`` and ``bpm``, for a piece on the beats of a recording.
     """
     chords, melody, accompaniment, bass = (
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(4)
     )
-    plan = make_plan(output, bars or natural_bars(output, bpm), chords, bpm, tonic)
+    times = None if downbeats is None else np.asarray(downbeats, np.float64)
+    length = (bars or natural_bars(output, bpm)) if times is None else len(times) - 1
+    plan = make_plan(output, length, chords, bpm, tonic, mode, times)
     instrument = choose_instrument(plan)
     return Score(
         parts=(
@@ -48,6 +63,8 @@ def compose(
         tempos=plan.tempos,
         key=_key_name(plan, tonic),
         chords=tuple(transpose([bar.chord for bar in plan.bars], plan.shift).tolist()),
+        sections=sections_of(plan.phrases),
+        lead_in=None if times is None else float(times[0]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kelly_core.composition.score import PHRASE_BARS
@@ -59,6 +60,11 @@ def phrases_of(bars: int) -> tuple[Phrase, ...]:
         cadence: Literal["half", "full"] = "full" if answers else "half"
         phrases.append(Phrase(first, min(PHRASE_BARS, bars - first), letter, cadence, source, ends_piece))
     return tuple(phrases)
+
+
+def sections_of(phrases: Sequence[Phrase]) -> tuple[tuple[int, str], ...]:
+    """Return the number of the first bar and the letter of each section."""
+    return tuple((phrase.first, phrase.section) for phrase in phrases if phrase.first % _SECTION_BARS == 0)
 
 
 def _letters(sections: int) -> str:

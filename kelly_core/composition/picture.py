@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
-from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
+from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, Part, Score
 from kelly_core.io.atomic import atomic_write
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
-from kelly_core.music.mel import band_centres
+from kelly_core.music.mel import FRAME_SECONDS, band_centres
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,15 +27,17 @@ _KIT = {"kick": (KICK,), "snare": (SNARE, STICK), "hat": (CLOSED_HAT, OPEN_HAT),
 _TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000)
 _LEAST_DECIBELS, _RANGE_DECIBELS = -100.0, 70.0
 _MARGIN = 3
+_MOST_BARS_WITH_BEATS = 32
 
 
 def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
-    """Plot a score above its inputs.
+    """Plot a score above its inputs, with its beats and sections.
 
     Args:
         path: the PNG file, replaced in one step.
         score: the piece.
-        output: the frames [T] it was composed from, spread over its bars.
+        output: the frames [T] it was composed from, spread over its bars, or at their time if the score has the beats
+            of a recording.
         mel: [T, 128] in dB, where there was audio.
         title: shown on top, above the piece's key, length and tempo.
 
@@ -54,13 +56,14 @@ def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32]
     rows = figure.subplots(len(heights), sharex=True, height_ratios=list(heights.values()))
     axes = dict(zip(heights, rows, strict=True))
     if mel is not None:
-        _draw_mel(axes["mel"], mel, score.bars)
-    _draw_emotion(axes["emotion"], output, score.bars)
+        _draw_mel(axes["mel"], mel, score)
+    _draw_emotion(axes["emotion"], output, score)
     _draw_chords(axes["chords"], score)
     _draw_notes(axes["notes"], score)
     _draw_drums(axes["drums"], score.part("Drums"))
     for each in rows:
-        _tidy(each, score.bars)
+        _tidy(each, score)
+    _name_sections(axes["chords"], score)
     rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
     figure.align_ylabels(rows)
     rows[-1].set_xlabel("bar", color=_INK)
@@ -69,35 +72,63 @@ def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32]
     atomic_write(path, lambda file: file.write(picture.getvalue()))
 
 
-def _tidy(axes: Axes, bars: int) -> None:
+def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:
+    """Return where frames begin and the last one ends, in bars from the first one on, [frames + 1]."""
+    if score.lead_in is None:
+        return np.arange(frames + 1) / frames * score.bars
+    times = np.array(score.bar_times())
+    bars = np.arange(len(times), dtype=np.float64)
+    first, last = times[1] - times[0], times[-1] - times[-2]
+    seconds = np.arange(frames + 1) * FRAME_SECONDS
+    edges: NDArray[np.float64] = np.interp(seconds, times, bars)
+    before = seconds < times[0]
+    edges[before] = (seconds[before] - times[0]) / first
+    beyond = seconds > times[-1]
+    edges[beyond] = bars[-1] + (seconds[beyond] - times[-1]) / last
+    return edges
+
+
+def _tidy(axes: Axes, score: Score) -> None:
+    bars = score.bars
     axes.set_facecolor(_PAPER)
-    axes.set_xlim(0, bars)
+    axes.set_xlim(min(0.0, float(_frame_edges(1, score)[0])), bars)
+    if bars <= _MOST_BARS_WITH_BEATS:
+        axes.set_xticks(np.arange(bars * BEATS_PER_BAR) / BEATS_PER_BAR, minor=True)
+        axes.grid(axis="x", which="minor", color=_FAINT, linewidth=0.3, alpha=0.6)
     step = PHRASE_BARS if bars >= 2 * PHRASE_BARS else 1
     axes.set_xticks(np.arange(0, bars + 1, step), [str(bar + 1) for bar in range(0, bars + 1, step)])
     for phrase in range(PHRASE_BARS, bars, PHRASE_BARS):
         axes.axvline(phrase, color=_FAINT, linewidth=0.6, zorder=-1)
-    axes.tick_params(colors=_INK, labelsize=8, length=0)
+    axes.tick_params(which="both", colors=_INK, labelsize=8, length=0)
     axes.spines[:].set_visible(False)
     axes.yaxis.label.set(color=_INK, fontsize=9)
 
 
-def _draw_mel(axes: Axes, mel: NDArray[np.float32], bars: int) -> None:
+def _name_sections(axes: Axes, score: Score) -> None:
+    """Write the letter of each section where it begins."""
+    for bar, letter in score.sections:
+        axes.axvline(bar, color=_INK, linewidth=1.2)
+        axes.text(bar + 0.05, 0.52, letter, ha="left", va="bottom", color=_INK, fontsize=8, fontweight="bold")
+
+
+def _draw_mel(axes: Axes, mel: NDArray[np.float32], score: Score) -> None:
     top = float(mel.max())
     low = max(top - _RANGE_DECIBELS, _LEAST_DECIBELS)
-    extent = (0, bars, 0, mel.shape[1])
-    axes.imshow(mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=low, vmax=max(top, low + 1))
+    edges = _frame_edges(len(mel), score), np.arange(mel.shape[1] + 1)
+    axes.pcolormesh(*edges, mel.T, cmap="magma", vmin=low, vmax=max(top, low + 1), rasterized=True)
+    axes.set_ylim(0, mel.shape[1])
     bands = [float(np.abs(band_centres() - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
     axes.set_yticks(bands, [f"{hertz:,}" for hertz in _TICKS_HZ])
     axes.set_ylabel("audio (Hz)")
 
 
-def _draw_emotion(axes: Axes, output: ChainOutput, bars: int) -> None:
-    frames = len(output.code)
-    middle = (np.arange(frames) + 0.5) / frames * bars
+def _draw_emotion(axes: Axes, output: ChainOutput, score: Score) -> None:
+    edges = _frame_edges(len(output.code), score)
+    middle = (edges[:-1] + edges[1:]) / 2
     axes.axhline(0, color=_FAINT, linewidth=0.8)
     curves = (("valence", output.affect.valence, _VALENCE), ("arousal", output.affect.arousal, _AROUSAL))
     for name, values, color in curves:
-        ends = np.concatenate([[0.0], middle, [bars]]), np.concatenate([values[:1], values, values[-1:]])
+        ends = np.concatenate([edges[:1], middle, edges[-1:]]), np.concatenate([values[:1], values, values[-1:]])
         axes.plot(*ends, color=color, linewidth=1.8, label=name)
         axes.fill_between(*ends, color=color, alpha=0.1, linewidth=0)
     axes.set_ylim(-1, 1)

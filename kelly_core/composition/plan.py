@@ -17,12 +17,15 @@ from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
 from kelly_core.music.mel import FRAME_SECONDS
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 MIDDLE_BPM = 105.0
 TEMPO_OCTAVES = 0.75
 """Octaves of tempo from neutral to maximum arousal: 62 to 177 bpm over the whole range."""
 
 _UNHEARD_CHANGE = 0.03
+_BPM_DECIMALS = 3
+"""Of the tempo of a recording; they keep ten minutes of it within some milliseconds."""
 
 
 class Bar(NamedTuple):
@@ -95,12 +98,21 @@ def natural_bars(output: ChainOutput, bpm: float | None = None) -> int:
     return max(1, round(float(len(bpms) * FRAME_SECONDS / seconds_a_bar)))
 
 
-def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: float | None, tonic: int) -> Plan:
+def make_plan(
+    output: ChainOutput,
+    bars: int,
+    rng: np.random.Generator,
+    bpm: float | None,
+    tonic: int,
+    mode: Mode | None = None,
+    downbeats: Doubles | None = None,
+) -> Plan:
     """Plan a number of bars from the chain's outputs.
 
-    Each bar gets the mean of its share of the frames. The tempo changes from phrase to phrase. Mean valence decides on
-    major or minor for the whole piece: C major and A minor share their notes, so a change of valence on the way moves
-    the chords and cadences of the phrases between the two, and the last phrase ends in the key of the piece.
+    Each bar gets the mean of its share of the frames, or of the frames at its time. The tempo changes from phrase to
+    phrase. Mean valence decides on major or minor for the whole piece: C major and A minor share their notes, so a
+    change of valence on the way moves the chords and cadences of the phrases between the two, and the last phrase ends
+    in the key of the piece.
 
     Args:
         output: T frames.
@@ -108,13 +120,18 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
         rng: from which the chords are drawn.
         bpm: beats a minute throughout; None follows arousal.
         tonic: pitch class of the tonic, 0 = C.
+        mode: of the piece; None lets valence decide.
+        downbeats: seconds at which each bar begins and the last one ends, [bars + 1], in place of ``bpm``.
     """
-    shares = _shares(output, bars)
-    mode = mode_of(float(output.affect.valence.mean()))
+    shares, beat_shares = (_shares(output, _edges(output, bars, parts, downbeats)) for parts in (1, BEATS_PER_BAR))
+    mode = mode or mode_of(float(output.affect.valence.mean()))
     phrases = phrases_of(bars)
     modes = _modes(phrases, [float(share.affect.valence) for share in shares], mode)
     chords = draw_progression(np.stack([share.chords for share in shares]), phrases, modes, rng)
-    bpms = [bpm] * bars if bpm else _tempos([float(share.affect.arousal) for share in shares])
+    if downbeats is not None:
+        bpms = np.round(60 * BEATS_PER_BAR / np.diff(downbeats), _BPM_DECIMALS).tolist()
+    else:
+        bpms = [bpm] * bars if bpm else _tempos([float(share.affect.arousal) for share in shares])
     changes = [bar for bar in range(bars) if bar == 0 or bpms[bar] != bpms[bar - 1]]
     return Plan(
         bars=tuple(
@@ -132,18 +149,26 @@ def make_plan(output: ChainOutput, bars: int, rng: np.random.Generator, bpm: flo
         ),
         phrases=phrases,
         modes=modes,
-        melody=np.stack([share.melody for share in _shares(output, bars * BEATS_PER_BAR)]),
+        melody=np.stack([share.melody for share in beat_shares]),
         tempos=tuple((bar * BAR, bpms[bar]) for bar in changes),
         mode=mode,
         shift=(tonic - HOME[mode] + 5) % 12 - 5,
     )
 
 
-def _shares(output: ChainOutput, parts: int) -> list[ChainOutput]:
-    """Return the means of ``parts`` equal shares of the frames; a share shorter than a frame repeats it."""
-    frames = len(output.code)
-    edges = [(part * frames // parts, -(-(part + 1) * frames // parts)) for part in range(parts)]
-    return [output.mean(start, stop) for start, stop in edges]
+def _edges(output: ChainOutput, bars: int, parts: int, downbeats: Doubles | None) -> Doubles:
+    """Return the begin of each of ``parts`` parts of a bar and the end of the last, in frames, [bars · parts + 1]."""
+    number = np.arange(bars * parts + 1)
+    if downbeats is None:
+        return number * len(output.code) / (bars * parts)
+    return np.interp(number / parts, np.arange(bars + 1), downbeats) / FRAME_SECONDS
+
+
+def _shares(output: ChainOutput, edges: Doubles) -> list[ChainOutput]:
+    """Return the means of the frames between edges [n + 1]; frames that an edge divides count on both sides."""
+    starts = np.minimum(np.floor(edges[:-1]), len(output.code) - 1).astype(int)
+    stops = np.clip(np.ceil(edges[1:]), starts + 1, len(output.code)).astype(int)
+    return [output.mean(start, stop) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 def _modes(phrases: Sequence[Phrase], valence: Sequence[float], mode: Mode) -> tuple[Mode, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import mido
@@ -20,6 +22,7 @@ DRUM_CHANNEL = 9
 """Channel 10 of General MIDI, counted from 0."""
 
 _SUSTAIN_PEDAL = 64
+_MICROSECONDS = 1_000_000
 _DOWN, _UP = 127, 0
 _ORDER_AT_A_TICK = {"note_off": 0, "control_change": 1, "note_on": 2}
 
@@ -61,12 +64,17 @@ class Score:
         tempos: beats a minute from a tick on, in order, the first at tick 0.
         key: tonic and mode as MIDI writes them, "C", "F#m".
         chords: class of each bar's chord, in the key of the score.
+        sections: number of the first bar and letter of each section, in order.
+        lead_in: seconds from the beginning of a recording to the first bar, which a silent bar takes in the MIDI file;
+            None for a piece that belongs to no recording.
     """
 
     parts: tuple[Part, ...]
     tempos: tuple[tuple[int, float], ...]
     key: str
     chords: tuple[int, ...]
+    sections: tuple[tuple[int, str], ...] = ()
+    lead_in: float | None = None
 
     @property
     def bars(self) -> int:
@@ -76,13 +84,18 @@ class Score:
     @property
     def seconds(self) -> float:
         """Duration in seconds, to the end of the last bar."""
-        ends = [tick for tick, _ in self.tempos[1:]] + [self.bars * BAR]
-        return sum((end - tick) / PPQ * 60 / bpm for end, (tick, bpm) in zip(ends, self.tempos, strict=True))
+        return self.bar_times()[-1]
+
+    def bar_times(self) -> list[float]:
+        """Return when each bar begins and the last one ends, in seconds from the beginning of the file, [bars + 1]."""
+        ticks, bpms = zip(*self.tempos, strict=True)
+        rates = [bpms[bisect_right(ticks, bar * BAR) - 1] for bar in range(self.bars)]
+        return list(accumulate((60 * BEATS_PER_BAR / bpm for bpm in rates), initial=self.lead_in or 0.0))
 
     def summary(self) -> str:
         """Return key, tempo, length and number of notes as text."""
         bpms = [bpm for _, bpm in self.tempos]
-        pace = f"{min(bpms):g}" if min(bpms) == max(bpms) else f"{min(bpms):g} to {max(bpms):g}"
+        pace = f"{min(bpms):.4g}" if min(bpms) == max(bpms) else f"{min(bpms):.4g} to {max(bpms):.4g}"
         mode = "minor" if self.key.endswith("m") else "major"
         notes = sum(len(part.tones) for part in self.parts)
         return (
@@ -98,17 +111,19 @@ class Score:
 def midi_bytes(score: Score) -> bytes:
     """Return the score as a MIDI file of type 1: a track of tempo, meter, key and chords, then one track per part.
 
-    A marker at each bar names its chord.
+    A marker at each bar names its chord. A lead-in is a silent bar in the tempo that gives it the lead-in's duration.
     """
+    start = _start(score)
     file = mido.MidiFile(type=1, ticks_per_beat=PPQ)
     head = [
         (0, mido.MetaMessage("time_signature", numerator=BEATS_PER_BAR, denominator=4)),
         (0, mido.MetaMessage("key_signature", key=score.key)),
-        *((tick, mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm))) for tick, bpm in score.tempos),
-        *((BAR * bar, mido.MetaMessage("marker", text=CHORD_NAMES[chord])) for bar, chord in enumerate(score.chords)),
+        *((tick, mido.MetaMessage("set_tempo", tempo=round(microseconds))) for tick, microseconds in _tempos(score)),
+        *((start + BAR * bar, mido.MetaMessage("marker", text=CHORD_NAMES[c])) for bar, c in enumerate(score.chords)),
     ]
-    file.tracks.append(_track(sorted(head, key=_in_order), score.bars * BAR))
-    file.tracks += [_track(sorted(_events(part), key=_in_order), score.bars * BAR) for part in score.parts]
+    end = start + score.bars * BAR
+    file.tracks.append(_track(sorted(head, key=_in_order), end))
+    file.tracks += [_track(sorted(_events(part, start), key=_in_order), end) for part in score.parts]
     stream = io.BytesIO()
     file.save(file=stream)
     return stream.getvalue()
@@ -117,16 +132,32 @@ def midi_bytes(score: Score) -> bytes:
 _Event = tuple[int, mido.Message | mido.MetaMessage]
 
 
-def _events(part: Part) -> Iterator[_Event]:
+def _start(score: Score) -> int:
+    """Return the tick of the first bar."""
+    return BAR if score.lead_in else 0
+
+
+def _tempos(score: Score) -> Iterator[tuple[int, float]]:
+    """Return the tempos in microseconds a beat, from a tick of the file on."""
+    if score.lead_in:
+        yield 0, score.lead_in / BEATS_PER_BAR * _MICROSECONDS
+    for tick, bpm in score.tempos:
+        yield _start(score) + tick, 60 / bpm * _MICROSECONDS
+
+
+def _events(part: Part, first: int) -> Iterator[_Event]:
     yield 0, mido.MetaMessage("track_name", name=part.name)
     if part.program is not None:
         yield 0, mido.Message("program_change", channel=part.channel, program=part.program)
     for start, end in part.pedal:
         for tick, value in ((start, _DOWN), (end, _UP)):
-            yield tick, mido.Message("control_change", channel=part.channel, control=_SUSTAIN_PEDAL, value=value)
+            yield (
+                first + tick,
+                mido.Message("control_change", channel=part.channel, control=_SUSTAIN_PEDAL, value=value),
+            )
     for tick, length, pitch, velocity in part.tones:
-        yield tick, mido.Message("note_on", channel=part.channel, note=pitch, velocity=velocity)
-        yield tick + length, mido.Message("note_off", channel=part.channel, note=pitch, velocity=0)
+        yield first + tick, mido.Message("note_on", channel=part.channel, note=pitch, velocity=velocity)
+        yield first + tick + length, mido.Message("note_off", channel=part.channel, note=pitch, velocity=0)
 
 
 def _in_order(event: _Event) -> tuple[int, int]:

@@ -67,16 +67,19 @@ def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
     return np.bincount(np.asarray(pitch) % 12, seconds, 12).astype(np.float64)
 
 
-def tonality(histogram: ArrayLike) -> Tonality:
+def tonality(histogram: ArrayLike, tonic: int | None = None) -> Tonality:
     """Find the key whose Temperley-Kostka-Payne profile correlates best with a pitch-class histogram [12].
 
-    A histogram that favours no pitch class correlates 0 with every key and is called C major.
+    A histogram that favours no pitch class correlates 0 with every key and is called C major. With a given tonic only
+    its major and its minor key are compared.
     """
     weights = np.asarray(histogram, np.float64)
     centred = weights - weights.mean()
     length = np.linalg.norm(centred)
     # A flat histogram differs from its mean by rounding only; dividing by that would choose a random key.
     fit = _PROFILES @ (centred / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
+    if tonic is not None:
+        fit[np.arange(len(fit)) % 12 != tonic] = -np.inf
     major, minor = float(fit[:12].max()), float(fit[12:].max())
     return Tonality(major - minor, max(major, minor), int(fit.argmax()) % 12, "major" if major >= minor else "minor")
 

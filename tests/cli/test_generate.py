@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.engines.numpy_engine import NumpyEngine
@@ -15,6 +16,7 @@ from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
 from tests.helpers.chain_files import write_chain
+from tests.helpers.recordings import RATE, chords_and_clicks
 
 from .conftest import Run
 
@@ -50,6 +52,41 @@ def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path
     assert run(*arguments).code == 0
     assert (tmp_path / "out" / "tune.mid").read_bytes() == first
     assert (tmp_path / "out" / "tune.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_piece_lies_on_the_beats_and_in_the_key_of_the_audio(run: Run, models: Path, tmp_path: Path) -> None:
+    first_bar, bpm = 0.9, 96
+    soundfile.write(tmp_path / "clip.wav", chords_and_clicks(bpm, 9, "minor", first_bar), RATE)
+    done = run("generate", "clip.wav", "--models", models, "-o", "a.mid", "--plot", "a.png")
+    assert done.code == 0, done.err
+    assert "A minor" in done.out
+    assert "the first bar begins at 0.90 s" in done.err
+    notes = read_notes(tmp_path / "a.mid")
+    bass = notes.select(notes.track == notes.track_names.index("Bass"))
+    # Onsets 20 ms apart are heard as one. Every bar has a bass note on its first beat.
+    bars = first_bar + 240 / bpm * np.arange(9)
+    assert np.abs(bass.onset[:, np.newaxis] - bars).min(axis=0).max() < 0.02
+    other = run("generate", "clip.wav", "--models", models, "-o", "b.mid", "--tempo", 48, "--key", "E", "--bars", 3)
+    assert "E minor" in other.out
+    assert "48 bpm" in other.out
+    assert "3 bars" in other.out
+    free = run("generate", "clip.wav", "--models", models, "-o", "c.mid", "--no-follow", "--tempo", 77)
+    assert "C m" in free.out
+    assert "77 bpm" in free.out
+    assert read_notes(tmp_path / "c.mid").onset.min() < 0.1
+
+
+def test_other_audio_and_another_seed_give_another_tune(run: Run, models: Path, tmp_path: Path) -> None:
+    tiny.write_tone(tmp_path / "one.wav", 2, 440)
+    tiny.write_tone(tmp_path / "two.wav", 2, 660)
+
+    def tune(*arguments: object) -> bytes:
+        assert run("generate", *arguments, "--no-follow", "--models", models, "-o", "a.mid").code == 0
+        return (tmp_path / "a.mid").read_bytes()
+
+    assert tune("one.wav") == tune("one.wav")
+    assert len({tune("one.wav"), tune("two.wav"), tune("one.wav", "--seed", 1)}) == 3
 
 
 def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Beats, bars and key of recordings whose tempo, key and first bar are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kelly_core.music.beats import Pulse, analyze_recording
+from tests.helpers.recordings import RATE, chords_and_clicks
+from tests.seeds import seeded_rng
+
+TOLERANCE = 0.02
+"""Seconds. The tracker's frames are 12 ms apart; onsets 20 ms apart are heard as one."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bpm", "tonic", "mode", "first_bar", "clicks"),
+    [
+        (84.0, 5, "minor", 0.9, True),
+        (120.0, 0, "major", 0.0, True),
+        (97.3, 9, "minor", 1.4, False),
+        (133.0, 3, "major", 0.4, True),
+    ],
+)
+def test_tempo_bars_and_key_of_a_recording_are_found(
+    bpm: float, tonic: int, mode: str, first_bar: float, clicks: bool
+) -> None:
+    recording = analyze_recording(chords_and_clicks(bpm, tonic, mode, first_bar, clicks=clicks), RATE)
+    assert recording.pulse is not None
+    assert recording.pulse.constant
+    # A tempo that is off by this part is 20 ms late after 24 s.
+    assert recording.pulse.bpm == pytest.approx(bpm, rel=TOLERANCE / 24)
+    downbeats = recording.pulse.downbeats()
+    late = (downbeats - first_bar + 120 / bpm) % (240 / bpm) - 120 / bpm
+    assert np.abs(late).max() < TOLERANCE
+    key = recording.key()
+    assert key is not None
+    assert (key.tonic, key.mode) == (tonic, mode)
+
+
+@pytest.mark.slow
+def test_a_given_tempo_is_kept_and_only_its_phase_is_found() -> None:
+    recording = analyze_recording(chords_and_clicks(100, 0, "major", 0.5), RATE, bpm=100)
+    assert recording.pulse is not None
+    assert recording.pulse.bpm == pytest.approx(100, rel=1e-9)
+    assert (recording.pulse.beats[0] - 0.5 + 0.3) % 0.6 - 0.3 == pytest.approx(0, abs=TOLERANCE)
+    # C major's relative minor has the same notes; of the two keys on A only the minor one fits.
+    key = recording.key(9)
+    assert key is not None
+    assert (key.tonic, key.mode) == (9, "minor")
+
+
+@pytest.mark.slow
+def test_a_tempo_that_changes_is_followed() -> None:
+    """Half the recording at 100, half at 112 bpm."""
+    halves = [chords_and_clicks(bpm, 0, "major", 0.0, seconds=24.0) for bpm in (100, 112)]
+    pulse = analyze_recording(np.concatenate(halves), RATE).pulse
+    assert pulse is not None
+    assert not pulse.constant
+    early, late = (float(np.median(np.diff(part))) for part in (pulse.beats[:30], pulse.beats[-30:]))
+    assert 60 / early == pytest.approx(100, rel=0.02)
+    assert 60 / late == pytest.approx(112, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [np.zeros(10 * RATE), seeded_rng(0).uniform(-0.01, 0.01, 2 * RATE)])
+def test_silence_and_short_noise_have_no_pulse(samples: np.ndarray) -> None:
+    recording = analyze_recording(samples, RATE)
+    assert recording.pulse is None
+    assert (recording.key() is None) == (not samples.any())
+
+
+def test_bars_beyond_the_beats_have_the_length_of_the_last() -> None:
+    pulse = Pulse(0.5 * np.arange(10) + 0.3, constant=True)
+    assert pulse.downbeats().tolist() == pytest.approx([0.3, 2.3, 4.3])
+    assert pulse.downbeats(4).tolist() == pytest.approx([0.3, 2.3, 4.3, 6.3, 8.3])
+    assert pulse.bpm == pytest.approx(120)
+
+
+def test_a_first_bar_that_no_lead_in_can_reach_is_left_out() -> None:
+    assert Pulse(0.5 * np.arange(16) + 0.1, constant=True).downbeats()[0] == pytest.approx(2.1)
+    assert Pulse(0.5 * np.arange(16) - 0.005, constant=True).downbeats()[0] == 0
