@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import mido
 
-from kelly_core.music.chords import CHORD_NAMES
+from kelly_core.music.chords import CHORD_NAMES, NO_CHORD
 
 PPQ = 480
 """Ticks a quarter note."""
@@ -114,12 +114,13 @@ def midi_bytes(score: Score) -> bytes:
     A marker at each bar names its chord. A lead-in is a silent bar in the tempo that gives it the lead-in's duration.
     """
     start = _start(score)
+    chords = [NO_CHORD] * (start // BAR) + list(score.chords)
     file = mido.MidiFile(type=1, ticks_per_beat=PPQ)
     head = [
         (0, mido.MetaMessage("time_signature", numerator=BEATS_PER_BAR, denominator=4)),
         (0, mido.MetaMessage("key_signature", key=score.key)),
         *((tick, mido.MetaMessage("set_tempo", tempo=round(microseconds))) for tick, microseconds in _tempos(score)),
-        *((start + BAR * bar, mido.MetaMessage("marker", text=CHORD_NAMES[c])) for bar, c in enumerate(score.chords)),
+        *((BAR * bar, mido.MetaMessage("marker", text=CHORD_NAMES[chord])) for bar, chord in enumerate(chords)),
     ]
     end = start + score.bars * BAR
     file.tracks.append(_track(sorted(head, key=_in_order), end))

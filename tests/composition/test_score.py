@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import mido
+import numpy as np
 import pytest
 
 from kelly_core.composition.composer import compose
@@ -71,3 +72,26 @@ def test_a_repeated_note_ends_before_it_begins_again() -> None:
     score = Score((Part("Melody", 0, 0, (Tone(0, 480, 60, 80), Tone(480, 480, 60, 80))),), ((0, 100.0),), "C", (0,))
     kinds = [message.type for message in read(score).tracks[1] if message.type.startswith("note")]
     assert kinds == ["note_on", "note_off", "note_on", "note_off"]
+
+
+def test_a_lead_in_is_a_silent_bar_that_takes_its_time() -> None:
+    downbeats = 0.7 + 2.0 * np.arange(5)
+    score = compose(output(frames=20), seed=shifted(0), downbeats=downbeats)
+    notes = parse_notes(midi_bytes(score), Path("score.mid"))
+    assert score.bar_times() == pytest.approx(downbeats.tolist())
+    chords = notes.select(notes.track == 1)
+    # A tempo is stored in whole microseconds a beat.
+    assert chords.onset.min() == pytest.approx(0.7, abs=1e-4)
+    assert notes.onset_beats.min() >= 4 - 1 / 8
+    assert score.seconds == pytest.approx(8.7)
+    assert score.tempos == ((0, 120.0),)
+    markers = [message.text for message in read(score).tracks[0] if message.type == "marker"]
+    assert markers[0] == "N"
+    assert len(markers) == 5
+
+
+def test_bars_of_a_recording_may_have_different_lengths() -> None:
+    score = compose(output(frames=20), seed=shifted(0), downbeats=[0.0, 2.0, 4.5, 6.5])
+    assert score.lead_in == 0
+    assert score.tempos == ((0, 120.0), (1920, 96.0), (3840, 120.0))
+    assert score.bar_times() == pytest.approx([0.0, 2.0, 4.5, 6.5])
