@@ -198,12 +198,13 @@ def _beside_a_training(folder: Path) -> list[Figure]:
         terminal = Terminal(PROGRAM, folder, os.environ)
         terminal.read_until("Quit")
         terminal.press("3")
-        terminal.read_until(f"loss of {MODEL}")
+        terminal.read_for(2.0)
         terminal.read_for(3.0)
         a_second = terminal.read_for(10.0) / 10
         took = []
         for _ in range(6):
-            for key, text in (("2", "layers"), ("3", "loss of")):
+            # Of a title, only the characters that differ from the screen before are sent.
+            for key, text in (("2", "layers"), ("3", "ETA")):
                 took.append(_time_of(partial(_switch, terminal, key, text)))
                 terminal.read_for(0.7)
         terminal.press("q\r")

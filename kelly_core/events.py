@@ -113,6 +113,17 @@ class TrainingWarning:
 
 
 @dataclass(frozen=True)
+class SettingsChanged:
+    """Settings of a model in training were changed on request after ``epoch`` complete epochs; None is unchanged."""
+
+    model: str
+    epoch: Count
+    learning_rate: float | None = None
+    patience: Count | None = None
+    epochs: Count | None = None
+
+
+@dataclass(frozen=True)
 class ModelEnded:
     """Training of one model is over; ``reason`` says why."""
 
@@ -161,5 +172,15 @@ class ModelResult:
     verdict: str = ""
 
 
-Event = ModelStarted | BatchDone | EpochDone | CheckpointSaved | TrainingWarning | ModelEnded | Exported | ModelResult
+Event = (
+    ModelStarted
+    | BatchDone
+    | EpochDone
+    | CheckpointSaved
+    | TrainingWarning
+    | SettingsChanged
+    | ModelEnded
+    | Exported
+    | ModelResult
+)
 Listener = Callable[[Event], None]

@@ -16,23 +16,30 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.console import RenderableType
+from rich.text import Text
 from textual import on, work
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.events import Event, Key, MouseDown
 from textual.filter import LineFilter, Monochrome
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import AwaitMount
 
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.spec import MODELS
+from kelly_tui.action_names import name_bindings
 from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
-from kelly_tui.formatting import age_text, short_id
+from kelly_tui.formatting import age_text
+from kelly_tui.frame import ChangesUpdate, ShownFrame
 from kelly_tui.jobs import Job
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
@@ -48,6 +55,7 @@ LIST_SECONDS = 1.0
 
 _PAUSE = 0.03
 _STATE_NAME = "screens"
+_MAX_PROJECTS = 50
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
 
@@ -81,6 +89,8 @@ class KellyApp(App[None]):
         Binding("ctrl+p", "command_palette", "Palette", tooltip="Every action by name", show=False),
         Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
+        Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Draw everything again"),
     ]
 
     @dataclass
@@ -98,17 +108,23 @@ class KellyApp(App[None]):
 
     def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
         super().__init__(driver_class=Driver)
+        name_bindings(self._bindings, "app")
         self._owns_process = owns_process
         self.session = Session(options or Options())
+        self._shown_frame = ShownFrame()
         self.run_list = RunList((), {})
         self.attached = ""
         self.marked: list[str] = []
+        self.export_folder: Path | None = None
+        self._has_input = False
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
         self._closing = False
         self._screens: list[BaseScreen] = []
         self._state = load_state(_STATE_NAME)
+        self._project = str(Path.cwd())
+        self.pinned = str(self.remembered("app").get("pinned", ""))
         self._state_problem = ""
         self._unwritten_states: dict[str, dict[str, Any]] = {}
         self._one_writer = Lock()
@@ -154,20 +170,37 @@ class KellyApp(App[None]):
     def delay_update(self, delay: float = 0.05) -> None:
         """Draw at once: screens are switched as a whole, so delaying updates would only add latency."""
 
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Send only the cells that have changed."""
+        if isinstance(renderable, LayoutUpdate | ChopsUpdate):
+            super()._display(screen, ChangesUpdate(self._shown_frame, renderable, screen.outer_size))  # type: ignore[arg-type] # its stub knows Rich only
+        else:
+            super()._display(screen, renderable)
+
+    def action_redraw(self) -> None:
+        """Draw the whole screen again, after something else has written to the terminal."""
+        self._shown_frame.forget()
+        self.refresh(layout=True)
+
     def on_mount(self) -> None:
         """Show the first screen."""
         self._freeze_objects()
+        self.app_resume_signal.subscribe(self, lambda _app: self.action_redraw())
         self.theme_changed_signal.subscribe(self, lambda theme: self._save_state(theme=theme.name))
         if self.session.options.demo:
             self._start_demo()
         self._list_runs()
         self.set_interval(LIST_SECONDS, self._list_runs)
-        self.switch_mode("train" if self.session.options.demo else "datasets")
+        last = self.remembered("app").get("screen")
+        self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
+        self.set_keymap(self._keymap_of_settings())
 
     def _start_demo(self) -> None:
         from kelly_tui.dialogs.new_training import TrainingRequest
 
-        self.start_training(TrainingRequest(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, ()))
+        words = [word for option, value in _DEMO_OPTIONS.values() for word in (option, str(value))]
+        command = ("kelly-core", "train", "--detach", *words, *self.session.demo_words)
+        self.start_training(TrainingRequest(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, command))
 
     @work(group="read ahead")
     async def on_ready(self) -> None:
@@ -204,6 +237,56 @@ class KellyApp(App[None]):
         self._closing = True
         for job in list(self._jobs):
             job.cancel()
+
+    def _keymap_of_settings(self) -> dict[str, str]:
+        """Return the keys by binding, such as ``train.stop``, that ``[tui] keys`` sets."""
+        return dict(entry.split("=", 1) for entry in self.session.settings.tui.keys)
+
+    async def on_event(self, event: Event) -> None:
+        """Note the first key or click: from then on the user chooses the screen."""
+        self._has_input = self._has_input or isinstance(event, Key | MouseDown)
+        await super().on_event(event)
+
+    def switch_mode(self, mode: str) -> AwaitMount:
+        """Show a screen, and remember it for the next start."""
+        self.remember("app", screen=mode)
+        return super().switch_mode(mode)
+
+    def next_export_folder(self) -> None:
+        """Look at the exports of another folder: that of the settings, then those of the runs, the latest first."""
+        outputs = [Path(run.output) for run in reversed(self.run_list.runs)]
+        folders = dict.fromkeys([self.session.settings.output.dir.absolute(), *filter(Path.is_dir, outputs)])
+        known, current = list(folders), self.exports.absolute()
+        place = known.index(current) + 1 if current in known else 0
+        self.export_folder = known[place % len(known)] if place % len(known) else None
+        if len(known) == 1:
+            self.notify("No run has exports in another folder.", timeout=4)
+
+    @property
+    def exports(self) -> Path:
+        """Return the folder whose exports Validate and Benchmark show."""
+        return self.export_folder or self.session.settings.output.dir
+
+    def remembered(self, name: str) -> dict[str, Any]:
+        """Return what was remembered under a name in this project, by the absolute path of the working folder."""
+        projects = self._state.get("projects")
+        project = projects.get(self._project) if isinstance(projects, dict) else None
+        kept = project.get(name) if isinstance(project, dict) else None
+        return kept if isinstance(kept, dict) else {}
+
+    def remember(self, name: str, **what: object) -> None:
+        """Remember values under a name for the next start in this project."""
+        kept = self.remembered(name)
+        if all(kept.get(key) == value for key, value in what.items()):
+            return
+        projects = self._state.get("projects")
+        projects = dict(projects) if isinstance(projects, dict) else {}
+        project = projects.pop(self._project, {})
+        # The project in use comes last; those that were not used for longest are dropped.
+        projects[self._project] = (project if isinstance(project, dict) else {}) | {name: kept | what}
+        for oldest in list(projects)[:-_MAX_PROJECTS]:
+            del projects[oldest]
+        self._save_state(projects=projects)
 
     def _save_state(self, **what: object) -> None:
         self._state |= what
@@ -260,6 +343,8 @@ class KellyApp(App[None]):
             self.attached = "" if latest is None else latest.id
         if not self._greeted:
             self._greet()
+            if any(run.live for run in runs) and not self._has_input:
+                self.switch_mode("train")
         if self.run_list == former:
             return
         self._remember_states()
@@ -347,7 +432,8 @@ class KellyApp(App[None]):
                 if run.live:
                     with contextlib.suppress(RunError):
                         Run(RunDirectory(self.runs_folder / run.id)).request_stop(after_epochs=1)
-        self.exit()
+        commands = [self.command_text(("runs", "attach", short_id(run.id))) for run in self.run_list.runs if run.live]
+        self.exit(message=Text("\n".join(["Training goes on. To watch it:", *commands])) if commands else None)
 
     def start(self, command: Sequence[str], *, with_errors: bool = False) -> Job:
         """Start a worker process that ends with the application at the latest."""
@@ -360,7 +446,8 @@ class KellyApp(App[None]):
 
     def command_text(self, words: Sequence[str]) -> str:
         """Return a ``kelly-core`` command line as a user would type it."""
-        return shlex.join(("kelly-core", *words))
+        variables = self.session.variables if words[0] in ("runs", "train") else ()
+        return " ".join([*map(shlex.quote, variables), shlex.join(("kelly-core", *words))])
 
     def copy(self, text: str) -> None:
         """Copy a text to the terminal's clipboard (OSC 52), which works over SSH."""

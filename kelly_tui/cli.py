@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -103,6 +104,9 @@ def tui(
             err=True,
         )
         raise typer.Exit(2)
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        # A terminal without a description has no colors that are known to work.
+        os.environ["NO_COLOR"] = "1"
     from kelly_tui.app import run
 
     plain = ascii_only or "utf" not in (sys.stdout.encoding or "").lower()

@@ -87,11 +87,6 @@ def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
     return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
 
 
-def short_id(run_id: str) -> str:
-    """The two words of an id by which people remember a run."""
-    return "-".join(run_id.split("-")[4:]) or run_id
-
-
 def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
     """Return the state of a run, or its concern while it is running."""
     if run.state == "running" and run.concerns and not run.silent_seconds:

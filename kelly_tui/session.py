@@ -19,13 +19,6 @@ class Options:
     """Start options.
 
     Attributes:
-        config: settings file; None reads ``config.toml`` of the working folder if it exists.
-        read_only: only watch; write no file and send no requests to runs.
-        demo: start a training on synthetic data.
-        ascii: draw with ASCII characters only.
-        theme: theme name; "" uses the last one.
-
-    Attributes:
         config: settings file; None reads ``config.toml`` of the working folder if there is one.
         read_only: only watch; write no file and ask nothing of a run.
         demo: begin with a training on synthetic data.
@@ -64,6 +57,16 @@ class Session:
     def config_words(self) -> tuple[str, ...]:
         """Option that makes ``kelly-core`` read the same file."""
         return () if self.options.config is None else ("--config", str(self.options.config))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Environment variables that make ``kelly-core`` find the runs of a demo, as ``NAME=value``."""
+        return (f"KELLY_RUNS_DIR={self.settings.runs.dir}",) if self.options.demo else ()
+
+    @property
+    def demo_words(self) -> tuple[str, ...]:
+        """Options that make ``kelly-core train`` train as a demo does; () without one."""
+        return ("--use-synthetic", "--output", str(self.settings.output.dir)) if self.options.demo else ()
 
     @property
     def config_argument(self) -> str:

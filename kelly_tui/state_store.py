@@ -26,10 +26,10 @@ class _SkippedFiles(TypedDict):
 
 
 class _CorpusReport(TypedDict):
-    """A ``CorpusReport`` as the worker for corpora prints it, and the folder that it is about."""
+    """A ``CorpusReport`` as the worker for corpora prints it, and how the files were; see ``folder_stamp``."""
 
     __pydantic_config__ = _ALL  # type: ignore[misc]
-    folder: str
+    stamp: list[int]
     problem: str
     files: Count
     examples: Count
@@ -88,7 +88,7 @@ class StateSchema(Generic[T]):
 
 
 CORPUS_REPORTS = StateSchema(_CorpusReport)
-"""By corpus."""
+"""By the corpus's absolute folder."""
 CHECKED_EXPORTS = StateSchema(_CheckedExport)
 """By the export's absolute path."""
 SEEN_RUNS = StateSchema(_SeenRuns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
-from kelly_core.runs.diff import Best, RunDiff
+from kelly_core.runs.diff import Best, RunDiff, relative_change
+from kelly_core.runs.labels import RunLabels
 from kelly_core.runs.log_records import HostLoad
+from kelly_core.runs.overview import RunOverview
 from kelly_core.runs.run_dir import RunManifest
 from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
@@ -31,21 +33,27 @@ _STYLES = {
 }
 
 
-def run_table(runs: Sequence[RunSnapshot]) -> Table:
-    """Return a table with one row per run."""
+def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview]) -> Table:
+    """Return a table with one row per run; with tags only if a run has some."""
+    tagged = any(overviews[run.id].tags for run in runs)
     # An id that is cut short could not be typed.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
-    table = Table(name, "state", *map(_folding, ("models", "now at", "output")), box=None, pad_edge=False)
+    table = Table(
+        name, "state", *map(_folding, ("models", "now at", *["tags"] * tagged, "output")), box=None, pad_edge=False
+    )
     for run in runs:
-        table.add_row(run.id, _state(run), _models(run), _position(run), _shown(run.output))
+        tags = [" ".join(overviews[run.id].tags)] if tagged else []
+        table.add_row(run.id, _state(run), _models(run), _position(run), *tags, _shown(run.output))
     return table
 
 
-def run_header(run: RunSnapshot, record: RunManifest) -> Table:
+def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Table:
     """Return the properties of a run, one per line."""
     table = Table.grid(padding=(0, 2))
     facts: list[tuple[str, str | Text]] = [
         ("run", run.id),
+        ("tags", " ".join(labels.tags)),
+        ("note", labels.note),
         ("state", _state(run)),
         ("attempt", f"{run.attempt}, begun {_moment(run.began)}" if run.attempt else "none yet"),
         ("process", f"{run.pid} on {run.host_name}" if run.pid else "none yet"),
@@ -80,17 +88,23 @@ def model_table(run: RunSnapshot) -> Table:
     return table
 
 
-def comparison_table(first: str, second: str, comparison: RunDiff) -> Group:
-    """Return the settings that differ, and the results."""
-    settings = Table(*map(_folding, ("setting", first, second)), box=None, pad_edge=False)
-    for key, (one, other) in comparison.settings.items():
-        settings.add_row(key, str(one), str(other))
-    models = Table("model", "best of", _folding(first), _folding(second), box=None, pad_edge=False)
-    for model, (one, other) in comparison.models.items():
-        models.add_row(model, "loss", format_loss(one.best_loss), format_loss(other.best_loss))
-        models.add_row("", "baseline", format_loss(one.baseline_loss), format_loss(other.baseline_loss))
-        models.add_row("", "epoch", _best_epoch(one), _best_epoch(other))
+def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
+    """Settings, then what was reached, against the first run."""
+    settings = Table(*map(_folding, ("setting", *runs)), box=None, pad_edge=False)
+    for key, values in comparison.settings.items():
+        settings.add_row(key, *map(str, values))
+    models = Table("model", "best of", *map(_folding, runs), box=None, pad_edge=False)
+    for model, bests in comparison.models.items():
+        models.add_row(model, "loss", *(_loss_against(best, bests[0]) for best in bests))
+        models.add_row("", "baseline", *(format_loss(best.baseline_loss) for best in bests))
+        models.add_row("", "epoch", *map(_best_epoch, bests))
     return Group(settings if comparison.settings else Text("the settings are the same"), Text(), models)
+
+
+def _loss_against(best: Best, reference: Best) -> str:
+    """A best loss, and how much it is above or below that of the reference."""
+    change = None if best is reference else relative_change(best.best_loss, reference.best_loss)
+    return format_loss(best.best_loss) + ("" if change is None else f" ({change:+.1%})")
 
 
 def _folding(header: str) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +19,16 @@ from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.io.json import to_json
 from kelly_core.io.jsonl import LineTail
+from kelly_core.runs.control import parse_changes
 from kelly_core.runs.diff import compare_runs
+from kelly_core.runs.labels import change_note, change_tags, read_labels
 from kelly_core.runs.launch import resume, settings_of
 from kelly_core.runs.messages import describe
+from kelly_core.runs.overview import RunOverview
 from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest
+from kelly_core.runs.run_filter import RunFilter
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_core.spec import find_model
 
@@ -40,19 +45,32 @@ IdArgument = Annotated[
 _STOP_PANEL = "When to stop (default after the current step)"
 
 _SECONDS_TO_ANSWER = 5.0
+FilterOption = Annotated[
+    str,
+    typer.Option(
+        "--filter",
+        metavar="TEXT",
+        help="Conditions that a run must meet, such as 'state:running model:melody loss<0.03 tag:x age<2d'; "
+        "-state:failed excludes, a word alone is searched in ID, state, models, tags and note.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 _SECONDS_TO_START = 30.0
 _POLL_SECONDS = 0.1
 
 
 @app.callback()
-def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def runs(
+    context: typer.Context, config: ConfigOption = None, conditions: FilterOption = "", as_json: JsonOption = False
+) -> None:
     """List, watch, control and compare runs. Without a subcommand, list all runs and their states.
 
     Each training is a run: a process of its own, with a folder of its own. Commands find a run by the beginning of
-    its ID.
+    its ID or of its two words.
 
     Examples:
       kelly-core runs
+      kelly-core runs --filter "model:melody loss<0.03"
       kelly-core runs attach last
       kelly-core runs stop last --after-epoch
     """
@@ -61,31 +79,42 @@ def runs(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
     if context.invoked_subcommand is not None:
         if as_json:
             raise typer.BadParameter("type it after the subcommand: runs show ID --json", param_hint="--json")
+        if conditions:
+            raise typer.BadParameter("type it after the subcommand: runs list --filter TEXT", param_hint="--filter")
         return
-    _show_runs(folder, as_json)
+    _show_runs(folder, conditions, as_json)
 
 
 @app.command("list")
-def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List all runs and their states.
+def list_all(context: typer.Context, conditions: FilterOption = "", as_json: JsonOption = False) -> None:
+    """List runs and their states.
 
     Examples:
       kelly-core runs list
+      kelly-core runs list --filter "state:finished gain>20% age<7d"
       kelly-core runs list --json
     """
-    _show_runs(context.obj, as_json)
+    _show_runs(context.obj, conditions, as_json)
 
 
-def _show_runs(folder: Path, as_json: bool) -> None:
+def _show_runs(folder: Path, conditions: str, as_json: bool) -> None:
+    run_filter = RunFilter.parse(conditions)
     listing = list_runs(folder)
+    runs = [run for run in listing.runs if run_filter.keeps(listing.overviews[run.id])]
     if as_json:
-        print_json({"runs": [_as_json(run) for run in listing.runs], "unreadable": listing.unreadable})
+        shown = [_as_json(run) | _labels_as_json(listing.overviews[run.id]) for run in runs]
+        print_json({"runs": shown, "unreadable": listing.unreadable})
         return
-    console().print(run_table(listing.runs) if listing.runs else f"no runs in {folder}", soft_wrap=True)
+    none = f"no runs in {folder}" if not listing.runs else f"none of {len(listing.runs)} runs meets the conditions"
+    console().print(run_table(runs, listing.overviews) if runs else none, soft_wrap=True)
     for name, problem in listing.unreadable.items():
         _warn(f"{name}: {problem}")
-    for run in listing.runs:
+    for run in runs:
         _warn_about_damage(run)
+
+
+def _labels_as_json(run: RunOverview) -> dict[str, Any]:
+    return {"tags": list(run.tags), "note": run.note}
 
 
 @app.command("show")
@@ -94,10 +123,10 @@ def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = F
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
         content = {"command": list(run.record.command), "settings": run.record.settings}
-        print_json(_as_json(run.snapshot) | content)
+        print_json(_as_json(run.snapshot) | content | asdict(read_labels(run.folder)))
         return
     snapshot = run.snapshot
-    console().print(run_header(snapshot, run.record), soft_wrap=True)
+    console().print(run_header(snapshot, run.record, read_labels(run.folder)), soft_wrap=True)
     print_result(model_table(snapshot))
     for model in snapshot.models:
         if model.verdict:
@@ -188,6 +217,24 @@ def rollback(
     )
 
 
+@app.command("set")
+def set_settings(
+    context: typer.Context,
+    run_id: IdArgument,
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE...", help="learning_rate, patience or epochs (in total), and the new value."),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Which model, where several are in training.")
+    ] = None,
+) -> None:
+    """Change settings of a model in training, from its next epoch on; its log keeps them for a resume."""
+    run = _open(context, run_id)
+    chosen = run.request_change(parse_changes(changes), find_model(model).name if model else "")
+    print_result(f"{run.id}: asked; {chosen} trains with {', '.join(changes)} from its next epoch on")
+
+
 @app.command("resume")
 def resume_run(
     context: typer.Context,
@@ -275,12 +322,66 @@ def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json:
       kelly-core runs diff last 2026-11-21
       kelly-core runs diff last 2026-11-21 --json
     """
-    runs = _open(context, first), _open(context, second)
-    comparison = compare_runs(*runs)
+    compare(context, [first, second], only_differences=True, as_json=as_json)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    run_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="Two or more runs; the first one is the reference.", autocompletion=complete_runs
+        ),
+    ],
+    only_differences: Annotated[
+        bool,
+        typer.Option(
+            "--only-differences", help="Leave out settings that are the same in all runs.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare several runs: settings, and the best epoch of each model against the first run.
+
+    Examples:
+      kelly-core runs compare last last~1 last~2 --only-differences
+      kelly-core runs compare brave-cadence calm-melody --json
+    """
+    runs = [_open(context, run_id) for run_id in run_ids]
+    if len(runs) < 2:
+        raise typer.BadParameter("give two or more runs", param_hint="ID")
+    comparison = compare_runs(*runs, only_differences=only_differences)
     if as_json:
         print_json({"runs": [run.id for run in runs]} | to_json(comparison))
         return
-    print_result(comparison_table(runs[0].id, runs[1].id, comparison))
+    print_result(comparison_table([run.id for run in runs], comparison))
+
+
+@app.command()
+def tag(
+    context: typer.Context,
+    run_id: IdArgument,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG...]", help="Tags to add.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", "-r", metavar="TAG", help="Tag to remove; may be repeated.")
+    ] = None,
+) -> None:
+    """Add and remove tags of a run, and print those that it has then."""
+    labels = change_tags(find_run(context.obj, run_id), tags or [], remove or [])
+    print_result(" ".join(labels.tags) or "no tags")
+
+
+@app.command()
+def note(
+    context: typer.Context,
+    run_id: IdArgument,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help='New note; "" removes it.')] = None,
+) -> None:
+    """Set the note of a run, or print it."""
+    folder = find_run(context.obj, run_id)
+    labels = read_labels(folder) if text is None else change_note(folder, text)
+    print_result(labels.note or "no note")
 
 
 def _wait_until_stopped(run: Run) -> None:

@@ -332,6 +332,15 @@ class Sweep(_Section):
     )
 
 
+class Tui(_Section):
+    """Screens of `kelly-tui`."""
+
+    keys: list[Annotated[str, Field(pattern=r"^[a-z_.()'0-9-]+=[^=\s]+$")]] = Field(
+        default_factory=list,
+        description="Keys of actions, such as train.stop=x or app.help=f1; the help of a screen names its actions",
+    )
+
+
 def _default_models() -> dict[str, ModelSettings]:
     return {spec.name: ModelSettings(dataset=spec.dataset, learning_rate=spec.learning_rate) for spec in MODELS}
 
@@ -346,3 +355,4 @@ class Settings(_Section):
     runs: Runs = Runs()
     parallel: Parallel = Parallel()
     sweep: Sweep = Sweep()
+    tui: Tui = Tui()

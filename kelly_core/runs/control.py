@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from kelly_core.bounds import Count
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.log_records import LiveState, StateChanged
+
+CHANGEABLE = ("learning_rate", "patience", "epochs")
+"""Settings that can be changed while a model is trained."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,46 @@ class Request:
 
     Attributes:
         attempt: number of the attempt that the request is for; a later attempt ignores it.
-        kind: stop, pause, resume after a pause, or rollback of one model to its best weights.
+        kind: stop, pause, resume after a pause, rollback of one model to its best weights, or set to change settings
+            of one model from its next epoch on.
         at_once: stop without finishing the current step or whatever else is being done.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
-        model: which one to roll back.
+        model: which one to roll back or to change.
+        learning_rate, patience, epochs: new values of "set"; None leaves a setting as it is.
     """
 
     attempt: Count
-    kind: Literal["stop", "pause", "resume", "rollback"]
+    kind: Literal["stop", "pause", "resume", "rollback", "set"]
     at_once: bool = False
     after_epochs: Count = 0
     model: str = ""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    patience: Count | None = None
+    epochs: Annotated[Count, Field(ge=1)] | None = None
+
+    @property
+    def changes(self) -> dict[str, float]:
+        """New values by setting."""
+        return {name: value for name in CHANGEABLE if (value := getattr(self, name)) is not None}
+
+
+def parse_changes(words: Sequence[str]) -> dict[str, float]:
+    """Return the values of words such as ``learning_rate=0.0005``.
+
+    Raises:
+        RunError: a word is not of this form, or its value is not a number.
+    """
+    changes: dict[str, float] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not sign or math.isnan(number):
+            raise RunError("is not KEY=NUMBER", where=word, hint=f"KEY is one of {', '.join(CHANGEABLE)}")
+        changes[name] = int(number) if number.is_integer() and name != "learning_rate" else number
+    return changes
 
 
 def send(path: Path, request: Request) -> None:
@@ -109,6 +142,7 @@ class RunController:
         self._paused = False
         self._epochs_left: int | None = None
         self._rollbacks: set[str] = set()
+        self._changes: dict[str, dict[str, float]] = {}
         self._interruptible = False
         self._began = time.monotonic()
         self._pause_began: float | None = None
@@ -138,6 +172,11 @@ class RunController:
             return False
         self._rollbacks.discard(model)
         return True
+
+    def take_changes(self, model: str) -> dict[str, float]:
+        """Return the settings of a model that were asked for since the last call."""
+        with self._lock:
+            return self._changes.pop(model, {})
 
     def holding(self) -> bool:
         """Return whether the training is paused now; for a caller that polls."""
@@ -172,6 +211,8 @@ class RunController:
                 self._handle_stop(request)
             elif request.kind == "rollback":
                 self._rollbacks.add(request.model)
+            elif request.kind == "set":
+                self._changes.setdefault(request.model, {}).update(request.changes)
             elif not self._stop and request.kind == "pause":
                 self._enter("paused" if self._pause_began else "pausing")
                 self._paused = True

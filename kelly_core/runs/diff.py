@@ -1,4 +1,4 @@
-"""Compare the settings and results of two runs."""
+"""Compare the settings and results of several runs."""
 
 from __future__ import annotations
 
@@ -34,23 +34,37 @@ class Best:
 
 @dataclass(frozen=True)
 class RunDiff:
-    """Settings that differ as (first, second) by dotted key, and the results of both by model."""
+    """Settings by dotted key, and results by model, one value for each run in their order."""
 
-    settings: dict[str, tuple[Any, Any]]
-    models: dict[str, tuple[Best, Best]]
+    settings: dict[str, tuple[Any, ...]]
+    models: dict[str, tuple[Best, ...]]
 
 
-def compare_runs(first: Comparable, second: Comparable) -> RunDiff:
-    """Compare two runs."""
-    asked = [flatten(run.record.settings) for run in (first, second)]
-    keys = dict.fromkeys([*asked[0], *asked[1]])
-    settings = {key: (asked[0].get(key), asked[1].get(key)) for key in keys}
-    reached = [{model.model: model for model in run.snapshot.models} for run in (first, second)]
-    models = dict.fromkeys([*reached[0], *reached[1]])
-    return RunDiff(
-        {key: both for key, both in settings.items() if both[0] != both[1]},
-        {model: (_best(reached[0].get(model)), _best(reached[1].get(model))) for model in models},
-    )
+def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
+    """Compare runs; a setting that one of them does not have is None there.
+
+    Args:
+        runs: two or more.
+        only_differences: leave out settings that are the same in all runs.
+    """
+    asked = [flatten(run.record.settings) for run in runs]
+    reached = [{model.model: model for model in run.snapshot.models} for run in runs]
+    keys = dict.fromkeys(key for settings in asked for key in settings)
+    names = dict.fromkeys(name for models in reached for name in models)
+    settings = {key: tuple(each.get(key) for each in asked) for key in keys}
+    models = {name: tuple(_best(each.get(name)) for each in reached) for name in names}
+    if not only_differences:
+        return RunDiff(settings, models)
+    return RunDiff({key: values for key, values in settings.items() if _differ(values)}, models)
+
+
+def relative_change(value: float | None, reference: float | None) -> float | None:
+    """Return how much a loss is above that of the reference run, as a share of the latter; None if unknown."""
+    return None if value is None or not reference else value / reference - 1
+
+
+def _differ(values: tuple[Any, ...]) -> bool:
+    return any(value != values[0] for value in values)
 
 
 def _best(model: ModelSnapshot | None) -> Best:

@@ -23,7 +23,7 @@ from kelly_core.runs.exit_status import observed
 from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
 from kelly_core.runs.output_lock import acquire_output_lock
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, write_manifest
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, short_id, write_manifest
 
 _TRIES = 1000
 
@@ -151,8 +151,12 @@ def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
 
 
 def _new_folder(runs: Path) -> RunDirectory:
-    for _ in range(_TRIES):
+    taken = {short_id(path.name) for path in runs.iterdir()} if runs.is_dir() else set()
+    for attempt in range(_TRIES):
         path = runs / new_run_id(datetime.now())
+        # Screens and commands name a run by its two words. In a folder of thousands of runs no pair may be left.
+        if short_id(path.name) in taken and attempt < _TRIES // 2:
+            continue
         with suppress(FileExistsError):
             _make(path)
             return RunDirectory(path)

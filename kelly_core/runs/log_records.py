@@ -94,6 +94,7 @@ KINDS: dict[str, type[RunEvent]] = {
     "epoch": events.EpochDone,
     "checkpoint": events.CheckpointSaved,
     "alarm": events.TrainingWarning,
+    "set": events.SettingsChanged,
     "model_end": events.ModelEnded,
     "export": events.Exported,
     "outcome": events.ModelResult,

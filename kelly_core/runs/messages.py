@@ -28,6 +28,10 @@ def describe(event: RunEvent) -> str | None:
             return f"{event.model}: epoch {event.epoch}/{event.epochs} {losses} ({event.seconds:.1f} s)"
         case events.TrainingWarning():
             return f"{event.model}: {event.message}"
+        case events.SettingsChanged():
+            values = {"learning rate": event.learning_rate, "patience": event.patience, "epochs": event.epochs}
+            changed = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
+            return f"{event.model}: from epoch {event.epoch + 1} on {changed}, as requested"
         case events.ModelEnded():
             return f"{event.model}: {_ENDINGS[event.reason]} after epoch {event.epoch}"
         case events.Exported():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kelly_core.errors import RunError, did_you_mean
+from kelly_core.runs.labels import read_labels
+from kelly_core.runs.overview import RunOverview, overview
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, read_manifest
+from kelly_core.runs.run_dir import RunDirectory, read_manifest, short_id
 from kelly_core.runs.snapshot import RunSnapshot
 
 LAST = "last"
@@ -18,10 +21,11 @@ _BEFORE_LAST = re.compile(rf"{LAST}(?:~(\d{{1,6}}))?")
 
 @dataclass(frozen=True)
 class RunList:
-    """Runs by time of creation, and the errors of those that cannot be read, by name."""
+    """Runs by time of creation, each in one row as well, and the errors of those that cannot be read, by name."""
 
     runs: tuple[RunSnapshot, ...]
     unreadable: dict[str, str]
+    overviews: Mapping[str, RunOverview] = field(default_factory=dict)
 
 
 def list_runs(runs: Path) -> RunList:
@@ -32,14 +36,18 @@ def list_runs(runs: Path) -> RunList:
     Raises:
         RunError: the folder is there and cannot be read.
     """
-    found, unreadable = [], {}
+    found, unreadable, overviews = [], {}, {}
     for folder in _folders(runs):
         try:
-            found.append(Run(folder, reading="quick").snapshot)
+            run = Run(folder, reading="quick")
+            snapshot = run.snapshot
         except RunError as error:
             unreadable[folder.id] = str(error)
+            continue
+        found.append(snapshot)
+        overviews[folder.id] = overview(snapshot, run.record, read_labels(folder))
     found.sort(key=lambda run: (run.created, run.id))
-    return RunList(tuple(found), unreadable)
+    return RunList(tuple(found), unreadable, overviews)
 
 
 def run_ids(runs: Path) -> list[str]:
@@ -52,7 +60,8 @@ def run_ids(runs: Path) -> list[str]:
 
 
 def find_run(runs: Path, text: str) -> RunDirectory:
-    """Return the run whose name begins with a text; "last" is the latest one, "last~1" the one before it.
+    """Return the run whose name, or the words of whose name, begin with a text; "last" is the latest, "last~1" the
+    one before it.
 
     Raises:
         RunError: there is none, or more than one; or the folder cannot be read.
@@ -65,13 +74,19 @@ def find_run(runs: Path, text: str) -> RunDirectory:
     folders = {folder.id: folder for folder in _folders(runs)}
     if match := _BEFORE_LAST.fullmatch(text):
         return _last(list(folders.values()), int(match[1] or 0), runs)
-    matches = [text] if text in folders else sorted(name for name in folders if name.startswith(text))
+    matches = _matches(list(folders), text)
     if not matches:
         hint = did_you_mean(text, [*folders, LAST], "`kelly-core runs` lists them")
         raise RunError(f"no run in {runs} has a name that begins so", where=text, hint=hint)
     if len(matches) > 1:
         raise RunError(f"{len(matches)} runs have names that begin so: {', '.join(matches)}", where=text)
     return folders[matches[0]]
+
+
+def _matches(names: Sequence[str], text: str) -> list[str]:
+    """Return the names that a text means: an exact name or its words before names that only begin so."""
+    exact = [name for name in names if name == text] or [name for name in names if short_id(name) == text]
+    return exact or sorted(name for name in names if name.startswith(text) or short_id(name).startswith(text))
 
 
 def _last(folders: list[RunDirectory], before: int, runs: Path) -> RunDirectory:

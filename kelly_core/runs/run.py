@@ -9,10 +9,13 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from pydantic import TypeAdapter, ValidationError
+
+from kelly_core import events
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs import control
@@ -187,6 +190,64 @@ class Run:
             return "stop"
         last = next((kind for kind in reversed(kinds) if kind in ("pause", "resume")), "")
         return "pause" if last == "pause" or self.snapshot.state in ("pausing", "paused") else ""
+
+    def request_change(self, changes: Mapping[str, float], model: str = "") -> str:
+        """Request other settings of a model from its next epoch on.
+
+        Args:
+            changes: new values of ``learning_rate``, ``patience`` and ``epochs``.
+            model: its name; may be left out where only one has not ended.
+
+        Returns:
+            The name of the model.
+
+        Raises:
+            RunError: no process is working on the run, a setting cannot be changed or its value is out of range, the
+                model has ended, or several have not and none was named.
+        """
+        self._check_live()
+        going = [each.model for each in self.snapshot.models if each.state in ("queued", "running", "paused")]
+        wanted = [name for name in going if model in ("", name)]
+        if not wanted:
+            raise RunError(f"{model or 'every model'} has ended", where=self.id)
+        if len(wanted) > 1:
+            in_training = [each.model for each in self.snapshot.models if each.state in ("running", "paused")]
+            if len(in_training) != 1:
+                hint = f"Name one with --model: {', '.join(wanted)}"
+                raise RunError(f"{len(wanted)} models have not ended", where=self.id, hint=hint)
+            wanted = in_training
+        unknown = [name for name in changes if name not in control.CHANGEABLE]
+        if unknown:
+            hint = f"Settings that can be changed are {', '.join(control.CHANGEABLE)}"
+            raise RunError(f"{unknown[0]} cannot be changed while it trains", where=self.id, hint=hint)
+        try:
+            values = {"attempt": self._attempt(), "kind": "set", "model": wanted[0], **changes}
+            request = TypeAdapter(control.Request).validate_python(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise RunError(f"{first['loc'][0]} = {first['input']}: {first['msg']}", where=self.id) from error
+        self._send(request)
+        return wanted[0]
+
+    def changes_of(self, model: str) -> tuple[dict[str, float], float | None]:
+        """Return the settings of a model that were changed on request, and the rate that no checkpoint holds yet.
+
+        A resumed training takes the former as its settings. The latter was in force when the process ended before it
+        had saved a checkpoint with it; None if there is none.
+        """
+        changes: dict[str, float] = {}
+        unsaved: float | None = None
+        for record in self.records():
+            event = record.event
+            if isinstance(event, events.ModelStarted) and event.model == model and event.first_epoch == 1:
+                changes, unsaved = {}, None
+            elif isinstance(event, events.SettingsChanged) and event.model == model:
+                new = {name: getattr(event, name) for name in control.CHANGEABLE}
+                changes |= {name: value for name, value in new.items() if value is not None}
+                unsaved = event.learning_rate or unsaved
+            elif isinstance(event, events.CheckpointSaved) and event.model == model and event.kind == "latest":
+                unsaved = None
+        return changes, unsaved
 
     def kill(self) -> None:
         """Kill its process on this machine; files on disk stay valid.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from kelly_core.io.json import dumps
 
 RECORD_FORMAT = 1
 _MAX_BYTES = 1_000_000
+_DATED = re.compile(r"\d{4}-\d\d-\d\d-\d{4}-.")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class RunDirectory:
     def exit_status(self) -> Path:
         """Path of the status of a process that could not report its end."""
         return self.path / "exit_status"
+
+    @property
+    def labels(self) -> Path:
+        """Path of the tags and the note that a person gave it."""
+        return self.path / "labels.json"
 
     @property
     def heartbeat(self) -> Path:
@@ -172,3 +179,8 @@ def new_run_id(began: datetime) -> str:
     # Not the global generator: a run's name must neither depend on a seed of the training nor disturb it.
     chance = random.SystemRandom()
     return f"{began:%Y-%m-%d-%H%M}-{chance.choice(_ADJECTIVES.split())}-{chance.choice(_NOUNS.split())}"
+
+
+def short_id(run_id: str) -> str:
+    """Return the two words of an id, by which people remember a run; an id of another form stays whole."""
+    return "-".join(run_id.split("-")[4:]) if _DATED.match(run_id) else run_id

@@ -104,11 +104,15 @@ def _advance_model(model: ModelSnapshot, event: events.Event, busy: float) -> Mo
             return replace(model, checkpoint=model.checkpoint or event.kind == "latest")
         case events.TrainingWarning():
             return replace(model, alarm=event.message, alarm_kind=event.kind)
+        case events.SettingsChanged():
+            model = replace(
+                model,
+                learning_rate=event.learning_rate or model.learning_rate,
+                epochs=event.epochs or model.epochs,
+            )
+            return replace(model, eta_seconds=_eta(model, busy))
         case events.ModelEnded():
-            state: ModelState = "finished" if event.reason in ("epochs_done", "early_stopping") else "stopped"
-            if model.alarm_kind in CONCERNS:
-                model = replace(model, alarm="", alarm_kind="")
-            return replace(model, state=state, reason=event.reason, eta_seconds=None, step=0)
+            return _model_ended(model, event)
         case events.Exported():
             return replace(model, export=event.path)
         case events.ModelResult():
@@ -134,6 +138,13 @@ def _model_started(model: ModelSnapshot, event: events.ModelStarted, busy: float
         epoch_began=busy,
         measured_at=busy,
     )
+
+
+def _model_ended(model: ModelSnapshot, event: events.ModelEnded) -> ModelSnapshot:
+    state: ModelState = "finished" if event.reason in ("epochs_done", "early_stopping") else "stopped"
+    if model.alarm_kind in CONCERNS:
+        model = replace(model, alarm="", alarm_kind="")
+    return replace(model, state=state, reason=event.reason, eta_seconds=None, step=0)
 
 
 def _batch_done(model: ModelSnapshot, event: events.BatchDone, busy: float) -> ModelSnapshot:

@@ -81,11 +81,12 @@ class _Training:
         self._features_told = 0.0
         self._board: TensorBoardWriter | None = None
         self._extended = False
+        self._unsaved_rates: dict[str, float | None] = {}
 
     def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and say how it ended."""
         try:
-            settings = self._extend(settings_of(self._folder, self._record))
+            settings = self._with_changes(self._extend(settings_of(self._folder, self._record)))
             write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
@@ -127,6 +128,20 @@ class _Training:
         self._extended = True
         return settings
 
+    def _with_changes(self, settings: Settings) -> Settings:
+        """Apply what was changed on request in earlier attempts to the models that continue from them.
+
+        An extension, which was asked for later, decides on the number of epochs.
+        """
+        models = dict(settings.models)
+        for name in self._record.models:
+            if not self._goes_on(model_spec(name), settings):
+                continue
+            changes, self._unsaved_rates[name] = Run(self._folder).changes_of(name)
+            kept = ("patience",) if self._extended else ("patience", "epochs")
+            models[name] = models[name].model_copy(update={key: int(changes[key]) for key in kept if key in changes})
+        return settings.model_copy(update={"models": models})
+
     def _epochs_done(self, spec: ModelSpec, settings: Settings) -> int:
         from kelly_core.training.checkpoint import load_checkpoint
         from kelly_core.training.files import checkpoint_path
@@ -163,6 +178,8 @@ class _Training:
                 listen=self._listen,
                 should_stop=self._steering.should_stop,
                 should_roll_back=self._steering.should_roll_back,
+                take_changes=self._steering.take_changes,
+                unsaved_rate=self._unsaved_rates.get(name),
                 progress=self._progress,
             )
             self._end_model(outcome)
@@ -185,6 +202,8 @@ class _Training:
             should_stop=lambda: self._steering.stopping,
             holding=self._steering.holding,
             should_roll_back=self._steering.should_roll_back,
+            take_changes=self._steering.take_changes,
+            unsaved_rates=self._unsaved_rates,
         )
         complete = True
         for outcome in outcomes:

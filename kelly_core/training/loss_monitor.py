@@ -70,11 +70,10 @@ class LossMonitor:
             self.concern = "plateau"
         self.is_new = self.concern not in ("", former)
 
-    def advice(self, patience_left: int) -> str:
+    def advice(self) -> str:
         """Describe the concern and a remedy.
 
-        Args:
-            patience_left: epochs until early stopping ends the training; 0 if it never does.
+        How many epochs of patience are left is not a part of it: the text stays on screens while that number falls.
         """
         if self.concern == "overfitting":
             best = self._progress.best_loss
@@ -82,8 +81,7 @@ class LossMonitor:
             since = f"validation loss {100 * rise:.0f} % above its best of epoch {self._progress.best_epoch}"
             return f"overfitting, {since}: stop, or roll back to half the learning rate"
         since = f"no progress since epoch {len(self._val) - self._progress.num_bad_epochs}"
-        end = f" (it stops in {patience_left} epochs)" if patience_left else ""
-        return f"on a plateau, {since}: wait{end}, or roll back to half the learning rate"
+        return f"on a plateau, {since}: wait, or roll back to half the learning rate"
 
     def _is_on_plateau(self) -> bool:
         bad_epochs, patience = self._progress.num_bad_epochs, self._progress.patience

@@ -35,6 +35,8 @@ def train_side_by_side(
     should_stop: Callable[[], bool] = lambda: False,
     holding: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda _model: False,
+    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {},
+    unsaved_rates: Mapping[str, float | None] | None = None,
 ) -> Iterator[ModelResult]:
     """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
 
@@ -50,13 +52,17 @@ def train_side_by_side(
         should_stop: polled; True ends all trainings after the current step.
         holding: asked all the time; while it answers True, all trainings wait.
         should_roll_back: polled; whether the named model returns to its best weights.
+        take_changes: polled; new settings of the named model, see ``Trainer``.
+        unsaved_rates: by model; see ``Trainer.fit``.
 
     Raises:
         TrainingError: a process died.
     """
     context = multiprocessing.get_context("spawn")
     rollbacks = {spec.name: context.Event() for spec, _ in specs}
-    channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, os.getpid())
+    changes: dict[str, Queue[Mapping[str, float]]] = {spec.name: context.Queue() for spec, _ in specs}
+    channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, changes, os.getpid())
+    rates = unsaved_rates or {}
     gpus: Queue[int | None] = context.Queue()
     for worker in range(jobs):
         gpus.put(_gpu_of(worker))
@@ -64,7 +70,10 @@ def train_side_by_side(
     training = settings.training.model_copy(update={"threads": share})
     shared = settings.model_copy(update={"training": training})
     with _pool(jobs, context, channel, gpus) as pool:
-        pending = {pool.submit(_train_here, shared, spec, resume, renew_patience) for spec, resume in specs}
+        pending = {
+            pool.submit(_train_here, shared, spec, resume, renew_patience, rates.get(spec.name))
+            for spec, resume in specs
+        }
         while pending:
             if should_stop():
                 channel.stop.set()
@@ -72,6 +81,9 @@ def train_side_by_side(
             for model, flag in rollbacks.items():
                 if should_roll_back(model):
                     flag.set()
+            for model, waiting in changes.items():
+                if new := take_changes(model):
+                    waiting.put(new)
             _hand_on(channel, listen)
             ended = {future for future in pending if future.done()}
             pending -= ended
@@ -88,6 +100,7 @@ class _Channel:
     stop: Flag
     hold: Flag
     rollbacks: dict[str, Flag]
+    changes: dict[str, Queue[Mapping[str, float]]]
     parent: int
 
 
@@ -145,7 +158,9 @@ def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOw
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 
-def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool) -> ModelResult:
+def _train_here(
+    settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool, unsaved_rate: float | None
+) -> ModelResult:
     """Train one model in a child."""
     channel = _channel
     assert channel is not None
@@ -157,6 +172,8 @@ def _train_here(settings: Settings, spec: ModelSpec, resume: bool, renew_patienc
         listen=channel.events.put,
         should_stop=lambda: _told_to_stop(channel),
         should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),
+        take_changes=lambda model: _changes_from(channel.changes[model]),
+        unsaved_rate=unsaved_rate,
     )
     return outcome
 
@@ -175,6 +192,16 @@ def _told_to_roll_back(flag: Flag) -> bool:
     if told:
         flag.clear()
     return told
+
+
+def _changes_from(waiting: Queue[Mapping[str, float]]) -> dict[str, float]:
+    """Return the changes that wait, later ones over earlier ones."""
+    changes: dict[str, float] = {}
+    while True:
+        try:
+            changes |= waiting.get_nowait()
+        except queue.Empty:
+            return changes
 
 
 def _end_with_parent(channel: _Channel) -> None:

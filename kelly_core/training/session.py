@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import open_dataset
@@ -51,6 +51,8 @@ def train_models(
     listen: Listener = lambda _event: None,
     should_stop: Callable[[], bool] = lambda: False,
     should_roll_back: Callable[[str], bool] = lambda _model: False,
+    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {},
+    unsaved_rate: float | None = None,
     progress: Callable[[str], Progress | None] = lambda _dataset: None,
 ) -> list[ModelResult]:
     """Train and export several models, one after the other.
@@ -65,12 +67,25 @@ def train_models(
         listen: gets every event.
         should_stop: asked after each step; True ends the training and leaves out the models that follow.
         should_roll_back: called after each step; whether the named model returns to its best weights.
+        take_changes: called before each epoch; new settings of the named model, see ``Trainer``.
+        unsaved_rate: see ``Trainer.fit``.
         progress: gives the callback for a corpus's features.
     """
     results = []
     for spec in specs:
         results.append(
-            _train_one(settings, spec, resume, renew_patience, listen, should_stop, should_roll_back, progress)
+            _train_one(
+                settings,
+                spec,
+                resume,
+                renew_patience,
+                listen,
+                should_stop,
+                should_roll_back,
+                take_changes,
+                unsaved_rate,
+                progress,
+            )
         )
         if should_stop():
             break
@@ -85,6 +100,8 @@ def _train_one(
     listen: Listener,
     should_stop: Callable[[], bool],
     should_roll_back: Callable[[str], bool],
+    take_changes: Callable[[str], Mapping[str, float]],
+    unsaved_rate: float | None,
     progress: Callable[[str], Progress | None],
 ) -> ModelResult:
     started = time.monotonic()
@@ -106,8 +123,9 @@ def _train_one(
             listen=listen,
             should_stop=should_stop,
             should_roll_back=lambda: should_roll_back(spec.name),
+            take_changes=lambda: take_changes(spec.name),
         )
-        result = trainer.fit(resume=resume, renew_patience=renew_patience)
+        result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
         if leak := _gain_leak(spec, dataset, settings, result):
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +15,16 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.errors import TrainingError
 from kelly_core.evaluation.baselines import best_constant_loss
-from kelly_core.events import BatchDone, EpochDone, Listener, ModelEnded, ModelStarted, TrainingWarning, WarningKind
+from kelly_core.events import (
+    BatchDone,
+    EpochDone,
+    Listener,
+    ModelEnded,
+    ModelStarted,
+    SettingsChanged,
+    TrainingWarning,
+    WarningKind,
+)
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import ModelSpec
 from kelly_core.training.adam import FlatAdam
@@ -87,6 +96,7 @@ class Trainer:
         should_stop: polled after each step; True ends the training.
         should_roll_back: polled after each step; True drops the current epoch, and the training continues from its
             best weights with half the learning rate.
+        take_changes: polled before each epoch; new values of ``learning_rate``, ``patience`` and ``epochs``.
 
     Raises:
         ConfigError: the loss requires another output activation than the model's.
@@ -103,12 +113,14 @@ class Trainer:
         listen: Listener = lambda _event: None,
         should_stop: Callable[[], bool] = lambda: False,
         should_roll_back: Callable[[], bool] = lambda: False,
+        take_changes: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         if (dataset.input_size, dataset.output_size) != (spec.input_size, spec.output_size):
             raise TrainingError(f"{dataset.name} does not have the inputs and outputs of {spec.name}")
         check_loss(settings.loss, spec)
         self.spec, self.dataset, self.settings = spec, dataset, settings
         self.listen, self.should_stop, self.should_roll_back = listen, should_stop, should_roll_back
+        self.take_changes = take_changes
         self.files = TrainingFiles(output, spec.file_stem, settings, listen)
         self.device = resolve_device(settings.device)
         self.network = build_network(spec, settings.seed).to(self.device)
@@ -127,12 +139,16 @@ class Trainer:
         self._reference = dataset.reference if settings.loss == spec.loss else None
         self.baseline = self._reference.prior if self._reference else best_constant_loss(dataset, settings.loss)
 
-    def fit(self, *, resume: bool = False, renew_patience: bool = False) -> TrainingResult:
+    def fit(
+        self, *, resume: bool = False, renew_patience: bool = False, unsaved_rate: float | None = None
+    ) -> TrainingResult:
         """Train until all epochs are done, early stopping applies, or a stop is requested.
 
         Args:
             resume: continue from the latest checkpoint, or start at the beginning if there is none.
             renew_patience: continue a training that early stopping has ended, too.
+            unsaved_rate: learning rate that was in force when the training was interrupted, if the checkpoint to resume
+                does not hold it yet.
 
         Raises:
             CheckpointError: the checkpoint to resume is corrupted, or belongs to another training; nothing is
@@ -146,6 +162,8 @@ class Trainer:
                 self._resume()
                 if renew_patience:
                     self.stopping.renew_patience()
+                if unsaved_rate is not None:
+                    self.optimizer.learning_rate = unsaved_rate
             self.listen(self._started_event())
             reason = self._run_epochs()
             quality = self._evaluate(reason) if self.validated else None
@@ -161,9 +179,11 @@ class Trainer:
         last = self.state()
         # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
         best = self.files.best_state(last)
-        while self.epoch < self.settings.epochs:
-            if self.stopping.exhausted:
-                return "early_stopping"
+        while True:
+            if changes := self.take_changes():
+                last = self._change(changes)
+            if reason := self._reason_to_end():
+                return reason
             started = time.perf_counter()
             try:
                 train_loss = self.train_epoch()
@@ -194,8 +214,13 @@ class Trainer:
             # After saving: a listener that sees an epoch may rely on its checkpoint.
             self.listen(self._epoch_event())
             if self.loss_monitor.is_new and self.loss_monitor.concern:
-                self._warn(self.loss_monitor.concern, self.loss_monitor.advice(self.stopping.patience_left))
-        return "epochs_done"
+                self._warn(self.loss_monitor.concern, self.loss_monitor.advice())
+
+    def _reason_to_end(self) -> Reason | None:
+        """Return why no further epoch is trained, None if one is."""
+        if self.epoch >= self.settings.epochs:
+            return "epochs_done"
+        return "early_stopping" if self.stopping.exhausted else None
 
     def train_epoch(self) -> float | None:
         """Pass once over the training examples. Return the mean loss, or None if interrupted by a request."""
@@ -338,6 +363,25 @@ class Trainer:
         # A requested rollback is saved at once, so that a stop before the next complete epoch does not undo it. An
         # automatic one needs no saving: the same loss diverges again after a resume.
         if requested and self.epoch and self.settings.save_latest:
+            self.files.save("latest", state)
+        return state
+
+    def _change(self, changes: Mapping[str, float]) -> Checkpoint:
+        """Apply changed settings between two epochs. Return the state from which training continues.
+
+        The learning rate is a part of the optimizer's state; the settings keep the one that the training began with.
+        """
+        new: dict[str, Any] = {name: int(changes[name]) for name in ("patience", "epochs") if name in changes}
+        self.settings = replace(self.settings, **new)
+        self.stopping.patience = self.settings.patience
+        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
+        self.loss_monitor = LossMonitor.of(losses, self.settings.patience, self.settings.min_delta)
+        if "learning_rate" in changes:
+            self.optimizer.learning_rate = changes["learning_rate"]
+        self.listen(SettingsChanged(self.spec.name, self.epoch, changes.get("learning_rate"), **new))
+        state = self.state()
+        # Saved at once, so that a training killed in the next epoch resumes with them.
+        if self.epoch and self.settings.save_latest:
             self.files.save("latest", state)
         return state
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Series:
         mark: index of a point to mark; None for no mark.
         dashed: constant level.
         guide: reference level that is hidden if it would stretch the chart.
+        faint: the raw values behind a smoothed curve; without a name of its own.
     """
 
     name: str
@@ -29,23 +31,91 @@ class Series:
     mark: int | None = None
     dashed: bool = False
     guide: bool = False
+    faint: bool = False
+
+    def value_at(self, x: float) -> float:
+        """Return the value at the last point that is not after ``x``; NaN if there is none."""
+        if self.dashed:
+            return self.ys[0]
+        index = bisect_right(self.xs, x) - 1
+        return self.ys[index] if index >= 0 and x <= self.xs[-1] else math.nan
 
 
 Segment = tuple[list[float], list[float]]
 
 
-def segments(series: Series, columns: int, *, log: bool = False, first_x: float = -math.inf) -> list[Segment]:
+def smoothed(series: Series) -> Series:
+    """Return the centered moving average of a curve over about a 25th of it, at least five points; gaps stay gaps."""
+    # Here for the first screen's sake.
+    import numpy as np
+
+    values = np.asarray(series.ys, dtype=np.float64)
+    finite = np.isfinite(values)
+    half = max(2, len(values) // 50)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    places = np.arange(len(values))
+    # The window is cut at both ends by the same number of points, so that it does not lag behind the curve there.
+    reach = np.minimum(half, np.minimum(places, len(values) - 1 - places))
+    start, stop = places - reach, places + reach + 1
+    number = counts[stop] - counts[start]
+    means = np.where(finite, (sums[stop] - sums[start]) / np.maximum(number, 1), np.nan)
+    return replace(series, ys=means.tolist(), mark=None)
+
+
+def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], tolerance: float, step: float) -> list[Segment]:
+    """Return a curve with gaps where it would hide an earlier one, so that both are seen as dashes.
+
+    Args:
+        pieces: the curve.
+        below: curves that are drawn before it.
+        tolerance: difference of two values that is not seen.
+        step: length of a dash and of a gap.
+    """
+    known: dict[float, list[float]] = {}
+    for xs, ys in below:
+        for x, y in zip(xs, ys, strict=True):
+            known.setdefault(x, []).append(y)
+    shown: list[Segment] = []
+    for xs, ys in pieces:
+        hides = [any(abs(y - other) <= tolerance for other in known.get(x, ())) for x, y in zip(xs, ys, strict=True)]
+        pairs = list(map(all, itertools.pairwise(hides)))
+        if not any(pairs):
+            shown.append((xs, ys))
+            continue
+        for hidden, group in itertools.groupby(enumerate(pairs), itemgetter(1)):
+            indices = [index for index, _ in group]
+            if not hidden:
+                shown.append((xs[indices[0] : indices[-1] + 2], ys[indices[0] : indices[-1] + 2]))
+                continue
+            for index in indices:
+                shown += _dashed((xs[index], xs[index + 1]), (ys[index], ys[index + 1]), step)
+    return shown
+
+
+def _dashed(xs: tuple[float, float], ys: tuple[float, float], step: float) -> Iterator[Segment]:
+    """Yield the dashes of a straight line; they are at the same places whatever the line's ends."""
+    slope = (ys[1] - ys[0]) / (xs[1] - xs[0]) if xs[1] > xs[0] else 0.0
+    for number in range(math.floor(xs[0] / step), math.floor(xs[1] / step) + 1):
+        start, stop = max(xs[0], number * step), min(xs[1], (number + 1) * step)
+        if number % 2 == 0 and start <= stop:
+            yield [start, stop], [ys[0] + slope * (start - xs[0]), ys[0] + slope * (stop - xs[0])]
+
+
+def segments(
+    series: Series, columns: int, *, log: bool = False, first_x: float = -math.inf, last_x: float = math.inf
+) -> list[Segment]:
     """Split a curve into unbroken segments; non-finite values (and non-positive ones on a log scale) are gaps.
 
     Args:
         series: the curve, its x ascending.
         columns: width of the picture; at most two points each column, the least and the greatest.
         log: take log10 of y.
-        first_x: leave out what comes before.
+        first_x, last_x: leave out what comes before and after.
     """
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
-    for x, y in [*_thinned(series, columns, log, first_x), (math.nan, math.nan)]:
+    for x, y in [*_thinned(series, columns, log, first_x, last_x), (math.nan, math.nan)]:
         if _can_be_drawn(y, log):
             open_piece.append((x, math.log10(y) if log else y))
         elif open_piece:
@@ -58,16 +128,17 @@ def _can_be_drawn(y: float, log: bool) -> bool:
     return math.isfinite(y) and (y > 0 or not log)
 
 
-def _thinned(series: Series, columns: int, log: bool, first_x: float) -> Iterable[tuple[float, float]]:
-    """Return the points from ``first_x`` on, decimated to the columns; of a level its end points."""
-    first = bisect_left(series.xs, first_x)
-    if first == len(series.xs):
-        return []
+def _thinned(series: Series, columns: int, log: bool, first_x: float, last_x: float) -> Iterable[tuple[float, float]]:
+    """Return the points between two x, decimated to the columns; of a level its end points."""
+    first, end = bisect_left(series.xs, first_x), bisect_right(series.xs, last_x)
     if series.dashed:
-        return [(max(series.xs[0], first_x), series.ys[0]), (series.xs[-1], series.ys[-1])]
-    if len(series.xs) - first > 2 * columns:
-        return _extremes(series.xs[first:], series.ys[first:], columns, log)
-    return zip(series.xs[first:], series.ys[first:], strict=True)
+        left, right = max(series.xs[0], first_x), min(series.xs[-1], last_x)
+        return [(left, series.ys[0]), (right, series.ys[-1])] if left <= right else []
+    if first >= end:
+        return []
+    if end - first > 2 * columns:
+        return _extremes(series.xs[first:end], series.ys[first:end], columns, log)
+    return zip(series.xs[first:end], series.ys[first:end], strict=True)
 
 
 def _extremes(xs: Sequence[float], ys: Sequence[float], columns: int, log: bool) -> Iterator[tuple[float, float]]:

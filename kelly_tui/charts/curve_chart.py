@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
 from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
 from textual_plotext import PlotextPlot
@@ -17,18 +21,38 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.plotting import PlotLines, PlotRequest, changed_columns, draw, too_small
 from kelly_tui.themes import ThemeColors
 
+_LEAST_EPOCHS = 4.0
+"""Epochs that stay in view, however far one zooms in."""
 
-class CurveChart(PlotextPlot):
+
+class CurveChart(PlotextPlot, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
     The picture is made in a thread beside the screens, one at a time, and put in the place of the former one.
 
     Attributes:
         series: what it shows, or will show as soon as that is drawn.
-        logarithmic, tail, ascii: how; see ``PlotRequest``.
+        logarithmic, tail, ascii, smooth, window, cursor: how; see ``PlotRequest``.
     """
 
-    HELP = "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number."
+    HELP = (
+        "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number. "
+        "Arrow keys or a click set a cursor that tells the values; the wheel zooms."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "cursor(-1)", show=False),
+        Binding("right", "cursor(1)", show=False),
+        Binding("plus", "zoom(0.5)", show=False),
+        Binding("minus", "zoom(2.0)", show=False),
+    ]
+
+    @dataclass
+    class Changed(Message):
+        """The cursor or the window of one chart was changed by the user; other charts of the screen follow."""
+
+        cursor: float | None
+        window: tuple[float, float] | None
 
     @dataclass
     class Drawn(Message, bubble=False):
@@ -48,12 +72,16 @@ class CurveChart(PlotextPlot):
         self.logarithmic = False
         self.tail = False
         self.ascii = False
+        self.smooth = False
+        self.window: tuple[float, float] | None = None
+        self.cursor: float | None = None
 
     @property
     def wanted(self) -> PlotRequest:
         """Return the plot to draw now."""
         colors = ThemeColors.of(self.app.theme_variables)
-        return PlotRequest(self.series, self.size, colors, self.logarithmic, self.tail, self.ascii)
+        how = (self.logarithmic, self.tail, self.ascii, self.smooth, self.window, self.cursor)
+        return PlotRequest(self.series, self.size, colors, *how)
 
     @property
     def up_to_date(self) -> bool:
@@ -68,9 +96,71 @@ class CurveChart(PlotextPlot):
         self._draw_soon()
 
     def toggle(self, name: str) -> None:
-        """Toggle ``logarithmic`` or ``tail``."""
+        """Toggle ``logarithmic``, ``smooth`` or ``tail``."""
         setattr(self, name, not getattr(self, name))
         self._draw_soon()
+
+    def look_at(self, cursor: float | None, window: tuple[float, float] | None) -> None:
+        """Set the cursor and the window."""
+        self.cursor, self.window = cursor, window
+        self._draw_soon()
+
+    def action_cursor(self, step: int) -> None:
+        """Move the cursor by epochs; the first time it comes to the last one."""
+        xs = sorted({x for each in self.series if not each.dashed for x in each.xs})
+        if not xs:
+            return
+        place = len(xs) - 1 if self.cursor is None else bisect_left(xs, self.cursor) + step
+        self.post_message(self.Changed(xs[min(len(xs) - 1, max(0, place))], self.window))
+
+    def action_zoom(self, factor: float) -> None:
+        """Show ``factor`` times as many epochs, around the cursor if there is one, at the end otherwise."""
+        first, last = self._limits
+        center = last if self.cursor is None else min(last, max(first, self.cursor))
+        self._zoom(factor, center)
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        """First and last epoch of all curves."""
+        ends = [(each.xs[0], each.xs[-1]) for each in self.series if each.xs]
+        return min((first for first, _ in ends), default=0.0), max((last for _, last in ends), default=1.0)
+
+    def _zoom(self, factor: float, center: float) -> None:
+        first, last = self._limits
+        left, right = self.window or (first, last)
+        width = max(_LEAST_EPOCHS, (right - left) * factor)
+        if width >= last - first:
+            self.post_message(self.Changed(self.cursor, None))
+            return
+        # What is at the center stays where it is on the screen.
+        left = center - (min(right, max(left, center)) - left) / max(right - left, 1e-9) * width
+        left = min(last - width, max(first, left))
+        self.post_message(self.Changed(self.cursor, (left, left + width)))
+
+    def _epoch_at(self, column: int) -> float | None:
+        """Return the epoch at a column of the widget, None beside the curves."""
+        column -= self._picture.left + self.gutter.left
+        columns = self.size.width - self._picture.left
+        if not self._picture.lines or not 0 <= column < columns:
+            return None
+        left, right = self._picture.xs
+        wanted = left + (right - left) * column / max(1, columns - 1)
+        xs = [x for each in self.series if not each.dashed for x in each.xs]
+        return min(xs, key=lambda x: abs(x - wanted), default=None)
+
+    def on_click(self, event: Click) -> None:
+        """Put the cursor at the epoch that was clicked."""
+        self.post_message(self.Changed(self._epoch_at(event.x), self.window))
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        """Zoom in at the mouse."""
+        event.stop()
+        self._zoom(0.5, self._epoch_at(event.x) or self._limits[1])
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        """Zoom out."""
+        event.stop()
+        self._zoom(2.0, self._epoch_at(event.x) or self._limits[1])
 
     def on_resize(self) -> None:
         """Redraw at the new size."""

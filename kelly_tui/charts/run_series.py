@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.snapshot import ModelSnapshot
 from kelly_tui.charts.chart_data import Series
-from kelly_tui.formatting import model_color, run_colors, short_id
+from kelly_tui.formatting import model_color, run_colors
 from kelly_tui.run_watcher import Curves, RunView
 from kelly_tui.themes import ThemeColors
 
@@ -40,12 +41,12 @@ def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -
 
 
 def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
-    """Return the validation losses of one model in several runs, one color per run."""
+    """Return the validation losses of one model in several runs, one color per run; empty ones before an epoch."""
     of_runs = run_colors([view.snapshot.id for view in views], colors)
     return [
-        validation_series(short_id(view.snapshot.id), view.curves[model], of_runs[view.snapshot.id])
+        validation_series(short_id(view.snapshot.id), view.curves.get(model, Curves()), of_runs[view.snapshot.id])
         for view in views
-        if model in view.curves
+        if model in view.curves or any(each.model == model for each in view.snapshot.models)
     ]
 
 

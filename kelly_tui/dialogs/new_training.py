@@ -138,7 +138,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         words += [word for model in models for word in ("--model", model)] if len(models) < len(MODELS) else []
         for option, value in typed.values():
             words += [option] if value is True else [option, str(value)]
-        return TrainingRequest(models, typed, ("kelly-core", *words, *self._session.config_words))
+        return TrainingRequest(models, typed, ("kelly-core", *words, *self._demo_words, *self._session.config_words))
+
+    @property
+    def _demo_words(self) -> tuple[str, ...]:
+        """Options of a demo, if the output folder is not typed."""
+        return () if self.query_one("#output", Input).value.strip() else self._session.demo_words
 
     def _problem(self, order: TrainingRequest) -> str:
         if not order.models:
@@ -154,7 +159,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         order = self._order()
         problem = self._problem(order)
         shown = self.query_one("#order", Static)
-        shown.update(problem or f"$ {shlex.join(order.command)}")
+        command = " ".join([*map(shlex.quote, self._session.variables), shlex.join(order.command)])
+        shown.update(problem or f"$ {command}")
         shown.set_class(bool(problem), "-problem")
         self.query_one("#start", Button).disabled = bool(problem)
 

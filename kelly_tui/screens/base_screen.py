@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
 
+from kelly_tui.action_names import name_bindings
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.footer import KeyFooter
@@ -50,6 +51,7 @@ class BaseScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        name_bindings(self._bindings, self.NAME)
         self._in_front = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
         # Textual sets these after mounting, and would then style all widgets again.

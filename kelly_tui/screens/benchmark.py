@@ -23,7 +23,7 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import bar
 from kelly_tui.jobs import KELLY_CORE, Job
-from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.state_store import load_state
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -41,7 +41,7 @@ _LONGEST_BAR, _BESIDE_BAR = 48, 28
 _BAR, _SHORT_BAR = 20, 6
 
 
-class Benchmark(BaseScreen):
+class Benchmark(ChartScreen):
     """The figures above, the spread and the history of the chosen row below."""
 
     NAME = "benchmark"
@@ -56,6 +56,7 @@ class Benchmark(BaseScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "bench", "Benchmark", tooltip="Time all exports of the output folder"),
         Binding("e", "engine", "Engine", tooltip="Name the command of the plugin's own engine, to time it as well"),
+        Binding("o", "folder", "Folder", tooltip="Exports of the next folder: of the settings, then of each run"),
         Binding("x", "cancel", "Cancel", tooltip="Stop timing"),
     ]
 
@@ -100,7 +101,7 @@ class Benchmark(BaseScreen):
 
     @property
     def _folder(self) -> str:
-        return str(self.kelly.session.settings.output.dir)
+        return str(self.kelly.exports)
 
     @property
     def _result(self) -> dict[str, Any]:
@@ -146,6 +147,13 @@ class Benchmark(BaseScreen):
             self._timing = "starting …"
             self._bench(self._folder, self.command())
             self._draw()
+
+    def action_folder(self) -> None:
+        """Time the exports of the next folder."""
+        self.kelly.next_export_folder()
+        self.refresh_frame()
+        self._read_history(Path(self._folder) / _HISTORY)
+        self._draw()
 
     def action_engine(self) -> None:
         """Ask for the external engine's command."""

@@ -19,6 +19,7 @@ from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import MISSING
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
+from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.formatting import LabeledRows, bar
 from kelly_tui.jobs import JobQueue, worker
 from kelly_tui.screens.base_screen import BaseScreen
@@ -57,6 +58,13 @@ class Datasets(BaseScreen):
         """Which corpora are here, or why a folder cannot be looked into."""
 
         found: dict[str, bool | str]
+
+    @dataclass
+    class Stamped(Message):
+        """How the files of a corpus are now; see ``folder_stamp``."""
+
+        name: str
+        stamp: list[int]
 
     @dataclass
     class Progress(Message):
@@ -99,11 +107,13 @@ class Datasets(BaseScreen):
         name: str
         report: dict[str, Any] | None
         problem: str
+        stamp: list[int]
 
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, bool | str] = {}
         self._reports: dict[str, dict[str, Any]] = CORPUS_REPORTS.load(_STATE_NAME)
+        self._stamps: dict[str, list[int]] = {}
         self._progress: Datasets.Progress | None = None
         self._job_queue = JobQueue()
         self._download: Datasets.Downloading | None = None
@@ -144,6 +154,15 @@ class Datasets(BaseScreen):
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
         self.post_message(self.Looked(found))
+        for name in [name for name, here in found.items() if here is True]:
+            self.post_message(self.Stamped(name, folder_stamp(datasets.folder(name))))
+
+    @on(Stamped)
+    def _on_stamped(self, message: Stamped) -> None:
+        """Show whether the files have changed since they were read."""
+        if self._stamps.get(message.name) != message.stamp:
+            self._stamps[message.name] = message.stamp
+            self._draw()
 
     @on(Looked)
     def _on_looked(self, message: Looked) -> None:
@@ -254,11 +273,13 @@ class Datasets(BaseScreen):
             self.kelly.start(worker("corpora", "survey", name, self.kelly.session.config_argument))
         )
         report, problem = None, ""
+        # Taken before the files are read: those that change meanwhile then count as changed.
+        stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
         for line in job.records():
             if "total" in line:
                 self.post_message(self.Progress(name, line["done"], line["total"], line["note"]))
             report, problem = line.get("report"), line.get("error", "")
-        self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem))
+        self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem, stamp))
 
     @on(Progress)
     def _on_progress(self, message: Progress) -> None:
@@ -274,8 +295,8 @@ class Datasets(BaseScreen):
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            folder = str(self.kelly.session.settings.datasets.folder(message.name).absolute())
-            self._reports[message.name] = message.report | {"folder": folder}
+            self._reports[self._key(message.name)] = message.report | {"stamp": message.stamp}
+            self._stamps[message.name] = message.stamp
             self.kelly.keep(_STATE_NAME, self._reports)
         self._next()
 
@@ -287,13 +308,18 @@ class Datasets(BaseScreen):
     def _corpus(self) -> str:
         return self.query_one("#corpora", RecordTable).current or next(iter(CORPORA))
 
+    def _key(self, name: str) -> str:
+        """The absolute folder of a corpus, by which its report is kept: every checkout has corpora of its own."""
+        return str(self.kelly.session.settings.datasets.folder(name).absolute())
+
     def _report(self, name: str) -> dict[str, Any] | None:
-        """The last report, if it is of the folder that the settings name."""
-        report = self._reports.get(name)
-        folder = str(self.kelly.session.settings.datasets.folder(name).absolute())
-        return (
-            report if report is not None and report.get("folder") == folder and self._found.get(name) is True else None
-        )
+        """The last report of the folder that the settings name."""
+        return self._reports.get(self._key(name)) if self._found.get(name) is True else None
+
+    def _is_outdated(self, name: str) -> bool:
+        """Whether the files have changed since they were read."""
+        report = self._report(name)
+        return report is not None and name in self._stamps and report.get("stamp") != self._stamps[name]
 
     def _draw(self) -> None:
         if self.is_mounted:
@@ -336,6 +362,8 @@ class Datasets(BaseScreen):
             return Text("missing", colors.warning)
         if report is None:
             return Text("found", colors.good)
+        if self._is_outdated(name):
+            return Text("changed", colors.warning)
         return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
     def _share(self) -> str:
@@ -374,6 +402,8 @@ class Datasets(BaseScreen):
                 )
         elif found:
             report = self._report(name)
+            if self._is_outdated(name):
+                yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
             yield from self._facts_of_report(report) if report else [("next", "press p to read it and count examples")]
 
     def _facts_of_download(self) -> Iterator[tuple[str, str | Text]]:

@@ -14,22 +14,23 @@ from textual.worker import get_current_worker
 
 from kelly_core.errors import RunError
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
-from kelly_tui.formatting import short_id
 from kelly_tui.run_watcher import RunView, RunWatcher
-from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.screens.chart_screen import ChartScreen
 
 POLL_SECONDS = 1.0
 """Nothing here is drawn more often, however fast the epochs come."""
 
 
-class RunScreen(BaseScreen):
+class RunScreen(ChartScreen):
     """Follow the run ``run_id`` and the runs beside it while the screen is active."""
 
-    MUTATING_ACTIONS = frozenset({"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete"})
+    MUTATING_ACTIONS = frozenset(
+        {"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete", "tags", "note", "set"}
+    )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),

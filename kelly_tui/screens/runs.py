@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,13 +14,20 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from kelly_core.formatting import MISSING
-from kelly_core.runs.diff import compare_runs
+from kelly_core.errors import RunError
+from kelly_core.export.quality_record import TRAINED
+from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.runs.diff import compare_runs, relative_change
+from kelly_core.runs.labels import change_note, change_tags
+from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.run_dir import short_id
+from kelly_core.runs.run_filter import RunFilter
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series
 from kelly_tui.dialogs.run_picker import toggle_mark
+from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import (
     LabeledRows,
     age_text,
@@ -30,7 +37,6 @@ from kelly_tui.formatting import (
     models_text,
     run_colors,
     run_state_text,
-    short_id,
 )
 from kelly_tui.jobs import KELLY_CORE
 from kelly_tui.run_watcher import RunView
@@ -39,15 +45,53 @@ from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
 
+_COLUMNS = (
+    "",
+    "run",
+    "state",
+    "models",
+    "epoch",
+    "best",
+    "gain",
+    "verdict",
+    "rate",
+    "seed",
+    "time",
+    "sweep",
+    "tags",
+    "age",
+)
+_NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
+_EXTRAS = ("seed", "rate", "sweep", "verdict", "epoch", "time", "tags", "gain", "best", "models")
+"""Columns that a narrow table leaves out, in this order."""
+_AGE = "age"
+_SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
+    _AGE: lambda run: -run.created,
+    "run": lambda run: short_id(run.id),
+    "state": lambda run: run.state,
+    "models": lambda run: " ".join(run.models),
+    "epoch": lambda run: run.epoch,
+    "best": lambda run: run.best_loss,
+    "gain": lambda run: run.gain,
+    "verdict": lambda run: " ".join(run.verdicts) or None,
+    "rate": lambda run: run.learning_rate,
+    "seed": lambda run: run.seed,
+    "time": lambda run: run.duration,
+    "sweep": lambda run: run.sweep or None,
+    "tags": lambda run: " ".join(run.tags) or None,
+}
+_FALLING = frozenset({"epoch", "gain", "time"})
+"""Columns of which the largest value comes first."""
+
 
 class Runs(RunScreen):
     """List of runs on the left; the selected run, or a comparison, on the right."""
 
     NAME = "runs"
     ABOUT = (
-        "Every run in the runs folder, the latest first. Mark two with the space bar to compare their settings and "
-        "curves, or up to four to compare curves only; Train lays marked runs over the one that it shows. Deleting a "
-        "run removes its log, never what it trained."
+        "Every run in the runs folder, the latest first. Mark up to four with the space bar to compare their curves, "
+        "results and the settings that differ; = pins one as the reference of every comparison. Train lays marked runs "
+        "over the one that it shows. Deleting a run removes its log, never what it trained."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,21 +101,35 @@ class Runs(RunScreen):
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
-        Binding("slash", "filter", "Filter", tooltip="Show only runs with a text in id, state or models"),
+        Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
+        Binding("o", "sort", "Sort", tooltip="Sort by the next column; a click on a header sorts, too"),
+        Binding("O", "reverse", "Reverse", show=False, tooltip="Reverse the order"),
+        Binding("equals_sign", "pin", "Pin", show=False, tooltip="Make it the reference that others are compared with"),
+        Binding("T", "tags", "Tags", show=False, tooltip="Edit the tags of the run"),
+        Binding("N", "note", "Note", show=False, tooltip="Edit the note of the run"),
+        Binding("V", "validate", "Validate", show=False, tooltip="Show the exports of the run on Validate"),
         Binding("escape", "unfilter", "Back", show=False, tooltip="Back to the list, without the filter"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._compared_model = 0
+        self._filter = RunFilter(())
+        kept = self.kelly.remembered("runs")
+        self._sorted_by: str = kept["sort"] if kept.get("sort") in _SORT_KEYS else _AGE
+        self._reversed = kept.get("reversed") is True
+        self._first_filter = str(kept.get("filter", ""))
 
     def body(self) -> Iterator[Widget]:
         """Lay out filter and table; chart and details."""
-        text = Input(placeholder="filter by id, state or model", id="filter", compact=True, max_length=60)
-        text.display = False
+        text = Input(
+            self._first_filter, placeholder="state:running model:melody loss<0.03 tag:x", id="filter", compact=True,
+            max_length=200,
+        )  # fmt: skip
+        text.display = bool(self._first_filter)
         with Vertical(id="runs-left"):
             yield text
-            table = RecordTable(("", "run", "state", "models", "when"), extras=("models",), id="runs")
+            table = RecordTable(_COLUMNS, numbers=_NUMBERS, extras=_EXTRAS, id="runs")
             table.border_title = "runs"
             yield table
         with Vertical(id="runs-right"):
@@ -89,14 +147,19 @@ class Runs(RunScreen):
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Return the ids of the runs to compare."""
-        return tuple(self._marked) if len(self._marked) > 1 else ()
+        """Return the ids of the runs to compare, the reference first; () if there are not two."""
+        known = {run.id for run in self.kelly.run_list.runs}
+        chosen = self._marked if len(self._marked) > 1 else [self.run_id]
+        ids = tuple(run_id for run_id in dict.fromkeys([self.kelly.pinned, *chosen]) if run_id in known)
+        return ids if len(ids) > 1 else ()
 
     def command(self) -> tuple[str, ...]:
-        """Return ``runs``, ``runs show`` or ``runs diff``."""
+        """Return ``runs``, ``runs show``, ``runs diff`` or ``runs compare``."""
         words = ("runs", *self.kelly.session.config_words)
-        if len(self._marked) == 2:
-            return (*words, "diff", *self._marked)
+        if len(self.other_ids) == 2:
+            return (*words, "diff", *self.other_ids)
+        if self.other_ids:
+            return (*words, "compare", *self.other_ids, "--only-differences")
         return (*words, "show", self.run_id) if self.run_id else words
 
     def on_mount(self) -> None:
@@ -135,30 +198,58 @@ class Runs(RunScreen):
     def _draw_list(self) -> None:
         if not self.is_mounted:
             return
-        text = self.query_one("#filter", Input).value.lower()
-        known = {run.id for run in self.kelly.run_list.runs}
+        text = self.query_one("#filter", Input).value
+        problem = ""
+        try:
+            self._filter = RunFilter.parse(text)
+        except RunError as error:
+            # The last filter that could be read stays in force while somebody types.
+            problem = str(error)
+        listed = self.kelly.run_list
+        known = {run.id for run in listed.runs}
         self.kelly.marked = [run_id for run_id in self._marked if run_id in known]
-        rows = [self._row(run) for run in reversed(self.kelly.run_list.runs)]
-        rows += [
-            Row(name, ("", short_id(name), Text("unreadable", self.theme_colors.bad), "", ""))
-            for name in self.kelly.run_list.unreadable
+        kept = [
+            run for run in listed.runs if run.id not in listed.overviews or self._filter.keeps(listed.overviews[run.id])
         ]
-        searched = {run.id: _searched_text(run) for run in self.kelly.run_list.runs}
-        shown = [
-            row for row in rows if text in f"{searched.get(row.key, row.key)} {' '.join(map(str, row.cells))}".lower()
-        ]
+        shown = [self._row(run) for run in self._in_order(kept)]
+        names = [] if self._filter.conditions else list(listed.unreadable)
+        unreadable = Text("unreadable", self.theme_colors.bad)
+        shown += [Row(name, ("", short_id(name), unreadable, *[""] * (len(_COLUMNS) - 3))) for name in names]
         table = self.query_one("#runs", RecordTable)
-        set_border_title(table, "runs", f"{len(shown)} of {len(rows)}" if text else "")
+        set_border_title(table, "runs", problem or self._list_text(len(shown), bool(text)))
         table.show(shown)
+        self._remember(text)
         if not self.run_id:
             self.draw_run()
+
+    def _list_text(self, count: int, filtered: bool) -> str:
+        """How many runs are shown, and by what they are sorted if not by age."""
+        total = len(self.kelly.run_list.runs) + len(self.kelly.run_list.unreadable)
+        order = "" if (self._sorted_by, self._reversed) == (_AGE, False) else f"by {self._sorted_by}"
+        return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))
+
+    def _in_order(self, runs: Sequence[RunSnapshot]) -> list[RunSnapshot]:
+        """Return the runs as sorted; those without a value come last in either order."""
+        key, overviews = _SORT_KEYS[self._sorted_by], self.kelly.run_list.overviews
+        values = {run.id: key(overviews[run.id]) if run.id in overviews else None for run in runs}
+        latest_first = sorted(runs, key=lambda run: (run.created, run.id), reverse=True)
+        known = [run for run in latest_first if values[run.id] is not None]
+        falling = (self._sorted_by in _FALLING) != self._reversed
+        known.sort(key=lambda run: values[run.id], reverse=falling)  # type: ignore[arg-type, return-value]
+        return known + [run for run in latest_first if values[run.id] is None]
 
     def _row(self, run: RunSnapshot) -> Row:
         colors = self.theme_colors
         color = run_colors(self._marked if run.id in self._marked else [run.id], colors)[run.id]
-        mark = Text("◆" if run.id in self._marked else "●", color)
+        pinned = run.id == self.kelly.pinned
+        mark = Text("★" if pinned else "◆" if run.id in self._marked else "●", color)
         when = age_text(run.created).removesuffix(" ago")
-        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), when))
+        more = self.kelly.run_list.overviews.get(run.id)
+        figures = [""] * (len(_COLUMNS) - 5) if more is None else _figures(more)
+        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), *figures, when))
+
+    def _remember(self, text: str) -> None:
+        self.kelly.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text)
 
     def draw_run(self) -> None:
         """Show the selected run, or the comparison of the marked runs."""
@@ -185,6 +276,11 @@ class Runs(RunScreen):
         if run.error:
             yield "error", Text(run.error, colors.bad)
         yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
+        labels = self.kelly.run_list.overviews.get(run.id)
+        if labels is not None and labels.tags:
+            yield "tags", " ".join(labels.tags)
+        if labels is not None and labels.note:
+            yield "note", labels.note
         yield "output", run.output
         for model in run.models:
             yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
@@ -202,8 +298,8 @@ class Runs(RunScreen):
 
     @property
     def _compared(self) -> list[RunView]:
-        """Return the marked runs that could be read."""
-        return [self.views[run_id] for run_id in self._marked if run_id in self.views]
+        """Return the compared runs that could be read."""
+        return [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
 
     @property
     def _shared(self) -> list[str]:
@@ -214,7 +310,7 @@ class Runs(RunScreen):
     def _draw_comparison(self, facts: DetailsPanel, chart: CurveChart) -> None:
         set_border_title(facts, "compared")
         views, shared = self._compared, self._shared
-        if len(views) < len(self._marked):
+        if len(views) < len(self.other_ids):
             chart.show("validation loss", [])
             facts.show(Text("Comparing …", self.theme_colors.muted))
             return
@@ -229,19 +325,21 @@ class Runs(RunScreen):
         self.refresh_bindings()
 
     def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:
-        """Return the best loss per model; for two runs also the settings that differ."""
+        """Return the best loss per model and the settings that differ."""
         yield "", " → ".join(short_id(view.snapshot.id) for view in views)
         reached = [{model.model: model for model in view.snapshot.models} for view in views]
         begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
         for name in dict.fromkeys(begun):
             yield name, " → ".join(best_text(models[name]) if name in models else MISSING for models in reached)
-        if len(views) > 2:
-            return
+            losses = [models[name].best_loss if name in models else None for models in reached]
+            changes = [relative_change(loss, losses[0]) for loss in losses[1:]]
+            if any(change is not None for change in changes):
+                yield "", ", ".join(MISSING if change is None else f"{change:+.1%}" for change in changes)
         settings = compare_runs(*views).settings
-        if not settings:
+        if not settings and len(views) == 2:
             yield "settings", "the same"
-        for key, (before, after) in settings.items():
-            yield key, f"{before} → {after}"
+        for key, values in settings.items():
+            yield key, " → ".join(map(str, values))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable the model action only if there are several models."""
@@ -265,6 +363,67 @@ class Runs(RunScreen):
         self._draw_list()
         self.follow()
         self.draw_run()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        names = list(_SORT_KEYS)
+        self._sort_by(names[(names.index(self._sorted_by) + 1) % len(names)])
+
+    def action_reverse(self) -> None:
+        """Reverse the order."""
+        self._reversed = not self._reversed
+        self._draw_list()
+
+    @on(RecordTable.HeaderSelected, "#runs")
+    def _header_clicked(self, event: RecordTable.HeaderSelected) -> None:
+        """Sort by the clicked column; once more reverses the order."""
+        if event.column_key.value in _SORT_KEYS:
+            self._sort_by(event.column_key.value)
+
+    def _sort_by(self, name: str) -> None:
+        self._reversed = not self._reversed if name == self._sorted_by else False
+        self._sorted_by = name
+        self._draw_list()
+
+    def action_pin(self) -> None:
+        """Make the selected run the reference, or have none."""
+        self.kelly.pinned = "" if self.kelly.pinned == self.run_id else self.run_id
+        self._draw_list()
+        self.follow()
+        self.draw_run()
+
+    def action_tags(self) -> None:
+        """Edit the tags of the selected run."""
+        run_id, known = self.run_id, self.kelly.run_list.overviews.get(self.run_id)
+        if known is None:
+            return
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                wanted = text.split()
+                gone = [tag for tag in known.tags if tag not in wanted]
+                self.kelly.steer(run_id, lambda run: change_tags(run.folder, wanted, gone))
+
+        prompt = TextPrompt(f"Tags of {short_id(run_id)}", "Words with blanks between them.", " ".join(known.tags))
+        self.app.push_screen(prompt, answered)
+
+    def action_note(self) -> None:
+        """Edit the note of the selected run."""
+        run_id, known = self.run_id, self.kelly.run_list.overviews.get(self.run_id)
+        if known is None:
+            return
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.kelly.steer(run_id, lambda run: change_note(run.folder, text))
+
+        self.app.push_screen(TextPrompt(f"Note on {short_id(run_id)}", "Empty removes it.", known.note), answered)
+
+    def action_validate(self) -> None:
+        """Show the exports of the selected run on Validate."""
+        if self.view is not None:
+            self.kelly.export_folder = Path(self.view.snapshot.output)
+            self.app.switch_mode("validate")
 
     def action_model(self) -> None:
         """Compare the curves of the next model."""
@@ -305,6 +464,20 @@ class Runs(RunScreen):
             self.notify(f"{len(lines)} file{'s' * (len(lines) > 1)} written to {output}", title="Export")
 
 
-def _searched_text(run: RunSnapshot) -> str:
-    """Return the text that the filter searches besides the table's cells, which shorten the state and the models."""
-    return " ".join([run.id, run.state, *(model.model for model in run.models)])
+def _figures(run: RunOverview) -> list[str]:
+    """Return the cells between models and age."""
+    epochs = f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch) if run.epoch else MISSING
+    at = "" if run.best_epoch is None else f" @{run.best_epoch}"
+    trained = sum(verdict == TRAINED for verdict in run.verdicts)
+    several = f"{trained}/{len(run.verdicts)} trained"
+    return [
+        epochs,
+        MISSING if run.best_loss is None else f"{format_loss(run.best_loss)}{at}",
+        MISSING if run.gain is None else f"{run.gain:+.0%}",
+        MISSING if not run.verdicts else run.verdicts[0] if len(run.verdicts) == 1 else several,
+        MISSING if run.learning_rate is None else f"{run.learning_rate:g}",
+        MISSING if run.seed is None else str(run.seed),
+        format_duration(run.duration),
+        run.sweep,
+        " ".join(run.tags),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
@@ -20,7 +21,8 @@ from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_s
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.run_control import rollback_dialog
 from kelly_tui.dialogs.run_picker import RunPicker
-from kelly_tui.formatting import best_text, epochs_text, host_text, model_color, model_state_text, short_id, state_text
+from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.formatting import best_text, epochs_text, host_text, model_color, model_state_text, state_text
 from kelly_tui.run_watcher import Curves
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -50,10 +52,8 @@ class Train(RunScreen):
         Binding("n", "new", "New", tooltip="Choose models and start a training"),
         Binding("b", "rollback", "Roll back", tooltip="Send the chosen model back to its best epoch, at half the rate"),
         Binding("v", "chart", "Chart", tooltip="Loss, baseline, learning rate or throughput in the large chart"),
-        Binding("l", "scale('logarithmic')", "Log scale", show=False, tooltip="Logarithmic or linear scale"),
-        Binding("z", "scale('tail')", "Zoom", show=False, tooltip="The last epochs only, or all"),
         Binding("o", "overlay", "All models", tooltip="Curves of all models, or of the chosen one"),
-        Binding("w", "others", "Overlay runs", tooltip="Lay the curves of other runs over this one's"),
+        Binding("w", "others", "Overlay", tooltip="Lay the curves of other runs over this one's"),
         Binding("g", "pane", "Log", tooltip="Log of the run, instead of the curves in a small window"),
     ]
 
@@ -103,8 +103,10 @@ class Train(RunScreen):
 
     def on_resize(self) -> None:
         """Fit the table's columns and the number of charts to the new size."""
-        self.query_one("#pace").display = self.size.height >= _ROWS_FOR_ALL_CHARTS
         self.draw_run()
+
+    def _has_room(self, place: str) -> bool:
+        return place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
 
     def runs_changed(self) -> None:
         """Follow a run that was attached meanwhile."""
@@ -208,7 +210,11 @@ class Train(RunScreen):
         for place in _KINDS:
             # The chart that is large leaves its place at the side to the one that is there otherwise.
             kind = {"loss": large, large: "loss"}.get(place, place) if large != "loss" else place
-            self.query_one(f"#{place}", CurveChart).show(*self._chart(kind))
+            chart = self.query_one(f"#{place}", CurveChart)
+            chart.show(*self._chart(kind))
+            if place != "loss":
+                # A level line tells nothing that the table does not: its room goes to the other charts.
+                chart.display = self._has_room(place) and not (kind == "rate" and _is_constant(chart.series))
 
     def _chart(self, kind: str) -> tuple[str, list[Series]]:
         """Return title and curves of one kind of chart."""
@@ -243,9 +249,17 @@ class Train(RunScreen):
         possible = action != "rollback" or any(model.can_roll_back for model in self._models)
         return possible and super().check_action(action, parameters)
 
-    def action_scale(self, name: str) -> None:
-        """Toggle the chart's scale or range."""
-        self.query_one("#loss", CurveChart).toggle(name)
+    @on(RunLog.SearchWanted)
+    def _ask_for_search(self, message: RunLog.SearchWanted) -> None:
+        """Ask what to search the log for."""
+        about = "A text; n and N go to the next match and to the one before. A time such as 14:05 goes to that time."
+        search = self.query_one("#log", RunLog).search
+        prompt = TextPrompt("Search the log", about, message.text)
+        self.app.push_screen(prompt, lambda text: None if text is None else search(text))
+
+    def cursor_moved(self, epoch: float | None) -> None:
+        """Point at the same epoch in the log."""
+        self.query_one("#log", RunLog).show_epoch(epoch)
 
     def action_overlay(self) -> None:
         """Toggle between all models and the selected one."""
@@ -298,3 +312,9 @@ class Train(RunScreen):
                 self.kelly.start_training(order)
 
         self.app.push_screen(NewTrainingDialog(self.kelly.session, self.kelly.start), answered)
+
+
+def _is_constant(series: Sequence[Series]) -> bool:
+    """Return True if there are values, and all are the same."""
+    values = {y for each in series for y in each.ys}
+    return len(values) == 1

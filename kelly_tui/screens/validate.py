@@ -23,7 +23,7 @@ from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
-from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.state_store import CHECKED_EXPORTS
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -36,7 +36,7 @@ _PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
 
 
-class Validate(BaseScreen):
+class Validate(ChartScreen):
     """Exports above; checks of the selected one below."""
 
     NAME = "validate"
@@ -52,6 +52,7 @@ class Validate(BaseScreen):
         Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("f", "failed", "Failed", tooltip="Show only failed checks, or all"),
+        Binding("o", "folder", "Folder", tooltip="Exports of the next folder: of the settings, then of each run"),
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
 
@@ -59,6 +60,7 @@ class Validate(BaseScreen):
     class Found(Message):
         """Exports in the output folder, or the error that prevented listing them."""
 
+        folder: Path
         files: list[ExportFile]
         problem: str
 
@@ -123,7 +125,7 @@ class Validate(BaseScreen):
         if len(self._marked) == 2:
             return ("compare", *self._marked)
         file = self.query_one("#exports", RecordTable).current
-        return ("validate", file or str(self.kelly.session.settings.output.dir / "*.json"), "--check-specs")
+        return ("validate", file or str(self.kelly.exports / "*.json"), "--check-specs")
 
     def on_mount(self) -> None:
         """Show the placeholder."""
@@ -145,9 +147,9 @@ class Validate(BaseScreen):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        folder = self.kelly.session.settings.output.dir
+        folder = self.kelly.exports
         files, problem = exports_in(folder)
-        self.post_message(self.Found(files, problem))
+        self.post_message(self.Found(folder, files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))
@@ -163,7 +165,10 @@ class Validate(BaseScreen):
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
         self._folder_problem = message.problem
-        self._marked = [file for file in self._marked if file in self._files]
+        # A mark stays while another folder is shown, so that exports of two trainings can be compared.
+        self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
+        here = message.folder != self.kelly.session.settings.output.dir
+        set_border_title(self.query_one("#exports"), f"exports of {message.folder}" if here else "exports")
         self._draw()
 
     @on(Described)
@@ -175,6 +180,11 @@ class Validate(BaseScreen):
     def action_rescan(self) -> None:
         """Look for new exports."""
         self._files, self._facts = {}, {}
+        self._look()
+
+    def action_folder(self) -> None:
+        """Show the exports of the next folder."""
+        self.kelly.next_export_folder()
         self._look()
 
     def action_validate(self) -> None:

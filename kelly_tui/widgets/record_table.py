@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
@@ -30,11 +32,23 @@ class RecordTable(DataTable[Text]):
     Args:
         columns: labels.
         numbers: labels of the right-aligned columns.
-        extras: labels of the columns that are hidden in a narrow window, in this order.
+        extras: labels of the columns that are hidden in a narrow window, in this order, and where no row has a text.
         id: of the widget.
     """
 
-    HELP = "Move with the arrow keys, Home and End. The keys below act on the row under the cursor."
+    HELP = (
+        "Move with the arrow keys or j and k, by pages with ctrl+d and ctrl+u, to the ends with g and G. The row under "
+        "the cursor is what the keys below act upon."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+        Binding("ctrl+d", "page_down", show=False),
+        Binding("ctrl+u", "page_up", show=False),
+        Binding("g", "end_of_list('top')", show=False),
+        Binding("G", "end_of_list('bottom')", show=False),
+    ]
 
     def __init__(
         self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
@@ -51,10 +65,19 @@ class RecordTable(DataTable[Text]):
         self._labels: tuple[str, ...] = ()
         self._rows: tuple[Row, ...] = ()
         self._room = 0
+        self._empty: set[str] = set()
         self._shown: dict[str, tuple[Text, ...]] = {}
         self._widths: list[int] = []
         self._current: str | None = None
         self._numbers = frozenset(numbers)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        """Leave a key to its screen where that has a use of its own for it."""
+        return action != "end_of_list" or "g" not in self.screen._bindings.key_to_bindings
+
+    def action_end_of_list(self, end: str) -> None:
+        """Go to the first or to the last row."""
+        self.move_cursor(row=0 if end == "top" else max(0, self.row_count - 1))
 
     @property
     def current(self) -> str | None:
@@ -91,8 +114,10 @@ class RecordTable(DataTable[Text]):
     def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """Return the columns that fit; the choice is kept until the width changes."""
         room = self.scrollable_content_region.width
-        labels = list(self._all if room != self._room or not self._labels else self._labels)
-        self._room = room
+        empty = {label for number, label in enumerate(self._all) if label in self._extras and _is_empty(rows, number)}
+        is_new = room != self._room or empty != self._empty or not self._labels
+        labels = [label for label in self._all if label not in empty] if is_new else list(self._labels)
+        self._room, self._empty = room, empty
         if not room:
             return tuple(labels)
         cells = [tuple(map(_width, row.cells)) for row in rows]
@@ -145,3 +170,7 @@ class RecordTable(DataTable[Text]):
 
 def _width(cell: Cell) -> int:
     return cell_len(cell) if isinstance(cell, str) else cell.cell_len
+
+
+def _is_empty(rows: Sequence[Row], number: int) -> bool:
+    return bool(rows) and not any(str(row.cells[number]) for row in rows)

@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import Log
+
+_MAX_LINES = 500
+_REVERSED = Style(reverse=True)
+_TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 
 
 class RunLog(Log):
-    """Log lines; only new ones are drawn."""
+    """Log lines; only new ones are drawn. Follows the last line until somebody scrolls up."""
 
-    HELP = "What the training said. Scroll with the arrow keys; the copy key takes all of it."
+    HELP = (
+        "What the training said. It follows the last line until you scroll up; f follows again. / searches, n and N go "
+        "to the next and the previous match; # shows line numbers. A time such as 14:05 goes to that time."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", show=False),
+        Binding("k", "scroll_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+        Binding("ctrl+d", "page_down", show=False),
+        Binding("ctrl+u", "page_up", show=False),
+        Binding("h", "scroll_left", show=False),
+        Binding("slash", "search", "Search", show=False, tooltip="Search the log for a text, or go to a time"),
+        Binding("n", "match(1)", "Next match", show=False, tooltip="Go to the next match"),
+        Binding("N", "match(-1)", "Previous match", show=False, tooltip="Go to the match before"),
+        Binding("f", "follow", "Follow", show=False, tooltip="Follow the last line, or stay here"),
+        Binding("number_sign", "numbers", "Line numbers", show=False, tooltip="Show or hide line numbers"),
+    ]
+
+    @dataclass
+    class SearchWanted(Message):
+        """Somebody wants to search for a text; ``text`` is the last one."""
+
+        text: str
 
     def __init__(self, *, id: str) -> None:
-        super().__init__(id=id, max_lines=500, classes="panel")
+        super().__init__(id=id, max_lines=_MAX_LINES, classes="panel")
         self._told: tuple[str, ...] = ()
         self._follows = True
+        self._numbered = False
+        self._wanted = ""
+        self._pointed: int | None = None
 
     def show(self, lines: tuple[str, ...]) -> None:
         """Show these lines."""
@@ -24,17 +64,19 @@ class RunLog(Log):
             new = lines[lines.index(self._told[-1]) + 1 :]
         else:
             self.clear()
-            self._follows = True
+            self._follows, self._pointed = True, None
             new = lines
         self._told = lines
         if new:
             self.write_lines(new, scroll_end=False)
             self._scroll_to_new()
+            self._show_state()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Follow new lines while the last line is in view."""
         super().watch_scroll_y(old_value, new_value)
         self._follows = self.is_vertical_scroll_end
+        self._show_state()
 
     def on_resize(self) -> None:
         """Keep the last line in view; Log itself stops following when the pane becomes lower or was hidden."""
@@ -43,6 +85,86 @@ class RunLog(Log):
     def _scroll_to_new(self) -> None:
         if self._follows:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def _show_state(self) -> None:
+        """Tell at the lower edge what is searched, and that the log does not follow."""
+        parts = [
+            f"/{self._wanted} {len(self._matches)} lines" if self._wanted else "",
+            "" if self._follows else "f follows",
+        ]
+        text = " · ".join(filter(None, parts))
+        if (self.border_subtitle or "") != text:
+            self.border_subtitle = text
+
+    @property
+    def _matches(self) -> list[int]:
+        wanted = self._wanted.casefold()
+        return [number for number, line in enumerate(self.lines) if wanted in line.casefold()] if wanted else []
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line, with its number if asked for, and reversed if a search or the cursor of the charts is there."""
+        number = y + self.scroll_offset.y
+        strip = super().render_line(y)
+        if number >= self.line_count:
+            return strip
+        if self._numbered:
+            prefix = Segment(f"{number + 1:>4} ", self.rich_style)
+            strip = Strip([prefix, *strip.crop(0, max(0, self.size.width - 5))], self.size.width)
+        if number == self._pointed:
+            strip = Strip([Segment(text, style and style + _REVERSED, control) for text, style, control in strip])
+        return strip
+
+    def action_follow(self) -> None:
+        """Follow the last line, or stop following."""
+        self._follows = not self._follows
+        self._scroll_to_new()
+        self._show_state()
+
+    def action_numbers(self) -> None:
+        """Show or hide line numbers."""
+        self._numbered = not self._numbered
+        self.refresh()
+
+    def action_search(self) -> None:
+        """Have the screen ask for a text."""
+        self.post_message(self.SearchWanted(self._wanted))
+
+    def search(self, text: str) -> None:
+        """Go to the first match of a text from here on; a time of day goes to that time."""
+        if _TIME.fullmatch(text):
+            self._go_to(next((n for n, line in enumerate(self.lines) if line[: len(text)] >= text), None))
+            return
+        self._wanted = text
+        self.action_match(1)
+
+    def action_match(self, step: int) -> None:
+        """Go to the next match in a direction; after the last one the first comes again."""
+        here = self._pointed if self._pointed is not None else self.scroll_offset.y - (step > 0)
+        matches = self._matches
+        ahead = [number for number in matches if (number > here if step > 0 else number < here)]
+        ends = (ahead or matches) if step > 0 else (ahead or matches)[::-1]
+        self._go_to(next(iter(ends), None))
+        if self._wanted and not matches:
+            self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", markup=False, timeout=4)
+
+    def show_epoch(self, epoch: float | None) -> None:
+        """Point at the line that tells of an epoch; None points at none."""
+        if epoch is None:
+            self._pointed = None
+            self.refresh()
+            return
+        told = f"epoch {epoch:.0f}/"
+        found = [number for number, line in enumerate(self.lines) if told in line]
+        if found:
+            self._go_to(found[-1])
+
+    def _go_to(self, number: int | None) -> None:
+        self._pointed = number
+        if number is not None:
+            self._follows = False
+            self.scroll_to(y=max(0, number - self.size.height // 2), animate=False, immediate=True)
+        self._show_state()
+        self.refresh()
 
     def value_to_copy(self) -> str:
         """Return all lines."""

@@ -53,6 +53,22 @@ def test_ids_are_readable_and_sort_by_time() -> None:
     assert earlier < later
 
 
+def test_a_run_is_found_by_the_words_that_screens_show(tmp_path: Path) -> None:
+    for name in ("2026-11-22-1431-brave-cadence", "2026-11-22-1432-brave-melody", "2026-cadence"):
+        make_run(tmp_path / name)
+    assert find_run(tmp_path, "brave-cadence").id == "2026-11-22-1431-brave-cadence"
+    assert find_run(tmp_path, "brave-m").id == "2026-11-22-1432-brave-melody"
+    assert find_run(tmp_path, "2026-cadence").id == "2026-cadence"
+    with pytest.raises(RunError, match="2 runs have names that begin so"):
+        find_run(tmp_path, "brave")
+
+
+def test_new_runs_have_words_that_no_other_run_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["2026-11-22-1431-brave-cadence", "2026-11-22-1432-brave-cadence", "2026-11-22-1432-calm-melody"])
+    monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))
+    assert [launch._new_folder(tmp_path).id[16:] for _ in range(2)] == ["brave-cadence", "calm-melody"]
+
+
 def test_two_runs_of_the_same_minute_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(["same", "same", "other"])
     monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))

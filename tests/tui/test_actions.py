@@ -12,18 +12,23 @@ from textual.widgets import Input, Label
 from typer import Typer
 from typer.testing import CliRunner
 
+from kelly_core.io.locks import FileLock
 from kelly_core.runs.log_records import LogRecord, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS, model_spec
 from kelly_tui.app import KellyApp
 from kelly_tui.cli import tui
 from kelly_tui.dialogs.confirm import ConfirmDialog
-from kelly_tui.dialogs.new_training import NewTrainingDialog
+from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
+from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.export_files import exports_in
+from kelly_tui.state_store import save_state
+from kelly_tui.widgets.command_line import CommandLine
+from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses
-from tests.tui.conftest import BEGAN, Script, until
+from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 from tests.tui.test_screens import cells
 
 MakeApp = Callable[..., KellyApp]
@@ -126,6 +131,22 @@ async def test_the_log_follows_again_after_a_resize_and_after_scrolling_to_the_e
         assert log.max_scroll_x > 0
 
 
+@pytest.mark.parametrize("height", [10, 40])
+async def test_the_log_shows_the_end_of_another_run(height: int) -> None:
+    app = LogApp()
+    async with app.run_test(size=(80, height)) as pilot:
+        log = app.query_one(RunLog)
+        log.show(tuple(f"first {number}" for number in range(400)))
+        await pilot.pause()
+        log.scroll_home(animate=False, immediate=True)
+        await pilot.pause()
+        other = tuple(f"other {number}" for number in range(50))
+        log.show(other)
+        await pilot.pause()
+        log.show((*other, "new"))
+        await until(pilot, lambda: log.scroll_y > 0 and log.is_vertical_scroll_end)
+
+
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
 def test_only_losses_that_a_model_can_use_are_offered(spec: object) -> None:
     assert model_spec(spec.name).loss in usable_losses(spec)  # type: ignore[attr-defined,arg-type]
@@ -156,3 +177,48 @@ def test_what_cannot_start_is_refused_with_code_2(arguments: list[str], words: s
     result = CliRunner().invoke(program, arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+async def test_the_commands_of_a_demo_find_its_runs(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ordered: list[TrainingRequest] = []
+    monkeypatch.setattr(KellyApp, "start_training", lambda _app, order: ordered.append(order))
+    app = make_app(demo=True)
+    runs = app.session.settings.runs.dir
+    make_run(runs, "2026-09-21-1000-calm-melody", ["EmotionRecognizer"], trained("EmotionRecognizer", 4, of=9))
+    lock = FileLock.acquire(runs / "2026-09-21-1000-calm-melody" / "heartbeat")
+    assert lock is not None
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "attach" in app.screen.query_one(CommandLine).command)
+        command = app.screen.query_one(CommandLine).command
+        assert command == f"KELLY_RUNS_DIR={runs} kelly-core runs attach 2026-09-21-1000-calm-melody"
+        await pilot.press("q", "enter")
+        await until(pilot, lambda: not app.is_running)
+    lock.release()
+    assert f"KELLY_RUNS_DIR={runs} kelly-core runs attach calm-melody" in capsys.readouterr().err
+    assert ordered[0].command[-3:] == ("--use-synthetic", "--output", str(app.session.settings.output.dir))
+
+
+async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: MakeApp, workplace: Path) -> None:
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    report = {
+        "files": 1, "examples": 3, "skipped": {}, "label_sources": {}, "splits": {}, "problem": "", "seconds": None,
+    }  # fmt: skip
+    save_state("datasets", {str(folder): report | {"stamp": folder_stamp(folder)}, "/other/datasets/maestro": report})
+    app = make_app()
+
+    def state() -> list[str]:
+        return [row[1] for row in cells(app, "#corpora")][2:4]
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: state() == ["ready", "missing"])
+        (folder / "chord_progressions.json").write_text("[1]")
+        await pilot.press("r")
+        await until(pilot, lambda: state() == ["changed", "missing"])
+        await pilot.press("down", "down")
+        await until(
+            pilot, lambda: "p reads them again" in app.screen.query_one("#details", DetailsPanel).value_to_copy()
+        )
