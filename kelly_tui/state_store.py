@@ -26,10 +26,13 @@ class _SkippedFiles(TypedDict):
 
 
 class _CorpusReport(TypedDict):
-    """A ``CorpusReport`` as the worker for corpora prints it, and how the files were; see ``folder_stamp``."""
+    """A ``CorpusReport`` as the worker for corpora prints it, the absolute folder that it is about, and how the files
+    were (see ``folder_stamp``).
+    """
 
     __pydantic_config__ = _ALL  # type: ignore[misc]
-    stamp: list[int]
+    folder: str
+    stamp: NotRequired[list[int]]
     problem: str
     files: Count
     examples: Count

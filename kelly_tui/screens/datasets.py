@@ -112,7 +112,9 @@ class Datasets(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, bool | str] = {}
-        self._reports: dict[str, dict[str, Any]] = CORPUS_REPORTS.load(_STATE_NAME)
+        self._reports: dict[str, dict[str, Any]] = {
+            report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
+        }
         self._stamps: dict[str, list[int]] = {}
         self._progress: Datasets.Progress | None = None
         self._job_queue = JobQueue()
@@ -295,7 +297,10 @@ class Datasets(BaseScreen):
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            self._reports[self._key(message.name)] = message.report | {"stamp": message.stamp}
+            self._reports[self._key(message.name)] = message.report | {
+                "folder": self._key(message.name),
+                "stamp": message.stamp,
+            }
             self._stamps[message.name] = message.stamp
             self.kelly.keep(_STATE_NAME, self._reports)
         self._next()
