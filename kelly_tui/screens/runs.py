@@ -116,7 +116,7 @@ class Runs(RunScreen):
         self._compared_model = 0
         self._filter = RunFilter(())
         kept = self.kelly.remembered("runs")
-        self._sorted_by: str = kept["sort"] if kept.get("sort") in _SORT_KEYS else _AGE
+        self._sorted_by = next((name for name in _SORT_KEYS if name == kept.get("sort")), _AGE)
         self._reversed = kept.get("reversed") is True
         self._first_filter = str(kept.get("filter", ""))
 

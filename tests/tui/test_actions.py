@@ -207,7 +207,13 @@ async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: M
     report = {
         "files": 1, "examples": 3, "skipped": {}, "label_sources": {}, "splits": {}, "problem": "", "seconds": None,
     }  # fmt: skip
-    save_state("datasets", {str(folder): report | {"stamp": folder_stamp(folder)}, "/other/datasets/maestro": report})
+    save_state(
+        "datasets",
+        {
+            name: report | {"folder": path, "stamp": folder_stamp(folder)}
+            for name, path in (("a", str(folder)), ("b", "/other/datasets/maestro"))
+        },
+    )
     app = make_app()
 
     def state() -> list[str]:
