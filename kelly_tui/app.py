@@ -433,7 +433,7 @@ class KellyApp(App[None]):
                     with contextlib.suppress(RunError):
                         Run(RunDirectory(self.runs_folder / run.id)).request_stop(after_epochs=1)
         commands = [self.command_text(("runs", "attach", short_id(run.id))) for run in self.run_list.runs if run.live]
-        self.exit(message=Text("\n".join(["Training goes on. To watch it:", *commands])) if commands else None)
+        self.exit(message=Text("\n".join(["Training continues. To watch it:", *commands])) if commands else None)
 
     def start(self, command: Sequence[str], *, with_errors: bool = False) -> Job:
         """Start a worker process that ends with the application at the latest."""
@@ -461,7 +461,7 @@ class KellyApp(App[None]):
             return
         about = getattr(self.focused, "HELP", None) or ""
         keys = [
-            (self.get_key_display(active.binding), active.binding.tooltip)
+            (self.get_key_display(active.binding), active.binding.tooltip, active.binding.id or "")
             for active in self.screen.active_bindings.values()
             if active.enabled and active.binding.tooltip
         ]

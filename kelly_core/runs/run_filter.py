@@ -39,7 +39,7 @@ _MATCHES: dict[str, Callable[[str, str], bool]] = {
     "verdict": str.startswith,
     "tag": operator.eq,
 }
-"""How a text is compared, where not by containing the wanted one: "trained" must not find "not trained"."""
+"""How a text is compared if it need not contain the wanted one: "trained" must not find "not trained"."""
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": math.isclose,
     ":": math.isclose,
@@ -70,16 +70,21 @@ class RunFilter:
         Raises:
             RunError: a field is not known, or a number is not one.
         """
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            # A quote that is still open while somebody types.
-            words = text.split()
-        return cls(tuple(_condition(word) for word in words if word.strip("-")))
+        return cls(tuple(_condition(word) for word in _words(text) if word.strip("-")))
 
     def keeps(self, run: RunOverview) -> bool:
         """Return True if a run meets all conditions."""
         return all(condition(run) for condition in self.conditions)
+
+
+def _words(text: str) -> list[str]:
+    """Split at blanks outside quotes; a quote that is still open, while somebody types, ends with the text."""
+    for closing in ("", "'", '"'):
+        try:
+            return shlex.split(text + closing)
+        except ValueError:
+            continue
+    return text.split()
 
 
 def _condition(word: str) -> Callable[[RunOverview], bool]:

@@ -37,7 +37,7 @@ class CurveChart(PlotextPlot, can_focus=True):
 
     HELP = (
         "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number. "
-        "Arrow keys or a click set a cursor that tells the values; the wheel zooms."
+        "Arrow keys or a click set a cursor that shows the values; the wheel zooms."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [

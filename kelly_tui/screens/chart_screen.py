@@ -34,7 +34,7 @@ class ChartScreen(BaseScreen):
 
     @property
     def main_chart(self) -> CurveChart | None:
-        """The chart that keys act upon; None if no chart has curves."""
+        """The chart that keys act on; None if no chart has curves."""
         charts = [chart for chart in self.query(CurveChart) if chart.series and chart.display]
         return next((chart for chart in charts if chart.has_focus), next(iter(charts), None))
 

@@ -376,7 +376,7 @@ class Runs(RunScreen):
 
     @on(RecordTable.HeaderSelected, "#runs")
     def _header_clicked(self, event: RecordTable.HeaderSelected) -> None:
-        """Sort by the clicked column; once more reverses the order."""
+        """Sort by the clicked column; a second click reverses the order."""
         if event.column_key.value in _SORT_KEYS:
             self._sort_by(event.column_key.value)
 

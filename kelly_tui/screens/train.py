@@ -213,7 +213,7 @@ class Train(RunScreen):
             chart = self.query_one(f"#{place}", CurveChart)
             chart.show(*self._chart(kind))
             if place != "loss":
-                # A level line tells nothing that the table does not: its room goes to the other charts.
+                # A level line shows nothing that the table does not: its room goes to the other charts.
                 chart.display = self._has_room(place) and not (kind == "rate" and _is_constant(chart.series))
 
     def _chart(self, kind: str) -> tuple[str, list[Series]]:

@@ -38,7 +38,7 @@ class RecordTable(DataTable[Text]):
 
     HELP = (
         "Move with the arrow keys or j and k, by pages with ctrl+d and ctrl+u, to the ends with g and G. The row under "
-        "the cursor is what the keys below act upon."
+        "the cursor is what the keys below act on."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [

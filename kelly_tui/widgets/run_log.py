@@ -148,7 +148,7 @@ class RunLog(Log):
             self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", markup=False, timeout=4)
 
     def show_epoch(self, epoch: float | None) -> None:
-        """Point at the line that tells of an epoch; None points at none."""
+        """Point at the line about an epoch; None points at none."""
         if epoch is None:
             self._pointed = None
             self.refresh()

@@ -39,7 +39,7 @@ async def test_estimate_key_works_in_an_input_field(make_app: MakeApp) -> None:
     app = make_app(lambda command: (asked.append(command), Script([]))[1])
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3", "n")
-        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#epochs"))
         app.screen.query_one("#epochs", Input).focus()
         await pilot.press("ctrl+e")
         await until(pilot, lambda: any("--estimate" in command for command in asked))
