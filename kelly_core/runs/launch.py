@@ -31,14 +31,14 @@ _TRIES = 1000
 def start(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = (), name: str = ""
 ) -> Run:
-    """Start a training in its own process, which outlives this one.
+    """Start a training in its own process, which continues after this one ends.
 
     Args:
-        settings: all of them; ``settings.runs.dir`` gets the run, ``settings.output.dir`` what it trains.
-        models: names, in order.
+        settings: all settings; ``settings.runs.dir`` is the folder of runs, ``settings.output.dir`` that of exports.
+        models: names, in the order of training.
         resume: continue from checkpoints in the output folder.
-        command: the command line that asks for the same, to be shown.
-        name: id of the run, which must be free; "" finds one.
+        command: equivalent command line, for display.
+        name: ID of the run, which must be unused; "" generates one.
 
     Raises:
         RunError: a run has this name, another run trains into the same output folder, or a folder cannot be written.
@@ -52,12 +52,12 @@ def start(
         settings=settings.model_dump(mode="json"),
     )
     with ExitStack() as locks:
-        lease = _until_end(locks, acquire_output_lock(record.output))
+        output_lock = _until_end(locks, acquire_output_lock(record.output))
         runs = settings.runs.dir.absolute()
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         life = FileLock.acquire(folder.heartbeat, error=RunError)
         assert life is not None
-        return _launch(folder, record, _until_end(locks, life), lease)
+        return _launch(folder, record, _until_end(locks, life), output_lock)
 
 
 def resume(run: Run, more_epochs: int = 0) -> Run:
@@ -79,8 +79,8 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
             settings=settings_of(run.folder, record).model_dump(mode="json"),
             more_epochs=more_epochs or record.more_epochs,
         )
-        lease = _until_end(locks, acquire_output_lock(record.output))
-        return _launch(run.folder, record, life, lease)
+        output_lock = _until_end(locks, acquire_output_lock(record.output))
+        return _launch(run.folder, record, life, output_lock)
 
 
 def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
@@ -165,7 +165,7 @@ def _new_folder(runs: Path) -> RunDirectory:
 
 def _named_folder(path: Path) -> RunDirectory:
     folder = RunDirectory(path)
-    # One without a record is what a start left that did not get far; who starts now has the lease of its output.
+    # A folder without a record is left by a failed start; the caller holds the lock of its output.
     with suppress(FileExistsError):
         _make(path)
     if folder.record.exists():
@@ -191,7 +191,7 @@ def _deny_others_writing(folder: RunDirectory) -> None:
         raise RunError(f"its permissions cannot be changed ({error.strerror})", where=folder.path) from error
 
 
-def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: FileLock) -> Run:
+def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, output_lock: FileLock) -> Run:
     record = replace(record, attempts=record.attempts + 1)
     _deny_others_writing(folder)
     write_manifest(folder, record)
@@ -203,12 +203,12 @@ def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, lease: Fi
         run = Run(folder)
         # Until the new process is known, none must be taken for it, least of all the former one's number.
         life.write_owner(folder.id, 0)
-        pid = spawn(folder, (life.handle, lease.handle))
+        pid = spawn(folder, (life.handle, output_lock.handle))
     except RunError as error:
         log.append(LogRecord(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
         raise
     finally:
         log.close()
-    for lock in (life, lease):
+    for lock in (life, output_lock):
         lock.write_owner(folder.id, pid)
     return run

@@ -37,8 +37,8 @@ def describe(event: RunEvent) -> str | None:
         case events.Exported():
             return f"{event.model}: wrote {event.path}"
         case events.ModelResult():
-            told = event.error or event.verdict
-            return f"{event.model}: {told}" if told else None
+            text = event.error or event.verdict
+            return f"{event.model}: {text}" if text else None
     return _describe_record(event)
 
 

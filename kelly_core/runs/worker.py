@@ -1,4 +1,4 @@
-"""The process of a run: trains, says what happens, does what watchers ask. Only this process imports torch."""
+"""Process of a run: trains, logs events, and handles the requests of observers. Only this process imports torch."""
 
 from __future__ import annotations
 
@@ -35,66 +35,66 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_FEATURES = 0.5
 
 
-def work(folder: RunDirectory, lease_handle: int) -> None:
-    """Train what a run asks for, from its beginning or from its checkpoints, and write how it ended to its log.
+def work(folder: RunDirectory, lock_handle: int) -> None:
+    """Train the models of a run, from the beginning or from checkpoints, and log the result.
 
     Args:
-        folder: the run; its process must hold the locks of the run and of its output folder.
-        lease_handle: handle of the lock of the output folder.
+        folder: directory of the run; this process must hold the locks of the run and of its output folder.
+        lock_handle: file descriptor of the lock of the output folder.
     """
     deny_others_writing_new_files()
     # A fault in native code leaves its stack in console.log.
     faulthandler.enable()
     run = Run(folder)
-    lease = FileLock(output_lock_path(run.record.output), lease_handle)
+    output_lock = FileLock(output_lock_path(run.record.output), lock_handle)
     log = LogWriter(folder.events)
-    journal = EventLogger(log, run.record.attempts)
-    steering = RunController(journal.log)
-    journal.busy = steering.busy
+    logger = EventLogger(log, run.record.attempts)
+    controller = RunController(logger.log)
+    logger.busy = controller.busy
     meter = ResourceMonitor()
-    training = _Training(run, journal, steering)
-    owned = lease.identity.is_current
+    training = _Training(run, logger, controller)
+    owned = output_lock.identity.is_current
     with (
-        steering.signals(),
+        controller.signals(),
         guard_folder(run.record.output, owned),
-        RunMonitor(run, journal, steering, meter, owned),
+        RunMonitor(run, logger, controller, meter, owned),
     ):
-        steering.begin()
+        controller.begin()
         ending = training.run(meter)
-        steering.close()
-        release_output_lock(lease)
+        controller.close()
+        release_output_lock(output_lock)
         if ending.state == "stopped":
             print_line(f"to continue: kelly-core runs resume {run.id}")
-        journal.log(ending)
+        logger.log(ending)
         log.close()
 
 
 class _Training:
-    """The models of a run, one after the other."""
+    """Training of the models of a run."""
 
-    def __init__(self, run: Run, journal: EventLogger, steering: RunController) -> None:
+    def __init__(self, run: Run, logger: EventLogger, controller: RunController) -> None:
         self._folder, self._record, self._before = run.folder, run.record, run.snapshot
-        self._journal, self._steering = journal, steering
+        self._logger, self._controller = logger, controller
         self._unexported: dict[str, Path] = {}
         self._errors: list[str] = []
         self._model_began = 0.0
-        self._features_told = 0.0
+        self._features_reported = 0.0
         self._board: TensorBoardWriter | None = None
         self._extended = False
         self._unsaved_rates: dict[str, float | None] = {}
 
     def run(self, meter: ResourceMonitor) -> RunEnded:
-        """Train, and say how it ended."""
+        """Train, and return the end of the run."""
         try:
             settings = self._with_changes(self._extend(settings_of(self._folder, self._record)))
             write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
-                with self._steering.interruptible():
+                with self._controller.interruptible():
                     complete = self._train(settings)
             except StopNow:
-                if not self._steering.failure:
-                    self._export_what_is_left(settings)
+                if not self._controller.failure:
+                    self._export_pending(settings)
         except KellyError as error:
             return RunEnded("failed", str(error))
         except Exception as error:  # noqa: BLE001 - reported in the run's log
@@ -102,16 +102,16 @@ class _Training:
             if problem := as_memory_error(error):
                 return RunEnded("failed", str(problem))
             return RunEnded("failed", f"unexpected {type(error).__name__}: {error} (see {self._folder.console})")
-        if self._steering.failure:
-            return RunEnded("failed", self._steering.failure)
+        if self._controller.failure:
+            return RunEnded("failed", self._controller.failure)
         if self._errors:
             return RunEnded("failed", "; ".join(self._errors))
         return RunEnded("finished" if complete else "stopped")
 
     def _extend(self, settings: Settings) -> Settings:
-        """Turn epochs to train beyond those done into totals, which the manifest then holds for later attempts.
+        """Convert epochs to train beyond those done to totals, which the manifest stores for later attempts.
 
-        The checkpoints tell what is done: the log may be damaged, and may end before the last checkpoint.
+        Finished epochs are counted in the checkpoints: the log may be damaged, or end before the last checkpoint.
         """
         more = self._record.more_epochs
         if not more:
@@ -135,7 +135,7 @@ class _Training:
         """
         models = dict(settings.models)
         for name in self._record.models:
-            if not self._goes_on(model_spec(name), settings):
+            if not self._continues(model_spec(name), settings):
                 continue
             changes, self._unsaved_rates[name] = Run(self._folder).changes_of(name)
             kept = ("patience",) if self._extended else ("patience", "epochs")
@@ -147,16 +147,16 @@ class _Training:
         from kelly_core.training.files import checkpoint_path
 
         latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
-        if not self._goes_on(spec, settings) or not latest.exists():
+        if not self._continues(spec, settings) or not latest.exists():
             return 0
         try:
             return load_checkpoint(latest).epoch
         except CheckpointError:
-            # The model's training refuses it and says why.
+            # The training of the model raises the same error, with its reason.
             return 0
 
     def _train(self, settings: Settings) -> bool:
-        """Train the models; whether none was stopped or left out."""
+        """Train the models. Return True if none was stopped or left out."""
         from kelly_core.training.session import train_models
 
         if settings.output.tensorboard:
@@ -166,55 +166,55 @@ class _Training:
         if settings.training.jobs > 1 and len(self._record.models) > 1:
             return self._train_side_by_side(settings)
         for name in self._record.models:
-            if self._steering.stopping:
+            if self._controller.stopping:
                 return False
             self._model_began = time.monotonic()
             spec = model_spec(name)
-            (outcome,) = train_models(
+            (result,) = train_models(
                 settings,
                 [spec],
-                resume=self._goes_on(spec, settings),
+                resume=self._continues(spec, settings),
                 renew_patience=self._extended,
                 listen=self._listen,
-                should_stop=self._steering.should_stop,
-                should_roll_back=self._steering.should_roll_back,
-                take_changes=self._steering.take_changes,
+                should_stop=self._controller.should_stop,
+                should_roll_back=self._controller.should_roll_back,
+                take_changes=self._controller.take_changes,
                 unsaved_rate=self._unsaved_rates.get(name),
                 progress=self._progress,
             )
-            self._end_model(outcome)
-            if outcome.reason == "stopped":
+            self._end_model(result)
+            if result.reason == "stopped":
                 return False
         return True
 
     def _train_side_by_side(self, settings: Settings) -> bool:
-        """Train the models at once; whether none was stopped."""
+        """Train the models in parallel. Return True if none was stopped."""
         from kelly_core.training.multiprocess import train_side_by_side
 
         specs = [model_spec(name) for name in self._record.models]
         self._model_began = time.monotonic()
-        outcomes = train_side_by_side(
+        results = train_side_by_side(
             settings,
-            [(spec, self._goes_on(spec, settings)) for spec in specs],
+            [(spec, self._continues(spec, settings)) for spec in specs],
             settings.training.jobs,
             renew_patience=self._extended,
             listen=self._listen,
-            should_stop=lambda: self._steering.stopping,
-            holding=self._steering.holding,
-            should_roll_back=self._steering.should_roll_back,
-            take_changes=self._steering.take_changes,
+            should_stop=lambda: self._controller.stopping,
+            holding=self._controller.holding,
+            should_roll_back=self._controller.should_roll_back,
+            take_changes=self._controller.take_changes,
             unsaved_rates=self._unsaved_rates,
         )
         complete = True
-        for outcome in outcomes:
-            self._end_model(outcome)
-            complete = complete and outcome.reason != "stopped"
+        for result in results:
+            self._end_model(result)
+            complete = complete and result.reason != "stopped"
         return complete
 
-    def _goes_on(self, spec: ModelSpec, settings: Settings) -> bool:
-        """Whether to go on from the latest checkpoint: if that was asked for, or if this run itself has saved it.
+    def _continues(self, spec: ModelSpec, settings: Settings) -> bool:
+        """Return True to continue from the latest checkpoint: on request, or if this run has saved it.
 
-        Another training may have left one in the same folder before this run came to the model.
+        Another training may have left one in the same folder before this run reached the model.
         """
         from kelly_core.training.files import checkpoint_path
 
@@ -222,18 +222,18 @@ class _Training:
             return self._record.resume
         latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
-        # The log may be damaged, and the clock may have been set; either of both must do.
+        # The log may be damaged, and the clock may have been set, so either of both is enough.
         return known or (latest.exists() and latest.stat().st_mtime >= self._record.created)
 
     def _listen(self, event: events.Event) -> None:
-        self._journal.log(event)
+        self._logger.log(event)
         if self._board is not None:
             self._board.listen(event)
         match event:
             case events.CheckpointSaved():
                 self._unexported[event.model] = Path(event.path)
             case events.EpochDone():
-                self._steering.epoch_done()
+                self._controller.epoch_done()
             case events.Exported() | events.TrainingWarning(kind="replaced"):
                 self._unexported.pop(event.model, None)
 
@@ -242,18 +242,18 @@ class _Training:
 
         def advance(done: int, total: int, note: str = "") -> None:
             nonlocal noted
-            if self._steering.stopping:
-                self._steering.interrupt()
+            if self._controller.stopping:
+                self._controller.interrupt()
             now = time.monotonic()
-            due = done == total or now - self._features_told >= _SECONDS_BETWEEN_FEATURES
+            due = done == total or now - self._features_reported >= _SECONDS_BETWEEN_FEATURES
             if (note and note != noted) or (due and not note):
-                noted, self._features_told = note, now
-                self._journal.log(FeaturesRead(dataset, done, total, note))
+                noted, self._features_reported = note, now
+                self._logger.log(FeaturesRead(dataset, done, total, note))
 
         return advance
 
-    def _export_what_is_left(self, settings: Settings) -> None:
-        """After a stop at once: the best weights that are on disk become files for the plugin."""
+    def _export_pending(self, settings: Settings) -> None:
+        """Export the best weights on disk after an immediate stop."""
         from kelly_core.training.checkpoint import load_checkpoint
         from kelly_core.training.exporting import replace_export
 
@@ -281,10 +281,10 @@ class _Training:
                 )
             )
 
-    def _end_model(self, outcome: events.ModelResult) -> None:
-        self._journal.log(outcome)
-        if outcome.error:
-            self._errors.append(outcome.error)
+    def _end_model(self, result: events.ModelResult) -> None:
+        self._logger.log(result)
+        if result.error:
+            self._errors.append(result.error)
 
 
 if __name__ == "__main__":

@@ -84,14 +84,14 @@ class Sweep:
             RunError: something else is training into the output folder.
             ParallelError: the cluster cannot be reached or used.
         """
-        lease = acquire_output_lock(self._output)
+        output_lock = acquire_output_lock(self._output)
         try:
-            with guard_folder(self._output, lease.identity.is_current):
+            with guard_folder(self._output, output_lock.identity.is_current):
                 yield from self._carry_out_all(waiting)
         finally:
             self.live = False
-            release_output_lock(lease)
-            lease.release()
+            release_output_lock(output_lock)
+            output_lock.release()
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Start no more trials, and stop running ones after their current step, or at once."""

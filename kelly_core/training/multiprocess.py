@@ -1,4 +1,4 @@
-"""Several models training at once, each in a process of its own with its share of the machine."""
+"""Training of several models in parallel, each in its own process with its share of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
 from kelly_core.training.session import train_models
 
-_SECONDS_BETWEEN_LOOKS = 0.05
+_POLL_SECONDS = 0.05
 
 
 def train_side_by_side(
@@ -38,22 +38,22 @@ def train_side_by_side(
     take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {},
     unsaved_rates: Mapping[str, float | None] | None = None,
 ) -> Iterator[ModelResult]:
-    """Train and export models in up to ``jobs`` processes; outcomes come as the models end.
+    """Train and export models in up to ``jobs`` processes; yield the results as the models end.
 
-    Each process gets its share of the CPU threads unless the settings name a number, and where there are several GPUs,
-    one of them. Should this process be killed, the others end at their next step.
+    Each process gets its share of the CPU threads unless the settings set their number, and one GPU if there are
+    several. If this process is killed, the others end at their next step.
 
     Args:
-        settings: all of them.
-        specs: the models, each with whether to resume it.
-        jobs: processes at most.
-        renew_patience: as ``train_models`` takes it.
-        listen: gets every event of every model, in the order in which they arrive.
+        settings: all settings.
+        specs: models, each with True to resume it.
+        jobs: maximum number of processes.
+        renew_patience: as for ``train_models``.
+        listen: called with every event of every model, in the order of arrival.
         should_stop: polled; True ends all trainings after the current step.
-        holding: asked all the time; while it answers True, all trainings wait.
-        should_roll_back: polled; whether the named model returns to its best weights.
-        take_changes: polled; new settings of the named model, see ``Trainer``.
-        unsaved_rates: by model; see ``Trainer.fit``.
+        holding: polled; while it is True, all trainings wait.
+        should_roll_back: polled; True returns the named model to its best weights.
+        take_changes: polled; returns new settings of the named model, see ``Trainer``.
+        unsaved_rates: learning rates by model, see ``Trainer.fit``.
 
     Raises:
         TrainingError: a process died.
@@ -71,7 +71,7 @@ def train_side_by_side(
     shared = settings.model_copy(update={"training": training})
     with _pool(jobs, context, channel, gpus) as pool:
         pending = {
-            pool.submit(_train_here, shared, spec, resume, renew_patience, rates.get(spec.name))
+            pool.submit(_train_in_child, shared, spec, resume, renew_patience, rates.get(spec.name))
             for spec, resume in specs
         }
         while pending:
@@ -84,17 +84,17 @@ def train_side_by_side(
             for model, waiting in changes.items():
                 if new := take_changes(model):
                     waiting.put(new)
-            _hand_on(channel, listen)
+            _forward_events(channel, listen)
             ended = {future for future in pending if future.done()}
             pending -= ended
             for future in ended:
-                yield _outcome_of(future)
-        _hand_on(channel, listen)
+                yield _result_of(future)
+        _forward_events(channel, listen)
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """What parent and children share: events upwards, requests downwards."""
+    """Objects that parent and children share: events to the parent, requests to the children."""
 
     events: Queue[Event]
     stop: Flag
@@ -111,7 +111,9 @@ _channel: _Channel | None = None
 def _pool(
     jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel, gpus: Queue[int | None]
 ) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(channel, gpus, folder_guards()))
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_init_worker, initargs=(channel, gpus, folder_guards())
+    )
     try:
         yield pool
     finally:
@@ -128,9 +130,9 @@ def _gpu_of(worker: int) -> int | None:
     return worker % count if count > 1 else None
 
 
-def _hand_on(channel: _Channel, listen: Listener) -> None:
-    """Tell the events that have come, after waiting a little for the first."""
-    wait = _SECONDS_BETWEEN_LOOKS
+def _forward_events(channel: _Channel, listen: Listener) -> None:
+    """Pass on the events that have arrived; wait shortly for the first."""
+    wait = _POLL_SECONDS
     while True:
         try:
             listen(channel.events.get(timeout=wait))
@@ -139,7 +141,7 @@ def _hand_on(channel: _Channel, listen: Listener) -> None:
         wait = 0.001
 
 
-def _outcome_of(future: Future[ModelResult]) -> ModelResult:
+def _result_of(future: Future[ModelResult]) -> ModelResult:
     try:
         return future.result()
     except BrokenProcessPool as error:
@@ -147,8 +149,8 @@ def _outcome_of(future: Future[ModelResult]) -> ModelResult:
         raise TrainingError("a training process was killed", hint=hint) from error
 
 
-def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOwned]) -> None:
-    """Set up a child: only its parent steers it, it sees its own GPU, and it writes only where its parent may."""
+def _init_worker(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOwned]) -> None:
+    """Set up a child process: only its parent controls it, it uses its own GPU, and has the parent's folder guards."""
     global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     add_folder_guards(guards)
@@ -158,44 +160,44 @@ def _begin(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOw
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 
-def _train_here(
+def _train_in_child(
     settings: Settings, spec: ModelSpec, resume: bool, renew_patience: bool, unsaved_rate: float | None
 ) -> ModelResult:
     """Train one model in a child."""
     channel = _channel
     assert channel is not None
-    (outcome,) = train_models(
+    (result,) = train_models(
         settings,
         [spec],
         resume=resume,
         renew_patience=renew_patience,
         listen=channel.events.put,
-        should_stop=lambda: _told_to_stop(channel),
-        should_roll_back=lambda model: _told_to_roll_back(channel.rollbacks[model]),
+        should_stop=lambda: _should_stop(channel),
+        should_roll_back=lambda model: _should_roll_back(channel.rollbacks[model]),
         take_changes=lambda model: _changes_from(channel.changes[model]),
         unsaved_rate=unsaved_rate,
     )
-    return outcome
+    return result
 
 
-def _told_to_stop(channel: _Channel) -> bool:
+def _should_stop(channel: _Channel) -> bool:
     while channel.hold.is_set() and not channel.stop.is_set():
         _end_with_parent(channel)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
     _end_with_parent(channel)
     return channel.stop.is_set()
 
 
-def _told_to_roll_back(flag: Flag) -> bool:
-    """Whether it was told so since it was last asked."""
-    told = flag.is_set()
-    if told:
+def _should_roll_back(flag: Flag) -> bool:
+    """Return True once per request."""
+    requested = flag.is_set()
+    if requested:
         flag.clear()
-    return told
+    return requested
 
 
 def _changes_from(waiting: Queue[Mapping[str, float]]) -> dict[str, float]:
-    """Return the changes that wait, later ones over earlier ones."""
+    """Return the pending changes; later ones override earlier ones."""
     changes: dict[str, float] = {}
     while True:
         try:
@@ -205,6 +207,6 @@ def _changes_from(waiting: Queue[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _end_with_parent(channel: _Channel) -> None:
-    """End this process with its parent: without it, nobody reads the events, and the output folder is not locked."""
+    """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
     if os.getppid() != channel.parent:
         os._exit(1)

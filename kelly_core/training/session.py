@@ -1,4 +1,4 @@
-"""A whole training: for each model its dataset, its training, its export."""
+"""A complete training: dataset, training and export of each model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kelly_core.training.trainer import Trainer, TrainingResult
 
 
 def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
-    """What the trainer needs for one model: its own section where that says something, [training] otherwise."""
+    """Return the hyperparameters of one model; its own section overrides [training]."""
     common, own = settings.training, settings.models[spec.name]
     stopping, checkpointing = common.early_stopping, common.checkpointing
     return Hyperparameters(
@@ -57,7 +57,7 @@ def train_models(
 ) -> list[ModelResult]:
     """Train and export several models, one after the other.
 
-    A model whose data or checkpoint cannot be used does not keep the others from training; its result says why.
+    If the data or the checkpoint of a model cannot be used, its result has the error and the others are trained.
 
     Args:
         settings: all of them; ``settings.output.dir`` gets the exports.
@@ -112,7 +112,7 @@ def _train_one(
     error = ""
     try:
         dataset = open_dataset(corpus, settings, progress(corpus))
-        for alarm in _alarms(spec, dataset, settings):
+        for alarm in _data_warnings(spec, dataset, settings):
             listen(alarm)
         output = settings.output.dir
         trainer = Trainer(
@@ -154,7 +154,7 @@ def _train_one(
 
 
 def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:
-    """What to say of a gain that is too good to be true; bounds are known for real music and the model's own loss."""
+    """Return a warning about an implausible gain; bounds are known for real music and the model's own loss only."""
     own_loss = settings.models[spec.name].loss in (None, spec.loss)
     real_music = not (dataset.synthetic or dataset.made_by_rules)
     if not real_music or not own_loss or result.checkpoint is None:
@@ -162,8 +162,8 @@ def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: Tr
     return implausible_gain(spec, result.metrics["val_loss"], result.metrics["baseline_loss"])
 
 
-def _alarms(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[TrainingWarning]:
-    """What a person should know of the data before the training begins."""
+def _data_warnings(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[TrainingWarning]:
+    """Yield the warnings about the data before the training begins."""
     corpus = settings.models[spec.name].dataset
     missing = f"{corpus} is not in {settings.datasets.folder(corpus)}"
     if settings.datasets.use_synthetic:

@@ -1,4 +1,4 @@
-"""Locks and leases, against other real processes."""
+"""Locks, against other real processes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KEEPER = """
 import sys
 from pathlib import Path
 from kelly_core.runs.output_lock import acquire_output_lock
-lease = acquire_output_lock(Path(sys.argv[1]))
-lease.write_owner("2026-11-22-1431-brave-cadence", __import__("os").getpid())
+lock = acquire_output_lock(Path(sys.argv[1]))
+lock.write_owner("2026-11-22-1431-brave-cadence", __import__("os").getpid())
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -27,7 +27,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def keeper(tmp_path: Path):
-    """Another process that has the lease of ``out``."""
+    """Another process that holds the lock of ``out``."""
     process = subprocess.Popen(
         [sys.executable, "-c", KEEPER, str(tmp_path / "out")],
         stdin=subprocess.PIPE,
@@ -55,10 +55,10 @@ def test_the_lease_of_a_killed_process_is_free(keeper: subprocess.Popen[str], tm
     keeper.send_signal(signal.SIGKILL)
     keeper.wait()
     assert LockOwner.read(tmp_path / "out" / ".lease").pid == keeper.pid
-    lease = acquire_output_lock(tmp_path / "out")
-    lease.write_owner("next", os.getpid())
-    assert LockOwner.read(lease.path).run == "next"
-    lease.release()
+    lock = acquire_output_lock(tmp_path / "out")
+    lock.write_owner("next", os.getpid())
+    assert LockOwner.read(lock.path).run == "next"
+    lock.release()
 
 
 def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None:
@@ -97,7 +97,8 @@ def test_asking_does_not_take(tmp_path: Path) -> None:
 
 
 def test_many_at_once_and_only_one_gets_it(tmp_path: Path) -> None:
-    code = KEEPER.replace("lease = take", "sys.stdin.readline()\nlease = take")
+    code = KEEPER.replace("lock = acquire", "sys.stdin.readline()\nlock = acquire")
+    assert code != KEEPER
     contenders = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "out")],
