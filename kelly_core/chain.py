@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.weights import Array
 from kelly_core.errors import ExportError
+from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
-from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode
+from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import MODELS, ModelSpec
 
@@ -22,6 +23,9 @@ Compute = Callable[[Array], Array]
 
 _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
+
+_MOST_GAIN = 4.0
+"""Limit of the spread of answers: a recognizer that hardly answers would be all noise."""
 
 NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: the input to use if the actual one is not known, see ``neutral_input``."""
@@ -106,6 +110,8 @@ class ModelChain:
         self._paths = {name: export.path for name, export in exports.items()}
         self._networks = {name: NumpyEngine(export.layers) for name, export in exports.items()}
         self._neutral_audio = _neutral_audio(exports[_HARMONY.name])
+        quality = recorded_quality(exports[_EMOTION.name].metadata)
+        self._calibration = quality.calibration if quality else {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -141,13 +147,19 @@ class ModelChain:
         """
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
 
-    def run(self, mel: ArrayLike) -> ChainOutput:
+    def run(self, mel: ArrayLike, *, calibrated: bool = False) -> ChainOutput:
         """Compute frames in sequence from the current state: mel [T, 128] in dB.
+
+        Args:
+            mel: the frames.
+            calibrated: give valence and arousal the mean and the spread of the labels, which answers of a recognizer
+                fall short of, before the other networks get them. A file without the calibration is used as it is.
 
         Raises:
             ExportError: a network gave numbers that are not finite.
         """
-        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS))
+        replaced = {_EMOTION.name: self._calibrated_codes} if calibrated and self._calibration else None
+        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced)
 
     def follow(self, valence: ArrayLike, arousal: ArrayLike) -> ChainOutput:
         """Compute the four other networks from the current state, without audio: codes of given affect, each [T],
@@ -177,6 +189,15 @@ class ModelChain:
             groove=frames.groove,
         )
 
+    def _calibrated_codes(self, mel: Array) -> Array:
+        codes = self._checked(_EMOTION.name)(mel)
+        affect = decode(codes)
+        return with_affect(
+            codes,
+            _spread(affect.valence, self._calibration.get("valence")),
+            _spread(affect.arousal, self._calibration.get("arousal")),
+        )
+
     def _checked(self, model: str) -> Compute:
         """Return a network as a function of frames [T, in] that raises an error for outputs that are not finite."""
 
@@ -187,6 +208,15 @@ class ModelChain:
             return outputs
 
         return compute
+
+
+def _spread(answers: Array, calibration: Calibration | None) -> Array:
+    """Return answers moved to the mean and spread of the labels, within -1..1."""
+    if calibration is None or calibration.answer_sd <= 0:
+        return answers
+    gain = min(calibration.label_sd / calibration.answer_sd, _MOST_GAIN)
+    spread: Array = np.clip(calibration.label_mean + gain * (answers - calibration.answer_mean), -1, 1)
+    return spread.astype(np.float32)
 
 
 def _neutral_audio(export: Export) -> Array | None:

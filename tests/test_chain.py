@@ -49,6 +49,29 @@ def edited(folder: Path, stem: str, edit) -> Path:
 FRAMES = seeded_rng(3).standard_normal((6, 128)).astype(np.float32)
 
 
+def test_calibrated_answers_have_the_spread_of_the_labels(copy: Path) -> None:
+    plain = ModelChain.load(copy).run(FRAMES)
+    assert np.array_equal(ModelChain.load(copy).run(FRAMES, calibrated=True).code, plain.code), "without a calibration"
+    own = {"answer_mean": float(plain.affect.valence.mean()), "answer_sd": 0.1, "label_mean": 0.2, "label_sd": 0.2}
+    record = {
+        "split": "validation",
+        "verdict": "trained",
+        "primary": [],
+        "examples": 1,
+        "groups": 1,
+        "metrics": {},
+        "epsilon": 0.01,
+        "epsilon_limit": 0.05,
+        "calibration": {"valence": own},
+    }
+    edited(copy, "emotionrecognizer", lambda document: document["metadata"].update(quality=record))
+    spread = ModelChain.load(copy).run(FRAMES, calibrated=True)
+    expected = 0.2 + 2 * (plain.affect.valence - plain.affect.valence.mean())
+    np.testing.assert_allclose(spread.affect.valence, np.clip(expected, -1, 1), atol=2e-3)
+    np.testing.assert_allclose(spread.affect.arousal, plain.affect.arousal, atol=2e-3)
+    assert np.array_equal(ModelChain.load(copy).run(FRAMES).code, plain.code)
+
+
 def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     chain = ModelChain.load(folder)
     for mel in FRAMES:

@@ -198,7 +198,7 @@ def _from_audio(chain: ModelChain, audio: Path, *, follow: bool, bpm: float | No
 
     samples, sample_rate, mel = load_audio(audio, _AUDIO_SECONDS)
     recording = analyze_recording(samples, sample_rate, bpm) if follow else None
-    return _Input(chain.run(mel), audio.name, mel, recording)
+    return _Input(chain.run(mel, calibrated=True), audio.name, mel, recording)
 
 
 def _from_emotion(chain: ModelChain, curve: Path | None, valence: float, arousal: float) -> _Input:

@@ -86,6 +86,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         version=VERSION,
         chose_epoch=split == "validation" and dataset.judging is None,
         constant=model.constant,
+        calibration=measures.calibration(found.total(_MODEL)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -115,6 +115,16 @@ class SourceQuality:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Mean and standard deviation of a model's answers and of the labels, on the examples of the record."""
+
+    answer_mean: float
+    answer_sd: float
+    label_mean: float
+    label_sd: float
+
+
+@dataclass(frozen=True)
 class QualityRecord:
     """Quality of a network.
 
@@ -133,6 +143,7 @@ class QualityRecord:
         version: of the record, at most ``VERSION``.
         chose_epoch: whether the same examples chose the epoch whose weights are judged; None if that is not known.
         constant: whether the answers to all examples are the same.
+        calibration: of valence and arousal, by name; empty for other models and in older records.
     """
 
     split: Split
@@ -150,6 +161,7 @@ class QualityRecord:
     version: int = 1
     chose_epoch: bool | None = None
     constant: bool = False
+    calibration: dict[str, Calibration] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:

@@ -81,6 +81,16 @@ def decode(code: ArrayLike) -> Affect:
     return Affect(valence, arousal, dominance, np.abs(bands[..., 3, :]).mean(axis=-1))
 
 
+def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike) -> Floats:
+    """Return codes [..., 64] with another valence and arousal [...], -1..1; dominance and the rest are kept."""
+    before = decode(code)
+    old, new = encode(before.valence, before.arousal), encode(valence, arousal)
+    moved = np.array(code, np.float32)
+    moved[..., :32] = new[..., :32]
+    moved[..., 48:] += new[..., 48:] - old[..., 48:]
+    return moved
+
+
 def noisy_codes(
     valence: ArrayLike, arousal: ArrayLike, rng: np.random.Generator, draws: int = 8, max_sigma: float = 0.25
 ) -> Floats:

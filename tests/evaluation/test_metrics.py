@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_emotion_keeps_frames_and_songs_apart() -> None:
     assert math.isnan(found["dynamic_arousal_r"])
     # Six frames: dynamic errors (0, .1), (.2, .1), static ones (.2, 0) at two frames each.
     assert found["rmse"] == pytest.approx(math.sqrt((0.01 + 0.05 + 4 * 0.04) / 12), abs=2e-3)
+
+
+def test_calibration_holds_mean_and_spread_of_answers_and_labels() -> None:
+    wanted = np.array([[[0.5, 0.1]], [[-0.3, 0.3]]])
+    said = np.array([[[0.2, 0.2]], [[0.0, 0.2]]])
+    measures = metrics_of(model_spec("EmotionRecognizer"))
+    known = labels(encode(wanted[..., 0], wanted[..., 1]))
+    sums = measures.truth(known) | measures.errors(encode(said[..., 0], said[..., 1]), known)
+    found = measures.calibration(total(sums))
+    # The thermometers decode what they encode within .0015.
+    assert asdict(found["valence"]) == pytest.approx(
+        {"answer_mean": 0.1, "answer_sd": 0.1, "label_mean": 0.1, "label_sd": 0.4}, abs=3e-3
+    )
+    assert found["arousal"].label_sd == pytest.approx(0.1, abs=3e-3)
+    assert metrics_of(model_spec("DynamicsEngine")).calibration({}) == {}
 
 
 def test_a_static_label_is_compared_with_the_mean_over_its_span() -> None:

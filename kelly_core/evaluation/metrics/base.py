@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
-from kelly_core.export.quality_record import PublishedResult
+from kelly_core.export.quality_record import Calibration, PublishedResult
 from kelly_core.spec import Loss
 
 Doubles = NDArray[np.float64]
@@ -139,6 +139,10 @@ class ModelMetrics(ABC):
 
     def figures(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
         """Return further metrics from the sums over some examples; NaN if not defined."""
+        return {}
+
+    def calibration(self, sums: Sums) -> dict[str, Calibration]:  # noqa: ARG002 - part of the interface
+        """Return the distributions of answers and labels from the sums over some examples, by dimension."""
         return {}
 
     @abstractmethod

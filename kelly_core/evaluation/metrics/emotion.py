@@ -29,7 +29,7 @@ from kelly_core.evaluation.metrics.base import (
     pool,
     ratio,
 )
-from kelly_core.export.quality_record import PublishedResult
+from kelly_core.export.quality_record import Calibration, PublishedResult
 from kelly_core.music.emotion import decode, encode
 
 _KINDS = ("dynamic", "static")
@@ -96,6 +96,20 @@ class EmotionMetrics(ModelMetrics):
                 agreement = _agreement(*(float(sums[column][kind, dimension] / count) for column in columns))
                 figures |= {f"{kind_name}_{name}_{measure}": value for measure, value in agreement.items()}
         return figures
+
+    def calibration(self, sums: Sums) -> dict[str, Calibration]:
+        """See ``ModelMetrics``; over the kind of label with more points."""
+        kind = int(sums["points"].argmax())
+        count = sums["points"][kind]
+        found = {}
+        for dimension, name in enumerate(_DIMENSIONS if count > 0 else ()):
+            moments: dict[str, float] = {}
+            for who, column in (("answer", "read"), ("label", "wanted")):
+                mean = float(sums[column][kind, dimension] / count)
+                variance = float(sums[f"{column}_squared"][kind, dimension] / count) - mean**2
+                moments |= {f"{who}_mean": mean, f"{who}_sd": max(0.0, variance) ** 0.5}
+            found[name] = Calibration(**moments)
+        return found
 
     def rivals(self, training: TrainingExamples) -> Baselines:
         """Fit the mean affect, ridge on frames and on their running mean, and nearest neighbors of frames."""
