@@ -31,9 +31,10 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the IDs of runs that begin like the word being typed, the latest first, and ``last``."""
+    """Return the IDs of runs, and their two words, that begin like the word being typed; the latest first."""
     from kelly_core.cli.options import settings_from
     from kelly_core.runs.registry import LAST, run_ids
+    from kelly_core.runs.run_dir import short_id
 
     config = None if ctx.parent is None else ctx.parent.params.get("config")
     try:
@@ -41,7 +42,18 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     except KellyError:
         # A message would be printed into the line being typed; the command itself reports the error.
         return []
-    return [name for name in [*reversed(names), LAST] if name.startswith(incomplete)]
+    names.reverse()
+    found = [name for name in [*names, LAST] if name.startswith(incomplete)]
+    # Without anything typed, the words would only repeat the IDs; an ID of another form is its own short one.
+    words = [short_id(name) for name in names if incomplete and short_id(name) != name]
+    return found + [name for name in words if name.startswith(incomplete)]
+
+
+def complete_changes(incomplete: str) -> list[str]:
+    """Return ``key=`` for the settings of a running training that can change and begin like the word being typed."""
+    from kelly_core.runs.control import CHANGEABLE
+
+    return [f"{key}=" for key in CHANGEABLE if key.startswith(incomplete)]
 
 
 def complete_settings(incomplete: str) -> Iterator[tuple[str, str]]:

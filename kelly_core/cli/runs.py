@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kelly_core.cli.completion import complete_model, complete_runs
+from kelly_core.cli.completion import complete_changes, complete_model, complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
@@ -51,7 +51,7 @@ FilterOption = Annotated[
         "--filter",
         metavar="TEXT",
         help="Conditions that a run must meet, such as 'state:running model:melody loss<0.03 tag:x age<2d'; "
-        "-state:failed excludes, a word alone is searched in ID, state, models, tags and note.",
+        "-state:failed excludes; a word alone is searched in ID, state, models, tags and note (default all runs).",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
@@ -223,16 +223,33 @@ def set_settings(
     run_id: IdArgument,
     changes: Annotated[
         list[str],
-        typer.Argument(metavar="KEY=VALUE...", help="learning_rate, patience or epochs (in total), and the new value."),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="New value of learning_rate, patience (epochs) or epochs (in total).",
+            autocompletion=complete_changes,
+        ),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Which model, where several are in training.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Model to change (default the only one in training).",
+            rich_help_panel=MODELS_PANEL,
+            autocompletion=complete_model,
+        ),
     ] = None,
 ) -> None:
-    """Change settings of a model in training, from its next epoch on; its log keeps them for a resume."""
+    """Change settings of a model in training from its next epoch on; a resume keeps the changes.
+
+    Examples:
+      kelly-core runs set last learning_rate=0.0005
+      kelly-core runs set last epochs=80 patience=20 --model groove
+    """
     run = _open(context, run_id)
     chosen = run.request_change(parse_changes(changes), find_model(model).name if model else "")
-    print_result(f"{run.id}: asked; {chosen} trains with {', '.join(changes)} from its next epoch on")
+    print_result(f"{run.id}: {chosen} trains with {', '.join(changes)} from its next epoch on")
 
 
 @app.command("resume")
@@ -331,14 +348,12 @@ def compare(
     run_ids: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", help="Two or more runs; the first one is the reference.", autocompletion=complete_runs
+            metavar="ID", help="Two or more runs; the first one is the reference.", autocompletion=complete_runs
         ),
     ],
     only_differences: Annotated[
         bool,
-        typer.Option(
-            "--only-differences", help="Leave out settings that are the same in all runs.", rich_help_panel=OUTPUT_PANEL
-        ),
+        typer.Option("--only-differences", help="Show only settings that differ.", rich_help_panel=OUTPUT_PANEL),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -362,12 +377,19 @@ def compare(
 def tag(
     context: typer.Context,
     run_id: IdArgument,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG...]", help="Tags to add.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="Tags to add.")] = None,
     remove: Annotated[
-        list[str] | None, typer.Option("--remove", "-r", metavar="TAG", help="Tag to remove; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--remove",
+            "-r",
+            metavar="TAG",
+            help="Tag to remove (may be repeated; default none).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = None,
 ) -> None:
-    """Add and remove tags of a run, and print those that it has then."""
+    """Add and remove tags of a run, and print its tags."""
     labels = change_tags(find_run(context.obj, run_id), tags or [], remove or [])
     print_result(" ".join(labels.tags) or "no tags")
 
@@ -376,7 +398,7 @@ def tag(
 def note(
     context: typer.Context,
     run_id: IdArgument,
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help='New note; "" removes it.')] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help='New note; "" removes it.')] = None,
 ) -> None:
     """Set the note of a run, or print it."""
     folder = find_run(context.obj, run_id)

@@ -53,7 +53,8 @@ def test_runs_are_completed_from_the_folder_of_the_settings(complete: Complete, 
         add_run(tmp_path / "others", name.replace("2026", "2027"))
     (tmp_path / "runs" / "not-a-run").mkdir()
     assert complete("runs", "show", "") == ["2026-11-22-1431-brave-cadence", "2026-11-21-0900-calm-coda", "last"]
-    assert complete("runs", "diff", "last", "2026-11-21") == ["2026-11-21-0900-calm-coda"]
+    assert complete("runs", "compare", "last", "2026-11-21") == ["2026-11-21-0900-calm-coda"]
+    assert complete("runs", "show", "brave") == ["brave-cadence"]
     (tmp_path / "other.toml").write_text('[runs]\ndir = "others"\n')
     assert complete("runs", "--config", "other.toml", "resume", "2027-11-22") == ["2027-11-22-1431-brave-cadence"]
 
@@ -65,6 +66,7 @@ def test_broken_settings_complete_nothing_and_print_nothing(complete: Complete, 
 
 def test_settings_that_a_sweep_can_vary_are_completed(complete: Complete) -> None:
     assert complete("sweep", "--set", "training.learn") == ["training.learning_rate="]
+    assert complete("runs", "set", "last", "e") == ["epochs="]
     offered = complete("sweep", "--set", "")
     assert "models.GroovePredictor.learning_rate=" in offered
     assert not [key for key in offered if key.startswith(("training.seed", "output.", "sweep."))]

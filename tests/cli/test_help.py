@@ -20,7 +20,7 @@ from tools import check_words
 SETTING_COMMANDS = ("train", "sweep")
 WITH_EXAMPLES = [
     *(("train",), ("validate",), ("export",), ("generate",), ("bench",), ("report",), ("datasets",), ("sweep",)),
-    *(("runs", "list"), ("runs", "resume"), ("runs", "diff"), ("compare",)),
+    *(("runs", "list"), ("runs", "resume"), ("runs", "compare"), ("compare",)),
 ]
 
 
@@ -107,7 +107,8 @@ def test_examples_are_lines_of_their_own_and_name_real_options(
     for example in examples:
         prompt, program, name, *rest = example.split()
         assert (prompt, program) == ("$", "kelly-core")
-        known = {option for _, command in commands(name) for param in params(command) for option in param.opts}
+        shown = [param for _, command in commands(name) for param in params(command)]
+        known = {option for param in shown for option in (*param.opts, *param.secondary_opts)}
         assert {word for word in rest if word.startswith("--")} <= known, example
 
 
