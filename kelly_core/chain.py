@@ -9,8 +9,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kelly_core.engines.layers import Array
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import Array
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
@@ -202,7 +202,7 @@ class ModelChain:
         """Return a network as a function of frames [T, in] that raises an error for outputs that are not finite."""
 
         def compute(frames: Array) -> Array:
-            outputs = self._networks[model].run(frames)
+            outputs = self._networks[model].process(frames)
             if not np.isfinite(outputs).all():
                 raise ExportError("gave numbers that are not finite", where=self._paths[model])
             return outputs

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kelly_core.chain import NEUTRAL_INPUT, ModelChain, run_chain
+from kelly_core.engines.layers import Array
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import Array
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
 from kelly_core.music.emotion import encode

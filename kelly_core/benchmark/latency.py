@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.bounds import Count, Micros
-from kelly_core.engines.weights import Array
+from kelly_core.engines.layers import Array
 
 WARM_UP_CALLS = 200
 _BINS_AN_OCTAVE = 2

@@ -13,8 +13,8 @@ from kelly_core.benchmark.latency import Latency, measure
 from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
 from kelly_core.chain import Compute, run_chain
 from kelly_core.engines.external import ExternalEngine
-from kelly_core.engines.numpy_engine import Layer, NumpyEngine
-from kelly_core.engines.weights import Array
+from kelly_core.engines.layers import Array, Layer
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.provenance import without_previous

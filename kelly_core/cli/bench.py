@@ -95,11 +95,11 @@ def _append_to_history(folder: Path, result: BenchmarkResult) -> None:
 
 def _engines() -> dict[str, EngineFactory]:
     """Return the installed engines besides NumPy."""
-    from kelly_core.training.torch_engine import TorchEngine
+    from kelly_core.engines.torch_engine import TorchEngine
 
     engines: dict[str, EngineFactory] = {"torch": lambda layers: TorchEngine(layers).step}
     if find_spec("onnx") and find_spec("onnxruntime"):
-        from kelly_core.export.onnx import OnnxEngine, build_onnx
+        from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 
         engines["onnxruntime"] = lambda layers: OnnxEngine(build_onnx(layers, {})).step
     return engines

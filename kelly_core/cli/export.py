@@ -46,7 +46,8 @@ def export(
     paths = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
 
-    from kelly_core.export.onnx import require_onnx, write_onnx
+    from kelly_core.engines.onnx_engine import require_onnx
+    from kelly_core.export.onnx import write_onnx
     from kelly_core.export.reader import read_export
 
     if onnx:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.engines.layers import (
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+)
 
 TOLERANCE = 1e-5
 """Largest difference between two float32 engines that is put down to rounding.
@@ -18,35 +27,6 @@ On standardised inputs the five networks differ by 2e-7. With the standardisatio
 terms of raw decibels, 30 to 80 in size, to a sum near 1. Folded against unfolded, that costs the emotion network 5e-7
 where weights have variance 1/in, and 3e-6 where they are twice as large.
 """
-
-
-@dataclass(frozen=True)
-class ActivationLayer:
-    """An activation that stands in a layer of its own; ``size`` numbers go in and come out."""
-
-    activation: str
-    size: int
-
-    @property
-    def in_size(self) -> int:
-        """Numbers that go in."""
-        return self.size
-
-    @property
-    def out_size(self) -> int:
-        """Numbers that come out."""
-        return self.size
-
-
-Layer = LayerWeights | ActivationLayer
-
-
-def describe_layer(layer: Layer) -> str:
-    """Kind, activation and sizes of a layer, such as "dense tanh 128→512"."""
-    if isinstance(layer, ActivationLayer):
-        return f"activation {layer.activation}"
-    kind = f"dense {layer.activation}".rstrip() if isinstance(layer, DenseWeights) else "lstm"
-    return f"{kind} {layer.in_size}→{layer.out_size}"
 
 
 def _sigmoid(x: Array) -> Array:
@@ -73,9 +53,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class NumpyEngine:
-    """A network that keeps its state from frame to frame, as the plugin runs it: reset once, then step for ever.
+    """A network that keeps its state from frame to frame, as the plugin runs it: reset once, then step after step.
 
-    Numbers too large for float32 come out as infinities or NaN without a warning, as they do from the engine.
+    Values too large for float32 come out as infinities or NaN without a warning, as in the engine.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -84,22 +64,22 @@ class NumpyEngine:
         self._stages = [_stage(layer) for layer in layers]
 
     def reset(self) -> None:
-        """Set the state of every LSTM to zero."""
+        """Set all state to zero."""
         for stage in self._stages:
             stage.reset()
 
     def step(self, frame: Array) -> Array:
-        """Compute one frame, shape [in] → [out], and move the state on."""
+        """Compute one frame, shape [in] → [out], and update the state."""
         values = np.asarray(frame, dtype=np.float32)
         if values.shape != (self.in_size,):
             raise ValueError(f"a frame has shape ({self.in_size},), not {values.shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for stage in self._stages:
                 values = stage(values)
         return values
 
-    def run(self, frames: Array) -> Array:
-        """Compute frame after frame from the present state, shape [T, in] → [T, out]."""
+    def process(self, frames: Array) -> Array:
+        """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         outputs = np.empty((len(frames), self.out_size), dtype=np.float32)
         # Products of this size gain nothing from threads, and wait long for one that another program has displaced.
         with threadpool_limits(limits=1, user_api="blas"):
@@ -115,25 +95,37 @@ class _Stage(Protocol):
 
 
 def _stage(layer: Layer) -> _Stage:
-    if isinstance(layer, LstmWeights):
-        return _LstmStage(layer)
-    if isinstance(layer, DenseWeights):
-        return _DenseStage(layer)
-    return _ActivationStage(layer)
+    match layer:
+        case DenseWeights():
+            return _DenseStage(layer)
+        case LstmWeights():
+            return _LstmStage(layer)
+        case GruWeights():
+            return _GruStage(layer)
+        case Conv1dWeights():
+            return _Conv1dStage(layer)
+        case BatchNormWeights():
+            return _BatchNormStage(layer)
+        case PreluWeights():
+            return _PreluStage(layer)
+        case ActivationLayer():
+            return _ActivationStage(layer)
 
 
-class _ActivationStage:
+class _Stateless:
+    def reset(self) -> None:
+        """Do nothing: there is no state."""
+
+
+class _ActivationStage(_Stateless):
     def __init__(self, layer: ActivationLayer) -> None:
         self._activate = ACTIVATIONS[layer.activation]
 
     def __call__(self, x: Array) -> Array:
         return self._activate(x)
 
-    def reset(self) -> None:
-        pass
 
-
-class _DenseStage:
+class _DenseStage(_Stateless):
     def __init__(self, layer: DenseWeights) -> None:
         self._weight = np.ascontiguousarray(layer.weight, dtype=np.float32)
         self._bias = layer.bias.astype(np.float32)
@@ -144,14 +136,30 @@ class _DenseStage:
         y += self._bias
         return self._activate(y)
 
-    def reset(self) -> None:
-        pass
+
+class _BatchNormStage(_Stateless):
+    def __init__(self, layer: BatchNormWeights) -> None:
+        self._mean, self._beta = layer.mean, layer.beta
+        # The engine adds and divides in float32, too.
+        self._factor = layer.gamma / np.sqrt(layer.variance + np.float32(layer.epsilon))
+
+    def __call__(self, x: Array) -> Array:
+        y: Array = self._factor * (x - self._mean) + self._beta
+        return y
+
+
+class _PreluStage(_Stateless):
+    def __init__(self, layer: PreluWeights) -> None:
+        self._slope = layer.slope
+
+    def __call__(self, x: Array) -> Array:
+        return np.where(x >= 0.0, x, x * self._slope)
 
 
 class _LstmStage:
     """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c'), with i, f, g, o = W·[x, h] + b in one product.
 
-    The rows of i, f and o are halved, which float32 does exactly, so that one tanh serves all four gates.
+    The rows of i, f and o are halved, which float32 does exactly, so that one tanh computes all four gates.
     """
 
     def __init__(self, layer: LstmWeights) -> None:
@@ -173,12 +181,61 @@ class _LstmStage:
         np.tanh(gates, out=gates)
         gates *= self._halves
         gates += self._shift
-        let_in, keep, candidate, let_out = gates.reshape(4, hidden)
-        self._cell = keep * self._cell + let_in * candidate
-        output: Array = let_out * np.tanh(self._cell)
+        input_gate, forget_gate, candidate, output_gate = gates.reshape(4, hidden)
+        self._cell = forget_gate * self._cell + input_gate * candidate
+        output: Array = output_gate * np.tanh(self._cell)
         joined[-hidden:] = output
         return output
 
     def reset(self) -> None:
         self._joined[:] = 0.0
         self._cell[:] = 0.0
+
+
+class _GruStage:
+    """h' = (1 - z)·n + z·h, with r, z = σ(W·x + U·h + b) and n = tanh(W·x + b_ih + r·(U·h + b_hh))."""
+
+    def __init__(self, layer: GruWeights) -> None:
+        self._hidden = layer.out_size
+        self._weight_ih, self._weight_hh = (np.ascontiguousarray(each) for each in (layer.weight_ih, layer.weight_hh))
+        self._bias_ih, self._bias_hh = layer.bias_ih, layer.bias_hh
+        self._state = np.zeros(layer.out_size, dtype=np.float32)
+
+    def __call__(self, x: Array) -> Array:
+        hidden = self._hidden
+        from_input = np.dot(self._weight_ih, x) + self._bias_ih
+        from_state = np.dot(self._weight_hh, self._state) + self._bias_hh
+        reset, update = _sigmoid(from_input[: 2 * hidden] + from_state[: 2 * hidden]).reshape(2, hidden)
+        new = np.tanh(from_input[2 * hidden :] + reset * from_state[2 * hidden :])
+        self._state = (1.0 - update) * new + update * self._state
+        return self._state
+
+    def reset(self) -> None:
+        # A new array: the last output may still be in use.
+        self._state = np.zeros_like(self._state)
+
+
+class _Conv1dStage:
+    """A ring of the last frames; each group of outputs is one product with the taps of its inputs."""
+
+    def __init__(self, layer: Conv1dWeights) -> None:
+        groups, kernel = layer.groups, layer.kernel_size
+        # [groups, out / groups, kernel · in / groups], in the order of the gathered taps.
+        weight = layer.weight.reshape(groups, layer.out_size // groups, -1, kernel).transpose(0, 1, 3, 2)
+        self._weight = np.ascontiguousarray(weight.reshape(groups, layer.out_size // groups, -1))
+        self._bias = layer.bias
+        self._activate = ACTIVATIONS[layer.activation]
+        self._ring = np.zeros((layer.history + 1, groups, layer.in_size // groups), dtype=np.float32)
+        self._ages = layer.dilation * np.arange(kernel - 1, -1, -1)
+        self._newest = 0
+
+    def __call__(self, x: Array) -> Array:
+        ring = self._ring
+        self._newest = (self._newest + 1) % len(ring)
+        ring[self._newest] = x.reshape(ring.shape[1:])
+        taps = ring[(self._newest - self._ages) % len(ring)]
+        joined = taps.transpose(1, 0, 2).reshape(ring.shape[1], -1, 1)
+        return self._activate((self._weight @ joined).ravel() + self._bias)
+
+    def reset(self) -> None:
+        self._ring[:] = 0.0

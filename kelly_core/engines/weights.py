@@ -1,69 +1,19 @@
-"""A trained network as plain NumPy arrays: what the writer, the reader and PyTorch hand to each other."""
+"""Changes to trained weights for the plugin: normalization and statelessness folded into them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-
-GATE_ORDER = ("input", "forget", "cell", "output")
-"""Order of an LSTM's gates, in PyTorch and in RTNeural alike."""
+from kelly_core.engines.layers import DenseWeights, Layer, LstmWeights
 
 _CLOSED_FORGET_BIAS = -100.0
 
 
-@dataclass(frozen=True)
-class DenseWeights:
-    """A dense layer in PyTorch orientation: ``weight`` [out, in], ``bias`` [out], and its activation."""
-
-    weight: Array
-    bias: Array
-    activation: str
-
-    @property
-    def in_size(self) -> int:
-        """Numbers that go in."""
-        return int(self.weight.shape[1])
-
-    @property
-    def out_size(self) -> int:
-        """Numbers that come out."""
-        return int(self.weight.shape[0])
-
-
-@dataclass(frozen=True)
-class LstmWeights:
-    """An LSTM in PyTorch orientation, gates stacked in ``GATE_ORDER``.
-
-    ``weight_ih`` [4H, in], ``weight_hh`` [4H, H], ``bias_ih`` and ``bias_hh`` [4H].
-    """
-
-    weight_ih: Array
-    weight_hh: Array
-    bias_ih: Array
-    bias_hh: Array
-
-    @property
-    def in_size(self) -> int:
-        """Numbers that go in."""
-        return int(self.weight_ih.shape[1])
-
-    @property
-    def out_size(self) -> int:
-        """Numbers that come out: the hidden size H."""
-        return int(self.weight_hh.shape[1])
-
-
-LayerWeights = DenseWeights | LstmWeights
-
-
-def fold_normalization(
-    layers: Sequence[LayerWeights], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> list[LayerWeights]:
+def fold_normalization(layers: Sequence[Layer], mean: NDArray[np.float64], scale: NDArray[np.float64]) -> list[Layer]:
     """Let the first dense layer take raw inputs: W' = W · scale, b' = b - W' · mean.
 
     Args:
@@ -76,11 +26,11 @@ def fold_normalization(
         raise TypeError("only a dense first layer can absorb the standardisation of its inputs")
     weight = first.weight.astype(np.float64) * scale
     bias = first.bias.astype(np.float64) - weight @ mean
-    folded = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+    folded = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32), use_bias=True)
     return [folded, *layers[1:]]
 
 
-def fold_stateless(layers: Sequence[LayerWeights]) -> list[LayerWeights]:
+def fold_stateless(layers: Sequence[Layer]) -> list[Layer]:
     """Make every LSTM forget at once, so that each call computes what a first call from zero state computes.
 
     The recurrent weights and the forget gate's input weights become 0 and the forget gate's bias -100: σ(-100) is

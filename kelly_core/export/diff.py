@@ -8,11 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from kelly_core.engines.numpy_engine import ActivationLayer, Layer, NumpyEngine, describe_layer
-from kelly_core.engines.weights import Array, DenseWeights
+from kelly_core.engines.layers import (
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+    describe_layer,
+)
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import Golden, read_golden
-from kelly_core.export.parser import FormatError
+from kelly_core.export.json_values import FormatError
 from kelly_core.export.reader import Export
 
 _LONG = 8
@@ -99,12 +110,30 @@ def _weights(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
 
 def _arrays(layer: Layer) -> dict[str, Array]:
     """Return the arrays that RTNeural computes with: it uses the sum of an LSTM's two biases."""
-    if isinstance(layer, ActivationLayer):
-        return {}
-    if isinstance(layer, DenseWeights):
-        return {"weights": layer.weight, "bias": layer.bias}
-    bias = layer.bias_ih + layer.bias_hh
-    return {"input weights": layer.weight_ih, "recurrent weights": layer.weight_hh, "bias": bias}
+    match layer:
+        case DenseWeights() | Conv1dWeights():
+            return {"weights": layer.weight, "bias": layer.bias}
+        case LstmWeights():
+            bias = layer.bias_ih + layer.bias_hh
+            return {"input weights": layer.weight_ih, "recurrent weights": layer.weight_hh, "bias": bias}
+        case GruWeights():
+            return {
+                "input weights": layer.weight_ih,
+                "recurrent weights": layer.weight_hh,
+                "input bias": layer.bias_ih,
+                "recurrent bias": layer.bias_hh,
+            }
+        case BatchNormWeights():
+            statistics = {
+                "mean": layer.mean,
+                "variance": layer.variance,
+                "epsilon": np.array([layer.epsilon], np.float32),
+            }
+            return {"gamma": layer.gamma, "beta": layer.beta, **statistics}
+        case PreluWeights():
+            return {"slopes": np.broadcast_to(layer.slope, layer.size)}
+        case ActivationLayer():
+            return {}
 
 
 def _outputs(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
@@ -113,7 +142,9 @@ def _outputs(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
         if golden is not None:
             yield (
                 whose,
-                _difference(NumpyEngine(old.layers).run(golden.inputs), NumpyEngine(new.layers).run(golden.inputs)),
+                _difference(
+                    NumpyEngine(old.layers).process(golden.inputs), NumpyEngine(new.layers).process(golden.inputs)
+                ),
             )
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kelly_core.engines.weights import Array
-from kelly_core.export.parser import FormatError, read_matrix
+from kelly_core.engines.layers import Array
+from kelly_core.export.json_values import FormatError, read_matrix
 from kelly_core.export.reader import Export
 
 _GOLDEN_FRAMES = 8

@@ -6,51 +6,76 @@ text says which.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from kelly_core.engines.numpy_engine import ACTIVATIONS, ActivationLayer, Layer
-from kelly_core.engines.weights import GATE_ORDER, Array, DenseWeights, LstmWeights
+from kelly_core.engines.layers import (
+    GATE_ORDER,
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+    activation_of,
+)
+from kelly_core.engines.numpy_engine import ACTIVATIONS
+from kelly_core.export.json_values import (
+    FormatError,
+    brief,
+    read_matrix,
+    read_number,
+    read_object,
+    read_parts,
+    read_size,
+    read_vector,
+)
+from kelly_core.export.parser_2d import LAYERS_2D, check_2d_layer
 
 Layout = Literal["rtneural", "legacy"]
-Rule = Literal["structure", "layer types", "dimensions", "activations", "finite", "gates"]
 
-_DENSE_TYPES = ("dense", "time-distributed-dense")
 _GATE_ARRAYS = ("weights_ih", "weights_hh", "bias_ih", "bias_hh")
-_LARGEST_SIZE = 2**16
 _ROUNDING = 1e-6
 """Absolute and relative tolerance between two records of one weight, which other tools may have summed or rounded."""
-
-
-class FormatError(Exception):
-    """A violation of one rule of the export format; ``text`` states expected and actual values."""
-
-    def __init__(self, rule: Rule, text: str) -> None:
-        self.rule: Rule = rule
-        self.text = text
-        super().__init__(text)
 
 
 @dataclass
 class ParsedNetwork:
     """Layers parsed from a document, and every format error; layers with an error are left out of ``layers``.
 
-    ``parameter_count`` counts the numbers present as PyTorch does (two bias vectors per LSTM).
+    ``checked_only`` names the types of layers whose structure is checked but that no engine here can compute.
+    ``foreign`` is True for a file of another program: none of Kelly's own keys in its layers or its metadata.
     """
 
     layout: Layout
+    foreign: bool = False
     in_size: int = 0
-    parameter_count: int = 0
     layers: list[Layer] = field(default_factory=list)
+    checked_only: list[str] = field(default_factory=list)
     faults: list[FormatError] = field(default_factory=list)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters present, counted as PyTorch does (two bias vectors per LSTM)."""
+        return sum(layer.parameter_count for layer in self.layers)
+
+    @property
+    def runnable(self) -> bool:
+        """True if an engine can be built from the layers."""
+        return not self.faults and not self.checked_only
 
 
 def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     """Parse the layers of either layout; continue after an error as long as the layer sizes are known."""
     entries = document.get("layers")
-    network = ParsedNetwork(_layout(document, entries))
+    layout = _layout(document, entries)
+    network = ParsedNetwork(layout, layout == "rtneural" and _is_foreign(document, entries))
     try:
         if not isinstance(entries, list) or not entries:
             raise FormatError("structure", '"layers" must be a list of at least one layer')
@@ -58,16 +83,26 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     except FormatError as fault:
         network.faults.append(fault)
         return network
+    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
     for number, entry in enumerate(entries, 1):
         try:
-            in_size = _add_layer(network, entry, in_size)
+            in_size = _add_layer(network, entry, in_size, has_2d)
         except FormatError as fault:
             network.faults.append(FormatError(fault.rule, f"layer {number}: {fault.text}"))
             try:
-                in_size = _out_size(entry, network.layout)
+                in_size = _out_size(entry, network.layout, has_2d)
             except FormatError:  # already recorded; without an output size the next layer cannot be checked
                 break
+    if network.runnable and not any(map(_is_computed, network.layers)):
+        network.faults.append(
+            FormatError("structure", "no layer computes anything: the engine crashes on an empty model")
+        )
     return network
+
+
+def _is_computed(layer: Layer) -> bool:
+    """Return False for an activation layer without an activation, which the engine leaves out."""
+    return not isinstance(layer, ActivationLayer) or bool(activation_of(layer))
 
 
 def _layout(document: dict[str, Any], entries: object) -> Layout:
@@ -77,68 +112,77 @@ def _layout(document: dict[str, Any], entries: object) -> Layout:
     return "rtneural" if shaped or "in_shape" in document or not layers else "legacy"
 
 
+def _is_foreign(document: dict[str, Any], entries: object) -> bool:
+    metadata, layers = document.get("metadata", {}), entries if isinstance(entries, list) else []
+    unnamed = isinstance(metadata, dict) and not {"model_name", "export_version", "golden"} & metadata.keys()
+    return unnamed and not any(isinstance(entry, dict) and "in_size" in entry for entry in layers)
+
+
 def _input_size(document: dict[str, Any], entries: list[Any], layout: Layout) -> int:
     if layout == "legacy":
-        return _size(_object(entries[0]).get("in_size"), '"in_size"')
+        return read_size(read_object(entries[0]).get("in_size"), '"in_size"')
     if "in_shape" not in document:
         raise FormatError(
             "structure", '"in_shape" is missing: the engine rejects the file, and the plugin reports nothing'
         )
-    return _last(document, "in_shape")
+    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
+    return _shape_size(document, "in_shape", has_2d)
 
 
-def _add_layer(network: ParsedNetwork, entry: object, in_size: int) -> int:
+def _add_layer(network: ParsedNetwork, entry: object, in_size: int, has_2d: bool) -> int:
     """Parse a layer with ``in_size`` inputs, append it to ``network`` and return its output size."""
-    layer = _object(entry)
+    layer = read_object(entry)
     kind = layer.get("type")
-    out_size = _out_size(layer, network.layout)
-    _agree(layer, in_size, out_size)
-    weights: Layer
-    if kind in _DENSE_TYPES:
-        weights, count = _dense(layer, in_size, out_size, network.layout)
-    elif kind == "lstm":
-        weights, count = _lstm(layer, in_size, out_size, network.layout), 4 * out_size * (in_size + out_size + 2)
-    elif kind == "activation":
-        weights, count = _activation_layer(layer, in_size, out_size, network.layout), 0
-    else:
+    out_size = _out_size(layer, network.layout, has_2d)
+    _require_sizes(layer, in_size, out_size)
+    parsers = _LEGACY_PARSERS if network.layout == "legacy" else _PARSERS
+    if network.layout == "rtneural" and kind in LAYERS_2D:
+        check_2d_layer(layer, in_size, out_size)
+        _activation(layer)
+        network.checked_only.append(str(kind))
+        return out_size
+    parse = parsers.get(kind) if isinstance(kind, str) else None
+    if parse is None:
         raise FormatError(
-            "layer types", f"type {_short(kind)} is not supported; the engine silently drops unknown layers"
+            "layer types", f"type {brief(kind)} is not supported; the engine silently drops unknown layers"
         )
-    network.layers.append(weights)
-    network.parameter_count += count
+    network.layers.append(parse(layer, in_size, out_size))
     return out_size
 
 
-def _agree(layer: dict[str, Any], in_size: int, out_size: int) -> None:
+def _require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
     for key, actual, source in (("in_size", in_size, "its input size is"), ("out_size", out_size, "its shape ends in")):
-        if key in layer and _size(layer[key], f'"{key}"') != actual:
+        if key in layer and read_size(layer[key], f'"{key}"') != actual:
             raise FormatError("dimensions", f'"{key}" is {layer[key]}, but {source} {actual}')
 
 
-def _dense(layer: dict[str, Any], in_size: int, out_size: int, layout: Layout) -> tuple[DenseWeights, int]:
+def _dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWeights:
     activation = _activation(layer)
-    if layout == "legacy":
-        weight = read_matrix(layer.get("weights"), out_size, in_size, '"weights"')
-        bias = _vector(layer.get("bias"), out_size, '"bias"')
-        return DenseWeights(weight, bias, activation), weight.size + bias.size
-    parts = _parts(layer, 1, 2)
+    parts = read_parts(layer, 1, 2)
     weight = read_matrix(parts[0], in_size, out_size, "weights[0]").T
     if len(parts) == 1:
-        return DenseWeights(weight, np.zeros(out_size, np.float32), activation), weight.size
-    bias = _vector(parts[1], out_size, "weights[1], the bias,")
-    return DenseWeights(weight, bias, activation), weight.size + bias.size
+        return DenseWeights(weight, np.zeros(out_size, np.float32), activation, use_bias=False)
+    return DenseWeights(weight, read_vector(parts[1], out_size, "weights[1], the bias,"), activation)
 
 
-def _lstm(layer: dict[str, Any], in_size: int, hidden: int, layout: Layout) -> LstmWeights:
+def _legacy_dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWeights:
+    weight = read_matrix(layer.get("weights"), out_size, in_size, '"weights"')
+    return DenseWeights(weight, read_vector(layer.get("bias"), out_size, '"bias"'), _activation(layer))
+
+
+def _lstm(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
     """Return the per-gate arrays if present, since they keep the two biases separate; else the engine's arrays."""
-    if layout == "legacy":
-        return _gates(layer, in_size, hidden)
-    parts = _parts(layer, 3, 3)
+    _require_tanh(layer)
+    parts = read_parts(layer, 3)
+    weight_ih = read_matrix(parts[0], in_size, 4 * hidden, "weights[0]").T
+    weight_hh = read_matrix(parts[1], hidden, 4 * hidden, "weights[1]").T
+    bias = read_vector(parts[2], 4 * hidden, "weights[2], the bias,")
     joined = LstmWeights(
-        weight_ih=read_matrix(parts[0], in_size, 4 * hidden, "weights[0]").T,
-        weight_hh=read_matrix(parts[1], hidden, 4 * hidden, "weights[1]").T,
-        bias_ih=_vector(parts[2], 4 * hidden, "weights[2], the bias,"),
+        weight_ih,
+        weight_hh,
+        bias_ih=bias,
         bias_hh=np.zeros(4 * hidden, np.float32),
+        use_bias=_use_bias(layer, bias),
     )
     if not any(name in layer for name in _GATE_ARRAYS):
         return joined
@@ -169,20 +213,146 @@ def _gates(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
             raise FormatError("gates", f'"{name}" must be a list of four gates')
         return [(gate, f'"{name}" of the {label} gate') for gate, label in zip(gates, GATE_ORDER, strict=True)]
 
+    biases = [
+        np.concatenate([read_vector(gate, hidden, label) for gate, label in four(name)])
+        for name in ("bias_ih", "bias_hh")
+    ]
     return LstmWeights(
         np.concatenate([read_matrix(gate, hidden, in_size, label) for gate, label in four("weights_ih")]),
         np.concatenate([read_matrix(gate, hidden, hidden, label) for gate, label in four("weights_hh")]),
-        np.concatenate([_vector(gate, hidden, label) for gate, label in four("bias_ih")]),
-        np.concatenate([_vector(gate, hidden, label) for gate, label in four("bias_hh")]),
+        *biases,
+        use_bias=_use_bias(layer, *biases),
     )
 
 
-def _activation_layer(layer: dict[str, Any], in_size: int, out_size: int, layout: Layout) -> ActivationLayer:
-    if layout == "rtneural" and "weights" not in layer:
+def _gru(layer: dict[str, Any], in_size: int, hidden: int) -> GruWeights:
+    _require_tanh(layer)
+    parts = read_parts(layer, 3)
+    if isinstance(parts[2], list) and len(parts[2]) == 3 * hidden and not any(isinstance(b, list) for b in parts[2]):
+        raise FormatError(
+            "dimensions",
+            f"weights[2], the biases, must be 2 × {3 * hidden}, but is one vector of {3 * hidden}: the engine"
+            " computes the GRU of PyTorch and of Keras with reset_after=True, and rejects the file",
+        )
+    weight_ih = read_matrix(parts[0], in_size, 3 * hidden, "weights[0]").T
+    weight_hh = read_matrix(parts[1], hidden, 3 * hidden, "weights[1]").T
+    biases = read_matrix(parts[2], 2, 3 * hidden, "weights[2], the biases,")
+    return GruWeights(
+        weight_ih=_reset_first(weight_ih),
+        weight_hh=_reset_first(weight_hh),
+        bias_ih=_reset_first(biases[0]),
+        bias_hh=_reset_first(biases[1]),
+        use_bias=_use_bias(layer, biases),
+    )
+
+
+def _reset_first(stacked: Array) -> Array:
+    """Reorder gates from RTNeural's update, reset, new to PyTorch's reset, update, new."""
+    update, reset, new = np.split(stacked, 3)
+    return np.concatenate([reset, update, new])
+
+
+def _conv1d(layer: dict[str, Any], in_size: int, out_size: int) -> Conv1dWeights:
+    kernel, dilation = (_single(layer, key) for key in ("kernel_size", "dilation"))
+    groups = read_size(layer.get("groups", 1), '"groups"')
+    if in_size % groups or out_size % groups:
+        raise FormatError(
+            "dimensions",
+            f'"groups" is {groups}, which must divide {in_size} inputs and {out_size} outputs; the engine'
+            " rounds the quotients down, and crashes on 0",
+        )
+    _require_causal(layer)
+    if not isinstance(layer.get("weights"), list) or len(layer["weights"]) != 2:
+        raise FormatError("structure", '"weights" must be a list of 2 arrays: the engine rejects a conv1d without bias')
+    taps, bias = layer["weights"]
+    if not isinstance(taps, list) or len(taps) != kernel:
+        found = len(taps) if isinstance(taps, list) else brief(taps)
+        raise FormatError(
+            "dimensions",
+            f"weights[0] must be {kernel} taps of {in_size // groups} × {out_size}, but has {found}; the engine"
+            " shifts a shorter kernel in time silently",
+        )
+    matrices = [read_matrix(tap, in_size // groups, out_size, f"weights[0][{index}]") for index, tap in enumerate(taps)]
+    vector = read_vector(bias, out_size, "weights[1], the bias,")
+    weight = np.ascontiguousarray(np.stack(matrices).transpose(2, 1, 0))
+    return Conv1dWeights(weight, vector, _activation(layer), dilation, groups, _use_bias(layer, vector))
+
+
+def _single(layer: dict[str, Any], key: str) -> int:
+    """Return the whole number of a one-entry list."""
+    value = layer.get(key)
+    if not isinstance(value, list) or len(value) != 1:
+        found = "is missing" if key not in layer else f"is {brief(value)}"
+        if isinstance(value, list):
+            found = f"has {len(value)} entries, of which the engine takes the last"
+        raise FormatError("structure", f'"{key}" must be a list of one whole number, but {found}')
+    return read_size(value[0], f'the entry of "{key}"')
+
+
+def _require_causal(layer: dict[str, Any]) -> None:
+    for key in ("strides", "stride"):
+        if layer.get(key, 1) not in (1, [1]):
+            raise FormatError(
+                "structure", f'"{key}" is {brief(layer[key])}; the engine ignores it and computes every frame'
+            )
+    if layer.get("padding", "causal") not in ("causal", "valid"):
+        raise FormatError("structure", f'"padding" is {brief(layer["padding"])}; the engine is always causal')
+
+
+def _batchnorm(layer: dict[str, Any], in_size: int, out_size: int) -> BatchNormWeights:
+    _require_same_size(in_size, out_size)
+    _require_no_activation(layer)
+    if "epsilon" not in layer:
+        raise FormatError("structure", '"epsilon" is missing: the engine rejects the file')
+    epsilon = read_number(layer["epsilon"], '"epsilon"')
+    parts = read_parts(layer, 2, 4)
+    names = ("gamma", "beta", "mean", "variance")[-len(parts) :]
+    arrays = {
+        name: _batchnorm_array(part, in_size, f"weights[{index}], the {name},")
+        for index, (name, part) in enumerate(zip(names, parts, strict=True))
+    }
+    # The engine adds in float32; the smallest sum must leave a root to divide by.
+    if not (arrays["variance"] + np.float32(epsilon) > 0).all():
+        raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
+    ones, zeros = np.ones(in_size, np.float32), np.zeros(in_size, np.float32)
+    return BatchNormWeights(**{"gamma": ones, "beta": zeros} | arrays, epsilon=epsilon, affine=len(parts) == 4)
+
+
+def _batchnorm_array(value: object, size: int, name: str) -> Array:
+    if isinstance(value, list) and len(value) < size:
+        text = f"{name} must have {size} numbers, but has {len(value)}; the engine leaves the rest at 0 or 1 silently"
+        raise FormatError("dimensions", text)
+    return read_vector(value, size, name)
+
+
+def _prelu(layer: dict[str, Any], in_size: int, out_size: int) -> PreluWeights:
+    _require_same_size(in_size, out_size)
+    _require_no_activation(layer)
+    [rows] = read_parts(layer, 1)
+    if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], list):
+        raise FormatError("structure", "weights[0] must be a list that holds one list of slopes")
+    if len(rows[0]) not in (1, in_size):
+        effect = "leaves the other slopes at 0" if len(rows[0]) < in_size else "writes past its array"
+        raise FormatError(
+            "dimensions", f"weights[0][0] must have 1 or {in_size} slopes, but has {len(rows[0])}; the engine {effect}"
+        )
+    return PreluWeights(read_vector(rows[0], len(rows[0]), "weights[0][0]"), in_size)
+
+
+def _activation_layer(layer: dict[str, Any], in_size: int, out_size: int) -> ActivationLayer:
+    if "weights" not in layer:
         raise FormatError("structure", '"weights" is missing: the engine rejects even an activation layer without it')
+    return _legacy_activation(layer, in_size, out_size)
+
+
+def _legacy_activation(layer: dict[str, Any], in_size: int, out_size: int) -> ActivationLayer:
+    _require_same_size(in_size, out_size)
+    return ActivationLayer(_activation(layer), out_size)
+
+
+def _require_same_size(in_size: int, out_size: int) -> None:
     if in_size != out_size:
         raise FormatError("dimensions", f"its input size is {in_size}, but its shape ends in {out_size}")
-    return ActivationLayer(_activation(layer), out_size)
 
 
 def _activation(layer: dict[str, Any]) -> str:
@@ -190,92 +360,67 @@ def _activation(layer: dict[str, Any]) -> str:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(key for key in ACTIVATIONS if key)
         raise FormatError(
-            "activations", f'activation {_short(name)} is not one of {known} or "": the engine crashes on it'
+            "activations", f'activation {brief(name)} is not one of {known} or "": the engine crashes on it'
         )
     return name
 
 
-def _parts(layer: dict[str, Any], fewest: int, most: int) -> list[Any]:
-    parts = layer.get("weights")
-    if not isinstance(parts, list) or not fewest <= len(parts) <= most:
-        wanted = str(most) if fewest == most else f"{fewest} or {most}"
-        raise FormatError("structure", f'"weights" must be a list of {wanted} arrays')
-    return parts
+def _require_tanh(layer: dict[str, Any]) -> None:
+    """Refuse a recurrent layer with another activation than tanh; "" means tanh, too."""
+    if layer.get("activation", "") not in ("", "tanh"):
+        found = brief(layer["activation"])
+        raise FormatError(
+            "activations", f"activation {found} of a recurrent layer: the engine ignores it and takes tanh"
+        )
 
 
-def _object(entry: object) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise FormatError("structure", f"it is {_short(entry)}, not an object")
-    return entry
+def _require_no_activation(layer: dict[str, Any]) -> None:
+    if layer.get("activation", "") != "":
+        found = brief(layer["activation"])
+        raise FormatError("activations", f"activation {found} of this type of layer: the engine ignores it")
 
 
-def _out_size(entry: object, layout: Layout) -> int:
-    layer = _object(entry)
-    return _last(layer, "shape") if layout == "rtneural" else _size(layer.get("out_size"), '"out_size"')
-
-
-def _last(content: dict[str, Any], key: str) -> int:
-    """Return the size that the engine reads from a shape: the last entry (of four entries it multiplies two)."""
-    shape = content.get(key)
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 3:
-        raise FormatError("structure", f'"{key}" must be a list of one to three entries that ends with a size')
-    return _size(shape[-1], f'the last entry of "{key}"')
-
-
-def _size(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST_SIZE:
-        raise FormatError("structure", f"{name} must be a whole number from 1 to {_LARGEST_SIZE - 1}")
+def _use_bias(layer: dict[str, Any], *biases: Array) -> bool:
+    """Return the entry "use_bias", which marks a bias that is only there because the engine needs one."""
+    value = layer.get("use_bias", True)
+    if not isinstance(value, bool):
+        raise FormatError("structure", '"use_bias" must be true or false')
+    if not value and any(bias.any() for bias in biases):
+        raise FormatError("dimensions", '"use_bias" is false, but the bias, which the engine uses, is not 0')
     return value
 
 
-def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
-    """Convert ``rows`` JSON lists of ``columns`` numbers each to a float32 array [rows, columns].
-
-    Raises:
-        FormatError: a list is missing or has the wrong length, or an entry is not a finite number.
-    """
-    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        raise FormatError("structure", f"{name} must be a list of lists of numbers")
-    lengths = {len(row) for row in value}
-    if len(value) != rows or lengths != {columns}:
-        misfit = _misfit(len(value), lengths, rows, columns)
-        raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
-    return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
+def _out_size(entry: object, layout: Layout, has_2d: bool) -> int:
+    layer = read_object(entry)
+    if layout == "legacy":
+        return read_size(layer.get("out_size"), '"out_size"')
+    return _shape_size(layer, "shape", has_2d)
 
 
-def _misfit(rows: int, lengths: set[int], wanted_rows: int, wanted_columns: int) -> str:
-    if rows == wanted_columns and lengths == {wanted_rows}:
-        return f"is {rows} × {wanted_rows}: it is transposed"
-    if len(lengths) > 1:
-        return f"has rows of {min(lengths)} to {max(lengths)} numbers; the engine fills short rows with zeros silently"
-    return f"is {rows} × {max(lengths, default=0)}"
+def _shape_size(content: dict[str, Any], key: str, has_2d: bool) -> int:
+    """Return the size that the engine reads from a shape: the last entry, or the product of entries 3 and 4 of four."""
+    shape = content.get(key)
+    if has_2d and isinstance(shape, list) and len(shape) == 4:
+        return read_size(shape[2], f'entry 3 of "{key}"') * read_size(shape[3], f'entry 4 of "{key}"')
+    if not isinstance(shape, list) or not 1 <= len(shape) <= 3:
+        raise FormatError("structure", f'"{key}" must be a list of one to three entries that ends with a size')
+    return read_size(shape[-1], f'the last entry of "{key}"')
 
 
-def _vector(value: object, size: int, name: str) -> Array:
-    if not isinstance(value, list):
-        raise FormatError("structure", f"{name} must be a list of numbers")
-    if len(value) != size:
-        fate = "; the engine reads past its end" if len(value) < size else ""
-        raise FormatError("dimensions", f"{name} must have {size} numbers, but has {len(value)}{fate}")
-    return _numbers(value, list(map(type, value)), name)
-
-
-def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
-    if not set(kinds) <= {int, float}:
-        raise FormatError("structure", f"{name} holds an entry that is not a number")
-    try:
-        with np.errstate(over="ignore"):
-            array = np.array(values, dtype=np.float64).astype(np.float32)
-    except OverflowError:
-        array = np.array([np.inf], dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise FormatError("finite", f"{name} holds a number outside the range of float32")
-    return array
-
-
-def _short(value: object) -> str:
-    """Return a value for a message: strings and numbers cut at 40 characters, other types by name."""
-    if isinstance(value, str | int | float) or value is None:
-        text = repr(value)
-        return text if len(text) <= 40 else f"{text[:40]}…"
-    return "a list" if isinstance(value, list) else "an object"
+_Parser = Callable[[dict[str, Any], int, int], Layer]
+_PARSERS: dict[str, _Parser] = {
+    "dense": _dense,
+    "time-distributed-dense": _dense,
+    "lstm": _lstm,
+    "gru": _gru,
+    "conv1d": _conv1d,
+    "batchnorm": _batchnorm,
+    "prelu": _prelu,
+    "activation": _activation_layer,
+}
+_LEGACY_PARSERS: dict[str, _Parser] = {
+    "dense": _legacy_dense,
+    "time-distributed-dense": _legacy_dense,
+    "lstm": _gates,
+    "activation": _legacy_activation,
+}

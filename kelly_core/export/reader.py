@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kelly_core.engines.numpy_engine import Layer
+from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.formatting import format_bytes
@@ -52,6 +52,9 @@ def read_export(path: Path) -> Export:
     network = parse_layers(document)
     if network.faults:
         raise ExportError(network.faults[0].text, where=path)
+    if network.checked_only:
+        kinds = ", ".join(dict.fromkeys(network.checked_only))
+        raise ExportError(f"has layers of type {kinds}, which can be checked but not computed here", where=path)
     metadata = document.get("metadata", {})
     if not isinstance(metadata, dict):
         raise ExportError('"metadata" must be an object', where=path)

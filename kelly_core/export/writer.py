@@ -9,8 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.engines.layers import (
+    GATE_ORDER,
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+    activation_of,
+)
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import GATE_ORDER, Array, LayerWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.io.atomic import atomic_write
@@ -35,9 +47,7 @@ METADATA = (
 _BYTES_A_NUMBER = 4
 
 
-def write_export(
-    path: Path, layers: Sequence[LayerWeights], metadata: Mapping[str, Any], layout: Layout = "rtneural"
-) -> None:
+def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any], layout: Layout = "rtneural") -> None:
     """Write an export atomically: a reader sees the old file or the new one, never a part.
 
     Args:
@@ -69,7 +79,7 @@ def write_export(
 def build_metadata(
     *,
     model_name: str,
-    layers: Sequence[LayerWeights],
+    layers: Sequence[Layer],
     state: State,
     trained_on: Mapping[str, Any],
     checkpoint: str,
@@ -91,7 +101,7 @@ def build_metadata(
         golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
         quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
     """
-    count = sum(_parameter_count(layer) for layer in layers)
+    count = sum(layer.parameter_count for layer in layers)
     golden = golden.astype(np.float32)
     return {
         "model_name": model_name,
@@ -107,32 +117,78 @@ def build_metadata(
         "metrics": to_json(metrics),
         **({"quality": dict(quality)} if quality else {}),
         "features": dict(features),
-        "golden": {"inputs": _decimals(golden), "outputs": _decimals(NumpyEngine(layers).run(golden))},
+        "golden": {"inputs": _decimals(golden), "outputs": _decimals(NumpyEngine(layers).process(golden))},
     }
 
 
-def _rtneural_layer(layer: LayerWeights) -> dict[str, Any]:
-    head = {"shape": [None, None, layer.out_size], "in_size": layer.in_size, "out_size": layer.out_size}
+def _rtneural_layer(layer: Layer) -> dict[str, Any]:
+    kind, arrays = _kind_and_arrays(layer)
+    entry = {
+        "type": kind,
+        "activation": activation_of(layer),
+        "shape": [None, None, layer.out_size],
+        "in_size": layer.in_size,
+        "out_size": layer.out_size,
+    }
+    match layer:
+        case Conv1dWeights():
+            entry |= {"kernel_size": [layer.kernel_size], "dilation": [layer.dilation], "groups": layer.groups}
+        case BatchNormWeights():
+            entry["epsilon"] = layer.epsilon
+    entry["weights"] = arrays
+    # The engine needs these arrays even where the layer has no bias; the mark lets the file go back without loss.
+    if isinstance(layer, LstmWeights | GruWeights | Conv1dWeights) and not layer.use_bias:
+        entry["use_bias"] = False
     if isinstance(layer, LstmWeights):
-        joined = [_decimals(layer.weight_ih.T), _decimals(layer.weight_hh.T), _decimals(layer.bias_ih + layer.bias_hh)]
-        return {
-            "type": "lstm",
-            "activation": "",
-            **head,
-            "weights": joined,
-            **_gates(layer),
-            "gate_order": list(GATE_ORDER),
-        }
-    weights = [_decimals(layer.weight.T), _decimals(layer.bias)]
-    return {"type": "dense", "activation": layer.activation, **head, "weights": weights}
+        entry |= {**_gates(layer), "gate_order": list(GATE_ORDER)}
+    return entry
 
 
-def _legacy_layer(layer: LayerWeights) -> dict[str, Any]:
-    sizes = {"in_size": layer.in_size, "out_size": layer.out_size}
-    if isinstance(layer, LstmWeights):
-        return {"type": "lstm", **sizes, **_gates(layer)}
-    weights = {"weights": _decimals(layer.weight), "bias": _decimals(layer.bias)}
-    return {"type": "dense", **sizes, "activation": layer.activation, **weights}
+def _kind_and_arrays(layer: Layer) -> tuple[str, list[Any]]:
+    """Return a layer's type and its weights in the order and orientation that the engine reads."""
+    match layer:
+        case DenseWeights():
+            return "dense", [_decimals(layer.weight.T), *([_decimals(layer.bias)] if layer.use_bias else [])]
+        case LstmWeights():
+            bias = _decimals(layer.bias_ih + layer.bias_hh)
+            return "lstm", [_decimals(layer.weight_ih.T), _decimals(layer.weight_hh.T), bias]
+        case GruWeights():
+            kernel, recurrence, *biases = (
+                _update_first(array) for array in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh)
+            )
+            return "gru", [_decimals(kernel.T), _decimals(recurrence.T), _decimals(np.stack(biases))]
+        case Conv1dWeights():
+            return "conv1d", [_decimals(layer.weight.transpose(2, 1, 0)), _decimals(layer.bias)]
+        case BatchNormWeights():
+            trained = [layer.gamma, layer.beta] if layer.affine else []
+            return "batchnorm", [_decimals(array) for array in (*trained, layer.mean, layer.variance)]
+        case PreluWeights():
+            return "prelu", [[_decimals(layer.slope)]]
+        case ActivationLayer():
+            return "activation", []
+
+
+def _update_first(stacked: Array) -> Array:
+    """Reorder gates from PyTorch's reset, update, new to RTNeural's update, reset, new."""
+    reset, update, new = np.split(stacked, 3)
+    return np.concatenate([update, reset, new])
+
+
+def _legacy_layer(layer: Layer) -> dict[str, Any]:
+    kind, _ = _kind_and_arrays(layer)
+    entry: dict[str, Any] = {"type": kind, "in_size": layer.in_size, "out_size": layer.out_size}
+    match layer:
+        case LstmWeights():
+            entry |= _gates(layer)
+        case DenseWeights():
+            entry |= {
+                "activation": layer.activation,
+                "weights": _decimals(layer.weight),
+                "bias": _decimals(layer.bias),
+            }
+        case ActivationLayer():
+            entry["activation"] = layer.activation
+    return entry
 
 
 def _gates(layer: LstmWeights) -> dict[str, Any]:
@@ -155,9 +211,3 @@ def _decimals(array: Array) -> list[Any]:
     shortest = np.array([float(str(number)) for number in array.ravel()])
     nested: list[Any] = shortest.reshape(array.shape).tolist()
     return nested
-
-
-def _parameter_count(layer: LayerWeights) -> int:
-    if isinstance(layer, LstmWeights):
-        return layer.weight_ih.size + layer.weight_hh.size + layer.bias_ih.size + layer.bias_hh.size
-    return layer.weight.size + layer.bias.size

@@ -11,7 +11,7 @@ from typing import Any
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.benchmark.history import FILE, Run, last_run
-from kelly_core.engines.numpy_engine import describe_layer
+from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.parser import parse_layers
 from kelly_core.export.provenance import is_non_commercial, provenance_of
@@ -190,7 +190,7 @@ def _size(path: Path, document: dict[str, Any]) -> Size:
     """Return sizes computed from the layers, not those recorded in the metadata."""
     file_bytes = path.stat().st_size if path.is_file() else None
     network = parse_layers(document)
-    if network.faults:
+    if not network.runnable:
         return Size(file_bytes, None, None, None)
     count = network.parameter_count
     return Size(file_bytes, count, 4 * count, tuple(describe_layer(layer) for layer in network.layers))

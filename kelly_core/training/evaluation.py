@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kelly_core.data.dataset import Batch, Dataset, Floats
+from kelly_core.engines.torch_engine import TorchEngine
 from kelly_core.errors import DataError, ExportError
 from kelly_core.evaluation.evaluate import evaluate
 from kelly_core.export.quality_record import QualityRecord, Split
@@ -16,7 +17,6 @@ from kelly_core.spec import ModelSpec
 from kelly_core.training.backprop import Map
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.networks import KellyNetwork
-from kelly_core.training.torch_engine import TorchEngine
 
 _OTHER_DATA = "the file was not trained on this split of these examples: it may have learned some of them"
 

@@ -10,7 +10,8 @@ import torch
 
 from kelly_core.chain import NEUTRAL_INPUT, neutral_input
 from kelly_core.data.dataset import Normalizer
-from kelly_core.engines.weights import Array, LayerWeights, fold_normalization, fold_stateless
+from kelly_core.engines.layers import Array, Layer
+from kelly_core.engines.weights import fold_normalization, fold_stateless
 from kelly_core.errors import CheckpointError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
@@ -124,7 +125,7 @@ def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
     return losses + (", which is WORSE" if ours > former.val_loss else "")
 
 
-def exported_layers(checkpoint: Checkpoint) -> list[LayerWeights]:
+def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
     """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
     layers = fold_normalization(
         weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.spec import MODELS, Dense, ModelSpec
 
 LstmState = tuple[Tensor, Tensor]
@@ -81,7 +81,7 @@ def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def weights_of(network: KellyNetwork) -> list[LayerWeights]:
+def weights_of(network: KellyNetwork) -> list[Layer]:
     """Return copies of a network's weights as NumPy arrays in PyTorch orientation."""
     return [
         _dense_weights(network, i) if isinstance(layer, Dense) else _lstm_weights(network, i)
@@ -89,7 +89,7 @@ def weights_of(network: KellyNetwork) -> list[LayerWeights]:
     ]
 
 
-def load_weights(network: KellyNetwork, weights: Sequence[LayerWeights]) -> None:
+def load_weights(network: KellyNetwork, weights: Sequence[Layer]) -> None:
     """Set the weights of a network, the inverse of ``weights_of``."""
     with torch.no_grad():
         for module, layer in zip(network.layers, weights, strict=True):
@@ -99,7 +99,7 @@ def load_weights(network: KellyNetwork, weights: Sequence[LayerWeights]) -> None
                 parameter.copy_(torch.from_numpy(array))
 
 
-def _named_arrays(layer: LayerWeights) -> dict[str, Array]:
+def _named_arrays(layer: Layer) -> dict[str, Array]:
     if isinstance(layer, DenseWeights):
         return {"weight": layer.weight, "bias": layer.bias}
     return {

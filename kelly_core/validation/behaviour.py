@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.engines.numpy_engine import TOLERANCE, ActivationLayer, Layer, NumpyEngine
-from kelly_core.engines.weights import Array, DenseWeights, LstmWeights
+from kelly_core.engines.layers import (
+    Array,
+    DenseWeights,
+    Layer,
+    RecurrentWeights,
+    activation_of,
+    carries_state,
+    without_activation,
+)
+from kelly_core.engines.numpy_engine import TOLERANCE, NumpyEngine
 from kelly_core.errors import KellyError
 from kelly_core.export.golden import Golden, probe_frames, read_golden
-from kelly_core.export.parser import FormatError, ParsedNetwork
+from kelly_core.export.json_values import FormatError
+from kelly_core.export.parser import ParsedNetwork
 from kelly_core.validation.metadata import STATES
 from kelly_core.validation.report import Check
 
@@ -72,7 +82,7 @@ def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequen
         return
     yield _check_dependence(layers, probe)
     yield from _check_softmax(layers, probe)
-    yield from _check_state(content.get("state"), layers, probe)
+    yield from _check_state(content, network, probe)
     frames = probe_frames(PARITY_FRAMES, network.in_size, golden)
     for reference in references:
         yield _check_parity(layers, frames, reference)
@@ -81,7 +91,7 @@ def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequen
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
     """Only this and parity can see a transposed square matrix: its shape is right."""
     told = f"{len(golden.inputs)} recorded frames recomputed"
-    return _close("golden outputs", NumpyEngine(layers).run(golden.inputs), golden.outputs, told)
+    return _close("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, told)
 
 
 def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
@@ -92,14 +102,14 @@ def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -
 
 
 def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
-    finite = bool(np.isfinite(NumpyEngine(layers).run(probe)).all())
+    finite = bool(np.isfinite(NumpyEngine(layers).process(probe)).all())
     told = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
     return Check("outputs", finite, f"{len(probe)} frames, {told}")
 
 
 def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that different inputs give different outputs at the same step, which a changing state alone does not."""
-    outputs, others = (NumpyEngine(layers).run(frames) for frames in (probe, probe[::-1].copy()))
+    outputs, others = (NumpyEngine(layers).process(frames) for frames in (probe, probe[::-1].copy()))
     apart = float(np.abs(outputs.astype(np.float64) - others).max())
     if apart > DEPENDENCE_LIMIT:
         return Check("input dependence", True, f"other inputs change the outputs by up to {apart:.3g}")
@@ -109,46 +119,57 @@ def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
 def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
     """Check that the engine's softmax cannot overflow: by bounds if the layer before is bounded, else by trial."""
     for index, layer in enumerate(layers):
-        if isinstance(layer, LstmWeights) or layer.activation != "softmax":
+        if activation_of(layer) != "softmax":
             continue
-        before = (
-            layers[:index] if isinstance(layer, ActivationLayer) else [*layers[:index], replace(layer, activation="")]
-        )
+        linear = without_activation(layer)
+        before = [*layers[:index], *([] if linear is None else [linear])]
         largest, how = _bound(layers, index), "at most"
         if largest is None or largest > LOGIT_LIMIT:
-            logits = NumpyEngine(before).run(probe) if before else probe
+            logits = NumpyEngine(before).process(probe) if before else probe
             largest, how = float(np.abs(logits).max()), "in trials up to"
-        told = f"logits are {how} {largest:.3g}; the engine's softmax is safe up to {LOGIT_LIMIT:.0f}"
-        yield Check("softmax", largest <= LOGIT_LIMIT, told)
+        detail = f"logits are {how} {largest:.3g}; the engine's softmax is safe up to {LOGIT_LIMIT:.0f}"
+        yield Check("softmax", largest <= LOGIT_LIMIT, detail)
 
 
 def _bound(layers: Sequence[Layer], index: int) -> float | None:
-    """Largest logit that can occur, if the numbers that go into the dense layer lie within ±1."""
+    """Return the largest logit possible if the inputs of the dense layer are within ±1; None if they need not be."""
     layer, before = layers[index], layers[index - 1] if index else None
-    bounded = isinstance(before, LstmWeights) or (before is not None and before.activation in ("tanh", "sigmoid"))
+    bounded = before is not None and (
+        isinstance(before, RecurrentWeights) or activation_of(before) in ("tanh", "sigmoid", "softmax")
+    )
     if not bounded or not isinstance(layer, DenseWeights):
         return None
     return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
 
 
-def _check_state(declared: object, layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
-    lstms = [layer for layer in layers if isinstance(layer, LstmWeights)]
-    if not lstms:
-        yield Check("state", True, "no LSTM, so every frame stands alone")
+def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Array) -> Iterator[Check]:
+    declared, layers = content.get("state"), network.layers
+    if not any(map(carries_state, layers)):
+        yield Check("state", True, "no layer with state, so every frame is independent")
         return
-    folded = not any(lstm.weight_hh.any() for lstm in lstms)
+    recurrent = [layer for layer in layers if isinstance(layer, RecurrentWeights)]
+    folded = len(recurrent) == sum(map(carries_state, layers)) and not any(each.weight_hh.any() for each in recurrent)
     state = declared if declared in STATES else "stateless" if folded else "stateful"
     if state == "stateless":
         yield _check_repeats(layers, probe)
-    else:
-        yield _check_recurrence(lstms)
-        yield _check_drift(layers, probe)
+        return
+    if recurrent:
+        yield (
+            _check_recurrence(recurrent)
+            if content.get("trained_on") != {} and not network.foreign
+            else _untold("recurrence")
+        )
+    yield _check_drift(layers, probe)
+
+
+def _untold(name: str) -> Check:
+    return Check(name, True, "the file does not record how it was trained", applicable=False)
 
 
 def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
     """Each frame must give bit for bit what it gives from zero state, whatever came before."""
     runtime = NumpyEngine(layers)
-    in_sequence = runtime.run(probe)
+    in_sequence = runtime.process(probe)
     alone = np.empty_like(in_sequence)
     for frame, output in zip(probe, alone, strict=True):
         runtime.reset()
@@ -159,20 +180,20 @@ def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
     return Check("state", False, f"declared stateless, but earlier frames change the output by up to {apart:.3g}")
 
 
-def _check_recurrence(lstms: Sequence[LstmWeights]) -> Check:
+def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     """Check that the recurrent weights of a stateful network were trained.
 
-    Trained on single frames from zero state, an LSTM's recurrent weights get a gradient of exactly zero and stay what
+    Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and stay what
     the initialisation drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
     each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
     nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
     single step of training pushes some of them past 1/√H, and more steps bend the distribution.
     """
-    for lstm in lstms:
-        weights = lstm.weight_hh
+    for layer in recurrent:
+        weights = layer.weight_hh
         if not weights.any():
             return Check("recurrence", False, "declared stateful, but its recurrent weights are all 0")
-        if np.abs(weights).max() <= 1.0 / np.sqrt(lstm.out_size) and _uniformity(weights) < _UNIFORMITY_LIMIT:
+        if np.abs(weights).max() <= 1.0 / np.sqrt(layer.out_size) and _uniformity(weights) < _UNIFORMITY_LIMIT:
             return Check(
                 "recurrence",
                 False,
@@ -197,7 +218,7 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     life of its own. The measure is the RMS of that difference over the RMS of the output.
     """
     runtime = NumpyEngine(layers)
-    passes = [runtime.run(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
+    passes = [runtime.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
     steps = DRIFT_PASSES * len(probe)
     level = _rms(passes[-1])
     drift = _rms(passes[-1] - passes[1]) / level if level else 0.0
@@ -216,7 +237,7 @@ def _check_parity(layers: Sequence[Layer], frames: Array, reference: ReferenceEn
         theirs = np.asarray(reference.run(frames))
     except KellyError as error:
         return Check(name, False, str(error))
-    ours = NumpyEngine(layers).run(frames)
+    ours = NumpyEngine(layers).process(frames)
     if theirs.shape != ours.shape:
         return Check(name, False, f"it gave outputs of shape {theirs.shape}, the file gives {ours.shape}")
     return _close(name, ours, theirs, f"{len(frames):,} frames in sequence")

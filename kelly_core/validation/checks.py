@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from kelly_core.errors import ExportError
-from kelly_core.export.parser import ParsedNetwork, Rule, parse_layers
+from kelly_core.export.json_values import Rule
+from kelly_core.export.parser import ParsedNetwork, parse_layers
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.export.reader import read_document
 from kelly_core.validation.behaviour import ReferenceEngine, check_behaviour
@@ -52,8 +53,13 @@ def _checks(
     yield from check_metadata(metadata, network)
     if check_specs:
         yield check_specification(metadata, stem, network)
-    if not network.faults:
+    if network.runnable:
         yield from check_behaviour(metadata, network, references)
+    elif not network.faults:
+        kinds = ", ".join(dict.fromkeys(network.checked_only))
+        yield Check(
+            "outputs", True, f"{kinds} cannot be computed here; only its structure is checked", applicable=False
+        )
 
 
 def _check_format(network: ParsedNetwork) -> Iterator[Check]:

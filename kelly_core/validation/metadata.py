@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from kelly_core.engines.numpy_engine import describe_layer
+from kelly_core.engines.layers import describe_layer
 from kelly_core.export.parser import ParsedNetwork
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
@@ -19,7 +19,10 @@ _OBJECTS = ("trained_on", "metrics", "features")
 
 
 def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
-    """Check that the metadata are complete and agree with the layers."""
+    """Check that the metadata are complete and agree with the layers; a file of another program need not have any."""
+    if network.foreign:
+        yield Check("metadata", True, "another program wrote the file, without Kelly's metadata", applicable=False)
+        return
     if not isinstance(metadata, dict):
         yield Check("metadata", False, '"metadata" is missing or not an object')
         return
@@ -28,7 +31,7 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
     yield _agrees("export version", metadata, {"export_version": EXPORT_VERSION})
     if "quality" in metadata:
         yield _check_quality(metadata["quality"])
-    if network.faults:
+    if not network.runnable:
         return
     count = network.parameter_count
     yield _agrees("sizes", metadata, {"input_size": network.in_size, "output_size": network.layers[-1].out_size})

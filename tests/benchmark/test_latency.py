@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kelly_core.benchmark import latency
-from kelly_core.engines.weights import Array
+from kelly_core.engines.layers import Array
 from tests.seeds import seeded_rng
 
 

@@ -14,7 +14,8 @@ from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.suite import BenchmarkResult, EngineResult, benchmark, read_models
 from kelly_core.chain import Compute
 from kelly_core.engines.external import ExternalEngine
-from kelly_core.engines.numpy_engine import Layer, NumpyEngine
+from kelly_core.engines.layers import Layer
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
 from kelly_core.export.writer import write_export

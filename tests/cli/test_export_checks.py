@@ -131,8 +131,8 @@ def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     assert "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
     frames = seeded_rng(0).standard_normal((20, 64)).astype(np.float32)
-    theirs = OnnxEngine((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).run(frames)
-    np.testing.assert_allclose(theirs, NumpyEngine(export.layers).run(frames), atol=1e-6)
+    theirs = OnnxEngine((tmp_path / "onnx" / "groovepredictor.onnx").read_bytes()).process(frames)
+    np.testing.assert_allclose(theirs, NumpyEngine(export.layers).process(frames), atol=1e-6)
 
 
 def test_export_says_what_onnx_needs_before_it_writes(

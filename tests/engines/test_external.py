@@ -38,7 +38,7 @@ def words(command: str, *, time_limit: float = 20, bench: bool = False) -> str:
 def test_frames_go_through_without_loss_and_in_sequence(tmp_path: Path) -> None:
     model = write_tiny(tmp_path)
     outputs = ExternalEngine(engine(tmp_path, GOOD)).run(model, FRAMES)
-    np.testing.assert_array_equal(outputs.astype(np.float32), NumpyEngine(tiny_network()).run(FRAMES))
+    np.testing.assert_array_equal(outputs.astype(np.float32), NumpyEngine(tiny_network()).process(FRAMES))
 
 
 def test_the_model_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

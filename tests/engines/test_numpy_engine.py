@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.engines.numpy_engine import ActivationLayer, NumpyEngine
-from kelly_core.engines.weights import Array, DenseWeights, LstmWeights, fold_normalization, fold_stateless
+from kelly_core.engines.layers import ActivationLayer, Array, DenseWeights, LstmWeights
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.engines.weights import fold_normalization, fold_stateless
 from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS, ModelSpec
 from tests.helpers.networks import spec_network, tiny_network
@@ -34,14 +35,16 @@ def test_agrees_with_the_engine(shared_vectors: Path, name: str) -> None:
     folder = shared_vectors / "engine"
     export = read_export(folder / f"{name}.json")
     runtime = NumpyEngine(export.layers)
-    outputs = runtime.run(table(folder / f"{name}_x.csv", runtime.in_size))
+    outputs = runtime.process(table(folder / f"{name}_x.csv", runtime.in_size))
     assert np.abs(outputs - table(folder / f"{name}_y.csv", runtime.out_size)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["dense", "lstm", "lstm_1d"])
 def test_agrees_with_the_engines_own_test_data(shared_vectors: Path, name: str) -> None:
     folder = shared_vectors / "rtneural"
-    outputs = NumpyEngine(read_export(folder / f"{name}.json").layers).run(table(folder / f"{name}_x_python.csv", 1))
+    outputs = NumpyEngine(read_export(folder / f"{name}.json").layers).process(
+        table(folder / f"{name}_x_python.csv", 1)
+    )
     assert np.abs(outputs - table(folder / f"{name}_y_python.csv", 1)).max() < TOLERANCE
 
 
@@ -52,7 +55,7 @@ def test_agrees_with_pytorch_on_the_engines_stacked_lstm(shared_vectors: Path) -
     stack = [("lstm", 0), ("lstm2", 0), ("lstm2", 1), ("lstm2", 2)]
     lstms = [LstmWeights(*(state[f"{module}.{name}_l{number}"] for name in names)) for module, number in stack]
     runtime = NumpyEngine([*lstms, DenseWeights(state["dense.weight"], state["dense.bias"], "")])
-    outputs = runtime.run(table(folder / "lstm_torch_x_python.csv", 1))
+    outputs = runtime.process(table(folder / "lstm_torch_x_python.csv", 1))
     assert np.abs(outputs - table(folder / "lstm_torch_y_python.csv", 1)).max() < TOLERANCE
 
 
@@ -93,10 +96,10 @@ def test_an_lstm_of_one_unit_by_hand() -> None:
 def test_state_continues_until_it_is_reset() -> None:
     runtime = NumpyEngine(tiny_network())
     frames = seeded_rng(1).standard_normal((10, 4)).astype(np.float32)
-    whole = runtime.run(frames)
-    assert not np.array_equal(runtime.run(frames), whole)
+    whole = runtime.process(frames)
+    assert not np.array_equal(runtime.process(frames), whole)
     runtime.reset()
-    parts = np.concatenate([runtime.run(frames[:3]), runtime.run(frames[3:])])
+    parts = np.concatenate([runtime.process(frames[:3]), runtime.process(frames[3:])])
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -125,7 +128,7 @@ def test_a_stateless_fold_repeats_bit_for_bit_what_a_first_frame_gives() -> None
     frames = 3 * seeded_rng(2).standard_normal((50, 4)).astype(np.float32)
     original = NumpyEngine(tiny_network())
     folded = NumpyEngine(fold_stateless(tiny_network()))
-    in_sequence = folded.run(np.concatenate([frames, frames]))
+    in_sequence = folded.process(np.concatenate([frames, frames]))
     np.testing.assert_array_equal(in_sequence[:50], in_sequence[50:])
     for frame, output in zip(frames, in_sequence[:50], strict=True):
         original.reset()
@@ -138,7 +141,9 @@ def test_folded_standardisation_takes_raw_inputs() -> None:
     raw = (mean + 10 * rng.standard_normal((30, 4))).astype(np.float32)
     standardised = ((raw - mean) * scale).astype(np.float32)
     folded = fold_normalization(tiny_network(), mean, scale)
-    np.testing.assert_allclose(NumpyEngine(folded).run(raw), NumpyEngine(tiny_network()).run(standardised), atol=2e-6)
+    np.testing.assert_allclose(
+        NumpyEngine(folded).process(raw), NumpyEngine(tiny_network()).process(standardised), atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
@@ -160,4 +165,4 @@ def test_agrees_with_pytorch_on_the_five_models(spec: ModelSpec) -> None:
                     values, torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
                 )
                 values = activations[layer.activation](linear)
-    assert np.abs(NumpyEngine(layers).run(frames) - values.numpy()).max() < TOLERANCE
+    assert np.abs(NumpyEngine(layers).process(frames) - values.numpy()).max() < TOLERANCE

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.engines.layers import DenseWeights, Layer, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import DenseWeights, LayerWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.diff import ArrayDifference, compare_exports
 from kelly_core.export.parser import Layout
@@ -23,7 +23,7 @@ from tests.helpers.networks import metadata_of, tiny_network
 
 def export(
     folder: Path,
-    layers: list[LayerWeights] | None = None,
+    layers: list[Layer] | None = None,
     edit: Callable[[dict[str, Any]], object] = lambda _metadata: None,
     layout: Layout = "rtneural",
 ) -> Export:
@@ -66,7 +66,7 @@ def test_differences_of_weights_by_hand(tmp_path: Path) -> None:
     }
     assert list(found.outputs) == ["old", "new"]
     inputs = np.array(old.metadata["golden"]["inputs"], np.float32)
-    apart = NumpyEngine(changed).run(inputs) - NumpyEngine(tiny_network()).run(inputs)
+    apart = NumpyEngine(changed).process(inputs) - NumpyEngine(tiny_network()).process(inputs)
     assert found.outputs["old"].largest == pytest.approx(np.abs(apart).max())
     assert found.outputs["old"].rms == pytest.approx(np.sqrt(np.mean(apart.astype(np.float64) ** 2)))
 

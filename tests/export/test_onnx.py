@@ -10,10 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from kelly_core.engines.numpy_engine import ActivationLayer, Layer, NumpyEngine
-from kelly_core.engines.weights import DenseWeights, LayerWeights, LstmWeights, fold_stateless
+from kelly_core.engines.layers import ActivationLayer, DenseWeights, Layer, LstmWeights
+from kelly_core.engines.numpy_engine import NumpyEngine
+from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
+from kelly_core.engines.weights import fold_stateless
 from kelly_core.errors import ExportError
-from kelly_core.export.onnx import OnnxEngine, build_onnx, write_onnx
+from kelly_core.export.onnx import write_onnx
 from kelly_core.export.parser import Layout
 from kelly_core.export.reader import Export, read_export
 from kelly_core.export.writer import write_export
@@ -30,8 +32,8 @@ def test_the_five_models_compute_the_same_in_sequence(spec: ModelSpec) -> None:
     layers = spec_network(spec)
     content = build_onnx(layers, {})
     frames = seeded_rng(4).standard_normal((200, spec.input_size)).astype(np.float32)
-    expected = NumpyEngine(layers).run(frames)
-    assert np.abs(OnnxEngine(content).run(frames) - expected).max() < TOLERANCE
+    expected = NumpyEngine(layers).process(frames)
+    assert np.abs(OnnxEngine(content).process(frames) - expected).max() < TOLERANCE
     stepping = OnnxEngine(content)
     assert np.abs(np.stack([stepping.step(frame) for frame in frames]) - expected).max() < TOLERANCE
 
@@ -44,7 +46,7 @@ def test_agrees_with_the_engines_own_outputs(shared_vectors: Path, name: str) ->
     inputs, outputs = (
         np.loadtxt(shared_vectors / "engine" / f"{name}_{which}.csv", delimiter=",", dtype=np.float32) for which in "xy"
     )
-    theirs = OnnxEngine(build_onnx(export.layers, {})).run(inputs.reshape(-1, export.in_size))
+    theirs = OnnxEngine(build_onnx(export.layers, {})).process(inputs.reshape(-1, export.in_size))
     assert np.abs(theirs - outputs.reshape(theirs.shape)).max() < TOLERANCE
 
 
@@ -56,7 +58,8 @@ def test_every_activation_within_a_layer_and_in_one_of_its_own(activation: str) 
     apart: list[Layer] = [DenseWeights(3 * dense.weight, dense.bias, ""), ActivationLayer(activation, 6)]
     for network in (layers, apart):
         assert (
-            np.abs(OnnxEngine(build_onnx(network, {})).run(FRAMES) - NumpyEngine(layers).run(FRAMES)).max() < TOLERANCE
+            np.abs(OnnxEngine(build_onnx(network, {})).process(FRAMES) - NumpyEngine(layers).process(FRAMES)).max()
+            < TOLERANCE
         )
 
 
@@ -74,7 +77,7 @@ def test_state_is_an_input_and_an_output_of_each_lstm() -> None:
     names = [port.name for port in session.get_outputs()]
     assert names == ["output", "h1_next", "c1_next", "h2_next", "c2_next"]
     zeros = {f"{part}{n}": np.zeros((1, 1, size), np.float32) for n, size in ((1, 3), (2, 2)) for part in "hc"}
-    expected = NumpyEngine(layers).run(FRAMES)
+    expected = NumpyEngine(layers).process(FRAMES)
     state = zeros
     for frame, wanted in zip(FRAMES, expected, strict=True):
         output, *following = session.run(names, {"input": frame[None], **state})
@@ -84,7 +87,7 @@ def test_state_is_an_input_and_an_output_of_each_lstm() -> None:
     np.testing.assert_allclose(again[0], expected[0], atol=TOLERANCE)
 
 
-def written(folder: Path, layers: list[LayerWeights], layout: Layout = "rtneural") -> tuple[Export, Path]:
+def written(folder: Path, layers: list[Layer], layout: Layout = "rtneural") -> tuple[Export, Path]:
     write_export(folder / "x.json", layers, metadata_of(layers), layout)
     export = read_export(folder / "x.json")
     write_onnx(export, folder / "x.onnx")
@@ -100,9 +103,9 @@ def test_a_file_holds_the_folded_layers_and_says_what_it_is(tmp_path: Path) -> N
         "state": "stateful",
         "checkpoint": "0" * 64,
     }
-    outputs = OnnxEngine(path.read_bytes()).run(np.concatenate([FRAMES, FRAMES]))
+    outputs = OnnxEngine(path.read_bytes()).process(np.concatenate([FRAMES, FRAMES]))
     np.testing.assert_array_equal(outputs[:60], outputs[60:])
-    assert np.abs(outputs[:60] - NumpyEngine(export.layers).run(FRAMES)).max() < TOLERANCE
+    assert np.abs(outputs[:60] - NumpyEngine(export.layers).process(FRAMES)).max() < TOLERANCE
 
 
 def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
@@ -113,12 +116,15 @@ def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_a_legacy_file_becomes_the_same_graph(tmp_path: Path) -> None:
     _, path = written(tmp_path, tiny_network(), "legacy")
-    assert np.abs(OnnxEngine(path.read_bytes()).run(FRAMES) - NumpyEngine(tiny_network()).run(FRAMES)).max() < TOLERANCE
+    assert (
+        np.abs(OnnxEngine(path.read_bytes()).process(FRAMES) - NumpyEngine(tiny_network()).process(FRAMES)).max()
+        < TOLERANCE
+    )
 
 
 def test_what_does_not_compute_the_same_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gates left in PyTorch's order are the classic mistake."""
-    monkeypatch.setattr("kelly_core.export.onnx._ONNX_GATES", [0, 1, 2, 3])
+    monkeypatch.setattr("kelly_core.engines.onnx_engine._LSTM_GATES", [0, 1, 2, 3])
     export = read_export(write_tiny(tmp_path))
     with pytest.raises(ExportError, match="was not written: ONNX Runtime's outputs differ by up to"):
         write_onnx(export, tmp_path / "x.onnx")

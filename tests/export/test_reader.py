@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kelly_core.engines.numpy_engine import ActivationLayer, NumpyEngine
-from kelly_core.engines.weights import DenseWeights, LstmWeights
+from kelly_core.engines.layers import ActivationLayer, DenseWeights, LstmWeights
+from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import MAX_BYTES, Export, read_export
 from tests.helpers.networks import tiny_network, write_tiny
@@ -163,7 +163,7 @@ def read_or_refuse(path: Path, content: bytes) -> None:
         return
     assert isinstance(export, Export)
     runtime = NumpyEngine(export.layers)
-    assert runtime.run(np.ones((3, export.in_size), np.float32)).shape == (3, runtime.out_size)
+    assert runtime.process(np.ones((3, export.in_size), np.float32)).shape == (3, runtime.out_size)
 
 
 @settings(deadline=None)

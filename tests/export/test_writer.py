@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
@@ -98,7 +98,7 @@ def test_numbers_are_the_shortest_decimals_that_come_back_exactly(tmp_path_facto
     assert digits <= 9
 
 
-def broken(index: int, **changes: object) -> list[LayerWeights]:
+def broken(index: int, **changes: object) -> list[Layer]:
     layers = tiny_network()
     layers[index] = replace(layers[index], **changes)  # type: ignore[arg-type]
     return layers
@@ -117,7 +117,7 @@ def broken(index: int, **changes: object) -> list[LayerWeights]:
 )
 @pytest.mark.parametrize("layout", ["rtneural", "legacy"])
 def test_what_the_engine_cannot_load_is_not_written(
-    tmp_path: Path, layers: list[LayerWeights], reason: str, layout: Layout
+    tmp_path: Path, layers: list[Layer], reason: str, layout: Layout
 ) -> None:
     path = write_tiny(tmp_path)
     former = path.read_bytes()
@@ -159,7 +159,9 @@ def test_metadata_are_complete_and_true() -> None:
     assert (metadata["input_size"], metadata["output_size"], metadata["export_version"]) == (4, 5, "2.0")
     assert metadata["metrics"] == {"r": None, "per_parameter": [0.5, None], "epochs": 3}
     inputs = np.array(metadata["golden"]["inputs"], np.float32)
-    np.testing.assert_array_equal(np.array(metadata["golden"]["outputs"], np.float32), NumpyEngine(layers).run(inputs))
+    np.testing.assert_array_equal(
+        np.array(metadata["golden"]["outputs"], np.float32), NumpyEngine(layers).process(inputs)
+    )
 
 
 def test_golden_inputs_are_the_same_each_time_and_lie_where_they_should() -> None:

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights
+from kelly_core.engines.layers import (
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+)
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import build_metadata, write_export
@@ -16,7 +26,7 @@ from kelly_core.spec import Lstm, ModelSpec, State
 from tests.seeds import seeded_rng
 
 
-def tiny_network(seed: int = 0) -> list[LayerWeights]:
+def tiny_network(seed: int = 0) -> list[Layer]:
     """4 inputs, dense 6 tanh, LSTM 5, dense 5 softmax: an LSTM and a square matrix among its layers."""
     rng = seeded_rng(seed)
 
@@ -30,14 +40,14 @@ def tiny_network(seed: int = 0) -> list[LayerWeights]:
     ]
 
 
-def spec_network(spec: ModelSpec, seed: int = 0) -> list[LayerWeights]:
+def spec_network(spec: ModelSpec, seed: int = 0) -> list[Layer]:
     """One of the plugin's networks with normal weights of variance 1/in, as if trained."""
     rng = seeded_rng(seed)
 
     def normal(*shape: int, fan_in: int) -> Array:
         return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
 
-    layers: list[LayerWeights] = []
+    layers: list[Layer] = []
     for layer in spec.layers:
         fan_in, out = layer.in_size, layer.out_size
         if isinstance(layer, Lstm):
@@ -49,7 +59,46 @@ def spec_network(spec: ModelSpec, seed: int = 0) -> list[LayerWeights]:
     return layers
 
 
-def metadata_of(layers: Sequence[LayerWeights], name: str = "Tiny", state: State = "stateful") -> dict[str, Any]:
+def random_network(rng: np.random.Generator, depth: int) -> list[Layer]:
+    """A network of random layers of every type that an engine computes, of random sizes."""
+
+    def normal(*shape: int) -> Array:
+        return (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    size = int(rng.integers(1, 7))
+    layers: list[Layer] = []
+    for _ in range(depth):
+        kind = rng.choice(["dense", "lstm", "gru", "conv1d", "batchnorm", "prelu", "activation"])
+        activation = str(rng.choice(["", "tanh", "relu", "sigmoid", "softmax", "elu"]))
+        out, bias = int(rng.integers(1, 7)), bool(rng.integers(2))
+        zeros = np.zeros(4 * 6, np.float32)
+        if kind == "dense":
+            layers.append(DenseWeights(normal(out, size), normal(out) if bias else zeros[:out], activation, bias))
+        elif kind in ("lstm", "gru"):
+            rows = (4 if kind == "lstm" else 3) * out
+            biases = [normal(rows) if bias else zeros[:rows] for _ in range(2)]
+            layers.append(
+                (LstmWeights if kind == "lstm" else GruWeights)(normal(rows, size), normal(rows, out), *biases, bias)
+            )
+        elif kind == "conv1d":
+            groups = int(rng.choice([g for g in range(1, size + 1) if size % g == 0]))
+            out *= groups
+            weight = normal(out, size // groups, int(rng.integers(1, 5)))
+            vector = normal(out) if bias else np.zeros(out, np.float32)
+            layers.append(Conv1dWeights(weight, vector, activation, int(rng.integers(1, 4)), groups, bias))
+        elif kind == "batchnorm":
+            gamma, beta = (normal(size), normal(size)) if bias else (np.ones(size, np.float32), zeros[:size])
+            variance = rng.uniform(0.5, 2.0, size).astype(np.float32)
+            layers.append(BatchNormWeights(gamma, beta, normal(size), variance, float(np.float32(0.001)), bias))
+        elif kind == "prelu":
+            layers.append(PreluWeights(normal(1 if bias else size), size))
+        else:
+            layers.append(ActivationLayer(activation or "tanh", size))
+        size = layers[-1].out_size
+    return layers
+
+
+def metadata_of(layers: Sequence[Layer], name: str = "Tiny", state: State = "stateful") -> dict[str, Any]:
     """Complete metadata for a network."""
     size = layers[0].in_size
     return build_metadata(

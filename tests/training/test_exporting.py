@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from kelly_core.engines.layers import LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import LstmWeights
 from kelly_core.errors import CheckpointError
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, model_spec
@@ -42,7 +42,7 @@ def test_the_export_takes_raw_inputs_where_the_network_took_standardised_ones(sp
     raw = raw_frames(checkpoint)
     with torch.inference_mode():
         outputs, _ = checkpoint.best()(torch.from_numpy(run.dataset.normalizer.apply(raw))[None])
-    exported = NumpyEngine(exported_layers(checkpoint)).run(raw)
+    exported = NumpyEngine(exported_layers(checkpoint)).process(raw)
     np.testing.assert_allclose(exported, outputs[0].numpy(), atol=1e-5)
     engine = CheckpointEngine(run.checkpoint_path("best"), checkpoint.weights_hash())
     np.testing.assert_allclose(engine.run(raw), exported, atol=1e-5)
@@ -55,8 +55,8 @@ def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) ->
     layers = exported_layers(checkpoint)
     assert not any(layer.weight_hh.any() for layer in layers if isinstance(layer, LstmWeights))
     runtime = NumpyEngine(layers)
-    in_a_row = runtime.run(raw)
-    np.testing.assert_array_equal(runtime.run(raw[::-1])[::-1], in_a_row)
+    in_a_row = runtime.process(raw)
+    np.testing.assert_array_equal(runtime.process(raw[::-1])[::-1], in_a_row)
     alone = torch.from_numpy(run.dataset.normalizer.apply(raw))[:, None]
     with torch.inference_mode():
         outputs, _ = checkpoint.best()(alone)
@@ -71,7 +71,7 @@ def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
     layers = exported_layers(trained(run))
     raw = np.zeros((2, GROOVE.input_size), np.float32)
     raw[1, 5] = 1e6
-    same, changed = NumpyEngine(layers).run(raw)
+    same, changed = NumpyEngine(layers).process(raw)
     np.testing.assert_array_equal(same, changed)
 
 

@@ -35,7 +35,7 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     frames = seeded_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
     with torch.inference_mode():
         outputs, _ = network(torch.from_numpy(frames)[None])
-    np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).run(frames), atol=2e-6)
+    np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).process(frames), atol=2e-6)
 
 
 @each_model

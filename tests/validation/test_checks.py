@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import Array, DenseWeights, LayerWeights, LstmWeights, fold_stateless
+from kelly_core.engines.weights import fold_stateless
 from kelly_core.errors import KellyError
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import write_export
@@ -200,7 +201,7 @@ def test_the_five_models_hold_against_their_specification(tmp_path: Path, spec: 
     layers = spec_network(spec)
     path = tmp_path / f"{spec.file_stem}.json"
     write_export(path, layers, metadata_of(layers, spec.name))
-    reference = ReferenceEngine("itself", lambda inputs: NumpyEngine(layers).run(inputs))
+    reference = ReferenceEngine("itself", lambda inputs: NumpyEngine(layers).process(inputs))
     assert failed(validate_file(path, check_specs=True, references=[reference])) == {}
 
 
@@ -210,7 +211,7 @@ def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) ->
     last = layers[-1]
     assert isinstance(last, DenseWeights)
 
-    def told(layers: list[LayerWeights], name: str, file: str) -> str:
+    def told(layers: list[Layer], name: str, file: str) -> str:
         write_export(tmp_path / file, layers, metadata_of(layers, name))
         assert failed(validate_file(tmp_path / file)) == {}
         return failed(validate_file(tmp_path / file, check_specs=True))["specification"]
@@ -222,12 +223,12 @@ def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) ->
     assert "holds GroovePredictor" in told(layers, spec.name, "dynamicsengine.json")
 
 
-def lstm_layers(lstm: LstmWeights) -> list[LayerWeights]:
+def lstm_layers(lstm: LstmWeights) -> list[Layer]:
     head = DenseWeights(np.eye(lstm.out_size, dtype=np.float32), np.zeros(lstm.out_size, np.float32), "tanh")
     return [lstm, head]
 
 
-def validate_layers(folder: Path, layers: list[LayerWeights], state: State, **options: Any) -> FileReport:
+def validate_layers(folder: Path, layers: list[Layer], state: State, **options: Any) -> FileReport:
     write_export(folder / "x.json", layers, metadata_of(layers, state=state))
     return validate_file(folder / "x.json", **options)
 
@@ -255,7 +256,7 @@ def test_a_network_without_lstm_keeps_either_contract(tmp_path: Path) -> None:
 def test_an_answer_that_does_not_depend_on_the_input_fails(tmp_path: Path, activation: str) -> None:
     """As a network with zero weights whose bias is the median of the training targets."""
     first, last = (np.zeros((8, 4), np.float32), np.zeros((3, 8), np.float32))
-    layers: list[LayerWeights] = [
+    layers: list[Layer] = [
         DenseWeights(first, np.full(8, 0.5, np.float32), "tanh"),
         DenseWeights(last, np.array([0.1, -0.2, 0.3], np.float32), activation),  # type: ignore[arg-type]
     ]
@@ -286,7 +287,7 @@ def test_a_state_that_runs_away_is_drift(tmp_path: Path) -> None:
     assert "drift" in passed(validate_layers(tmp_path, lstm_layers(forgetting), "stateful"))
 
 
-def trained(frames: int, steps: int, weight_decay: float = 0.0) -> list[LayerWeights]:
+def trained(frames: int, steps: int, weight_decay: float = 0.0) -> list[Layer]:
     """An LSTM trained from PyTorch's own initialisation on sequences of ``frames`` from zero state."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
@@ -336,10 +337,10 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
 
     def same(inputs: Array) -> Array:
         assert inputs.shape == (PARITY_FRAMES, 4)
-        return NumpyEngine(tiny_network()).run(inputs)
+        return NumpyEngine(tiny_network()).process(inputs)
 
     def forgetful(inputs: Array) -> Array:
-        return np.concatenate([NumpyEngine(tiny_network()).run(frame[None]) for frame in inputs])
+        return np.concatenate([NumpyEngine(tiny_network()).process(frame[None]) for frame in inputs])
 
     def broken(_inputs: Array) -> Array:
         raise KellyError("the engine died", hint="See its log")
@@ -360,7 +361,7 @@ def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
 def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
     """A network that takes raw decibels must be tried with decibels."""
     scale = np.eye(2, dtype=np.float32) / 100
-    layers: list[LayerWeights] = [DenseWeights(scale, np.zeros(2, np.float32), "tanh")]
+    layers: list[Layer] = [DenseWeights(scale, np.zeros(2, np.float32), "tanh")]
     metadata = metadata_of(layers)
     metadata["golden"] = {
         "inputs": [[-60, 0], [-40, 0], [-50, 0]],
@@ -371,7 +372,7 @@ def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
 
     def run(inputs: Array) -> Array:
         seen.append(inputs)
-        return NumpyEngine(layers).run(inputs)
+        return NumpyEngine(layers).process(inputs)
 
     assert failed(validate_file(tmp_path / "x.json", references=[ReferenceEngine("any", run)])) == {}
     assert seen[0][:, 0].mean() == pytest.approx(-50, abs=2)

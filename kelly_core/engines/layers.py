@@ -1,0 +1,261 @@
+"""Layers of a trained network as NumPy arrays, in PyTorch's orientation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+GATE_ORDER = ("input", "forget", "cell", "output")
+"""Order of an LSTM's gates, the same in PyTorch and RTNeural."""
+
+GRU_GATE_ORDER = ("reset", "update", "new")
+"""Order of a GRU's gates in PyTorch; RTNeural, like Keras, has update before reset."""
+
+
+@dataclass(frozen=True)
+class DenseWeights:
+    """A dense layer: ``weight`` [out, in], ``bias`` [out], and its activation.
+
+    ``use_bias`` is False if the layer has no bias; ``bias`` is then zero. The same holds for the other layers.
+    """
+
+    weight: Array
+    bias: Array
+    activation: str
+    use_bias: bool = True
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return int(self.weight.shape[1])
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return int(self.weight.shape[0])
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases."""
+        return self.weight.size + self.use_bias * self.bias.size
+
+
+@dataclass(frozen=True)
+class LstmWeights:
+    """An LSTM with its gates stacked in ``GATE_ORDER``.
+
+    ``weight_ih`` [4H, in], ``weight_hh`` [4H, H], ``bias_ih`` and ``bias_hh`` [4H].
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array
+    bias_hh: Array
+    use_bias: bool = True
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return int(self.weight_ih.shape[1])
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame, the hidden size H."""
+        return int(self.weight_hh.shape[1])
+
+    @property
+    def parameter_count(self) -> int:
+        """PyTorch's count, with two bias vectors."""
+        return _recurrent_parameters(self)
+
+
+@dataclass(frozen=True)
+class GruWeights:
+    """A GRU with its gates stacked in ``GRU_GATE_ORDER``; the reset gate multiplies U·h + bias_hh, as in PyTorch.
+
+    ``weight_ih`` [3H, in], ``weight_hh`` [3H, H], ``bias_ih`` and ``bias_hh`` [3H].
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array
+    bias_hh: Array
+    use_bias: bool = True
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return int(self.weight_ih.shape[1])
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame, the hidden size H."""
+        return int(self.weight_hh.shape[1])
+
+    @property
+    def parameter_count(self) -> int:
+        """PyTorch's count, with two bias vectors."""
+        return _recurrent_parameters(self)
+
+
+@dataclass(frozen=True)
+class Conv1dWeights:
+    """A causal convolution over time: ``weight`` [out, in / groups, kernel], ``bias`` [out], and its activation.
+
+    The last tap, ``weight[..., -1]``, multiplies the current frame, the one before it the frame ``dilation`` earlier.
+    Frames before the first are zero.
+    """
+
+    weight: Array
+    bias: Array
+    activation: str
+    dilation: int = 1
+    groups: int = 1
+    use_bias: bool = True
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return int(self.weight.shape[1]) * self.groups
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return int(self.weight.shape[0])
+
+    @property
+    def kernel_size(self) -> int:
+        """Number of taps."""
+        return int(self.weight.shape[2])
+
+    @property
+    def history(self) -> int:
+        """Number of earlier frames that an output depends on."""
+        return (self.kernel_size - 1) * self.dilation
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases."""
+        return self.weight.size + self.use_bias * self.bias.size
+
+
+@dataclass(frozen=True)
+class BatchNormWeights:
+    """A batch normalization with fixed statistics: gamma · (x - mean) / √(variance + epsilon) + beta, each [n].
+
+    ``affine`` is False if the layer has no gamma and beta; they are then one and zero.
+    """
+
+    gamma: Array
+    beta: Array
+    mean: Array
+    variance: Array
+    epsilon: float
+    affine: bool = True
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return int(self.mean.size)
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return int(self.mean.size)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable values; the statistics are buffers."""
+        return self.affine * (self.gamma.size + self.beta.size)
+
+
+@dataclass(frozen=True)
+class PreluWeights:
+    """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
+
+    slope: Array
+    size: int
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return self.size
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return self.size
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of slopes."""
+        return self.slope.size
+
+
+@dataclass(frozen=True)
+class ActivationLayer:
+    """An activation in a layer of its own, over ``size`` values."""
+
+    activation: str
+    size: int
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return self.size
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return self.size
+
+    @property
+    def parameter_count(self) -> int:
+        """Zero."""
+        return 0
+
+
+RecurrentWeights = LstmWeights | GruWeights
+Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
+
+
+def activation_of(layer: Layer) -> str:
+    """Return the activation that follows a layer or is one, "" for none."""
+    return layer.activation if isinstance(layer, DenseWeights | Conv1dWeights | ActivationLayer) else ""
+
+
+def without_activation(layer: Layer) -> Layer | None:
+    """Return a layer without its activation; None if nothing is left."""
+    if isinstance(layer, ActivationLayer):
+        return None
+    return replace(layer, activation="") if isinstance(layer, DenseWeights | Conv1dWeights) else layer
+
+
+def carries_state(layer: Layer) -> bool:
+    """Return True if a layer's output depends on earlier frames."""
+    return isinstance(layer, RecurrentWeights) or (isinstance(layer, Conv1dWeights) and layer.history > 0)
+
+
+def describe_layer(layer: Layer) -> str:
+    """Return type, activation and sizes of a layer, such as "dense tanh 128→512"."""
+    match layer:
+        case ActivationLayer():
+            return f"activation {layer.activation}".rstrip()
+        case PreluWeights():
+            return f"prelu {layer.size}"
+        case BatchNormWeights():
+            return f"batchnorm {layer.in_size}"
+        case Conv1dWeights():
+            taps = f"kernel {layer.kernel_size}, dilation {layer.dilation}, groups {layer.groups}"
+            return f"{' '.join(filter(None, ('conv1d', layer.activation)))} {layer.in_size}→{layer.out_size} ({taps})"
+    kinds = {DenseWeights: "dense", LstmWeights: "lstm", GruWeights: "gru"}
+    return f"{' '.join(filter(None, (kinds[type(layer)], activation_of(layer))))} {layer.in_size}→{layer.out_size}"
+
+
+def _recurrent_parameters(layer: RecurrentWeights) -> int:
+    biases = layer.use_bias * (layer.bias_ih.size + layer.bias_hh.size)
+    return layer.weight_ih.size + layer.weight_hh.size + biases

@@ -1,0 +1,155 @@
+"""A network's layers as a PyTorch module, and an engine that runs it frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kelly_core.engines.layers import (
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+    activation_of,
+)
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "softmax": lambda: nn.Softmax(dim=-1),
+    "elu": nn.ELU,
+}
+
+State = list[Any]
+"""What each module keeps from earlier frames; None for one that keeps nothing, or before the first frame."""
+
+
+class FrameSequential(nn.Sequential):
+    """Modules in a chain over sequences of frames, in the layout [N, T, channels] throughout.
+
+    It differs from ``nn.Sequential`` in three respects: recurrent modules pass on their outputs without their state,
+    convolutions are causal (zeros before the first frame), and modules that take channels second get them there.
+    """
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Compute outputs [N, T, out] or [T, out] for inputs [N, T, in] or [T, in], from zero state."""
+        if frames.dim() == 2:
+            return self.advance(frames[None], None)[0][0]
+        return self.advance(frames, None)[0]
+
+    def advance(self, frames: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Compute outputs [N, T, out] for inputs [N, T, in] from a state (None for zero), and the state after them."""
+        after: State = []
+        for module, before in zip(self, state or [None] * len(self), strict=True):
+            frames, kept = _advance(module, frames, before)
+            after.append(kept)
+        return frames, after
+
+
+def build_module(layers: Sequence[Layer]) -> FrameSequential:
+    """Return a trainable PyTorch module with the weights of a network, in eval mode."""
+    return FrameSequential(*(module for layer in layers for module in _modules(layer))).eval()
+
+
+class TorchEngine:
+    """A network in PyTorch that keeps its state from frame to frame, starting from zero."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.in_size, self.out_size = layers[0].in_size, layers[-1].out_size
+        self._module = build_module(layers)
+        self._state: State | None = None
+
+    def reset(self) -> None:
+        """Set all state to zero."""
+        self._state = None
+
+    def step(self, frame: Array) -> Array:
+        """Compute one frame, shape [in] → [out], and update the state."""
+        outputs: Array = self.process(frame[np.newaxis])[0]
+        return outputs
+
+    def process(self, frames: Array) -> Array:
+        """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
+        with torch.inference_mode():
+            outputs, self._state = self._module.advance(torch.from_numpy(frames)[None], self._state)
+        result: Array = outputs[0].numpy()
+        return result
+
+    def sequences(self, inputs: Array) -> Array:
+        """Compute sequences, shape [N, T, in] → [N, T, out], each from zero state; the state is kept."""
+        with torch.inference_mode():
+            result: Array = self._module(torch.from_numpy(inputs)).numpy()
+        return result
+
+
+def _advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+    if isinstance(module, nn.LSTM | nn.GRU):
+        outputs, after = module(frames, state)
+        return outputs, after
+    if isinstance(module, nn.Conv1d):
+        past = (module.kernel_size[0] - 1) * module.dilation[0]
+        zeros = frames.new_zeros(frames.shape[0], past, frames.shape[2])
+        joined = torch.cat([zeros if state is None else state, frames], dim=1)
+        return module(joined.transpose(1, 2)).transpose(1, 2), joined[:, joined.shape[1] - past :]
+    if isinstance(module, nn.BatchNorm1d | nn.PReLU):
+        return module(frames.transpose(1, 2)).transpose(1, 2), None
+    return module(frames), None
+
+
+def _modules(layer: Layer) -> Iterator[nn.Module]:
+    """Yield a layer's module with its weights, then that of its activation."""
+    if not isinstance(layer, ActivationLayer):
+        # Torch draws initial weights, which are replaced; the generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            module, weights = _module(layer)
+        with torch.no_grad():
+            for name, array in weights.items():
+                getattr(module, name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
+        yield module
+    if activation := activation_of(layer):
+        yield ACTIVATIONS[activation]()
+
+
+def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:
+    """Return a module of a layer's type and sizes, and the arrays that belong into it, by attribute."""
+    match layer:
+        case DenseWeights():
+            dense = nn.Linear(layer.in_size, layer.out_size, bias=layer.use_bias)
+            return dense, _with_bias(layer, weight=layer.weight)
+        case Conv1dWeights():
+            conv = nn.Conv1d(
+                layer.in_size,
+                layer.out_size,
+                layer.kernel_size,
+                dilation=layer.dilation,
+                groups=layer.groups,
+                bias=layer.use_bias,
+            )
+            return conv, _with_bias(layer, weight=layer.weight)
+        case LstmWeights() | GruWeights():
+            kind = nn.LSTM if isinstance(layer, LstmWeights) else nn.GRU
+            recurrent = kind(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
+            names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.use_bias else ()))
+            return recurrent, {f"{name}_l0": getattr(layer, name) for name in names}
+        case BatchNormWeights():
+            norm = nn.BatchNorm1d(layer.in_size, eps=layer.epsilon, affine=layer.affine)
+            trained = {"weight": layer.gamma, "bias": layer.beta} if layer.affine else {}
+            return norm, {"running_mean": layer.mean, "running_var": layer.variance, **trained}
+        case PreluWeights():
+            return nn.PReLU(layer.slope.size), {"weight": layer.slope}
+        case ActivationLayer():
+            return ACTIVATIONS[layer.activation](), {}
+
+
+def _with_bias(layer: DenseWeights | Conv1dWeights, **arrays: Array) -> dict[str, Array]:
+    return arrays | ({"bias": layer.bias} if layer.use_bias else {})

@@ -1,0 +1,124 @@
+"""Typed values from an export's JSON, each with an error that states expected and actual."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from kelly_core.engines.layers import Array
+
+Rule = Literal["structure", "layer types", "dimensions", "activations", "finite", "gates"]
+
+_LARGEST_SIZE = 2**16
+
+
+class FormatError(Exception):
+    """A violation of one rule of the export format; ``text`` states expected and actual values."""
+
+    def __init__(self, rule: Rule, text: str) -> None:
+        self.rule: Rule = rule
+        self.text = text
+        super().__init__(text)
+
+
+def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
+    """Convert ``rows`` JSON lists of ``columns`` numbers each to a float32 array [rows, columns].
+
+    Raises:
+        FormatError: a list is missing or has the wrong length, or an entry is not a finite number.
+    """
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        raise FormatError("structure", f"{name} must be a list of lists of numbers")
+    lengths = {len(row) for row in value}
+    if len(value) != rows or lengths != {columns}:
+        misfit = _misfit(len(value), lengths, rows, columns)
+        raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
+    return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
+
+
+def read_vector(value: object, size: int, name: str) -> Array:
+    """Convert a JSON list of ``size`` numbers to a float32 array [size].
+
+    Raises:
+        FormatError: it is not a list, has another length, or an entry is not a finite number.
+    """
+    if not isinstance(value, list):
+        raise FormatError("structure", f"{name} must be a list of numbers")
+    if len(value) != size:
+        effect = "; the engine reads past its end" if len(value) < size else ""
+        raise FormatError("dimensions", f"{name} must have {size} numbers, but has {len(value)}{effect}")
+    return _numbers(value, list(map(type, value)), name)
+
+
+def read_number(value: object, name: str) -> float:
+    """Return a JSON number that is finite as float32.
+
+    Raises:
+        FormatError: it is not a number, or not finite.
+    """
+    _numbers([value], [type(value)], name)
+    return float(value)  # type: ignore[arg-type]  # checked above
+
+
+def read_size(value: object, name: str) -> int:
+    """Return a JSON integer from 1 to 65,535.
+
+    Raises:
+        FormatError: it is anything else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST_SIZE:
+        raise FormatError("structure", f"{name} must be a whole number from 1 to {_LARGEST_SIZE - 1}")
+    return value
+
+
+def read_object(value: object) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        FormatError: it is anything else.
+    """
+    if not isinstance(value, dict):
+        raise FormatError("structure", f"it is {brief(value)}, not an object")
+    return value
+
+
+def read_parts(layer: dict[str, Any], *counts: int) -> list[Any]:
+    """Return a layer's list of weight arrays.
+
+    Raises:
+        FormatError: it is missing or has none of the lengths ``counts``.
+    """
+    parts = layer.get("weights")
+    if not isinstance(parts, list) or len(parts) not in counts:
+        raise FormatError("structure", f'"weights" must be a list of {" or ".join(map(str, counts))} arrays')
+    return parts
+
+
+def brief(value: object) -> str:
+    """Return a value for a message: strings and numbers cut at 40 characters, other types by name."""
+    if isinstance(value, str | int | float) or value is None:
+        text = repr(value)
+        return text if len(text) <= 40 else f"{text[:40]}…"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def _misfit(rows: int, lengths: set[int], wanted_rows: int, wanted_columns: int) -> str:
+    if rows == wanted_columns and lengths == {wanted_rows}:
+        return f"is {rows} × {wanted_rows}: it is transposed"
+    if len(lengths) > 1:
+        return f"has rows of {min(lengths)} to {max(lengths)} numbers; the engine fills short rows with zeros silently"
+    return f"is {rows} × {max(lengths, default=0)}"
+
+
+def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
+    if not set(kinds) <= {int, float}:
+        raise FormatError("structure", f"{name} holds an entry that is not a number")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=np.float64).astype(np.float32)
+    except OverflowError:
+        array = np.array([np.inf], dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise FormatError("finite", f"{name} holds a number outside the range of float32")
+    return array
