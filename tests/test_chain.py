@@ -106,9 +106,9 @@ def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, ne
     np.testing.assert_array_equal(said.code, codes)
     np.testing.assert_allclose(said.affect.valence, valence, atol=0.002)
     np.testing.assert_allclose(said.affect.arousal, arousal, atol=0.002)
-    np.testing.assert_array_equal(said.melody, networks["melodytransformer"].run(codes))
+    np.testing.assert_array_equal(said.melody, networks["melodytransformer"].process(codes))
     heard = np.hstack([codes, np.full((3, 64), NEUTRAL_DECIBELS, np.float32)])
-    np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].run(heard))
+    np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].process(heard))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.provenance import without_previous
-from kelly_core.export.reader import Export, read_export
+from kelly_core.export.reader import Export, read_document, read_export
 from kelly_core.spec import MODELS
 
 EngineFactory = Callable[[Sequence[Layer]], Compute]
@@ -64,7 +64,8 @@ class BenchmarkResult:
         """True if no engine failed or exceeds the budget; None if there is no chain to compare with the budget."""
         if self.over_budget or any(engine.error for engine in self.engines.values()):
             return False
-        return None if self.missing else True
+        chains = [engine.chain for engine in self.engines.values()]
+        return True if all(chains) else None
 
 
 def read_models(sources: Sequence[Path]) -> dict[str, Export]:
@@ -91,7 +92,9 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 
 
 def export_files(source: Path) -> list[Path]:
-    """Return the exports of the five models in a folder, in the models' order; a file is returned as it is.
+    """Return the exports of the five models in a folder, in the models' order, or all its exports if none is of them.
+
+    A file is returned as it is.
 
     Raises:
         ExportError: a folder holds no export.
@@ -99,10 +102,23 @@ def export_files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     files = [source / f"{spec.file_stem}.json" for spec in MODELS]
-    found = [file for file in files if file.is_file()]
+    found = [file for file in files if file.is_file()] or list(filter(_is_export, sorted(source.glob("*.json"))))
     if not found:
-        raise ExportError("holds no export of any of the five models", where=source)
+        raise ExportError("holds no export of any of the five models or of another network", where=source)
     return found
+
+
+def missing_models(names: Collection[str]) -> tuple[str, ...]:
+    """Return which of the five models are not among some names; none if these are all of other networks."""
+    return tuple(name for name in _NAMES if name not in names) if set(_NAMES) & set(names) else ()
+
+
+def _is_export(path: Path) -> bool:
+    """Return True if a JSON file has layers, as other files of an output folder do not."""
+    try:
+        return isinstance(read_document(path).get("layers"), list)
+    except ExportError:
+        return False
 
 
 def benchmark(
@@ -130,7 +146,7 @@ def benchmark(
     if external is not None:
         progress("external")
         results["external"] = _ask_engine(models, external, calls)
-    missing = tuple(name for name in _NAMES if name not in models)
+    missing = missing_models(models)
     command = None if external is None else external.command
     return BenchmarkResult(budget_ms, calls, missing, results, meter.read(), command)
 

@@ -1,4 +1,4 @@
-"""``kelly-core export``: write exports from checkpoints, without training."""
+"""``kelly-core export``: write exports from checkpoints, and any network in RTNeural's format and back."""
 
 from __future__ import annotations
 
@@ -8,25 +8,50 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.cli.console import print_result
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import MkdirOption
-from kelly_core.errors import ExportError
+from kelly_core.errors import ConfigError, ExportError
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Checkpoint file, or output folder of a training.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Checkpoint, output folder of a training, PKG.MODULE:FACTORY of a PyTorch module, or .json export.",
+        ),
+    ],
     layout: Annotated[
         Literal["rtneural", "legacy"],
         typer.Option("--layout", help="Layout of the JSON files (default rtneural).", rich_help_panel=OUTPUT_PANEL),
     ] = "rtneural",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
+            rich_help_panel=MODELS_PANEL,
+        ),
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            "--input-size",
+            metavar="N",
+            min=1,
+            help="Values in an input frame of FACTORY's module (default as its layers say).",
+            rich_help_panel=MODELS_PANEL,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the exports (default the training's output folder).",
+            help="Folder for the exports (default the training's output folder), or the file for another SOURCE.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
@@ -34,24 +59,122 @@ def export(
         bool,
         typer.Option("--onnx", help="Also write ONNX files (needs the extra onnx).", rich_help_panel=OUTPUT_PANEL),
     ] = False,
+    cpp: Annotated[
+        Path | None,
+        typer.Option(
+            "--cpp",
+            metavar="DIR",
+            help="Write C++ for the five exports of folder SOURCE to DIR instead: frames, chain, weights, checks.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
+    juce: Annotated[
+        bool,
+        typer.Option(
+            "--juce", help="Also write a loader from JUCE's binary data (with --cpp).", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = False,
     mkdir: MkdirOption = False,
 ) -> None:
-    """Write the best weights of checkpoints as RTNeural files for the plugin.
+    """Write the best weights of checkpoints, or any sequential PyTorch module, as RTNeural files.
+
+    A .json export becomes a PyTorch state dict again, .pt or .safetensors.
 
     Examples:
       kelly-core export models
       kelly-core export models --onnx -o exports --mkdir
-      kelly-core export models --layout legacy -o old --mkdir
+      kelly-core export my_amp.model:make_model --weights amp.pt -o amp.json
+      kelly-core export amp.json -o amp.pt
+      kelly-core export models --cpp plugin/kelly
     """
+    from kelly_core.export.module_files import is_factory
+
+    if juce and cpp is None:
+        raise ConfigError("belongs to --cpp DIR", where="--juce")
+    if cpp is not None:
+        _export_cpp(Path(source), cpp, juce=juce)
+        return
+    factory = is_factory(source)
+    if not factory:
+        for option, value in (("--weights", weights), ("--input-size", input_size)):
+            if value is not None:
+                raise ConfigError(f"{option} belongs to PKG.MODULE:FACTORY, but SOURCE is {source}", where=option)
+    if onnx:
+        from kelly_core.engines.onnx_engine import require_onnx
+
+        require_onnx()
+    if factory:
+        _export_module(source, weights, input_size, output, onnx=onnx, mkdir=mkdir)
+    elif Path(source).suffix == ".json":
+        _export_weights(Path(source), output, onnx=onnx, mkdir=mkdir)
+    else:
+        _export_checkpoints(Path(source), layout, output, onnx=onnx, mkdir=mkdir)
+
+
+def _export_cpp(source: Path, target: Path, *, juce: bool) -> None:
+    """Write C++ for the five exports of a folder."""
+    from kelly_core.cpp.writer import cpp_files, write_cpp
+
+    outputs = [Output(target / name, "--cpp") for name in cpp_files(juce)]
+    check_outputs(outputs, source.glob("*.json"), create_folders=True)
+    write_cpp(source, target, juce=juce)
+    for output in outputs:
+        print_result(f"wrote {output.path}")
+
+
+def _export_module(
+    source: str, weights: Path | None, input_size: int | None, output: Path | None, *, onnx: bool, mkdir: bool
+) -> None:
+    """Write the module that a factory makes."""
+    from kelly_core.export.module_files import load_weights, make_module
+
+    if output is None:
+        raise ConfigError("names no file for the network", where="--output", hint="Add -o FILE.json")
+    if output.suffix != ".json":
+        raise ConfigError(f"{output} does not end in .json", where="--output")
+    outputs = [output, *([output.with_suffix(".onnx")] if onnx else [])]
+    inputs = [] if weights is None else [weights]
+    check_outputs([Output(path, "--output") for path in outputs], inputs, create_folders=mkdir)
+
+    from kelly_core.export.torch_modules import input_size_of
+    from kelly_core.rtneural import to_rtneural
+
+    network = make_module(source)
+    if weights is not None:
+        load_weights(network, weights)
+    size = input_size if input_size is not None else input_size_of(network)
+    if size is None:
+        raise ConfigError("cannot be seen from the module's layers", where="--input-size", hint="Add --input-size N")
+    to_rtneural(network, size, output)
+    print_result(f"{source}: wrote {output}")
+    if onnx:
+        _write_onnx(output, output.with_suffix(".onnx"), source)
+
+
+def _export_weights(source: Path, output: Path | None, *, onnx: bool, mkdir: bool) -> None:
+    """Write the weights of an export as a state dict, and the network as ONNX if asked for."""
+    target = output or source.with_suffix(".pt")
+    if target.suffix not in (".pt", ".pth", ".safetensors"):
+        raise ConfigError(f"{target} ends in none of .pt, .pth, .safetensors", where="--output")
+    outputs = [target, *([target.with_suffix(".onnx")] if onnx else [])]
+    check_outputs([Output(path, "--output") for path in outputs], [source], create_folders=mkdir)
+
+    from kelly_core.export.module_files import save_weights
+    from kelly_core.export.reader import read_export
+    from kelly_core.rtneural import state_dict_of
+
+    save_weights(state_dict_of(read_export(source)), target)
+    print_result(f"{source}: wrote {target}")
+    if onnx:
+        _write_onnx(source, target.with_suffix(".onnx"), str(source))
+
+
+def _export_checkpoints(
+    source: Path, layout: Literal["rtneural", "legacy"], output: Path | None, *, onnx: bool, mkdir: bool
+) -> None:
+    """Write the best weights of one checkpoint or of those in a folder."""
     paths = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
-
-    from kelly_core.engines.onnx_engine import require_onnx
-    from kelly_core.export.onnx import write_onnx
-    from kelly_core.export.reader import read_export
-
-    if onnx:
-        require_onnx()
 
     from kelly_core.training.checkpoint import load_checkpoint
     from kelly_core.training.exporting import export_network
@@ -65,8 +188,15 @@ def export(
         export_network(checkpoint, target, layout)
         print_result(f"{checkpoint.model}: wrote {target}")
         if onnx:
-            write_onnx(read_export(target), target.with_suffix(".onnx"))
-            print_result(f"{checkpoint.model}: wrote {target.with_suffix('.onnx')}")
+            _write_onnx(target, target.with_suffix(".onnx"), checkpoint.model)
+
+
+def _write_onnx(source: Path, target: Path, name: str) -> None:
+    from kelly_core.export.onnx import write_onnx
+    from kelly_core.export.reader import read_export
+
+    write_onnx(read_export(source), target)
+    print_result(f"{name}: wrote {target}")
 
 
 def _checkpoints(source: Path) -> list[Path]:

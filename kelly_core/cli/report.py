@@ -15,6 +15,7 @@ from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption
 from kelly_core.errors import ConfigError, KellyError
 from kelly_core.io.json import to_json
 from kelly_core.io.outputs import Output, check_outputs
+from kelly_core.spec import MODELS
 
 if TYPE_CHECKING:
     from kelly_core.report.document import Document
@@ -24,13 +25,15 @@ _FILES = ("report.html", "report.md")
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a training.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Folder for report.html and report.md (default FOLDER).",
+            help="Folder for report.html and report.md (default that of the exports).",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
@@ -45,7 +48,7 @@ def report(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a folder's exports and write report.html, a single self-contained file, and report.md.
+    """Check exports and write report.html, a single self-contained file, and report.md.
 
     The report shows data, losses, quality beside every baseline, parity, latency and size of each model, and names
     what is missing. The exit status is 1 only if a check fails.
@@ -62,14 +65,17 @@ def report(
     from kelly_core.report.build import build_document
     from kelly_core.report.collect import collect
 
-    if not folder.is_dir():
-        raise KellyError("is not a folder", where=folder)
+    if not source.exists():
+        raise KellyError("is not a folder, nor an export", where=source)
+    folder = source if source.is_dir() else source.parent
     target = folder if output is None else output
     if not (text or as_json):
-        option = "FOLDER" if output is None else "--output"
+        option = "SOURCE" if output is None else "--output"
         files = [Output(target / name, option) for name in _FILES]
         check_outputs(files, _inputs(folder, config), create_folders=mkdir)
-    reports = check_files(export_files(folder), check_specs=True, engine=engine)
+    exports = export_files(source)
+    plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
+    reports = check_files(exports, check_specs=all(path.name in plugin_files for path in exports), engine=engine)
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
         reports = [with_measured_quality(checked, split, settings) for checked in reports]

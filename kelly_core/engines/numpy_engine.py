@@ -166,7 +166,9 @@ class _LstmStage:
         hidden = self._hidden = layer.out_size
         halves = np.full(4 * hidden, 0.5, dtype=np.float32)
         halves[2 * hidden : 3 * hidden] = 1.0
-        self._weight = np.hstack([layer.weight_ih, layer.weight_hh]).astype(np.float32) * halves[:, None]
+        # In C order whatever the arrays' own: the same weights must round the same way.
+        joined = np.ascontiguousarray(np.hstack([layer.weight_ih, layer.weight_hh]), dtype=np.float32)
+        self._weight = joined * halves[:, None]
         with np.errstate(over="ignore"):
             self._bias = (layer.bias_ih + layer.bias_hh).astype(np.float32) * halves
         self._halves, self._shift = halves, 1.0 - halves

@@ -11,6 +11,7 @@ from typing import Any
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.benchmark.history import FILE, Run, last_run
+from kelly_core.benchmark.suite import missing_models
 from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.parser import parse_layers
@@ -128,16 +129,17 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
 
     Args:
         folder: with history/, plots/, benchmarks.jsonl and generated music, each of which may be missing.
-        reports: one an export in the folder, named as its model's files are.
+        reports: one an export in the folder; one of the five models is named as its model's files are.
     """
     by_stem = {Path(report.file).stem: report for report in reports}
-    specs = [spec for spec in MODELS if spec.file_stem in by_stem]
+    names = {spec.file_stem: spec.name for spec in MODELS if spec.file_stem in by_stem}
+    names |= {stem: stem for stem in by_stem if stem not in names}
     return ReportData(
         folder=str(folder),
         written=datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00") + " UTC",
         version=__version__,
-        models=tuple(_model(folder, spec.name, spec.file_stem, by_stem[spec.file_stem]) for spec in specs),
-        missing=tuple(spec.name for spec in MODELS if spec.file_stem not in by_stem),
+        models=tuple(_model(folder, name, stem, by_stem[stem]) for stem, name in names.items()),
+        missing=missing_models(names.values()),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
         tunes=find_tunes(folder),
     )

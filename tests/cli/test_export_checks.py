@@ -13,7 +13,7 @@ import soundfile
 
 from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.export.onnx import OnnxEngine
+from kelly_core.engines.onnx_engine import OnnxEngine
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames

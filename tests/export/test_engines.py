@@ -16,7 +16,7 @@ from kelly_core.engines.torch_engine import TorchEngine
 from kelly_core.export.parser import parse_layers
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import write_export
-from tests.networks import metadata_of, random_network
+from tests.helpers.networks import metadata_of, random_network
 from tests.seeds import seeded_rng
 
 TOLERANCE = 1e-6
