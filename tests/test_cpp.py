@@ -17,7 +17,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
-from tests.networks import metadata_of, spec_network
+from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import seeded_rng
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
