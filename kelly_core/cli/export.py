@@ -64,7 +64,7 @@ def export(
         typer.Option(
             "--cpp",
             metavar="DIR",
-            help="Write C++ for the five exports of folder SOURCE to DIR instead: frames, chain, weights, checks.",
+            help="Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
