@@ -137,8 +137,11 @@ def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:
             )
             return conv, _with_bias(layer, weight=layer.weight)
         case LstmWeights() | GruWeights():
-            kind = nn.LSTM if isinstance(layer, LstmWeights) else nn.GRU
-            recurrent = kind(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
+            recurrent: nn.LSTM | nn.GRU
+            if isinstance(layer, LstmWeights):
+                recurrent = nn.LSTM(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
+            else:
+                recurrent = nn.GRU(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
             names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.use_bias else ()))
             return recurrent, {f"{name}_l0": getattr(layer, name) for name in names}
         case BatchNormWeights():

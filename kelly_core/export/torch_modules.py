@@ -193,7 +193,9 @@ def _recurrent(module: nn.LSTM | nn.GRU, name: str) -> Layer:
     weights = [_array(module, name, f"{part}_l0") for part in ("weight_ih", "weight_hh")]
     zeros = np.zeros(len(weights[0]), np.float32)
     biases = [_array(module, name, f"{part}_l0") if module.bias else zeros for part in ("bias_ih", "bias_hh")]
-    return (LstmWeights if isinstance(module, nn.LSTM) else GruWeights)(*weights, *biases, bool(module.bias))
+    if isinstance(module, nn.LSTM):
+        return LstmWeights(*weights, *biases, use_bias=bool(module.bias))
+    return GruWeights(*weights, *biases, use_bias=bool(module.bias))
 
 
 def _batchnorm(module: nn.BatchNorm1d, name: str) -> Layer:

@@ -123,7 +123,7 @@ def build_metadata(
 
 def _rtneural_layer(layer: Layer) -> dict[str, Any]:
     kind, arrays = _kind_and_arrays(layer)
-    entry = {
+    entry: dict[str, Any] = {
         "type": kind,
         "activation": activation_of(layer),
         "shape": [None, None, layer.out_size],
