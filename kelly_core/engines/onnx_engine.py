@@ -167,7 +167,7 @@ class _Graph:
         sequence = self.node("Unsqueeze", [values, batch])
         results = [f"{operator.lower()}{self._stateful}", *(f"{name}_next" for name in state)]
         # The reset gate multiplies U·h + b, as in PyTorch, not h alone.
-        options = {} if isinstance(layer, LstmWeights) else {"linear_before_reset": 1}
+        options: dict[str, Any] = {} if isinstance(layer, LstmWeights) else {"linear_before_reset": 1}
         self.node(operator, [sequence, *weights, "", *state], results, hidden_size=layer.out_size, **options)
         return self.node("Squeeze", [results[0], directions])
 
@@ -180,7 +180,11 @@ class _Graph:
             self.node("Slice", [values, *window], [f"{past}_next"])
         weight, bias, batch = self._constants(weight=layer.weight, bias=layer.bias, batch=np.array([0]))
         sequence = self.node("Unsqueeze", [self.node("Transpose", [values], perm=[1, 0]), batch])
-        options = {"dilations": [layer.dilation], "group": layer.groups, "kernel_shape": [layer.kernel_size]}
+        options: dict[str, Any] = {
+            "dilations": [layer.dilation],
+            "group": layer.groups,
+            "kernel_shape": [layer.kernel_size],
+        }
         outputs = self.node("Conv", [sequence, weight, bias], **options)
         return self.node("Transpose", [self.node("Squeeze", [outputs, batch])], perm=[1, 0])
 

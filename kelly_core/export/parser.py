@@ -213,15 +213,16 @@ def _gates(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
             raise FormatError("gates", f'"{name}" must be a list of four gates')
         return [(gate, f'"{name}" of the {label} gate') for gate, label in zip(gates, GATE_ORDER, strict=True)]
 
-    biases = [
+    bias_ih, bias_hh = (
         np.concatenate([read_vector(gate, hidden, label) for gate, label in four(name)])
         for name in ("bias_ih", "bias_hh")
-    ]
+    )
     return LstmWeights(
         np.concatenate([read_matrix(gate, hidden, in_size, label) for gate, label in four("weights_ih")]),
         np.concatenate([read_matrix(gate, hidden, hidden, label) for gate, label in four("weights_hh")]),
-        *biases,
-        use_bias=_use_bias(layer, *biases),
+        bias_ih,
+        bias_hh,
+        use_bias=_use_bias(layer, bias_ih, bias_hh),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from kelly_core.engines.layers import (
     ActivationLayer,
@@ -193,9 +193,8 @@ def _recurrent(module: nn.LSTM | nn.GRU, name: str) -> Layer:
     weights = [_array(module, name, f"{part}_l0") for part in ("weight_ih", "weight_hh")]
     zeros = np.zeros(len(weights[0]), np.float32)
     biases = [_array(module, name, f"{part}_l0") if module.bias else zeros for part in ("bias_ih", "bias_hh")]
-    if isinstance(module, nn.LSTM):
-        return LstmWeights(*weights, *biases, use_bias=bool(module.bias))
-    return GruWeights(*weights, *biases, use_bias=bool(module.bias))
+    layer = LstmWeights if isinstance(module, nn.LSTM) else GruWeights
+    return layer(weights[0], weights[1], biases[0], biases[1], use_bias=bool(module.bias))
 
 
 def _batchnorm(module: nn.BatchNorm1d, name: str) -> Layer:
@@ -254,7 +253,7 @@ def _bias(module: nn.Linear | nn.Conv1d, name: str) -> tuple[Array, bool]:
 
 def _array(module: nn.Module, name: str, key: str) -> Array:
     tensor = getattr(module, key)
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+    if isinstance(tensor, UninitializedParameter | UninitializedBuffer) or tensor.is_meta:
         _refuse(module, name, f"its {key} has no values yet", "Load weights, or run it once")
     array: Array = tensor.detach().cpu().float().numpy().copy()
     if not np.isfinite(array).all():

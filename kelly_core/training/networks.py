@@ -89,27 +89,6 @@ def weights_of(network: KellyNetwork) -> list[Layer]:
     ]
 
 
-def load_weights(network: KellyNetwork, weights: Sequence[Layer]) -> None:
-    """Set the weights of a network, the inverse of ``weights_of``."""
-    with torch.no_grad():
-        for module, layer in zip(network.layers, weights, strict=True):
-            for name, array in _named_arrays(layer).items():
-                parameter = getattr(module, name)
-                # In place, because an optimizer may hold views of the parameters.
-                parameter.copy_(torch.from_numpy(array))
-
-
-def _named_arrays(layer: Layer) -> dict[str, Array]:
-    if isinstance(layer, DenseWeights):
-        return {"weight": layer.weight, "bias": layer.bias}
-    return {
-        "weight_ih_l0": layer.weight_ih,
-        "weight_hh_l0": layer.weight_hh,
-        "bias_ih_l0": layer.bias_ih,
-        "bias_hh_l0": layer.bias_hh,
-    }
-
-
 def _array(parameter: Tensor) -> Array:
     array: Array = parameter.detach().cpu().numpy().copy()
     return array
@@ -125,8 +104,10 @@ def _dense_weights(network: KellyNetwork, index: int) -> DenseWeights:
 def _lstm_weights(network: KellyNetwork, index: int) -> LstmWeights:
     module = network.layers[index]
     assert isinstance(module, nn.LSTM)
-    arrays = [_array(getattr(module, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
-    return LstmWeights(*arrays)
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        _array(getattr(module, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    )
+    return LstmWeights(weight_ih, weight_hh, bias_ih, bias_hh)
 
 
 @dataclass(frozen=True)
