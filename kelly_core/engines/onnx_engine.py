@@ -180,12 +180,8 @@ class _Graph:
             self.node("Slice", [values, *window], [f"{past}_next"])
         weight, bias, batch = self._constants(weight=layer.weight, bias=layer.bias, batch=np.array([0]))
         sequence = self.node("Unsqueeze", [self.node("Transpose", [values], perm=[1, 0]), batch])
-        options: dict[str, Any] = {
-            "dilations": [layer.dilation],
-            "group": layer.groups,
-            "kernel_shape": [layer.kernel_size],
-        }
-        outputs = self.node("Conv", [sequence, weight, bias], **options)
+        kernel = {"kernel_shape": [layer.kernel_size], "dilations": [layer.dilation]}
+        outputs = self.node("Conv", [sequence, weight, bias], (), group=layer.groups, **kernel)
         return self.node("Transpose", [self.node("Squeeze", [outputs, batch])], perm=[1, 0])
 
     def _add_state(self, part: str, shape: list[int]) -> str:
