@@ -25,9 +25,11 @@ from textual.binding import Binding, BindingType
 from textual.events import Event, Key, MouseDown
 from textual.filter import LineFilter, Monochrome
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import AwaitMount
 
+from kelly_core.cli.app import COMMANDS
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.registry import RunList, list_runs
@@ -116,6 +118,7 @@ class KellyApp(App[None]):
         self.attached = ""
         self.marked: list[str] = []
         self.export_folder: Path | None = None
+        self.chosen_model = ""
         self._has_input = False
         self._greeted = False
         self._runs_problem = ""
@@ -347,10 +350,29 @@ class KellyApp(App[None]):
                 self.switch_mode("train")
         if self.run_list == former:
             return
+        self._tell_news(former)
         self._remember_states()
         if isinstance(self.screen, BaseScreen):
             self.screen.refresh_frame()
             self.screen.runs_changed()
+
+    def _tell_news(self, former: RunList) -> None:
+        """Tell by a toast and the bell which runs have ended, or have got a reason to worry, since the last look."""
+        known = {run.id: run for run in former.runs if run.live}
+        for run in self.run_list.runs:
+            if run.id not in known:
+                continue
+            news = [concern for concern in run.concerns if concern not in known[run.id].concerns]
+            if not run.live:
+                row = self.run_list.overviews.get(run.id)
+                gain = "" if row is None or row.gain is None else f", {row.gain:+.0%} on the baseline"
+                news = [f"{run.state}{f': {run.error}' if run.error else gain}"]
+            if news:
+                severity: SeverityLevel = (
+                    "error" if run.state in ("failed", "died") else "warning" if run.live else "information"
+                )
+                self.notify(", ".join(news), title=short_id(run.id), severity=severity, timeout=10, markup=False)
+                self.bell()
 
     def _greet(self) -> None:
         """Report runs that ended since the last session."""
@@ -470,11 +492,28 @@ class KellyApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the current screen's actions for the command palette."""
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        for each in reversed(self.run_list.runs):
+            attach = partial(self._go_to, "train", partial(self.attach, each.id))
+            yield SystemCommand(f"Run {short_id(each.id)}", f"{each.state}: watch it on Train", attach)
+        for spec in MODELS:
+            choose = partial(self._go_to, "models", partial(self.choose_model, spec.name))
+            yield SystemCommand(f"Model {spec.name}", "Its layers and settings", choose)
+        for name, about in COMMANDS.items():
+            yield SystemCommand(f"Copy kelly-core {name}", about, partial(self.copy, f"kelly-core {name}"))
         for active in screen.active_bindings.values():
             binding = active.binding
             if active.enabled and binding.tooltip and binding.action != "command_palette":
                 run = self._runner(binding.action, active.node)
                 yield SystemCommand(binding.description, binding.tooltip, run)
+
+    def _go_to(self, mode: str, first: Callable[[], None]) -> None:
+        """Do something, then show a screen."""
+        first()
+        self.switch_mode(mode)
+
+    def choose_model(self, name: str) -> None:
+        """Have Models show a model when it comes to the front."""
+        self.chosen_model = name
 
     def _runner(self, action: str, node: Any) -> Callable[[], Awaitable[None]]:
         async def run() -> None:

@@ -281,6 +281,8 @@ def _set_axes(wanted: PlotRequest, frame: _Frame, plot: Plot) -> None:
 
 def _legend(wanted: PlotRequest, near: list[Series]) -> str:
     shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
+    # Of a smoothed curve the value itself is shown.
+    raw = {each.name: each for each in wanted.series}
     window = "" if wanted.window is None else f"{wanted.window[0]:.0f}-{wanted.window[1]:.0f}"
     tail = f"last {TAIL_EPOCHS}" if wanted.tail and not window else ""
     notes = [
@@ -290,7 +292,8 @@ def _legend(wanted: PlotRequest, near: list[Series]) -> str:
         window or tail,
     ]
     parts = [
-        f"[{each.color}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] {_named(each, wanted.cursor)}"
+        f"[{each.color}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] "
+        f"{_named(raw.get(each.name, each), wanted.cursor)}"
         for number, each in enumerate(each for each in near if not each.faint)
     ]
     return "  ".join(parts) + (f"  · {', '.join(filter(None, notes))}" if any(notes) and parts else "")

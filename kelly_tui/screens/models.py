@@ -76,6 +76,8 @@ class Models(BaseScreen):
         """The file may have changed, but what is typed stays."""
         if not self._edits:
             self._load()
+        self.query_one("#models", RecordTable).select(self.kelly.chosen_model)
+        self.kelly.chosen_model = ""
 
     def repaint(self) -> None:
         """Draw again."""

@@ -13,11 +13,13 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from kelly_core.errors import RunError
+from kelly_core.runs.control import parse_changes
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
+from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 
@@ -36,6 +38,7 @@ class RunScreen(ChartScreen):
         Binding("s", "stop", "Stop", tooltip="Stop the run: now, after this epoch, or after some more"),
         Binding("p", "pause", "Pause", tooltip="Pause the run after its current step"),
         Binding("p", "unpause", "Resume", tooltip="Continue the paused run"),
+        Binding("S", "set", "Set", show=False, tooltip="Change learning rate, patience or epochs of the live run"),
         Binding("R", "resume", "Resume", tooltip="Resume an ended run, with more epochs if you like"),
     ]
 
@@ -144,7 +147,7 @@ class RunScreen(ChartScreen):
             return False
         snapshot = self._snapshot
         live = snapshot is not None and snapshot.live
-        if action == "stop":
+        if action in ("stop", "set"):
             return live
         if action in ("pause", "unpause"):
             return live and self._is_paused == (action == "unpause")
@@ -184,6 +187,22 @@ class RunScreen(ChartScreen):
                 self.kelly.resume_run(run_id, epochs)
 
         self.app.push_screen(ResumeDialog(short_id(run_id)), answered)
+
+    def action_set(self) -> None:
+        """Ask for other settings of the model in training, then request them."""
+        run_id = self.run_id
+
+        def answered(text: str | None) -> None:
+            if text:
+                self.kelly.steer(run_id, lambda run: run.request_change(parse_changes(text.split()), self.chosen_model))
+
+        about = "Such as learning_rate=0.0005 patience=20 epochs=80; in force from the next epoch on."
+        self.app.push_screen(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), answered)
+
+    @property
+    def chosen_model(self) -> str:
+        """Name of the model to change, "" for the one in training."""
+        return ""
 
     def action_delete(self) -> None:
         """Delete the run's folder after confirmation."""

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot
+from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series
@@ -22,7 +22,7 @@ from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.run_control import rollback_dialog
 from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.dialogs.text_prompt import TextPrompt
-from kelly_tui.formatting import best_text, epochs_text, host_text, model_color, model_state_text, state_text
+from kelly_tui.formatting import bar, best_text, epochs_text, host_text, model_color, model_state_text, state_text
 from kelly_tui.run_watcher import Curves
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -33,6 +33,7 @@ _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patienc
 _KINDS = ("loss", "baseline", "rate", "pace")
 """Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
 _ROWS_FOR_ALL_CHARTS = 48
+_PROGRESS_WIDTH = 10
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
@@ -85,6 +86,12 @@ class Train(RunScreen):
     def other_ids(self) -> tuple[str, ...]:
         """Return the ids of the marked runs."""
         return tuple(run_id for run_id in self.kelly.marked if run_id != self.run_id) if self.run_id else ()
+
+    @property
+    def chosen_model(self) -> str:
+        """Name of the model under the cursor if it has not ended, "" otherwise."""
+        model = self._chosen
+        return model.model if model is not None and model.state in ("queued", "running", "paused") else ""
 
     def command(self) -> tuple[str, ...]:
         """Return ``runs attach``, or ``train`` if no run is attached."""
@@ -140,6 +147,8 @@ class Train(RunScreen):
         assert self.view is not None
         run = self.view.snapshot
         parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
+        if len(run.models) > 1:
+            parts.append(_progress_text(run))
         if run.attempt > 1:
             parts.append(f"attempt {run.attempt}")
         if run.epochs_left is not None and run.live:
@@ -312,6 +321,18 @@ class Train(RunScreen):
                 self.kelly.start_training(order)
 
         self.app.push_screen(NewTrainingDialog(self.kelly.session, self.kelly.start), answered)
+
+
+def _progress_text(run: RunSnapshot) -> str:
+    """Return which model is trained, with the share of all epochs; a model that has ended counts as complete."""
+    ended = [model.state in ("finished", "stopped", "failed", "died") for model in run.models]
+    shares = [
+        1.0 if over else model.epoch / model.epochs if model.epochs else 0.0
+        for model, over in zip(run.models, ended, strict=True)
+    ]
+    share = sum(shares) / len(shares)
+    number = min(len(run.models), sum(ended) + 1)
+    return f"model {number} of {len(run.models)} {bar(share, _PROGRESS_WIDTH, ('', '')).plain} {share:.0%}"
 
 
 def _is_constant(series: Sequence[Series]) -> bool:

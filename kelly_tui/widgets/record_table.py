@@ -79,6 +79,11 @@ class RecordTable(DataTable[Text]):
         """Go to the first or to the last row."""
         self.move_cursor(row=0 if end == "top" else max(0, self.row_count - 1))
 
+    def select(self, key: str) -> None:
+        """Move the cursor to the row with a key, if there is one."""
+        if key in self._shown:
+            self.move_cursor(row=self.get_row_index(key), animate=False)
+
     @property
     def current(self) -> str | None:
         """Key of the row under the cursor; None if there are no rows."""

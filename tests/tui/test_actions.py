@@ -13,12 +13,15 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.log_records import LogRecord, StateChanged, encode
+from kelly_core.runs.labels import read_labels
+from kelly_core.runs.log_records import LogRecord, RunEnded, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS, model_spec
 from kelly_tui.app import KellyApp
+from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.cli import tui
 from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
 from kelly_tui.folder_stamp import folder_stamp
@@ -228,3 +231,109 @@ async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: M
         await until(
             pilot, lambda: "p reads them again" in app.screen.query_one("#details", DetailsPanel).value_to_copy()
         )
+
+
+async def test_settings_of_a_live_run_are_changed(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("set", ()))
+        await pilot.press("S")
+        await until(pilot, lambda: app.screen.query(Input))
+        await pilot.press(*"patience", "equals_sign", "7", "enter")
+        await until(pilot, live_run.control.exists)
+    request = json.loads(live_run.control.read_text())
+    assert (request["kind"], request["model"], request["patience"]) == ("set", "EmotionRecognizer", 7)
+
+
+async def test_the_end_of_a_run_is_told(make_app: MakeApp, live_run: RunDirectory) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.live_text)
+        with live_run.events.open("ab") as file:
+            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, RunEnded("failed", "disk full"))))
+        await until(pilot, lambda: [notice.message for notice in app._notifications] == ["failed: disk full"])
+
+
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(
+    make_app: MakeApp, finished_run: RunDirectory
+) -> None:
+    app = make_app()
+
+    def names() -> list[str]:
+        return [row[1] for row in cells(app, "#runs")]
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: names() == ["brave-cadence", "calm-melody"])
+        await pilot.press("O")
+        assert names() == ["calm-melody", "brave-cadence"]
+        await pilot.press("O", "slash", *"state", "colon", *"finished")
+        await until(pilot, lambda: names() == ["calm-melody"])
+        await pilot.press(*" stat", "colon")
+        await until(pilot, lambda: "no such field" in str(app.screen.query_one("#runs").border_subtitle))
+        await pilot.press("escape", "down", "equals_sign")
+        await until(pilot, lambda: names() == ["brave-cadence", "calm-melody"] and cells(app, "#runs")[1][0] == "★")
+        await pilot.press("up")
+        await until(pilot, lambda: "diff 2026-09-21-1000-calm" in app.screen.query_one(CommandLine).command)
+        await pilot.press("G", "T")
+        await until(pilot, lambda: app.screen.query(Input) and app.screen is not app.screen_stack[0])
+        await pilot.press(*"best", "enter")
+        await until(pilot, lambda: read_labels(finished_run).tags == ("best",))
+        await pilot.press("o")
+    again = make_app()
+    async with again.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: again.run_list.runs)
+        await pilot.press("6")
+        await until(pilot, lambda: "by run" in str(again.screen.query_one("#runs").border_subtitle))
+
+
+@pytest.mark.usefixtures("live_run")
+async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        chart = app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: chart.series and chart.up_to_date)
+        await pilot.press("left", "left", "t")
+        await until(pilot, lambda: chart.cursor == 6 and chart.smooth and chart.up_to_date)
+        assert "validation 0.0967" in str(chart.border_subtitle)
+        assert app.screen.query_one("#baseline", CurveChart).cursor == 6
+        log = app.screen.query_one(RunLog)
+        assert log._pointed is not None
+        assert "epoch 6/" in log.lines[log._pointed]
+        await pilot.press("plus")
+        await until(pilot, lambda: chart.window is not None)
+        await pilot.press("0")
+        await until(pilot, lambda: chart.window is None and chart.cursor is None)
+
+
+async def test_the_log_is_searched() -> None:
+    app = LogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = app.query_one(RunLog)
+        log.show(tuple(f"12:{number:02}:00  epoch {number}/60" for number in range(60)))
+        log.search("EPOCH 1")
+        assert log._pointed is not None
+        found = {log.lines[log._pointed]}
+        for _ in range(10):
+            log.action_match(1)
+            found.add(log.lines[log._pointed])
+        assert len(found) == 11
+        log.search("12:30")
+        assert log.lines[log._pointed].startswith("12:30:00")
+        log.show((*log._told, "new"))
+        await pilot.pause()
+        assert not log.is_vertical_scroll_end
+        log.action_follow()
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+
+
+async def test_keys_of_the_settings_file_replace_those_of_actions(make_app: MakeApp, workplace: Path) -> None:
+    text = (workplace / "config.toml").read_text().replace("keys = []", 'keys = ["app.help=f1", "datasets.rescan=u"]')
+    (workplace / "config.toml").write_text(text)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog))
