@@ -32,6 +32,7 @@ from textual.widget import AwaitMount
 from kelly_core.cli.app import COMMANDS
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
+from kelly_core.runs.notify import terminal_sequence
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
@@ -372,7 +373,13 @@ class KellyApp(App[None]):
                     "error" if run.state in ("failed", "died") else "warning" if run.live else "information"
                 )
                 self.notify(", ".join(news), title=short_id(run.id), severity=severity, timeout=10, markup=False)
-                self.bell()
+                self._ring(f"kelly {short_id(run.id)}: {', '.join(news)}")
+
+    def _ring(self, text: str) -> None:
+        """Have the terminal show a notice, as ``[notify] terminal`` says."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(terminal_sequence(self.session.settings.notify, text))
+            self._driver.flush()
 
     def _greet(self) -> None:
         """Report runs that ended since the last session."""

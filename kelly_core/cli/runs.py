@@ -234,7 +234,6 @@ def set_settings(
         typer.Option(
             "--model",
             "-m",
-            metavar="NAME",
             help="Model to change (default the only one in training).",
             rich_help_panel=MODELS_PANEL,
             autocompletion=complete_model,
@@ -400,7 +399,12 @@ def note(
     run_id: IdArgument,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help='New note; "" removes it.')] = None,
 ) -> None:
-    """Set the note of a run, or print it."""
+    """Set the note of a run, or print it.
+
+    Examples:
+      kelly-core runs note last "twice the data"
+      kelly-core runs note last
+    """
     folder = find_run(context.obj, run_id)
     labels = read_labels(folder) if text is None else change_note(folder, text)
     print_result(labels.note or "no note")

@@ -92,6 +92,16 @@ def train(
     scheduler: SchedulerOption = None,
     detach: DetachOption = False,
     estimate: EstimateOption = False,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--notify",
+            metavar="WHERE",
+            help="Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
+            "this terminal, https://... for a webhook, or else a command; may be repeated (default as in [notify]).",
+            rich_help_panel=EXECUTION_PANEL,
+        ),
+    ] = None,
     output: OutputDirOption = None,
     keep_best: KeepBestOption = False,
     tensorboard: TensorboardOption = False,
@@ -127,6 +137,7 @@ def train(
         "datasets.dir": ("--datasets-dir", datasets_dir),
         "datasets.max_files": ("--max-files", max_files),
         "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
+        **_notify_settings(notify or []),
         "output.dir": ("--output", output),
         "output.tensorboard": ("--tensorboard", tensorboard or None),
         "output.keep_best": ("--keep-best", keep_best or None),
@@ -169,6 +180,16 @@ def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     for each in find_unclaimed(settings.datasets):
         print_status(each.text, "yellow")
     print_status(FIRST_STEPS, "yellow")
+
+
+def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
+    """Return the settings of ``--notify``; of two places of one kind the last one counts."""
+    typed: dict[str, tuple[str, object]] = {}
+    for place in places:
+        is_address = place.startswith(("http://", "https://"))
+        kind = "terminal" if place in ("bell", "osc9", "osc777") else "webhook" if is_address else "command"
+        typed[f"notify.{kind}"] = ("--notify", place)
+    return typed
 
 
 def _command_line(

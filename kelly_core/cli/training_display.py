@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kelly_core.cli.console import console, print_status
+from kelly_core.config.schema import Notify
 from kelly_core.events import EpochDone, ModelResult, TrainingWarning
 from kelly_core.formatting import format_duration
 from kelly_core.runs import log_records
 from kelly_core.runs.messages import describe
+from kelly_core.runs.notify import ENDED, message_text, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
 
@@ -80,6 +83,10 @@ def watch(run: Run) -> list[ModelResult]:
             display.update(run.snapshot)
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
+    if sys.stderr.isatty():
+        notify = Notify.model_validate(run.record.settings.get("notify", {}))
+        sys.stderr.write(terminal_sequence(notify, message_text(run, ENDED)))
+        sys.stderr.flush()
     return results
 
 

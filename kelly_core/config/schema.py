@@ -332,6 +332,25 @@ class Sweep(_Section):
     )
 
 
+class Notify(_Section):
+    """Messages when a run ends, diverges, overfits or is on a plateau."""
+
+    terminal: Literal["", "bell", "osc9", "osc777"] = Field(
+        default="bell", description="Notice of the terminal that watches a run", json_schema_extra=_extra(zero="none")
+    )
+    command: str = Field(
+        default="",
+        description="Command that is run with one line of text as its last argument and JSON on standard input",
+        json_schema_extra=_extra(zero="none"),
+    )
+    webhook: str = Field(
+        default="",
+        pattern=r"^$|^https?://\S+$",
+        description="Address to which the message is posted as JSON; tried up to five times",
+        json_schema_extra=_extra(zero="none"),
+    )
+
+
 class Tui(_Section):
     """Screens of `kelly-tui`."""
 
@@ -355,4 +374,5 @@ class Settings(_Section):
     runs: Runs = Runs()
     parallel: Parallel = Parallel()
     sweep: Sweep = Sweep()
+    notify: Notify = Notify()
     tui: Tui = Tui()

@@ -6,6 +6,7 @@ shell holds nothing that the run needs: if it is killed, only the status is miss
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Sequence
 
@@ -14,8 +15,8 @@ from kelly_core.runs.run_dir import RunDirectory
 
 _OBSERVE = """
 umask go-w
-status_file=$1 attempt=$2
-shift 2
+status_file=$1 attempt=$2 notifier=$3
+shift 3
 rm -f "$status_file"
 "$@" >&2 &
 process=$!
@@ -24,6 +25,7 @@ echo $process
 exec >&-
 wait $process
 echo "$attempt $?" > "$status_file"
+[ -z "$notifier" ] || eval "exec $notifier"
 """
 _FIRST_SIGNAL = 128
 _MAX_BYTES = 64
@@ -48,12 +50,17 @@ _CAUSES = {
 }
 
 
-def observed(command: Sequence[str], folder: RunDirectory, attempt: int) -> list[str]:
+def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
     """Return a command that runs another one, prints its process id and writes its status when it has ended.
 
     What the other command prints goes to standard error.
+
+    Args:
+        command: the other command.
+        folder, attempt: what it is the process of.
+        notifier: command that takes the place of the observing one in the end, however the other one has ended.
     """
-    return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), *command]
+    return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 
 
 def describe_exit(folder: RunDirectory, attempt: int) -> str:

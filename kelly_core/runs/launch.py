@@ -98,6 +98,13 @@ def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
         raise RunError(problem, where=folder.record) from error
 
 
+def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
+    """Return the command that sends the message about the end of a run, [] if nobody wants it."""
+    from kelly_core.runs.notify import ENDED, is_wanted, notifier
+
+    return notifier(folder, ENDED) if is_wanted(record.settings) else []
+
+
 def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     """Start the process of a run in its own session and pass it the run's locks.
 
@@ -117,7 +124,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     try:
         with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
-                observed(command, folder, record.attempts),
+                observed(command, folder, record.attempts, _notifier(folder, record)),
                 cwd=record.working_folder,
                 # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},

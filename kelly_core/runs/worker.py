@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelly_core import events
-from kelly_core.config.schema import Settings
+from kelly_core.config.schema import Notify, Settings
 from kelly_core.errors import CheckpointError, KellyError
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
@@ -23,6 +23,7 @@ from kelly_core.runs.event_log import EventLogger, LogWriter
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.log_records import FeaturesRead, RunEnded
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
+from kelly_core.runs.notify import notify_aside
 from kelly_core.runs.output_lock import output_lock_path, release_output_lock
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, write_manifest
@@ -82,11 +83,13 @@ class _Training:
         self._board: TensorBoardWriter | None = None
         self._extended = False
         self._unsaved_rates: dict[str, float | None] = {}
+        self._notify = Notify()
 
     def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and return the end of the run."""
         try:
             settings = self._with_changes(self._extend(settings_of(self._folder, self._record)))
+            self._notify = settings.notify
             write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
@@ -234,6 +237,8 @@ class _Training:
                 self._unexported[event.model] = Path(event.path)
             case events.EpochDone():
                 self._controller.epoch_done()
+            case events.TrainingWarning(kind="plateau" | "overfitting" | "diverged" | "rollback"):
+                notify_aside(self._folder, self._notify, event.kind, event.model)
             case events.Exported() | events.TrainingWarning(kind="replaced"):
                 self._unexported.pop(event.model, None)
 

@@ -1,0 +1,156 @@
+"""Tell people elsewhere how a run is: by a command, a webhook or the terminal, as ``[notify]`` says.
+
+Each message is sent by a process of its own, so that a server that does not answer never delays or ends a training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kelly_core.config.schema import Notify
+from kelly_core.display_text import printable
+from kelly_core.errors import KellyError
+from kelly_core.io.json import dumps
+from kelly_core.runs.labels import read_labels
+from kelly_core.runs.launch import settings_of
+from kelly_core.runs.overview import overview
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory, short_id
+
+ENDED = "ended"
+"""Event whose name in the message is the state in which the run ended."""
+
+_TRIES = 5
+_SECONDS_FOR_AN_ANSWER = 10.0
+_SECONDS_FOR_A_COMMAND = 60.0
+_TRY_AGAIN = (408, 425, 429)
+_PROGRAM = "import os; os.closerange(3, 4096); from kelly_core.runs.notify import main; main()"
+"""Closes the locks that it inherits, before the imports: the run is over, and its folder must be free."""
+
+
+def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
+    """Return the command line of a process that sends a message."""
+    return [sys.executable, "-P", "-c", _PROGRAM, str(folder.path), event, model]
+
+
+def notify_aside(folder: RunDirectory, notify: Notify, event: str, model: str) -> None:
+    """Send a message in a process of its own, if the settings name a place; return at once."""
+    if notify.command or notify.webhook:
+        # Without memory for another process the message is lost, not the training.
+        with contextlib.suppress(OSError):
+            subprocess.Popen(
+                notifier(folder, event, model),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+
+def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
+    """Return what a message says of a run, as JSON types."""
+    snapshot = run.snapshot
+    row = overview(snapshot, run.record, read_labels(run.folder))
+    return {
+        "event": snapshot.state if event == ENDED else event,
+        "run": run.id,
+        "model": model,
+        "models": list(row.models),
+        "state": snapshot.state,
+        "verdict": {each.model: each.verdict for each in snapshot.models if each.verdict},
+        "best": {each.model: each.best_loss for each in snapshot.models if each.best_loss is not None},
+        "gain": row.gain,
+        "epoch": row.epoch,
+        "seconds": row.duration,
+        "error": snapshot.error,
+        "text": message_text(run, event, model),
+    }
+
+
+def message_text(run: Run, event: str, model: str = "") -> str:
+    """Return a message in one line."""
+    snapshot = run.snapshot
+    row = overview(snapshot, run.record, read_labels(run.folder))
+    what = snapshot.state if event == ENDED else f"{model} {event}"
+    gain = "" if row.gain is None else f", {row.gain:+.0%} on the baseline"
+    return printable(f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}")
+
+
+def terminal_sequence(notify: Notify, text: str) -> str:
+    """Return the control sequence by which a terminal shows a notice, "" for none."""
+    safe = printable(text)
+    return {
+        "bell": "\a",
+        "osc9": f"\x1b]9;{safe}\x07",
+        # A semicolon would end the title.
+        "osc777": f"\x1b]777;notify;kelly;{safe.replace(';', ',')}\x07",
+    }.get(notify.terminal, "")
+
+
+def send(notify: Notify, content: dict[str, Any], wait: Callable[[float], None] = time.sleep) -> list[str]:
+    """Send a message to every place that the settings name, and return the problems."""
+    problems = []
+    if notify.command:
+        problems.append(_run_command(notify.command, content))
+    if notify.webhook:
+        problems.append(_post(notify.webhook, content, wait))
+    return [problem for problem in problems if problem]
+
+
+def _run_command(command: str, content: dict[str, Any]) -> str:
+    """Run a command with the message as JSON on its standard input and the line of text as last argument."""
+    try:
+        words = [*shlex.split(command), content["text"]]
+        text = dumps(content).encode()
+        done = subprocess.run(words, input=text, stdout=subprocess.DEVNULL, timeout=_SECONDS_FOR_A_COMMAND, check=False)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"notify.command: {error}"
+    return f"notify.command ended with code {done.returncode}" if done.returncode else ""
+
+
+def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> str:
+    """Post a message as JSON; an unreachable or overloaded server is tried again after 1, 2, 4 and 8 s."""
+    headers = {"Content-Type": "application/json", "User-Agent": "kelly-core"}
+    problem = ""
+    for attempt in range(_TRIES):
+        if attempt:
+            wait(2.0 ** (attempt - 1))
+        try:
+            request = urllib.request.Request(url, dumps(content).encode(), headers)
+            with urllib.request.urlopen(request, timeout=_SECONDS_FOR_AN_ANSWER):
+                return ""
+        except urllib.error.HTTPError as error:
+            problem = f"HTTP {error.code}"
+            if error.code < 500 and error.code not in _TRY_AGAIN:
+                break
+        except (OSError, ValueError) as error:
+            problem = str(error)
+    # The address may hold a secret: it is not repeated in a log.
+    return f"notify.webhook: {problem}"
+
+
+def main() -> None:
+    """Send one message; problems go to standard error, which is the run's console.log."""
+    path, event, model = sys.argv[1:]
+    folder = RunDirectory(Path(path))
+    try:
+        run = Run(folder)
+        problems = send(settings_of(folder, run.record).notify, message(run, event, model))
+    except KellyError as error:
+        problems = [str(error)]
+    for problem in problems:
+        sys.stderr.write(f"{printable(problem)}\n")
+
+
+def is_wanted(settings: dict[str, Any]) -> bool:
+    """Return True if the settings of a manifest name a command or a webhook."""
+    notify = settings.get("notify", {})
+    return bool(notify.get("command") or notify.get("webhook"))
