@@ -26,6 +26,7 @@ EXAMPLES = [
     events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
     events.CheckpointSaved("EmotionRecognizer", 2, "best", "out/ä b.pt"),
     events.TrainingWarning("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
+    events.SettingsChanged("EmotionRecognizer", 2, 0.0005, None, 80),
     events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, 0.05),
     events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
     events.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
