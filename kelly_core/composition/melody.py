@@ -20,7 +20,7 @@ from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 Doubles = NDArray[np.float64]
 
 TEMPERATURE = 1.6
-"""Exponent 1 / .8 on the probabilities, which favors likely pitches."""
+"""Exponent 1 / 1.6 on the probabilities; the weights of small intervals and chord tones narrow the range again."""
 
 _EIGHTH = PPQ // 2
 _SLOTS = BAR // _EIGHTH
@@ -31,8 +31,11 @@ _CADENCE_SLOTS = 4
 """Eighths of a phrase's last bar in which notes begin; the last one is long."""
 _MELODY_SHARE = 0.25
 """Share of all notes that the melody plays."""
-_NOTES_PER_BEAT = (1.4, 2.4)
-"""Limits of the density in full bars; rests and cadences reduce it to the range of POP909, see ``music.measures``."""
+_MIDDLE_DENSITY, _DENSITY_EXPONENT = 1.55, 0.35
+_NOTES_PER_BEAT = (1.2, 2.4)
+"""Onsets a beat in a full bar: 1.55 where dynamics and arousal ask for one note, in proportion to the root of what they
+ask for, and limits. Rests and cadences reduce them to the range of POP909, see ``music.measures``.
+"""
 _FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
 """Factors on notes outside the chord."""
 _OUTSIDE_SCALE = 0.05
@@ -40,7 +43,7 @@ _SCALE = (0, 2, 4, 5, 7, 9, 11)
 _TONIC_AT_CADENCE = 20.0
 _REPEATED, _ECHOED = 300.0, 15.0
 """Factors on the pitch of the phrase that is repeated, and on that of two bars before in new material."""
-_HIGHER = {"half": 0.1, "full": -0.1, "B": 0.15}
+_HIGHER = {"half": 0.13, "full": -0.13, "B": 0.2}
 """Octaves by which weights rise from a pitch to the next: a question is higher than its answer, a section B than A."""
 _LAST_RATIO, _SHORTEST_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
 
@@ -95,8 +98,8 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
     """Sample the rhythm, then the pitches, both phrase by phrase.
 
     A beat sounds with the probability that any of its pitches does. Where it sounds, its eighths are onsets at a rate
-    that makes a quarter of the notes that the density of the dynamics asks for, doubled by two units of arousal, within
-    the density of POP909. A phrase ends with a long note, and one that repeats another has its rhythm.
+    that grows with the density of the dynamics and with arousal, within the density of POP909. A phrase ends with a
+    long note, and one that repeats another has its rhythm.
 
     The chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for belonging to the
     scale and to the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; intervals
@@ -161,7 +164,8 @@ def _onsets(
     """Return the eighths of the piece at which a note starts in a bar."""
     bar, first = plan.bars[number], number * _SLOTS
     notes_per_second = bar.expression.notes_per_second * _MELODY_SHARE * 2 ** (bar.arousal / 2)
-    per_beat = float(np.clip(notes_per_second * bar.beat_seconds, *_NOTES_PER_BEAT))
+    per_beat = _MIDDLE_DENSITY * (notes_per_second * bar.beat_seconds) ** _DENSITY_EXPONENT
+    per_beat = float(np.clip(per_beat, *_NOTES_PER_BEAT))
     rhythm = draws.rhythm[number // PHRASE_BARS]
     slots = 1 if bar.last else _CADENCE_SLOTS if number == phrase.last else _SLOTS
     for slot in range(first, first + slots):

@@ -14,7 +14,9 @@ from kelly_core.composition.melody import INSTRUMENTS
 from kelly_core.composition.score import BAR, PPQ, Score, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.demo.corpus import ideal_output
+from kelly_core.music.key import AffectFeatures, affect_features
 from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
+from kelly_core.music.notes import Notes
 from tests.helpers.chain_outputs import C, F, G, output
 from tests.seeds import shifted
 
@@ -26,8 +28,12 @@ def piece(valence: float, arousal: float, seed: int, bars: int = 32, tonic: int 
     return compose(ideal_output(valence, arousal, 16), bars=bars, seed=shifted(seed), tonic=tonic)
 
 
+def notes_of(score: Score) -> Notes:
+    return parse_notes(midi_bytes(score), Path("score.mid"))
+
+
 def measured(score: Score) -> PieceMeasures:
-    return measure_piece(parse_notes(midi_bytes(score), Path("score.mid")))
+    return measure_piece(notes_of(score))
 
 
 @pytest.mark.parametrize("bars", [1, 3, 4, 8, 11, 16, 17, 20, 24, 32, 45, 100])
@@ -120,3 +126,15 @@ def test_drums_get_louder_with_arousal_even_where_the_piano_does_not(velocity: f
 
     for calm, wild in pairwise([levels(arousal) for arousal in (-0.9, -0.3, 0.3, 0.9)]):
         assert all(wild[name] > calm[name] for name in calm)
+
+
+def test_emotion_is_found_again_in_the_notes() -> None:
+    """By the features that label real pieces; means of four pieces, whose standard errors are about .04 and .05."""
+    found = {
+        corner: np.mean([affect_features(notes_of(piece(*corner, seed, bars=16))) for seed in range(4)], axis=0)
+        for corner in CORNERS
+    }
+    density, mode = AffectFeatures._fields.index("d"), AffectFeatures._fields.index("m")
+    for side in (-0.6, 0.6):
+        assert found[0.6, side][mode] > found[-0.6, side][mode] + 0.1
+        assert found[side, 0.6][density] > found[side, -0.6][density] + 0.5
