@@ -33,6 +33,7 @@ from kelly_core.cli.app import COMMANDS
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.notify import terminal_sequence
+from kelly_core.runs.queue import WaitingRun, ensure_dispatcher, waiting_runs
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
@@ -102,6 +103,7 @@ class KellyApp(App[None]):
 
         run_list: RunList
         problem: str
+        waiting: tuple[WaitingRun, ...] = ()
 
     @dataclass
     class Started(Message):
@@ -116,6 +118,7 @@ class KellyApp(App[None]):
         self.session = Session(options or Options())
         self._shown_frame = ShownFrame()
         self.run_list = RunList((), {})
+        self.waiting: tuple[WaitingRun, ...] = ()
         self.attached = ""
         self.marked: list[str] = []
         self.export_folder: Path | None = None
@@ -330,14 +333,24 @@ class KellyApp(App[None]):
             run_list, problem = list_runs(self.runs_folder), ""
         except OSError as error:
             run_list, problem = RunList((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
-        self.post_message(self.RunsListed(run_list, problem))
+        except RunError as error:
+            run_list, problem = RunList((), {}), str(error)
+        waiting: tuple[WaitingRun, ...] = ()
+        try:
+            waiting = tuple(waiting_runs(self.runs_folder))
+            if waiting and not self.session.options.read_only:
+                ensure_dispatcher(self.runs_folder)
+        except RunError as error:
+            problem = problem or str(error)
+        self.post_message(self.RunsListed(run_list, problem, waiting))
 
     @on(RunsListed)
     def _on_runs_listed(self, message: RunsListed) -> None:
         """Attach the latest run if none is attached, and update the current screen unless the app is closing."""
         if not self.is_running:
             return
-        former, self.run_list = self.run_list, message.run_list
+        former, self.run_list = (self.run_list, self.waiting), message.run_list
+        self.waiting = message.waiting
         if message.problem and message.problem != self._runs_problem:
             self.notify(message.problem, severity="error", timeout=10)
         self._runs_problem = message.problem
@@ -349,9 +362,9 @@ class KellyApp(App[None]):
             self._greet()
             if any(run.live for run in runs) and not self._has_input:
                 self.switch_mode("train")
-        if self.run_list == former:
+        if (self.run_list, self.waiting) == former:
             return
-        self._tell_news(former)
+        self._tell_news(former[0])
         self._remember_states()
         if isinstance(self.screen, BaseScreen):
             self.screen.refresh_frame()

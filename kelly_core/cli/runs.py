@@ -25,6 +25,7 @@ from kelly_core.runs.labels import change_note, change_tags, read_labels
 from kelly_core.runs.launch import resume, settings_of
 from kelly_core.runs.messages import describe
 from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.queue import drop, ensure_dispatcher, move, waiting_runs
 from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest
@@ -76,6 +77,11 @@ def runs(
     """
     folder = settings_from(config, {}).settings.runs.dir
     context.obj = folder
+    try:
+        ensure_dispatcher(folder)
+    except RunError as error:
+        # The other commands do not depend on the queue.
+        _warn(str(error))
     if context.invoked_subcommand is not None:
         if as_json:
             raise typer.BadParameter("type it after the subcommand: runs show ID --json", param_hint="--json")
@@ -215,6 +221,40 @@ def rollback(
     print_result(
         message or f"{run.id}: {chosen} rolls back after the current step; a paused run rolls back when it is resumed"
     )
+
+
+@app.command("queue")
+def edit_queue(
+    context: typer.Context,
+    action: Annotated[str, typer.Argument(metavar="[list|move|drop]", help="What to do.")] = "list",
+    run_id: Annotated[str, typer.Argument(metavar="[ID]", help="Waiting run to move or to drop.")] = "",
+    place: Annotated[int, typer.Argument(metavar="[PLACE]", min=1, help="Place to move to; 1 is the next.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """List, move and drop runs that `kelly-core train --queue` lets wait.
+
+    Examples:
+      kelly-core runs queue
+      kelly-core runs queue move brave-cadence 1
+      kelly-core runs queue drop brave-cadence
+    """
+    runs: Path = context.obj
+    if action == "move":
+        move(runs, run_id, place)
+    elif action == "drop":
+        print_result(f"dropped {drop(runs, run_id).id}")
+    elif action != "list":
+        raise typer.BadParameter(f"{action!r} is not one of list, move, drop", param_hint="action")
+    waiting = waiting_runs(runs)
+    if as_json:
+        print_json({"waiting": [{"run": each.id, "models": each.record.models} for each in waiting]})
+        return
+    for number, each in enumerate(waiting, 1):
+        print_result(
+            f"{number}  {each.id}  {', '.join(each.record.models)}  {each.record.settings['training']['device']}"
+        )
+    if not waiting:
+        print_result("no run waits")
 
 
 @app.command("set")

@@ -44,6 +44,7 @@ from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
 from kelly_core.runs.launch import start
+from kelly_core.runs.queue import WaitingRun, enqueue
 from kelly_core.runs.run import Run
 from kelly_core.spec import ModelSpec
 
@@ -92,6 +93,14 @@ def train(
     scheduler: SchedulerOption = None,
     detach: DetachOption = False,
     estimate: EstimateOption = False,
+    queue: Annotated[
+        bool,
+        typer.Option(
+            "--queue",
+            help="Wait in the background until the device is free: print the run ID and exit.",
+            rich_help_panel=EXECUTION_PANEL,
+        ),
+    ] = False,
     notify: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,6 +160,9 @@ def train(
         show_estimates(settings, specs, as_json)
         return
     command = _command_line(specs if model else (), typed, config, resume)
+    if queue:
+        _print_queued(enqueue(settings, [spec.name for spec in specs], resume=resume, command=command), as_json)
+        return
     with Signals() as signals:
         # Signals are handled before the start: a Ctrl-C in between is delivered to the run once it exists.
         run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
@@ -180,6 +192,14 @@ def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     for each in find_unclaimed(settings.datasets):
         print_status(each.text, "yellow")
     print_status(FIRST_STEPS, "yellow")
+
+
+def _print_queued(waiting: WaitingRun, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": waiting.id, "output": str(waiting.record.output)})
+    else:
+        print_result(waiting.id)
+    print_status("it starts when its device is free; `kelly-core runs queue` lists what waits")
 
 
 def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:

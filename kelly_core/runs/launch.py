@@ -43,7 +43,15 @@ def start(
     Raises:
         RunError: a run has this name, another run trains into the same output folder, or a folder cannot be written.
     """
-    record = RunManifest(
+    record = new_record(settings, models, resume=resume, command=command)
+    return start_record(settings.runs.dir.absolute(), record, name)
+
+
+def new_record(
+    settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
+) -> RunManifest:
+    """Return the manifest of a training that begins in this working folder; see ``start``."""
+    return RunManifest(
         created=time.time(),
         models=tuple(models),
         working_folder=_working_folder(),
@@ -51,9 +59,21 @@ def start(
         command=tuple(command),
         settings=settings.model_dump(mode="json"),
     )
+
+
+def start_record(runs: Path, record: RunManifest, name: str = "") -> Run:
+    """Start the training that a manifest describes.
+
+    Args:
+        runs: folder of runs, absolute.
+        record: its manifest.
+        name: ID of the run, which must be unused; "" generates one.
+
+    Raises:
+        RunError: as ``start``.
+    """
     with ExitStack() as locks:
         output_lock = _until_end(locks, acquire_output_lock(record.output))
-        runs = settings.runs.dir.absolute()
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         life = FileLock.acquire(folder.heartbeat, error=RunError)
         assert life is not None

@@ -156,6 +156,11 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
+def count_gpus() -> int:
+    """Return the number of NVIDIA GPUs."""
+    return len(_open_gpus()[1])
+
+
 def _open_gpus() -> tuple[Any, list[tuple[str, Any]]]:
     """Return NVIDIA's library, and name and handle of each GPU; none without a driver."""
     import pynvml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,12 +21,14 @@ from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.diff import compare_runs, relative_change
 from kelly_core.runs.labels import change_note, change_tags
 from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.queue import WaitingRun, drop
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.run_filter import RunFilter
 from kelly_core.runs.snapshot import RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series
+from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.run_picker import toggle_mark
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import (
@@ -64,6 +67,7 @@ _COLUMNS = (
 _NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
 _EXTRAS = ("seed", "rate", "sweep", "verdict", "epoch", "time", "tags", "gain", "best", "models")
 """Columns that a narrow table leaves out, in this order."""
+_DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
 _AGE = "age"
 _SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
     _AGE: lambda run: -run.created,
@@ -138,8 +142,15 @@ class Runs(RunScreen):
 
     @property
     def run_id(self) -> str:
-        """Return the id of the run under the cursor."""
-        return self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
+        """Return the id of the run under the cursor, "" for one that waits in the queue."""
+        current = self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
+        return "" if self._waiting else current
+
+    @property
+    def _waiting(self) -> WaitingRun | None:
+        """The waiting training under the cursor."""
+        current = self.query_one("#runs", RecordTable).current if self.is_mounted else None
+        return next((each for each in self.kelly.waiting if each.id == current), None)
 
     @property
     def _marked(self) -> list[str]:
@@ -211,7 +222,8 @@ class Runs(RunScreen):
         kept = [
             run for run in listed.runs if run.id not in listed.overviews or self._filter.keeps(listed.overviews[run.id])
         ]
-        shown = [self._row(run) for run in self._in_order(kept)]
+        shown = [] if self._filter.conditions else list(map(self._waiting_row, self.kelly.waiting, itertools.count(1)))
+        shown += [self._row(run) for run in self._in_order(kept)]
         names = [] if self._filter.conditions else list(listed.unreadable)
         unreadable = Text("unreadable", self.theme_colors.bad)
         shown += [Row(name, ("", short_id(name), unreadable, *[""] * (len(_COLUMNS) - 3))) for name in names]
@@ -248,6 +260,12 @@ class Runs(RunScreen):
         figures = [""] * (len(_COLUMNS) - 5) if more is None else _figures(more)
         return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), *figures, when))
 
+    def _waiting_row(self, waiting: WaitingRun, place: int) -> Row:
+        models = waiting.record.models
+        name = models[0] if len(models) == 1 else f"{len(models)} models"
+        state = Text(f"waits, {place}.", self.theme_colors.muted)
+        return Row(waiting.id, ("", short_id(waiting.id), state, name, *[""] * (len(_COLUMNS) - 4)))
+
     def _remember(self, text: str) -> None:
         self.kelly.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text)
 
@@ -266,6 +284,14 @@ class Runs(RunScreen):
             chart.show("validation loss", self._curves_of_models(self.view))
             return
         chart.show("validation loss", [])
+        if self._waiting is not None:
+            set_border_title(facts, self._waiting.id)
+            rows = [
+                ("state", "waits until its device is free; d drops it"),
+                ("command", " ".join(self._waiting.record.command) or MISSING),
+            ]
+            facts.show(LabeledRows(rows, self.theme_colors.muted))
+            return
         unreadable = self.kelly.run_list.unreadable.get(self.run_id)
         empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
         facts.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
@@ -343,6 +369,8 @@ class Runs(RunScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable the model action only if there are several models."""
+        if action == "delete" and self._waiting is not None:
+            return not self.kelly.session.options.read_only
         if action == "model":
             return bool(self.other_ids) and len(self._shared) > 1
         return super().check_action(action, parameters)
@@ -363,6 +391,27 @@ class Runs(RunScreen):
         self._draw_list()
         self.follow()
         self.draw_run()
+
+    def action_delete(self) -> None:
+        """Drop a waiting training, or delete an ended run, after asking."""
+        waiting = self._waiting
+        if waiting is None:
+            super().action_delete()
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self._drop(waiting.id)
+
+        question = ConfirmDialog(f"Drop {waiting.id}?", "It will not be trained.", _DROP_ANSWERS, "drop")
+        self.app.push_screen(question, answered)
+
+    @work(thread=True, group="queue")
+    def _drop(self, run_id: str) -> None:
+        try:
+            drop(self.kelly.runs_folder, run_id)
+        except RunError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=10)
 
     def action_sort(self) -> None:
         """Sort by the next column."""

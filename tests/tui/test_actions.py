@@ -12,10 +12,12 @@ from textual.widgets import Input, Label
 from typer import Typer
 from typer.testing import CliRunner
 
+from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.labels import read_labels
 from kelly_core.runs.log_records import LogRecord, RunEnded, StateChanged, encode
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.queue import enqueue, waiting_runs
+from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.spec import MODELS, model_spec
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
@@ -337,3 +339,21 @@ async def test_keys_of_the_settings_file_replace_those_of_actions(make_app: Make
     async with app.run_test() as pilot:
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, HelpDialog))
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_waiting_trainings_are_listed_and_dropped(
+    make_app: MakeApp, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kelly_core.runs.queue.ensure_dispatcher", "kelly_tui.app.ensure_dispatcher"):
+        monkeypatch.setattr(name, lambda _runs: None)
+    waiting = enqueue(load_settings().settings, ["GroovePredictor"])
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        assert cells(app, "#runs")[0][1:4] == [short_id(waiting.id), "waits, 1.", "GroovePredictor"]
+        await pilot.press("g")
+        await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-facts", DetailsPanel).value_to_copy())
+        await pilot.press("d", "right", "enter")
+        await until(pilot, lambda: waiting_runs(workplace / "runs") == [] and len(cells(app, "#runs")) == 1)

@@ -1,0 +1,217 @@
+"""Trainings that wait for their turn, and the process that starts them: one at a time for each device.
+
+The waiting trainings are in ``.queue/queue.json`` of the folder of runs. A process of its own session, the dispatcher,
+starts the next one when the run before has ended, however it has ended; it ends when none waits. After a reboot any
+``kelly-core runs`` or ``train --queue``, and the screens, start it again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from kelly_core.config.schema import Settings
+from kelly_core.display_text import printable
+from kelly_core.errors import KellyError, RunError, did_you_mean
+from kelly_core.io.atomic import atomic_write, make_folder, open_regular
+from kelly_core.io.locks import FileLock, is_held
+from kelly_core.runs.launch import new_record, start_record
+from kelly_core.runs.monitor import count_gpus
+from kelly_core.runs.registry import list_runs, run_ids
+from kelly_core.runs.run_dir import RunManifest, new_run_id, short_id
+
+_FOLDER = ".queue"
+_MAX_BYTES = 16 * 2**20
+_TRIES = 1000
+_SECONDS_TO_EDIT = 10.0
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A training that waits: the ID that its run will have, and its manifest."""
+
+    id: str
+    record: RunManifest
+
+
+def waiting_runs(runs: Path) -> list[WaitingRun]:
+    """Return the trainings that wait in a folder of runs, the next one first; none if the file is damaged.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        with open_regular(_queue_file(runs)) as file:
+            return TypeAdapter(list[WaitingRun]).validate_json(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror})", where=_queue_file(runs)) from error
+    except ValidationError as error:
+        hint = "Remove the file; the trainings that waited are lost"
+        raise RunError("is damaged: it does not hold waiting trainings", where=_queue_file(runs), hint=hint) from error
+
+
+def enqueue(
+    settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
+) -> WaitingRun:
+    """Let a training wait for its turn, and make sure that something starts it.
+
+    Args:
+        settings, models, resume, command: as ``launch.start`` takes them.
+
+    Raises:
+        RunError: the queue cannot be written, or its process cannot be started.
+    """
+    runs = settings.runs.dir.absolute()
+    with _editing(runs) as waiting:
+        taken = {short_id(name) for name in (*run_ids(runs), *(each.id for each in waiting))}
+        names = (new_run_id(datetime.now()) for _ in range(_TRIES))
+        name = next((name for name in names if short_id(name) not in taken), None)
+        if name is None:
+            raise RunError("no name is free for another run", where=runs)
+        new = WaitingRun(name, new_record(settings, models, resume=resume, command=command))
+        waiting.append(new)
+    ensure_dispatcher(runs)
+    return new
+
+
+def move(runs: Path, text: str, place: int) -> None:
+    """Move a waiting training to a place, 1 for the next one.
+
+    Raises:
+        RunError: no waiting training, or more than one, has a name that begins with ``text``.
+    """
+    with _editing(runs) as waiting:
+        found = _find(waiting, text)
+        waiting.remove(found)
+        waiting.insert(max(0, place - 1), found)
+
+
+def drop(runs: Path, text: str) -> WaitingRun:
+    """Remove a waiting training and return it.
+
+    Raises:
+        RunError: no waiting training, or more than one, has a name that begins with ``text``.
+    """
+    with _editing(runs) as waiting:
+        found = _find(waiting, text)
+        waiting.remove(found)
+    return found
+
+
+def ensure_dispatcher(runs: Path) -> None:
+    """Start the process that starts waiting trainings, if some wait and none is at work.
+
+    Raises:
+        RunError: it cannot be started.
+    """
+    if not waiting_runs(runs) or is_held(_dispatcher_lock(runs), error=RunError):
+        return
+    command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
+    try:
+        with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    except OSError as error:
+        raise RunError(f"the process of the queue cannot be started ({error})", where=runs) from error
+
+
+def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
+    """Start the waiting trainings whose device is free. Return True while some wait.
+
+    A training whose output folder is in use waits on; those behind it that can start do so.
+    """
+    listed = list_runs(runs)
+    busy = {slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
+    for each in waiting_runs(runs):
+        device = slot(str(each.record.settings.get("training", {}).get("device", "")))
+        if device in busy:
+            continue
+        busy.add(device)
+        try:
+            start_record(runs, each.record, each.id)
+        except RunError as error:
+            say(f"{each.id} waits: {printable(str(error))}")
+            continue
+        with _editing(runs) as waiting:
+            waiting[:] = [other for other in waiting if other.id != each.id]
+        say(f"{each.id} started")
+    return bool(waiting_runs(runs))
+
+
+def slot(device: str) -> str:
+    """Return the device on which a training with this setting runs; "auto" takes a GPU if there is one."""
+    return device if device not in ("", "auto") else "cuda" if count_gpus() else "cpu"
+
+
+def _find(waiting: Sequence[WaitingRun], text: str) -> WaitingRun:
+    found = [each for each in waiting if text and (each.id.startswith(text) or short_id(each.id).startswith(text))]
+    if len(found) == 1:
+        return found[0]
+    names = [each.id for each in waiting]
+    hint = did_you_mean(text, names, "`kelly-core runs queue` lists them")
+    raise RunError(f"{len(found) or 'no'} waiting trainings have names that begin so", where=text, hint=hint)
+
+
+def _queue_file(runs: Path) -> Path:
+    return runs / _FOLDER / "queue.json"
+
+
+def _dispatcher_lock(runs: Path) -> Path:
+    return runs / _FOLDER / "dispatcher.lock"
+
+
+@contextmanager
+def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
+    """Yield the waiting trainings to be changed; the changes are written if no error occurs."""
+    try:
+        make_folder(runs / _FOLDER)
+    except OSError as error:
+        raise RunError(f"cannot be made ({error.strerror})", where=runs / _FOLDER) from error
+    lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _SECONDS_TO_EDIT, error=RunError)
+    if lock is None:
+        raise RunError("is being changed by another process", where=_queue_file(runs), hint="Try again")
+    try:
+        waiting = waiting_runs(runs)
+        yield waiting
+        text = json.dumps([asdict(each) for each in waiting], indent=1)
+        atomic_write(_queue_file(runs), lambda file: file.write(text.encode()), error=RunError)
+    finally:
+        lock.release()
+
+
+def main(runs: Path) -> None:
+    """Start trainings until none waits; does nothing if another process does so already."""
+    lock = FileLock.acquire(_dispatcher_lock(runs), error=RunError)
+    if lock is None:
+        return
+    told: set[str] = set()
+
+    def say(text: str) -> None:
+        # A training that cannot start is tried every second; why it waits is said once.
+        if text not in told:
+            told.add(text)
+            sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            sys.stdout.flush()
+
+    try:
+        while start_due(runs, say):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    except KellyError as error:
+        say(str(error))
+    finally:
+        lock.release()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

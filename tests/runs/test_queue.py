@@ -1,0 +1,92 @@
+"""Trainings that wait start one after the other, one for each device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kelly_core.errors import RunError
+from kelly_core.io.locks import FileLock
+from kelly_core.runs import queue
+from kelly_core.runs.log_records import StateChanged
+from kelly_core.runs.queue import drop, enqueue, move, start_due, waiting_runs
+from kelly_core.runs.run_dir import RunManifest
+from tests.runs.conftest import small_settings
+from tests.runs.test_registry import MODEL, make_run
+
+
+class Started:
+    """Runs that were started, each of which is live until it is ended; they have no process."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._locks: dict[str, FileLock] = {}
+
+    def start(self, runs: Path, record: RunManifest, name: str) -> None:
+        if record.settings["output"]["dir"] == "busy":
+            raise RunError("another run is training into this folder", where="busy")
+        device = record.settings["training"]["device"]
+        folder = make_run(runs / name, StateChanged("running"), **{"training.device": device})
+        lock = FileLock.acquire(folder.heartbeat)
+        assert lock is not None
+        self._locks[name] = lock
+        self.names.append(name)
+
+    def end(self, name: str) -> None:
+        self._locks[name].release()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    one = Started()
+    monkeypatch.setattr(queue, "start_record", one.start)
+    monkeypatch.setattr(queue, "ensure_dispatcher", lambda _runs: None)
+    monkeypatch.setattr("kelly_core.cli.runs.ensure_dispatcher", lambda _runs: None)
+    monkeypatch.setattr(queue, "count_gpus", lambda: 0)
+    return one
+
+
+def add(runs: Path, **options: Any) -> str:
+    return enqueue(small_settings(**{"runs.dir": runs, **options}), [MODEL]).id
+
+
+def test_one_run_for_each_device_is_started_in_order(tmp_path: Path, started: Started) -> None:
+    first, second, gpu = (add(tmp_path, **{"training.device": device}) for device in ("cpu", "auto", "cuda"))
+    assert start_due(tmp_path, lambda _text: None)
+    assert started.names == [first, gpu]
+    assert start_due(tmp_path, lambda _text: None)
+    assert [each.id for each in waiting_runs(tmp_path)] == [second]
+    started.end(first)
+    assert not start_due(tmp_path, lambda _text: None)
+    assert started.names == [first, gpu, second]
+
+
+def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Started) -> None:
+    add(tmp_path, **{"output.dir": "busy"})
+    said: list[str] = []
+    assert start_due(tmp_path, said.append)
+    assert started.names == []
+    assert "another run is training" in said[0]
+
+
+def test_waiting_runs_are_moved_and_dropped(tmp_path: Path, started: Started, kelly_core) -> None:  # type: ignore[no-untyped-def]
+    runs = tmp_path / "runs"
+    first, second, third = (add(runs) for _ in range(3))
+    assert len({name[16:] for name in (first, second, third)}) == 3
+    move(runs, third[16:], 1)
+    assert [each.id for each in waiting_runs(runs)] == [third, first, second]
+    assert drop(runs, first).id == first
+    for text in ("", "no-such", "2"):
+        with pytest.raises(RunError, match="waiting trainings have names"):
+            drop(runs, text)
+    listed = json.loads(kelly_core("runs", "queue", "--json").out)["waiting"]
+    assert [each["run"] for each in listed] == [third, second]
+    assert kelly_core("runs", "queue", "move", second, "1").out.splitlines()[0].startswith(f"1  {second}")
+    assert kelly_core("runs", "queue", "drop", third).code == 0
+    assert kelly_core("runs", "queue", "other").code == 2
+    assert started.names == []
+    (runs / ".queue" / "queue.json").write_text("{")
+    assert "is damaged" in kelly_core("runs", "queue").err
