@@ -111,7 +111,7 @@ def drop(runs: Path, text: str) -> WaitingRun:
 
 
 def ensure_dispatcher(runs: Path) -> None:
-    """Start the process that starts waiting trainings, if some wait and none is at work.
+    """Start the process that starts waiting trainings, if some wait and none is running.
 
     Raises:
         RunError: it cannot be started.
