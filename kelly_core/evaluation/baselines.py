@@ -109,38 +109,38 @@ def constant(values: Floats) -> Predictor:
     return lambda batch: _spread(np.broadcast_to(values, (len(batch), len(values))), batch)
 
 
-def mean_target(dataset: Dataset) -> Doubles:
-    """Return the weighted mean [out] of the training targets; 0 where all of them are masked."""
+def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
+    """Return the weighted mean [out] of the training targets, of ``most`` of them unless 0; 0 where all are masked."""
     means = _CellMeans(EVERYTHING, dataset.output_size)
-    for batch, _ in TrainingExamples(dataset).batches():
+    for batch, _ in TrainingExamples(dataset).batches(most):
         means.add(batch)
     overall: Doubles = means.means(0.0, 0.0)[0]
     return overall
 
 
-def best_constant(dataset: Dataset, loss: Loss) -> Doubles:
-    """Return the constant output [out] with the smallest training loss.
+def best_constant(dataset: Dataset, loss: Loss, most: int = 0) -> Doubles:
+    """Return the constant output [out] with the smallest loss on the training examples, on ``most`` of them unless 0.
 
     That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
     squared error, binary and soft cross-entropy.
     """
     if loss != "masked_l1":
-        return mean_target(dataset)
-    batches = [batch for batch, _ in TrainingExamples(dataset).batches()]
+        return mean_target(dataset, most)
+    batches = [batch for batch, _ in TrainingExamples(dataset).batches(most)]
     targets = np.concatenate([batch.targets.reshape(-1, dataset.output_size) for batch in batches])
     weights = np.concatenate([np.broadcast_to(each.weights, each.targets.shape) for each in batches])
     return weighted_median(targets, weights.reshape(targets.shape))
 
 
-def best_constant_loss(dataset: Dataset, loss: Loss) -> float:
-    """Return the loss of the best constant output on the examples that choose the epoch."""
-    mean = best_constant(dataset, loss).astype(np.float32)
+def constant_loss(dataset: Dataset, loss: Loss, constant: Doubles, scored: Indices | None = None) -> float:
+    """Return the loss of a constant output [out] on some examples, by default those that choose the epoch."""
+    answer = constant.astype(np.float32)
     total = weight = 0.0
-    choosing = dataset.choosing
-    for start in range(0, len(choosing), CHUNK):
-        indices = choosing[start : start + CHUNK]
+    scored = dataset.choosing if scored is None else scored
+    for start in range(0, len(scored), CHUNK):
+        indices = scored[start : start + CHUNK]
         batch = dataset.eval_batch(indices)
-        outputs = np.broadcast_to(mean, batch.targets.shape)
+        outputs = np.broadcast_to(answer, batch.targets.shape)
         losses, weights = loss_sums(loss, outputs, Labels.of(batch, dataset, indices))
         total, weight = total + float(losses.sum()), weight + float(weights.sum())
     return total / weight if weight else 0.0

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.spec import MODELS, Dense, ModelSpec
 
 LstmState = tuple[Tensor, Tensor]
+
+_LEAST_PROBABILITY = 1e-6
+"""Initial probability of what no training example has: about one in all beats of a small corpus."""
+_LARGEST_TANH = 0.99
+"""Largest initial output of tanh, which still has a gradient there."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda x: x,
@@ -74,6 +81,28 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KellyNetwork(spec)
+
+
+def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
+    """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that answer.
+
+    The logits are log odds of a sigmoid, logarithms of a softmax and the inverse of tanh. An output at the end of its
+    range, where they are infinite, counts as just inside it.
+    """
+    last = network.layers[-1]
+    assert isinstance(last, nn.Linear)
+    probability = np.clip(output, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    match network.spec.output_activation:
+        case "sigmoid":
+            logits = np.log(probability) - np.log1p(-probability)
+        case "softmax":
+            logits = np.log(probability)
+        case "tanh":
+            logits = np.arctanh(np.clip(output, -_LARGEST_TANH, _LARGEST_TANH))
+        case _:
+            logits = output
+    with torch.no_grad():
+        last.bias.copy_(torch.from_numpy(logits.astype(np.float32)))
 
 
 def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:

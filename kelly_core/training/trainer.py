@@ -14,7 +14,7 @@ import torch
 
 from kelly_core.data.dataset import Dataset
 from kelly_core.errors import TrainingError
-from kelly_core.evaluation.baselines import best_constant_loss
+from kelly_core.evaluation.baselines import best_constant, constant_loss
 from kelly_core.events import (
     BatchDone,
     EpochDone,
@@ -39,7 +39,7 @@ from kelly_core.training.history import Row
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import LossMonitor
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
-from kelly_core.training.networks import build_network, copy_weights
+from kelly_core.training.networks import build_network, copy_weights, start_at
 from kelly_core.training.plots import plot_losses
 
 Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
@@ -49,6 +49,8 @@ DIVERGENCE_FACTOR = 10.0
 """A validation loss this many times that of the first epoch, or the best, counts as divergence."""
 
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
+_GENERATED_EXAMPLES = 256
+"""Generated examples from which the initial answer is taken: each is computed afresh, so all would take a minute."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Trainer:
         stopping: best loss and early stopping.
         loss_monitor: detects plateaus and overfitting.
         history: one row an epoch.
-        baseline: validation loss of the best constant output.
+        constant: best constant output on the training examples, [out].
+        baseline: validation loss of that output.
         parallel_map: computes micro-batches, in parallel if that is faster.
 
     Args:
@@ -123,7 +126,10 @@ class Trainer:
         self.take_changes = take_changes
         self.files = TrainingFiles(output, spec.file_stem, settings, listen)
         self.device = resolve_device(settings.device)
-        self.network = build_network(spec, settings.seed).to(self.device)
+        self.constant = best_constant(dataset, settings.loss, _GENERATED_EXAMPLES if dataset.synthetic else 0)
+        network = build_network(spec, settings.seed)
+        start_at(network, self.constant)
+        self.network = network.to(self.device)
         self.optimizer = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
         self.gradients = GradientAccumulator(self.network, settings.loss, self.optimizer.gradient)
         self.rng = np.random.default_rng(settings.seed)
@@ -137,7 +143,9 @@ class Trainer:
         self.parallel_map: Map = map
         # The reference losses of a generated dataset are those of the model's own loss; they do not apply to another.
         self._reference = dataset.reference if settings.loss == spec.loss else None
-        self.baseline = self._reference.prior if self._reference else best_constant_loss(dataset, settings.loss)
+        self.baseline = (
+            self._reference.prior if self._reference else constant_loss(dataset, settings.loss, self.constant)
+        )
 
     def fit(
         self, *, resume: bool = False, renew_patience: bool = False, unsaved_rate: float | None = None

@@ -9,7 +9,7 @@ import torch
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.torch_engine import build_module
 from kelly_core.spec import MODELS, ModelSpec, model_spec
-from kelly_core.training.networks import build_network, verify_architectures, weights_of
+from kelly_core.training.networks import build_network, start_at, verify_architectures, weights_of
 from tests.seeds import seeded_rng, seeded_torch, shifted
 
 COUNTS = {
@@ -81,3 +81,24 @@ def test_the_seed_decides_the_weights_and_leaves_other_draws_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@each_model
+def test_a_network_that_ignores_its_input_starts_at_the_given_output(spec: ModelSpec) -> None:
+    wanted = seeded_rng(0).uniform(0.01, 0.9, spec.output_size)
+    if spec.output_activation == "softmax":
+        wanted /= wanted.sum()
+    network = build_network(spec, seed=shifted(0))
+    start_at(network, wanted)
+    with torch.inference_mode():
+        network.layers[-1].weight.zero_()
+        output, _ = network(torch.ones(1, 1, spec.input_size))
+    np.testing.assert_allclose(output[0, 0].numpy(), wanted, rtol=1e-5)
+
+
+@each_model
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_start_at_the_end_of_the_range_is_finite(spec: ModelSpec, end: float) -> None:
+    network = build_network(spec, seed=shifted(0))
+    start_at(network, np.full(spec.output_size, end))
+    assert bool(torch.isfinite(network.layers[-1].bias).all())

@@ -17,13 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kelly_core.data.dataset import Batch, Indices
 from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
-from kelly_core.spec import model_spec
+from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer, TrainingResult
-from tests.helpers.toy_training import Run, ToyDataset, script_validation_losses
+from tests.helpers.toy_training import Run, ToyDataset, script_validation_losses, settings
 from tests.seeds import seeded_rng, shifted
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -122,6 +122,18 @@ def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_pa
         assert numbers.looked_at == 2
 
 
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_the_output_bias_starts_at_the_best_constant_of_the_training_targets(spec: Any, tmp_path: Path) -> None:
+    dataset = ToyDataset(spec)
+    trainer = Trainer(spec, dataset, settings(spec), tmp_path)
+    targets = dataset.targets[dataset.train, 0].astype(np.float64)
+    is_median = spec.loss == "masked_l1"
+    wanted = np.quantile(targets, 0.5, axis=0, method="lower") if is_median else targets.mean(axis=0)
+    inverse = {"sigmoid": lambda p: np.log(p / (1 - p)), "softmax": np.log, "tanh": np.arctanh}
+    bias = trainer.network.layers[-1].bias.detach().numpy()
+    np.testing.assert_allclose(bias, inverse[spec.output_activation](wanted), rtol=1e-4, atol=1e-5)
+
+
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     one, same, other = (Run(GROOVE, tmp_path / str(i))(seed=shifted(seed)) for i, seed in enumerate([1, 1, 2]))
     assert_same_training(one, same)
@@ -177,7 +189,7 @@ def test_something_learnable_is_learned(spec: Any, tmp_path: Path) -> None:
     dataset = ToyDataset(spec, examples=48, frames=4 if spec.recurrent else 1)
     dataset.targets = 0.5 * np.tanh(dataset.inputs[..., : spec.output_size])
     dataset.validation, dataset.noise = dataset.train, 0.0
-    result = Run(spec, tmp_path, dataset)(epochs=15)
+    result = Run(spec, tmp_path, dataset)(epochs=15, loss="mse")
     assert result.metrics["val_loss"] < 0.1 * result.metrics["baseline_loss"]
 
 
@@ -461,6 +473,19 @@ def test_other_examples_are_not_resumed(tmp_path: Path) -> None:
     run.dataset.fingerprint = "another"
     with pytest.raises(CheckpointError, match="other examples"):
         run(epochs=2, resume=True)
+
+
+def test_a_checkpoint_whose_epoch_other_examples_chose_is_not_resumed(tmp_path: Path) -> None:
+    """An earlier version chose it on all validation examples; losses on half of them do not compare."""
+    run = Run(GROOVE, tmp_path)
+    run(epochs=1)
+    before = run.checkpoint_path("latest").read_bytes()
+    run.dataset.judging = run.dataset.validation[:2]
+    with pytest.raises(CheckpointError, match="chose its best epoch on other validation examples"):
+        run(epochs=2, resume=True)
+    assert run.checkpoint_path("latest").read_bytes() == before
+    run.dataset.judging = None
+    assert run(epochs=2, resume=True).epoch == 2
 
 
 def test_a_checkpoint_of_another_model_is_not_resumed(tmp_path: Path) -> None:
