@@ -39,7 +39,6 @@ validation_split = 0.33   # enough songs to choose the epoch and to judge
 
 [models.{_GROOVE.name}]
 learning_rate = 0.002     # instead of the model's own rate for real recordings
-loss = "masked_l1"        # the measure that decides is a mean absolute error, too
 epochs = 40
 
 [datasets.deam]
