@@ -33,6 +33,7 @@ from kelly_core.data.files import find_files
 from kelly_core.data.readers.audio import SUFFIXES
 from kelly_core.data.readers.midi import SUFFIXES as MIDI_SUFFIXES
 from kelly_core.demo.corpus import write_demo
+from kelly_core.music.context import NAMES
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS
 
 CORPORA = ("lakh_midi", "maestro", "groove_midi", "deam")
@@ -237,6 +238,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
             "content": rng.integers(1, 2**63, EXAMPLES_A_FILE, np.uint64),
             "length": np.full(EXAMPLES_A_FILE, SEQUENCE_BEATS),
             "affect": rng.random((1, 5)),
+            "context": np.full((1, len(NAMES)), np.nan),
             "kind": np.zeros(1, np.int64),
         }
 

@@ -14,7 +14,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
-from kelly_core.music.emotion import CODE_SIZE, Affect, decode, encode, with_affect
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import MODELS, ModelSpec
 
@@ -31,7 +31,7 @@ NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: the input to use if the actual one is not known, see ``neutral_input``."""
 
 
-def neutral_input(spec: ModelSpec, mean: ArrayLike) -> list[float]:
+def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
     """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
 
     Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
@@ -39,9 +39,10 @@ def neutral_input(spec: ModelSpec, mean: ArrayLike) -> list[float]:
     Args:
         spec: the model.
         mean: of each raw input in training, [in]; not looked at where the input is a code.
+        version: of the emotion code.
     """
     neutral = np.array(mean, np.float64)
-    neutral[: spec.code_inputs] = encode(0.0, 0.0)[: spec.code_inputs]
+    neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
     values: list[float] = neutral.tolist()
     return values
 
@@ -58,14 +59,18 @@ class ChainFrame(NamedTuple):
     groove: Array
 
 
-def run_chain(models: Mapping[str, Compute], mel: Array) -> ChainFrame:
+def run_chain(models: Mapping[str, Compute], mel: Array, context: Array | None = None) -> ChainFrame:
     """Run e = Emotion(mel); Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
 
     Args:
         models: by the model's name; each keeps its own state.
         mel: [..., 128] in dB, see ``music.mel``; one frame, or as many in sequence as the models take at once.
+        context: musical context [..., 8] that the host knows; it replaces what Emotion estimates except where it is 0.
     """
     code = models[_EMOTION.name](mel)
+    if context is not None:
+        code = code.copy()
+        code[..., CONTEXT] = np.where(context == 0, code[..., CONTEXT], context)
     return ChainFrame(
         emotion=code,
         melody=models[_MELODY.name](code),
@@ -104,7 +109,14 @@ class ChainOutput(NamedTuple):
 
 
 class ModelChain:
-    """The five networks of a folder, in NumPy; their state is carried from frame to frame until ``reset``."""
+    """The five networks of a folder, in NumPy; their state is carried from frame to frame until ``reset``.
+
+    Attributes:
+        code_version: version of the emotion code between the networks.
+
+    Raises:
+        ExportError: the networks do not agree on the version.
+    """
 
     def __init__(self, exports: dict[str, Export]) -> None:
         self._paths = {name: export.path for name, export in exports.items()}
@@ -112,13 +124,15 @@ class ModelChain:
         self._neutral_audio = _neutral_audio(exports[_HARMONY.name])
         quality = recorded_quality(exports[_EMOTION.name].metadata)
         self._calibration = quality.calibration if quality else {}
+        self.code_version = _common_version(exports)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the five files of a folder.
 
         Raises:
-            ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes.
+            ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes, or
+                their versions of the emotion code differ.
         """
         missing = [f"{spec.file_stem}.json" for spec in MODELS if not (folder / f"{spec.file_stem}.json").exists()]
         if not folder.is_dir() or missing:
@@ -134,6 +148,11 @@ class ModelChain:
             exports[spec.name] = export
         return cls(exports)
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether the networks take a musical context."""
+        return self.code_version == CODE_VERSION
+
     def reset(self) -> None:
         """Set all state to zero, as the plugin does once, when it loads a model."""
         for network in self._networks.values():
@@ -147,39 +166,61 @@ class ModelChain:
         """
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
 
-    def run(self, mel: ArrayLike, *, calibrated: bool = False) -> ChainOutput:
+    def run(self, mel: ArrayLike, context: ArrayLike | None = None, *, calibrated: bool = False) -> ChainOutput:
         """Compute frames in sequence from the current state: mel [T, 128] in dB.
 
         Args:
             mel: the frames.
+            context: musical context that is known, [8] or [T, 8], see ``run_chain``.
             calibrated: give valence and arousal the mean and the spread of the labels, which answers of a recognizer
                 fall short of, before the other networks get them. A file without the calibration is used as it is.
 
         Raises:
-            ExportError: a network gave numbers that are not finite.
+            ExportError: a network gave numbers that are not finite, or the networks take no context.
         """
         replaced = {_EMOTION.name: self._calibrated_codes} if calibrated and self._calibration else None
-        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced)
+        known = self._checked_context(context)
+        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known)
 
-    def follow(self, valence: ArrayLike, arousal: ArrayLike) -> ChainOutput:
+    def follow(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
         """Compute the four other networks from the current state, without audio: codes of given affect, each [T],
         -1..1.
 
         HarmonyPredictor gets the mean of the audio it was trained with.
 
+        Args:
+            valence, arousal: [T], -1..1.
+            context: musical context, [8] or [T, 8]; None, or 0 in it, is unknown.
+
         Raises:
-            ExportError: HarmonyPredictor's file does not name that mean, or numbers are not finite.
+            ExportError: the networks take no context, HarmonyPredictor's file does not name that mean, or numbers are
+                not finite.
         """
         if self._neutral_audio is None:
             problem = f"does not say what to feed without audio: no {NEUTRAL_INPUT!r} in its features"
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
-        codes = encode(valence, arousal)
+        codes = encode(valence, arousal, context=self._checked_context(context), version=self.code_version)
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
-    def _respond(self, mel: Array, replaced: Mapping[str, Compute] | None = None) -> ChainOutput:
+    def _checked_context(self, context: ArrayLike | None) -> Array | None:
+        if context is None:
+            return None
+        known = np.asarray(context, np.float32)
+        if known.any() and not self.takes_context:
+            raise ExportError(
+                f"takes version {self.code_version} of the emotion code, which has no musical context",
+                where=self._paths[_MELODY.name],
+                hint=f"Train the five models again for version {CODE_VERSION}, or leave the context out",
+            )
+        return known
+
+    def _respond(
+        self, mel: Array, replaced: Mapping[str, Compute] | None = None, context: Array | None = None
+    ) -> ChainOutput:
         """Run the chain with other functions in place of some networks."""
-        frames = run_chain({name: self._checked(name) for name in self._networks} | dict(replaced or {}), mel)
+        models = {name: self._checked(name) for name in self._networks} | dict(replaced or {})
+        frames = run_chain(models, mel, context)
         return ChainOutput(
             code=frames.emotion,
             affect=decode(frames.emotion),
@@ -196,6 +237,7 @@ class ModelChain:
             codes,
             _spread(affect.valence, self._calibration.get("valence")),
             _spread(affect.arousal, self._calibration.get("arousal")),
+            version=self.code_version,
         )
 
     def _checked(self, model: str) -> Compute:
@@ -217,6 +259,25 @@ def _spread(answers: Array, calibration: Calibration | None) -> Array:
     gain = min(calibration.label_sd / calibration.answer_sd, _MOST_GAIN)
     spread: Array = np.clip(calibration.label_mean + gain * (answers - calibration.answer_mean), -1, 1)
     return spread.astype(np.float32)
+
+
+def _common_version(exports: Mapping[str, Export]) -> int:
+    """Return the version of the emotion code that all networks but DynamicsEngine share.
+
+    Dynamics takes the first half of the code, which is the same in all versions. Legacy files do not tell their version
+    and count as any.
+    """
+    versions = {name: export.code_version for name, export in exports.items() if name != _DYNAMICS.name}
+    known = {version for version in versions.values() if version is not None}
+    if len(known) > 1:
+        told = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
+        hint = "Train the models of the older version again"
+        raise ExportError(
+            f"holds models of different versions of the emotion code: {told}",
+            where=exports[_EMOTION.name].path.parent,
+            hint=hint,
+        )
+    return known.pop() if known else CODE_VERSION
 
 
 def _neutral_audio(export: Export) -> Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kelly_core.chain import NEUTRAL_INPUT, ModelChain, run_chain
 from kelly_core.engines.layers import Array
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
-from kelly_core.export.reader import read_export
+from kelly_core.export.reader import Export, read_export
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS
 from tests.helpers.chain_files import NEUTRAL_DECIBELS, write_chain
@@ -109,6 +110,58 @@ def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, ne
     np.testing.assert_array_equal(said.melody, networks["melodytransformer"].process(codes))
     heard = np.hstack([codes, np.full((3, 64), NEUTRAL_DECIBELS, np.float32)])
     np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].process(heard))
+
+
+def test_a_known_context_replaces_what_is_heard(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+    context = np.array([0.4, 0, 0, -0.3, 0, 0, 0, 0], np.float32)
+    heard = ModelChain.load(folder).run(FRAMES)
+    given = ModelChain.load(folder).run(FRAMES, context)
+    expected = heard.code.copy()
+    expected[:, [56, 59]] = [0.4, -0.3]
+    np.testing.assert_array_equal(given.code, expected)
+    np.testing.assert_array_equal(given.melody, networks["melodytransformer"].run(expected))
+    np.testing.assert_array_equal(given.affect.valence, heard.affect.valence)
+    constant = ModelChain.load(folder).follow([0.2, 0.2], [0.1, 0.1], context)
+    np.testing.assert_array_equal(constant.code, encode([0.2, 0.2], 0.1, context=context))
+
+
+@pytest.fixture(scope="module")
+def exports(folder: Path) -> dict[str, Export]:
+    return {spec.name: read_export(folder / f"{spec.file_stem}.json") for spec in MODELS}
+
+
+def with_version(export: Export, version: object = None) -> Export:
+    """Return an export of another version of the emotion code, or without one."""
+    metadata = {key: value for key, value in export.metadata.items() if key != "code_version"}
+    return replace(export, metadata=metadata | ({} if version is None else {"code_version": version}))
+
+
+def test_exports_without_a_version_have_the_first_one(exports: dict[str, Export]) -> None:
+    chain = ModelChain({name: with_version(export) for name, export in exports.items()})
+    assert chain.code_version == 1
+    assert not chain.takes_context
+    chain.run(FRAMES)
+    np.testing.assert_array_equal(chain.follow([0.5], [-0.5]).code, encode([0.5], [-0.5], version=1))
+    with pytest.raises(ExportError, match="version 1 of the emotion code, which has no musical context"):
+        chain.follow([0.5], [-0.5], [0.3] * 8)
+
+
+def test_models_of_different_versions_are_no_chain(exports: dict[str, Export], folder: Path) -> None:
+    mixed = exports | {"MelodyTransformer": with_version(exports["MelodyTransformer"])}
+    with pytest.raises(ExportError, match=r"different versions of the emotion code: .*MelodyTransformer 1") as caught:
+        ModelChain(mixed)
+    assert caught.value.where == str(folder)
+
+
+def test_dynamics_take_the_part_of_the_code_that_all_versions_share(exports: dict[str, Export]) -> None:
+    assert ModelChain(exports | {"DynamicsEngine": with_version(exports["DynamicsEngine"])}).code_version == 2
+
+
+@pytest.mark.parametrize("version", [3, 0, "2", True, 2.0])
+def test_a_version_that_is_not_known_is_refused(exports: dict[str, Export], version: object) -> None:
+    with pytest.raises(ExportError, match=r'"code_version" is .* but must be 1 or 2') as caught:
+        ModelChain(exports | {"GroovePredictor": with_version(exports["GroovePredictor"], version)})
+    assert caught.value.where == str(exports["GroovePredictor"].path)
 
 
 @pytest.mark.parametrize(

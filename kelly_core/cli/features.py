@@ -17,7 +17,7 @@ from kelly_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kelly_core.chain import ChainOutput
+    from kelly_core.chain import ChainOutput, ModelChain
     from kelly_core.music.mel import Floats
 
 _STEP = 16
@@ -54,7 +54,8 @@ def features(
     """Print the input frames of the emotion model: 128 mel bands in dB, two frames per second.
 
     The table shows every sixteenth band. --json prints all bands and the constants at the file's sample rate; with
-    --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce.
+    --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce, and the
+    mean musical context that the emotion model estimates.
 
     A MIDI file is measured as music, beside POP909: chord tones, steps, leaps, repetition, range and ending.
     """
@@ -74,8 +75,8 @@ def features(
     if not as_json:
         print_result(_table(frames, sample_rate))
         return
-    chain = {"chain": _chain_as_json(ModelChain.load(models).run(frames))} if models else {}
-    print_json(_as_json(audio, frames, sample_rate) | chain, indent=None)
+    outputs = _outputs_as_json(ModelChain.load(models), frames) if models else {}
+    print_json(_as_json(audio, frames, sample_rate) | outputs, indent=None)
 
 
 def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
@@ -130,6 +131,22 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
         "complete_s": complete.tolist(),
         "db": _exactly(frames),
     }
+
+
+def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
+    """Return the outputs of the chain and, if its models take one, the mean musical context with its measures."""
+    from kelly_core.music.context import DESCRIPTORS
+    from kelly_core.music.emotion import CONTEXT
+
+    answer = chain.run(frames)
+    outputs: dict[str, Any] = {"chain": _chain_as_json(answer)}
+    if chain.takes_context:
+        values = answer.code[:, CONTEXT].mean(axis=0).tolist()
+        outputs["context"] = {
+            each.name: {"value": value, "measure": each.decode(value), "unit": each.unit}
+            for each, value in zip(DESCRIPTORS, values, strict=False)
+        }
+    return outputs
 
 
 def _chain_as_json(answer: ChainOutput) -> dict[str, Any]:

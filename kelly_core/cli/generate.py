@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kelly_core.chain import ChainOutput, ModelChain
+    from kelly_core.composition.harmony import Mode
     from kelly_core.composition.score import Score
     from kelly_core.music.beats import Recording
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
 _MOST_BARS = 1024
+_CONTEXT_PANEL = "Musical context, for models that take it"
 _EMOTION_PANEL = "Emotion, in place of audio"
 
 
@@ -75,6 +77,32 @@ CurveOption = Annotated[
         metavar="CSV",
         help="Table with the columns time (s), valence and arousal, in place of audio (default none).",
         rich_help_panel=_EMOTION_PANEL,
+    ),
+]
+RegisterOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=127,
+        metavar="PITCH",
+        help="Mean pitch of the melody (MIDI pitch, 60 is middle C; default as heard).",
+        rich_help_panel=_CONTEXT_PANEL,
+    ),
+]
+DensityOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="N", help="Onsets (notes per second; default as heard).", rich_help_panel=_CONTEXT_PANEL
+    ),
+]
+LoudnessOption = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        max=127,
+        metavar="VELOCITY",
+        help="Mean loudness (MIDI velocity; default as heard).",
+        rich_help_panel=_CONTEXT_PANEL,
     ),
 ]
 BarsOption = Annotated[
@@ -141,6 +169,9 @@ def generate(
     valence: ValenceOption = None,
     arousal: ArousalOption = None,
     curve: CurveOption = None,
+    register: RegisterOption = None,
+    density: DensityOption = None,
+    loudness: LoudnessOption = None,
     models: ExportFolderOption = Path("models"),
     bars: BarsOption = None,
     bpm: BpmOption = None,
@@ -177,10 +208,12 @@ def generate(
     if valence is not None and bars is None:
         bars = _CONSTANT_BARS
     chain = ModelChain.load(models)
+    descriptors = {"register": register, "density": density, "loudness": loudness}
+    known = {name: value for name, value in descriptors.items() if value is not None}
     if audio is not None:
-        source = _from_audio(chain, audio, follow=follow, bpm=bpm)
+        source = _from_audio(chain, audio, follow=follow, bpm=bpm, tonic=tonic, known=known)
     else:
-        source = _from_emotion(chain, curve, valence or 0.0, arousal or 0.0)
+        source = _from_emotion(chain, curve, valence or 0.0, arousal or 0.0, tonic, _with_tempo(known, bpm))
     score = _compose(source, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
     content = midi_bytes(score)
     atomic_write(output, lambda stream: stream.write(content), error=KellyError)
@@ -192,23 +225,64 @@ def generate(
         print_result(f"wrote {plot}")
 
 
-def _from_audio(chain: ModelChain, audio: Path, *, follow: bool, bpm: float | None) -> _Input:
-    """Run the chain on audio, and find its beats and key if the piece is to follow it."""
+def _from_audio(
+    chain: ModelChain, audio: Path, *, follow: bool, bpm: float | None, tonic: int | None, known: dict[str, float]
+) -> _Input:
+    """Run the chain on audio with the known descriptors, and find its beats and key if the piece is to follow it."""
+    from kelly_core.composition.harmony import mode_of
     from kelly_core.music.beats import analyze_recording
 
     samples, sample_rate, mel = load_audio(audio, _AUDIO_SECONDS)
     recording = analyze_recording(samples, sample_rate, bpm) if follow else None
-    return _Input(chain.run(mel, calibrated=True), audio.name, mel, recording)
+    pulse = recording.pulse if recording else None
+    key = recording.key(tonic) if recording else None
+    known = _with_tempo(known, pulse.bpm if pulse else bpm)
+    mode = key.mode if key else None
+    if "register" in known and mode is None:
+        mode = mode_of(float(chain.run(mel, calibrated=True).affect.valence.mean()))
+        chain.reset()
+    context = _context(chain, known, mode or "major", key.tonic if key else tonic or 0)
+    return _Input(chain.run(mel, context, calibrated=True), audio.name, mel, recording)
 
 
-def _from_emotion(chain: ModelChain, curve: Path | None, valence: float, arousal: float) -> _Input:
-    """Run the chain on a curve or a constant emotion."""
+def _from_emotion(
+    chain: ModelChain,
+    curve: Path | None,
+    valence: float,
+    arousal: float,
+    tonic: int | None,
+    known: dict[str, float],
+) -> _Input:
+    """Run the chain on a curve or a constant emotion with the known descriptors."""
+    from kelly_core.composition.harmony import mode_of
+
+    frames = np.ones(_CONSTANT_FRAMES)
+    valences, arousals = valence * frames, arousal * frames
+    title = f"valence {valence:g}, arousal {arousal:g}"
     if curve is not None:
         from kelly_core.data.affect_curve import read_curve
 
-        return _Input(chain.follow(*read_curve(curve)), curve.name)
-    frames = np.ones(_CONSTANT_FRAMES)
-    return _Input(chain.follow(valence * frames, arousal * frames), f"valence {valence:g}, arousal {arousal:g}")
+        (valences, arousals), title = read_curve(curve), curve.name
+    context = _context(chain, known, mode_of(float(np.mean(valences))), tonic or 0)
+    return _Input(chain.follow(valences, arousals, context), title)
+
+
+def _with_tempo(known: dict[str, float], bpm: float | None) -> dict[str, float]:
+    return known if bpm is None else known | {"tempo": bpm}
+
+
+def _context(chain: ModelChain, known: dict[str, float], mode: Mode, tonic: int) -> NDArray[np.float32] | None:
+    """Return the musical context [8] of the known descriptors; the register is moved to C major or A minor.
+
+    Models without a context ignore a tempo alone, which the piece uses anyway.
+    """
+    from kelly_core.composition.plan import frame_shift
+    from kelly_core.music.context import encode_context
+
+    if not known or (not chain.takes_context and known.keys() == {"tempo"}):
+        return None
+    register = {"register": known["register"] - frame_shift(mode, tonic)} if "register" in known else {}
+    return encode_context(known | register)
 
 
 def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, tonic: int | None) -> Score:

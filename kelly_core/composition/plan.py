@@ -84,6 +84,11 @@ class Plan:
     shift: int
 
 
+def frame_shift(mode: Mode, tonic: int) -> int:
+    """Return the semitones, -5..+6, from C major or A minor to a key."""
+    return (tonic - HOME[mode] + 5) % 12 - 5
+
+
 def tempo(arousal: float) -> float:
     """Return the tempo in bpm for an arousal in -1..1."""
     return float(round(MIDDLE_BPM * 2 ** (TEMPO_OCTAVES * arousal)))
@@ -152,7 +157,7 @@ def make_plan(
         melody=np.stack([share.melody for share in beat_shares]),
         tempos=tuple((bar * BAR, bpms[bar]) for bar in changes),
         mode=mode,
-        shift=(tonic - HOME[mode] + 5) % 12 - 5,
+        shift=frame_shift(mode, tonic),
     )
 
 

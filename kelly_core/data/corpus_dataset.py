@@ -7,9 +7,10 @@ import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from kelly_core.data.dataset import (
     COMPUTED_SOURCES,
     LABEL_WEIGHTS,
     Batch,
+    ContextKind,
     CorpusReport,
     Dataset,
     Example,
@@ -33,7 +35,8 @@ from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
 from kelly_core.io.user_dirs import user_cache_dir
-from kelly_core.music.emotion import LABEL_VERSION
+from kelly_core.music.context import noisy_context
+from kelly_core.music.emotion import CODE_VERSION, CONTEXT_SIZE, LABEL_VERSION
 from kelly_core.spec import LabelScale
 
 _VALIDATION_SEED = 0
@@ -155,7 +158,11 @@ class CorpusDataset(Dataset):
         content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
             fingerprints [n, k].
         training_frames: how many frames the standardisation was measured on.
+        musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs hold none.
     """
+
+    musical_context: Floats | None = None
+    _context_kind: ContextKind = "noisy"
 
     def __init__(
         self, report: CorpusReport, rows: ExampleMetadata, hashes: Sequence[str], labels: Floats, content: NDArray[Any]
@@ -184,6 +191,26 @@ class CorpusDataset(Dataset):
         self.warnings = tuple(f"{report.name}: {warning}" for warning in report.warnings)
         self.training_frames = len(self.train) * self.sequence_length
         self.normalize(Normalizer.identity(self.input_size))
+
+    @property
+    def has_context(self) -> bool:
+        """Return True if the inputs hold a musical context."""
+        return self.musical_context is not None
+
+    def with_context(self, kind: ContextKind) -> Self:
+        """See ``Dataset``."""
+        if self.musical_context is None:
+            return self
+        other = copy(self)
+        other._context_kind = kind
+        return other
+
+    def _context(self, indices: Indices, rng: np.random.Generator) -> Floats:
+        """Return the context [n, 8] of some examples for their inputs; an assembly draws it last."""
+        if self.musical_context is None or self._context_kind == "unknown":
+            return np.zeros((len(indices), CONTEXT_SIZE), np.float32)
+        known = self.musical_context[indices]
+        return known if self._context_kind == "known" else noisy_context(known, rng)
 
     def normalize(self, normalizer: Normalizer) -> None:
         """Set the normalization of the inputs; corpora that train together share one."""
@@ -238,7 +265,7 @@ def _fingerprint(name: str, hashes: Sequence[str], rows: ExampleMetadata, labels
     seen = rows.splits != TEST
     splits, sources, labels = rows.splits[seen], rows.sources[seen], labels[seen]
     computed = np.isin(sources.astype(str), COMPUTED_SOURCES)
-    columns: list[Any] = [name, sorted(hashes), splits, labels.shape]
+    columns: list[Any] = [name, sorted(hashes), splits, labels.shape, [CODE_VERSION]]
     if computed.any():
         columns += [[LABEL_VERSION], sources]
     read = labels.copy()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ LABEL_WEIGHTS = {
     "synthetic": 1.0,
 }
 """Loss weight of an example by where its emotion label comes from."""
+
+ContextKind = Literal["noisy", "known", "unknown"]
+"""Musical context in the inputs: as a recognizer reports it, as it is, or none."""
 
 COMPUTED_SOURCES = ("estimated", "imputed")
 """Sources whose labels are computed from the files' notes or chords, in floating point."""
@@ -227,6 +230,15 @@ class Dataset(ABC):
     tables: tuple[str, ...] = ()
     licences: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
+
+    @property
+    def has_context(self) -> bool:
+        """Return True if the inputs hold a musical context, see ``music.context``; noisy unless asked for otherwise."""
+        return False
+
+    def with_context(self, kind: ContextKind) -> Self:  # noqa: ARG002 - for datasets that have a context
+        """Return the same examples with another kind of musical context; this dataset itself if it has none."""
+        return self
 
     @property
     def choosing(self) -> Indices:

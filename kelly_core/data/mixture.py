@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from kelly_core.data.corpus_dataset import CorpusDataset
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
+from kelly_core.data.dataset import Batch, ContextKind, Dataset, Example, ExampleMetadata, Indices, Normalizer
 from kelly_core.data.duplicates import Pair
 from kelly_core.data.splits import PARTLY_OFFICIAL
 
@@ -54,6 +55,17 @@ class MixedDataset(Dataset):
         self.licences = {corpus: text for part in parts for corpus, text in part.licences.items()}
         self.warnings = tuple(warning for part in parts for warning in part.warnings)
         self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
+
+    @property
+    def has_context(self) -> bool:
+        """Return True if the inputs of any corpus hold a musical context."""
+        return any(part.has_context for part in self.parts)
+
+    def with_context(self, kind: ContextKind) -> Self:
+        """See ``Dataset``."""
+        other = copy(self)
+        other.parts = [part.with_context(kind) for part in self.parts]
+        return other
 
     def __len__(self) -> int:
         return len(self.rows.groups)

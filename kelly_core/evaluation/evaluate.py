@@ -40,13 +40,15 @@ from kelly_core.export.quality_record import (
 from kelly_core.spec import ModelSpec, load_reference
 from kelly_core.validation.behaviour import DEPENDENCE_LIMIT
 
-_MODEL = ""
+CONTROL = "this model, given the context of the scored notes (control, not quality)"
+MODEL = ""
 """Name of the model among the predictors, which no baseline has."""
 
 
 def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split = "validation") -> QualityRecord:
     """Measure a model on examples that no training has seen, beside baselines fitted to the training examples.
 
+    The musical context is unknown to the model, because that of an example is measured from the notes that are scored.
     On generated examples the best possible loss is known, and the verdict is the share of what can be learned that is
     missing. Otherwise the model must beat every baseline by the paired bootstrap over groups, and must not be constant.
 
@@ -61,22 +63,24 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     """
     indices, measures = _indices(dataset, split), metrics_of(spec)
     leaks = find_leakage(dataset) if split == "validation" else []
+    unaware = dataset.with_context("unknown")
     # Generated examples have exact reference losses, which replace fitted baselines.
-    rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(dataset))
+    rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(unaware))
     model = _Watched(predict)
-    predictors = {_MODEL: model} | rivals.baselines | rivals.references
-    found = aggregate(dataset, indices, spec.loss, measures, predictors)
-    figures = {name: _figures(measures, found.total(name)) for name in predictors}
-    baselines = tuple(_baselines(measures, found, figures, tuple(rivals.baselines)))
+    predictors = {MODEL: model} | rivals.baselines | rivals.references
+    found = aggregate(unaware, indices, spec.loss, measures, predictors)
+    figures = {name: figures_of(measures, found.total(name)) for name in predictors}
+    baselines = tuple(compare_baselines(measures, found, figures, tuple(rivals.baselines)))
     references = tuple(_references(measures, found, figures, tuple(rivals.references), dataset))
-    epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(_MODEL)))
+    references += tuple(_control(spec, dataset, indices, predict))
+    epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(MODEL)))
     return QualityRecord(
         split=split,
         verdict=_verdict(measures, baselines, epsilon, constant=model.constant),
         primary=tuple(criterion.measure for criterion in measures.criteria),
         examples=len(indices),
         groups=found.group_count(),
-        metrics=figures[_MODEL],
+        metrics=figures[MODEL],
         baselines=baselines,
         references=references,
         sources=tuple(_sources(measures, found, tuple(rivals.baselines))),
@@ -86,7 +90,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         version=VERSION,
         chose_epoch=split == "validation" and dataset.judging is None,
         constant=model.constant,
-        calibration=measures.calibration(found.total(_MODEL)),
+        calibration=measures.calibration(found.total(MODEL)),
     )
 
 
@@ -142,7 +146,8 @@ def _indices(dataset: Dataset, split: Split) -> Indices:
     return indices
 
 
-def _figures(measures: ModelMetrics, sums: Sums) -> Figures:
+def figures_of(measures: ModelMetrics, sums: Sums) -> Figures:
+    """Return every figure of one model from its sums; None where one is not defined."""
     values = {criterion.measure: float(criterion.value(sums)) for criterion in measures.criteria}
     values |= measures.figures(sums) | {"loss": _loss(sums)}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -152,17 +157,17 @@ def _loss(sums: Sums) -> float:
     return float(ratio(sums["loss"], sums["loss_weight"]))
 
 
-def _baselines(
+def compare_baselines(
     measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...]
 ) -> Iterator[Baseline]:
-    """Yield each baseline with the model's differences from it; all are resampled together."""
+    """Yield each baseline with the differences of the predictor ``MODEL`` from it; all are resampled together."""
     if not names:
         return
     columns = sorted({column for criterion in measures.criteria for column in criterion.columns})
-    drawn = _resampled(found, (_MODEL, *names), columns)
-    points = {name: found.total(name) for name in (_MODEL, *names)}
+    drawn = _resampled(found, (MODEL, *names), columns)
+    points = {name: found.total(name) for name in (MODEL, *names)}
     for name in names:
-        ends = ((points[_MODEL], drawn[_MODEL]), (points[name], drawn[name]))
+        ends = ((points[MODEL], drawn[MODEL]), (points[name], drawn[name]))
         differences = tuple(_difference(criterion, *ends) for criterion in measures.criteria)
         yield Baseline(name, figures[name], differences)
 
@@ -220,17 +225,30 @@ def _references(
     yield from measures.published
 
 
+def _control(spec: ModelSpec, dataset: Dataset, indices: Indices, predict: Predictor) -> Iterator[PublishedResult]:
+    """What the model reaches with the musical context of the very pieces that are scored; it never counts as quality.
+
+    It shows whether the model follows the context at all.
+    """
+    if not dataset.has_context:
+        return
+    measures = metrics_of(spec)
+    aware = aggregate(dataset.with_context("known"), indices, spec.loss, measures, {MODEL: predict}).total(MODEL)
+    for criterion in measures.criteria:
+        yield PublishedResult(CONTROL, criterion.measure, float(criterion.value(aware)))
+
+
 def _sources(measures: ModelMetrics, found: GroupSums, names: tuple[str, ...]) -> Iterator[SourceQuality]:
     for corpus, source, cells in found.by_source():
-        totals = {name: found.total(name, cells) for name in (_MODEL, *names)}
-        figures = {name: _figures(measures, sums) for name, sums in totals.items()}
+        totals = {name: found.total(name, cells) for name in (MODEL, *names)}
+        figures = {name: figures_of(measures, sums) for name, sums in totals.items()}
         yield SourceQuality(
             corpus=corpus,
             label_source=source,
             examples=int(found.examples[cells].sum()),
             groups=found.group_count(cells),
-            weight=float(totals[_MODEL]["weight"]),
-            metrics=figures[_MODEL],
+            weight=float(totals[MODEL]["weight"]),
+            metrics=figures[MODEL],
             baselines={name: figures[name] for name in names},
         )
 

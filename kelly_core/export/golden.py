@@ -9,6 +9,8 @@ import numpy as np
 from kelly_core.engines.layers import Array
 from kelly_core.export.json_values import FormatError, read_matrix
 from kelly_core.export.reader import Export
+from kelly_core.music.context import DESCRIPTORS
+from kelly_core.music.emotion import CONTEXT_SIZE, encode
 
 _GOLDEN_FRAMES = 8
 _GOLDEN_SEED = 20
@@ -29,6 +31,27 @@ def golden_inputs(mean: Array, std: Array) -> Array:
     """
     noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
     return (mean + std * noise).astype(np.float32)
+
+
+def golden_codes(frames: Array, code_inputs: int) -> Array:
+    """Return golden input frames [T, in] of a model that takes an emotion code, in which real codes are first.
+
+    The first four codes have no musical context, the next four a known one.
+
+    Args:
+        frames: other golden inputs of the model, which follow.
+        code_inputs: leading inputs that hold a code.
+    """
+    corners = np.array([[-0.6, -0.6], [-0.6, 0.6], [0.6, -0.6], [0.6, 0.6]])
+    unknown = np.zeros((len(corners), CONTEXT_SIZE))
+    signs = np.where(np.arange(CONTEXT_SIZE) % 2, -1, 1)
+    known = np.outer([0.3, -0.3, 0.6, -0.6], signs)
+    known[:, len(DESCRIPTORS) :] = 0
+    valence, arousal = np.tile(corners, (2, 1)).T
+    codes = encode(valence, arousal, context=np.concatenate([unknown, known]))
+    coded = frames[np.arange(len(codes)) % len(frames)]
+    coded[:, :code_inputs] = codes[:, :code_inputs]
+    return np.concatenate([coded, frames])
 
 
 def read_golden(record: object, in_size: int, out_size: int) -> Golden:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
+from kelly_core.export.json_values import FormatError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
+from kelly_core.music.emotion import CODE_VERSIONS
 
 MAX_BYTES = 64_000_000
 """Maximum file size in bytes; the largest of the five models has a quarter of it."""
@@ -40,6 +43,33 @@ class Export:
     def out_size(self) -> int:
         """Size of one output frame."""
         return self.layers[-1].out_size
+
+    @property
+    def code_version(self) -> int | None:
+        """Version of the emotion code that the network gives or takes; None if the file cannot tell.
+
+        Raises:
+            ExportError: the version is none that this program knows.
+        """
+        try:
+            return code_version(self.metadata, self.layout)
+        except FormatError as fault:
+            raise ExportError(fault.text, where=self.path) from fault
+
+
+def code_version(metadata: Mapping[str, Any], layout: Layout) -> int | None:
+    """Return the version of the emotion code from an export's metadata; None for the legacy layout, which lacks it.
+
+    Raises:
+        FormatError: the version is none that this program knows.
+    """
+    if "code_version" not in metadata:
+        return None if layout == "legacy" else 1  # files were written before the entry existed
+    version = metadata["code_version"]
+    if type(version) is not int or version not in CODE_VERSIONS:
+        known = " or ".join(map(str, CODE_VERSIONS))
+        raise FormatError("structure", f'"code_version" is {str(version)[:40]!r}, but must be {known}')
+    return version
 
 
 def read_export(path: Path) -> Export:

@@ -14,6 +14,13 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 CODE_SIZE = 64
+CODE_VERSION = 2
+"""Version of the emotion code. Version 1 had a circle of sixteen angles in 48-63 and no musical context."""
+CODE_VERSIONS = (1, 2)
+"""Versions that can be read."""
+CONTEXT = slice(56, 64)
+"""Where the musical context is in the code; see ``music.context``."""
+CONTEXT_SIZE = 8
 QUADRANT_AFFECT: dict[int, tuple[float, float]] = {
     1: (0.23, 0.26),
     2: (-0.23, 0.26),
@@ -31,13 +38,22 @@ _BAND = 16
 _LIMIT = 0.93
 _CENTRES = 0.225 * (np.arange(_BAND) - 7.5)
 _CENTRE_ODDS = np.exp(-8.0 * _CENTRES).astype(np.float32)
-_ANGLES = 2.0 * np.pi * np.arange(_BAND) / _BAND
-_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)]).astype(np.float32)
+_CIRCLE_START = 48
 _BLOCK = 2048
 _MAX_KNOTS = 256
 LABEL_VERSION = 1
 """Version of how labels are computed; another one changes the fingerprint of examples that have such labels."""
 _VALENCE_WEIGHTS = (1.0, 0.4)
+
+
+def _circle(angles: int) -> Floats:
+    """Return cosine and sine of evenly spaced angles, [2, angles]."""
+    theta = 2.0 * np.pi * np.arange(angles) / angles
+    return np.stack([np.cos(theta), np.sin(theta)]).astype(np.float32)
+
+
+_CIRCLES = {1: _circle(16), 2: _circle(8)}
+"""Angles of the circle by version of the code."""
 
 
 class Affect(NamedTuple):
@@ -49,18 +65,27 @@ class Affect(NamedTuple):
     complexity: Floats
 
 
-def encode(valence: ArrayLike, arousal: ArrayLike, dominance: ArrayLike | None = None) -> Floats:
-    """Encode affect as three thermometers and a circle, the inverse of the plugin's decoding.
+def encode(
+    valence: ArrayLike,
+    arousal: ArrayLike,
+    dominance: ArrayLike | None = None,
+    context: ArrayLike | None = None,
+    *,
+    version: int = CODE_VERSION,
+) -> Floats:
+    """Encode affect as three thermometers and a circle, the inverse of the plugin's decoding, and musical context.
 
     With x(s) = atanh(clip(s, ±.93)) and x_i = .225 (i - 7.5), entry i of a thermometer is .9 tanh(4 (x(s) - x_i)); the
-    circle holds (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/16.
+    circle holds (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/8.
 
     Args:
         valence, arousal: [...], -1..1.
         dominance: [...], -1..1; None leaves its thermometer at 0.
+        context: [..., 8], -.9..9, from ``music.context``; None leaves all of it unknown, which is 0.
+        version: of the code; version 1 has θ_j = 2πj/16 and no context.
 
     Returns:
-        [..., 64]: valence 0-15, arousal 16-31, dominance 32-47, circle 48-63.
+        [..., 64]: valence 0-15, arousal 16-31, dominance 32-47, circle 48-55, context 56-63.
     """
     affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
     code = np.zeros((*affect.shape[1:], CODE_SIZE), np.float32)
@@ -68,23 +93,45 @@ def encode(valence: ArrayLike, arousal: ArrayLike, dominance: ArrayLike | None =
     code[..., 16:32] = _thermometer(affect[1])
     if dominance is not None:
         code[..., 32:48] = _thermometer(np.asarray(dominance, np.float32))
-    code[..., 48:64] = np.moveaxis(_inside_circle(affect), 0, -1) @ _CIRCLE
+    circle = _CIRCLES[version]
+    code[..., _CIRCLE_START : _CIRCLE_START + circle.shape[1]] = np.moveaxis(_inside_circle(affect), 0, -1) @ circle
+    if context is not None and version == CODE_VERSION:
+        code[..., CONTEXT] = np.asarray(context, np.float32)
     return code
+
+
+def convert_code(code: ArrayLike, version: int, wanted: int) -> Floats:
+    """Return codes [..., 64] of one version in another.
+
+    A mean of codes is converted exactly, because the circle is linear in the mean of what it was made from. Version 1
+    has no place for the context, which is lost on the way there and unknown on the way back.
+    """
+    old = np.asarray(code, np.float32)
+    if version == wanted:
+        return old
+    before, after = _CIRCLES[version], _CIRCLES[wanted]
+    angles = before.shape[1]
+    point = old[..., _CIRCLE_START : _CIRCLE_START + angles] @ before.T * np.float32(2 / angles)
+    new = old.copy()
+    new[..., _CIRCLE_START:] = 0
+    new[..., _CIRCLE_START : _CIRCLE_START + after.shape[1]] = point @ after
+    return new
 
 
 def decode(code: ArrayLike) -> Affect:
     """Decode a code [..., 64] as the plugin does: tanh of one eighth of a thermometer's sum, mean magnitude of the
-    circle.
+    last sixteen numbers.
     """
     bands = np.asarray(code, np.float32).reshape(*np.shape(code)[:-1], 4, _BAND)
     valence, arousal, dominance = np.moveaxis(np.tanh(bands[..., :3, :].sum(axis=-1) / 8), -1, 0)
     return Affect(valence, arousal, dominance, np.abs(bands[..., 3, :]).mean(axis=-1))
 
 
-def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike) -> Floats:
-    """Return codes [..., 64] with another valence and arousal [...], -1..1; dominance and the rest are kept."""
+def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike, *, version: int = CODE_VERSION) -> Floats:
+    """Return codes [..., 64] of a version with another valence and arousal [...], -1..1; the rest is kept."""
     before = decode(code)
-    old, new = encode(before.valence, before.arousal), encode(valence, arousal)
+    old = encode(before.valence, before.arousal, version=version)
+    new = encode(valence, arousal, version=version)
     moved = np.array(code, np.float32)
     moved[..., :32] = new[..., :32]
     moved[..., 48:] += new[..., 48:] - old[..., 48:]
@@ -101,7 +148,7 @@ def noisy_codes(
         rng: where σ ~ U(0, max_sigma), one an example, and the draws from N(valence, σ²) and N(arousal, σ²) come from.
 
     Returns:
-        [..., 64]; the dominance entries are 0.
+        [..., 64]; the entries of dominance and context are 0.
     """
     affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
     flat = affect.reshape(2, -1)
@@ -328,5 +375,6 @@ def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, d
     total *= np.float32(-1.8 / draws)
     total += np.float32(0.9)
     codes[:, :32] = total.reshape(2 * _BAND, n).T
-    codes[:, 32:48] = 0
-    np.matmul(circle.T, _CIRCLE / np.float32(draws), out=codes[:, 48:])
+    codes[:, 32:] = 0
+    angles = _CIRCLES[CODE_VERSION]
+    codes[:, _CIRCLE_START : CONTEXT.start] = circle.T @ (angles / np.float32(draws))

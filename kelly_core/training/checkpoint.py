@@ -22,6 +22,7 @@ from kelly_core.data.dataset import Dataset
 from kelly_core.errors import CheckpointError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
@@ -113,6 +114,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "tables": list(dataset.tables),
         "licences": dict(dataset.licences),
         "facts": dataset.metadata,
+        "code_version": CODE_VERSION,
     }
 
 

@@ -13,6 +13,7 @@ from kelly_core.errors import DataError, ExportError
 from kelly_core.evaluation.evaluate import evaluate
 from kelly_core.export.quality_record import QualityRecord, Split
 from kelly_core.export.reader import Export
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, convert_code
 from kelly_core.spec import ModelSpec
 from kelly_core.training.backprop import Map
 from kelly_core.training.hyperparameters import Hyperparameters
@@ -48,6 +49,8 @@ def evaluate_network(
 def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Split) -> QualityRecord:
     """Measure an export with the plugin's inputs: raw features, each sequence from zero state.
 
+    A file of an earlier version of the emotion code gets its own codes.
+
     Raises:
         NoSplitError: the dataset has no such split.
         DataError: the dataset was generated again in the place of the examples that the file was trained on.
@@ -61,8 +64,15 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
         raise DataError(f"{dataset.name} is not here, and what is generated in its place is not what the file learned")
     runtime = TorchEngine(export.layers)
 
+    version = export.code_version or CODE_VERSION
+
     def predict(batch: Batch) -> Floats:
-        return runtime.sequences(dataset.normalizer.invert(batch.inputs))
+        inputs = dataset.normalizer.invert(batch.inputs)
+        if not spec.code_inputs:
+            return convert_code(runtime.sequences(inputs), version, CODE_VERSION)
+        if spec.code_inputs == CODE_SIZE:
+            inputs[..., :CODE_SIZE] = convert_code(inputs[..., :CODE_SIZE], CODE_VERSION, version)
+        return runtime.sequences(inputs)
 
     quality = evaluate(spec, dataset, predict, split)
     if split == "test":

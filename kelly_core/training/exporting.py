@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import Array, Layer
 from kelly_core.engines.weights import fold_normalization, fold_stateless
 from kelly_core.errors import CheckpointError
-from kelly_core.export.golden import golden_inputs
+from kelly_core.export.golden import golden_codes, golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.provenance import Provenance, keep_previous, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
+from kelly_core.music.context import context_metadata
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
@@ -33,6 +36,8 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
     """
     layers = exported_layers(checkpoint)
     data = checkpoint.dataset
+    # An earlier program recorded no version of the emotion code.
+    version = int(data.get("code_version", 1))
     metadata = build_metadata(
         model_name=checkpoint.model,
         layers=layers,
@@ -50,8 +55,9 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
         quality=checkpoint.quality,
-        features=data["facts"] | {NEUTRAL_INPUT: neutral_input(checkpoint.spec, checkpoint.mean.numpy())},
-        golden=golden_inputs(*_input_spread(checkpoint)),
+        features=_features(checkpoint, version),
+        golden=_golden(checkpoint, version),
+        code_version=version,
     )
     write_export(path, layers, metadata, layout)
 
@@ -160,6 +166,21 @@ class CheckpointEngine:
             outputs, _ = network(frames)
         result: Array = outputs.reshape(len(inputs), -1).float().numpy()
         return result
+
+
+def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
+    """What the export says of its inputs; networks that give or take a musical context also name its descriptors."""
+    neutral = neutral_input(checkpoint.spec, checkpoint.mean.numpy(), version)
+    features: dict[str, Any] = checkpoint.dataset["facts"] | {NEUTRAL_INPUT: neutral}
+    # DynamicsEngine takes the first half of the code, in which there is no context.
+    sees_context = checkpoint.spec.code_inputs in (0, CODE_SIZE)
+    return features | ({"context": context_metadata()} if version == CODE_VERSION and sees_context else {})
+
+
+def _golden(checkpoint: Checkpoint, version: int) -> Array:
+    frames = golden_inputs(*_input_spread(checkpoint))
+    code_inputs = checkpoint.spec.code_inputs
+    return golden_codes(frames, code_inputs) if code_inputs and version == CODE_VERSION else frames
 
 
 def _state(checkpoint: Checkpoint) -> State:

@@ -10,6 +10,7 @@ from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Dataset
 from kelly_core.data.leakage import find_leakage, implausible_gain
 from kelly_core.errors import KellyError
+from kelly_core.evaluation.baselines import constant_loss
 from kelly_core.events import Exported, Listener, ModelResult, TrainingWarning
 from kelly_core.features.extraction import Progress
 from kelly_core.spec import ModelSpec
@@ -126,7 +127,7 @@ def _train_one(
             take_changes=lambda: take_changes(spec.name),
         )
         result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
-        if leak := _gain_leak(spec, dataset, settings, result):
+        if leak := _gain_leak(trainer, settings, result):
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
             path = output / f"{spec.file_stem}.json"
@@ -153,13 +154,20 @@ def _train_one(
     )
 
 
-def _gain_leak(spec: ModelSpec, dataset: Dataset, settings: Settings, result: TrainingResult) -> str:
-    """Return a warning about an implausible gain; bounds are known for real music and the model's own loss only."""
+def _gain_leak(trainer: Trainer, settings: Settings, result: TrainingResult) -> str:
+    """Return a warning about an implausible gain; bounds are known for real music and the model's own loss only.
+
+    The gain is that of the quality record, in which the musical context is unknown: the context of the scored
+    notes may help more than any emotion can.
+    """
+    spec, dataset = trainer.spec, trainer.dataset
     own_loss = settings.models[spec.name].loss in (None, spec.loss)
     real_music = not (dataset.synthetic or dataset.made_by_rules)
-    if not real_music or not own_loss or result.checkpoint is None:
+    loss = result.quality.metrics["loss"] if result.quality else None
+    if not real_music or not own_loss or loss is None:
         return ""
-    return implausible_gain(spec, result.metrics["val_loss"], result.metrics["baseline_loss"])
+    scored = dataset.validation if dataset.judging is None else dataset.judging
+    return implausible_gain(spec, loss, constant_loss(dataset, spec.loss, trainer.constant, scored))
 
 
 def _data_warnings(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Iterator[TrainingWarning]:

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from kelly_core.engines.layers import describe_layer
+from kelly_core.export.json_values import FormatError
 from kelly_core.export.parser import ParsedNetwork
 from kelly_core.export.quality_record import QualityRecord
+from kelly_core.export.reader import code_version
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
+from kelly_core.music.context import NAMES
+from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import MODELS, Dense, ModelSpec, State
 from kelly_core.spec import Layer as LayerSpec
 from kelly_core.validation.report import Check
@@ -29,6 +33,7 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
     wanted = METADATA if network.layout == "rtneural" else LEGACY_METADATA
     yield _complete(metadata, wanted)
     yield _agrees("export version", metadata, {"export_version": EXPORT_VERSION})
+    yield _check_code(metadata, network)
     if "quality" in metadata:
         yield _check_quality(metadata["quality"])
     if not network.runnable:
@@ -38,6 +43,18 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
     yield _agrees("parameter count", metadata, {"parameter_count": count})
     if "memory_bytes" in wanted:
         yield _agrees("memory", metadata, {"memory_bytes": 4 * count})
+
+
+def _check_code(metadata: dict[str, Any], network: ParsedNetwork) -> Check:
+    """Check that the version of the emotion code is known, and say which it is."""
+    try:
+        version = code_version(metadata, network.layout)
+    except FormatError as fault:
+        return Check("emotion code", False, fault.text)
+    if version is None:
+        return Check("emotion code", True, "the legacy layout does not record its version")
+    context = f"musical context ({', '.join(NAMES)})" if version == CODE_VERSION else "no musical context"
+    return Check("emotion code", True, f"version {version}, {context}")
 
 
 def _check_quality(record: object) -> Check:

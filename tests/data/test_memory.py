@@ -12,6 +12,7 @@ import pytest
 from kelly_core.data import corpus_dataset, create_dataset
 from kelly_core.data.corpora import lakh_midi
 from kelly_core.features.extraction import Features
+from kelly_core.music.context import NAMES
 
 EXAMPLES = 4
 BYTES_A_FILE = 1000
@@ -23,6 +24,7 @@ def features(path: Path) -> Features:
         "content": np.arange(EXAMPLES, dtype=np.uint64),
         "length": np.full(EXAMPLES, 64),
         "affect": np.full((1, 5), float(int(path.stem) % 7)),
+        "context": np.full((1, len(NAMES)), np.nan),
         "kind": np.zeros(1, np.int64),
     }
 

@@ -17,6 +17,7 @@ from kelly_core.music.emotion import (
     AffectScale,
     RankGaussian,
     Scale,
+    convert_code,
     decode,
     encode,
     noisy_codes,
@@ -42,11 +43,33 @@ def test_thermometers_follow_their_definition(s: float) -> None:
 
 
 @pytest.mark.parametrize(("valence", "arousal"), [(0.3, -0.4), (0.9, 0.9), (-1.0, 1.0), (0.0, 0.0)])
-def test_circle_points_in_the_direction_of_the_emotion(valence: float, arousal: float) -> None:
+@pytest.mark.parametrize(("version", "count"), [(1, 16), (2, 8)])
+def test_circle_points_in_the_direction_of_the_emotion(
+    valence: float, arousal: float, version: int, count: int
+) -> None:
     radius = max(1.0, np.hypot(valence, arousal))
-    angles = 2 * np.pi * np.arange(16) / 16
+    angles = 2 * np.pi * np.arange(count) / count
     expected = (valence * np.cos(angles) + arousal * np.sin(angles)) / radius
-    np.testing.assert_allclose(encode(valence, arousal)[48:64], expected, atol=1e-6)
+    code = encode(valence, arousal, version=version)
+    np.testing.assert_allclose(code[48 : 48 + count], expected, atol=1e-6)
+    assert not code[48 + count :].any(), "no context is known"
+
+
+def test_context_is_written_behind_the_circle_and_counts_for_complexity() -> None:
+    context = np.linspace(-0.9, 0.9, 8).astype(np.float32)
+    bare, full = encode([0.3, 0.3], 0.4), encode([0.3, 0.3], 0.4, context=context)
+    np.testing.assert_array_equal(full[:, :56], bare[:, :56])
+    np.testing.assert_array_equal(full[:, 56:], np.tile(context, (2, 1)))
+    assert decode(full).complexity == pytest.approx(np.abs(full[:, 48:]).mean(axis=1))
+    assert (decode(full).complexity > decode(bare).complexity).all()
+
+
+@pytest.mark.parametrize(("version", "wanted"), [(1, 2), (2, 1), (2, 2)])
+def test_mean_codes_are_converted_between_versions(version: int, wanted: int) -> None:
+    valence, arousal = seeded_rng(7).uniform(-1, 1, (2, 6))
+    mean = encode(valence, arousal, version=version).mean(axis=0)
+    expected = encode(valence, arousal, version=wanted).mean(axis=0)
+    np.testing.assert_allclose(convert_code(mean, version, wanted), expected, atol=1e-6)
 
 
 def test_the_plugin_reads_what_was_written() -> None:

@@ -129,6 +129,7 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
     "memory": (about(memory_bytes=320), "memory", "must be 1280"),
     "input size": (about(input_size=5), "sizes", '"input_size" is 5, but must be 4'),
     "output size": (about(output_size="5"), "sizes", "is '5', but must be 5"),
+    "version of the emotion code": (about(code_version=3), "emotion code", "is '3', but must be 1 or 2"),
     "export version": (about(export_version="1.0"), "export version", "is '1.0'"),
     "changed weight": (weights(0, 1, lambda bias: [bias[0] + 0.01, *bias[1:]]), "golden outputs", "differ by"),
     "golden of another size": (about(golden={"inputs": [[1, 2]], "outputs": [[1]]}), "golden outputs", "1 × 4"),
@@ -282,6 +283,17 @@ def test_a_good_file_of_either_layout_passes(tmp_path: Path, layout: Layout) -> 
     asked |= {"parameter count", "export version", "outputs", "softmax", "recurrence", "drift"}
     asked |= {"memory", "golden outputs"} if layout == "rtneural" else set()
     assert asked <= set(passed(report))
+
+
+def test_the_version_of_the_emotion_code_is_named(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path)
+    assert passed(validate_file(path))["emotion code"].startswith("version 2, musical context (register, ")
+    document = json.loads(path.read_text())
+    del document["metadata"]["code_version"]
+    path.write_text(json.dumps(document))
+    report = validate_file(path)
+    assert failed(report) == {}
+    assert passed(report)["emotion code"] == "version 1, no musical context"
 
 
 def test_every_faulty_layer_is_reported_not_only_the_first(tmp_path: Path) -> None:

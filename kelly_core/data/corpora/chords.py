@@ -34,8 +34,10 @@ from kelly_core.music.chords import (
     progression_key,
     transpose,
 )
+from kelly_core.music.context import encode_context
 from kelly_core.music.emotion import (
     CODE_SIZE,
+    CONTEXT,
     QUADRANT_AFFECT,
     VALENCE_SPREAD,
     AffectScale,
@@ -113,7 +115,8 @@ class HarmonyDataset(CorpusDataset):
     ) -> None:
         self._affect = affect
         self._targets = np.stack([song.distribution for song in songs])
-        self._context = None if context is None else _Neighbourhood(context)
+        self._audio = None if context is None else _Neighbourhood(context)
+        self.musical_context = encode_context({"mode": [song.mode for song in songs]})
         content = np.array([song.content for song in songs], np.uint64)
         super().__init__(report, rows, [song.digest for song in songs], affect, content)
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
@@ -129,10 +132,11 @@ class HarmonyDataset(CorpusDataset):
         arousal = np.where(np.isnan(arousal), imputed_arousal(valence, rng), arousal)
         inputs = np.zeros((len(indices), 1, self.input_size), np.float32)
         inputs[:, 0, :CODE_SIZE] = noisy_codes(valence, arousal, rng)
-        if self._context is not None:
+        if self._audio is not None:
             heard = rng.random((len(indices), 1)) < 0.5
-            frames = self._context.draw(valence, arousal, rng)
+            frames = self._audio.draw(valence, arousal, rng)
             inputs[:, 0, CODE_SIZE:] = np.where(heard, frames, self.normalizer.mean[CODE_SIZE:])
+        inputs[:, 0, CONTEXT] = self._context(indices, rng)
         return Batch(inputs, self._targets[indices][:, np.newaxis], self._example_weights(indices))
 
 

@@ -56,6 +56,7 @@ from kelly_core.data.labels import UNREADABLE_LABELS
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.music.context import HEARD, audio_measures, heard_context
 from kelly_core.music.emotion import CODE_SIZE, encode
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames
 from kelly_core.spec import LabelScale
@@ -64,7 +65,7 @@ _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 """DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
-_VERSION = 3
+_VERSION = 4
 
 _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
@@ -132,7 +133,10 @@ class _Labels:
 
 
 class EmotionDataset(CorpusDataset):
-    """Sequences of mel frames (dB), with the emotion code of each frame as target."""
+    """Sequences of mel frames (dB), with the emotion code of each frame as target.
+
+    The musical context in it is measured in the audio, so it is the same for all frames.
+    """
 
     input_size = BANDS
     output_size = CODE_SIZE
@@ -143,6 +147,7 @@ class EmotionDataset(CorpusDataset):
         self._frames = table.arrays["frames"]
         self._starts = np.cumsum(counts) - counts
         self._heard = np.minimum(counts, self.sequence_length)
+        self._measures = table.arrays["measures"]
         self._labels = labels
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (
             np.arange(self.sequence_length)[:, np.newaxis] < self._heard[:, np.newaxis, np.newaxis]
@@ -156,7 +161,7 @@ class EmotionDataset(CorpusDataset):
         """Set the normalization, and record it in ``facts`` for the export's metadata."""
         super().normalize(normalizer)
         metadata = features_metadata(normalizer.mean, normalizer.deviation)
-        self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB}
+        self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB, "heard_context": list(HEARD)}
 
     @staticmethod
     def match(content: Signs, first: Indices, second: Indices) -> list[Pair]:
@@ -164,12 +169,13 @@ class EmotionDataset(CorpusDataset):
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        frames = self._padded(indices)
+        frames, gain = self._padded(indices), np.zeros(len(indices), np.float32)
         if augment:
-            gain = rng.uniform(-_GAIN_DB, _GAIN_DB, (len(indices), 1, 1)).astype(np.float32)
-            frames = np.maximum(frames + gain, np.float32(_FLOOR_DB))
+            gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
+            frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
         affect = np.nan_to_num(self._labels[indices])
-        targets = encode(affect[..., 0], affect[..., 1])
+        context = heard_context(self._measures[indices], gain)
+        targets = encode(affect[..., 0], affect[..., 1], context=context[:, np.newaxis])
         weights = self._mask[indices] * self._example_weights(indices)
         return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
 
@@ -268,7 +274,11 @@ def _extract(path: Path, seconds: float) -> Features:
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio shorter than one frame of half a second", where=path)
-    return {"frames": frames, "content": audio_fingerprints(frames, _length(seconds))[np.newaxis]}
+    return {
+        "frames": frames,
+        "content": audio_fingerprints(frames, _length(seconds))[np.newaxis],
+        "measures": audio_measures(samples, sample_rate)[np.newaxis],
+    }
 
 
 def _length(seconds: float) -> int:

@@ -33,9 +33,11 @@ from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST, TRAIN
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.music.context import encode_context
 from kelly_core.music.emotion import (
     AROUSAL_SPREAD,
     CODE_SIZE,
+    CONTEXT,
     AffectScale,
     groove_features,
     imputed_valence,
@@ -67,6 +69,7 @@ class GrooveDataset(CorpusDataset):
         self._values = table.arrays["values"]
         self._mask = table.arrays["mask"]
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
+        self.musical_context = encode_context({"tempo": self.bpm})
         hashes = table.hashes_of("values", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
@@ -74,7 +77,9 @@ class GrooveDataset(CorpusDataset):
         valence, arousal = self._affect[indices].T
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
-        return Batch(noisy_codes(valence, arousal, rng)[:, np.newaxis], self._values[indices][:, np.newaxis], weights)
+        codes = noisy_codes(valence, arousal, rng)[:, np.newaxis]
+        codes[..., CONTEXT] = self._context(indices, rng)[:, np.newaxis]
+        return Batch(codes, self._values[indices][:, np.newaxis], weights)
 
 
 def is_present(root: Path) -> bool:

@@ -24,7 +24,8 @@ from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
-from kelly_core.music.emotion import CODE_SIZE, jittered, noisy_codes
+from kelly_core.music.context import NAMES, encode_context, note_measures
+from kelly_core.music.emotion import CODE_SIZE, CONTEXT, jittered, noisy_codes
 from kelly_core.music.key import affect_features, pitch_class_histogram, semitones_to_c, tonality
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_piano_roll
 
@@ -32,7 +33,7 @@ _MIN_BEATS = 16
 _TELLING_BEATS = 24
 _TELLING_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
-_VERSION = 3
+_VERSION = 4
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
 """The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
 _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNORECASE)
@@ -49,6 +50,8 @@ class MelodyDataset(CorpusDataset):
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
+        measures = table.arrays["context"][table.owner("steps")]
+        self.musical_context = encode_context(dict(zip(NAMES, measures.T, strict=True)))
         self._steps = table.arrays["steps"]
         self._lengths = table.arrays["length"]
         hashes = table.hashes_of("steps", rows.splits != TEST)
@@ -60,7 +63,9 @@ class MelodyDataset(CorpusDataset):
         sounding = np.unpackbits(self._steps[indices], axis=2).astype(np.float32)
         played = np.arange(SEQUENCE_BEATS) < self._lengths[indices][:, np.newaxis]
         weights = played[..., np.newaxis] * self._example_weights(indices)
-        return Batch(noisy_codes(valence, arousal, rng), sounding, weights.astype(np.float32))
+        codes = noisy_codes(valence, arousal, rng)
+        codes[..., CONTEXT] = self._context(indices, rng)[:, np.newaxis]
+        return Batch(codes, sounding, weights.astype(np.float32))
 
 
 def _content(steps: NDArray[np.uint8]) -> Keys:
@@ -140,11 +145,13 @@ def _extract(path: Path) -> Features:
     shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
     sequences, lengths = _sequences(melody_piano_roll(melody, shift), path)
     steps = np.packbits(sequences, axis=2)
+    measures = note_measures(notes, melody.notes, shift)
     return {
         "steps": steps,
         "content": _content(steps),
         "length": lengths,
         "affect": np.array([affect_features(notes)]),
+        "context": np.array([[measures[name] for name in NAMES]]),
         "kind": np.array([_KINDS.index(melody.how)]),
     }
 

@@ -1,0 +1,230 @@
+"""Musical context: what music is like beside its emotion, as the last eight numbers of the emotion code.
+
+Each descriptor has one scale for all corpora and all models: its quantiles over real music are constants of this
+module. Constants instead of quantiles of each training corpus, because one code drives four networks that are trained
+on different corpora, a host computes it without any of them, and no two machines may disagree on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kelly_core.errors import ConfigError, DataError, did_you_mean
+from kelly_core.music.emotion import CONTEXT, CONTEXT_SIZE
+from kelly_core.music.key import pitch_class_histogram, tonality
+from kelly_core.music.notes import Notes
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+LIMIT = 0.9
+"""Largest magnitude of a descriptor: two standard deviations from the median."""
+SPREAD = 0.45
+"""Standard deviation of a descriptor over the music that its scale was measured on."""
+UNKNOWN_EXAMPLES, UNKNOWN_DESCRIPTORS = 0.3, 0.3
+"""Share of training examples without any context, and share of unknown descriptors in the others."""
+LEAST_RELIABILITY = 0.4
+"""Smallest squared correlation of a noisy descriptor with the true one."""
+
+_SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+_MAX_SECONDS = 2.0
+_DEFAULT_BPM = 120.0
+_CHORD_SECONDS = 0.05
+_HOP_SECONDS = 0.02
+_FFT = 2048
+_PITCHED_HERTZ = (60.0, 2100.0)
+_SILENCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """One number of the musical context.
+
+    Attributes:
+        name: as options and metadata name it.
+        unit: of its measure.
+        meaning: what is measured, in notes.
+        quantiles: its measure at -2, -1, 0, 1 and 2 standard scores, in rising order.
+        heard: the same quantiles of what is measured in audio in its place; empty if it cannot be measured in audio.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    quantiles: tuple[float, float, float, float, float]
+    heard: tuple[float, ...] = ()
+
+    def encode(self, measure: ArrayLike) -> Doubles:
+        """Return the descriptor for measures [...]: .45 times the standard score by rank, within ±.9; 0 for NaN."""
+        return _scaled(measure, self.quantiles)
+
+    def decode(self, value: float) -> float:
+        """Return the measure that a descriptor stands for; that of an unknown one is the median."""
+        return float(np.interp(value / SPREAD, _SCORES, self.quantiles))
+
+
+# Means of the quantiles of three corpora: 292 songs (POP909 and game music), 70 performances of MAESTRO, 990 clips of
+# EMOPIA. Tempo: the songs and Groove MIDI. Audio: ten
+# recordings of DEAM, forty rendered clips of EMOPIA and 33 excerpts of the songs, rendered by ``demo.synth``.
+DESCRIPTORS: tuple[Descriptor, ...] = (
+    Descriptor(
+        "register",
+        "MIDI pitch",
+        "mean pitch of the melody in C major or A minor, weighted by duration",
+        (57.0, 64.0, 70.0, 77.0, 83.0),
+        (54.0, 60.0, 67.0, 74.0, 79.0),
+    ),
+    Descriptor(
+        "density",
+        "notes/s",
+        "note onsets per second, chords counted once",
+        (2.1, 3.2, 4.2, 5.5, 7.0),
+        (1.6, 2.5, 3.5, 4.5, 6.0),
+    ),
+    Descriptor(
+        "loudness", "velocity", "mean velocity", (49.0, 59.0, 74.0, 88.0, 92.0), (-38.0, -31.0, -26.0, -18.0, -12.0)
+    ),
+    Descriptor("tempo", "bpm", "quarter notes per minute", (60.0, 76.0, 96.0, 127.0, 150.0)),
+    Descriptor(
+        "mode",
+        "correlation",
+        "best correlation with a major key less the best with a minor key",
+        (-0.3, -0.17, 0.12, 0.33, 0.4),
+    ),
+)
+"""The descriptors in the order of the code: number i is e[56 + i]. The others stay 0."""
+
+NAMES = tuple(descriptor.name for descriptor in DESCRIPTORS)
+HEARD = tuple(descriptor.name for descriptor in DESCRIPTORS if descriptor.heard)
+"""Descriptors that can be measured in audio."""
+
+
+def context_metadata() -> list[dict[str, object]]:
+    """Return the entry ``context`` of an export's features: what each number means, and its scale."""
+    return [
+        {
+            "index": CONTEXT.start + number,
+            "name": each.name,
+            "unit": each.unit,
+            "meaning": each.meaning,
+            "quantiles": list(each.quantiles),
+        }
+        for number, each in enumerate(DESCRIPTORS)
+    ]
+
+
+def encode_context(measures: Mapping[str, ArrayLike]) -> Floats:
+    """Return the context [..., 8] for measures by name; what is not named, or NaN, is unknown and 0.
+
+    Raises:
+        ConfigError: no descriptor has a name.
+    """
+    for name in measures:
+        if name not in NAMES:
+            hint = did_you_mean(name, NAMES, f"The descriptors are {', '.join(NAMES)}")
+            raise ConfigError(f"no descriptor of the musical context is called {name!r}", hint=hint)
+    known = {name: np.asarray(values, np.float64) for name, values in measures.items()}
+    shape = np.broadcast_shapes(*(values.shape for values in known.values()))
+    context = np.zeros((*shape, CONTEXT_SIZE), np.float32)
+    for number, descriptor in enumerate(DESCRIPTORS):
+        if descriptor.name in known:
+            context[..., number] = descriptor.encode(known[descriptor.name])
+    return context
+
+
+def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
+    """Measure the descriptors of a piece from its notes; NaN where they do not tell.
+
+    Args:
+        notes: of the piece, with or without drums.
+        melody: those of the melody among them, at least one.
+        shift: semitones from its key to C major or A minor.
+    """
+    pitched = notes.pitched()
+    seconds = max(1.0, float(np.ptp(pitched.onset)))
+    key = tonality(pitch_class_histogram(pitched.pitch, pitched.duration))
+    return {
+        "register": mean_pitch(melody) + shift,
+        "density": onset_count(pitched.onset) / seconds,
+        "loudness": float(np.mean(pitched.velocity)),
+        "tempo": known_tempo(notes),
+        "mode": key.m,
+    }
+
+
+def mean_pitch(notes: Notes) -> float:
+    """Return the mean pitch of notes, weighted by duration up to 2 s."""
+    return float(np.average(notes.pitch, weights=np.clip(notes.duration, 1e-3, _MAX_SECONDS)))
+
+
+def onset_count(onset: Doubles) -> int:
+    """Return the number of onsets [n], in order, that come more than 50 ms after the one before."""
+    return int(np.count_nonzero(np.diff(onset) > _CHORD_SECONDS)) + 1
+
+
+def known_tempo(notes: Notes) -> float:
+    """Return the tempo in bpm; NaN for MIDI's default of 120, which recordings without a beat have."""
+    return float("nan") if notes.bpm == _DEFAULT_BPM else notes.bpm
+
+
+def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
+    """Measure in audio [n] the descriptors that can be heard, in the order of ``HEARD``.
+
+    Register is the mean pitch of the power spectrum from 60 to 2,100 Hz, density the onsets per second of the onset
+    strength, loudness the RMS in dB below full scale.
+
+    Raises:
+        DataError: the audio is shorter than one window.
+    """
+    import librosa
+
+    if len(samples) < _FFT:
+        raise DataError(f"audio shorter than {_FFT} samples")
+    hop = round(_HOP_SECONDS * sample_rate)
+    spectrum = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop))
+    rms = float(np.sqrt(np.mean(librosa.feature.rms(S=spectrum, frame_length=_FFT) ** 2)))
+    strength = librosa.onset.onset_strength(y=samples, sr=sample_rate, hop_length=hop)
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
+    hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_FFT)
+    pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])
+    weights = (spectrum[pitched] ** 2).sum(axis=1) + _SILENCE
+    register = float(np.average(librosa.hz_to_midi(hertz[pitched]), weights=weights))
+    return np.array([register, len(onsets) * sample_rate / len(samples), 20 * np.log10(rms + _SILENCE)])
+
+
+def heard_context(measures: ArrayLike, gain: ArrayLike = 0.0) -> Floats:
+    """Return the context [n, 8] of audio with measures [n, 3], played louder by ``gain`` dB, [n] or one for all.
+
+    What cannot be heard is 0.
+    """
+    table = np.array(measures, np.float64)
+    table[:, HEARD.index("loudness")] += np.asarray(gain, np.float64)
+    context = np.zeros((len(table), CONTEXT_SIZE), np.float32)
+    for number, descriptor in enumerate(DESCRIPTORS):
+        if descriptor.heard:
+            context[:, number] = _scaled(table[:, HEARD.index(descriptor.name)], descriptor.heard)
+    return context
+
+
+def noisy_context(context: Floats, rng: np.random.Generator) -> Floats:
+    """Return contexts [n, 8] as a recognizer reports them: some unknown, the others noisy and drawn to the mean.
+
+    A descriptor of reliability q is q · x + N(0, q (1 - q) · .45²), so that it is the expectation of x given itself, as
+    the outputs of a network that was trained on the squared error are. q ~ U(.4, 1).
+    """
+    shape = context.shape
+    known = (rng.random((len(context), 1)) >= UNKNOWN_EXAMPLES) & (rng.random(shape) >= UNKNOWN_DESCRIPTORS)
+    reliability = rng.uniform(LEAST_RELIABILITY, 1.0, shape)
+    noise = SPREAD * np.sqrt(reliability * (1 - reliability)) * rng.standard_normal(shape)
+    noisy = np.clip(reliability * context + noise, -LIMIT, LIMIT)
+    return np.where(known & (context != 0), noisy, 0.0).astype(np.float32)
+
+
+def _scaled(measure: ArrayLike, quantiles: tuple[float, ...]) -> Doubles:
+    values = np.asarray(measure, np.float64)
+    scores = np.interp(values, quantiles, _SCORES)
+    return np.where(np.isnan(values), 0.0, SPREAD * scores)

@@ -1,0 +1,77 @@
+"""The musical context in the examples: known from notes, heard in audio, noisy in training, unknown in judging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.data import create_dataset
+from kelly_core.data.mixture import MixedDataset
+from kelly_core.music.context import HEARD, NAMES
+from kelly_core.music.emotion import CONTEXT
+from tests.helpers import tiny
+from tests.seeds import seeded_rng, shifted
+
+KNOWN = {
+    "lakh_midi": list(NAMES),
+    "chords": ["mode"],
+    "groove_midi": ["tempo"],
+}
+"""Descriptors that the examples of a corpus may hold."""
+
+
+def read(name: str, folder: Path):
+    getattr(tiny, name)(folder / name)
+    return create_dataset(name, folder / name, cache_dir=folder / "cache", seed=shifted(0))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_examples_hold_what_their_corpus_tells(name: str, tmp_path: Path) -> None:
+    dataset = read(name, tmp_path)
+    assert dataset.has_context
+    every = np.arange(len(dataset))
+    known, unknown = (
+        dataset.with_context(kind).eval_batch(every).inputs[..., CONTEXT] for kind in ("known", "unknown")
+    )
+    assert not unknown.any()
+    told = {NAMES[number] for number in np.flatnonzero(known.any(axis=(0, 1)))}
+    assert told <= set(KNOWN[name])
+    rest = (dataset.with_context(kind).eval_batch(every) for kind in ("known", "unknown"))
+    one, other = (batch.inputs[..., : CONTEXT.start] for batch in rest)
+    np.testing.assert_array_equal(one, other)
+    noisy = np.concatenate([dataset.train_batch(every, seeded_rng(i)).inputs[..., CONTEXT] for i in range(20)])
+    assert not noisy[..., [number for number in range(8) if number >= len(NAMES)]].any()
+    assert (noisy[:, 0] == 0).all(axis=1).any(), "some examples have no context"
+
+
+def test_dynamics_see_no_context(tmp_path: Path) -> None:
+    dataset = read("maestro", tmp_path)
+    assert not dataset.has_context
+    assert dataset.with_context("unknown") is dataset
+
+
+def test_a_mixture_passes_the_kind_of_context_on(tmp_path: Path) -> None:
+    parts = [read("lakh_midi", tmp_path / side) for side in ("one", "two")]
+    mixed = MixedDataset(parts, [1.0, 0.5])
+    assert mixed.has_context
+    every = np.arange(len(mixed))
+    assert not mixed.with_context("unknown").eval_batch(every).inputs[..., CONTEXT].any()
+    known = mixed.with_context("known").eval_batch(every).inputs[..., CONTEXT]
+    expected = np.concatenate([part.musical_context for part in parts])
+    np.testing.assert_array_equal(known, np.broadcast_to(expected[:, np.newaxis], known.shape))
+
+
+def test_the_recognizer_learns_what_is_heard_and_a_gain_makes_it_louder(tmp_path: Path) -> None:
+    dataset = read("deam", tmp_path)
+    assert not dataset.has_context, "its inputs hold none"
+    every = np.arange(len(dataset))
+    targets = dataset.eval_batch(every).targets[..., CONTEXT]
+    assert np.ptp(targets, axis=1).max() == 0, "one value a clip"
+    silent = [number for number in range(8) if number >= len(NAMES) or NAMES[number] not in HEARD]
+    assert not targets[..., silent].any()
+    plain, louder = dataset.eval_batch(every), dataset.train_batch(every, seeded_rng(0))
+    gain = (louder.inputs - plain.inputs).mean(axis=(1, 2))
+    change = louder.targets[:, 0, CONTEXT][:, NAMES.index("loudness")] - targets[:, 0, NAMES.index("loudness")]
+    assert (np.sign(gain)[np.abs(change) > 1e-6] == np.sign(change)[np.abs(change) > 1e-6]).all()
