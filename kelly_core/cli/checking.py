@@ -31,6 +31,16 @@ SplitOption = Annotated[
     ),
 ]
 
+ChainOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--chain",
+        metavar="FOLDER",
+        help="Recordings with MIDI files of the same name: also measure the whole chain from audio (default none).",
+        rich_help_panel=CHECKS_PANEL,
+    ),
+]
+
 
 def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None) -> list[FileReport]:
     """Run every check on the files, including parity with the checkpoint beside each and with the plugin's engine.
@@ -65,6 +75,24 @@ def with_measured_quality(report: FileReport, split: Split, settings: Settings) 
     except KellyError as error:
         return replace(report, quality=None, checks=(*report.checks, Check(name, False, str(error))))
     return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))
+
+
+def with_measured_chain(reports: Sequence[FileReport], models: Path, pairs: Path) -> list[FileReport]:
+    """Return the reports with the quality of the four models behind the recognizer, measured from audio.
+
+    Args:
+        reports: of exports.
+        models: folder of the five exports.
+        pairs: folder of recordings with MIDI files of the same stems.
+
+    Raises:
+        KellyError: the chain or a pair cannot be read.
+    """
+    from kelly_core.chain import ModelChain
+    from kelly_core.evaluation.from_audio import evaluate_chain, find_pairs
+
+    quality = evaluate_chain(ModelChain.load(models), find_pairs(pairs))
+    return [replace(report, chain=quality.get(report.model)) for report in reports]
 
 
 def _measure(path: Path, split: Split, settings: Settings) -> QualityRecord:

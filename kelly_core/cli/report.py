@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import SplitOption, check_files, with_measured_quality
+from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
@@ -42,6 +42,7 @@ def report(
         typer.Option("--text", help="Print the report instead of writing files.", rich_help_panel=OUTPUT_PANEL),
     ] = False,
     split: SplitOption = None,
+    chain: ChainOption = None,
     engine: EngineOption = None,
     mkdir: MkdirOption = False,
     datasets_dir: DatasetsDirOption = None,
@@ -79,6 +80,8 @@ def report(
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
         reports = [with_measured_quality(checked, split, settings) for checked in reports]
+    if chain is not None:
+        reports = with_measured_chain(reports, folder, chain)
     content = collect(folder, reports)
     if as_json:
         print_json({"passed": content.passed} | to_json(content.without_files()))

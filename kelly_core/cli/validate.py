@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import SplitOption, check_files, with_measured_quality
+from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
+from kelly_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from kelly_core.validation.report import FileReport
@@ -31,6 +33,7 @@ def validate(
     ] = False,
     engine: EngineOption = None,
     split: SplitOption = None,
+    chain: ChainOption = None,
     require_trained: Annotated[
         bool,
         typer.Option(
@@ -50,12 +53,14 @@ def validate(
     """Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.
 
     Checkpoints are read from checkpoints/ beside each export. --engine adds parity with the plugin's own engine. The
-    quality shown is the one recorded by the training; --split measures it again. The exit status is 0 if every check
+    quality shown is the one recorded by the training; --split measures it again, and --chain measures what the whole
+    chain makes of audio beside it. The exit status is 0 if every check
     of every file passes; poor quality fails a file only with --require-trained.
 
     Examples:
       kelly-core validate models --check-specs
       kelly-core validate models --split test --require-trained
+      kelly-core validate models --chain songs
       kelly-core validate models/groovepredictor.json --engine ./plugin_engine
     """
     from kelly_core.benchmark.suite import export_files
@@ -67,6 +72,8 @@ def validate(
     if split is not None:
         settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
         reports = [with_measured_quality(report, split, settings) for report in reports]
+    if chain is not None:
+        reports = with_measured_chain(reports, _folder_of(files), chain)
     if require_trained:
         reports = list(map(_judged, reports))
     if as_json:
@@ -74,6 +81,19 @@ def validate(
     else:
         print_result(render(reports, verbose=verbose, figures=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def _folder_of(files: Sequence[Path]) -> Path:
+    """Return the folder that holds all exports.
+
+    Raises:
+        ConfigError: they are in several folders.
+    """
+    folders = {file.parent for file in files}
+    if len(folders) != 1:
+        told = ", ".join(sorted(map(str, folders)))
+        raise ConfigError(f"the exports are in several folders: {told}", where="--chain", hint="Name one folder")
+    return folders.pop()
 
 
 def _judged(report: FileReport) -> FileReport:

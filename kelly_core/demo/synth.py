@@ -1,4 +1,4 @@
-"""Render a score as audio: a few sines a note; loudness, brightness and a wah follow emotion."""
+"""Render a score or notes as audio: a few sines a note; in a score, loudness, brightness and a wah follow emotion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.composition.score import DRUM_CHANNEL, PPQ, Score, Tone
+from kelly_core.composition.score import DRUM_CHANNEL, PPQ, Score
+from kelly_core.music.notes import Notes
 
 Doubles = NDArray[np.float64]
 
@@ -18,6 +19,8 @@ _PARTIALS = 8
 _ATTACK_SECONDS, _RELEASE_SECONDS = 0.01, 0.05
 _DECAY_SECONDS = 0.8
 _LEVEL = 0.05
+_SLOPE = 1.6
+"""Exponent of the partials' amplitudes where no emotion decides on it."""
 _DECIBELS_A_UNIT = 10.0
 _WAH_DECIBELS = 9.0
 _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
@@ -39,8 +42,6 @@ def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng:
         seconds: length.
         rng: from which the place, and the times at which the wah opens and closes, are drawn.
     """
-    import soundfile
-
     start = rng.uniform(0, score.seconds - seconds)
     samples = np.zeros(round(seconds * SAMPLE_RATE))
     slope = 2.2 - 1.2 * arousal
@@ -52,14 +53,37 @@ def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng:
             begin, length = tone.tick * seconds_a_tick - start, tone.length * seconds_a_tick
             if begin >= seconds or begin + length + _RELEASE_SECONDS <= 0:
                 continue
-            sound = _note(tone, length, slope)
-            onset = round(begin * SAMPLE_RATE)
-            audible = sound[max(0, -onset) : len(samples) - onset]
-            samples[max(0, onset) : max(0, onset) + len(audible)] += audible
+            _add(samples, _note(tone.pitch, tone.velocity, length, slope), round(begin * SAMPLE_RATE))
     samples = _wah(samples, _WAH_DECIBELS * (1 + valence), rng)
-    samples *= _LEVEL * 10 ** (_DECIBELS_A_UNIT * arousal / 20)
+    return _wav(samples * 10 ** (_DECIBELS_A_UNIT * arousal / 20))
+
+
+def notes_wav_bytes(notes: Notes, seconds: float) -> bytes:
+    """Return the first seconds of some notes as a mono WAV file of 16 bits; drums are left out.
+
+    Loudness follows the velocities, and all notes have the same timbre.
+    """
+    samples = np.zeros(round(seconds * SAMPLE_RATE))
+    pitched = notes.pitched()
+    for onset, length, pitch, velocity in zip(
+        pitched.onset, pitched.duration, pitched.pitch, pitched.velocity, strict=True
+    ):
+        if onset < seconds:
+            _add(samples, _note(int(pitch), int(velocity), min(length, seconds), _SLOPE), round(onset * SAMPLE_RATE))
+    return _wav(samples)
+
+
+def _add(samples: Doubles, sound: Doubles, onset: int) -> None:
+    """Add the part of a sound that begins at sample ``onset``, which may be negative, to ``samples``."""
+    audible = sound[max(0, -onset) : len(samples) - onset]
+    samples[max(0, onset) : max(0, onset) + len(audible)] += audible
+
+
+def _wav(samples: Doubles) -> bytes:
+    import soundfile
+
     stream = io.BytesIO()
-    soundfile.write(stream, np.tanh(samples), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    soundfile.write(stream, np.tanh(_LEVEL * samples), SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return stream.getvalue()
 
 
@@ -86,13 +110,13 @@ def _openness(count: int, rng: np.random.Generator) -> Doubles:
     return openness
 
 
-def _note(tone: Tone, seconds: float, slope: float) -> Doubles:
+def _note(pitch: int, velocity: int, seconds: float, slope: float) -> Doubles:
     """Return a decaying sum of partials."""
-    hertz = 440 * 2 ** ((tone.pitch - 69) / 12)
+    hertz = 440 * 2 ** ((pitch - 69) / 12)
     time = np.arange(round((seconds + _RELEASE_SECONDS) * SAMPLE_RATE)) / SAMPLE_RATE
     partials = np.arange(1, min(_PARTIALS, int(_HIGHEST_HZ / hertz)) + 1)
     wave = partials**-slope @ np.sin(np.outer(2 * np.pi * hertz * partials, time).astype(np.float32))
     envelope = np.minimum(time / _ATTACK_SECONDS, 1) * np.exp(-time / _DECAY_SECONDS)
     envelope *= np.clip((seconds + _RELEASE_SECONDS - time) / _RELEASE_SECONDS, 0, 1)
-    shaped: Doubles = tone.velocity / 127 * wave * envelope
+    shaped: Doubles = velocity / 127 * wave * envelope
     return shaped

@@ -248,6 +248,46 @@ class QualityRecord:
             raise ValueError(f'"quality" says {self.verdict!r}, which its figures do not bear out')
 
 
+@dataclass(frozen=True)
+class ChainQuality:
+    """How good a model behind the recognizer is when the chain runs on audio, against the notes of the same pieces.
+
+    Attributes:
+        pieces: recordings that were heard.
+        primary: the measures that decide; smaller is better.
+        metrics: figures of the model.
+        marginal: the best constant of the other pieces, and the difference from it.
+        control: figures of the model given the musical context of the very notes that are scored, which never counts
+            as quality; None where the model takes no context.
+    """
+
+    pieces: int
+    primary: tuple[str, ...]
+    metrics: Figures
+    marginal: Baseline
+    control: Figures | None = None
+
+    def summary(self) -> str:
+        """The result in one line."""
+        result = "better than the marginal" if self.marginal.beaten else "not better than the marginal"
+        return f"{result} from audio: {'; '.join(self._evidence())}"
+
+    def _evidence(self) -> Iterator[str]:
+        for difference in self.marginal.differences:
+            measure = difference.measure
+            ours, theirs = self.metrics[measure], self.marginal.metrics[measure]
+            if ours is None or theirs is None:
+                continue
+            share = difference.share or Share(difference.value, difference.low, difference.high)
+            interval = f"{share.low:+.1%} to {share.high:+.1%}"
+            if difference.share is None:
+                interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
+            yield (
+                f"{words(measure)} {ours:.4g} against {theirs:.4g} (95 % {interval}, {_count(self.pieces, 'piece')}"
+                f"{', which means little' if self.pieces < FEW_GROUPS else ''})"
+            )
+
+
 def recorded_quality(metadata: object) -> QualityRecord | None:
     """Return the quality record of a file's metadata; None if there is none, or one that cannot be read."""
     try:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.errors import DataError
 from kelly_core.music.key import Tonality, tonality
+from kelly_core.music.notes import Notes
 
 CLASSES = 64
 NO_CHORD = 63
@@ -25,6 +26,11 @@ CHORD_NAMES: tuple[str, ...] = (
 )
 """A symbol for each class, which ``parse_chord`` reads as that class; a diminished set is named by its lowest root."""
 
+_CHORD_BEATS = 2.0
+"""Beats whose notes are read as one chord."""
+_MOST_BEATS = 64.0
+"""Longest note that counts; a longer one has lost its end."""
+_LEAST_BEATS = 1e-6
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
 
@@ -91,6 +97,37 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
         raise DataError("the progression is empty, or its durations have no finite sum")
     share: NDArray[np.float32] = (total / total.sum()).astype(np.float32)
     return share
+
+
+def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
+    """Return the class of the chord in each two beats of some pitched notes [n], n ≥ 1.
+
+    That is the class whose tones have the largest cosine with the beats that each pitch class sounds; where nothing
+    sounds, there is no chord.
+
+    Args:
+        notes: without drums.
+        shift: semitones to transpose by.
+    """
+    start = notes.onset_beats
+    end = start + np.minimum(notes.duration_beats, _MOST_BEATS)
+    edges = np.arange(np.floor(start.min() / _CHORD_BEATS), np.ceil(end.max() / _CHORD_BEATS) + 1) * _CHORD_BEATS
+    sounding = np.zeros((len(edges) - 1, 12))
+    for pitch_class in range(12):
+        own = (notes.pitch + shift) % 12 == pitch_class
+        sounding[:, pitch_class] = np.diff(_time_since(edges, start[own]) - _time_since(edges, end[own]))
+    sounding = np.where(sounding > _LEAST_BEATS, sounding, 0.0)
+    size = np.linalg.norm(CHORD_TONES, axis=1)
+    fit = sounding @ (CHORD_TONES / np.maximum(size, 1)[:, np.newaxis]).T
+    return np.where(sounding.any(axis=1), fit.argmax(axis=1), NO_CHORD)
+
+
+def _time_since(moments: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each moment the sum of the time that has passed since each of some ``times`` that are over."""
+    ordered = np.sort(times)
+    over = np.searchsorted(ordered, moments)
+    passed: NDArray[np.float64] = over * moments - np.concatenate([[0.0], np.cumsum(ordered)])[over]
+    return passed
 
 
 def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float:

@@ -27,7 +27,7 @@ from kelly_core.report.document import (
     TextCell,
 )
 from kelly_core.report.music import Tune
-from kelly_core.report.quality import build_quality_section, spread
+from kelly_core.report.quality import build_chain_section, build_quality_section, spread
 from kelly_core.validation.quality_table import number
 from kelly_core.validation.report import Check
 
@@ -257,6 +257,7 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
         *_failures(model),
         *_training(model),
         *build_quality_section(model.checked.quality),
+        *build_chain_section(model.checked.chain),
         *_compared(model),
         *_latency(model, benchmarks),
         *_file(model),

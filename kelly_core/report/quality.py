@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from kelly_core.export.quality_record import Baseline, Figures, MetricDifference, QualityRecord, words
+from kelly_core.export.quality_record import Baseline, ChainQuality, Figures, MetricDifference, QualityRecord, words
 from kelly_core.formatting import MISSING
 from kelly_core.report.document import Block, Cell, Forest, Heading, NumberCell, Rows, Table, TextCell, Whisker
 from kelly_core.validation.quality_table import number
@@ -31,6 +31,29 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
     if quality.sources:
         yield _by_source(quality)
     yield _figures(quality)
+
+
+def build_chain_section(chain: ChainQuality | None) -> Iterator[Block]:
+    """What the model reaches behind the recognizer on audio, if that was measured."""
+    if chain is None:
+        return
+    yield Heading("Quality from audio")
+    yield TextCell(chain.summary() + ".", "good" if chain.marginal.beaten else "warn")
+    rows: Rows = tuple(
+        (
+            TextCell(words(difference.measure)),
+            *_numbers(difference.measure, [chain.metrics, chain.marginal.metrics]),
+            NumberCell(_interval(difference)),
+            *_numbers(difference.measure, [chain.control or {}]),
+        )
+        for difference in chain.marginal.differences
+    )
+    columns = ("measure", "the chain", chain.marginal.name, "model less this, 95 %", "context given (control)")
+    yield Table(columns, rows)
+    if chain.control is not None:
+        yield TextCell(
+            "The control is given the musical context of the very notes that are scored: it does not count as quality."
+        )
 
 
 def spread(baseline: Baseline, measure: str) -> str:

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.export.quality_record import QualityRecord
-from kelly_core.validation.quality_table import render_quality
+from kelly_core.export.quality_record import ChainQuality, QualityRecord, words
+from kelly_core.validation.quality_table import number, render_quality
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class FileReport:
         layout: None where the file could not be read at all.
         checks: in the order in which they were made.
         quality: what it reaches, as it says itself or as it was measured now; None where neither is so.
+        chain: what it reaches behind the recognizer on audio; None unless that was measured.
     """
 
     file: str
@@ -48,6 +49,7 @@ class FileReport:
     layout: str | None
     checks: tuple[Check, ...]
     quality: QualityRecord | None = None
+    chain: ChainQuality | None = None
 
     @property
     def passed(self) -> bool:
@@ -68,6 +70,7 @@ def _file_to_json(report: FileReport) -> dict[str, Any]:
         "passed": report.passed,
         "checks": [asdict(check) for check in report.checks],
         "quality": None if report.quality is None else report.quality.to_json(),
+        **({} if report.chain is None else {"chain": asdict(report.chain)}),
     }
 
 
@@ -87,6 +90,8 @@ def render(reports: Sequence[FileReport], *, verbose: bool = False, figures: boo
     parts: list[RenderableType] = [table]
     measured = [report for report in reports if report.quality is not None]
     parts += [Text(), *map(_verdict, measured)] if measured else []
+    heard = [report for report in reports if report.chain is not None]
+    parts += [Text(), *map(_chain_verdict, heard)] if heard else []
     noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
     parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
     for report in measured if figures else ():
@@ -99,6 +104,20 @@ def _verdict(report: FileReport) -> Text:
     assert report.quality is not None
     style = "green" if report.quality.trained else "yellow"
     return Text.assemble((report.model, "bold"), ": ", (report.quality.summary(), style))
+
+
+def _chain_verdict(report: FileReport) -> Text:
+    assert report.chain is not None
+    style = "green" if report.chain.marginal.beaten else "yellow"
+    text = Text.assemble((report.model, "bold"), ": ", (report.chain.summary(), style))
+    if report.chain.control is not None:
+        text.append(f"; {_control(report.chain)}", style="dim")
+    return text
+
+
+def _control(chain: ChainQuality) -> str:
+    figures = (f"{words(name)} {number((chain.control or {}).get(name))}" for name in chain.primary)
+    return f"given the context of the scored notes (control, not quality): {', '.join(figures)}"
 
 
 def _details(report: FileReport, verbose: bool) -> Text:

@@ -16,6 +16,7 @@ from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
 from tests.helpers.chain_files import write_chain
+from tests.helpers.pieces import write_piece
 from tests.helpers.recordings import RATE, chords_and_clicks
 
 from .conftest import Run
@@ -89,6 +90,25 @@ def test_other_audio_and_another_seed_give_another_tune(run: Run, models: Path, 
     assert len({tune("one.wav"), tune("two.wav"), tune("one.wav", "--seed", 1)}) == 3
 
 
+def test_known_descriptors_reach_the_models(run: Run, models: Path, tmp_path: Path) -> None:
+    clip = tiny.write_tone(tmp_path / "clip.wav", 6)
+    written = []
+    for number, options in enumerate([(), ("--register", 90), ("--density", 9, "--loudness", 100)]):
+        assert run("generate", clip, "--models", models, "-o", f"{number}.mid", "--no-follow", *options).code == 0
+        written.append((tmp_path / f"{number}.mid").read_bytes())
+    assert len(set(written)) == 3
+
+
+def test_models_without_a_context_take_a_tempo_but_no_register(run: Run, models: Path, tmp_path: Path) -> None:
+    for path in models.iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace('"code_version":2,', ""))
+    emotion = ("generate", "--valence", 0.4, "--arousal", 0.3, "--models", tmp_path)
+    assert run(*emotion, "--bpm", 90).code == 0
+    done = run(*emotion, "--register", 60)
+    assert done.code == 1
+    assert "no musical context" in done.err
+
+
 def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:
     plain = run("generate", "--valence", 0.4, "--arousal", -0.3, "--models", models, "-o", "a.mid", "--key", "Bb")
     assert plain.code == 0
@@ -148,6 +168,7 @@ def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run
             "groove": groove.step(code),
         }
         assert report["chain"].keys() == wanted.keys()
+        assert set(report["context"]) == {"register", "density", "loudness", "tempo", "mode"}
         for name, values in wanted.items():
             np.testing.assert_allclose(report["chain"][name][index], values, rtol=0, atol=2e-6, err_msg=name)
     refused = run("features", clip, "--models", models)
@@ -236,3 +257,25 @@ def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     assert again.code == 1
     assert "demo/deam: is there already" in again.err
     assert run("datasets", "demo", "--help").code == 0
+
+
+def test_the_chain_is_measured_from_audio(run: Run, models: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        write_piece(tmp_path / "songs", f"piece {number}", number)
+    done = run("validate", models, "--chain", "songs", "--json")
+    quality = {each["model"]: each.get("chain") for each in json.loads(done.out)["files"]}
+    assert quality["EmotionRecognizer"] is None
+    assert all(quality[spec.name]["pieces"] == 2 for spec in MODELS[1:])
+    shown = run("validate", models, "--chain", "songs").out
+    assert "from audio: nats per beat" in shown
+    assert "control, not quality" in shown
+    reported = run("report", models, "--chain", "songs", "--text").out
+    assert "Quality from audio" in reported
+    assert run("validate", models, "--chain", "nowhere").code == 1
+
+
+def test_a_chain_needs_all_exports_in_one_folder(run: Run, models: Path, tmp_path: Path) -> None:
+    shutil.copy(models / "groovepredictor.json", tmp_path)
+    done = run("validate", models, tmp_path / "groovepredictor.json", "--chain", models)
+    assert done.code == 2
+    assert "several folders" in done.err

@@ -12,10 +12,12 @@ from kelly_core.music.chords import (
     CHORD_NAMES,
     CLASSES,
     chord_distribution,
+    estimate_chords,
     minor_share,
     progression_key,
     transpose,
 )
+from tests.helpers.notes import make_notes
 
 
 def test_every_class_has_a_name_that_is_read_as_it() -> None:
@@ -96,3 +98,16 @@ def test_every_symbol_of_the_corpora_is_read(shared_data: Path) -> None:
     assert len(entries) == 1665
     assert classes.sum() > 90_000
     assert (classes[:63] > 100).all()
+
+
+def test_chords_are_estimated_from_notes_every_two_beats() -> None:
+    onset = [0, 0, 0, 2, 2, 2, 2, 6, 6, 6]
+    pitch = [60, 64, 67, 55, 59, 62, 65, 57, 60, 64]
+    notes = make_notes(onset, pitch, duration=2.0)
+    named = [CHORD_NAMES[index] for index in estimate_chords(notes)]
+    assert named == ["C", "G7", "N", "Am"]
+    assert [CHORD_NAMES[index] for index in estimate_chords(notes, 2)] == ["D", "A7", "N", "Bm"]
+
+
+def test_a_note_without_an_end_does_not_fill_memory() -> None:
+    assert len(estimate_chords(make_notes([0], [60], duration=1e9))) <= 64

@@ -1,0 +1,250 @@
+"""Quality of the whole chain: recordings are heard, and the outputs compared with the notes of the same pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kelly_core.chain import ChainOutput, ModelChain
+from kelly_core.data.dataset import Floats
+from kelly_core.data.readers import midi
+from kelly_core.data.readers.audio import SUFFIXES, read_audio
+from kelly_core.errors import DataError
+from kelly_core.evaluation.aggregation import GroupSums
+from kelly_core.evaluation.baselines import weighted_median
+from kelly_core.evaluation.evaluate import MODEL, compare_baselines, figures_of, metrics_of
+from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Doubles, Labels, ModelMetrics, Sums, loss_sums, ratio
+from kelly_core.export.quality_record import ChainQuality
+from kelly_core.music.chords import chord_distribution, estimate_chords
+from kelly_core.music.context import NAMES, encode_context, note_measures
+from kelly_core.music.dynamics import WINDOW_SECONDS, expression_windows
+from kelly_core.music.emotion import CODE_SIZE
+from kelly_core.music.groove import PPQ, groove_windows
+from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
+from kelly_core.music.mel import FRAME_SECONDS, mel_frames
+from kelly_core.music.melody import find_melody, melody_piano_roll
+from kelly_core.music.notes import Notes
+from kelly_core.spec import MODELS, ModelSpec, model_spec
+
+MAX_SECONDS = 600.0
+LEAST_PIECES = 2
+
+_MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS[1:]
+_MARGINAL = "marginal of the other pieces"
+_BEATS_PER_BAR = 4
+
+
+class Pair(NamedTuple):
+    """A recording and the MIDI file of the same piece, which start together."""
+
+    name: str
+    audio: Path
+    notes: Path
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Outputs of one model for one piece beside the truth, both [T, out], with weights [T, 1] or [T, out]."""
+
+    outputs: Floats
+    control: Floats
+    targets: Floats
+    weights: Floats
+    bpm: float = DEFAULT_BPM
+
+    @property
+    def labels(self) -> Labels:
+        """The truth as the measures take it: one example."""
+        return Labels(self.targets[np.newaxis], self.weights[np.newaxis], np.zeros(1, bool), np.array([self.bpm]))
+
+
+def find_pairs(folder: Path) -> list[Pair]:
+    """Return the recordings below a folder that have a MIDI file of the same stem, by name.
+
+    Raises:
+        DataError: there are fewer than two, or a stem has several recordings or MIDI files.
+    """
+    if not folder.is_dir():
+        raise DataError("is not a folder", where=folder)
+    found: dict[str, tuple[list[Path], list[Path]]] = {}
+    for path in sorted(folder.rglob("*")):
+        kind = path.suffix.lower()
+        if path.is_file() and (kind in SUFFIXES or kind in midi.SUFFIXES):
+            found.setdefault(path.stem, ([], []))[kind in midi.SUFFIXES].append(path)
+    pairs = []
+    for name, (recordings, scores) in found.items():
+        if not recordings or not scores:
+            continue
+        if len(recordings) > 1 or len(scores) > 1:
+            hint = "Give each piece a name of its own"
+            raise DataError(f"several recordings or MIDI files are called {name}", where=folder, hint=hint)
+        pairs.append(Pair(name, recordings[0], scores[0]))
+    if len(pairs) < LEAST_PIECES:
+        problem = f"holds {len(pairs)} recordings with a MIDI file of the same stem, not {LEAST_PIECES} or more"
+        raise DataError(problem, where=folder, hint="Put song.mid beside song.wav, both beginning at the same time")
+    return pairs
+
+
+def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQuality]:
+    """Measure the four models behind the recognizer on recordings, by name; a model without any truth is left out.
+
+    Args:
+        chain: the five exports.
+        pairs: from ``find_pairs``.
+
+    Raises:
+        DataError: a file cannot be read.
+        ExportError: a network gave numbers that are not finite.
+    """
+    answers: dict[str, dict[str, _Answer]] = {}
+    for pair in pairs:
+        for model, answer in _answers(chain, pair).items():
+            answers.setdefault(model, {})[pair.name] = answer
+    # A marginal of the other pieces needs another piece.
+    return {model: _quality(chain, model, each) for model, each in answers.items() if len(each) >= LEAST_PIECES}
+
+
+def _answers(chain: ModelChain, pair: Pair) -> dict[str, _Answer]:
+    samples, sample_rate = read_audio(pair.audio, MAX_SECONDS)
+    mel = mel_frames(samples, sample_rate)
+    notes = midi.read_notes(pair.notes)
+    played = notes.select(notes.onset < len(mel) * FRAME_SECONDS)
+    pitched = played.pitched()
+    if not len(mel) or not len(played):
+        raise DataError("recording and MIDI file share no time in which something sounds", where=pair.audio)
+    chain.reset()
+    heard = chain.run(mel)
+    found: dict[str, _Answer] = {}
+    if not len(pitched):
+        given = heard
+    else:
+        shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+        given = _given_context(chain, mel, played, shift)
+        found[_MELODY.name] = _melody(heard, given, played, shift)
+        found[_HARMONY.name] = _harmony(heard, given, pitched, shift)
+        found |= dict(_dynamics(heard, given, pitched))
+    drums = played.select(played.drum)
+    return found | dict(_groove(heard, given, drums))
+
+
+def _given_context(chain: ModelChain, mel: Floats, notes: Notes, shift: int) -> ChainOutput:
+    """The chain's outputs when the context of the piece's own notes is given."""
+    measures = note_measures(notes, find_melody(notes).notes, shift)
+    context = encode_context({name: measures[name] for name in NAMES})
+    chain.reset()
+    return chain.run(mel, context if chain.takes_context else None)
+
+
+def _melody(heard: ChainOutput, given: ChainOutput, notes: Notes, shift: int) -> _Answer:
+    """One step a beat, from the first to the last beat in which the melody sounds."""
+    melody = find_melody(notes)
+    roll = melody_piano_roll(melody, shift)
+    sounding = np.flatnonzero(roll.any(axis=1))
+    steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
+    first = np.floor(melody.notes.onset_beats.min()) + (sounding[0] if len(sounding) else 0)
+    middles = first + np.arange(len(steps)) + 0.5
+    frames = _frames(np.interp(middles, notes.onset_beats, notes.onset), len(heard.melody))
+    weights = np.ones((len(steps), 1), np.float32)
+    return _Answer(heard.melody[frames], given.melody[frames], steps.astype(np.float32), weights)
+
+
+def _harmony(heard: ChainOutput, given: ChainOutput, notes: Notes, shift: int) -> _Answer:
+    """The distribution of the chords of the whole recording."""
+    target = chord_distribution(estimate_chords(notes, shift))[np.newaxis]
+    return _Answer(_mean(heard.chords), _mean(given.chords), target, np.ones((1, 1), np.float32))
+
+
+def _dynamics(heard: ChainOutput, given: ChainOutput, notes: Notes) -> Iterator[tuple[str, _Answer]]:
+    """One step a window of fifteen seconds, if there is any."""
+    values, starts = expression_windows(notes)
+    if len(values):
+        spans = [slice(*_frames(np.array([start, start + WINDOW_SECONDS]), len(heard.dynamics))) for start in starts]
+        outputs, control = (np.concatenate([_mean(each.dynamics[s]) for s in spans]) for each in (heard, given))
+        yield _DYNAMICS.name, _Answer(outputs, control, values, np.ones((len(values), 1), np.float32))
+
+
+def _groove(heard: ChainOutput, given: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Answer]]:
+    """One step a window of eight bars, if there are drums in 4/4."""
+    windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
+    if drums.beats_per_bar == _BEATS_PER_BAR and len(windows.values):
+        outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (heard, given))
+        answer = _Answer(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
+        yield _GROOVE.name, answer
+
+
+def _frames(seconds: Doubles, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Return the frame of each time, kept within the recording."""
+    return np.clip(np.floor(seconds / FRAME_SECONDS).astype(np.intp), 0, count - 1)
+
+
+def _mean(outputs: Floats) -> Floats:
+    """Return the mean over time, [1, out]."""
+    mean: Floats = outputs.mean(axis=0, keepdims=True)
+    return mean
+
+
+def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> ChainQuality:
+    spec = model_spec(model)
+    measures = metrics_of(spec)
+    pieces = list(answers.values())
+    marginals = _marginals(model, pieces)
+    outputs = {
+        MODEL: [piece.outputs for piece in pieces],
+        _MARGINAL: [np.broadcast_to(m, piece.targets.shape) for m, piece in zip(marginals, pieces, strict=True)],
+        "control": [piece.control for piece in pieces],
+    }
+    names = np.array(list(answers))
+    found = GroupSums(
+        corpora=np.full(len(names), "audio"),
+        sources=np.full(len(names), "notes"),
+        groups=names,
+        examples=np.ones(len(names), np.intp),
+        truth=_stack([measures.truth(piece.labels) for piece in pieces]),
+        errors={name: _errors(spec, measures, rows, pieces) for name, rows in outputs.items()},
+    )
+    figures = {name: figures_of(measures, found.total(name)) for name in outputs}
+    (marginal,) = compare_baselines(measures, found, figures, (_MARGINAL,))
+    is_aware = chain.takes_context and spec.code_inputs == CODE_SIZE
+    return ChainQuality(
+        pieces=len(pieces),
+        primary=tuple(criterion.measure for criterion in measures.criteria),
+        metrics=figures[MODEL],
+        marginal=marginal,
+        control=figures["control"] if is_aware else None,
+    )
+
+
+def _errors(spec: ModelSpec, measures: ModelMetrics, outputs: Sequence[Floats], pieces: Sequence[_Answer]) -> Sums:
+    rows = []
+    for output, piece in zip(outputs, pieces, strict=True):
+        total, weight = loss_sums(spec.loss, output[np.newaxis], piece.labels)
+        rows.append(measures.errors(output[np.newaxis], piece.labels) | {"loss": total, "loss_weight": weight})
+    return _stack(rows)
+
+
+def _stack(rows: Sequence[Sums]) -> Sums:
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _marginals(model: str, pieces: Sequence[_Answer]) -> list[Floats]:
+    """Return for each piece the best constant [out] of the others: the median for Groove, else the mean.
+
+    Melody and Harmony assume one step with all pitches or chords alike, so that nothing is impossible.
+    """
+    if model == _GROOVE.name:
+        return [_median([other for other in pieces if other is not piece]) for piece in pieces]
+    totals = np.stack([(piece.weights * piece.targets).sum(axis=0, dtype=np.float64) for piece in pieces])
+    weights = np.array([piece.weights.sum(dtype=np.float64) for piece in pieces])[:, np.newaxis]
+    strength = 1.0 if model in (_MELODY.name, _HARMONY.name) else 0.0
+    prior = strength / totals.shape[1]
+    others = ratio(totals.sum(axis=0) - totals + prior, weights.sum() - weights + strength)
+    return list(others.astype(np.float32))
+
+
+def _median(pieces: Sequence[_Answer]) -> Floats:
+    targets, weights = (np.concatenate([getattr(each, name) for each in pieces]) for name in ("targets", "weights"))
+    return weighted_median(targets, weights).astype(np.float32)

@@ -1,0 +1,70 @@
+"""The chain runs on rendered pieces, and its outputs are compared with their notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kelly_core.chain import ModelChain
+from kelly_core.errors import DataError
+from kelly_core.evaluation.from_audio import evaluate_chain, find_pairs
+from kelly_core.spec import MODELS
+from tests.helpers.chain_files import write_chain
+from tests.helpers.pieces import write_piece
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pieces")
+    for number in range(3):
+        write_piece(folder, f"piece {number}", number)
+    write_piece(folder, "without drums", 3, drums=False)
+    (folder / "alone.wav").write_bytes((folder / "piece 0.wav").read_bytes())
+    (folder / "alone too.mid").write_bytes((folder / "piece 0.mid").read_bytes())
+    return folder
+
+
+def test_every_model_behind_the_recognizer_is_measured_beside_the_marginal(pieces: Path, tmp_path: Path) -> None:
+    pairs = find_pairs(pieces)
+    assert [pair.name for pair in pairs] == ["piece 0", "piece 1", "piece 2", "without drums"]
+    quality = evaluate_chain(ModelChain.load(write_chain(tmp_path)), pairs)
+    assert set(quality) == {spec.name for spec in MODELS[1:]}
+    assert {name: each.pieces for name, each in quality.items()} == {
+        "MelodyTransformer": 4,
+        "HarmonyPredictor": 4,
+        "DynamicsEngine": 4,
+        "GroovePredictor": 3,
+    }
+    for name, each in quality.items():
+        assert not each.marginal.beaten, "random networks know nothing"
+        assert "not better than the marginal from audio" in each.summary()
+        assert (each.control is None) == (name == "DynamicsEngine"), "it takes no context"
+        for measure in each.primary:
+            assert np.isfinite(each.metrics[measure])
+            assert np.isfinite(each.marginal.metrics[measure])
+    marginal = quality["MelodyTransformer"].marginal.metrics["nats_per_beat"]
+    assert 1.0 < marginal < 4.0, "one of four pitches in each beat"
+
+
+def test_the_answers_do_not_depend_on_the_order_of_the_pieces(pieces: Path, tmp_path: Path) -> None:
+    chain = ModelChain.load(write_chain(tmp_path))
+    pairs = find_pairs(pieces)
+    forth, back = evaluate_chain(chain, pairs), evaluate_chain(chain, pairs[::-1])
+    for name, each in forth.items():
+        for measure in each.primary:
+            assert each.metrics[measure] == pytest.approx(back[name].metrics[measure], rel=1e-9)
+
+
+def test_pairs_must_be_clear(pieces: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        find_pairs(tmp_path / "nowhere")
+    (tmp_path / "one.wav").write_bytes((pieces / "piece 0.wav").read_bytes())
+    (tmp_path / "one.mid").write_bytes((pieces / "piece 0.mid").read_bytes())
+    with pytest.raises(DataError, match="holds 1 recordings with a MIDI file of the same stem, not 2 or more"):
+        find_pairs(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/one.mid").write_bytes((pieces / "piece 0.mid").read_bytes())
+    with pytest.raises(DataError, match="several recordings or MIDI files are called one"):
+        find_pairs(tmp_path)
