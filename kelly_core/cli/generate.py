@@ -306,8 +306,8 @@ def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, 
 
 def _content_seed(mel: NDArray[np.float32], seed: int) -> int:
     """Return a seed that depends on the audio, in whole decibels, and on the user's seed."""
-    content = np.round(mel).astype("<i2").tobytes()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest(), "little")
+    content = np.round(mel).astype("<i2").tobytes() + str(seed).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _tonic(key: str) -> int:
@@ -317,5 +317,5 @@ def _tonic(key: str) -> int:
     try:
         return parse_note(key)
     except DataError as error:
-        hint = "Examples: C, F#, Bb; valence decides on major or minor"
+        hint = "Examples: C, F#, Bb; the audio or valence decides on major or minor"
         raise ConfigError(f"{key!r} is not a tonic", where="--key", hint=hint) from error
