@@ -81,7 +81,9 @@ class TorchEngine:
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         with torch.inference_mode():
-            outputs, self._state = self._module.advance(torch.from_numpy(frames)[None], self._state)
+            outputs, self._state = self._module.advance(
+                torch.from_numpy(np.asarray(frames, np.float32))[None], self._state
+            )
         result: Array = outputs[0].numpy()
         return result
 
