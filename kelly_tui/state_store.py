@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, Generic, NotRequired, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.bounds import Count, Finite, Seconds, UnixTime
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
@@ -96,6 +98,19 @@ CHECKED_EXPORTS = StateSchema(_CheckedExport)
 """By the export's absolute path."""
 SEEN_RUNS = StateSchema(_SeenRuns)
 """One entry, ``runs``: the runs and their states when the screens were last open."""
+
+
+BENCHMARKS = "benchmark"
+"""Name of the saved benchmark results: by the absolute path of the exports' folder."""
+
+
+def load_benchmarks() -> dict[str, BenchmarkReport]:
+    """Return the saved benchmark results by the absolute path of the exports' folder, without damaged ones."""
+    found = {}
+    for folder, document in load_state(BENCHMARKS).items():
+        with suppress(ValueError):
+            found[folder] = BenchmarkReport.from_json(document)
+    return found
 
 
 def load_state(name: str) -> dict[str, Any]:

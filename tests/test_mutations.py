@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kelly_core.benchmark import history as benchmarks
+from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.affect_tables import read_affect_table
@@ -28,7 +29,6 @@ from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.history import read_history
 from kelly_tui import state_store
-from kelly_tui.benchmark_records import BENCHMARKS, parse_run
 from tests.helpers import tiny
 from tests.helpers.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
 from tests.helpers.toy_training import Run as Training
@@ -156,8 +156,8 @@ def test_benchmark_histories(tmp_path: Path) -> None:
     run = {"time": "2026-11-22T14:31:00+00:00", "host": "a", "command": None, "engines": engines, "budget_ms": 1.0}
     for content in mutated_texts(run, seed=9):
         (tmp_path / benchmarks.FILE).write_bytes(content.replace(b"\n", b" ") + b"\n")
-        for shown in BENCHMARKS.sound({"out": parse_run(content)}).values():
-            assert np.isfinite(shown["budget_ms"])
+        with contextlib.suppress(ValueError, RecursionError):
+            assert np.isfinite(BenchmarkReport.from_json(json.loads(content)).result.budget_ms)
         found = benchmarks.last_run(tmp_path, anywhere=True)
         for engine in found.engines.values() if found else []:
             figures = [value for each in engine.models.values() for value in (each.p50_us, each.p99_us, each.max_us)]

@@ -11,18 +11,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from kelly_core.benchmark.latency import Latency
 from kelly_core.benchmark.machine_load import MachineLoad
-from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
+from kelly_core.benchmark.results import EXTERNAL, BenchmarkReport, BenchmarkResult, Change, EngineResult, Latency
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import open_for_writing, open_regular
 from kelly_core.io.json import dumps
 
 FILE = "benchmarks.jsonl"
 _MAX_BYTES = 16 * 2**20
-
-SLOWER = 1.5
-"""Ratio of medians above which a part counts as slower than in the last run; smaller ratios are measurement noise."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +40,15 @@ class Run:
         return self.load is not None and self.load.busy
 
 
-@dataclass(frozen=True)
-class Change:
-    """Median latency of one part ("chain" or a model) in the last run and in this one."""
-
-    engine: str
-    part: str
-    before_us: float
-    now_us: float
-
-    @property
-    def slower(self) -> bool:
-        """True if this run is slower by more than ``SLOWER``."""
-        return self.now_us > SLOWER * self.before_us
-
-
 _RUN = TypeAdapter(Run)
 
 
-def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> Run | None:
-    """Return the last run on this host, or on any host with ``anywhere``; None if there is none.
+def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[Run]:
+    """Yield the runs of the history, the newest first; invalid lines, such as a truncated one, are skipped.
 
-    Runs disturbed by other programs count only with ``busy``. Invalid lines, such as a truncated one, are skipped.
+    Args:
+        folder: the models' folder.
+        limit: bytes to read, from the end of the file.
 
     Raises:
         KellyError: the file exists and cannot be read.
@@ -73,13 +56,24 @@ def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> Run
     try:
         with open_regular(folder / FILE) as file:
             # The newest lines are last; a first line cut by the seek is invalid and skipped.
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_BYTES))
-            lines = file.read(_MAX_BYTES).splitlines()
+            file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+            lines = file.read(limit).splitlines()
     except FileNotFoundError:
-        return None
+        return
     except OSError as fault:
         raise KellyError(f"cannot be read: {fault.strerror}", where=folder / FILE) from fault
-    runs = (run for run in map(_parse, reversed(lines)) if run is not None)
+    yield from (run for run in map(_parse, reversed(lines)) if run is not None)
+
+
+def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> Run | None:
+    """Return the last run on this host, or on any host with ``anywhere``; None if there is none.
+
+    Runs disturbed by other programs count only with ``busy``.
+
+    Raises:
+        KellyError: the file exists and cannot be read.
+    """
+    runs = read_runs(folder)
     return next((run for run in runs if (busy or not run.busy) and (anywhere or run.host == platform.node())), None)
 
 
@@ -103,19 +97,24 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         raise KellyError(f"cannot be written: {fault.strerror}", where=folder / FILE) from fault
 
 
-def compare(before: Run, now: BenchmarkResult) -> list[Change]:
-    """Return the change of every median that both runs have; of an external engine only if the command is the same.
-
-    There is none if other programs disturbed this run.
-    """
-    if now.load.busy:
-        return []
-    former = dict(_medians(before.engines))
-    return [
-        Change(engine, part, former[engine, part], median)
-        for (engine, part), median in _medians(now.engines)
-        if (engine, part) in former and (engine != "external" or before.command == now.command)
+def compare(result: BenchmarkResult, last: Run | None) -> BenchmarkReport:
+    """Compare every median that a result and the last run have; none if other programs disturbed this run."""
+    if last is None or result.load.busy:
+        return BenchmarkReport(result, None if last is None else last.time)
+    changes = [
+        Change(name, part, former[part].p50_us, latency.p50_us)
+        for name, engine in result.engines.items()
+        for former in [comparable(last, result, name)]
+        for part, latency in engine.parts.items()
+        if part in former
     ]
+    return BenchmarkReport(result, last.time, tuple(changes))
+
+
+def comparable(before: Run, now: BenchmarkResult, engine: str) -> dict[str, Latency]:
+    """Return the earlier latencies of an engine by part; {} for an external engine with another command."""
+    same = engine != EXTERNAL or before.command == now.command
+    return before.engines[engine].parts if same and engine in before.engines else {}
 
 
 def _parse(line: bytes) -> Run | None:
@@ -123,14 +122,6 @@ def _parse(line: bytes) -> Run | None:
         return _RUN.validate_json(line)
     except ValidationError:
         return None
-
-
-def _medians(engines: dict[str, EngineResult]) -> Iterator[tuple[tuple[str, str], float]]:
-    for engine, result in engines.items():
-        if result.chain is not None:
-            yield (engine, "chain"), result.chain.p50_us
-        for model, latency in result.models.items():
-            yield (engine, model), latency.p50_us
 
 
 def _without_histograms(result: EngineResult) -> EngineResult:

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.bounds import Count, Micros
+from kelly_core.benchmark.results import Histogram, Latency
 from kelly_core.engines.layers import Array
 
 WARM_UP_CALLS = 200
 _BINS_AN_OCTAVE = 2
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Histogram of call times: ``counts`` [n] between neighboring ``edges_us`` [n + 1], in µs."""
-
-    edges_us: tuple[Micros, ...]
-    counts: tuple[Count, ...]
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Quantiles of the time of ``n`` calls in µs; None if an external engine does not report the value."""
-
-    p50_us: Micros
-    p95_us: Micros | None
-    p99_us: Micros
-    max_us: Micros
-    n: Count
-    histogram: Histogram | None
 
 
 def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Latency:

@@ -35,6 +35,9 @@ class MachineLoad:
         return f"other programs used {self.other:.0%} of the processor{stolen}".replace("%", " %")
 
 
+IDLE = MachineLoad(0.0, 0.0)
+
+
 class LoadMeter:
     """Measures the load that other programs cause, from its creation or the last reading on.
 
@@ -50,7 +53,7 @@ class LoadMeter:
         former, self._before = self._before, self._times()
         total, busy, own, stolen = (now - then for now, then in zip(self._before, former, strict=True))
         if total <= 0:
-            return MachineLoad(0.0, 0.0)
+            return IDLE
         return MachineLoad(_share((busy - own) / total), _share(stolen / total))
 
     def _times(self) -> tuple[float, float, float, float]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from kelly_core.benchmark.latency import Latency, measure
-from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
+from kelly_core.benchmark.latency import measure
+from kelly_core.benchmark.machine_load import LoadMeter
+from kelly_core.benchmark.results import EXTERNAL, BenchmarkResult, EngineResult, Latency
 from kelly_core.chain import Compute, run_chain
 from kelly_core.engines.external import ExternalEngine
 from kelly_core.engines.layers import Array, Layer
@@ -27,45 +28,6 @@ EngineFactory = Callable[[Sequence[Layer]], Compute]
 _FRAMES = 64
 _NAMES = tuple(spec.name for spec in MODELS)
 _BY_STEM = {spec.file_stem: spec for spec in MODELS}
-
-
-@dataclass(frozen=True)
-class EngineResult:
-    """Latencies in one engine: per model, and of the chain if all five are present; ``error`` says why it failed."""
-
-    models: dict[str, Latency]
-    chain: Latency | None
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """Latencies in every engine, missing models of the five, other load, and the command of the engine "external"."""
-
-    budget_ms: float
-    calls: int
-    missing: tuple[str, ...]
-    engines: dict[str, EngineResult]
-    load: MachineLoad
-    command: str | None = None
-
-    @property
-    def over_budget(self) -> dict[str, float]:
-        """p99 in ms, by engine and part, of every chain (every model if there is no chain) that exceeds the budget."""
-        return {
-            f"{name} {part}": latency.p99_us / 1000
-            for name, engine in self.engines.items()
-            for part, latency in (engine.models if engine.chain is None else {"chain": engine.chain}).items()
-            if latency.p99_us > 1000 * self.budget_ms
-        }
-
-    @property
-    def passed(self) -> bool | None:
-        """True if no engine failed or exceeds the budget; None if there is no chain to compare with the budget."""
-        if self.over_budget or any(engine.error for engine in self.engines.values()):
-            return False
-        chains = [engine.chain for engine in self.engines.values()]
-        return True if all(chains) else None
 
 
 def read_models(sources: Sequence[Path]) -> dict[str, Export]:
@@ -144,8 +106,8 @@ def benchmark(
         progress(name)
         results[name] = _time_engine(models, factory, calls)
     if external is not None:
-        progress("external")
-        results["external"] = _ask_engine(models, external, calls)
+        progress(EXTERNAL)
+        results[EXTERNAL] = _ask_engine(models, external, calls)
     missing = missing_models(models)
     command = None if external is None else external.command
     return BenchmarkResult(budget_ms, calls, missing, results, meter.read(), command)

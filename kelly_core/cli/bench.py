@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.console import print_json, print_result, print_status
@@ -17,8 +20,11 @@ from kelly_core.errors import KellyError
 from kelly_core.io.outputs import Output, check_not_inputs
 
 if TYPE_CHECKING:
-    from kelly_core.benchmark.suite import BenchmarkResult, EngineFactory
+    from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, Change, Histogram, Latency
+    from kelly_core.benchmark.suite import EngineFactory
 
+_BARS = " ▁▂▃▄▅▆▇█"
+_WHOLE_US = 100
 _MIN_CALLS = 2_000
 """Minimum number of calls; with fewer, the 99th percentile is not reliable."""
 
@@ -58,7 +64,6 @@ def bench(
       kelly-core bench models/groovepredictor.json --calls 20000
     """
     from kelly_core.benchmark.history import FILE, compare, last_run
-    from kelly_core.benchmark.report import render, to_json
     from kelly_core.benchmark.suite import benchmark, export_files, read_models
     from kelly_core.engines.external import ExternalEngine
 
@@ -73,11 +78,11 @@ def bench(
     result = benchmark(
         models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
     )
-    changes = [] if last is None else compare(last, result)
+    report = compare(result, last)
     if as_json:
-        print_json(to_json(result, last, changes))
+        print_json(report.to_json())
     else:
-        print_result(render(result, last, changes))
+        print_result(render(report))
     if folder is not None:
         _append_to_history(folder, result)
     raise typer.Exit(1 if result.passed is False else 0)
@@ -103,3 +108,75 @@ def _engines() -> dict[str, EngineFactory]:
 
         engines["onnxruntime"] = lambda layers: OnnxEngine(build_onnx(layers, {})).step
     return engines
+
+
+def render(report: BenchmarkReport) -> Group:
+    """Return a table in µs with a row per part; then what is missing, failed or became slower, and the verdict."""
+    since = {(change.engine, change.part): change for change in report.changes}
+    table = Table("µs", *(Column(name, justify="right") for name in ("p50", "p95", "p99", "max")), box=None)
+    table.add_column("spread", no_wrap=True)
+    table.add_column("since", justify="right")
+    for name, engine in report.result.engines.items():
+        table.add_row(Text(name, style="bold"))
+        for part, latency in engine.parts.items():
+            table.add_row(Text(f"  {part}"), *_figures(latency), _change(since.get((name, part))))
+    return Group(table, "", *_notes(report), _verdict(report.result))
+
+
+def _figures(latency: Latency) -> list[str]:
+    times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
+    return [*map(_figure, times), "" if latency.histogram is None else _bars(latency.histogram)]
+
+
+def _figure(time_us: float | None) -> str:
+    return "" if time_us is None else f"{time_us:,.1f}" if time_us < _WHOLE_US else f"{time_us:,.0f}"
+
+
+def _bars(histogram: Histogram) -> str:
+    """A bar a bin; heights are logarithmic, or the few slow calls would not show."""
+    heights = [math.log1p(count) / math.log1p(max(histogram.counts)) for count in histogram.counts]
+    return "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
+
+
+def _change(change: Change | None) -> Text:
+    if change is None or not change.before_us:
+        return Text("")
+    return Text(f"{change.now_us / change.before_us - 1:+.0%}", style="bold red" if change.slower else "")
+
+
+def _notes(report: BenchmarkReport) -> list[RenderableType]:
+    result = report.result
+    notes = [
+        Text(f"{name} failed: {engine.error}", style="bold red")
+        for name, engine in result.engines.items()
+        if engine.error
+    ]
+    if result.missing:
+        notes.append(Text(f"missing: {', '.join(result.missing)}; the chain needs all five", style="yellow"))
+    if "external" in result.engines and result.engines["external"].chain is not None:
+        notes.append(Text("external times itself, model by model; its chain is the sum", style="dim"))
+    notes.append(
+        Text(f"{result.calls:,} calls each on one thread; spread: how many took how long, log-log", style="dim")
+    )
+    if result.load.busy:
+        note = f"{result.load.description} meanwhile: these figures are not compared, and trends leave them out"
+        notes.append(Text(f"{note}. Run it again when nothing else runs.", style="bold yellow"))
+    notes += [
+        Text(f"slower: {each.engine} {each.part}, {each.before_us:,.1f} → {each.now_us:,.1f} µs", style="bold red")
+        for each in report.slower
+    ]
+    if report.last_run is not None:
+        notes.append(Text(f"since: the median against the last run on this machine, {report.last_run}", style="dim"))
+    return list(notes)
+
+
+def _verdict(result: BenchmarkResult) -> Text:
+    budget = f"the budget of {result.budget_ms:g} ms"
+    match result.passed:
+        case True:
+            return Text(f"passed: every chain's p99 is within {budget}", style="green")
+        case None:
+            return Text(f"not judged: {budget} is the chain's", style="yellow")
+        case False:
+            over = [f"p99 of {part} {p99_ms:,.2f} ms exceeds {budget}" for part, p99_ms in result.over_budget.items()]
+            return Text(f"FAILED: {', '.join(over) or 'an engine failed'}", style="bold red")

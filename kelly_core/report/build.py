@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kelly_core.benchmark.history import Run
-from kelly_core.benchmark.latency import Latency
-from kelly_core.benchmark.suite import EngineResult
+from kelly_core.benchmark.results import EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
 from kelly_core.formatting import MISSING, format_bytes

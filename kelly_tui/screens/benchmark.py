@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
@@ -15,23 +15,22 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
+from kelly_core.benchmark.history import Run, comparable, read_runs
+from kelly_core.benchmark.results import CHAIN, BenchmarkReport, Histogram, Latency
+from kelly_core.errors import KellyError
 from kelly_core.formatting import MISSING
-from kelly_core.io.atomic import open_regular
-from kelly_tui.benchmark_records import BENCHMARKS, load_of, parse_run
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import bar
 from kelly_tui.jobs import KELLY_CORE, Job
 from kelly_tui.screens.chart_screen import ChartScreen
-from kelly_tui.state_store import load_state
+from kelly_tui.state_store import BENCHMARKS, load_benchmarks, load_state
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
 
-_STATE_NAME = "benchmark"
 _ENGINE = "engine"
-_HISTORY = "benchmarks.jsonl"
 _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
@@ -68,23 +67,23 @@ class Benchmark(ChartScreen):
 
     @dataclass
     class Timed(Message):
-        """All is timed; ``result`` is None if that failed or was cancelled."""
+        """All is timed; ``report`` is None if that failed or was cancelled."""
 
         folder: str
-        result: dict[str, Any] | None
+        report: BenchmarkReport | None
         problem: str
 
     @dataclass
     class HistoryRead(Message):
         """Earlier runs, the first first."""
 
-        runs: list[dict[str, Any]]
+        runs: list[Run]
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: dict[str, dict[str, Any]] = BENCHMARKS.load(_STATE_NAME)
+        self._reports = load_benchmarks()
         self._engine = str(load_state(_ENGINE).get("command", ""))
-        self._runs: list[dict[str, Any]] = []
+        self._runs: list[Run] = []
         self._job: Job | None = None
         self._timing = ""
 
@@ -104,8 +103,8 @@ class Benchmark(ChartScreen):
         return str(self.kelly.exports)
 
     @property
-    def _result(self) -> dict[str, Any]:
-        return self._results.get(str(Path(self._folder).absolute()), {})
+    def _report(self) -> BenchmarkReport | None:
+        return self._reports.get(str(Path(self._folder).absolute()))
 
     def on_mount(self) -> None:
         """Show the last result."""
@@ -114,7 +113,7 @@ class Benchmark(ChartScreen):
 
     def on_activate(self) -> None:
         """Others may have timed meanwhile."""
-        self._read_history(Path(self._folder) / _HISTORY)
+        self._read_history(Path(self._folder))
 
     def on_resize(self) -> None:
         """A narrow table has fewer columns."""
@@ -126,14 +125,13 @@ class Benchmark(ChartScreen):
         self._draw()
 
     @work(thread=True, exclusive=True, group="history")
-    def _read_history(self, path: Path) -> None:
+    def _read_history(self, folder: Path) -> None:
         try:
-            with open_regular(path) as file:
-                file.seek(max(0, path.stat().st_size - _MAX_HISTORY_BYTES))
-                lines = file.read(_MAX_HISTORY_BYTES).splitlines()
-        except OSError:
-            lines = []
-        self.post_message(self.HistoryRead([run for run in map(parse_run, lines) if run]))
+            runs = list(read_runs(folder, _MAX_HISTORY_BYTES))[::-1]
+        except KellyError:
+            # The command bench reports it; the figures of the last result are shown without it.
+            runs = []
+        self.post_message(self.HistoryRead(runs))
 
     @on(HistoryRead)
     def _on_history_read(self, message: HistoryRead) -> None:
@@ -152,7 +150,7 @@ class Benchmark(ChartScreen):
         """Time the exports of the next folder."""
         self.kelly.next_export_folder()
         self.refresh_frame()
-        self._read_history(Path(self._folder) / _HISTORY)
+        self._read_history(Path(self._folder))
         self._draw()
 
     def action_engine(self) -> None:
@@ -182,14 +180,14 @@ class Benchmark(ChartScreen):
             else:
                 lines.append(line)
         start = next((number for number, line in enumerate(lines) if line.startswith("{")), None)
-        result, problem = None, ""
+        report, problem = None, ""
         try:
-            result = None if start is None else json.loads("".join(lines[start:]))
+            report = None if start is None else BenchmarkReport.from_json(json.loads("".join(lines[start:])))
         except ValueError:
             problem = "the benchmark ended without a result"
-        if result is None and not job.cancelled:
+        if report is None and not job.cancelled:
             problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark said nothing"
-        self.post_message(self.Timed(folder, result, problem))
+        self.post_message(self.Timed(folder, report, problem))
 
     @on(Timing)
     def _on_timing(self, message: Timing) -> None:
@@ -203,95 +201,88 @@ class Benchmark(ChartScreen):
         self._job, self._timing = None, ""
         if message.problem:
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
-        if message.result is not None:
-            self._results[str(Path(message.folder).absolute())] = message.result
-            self.kelly.keep(_STATE_NAME, self._results)
-        self._read_history(Path(self._folder) / _HISTORY)
+        if message.report is not None:
+            self._reports[str(Path(message.folder).absolute())] = message.report
+            self.kelly.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
+        self._read_history(Path(self._folder))
         self._draw()
 
     def _draw(self) -> None:
         if not self.is_mounted:
             return
-        table, result = self.query_one("#latencies", RecordTable), self._result
-        set_border_title(table, "latency of a frame", self._timing or _verdict(result))
-        rows = [
-            self._row(engine, part, latency)
-            for engine, figures in result.get("engines", {}).items()
-            for part, latency in _parts(figures)
-        ]
+        table, report = self.query_one("#latencies", RecordTable), self._report
+        set_border_title(table, "latency of a frame", self._timing or _verdict(report))
+        rows = () if report is None else self._rows(report)
         table.show(rows)
         self._draw_details()
 
-    def _row(self, engine: str, part: str, latency: dict[str, Any]) -> Row:
+    def _rows(self, report: BenchmarkReport) -> Iterator[Row]:
+        last = next((run for run in reversed(self._runs) if run.time == report.last_run), None)
+        slower = {(change.engine, change.part) for change in report.slower}
+        for engine, figures in report.result.engines.items():
+            former = {} if last is None else comparable(last, report.result, engine)
+            for part, latency in figures.parts.items():
+                since = self._since(latency, former.get(part), slower=(engine, part) in slower)
+                yield self._row(engine, part, latency, since, report.result.budget_ms)
+
+    def _row(self, engine: str, part: str, latency: Latency, since: Text, budget_ms: float) -> Row:
         colors = self.theme_colors
-        share = latency["p99_us"] / (1000 * self._result["budget_ms"])
+        share = latency.p99_us / (1000 * budget_ms)
         color = colors.good if share <= 0.5 else colors.warning if share <= 1 else colors.bad
         budget = Text.assemble(
             bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (color, colors.muted)), f" {share:.1%}"
         )
-        figures = [_figure(latency.get(f"{name}_us")) for name in ("p50", "p95", "p99", "max")]
-        name = Text(part, "bold" if part == "chain" else "")
-        since = self._since(engine, part, latency)
+        figures = map(_figure, (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us))
+        name = Text(part, "bold" if part == CHAIN else "")
         return Row(f"{engine}/{part}", (Text(engine, colors.muted), name, *figures, since, budget))
 
-    def _since(self, engine: str, part: str, latency: dict[str, Any]) -> Text:
-        """Change of the median and of the 99th percentile since the last run; that of another engine is none."""
-        colors, last = self.theme_colors, self._last_run
-        same = engine != "external" or last.get("command") == self._result.get("command")
-        before = dict(_parts(last.get("engines", {}).get(engine, {}))).get(part) if same else None
+    def _since(self, now: Latency, before: Latency | None, *, slower: bool) -> Text:
+        """Return the change of the median and of the 99th percentile since the last run."""
         if before is None:
-            return Text(MISSING, colors.muted)
-        ratios = [latency[name] / before[name] for name in ("p50_us", "p99_us") if before[name]]
-        slower = (engine, part) in {(change["engine"], change["part"]) for change in self._result.get("slower", [])}
-        return Text(" ".join(f"{ratio - 1:+5.0%}" for ratio in ratios), colors.bad if slower else "")
-
-    @property
-    def _last_run(self) -> dict[str, Any]:
-        """Return the run of the history with which the result is compared."""
-        when = self._result.get("last_run")
-        return next((run for run in reversed(self._runs) if run.get("time") == when), {})
+            return Text(MISSING, self.theme_colors.muted)
+        pairs = ((now.p50_us, before.p50_us), (now.p99_us, before.p99_us))
+        changes = " ".join(f"{ours / theirs - 1:+5.0%}" for ours, theirs in pairs if theirs)
+        return Text(changes, self.theme_colors.bad if slower else "")
 
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
         details, current = self.query_one("#spread", DetailsPanel), self.query_one("#latencies", RecordTable).current
+        report = self._report
         set_border_title(details, current or "benchmark")
-        if current is None:
+        if current is None or report is None:
             empty = self._timing or f"Nothing of {self._folder} has been timed yet. Press b."
             details.show(Text(empty, self.theme_colors.muted))
             return
         engine, part = current.split("/", 1)
-        latency = dict(_parts(self._result["engines"][engine])).get(part, {})
-        lines = [*self._histogram(latency.get("histogram")), Text(), *self._history(engine, part), *self._notes()]
+        histogram = report.result.engines[engine].parts[part].histogram
+        lines = [*self._histogram(histogram), Text(), *self._history(engine, part), *self._notes(report)]
         details.show(Text("\n").join(lines))
         self._draw_trend(engine, part)
 
     def _draw_trend(self, engine: str, part: str) -> None:
         """Median and 99th percentile of one row in all runs that are kept and that no other program disturbed."""
-        earlier = [latency for run, latency in self._earlier(engine, part) if not load_of(run).busy]
+        earlier = [latency for run, latency in self._earlier(engine, part) if not run.busy]
         colors = self.theme_colors
         runs = list(range(1, len(earlier) + 1))
         series = [
-            Series(name, runs, [latency.get(key) or math.nan for latency in earlier], color)
-            for name, key, color in (
-                ("99th percentile", "p99_us", colors.muted),
-                ("median", "p50_us", colors.series[0]),
-            )
+            Series("99th percentile", runs, [latency.p99_us or math.nan for latency in earlier], colors.muted),
+            Series("median", runs, [latency.p50_us or math.nan for latency in earlier], colors.series[0]),
         ]
         self.query_one(CurveChart).show("µs by run, the last at the right", series if len(runs) > 1 else [])
 
-    def _earlier(self, engine: str, part: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Runs of the history that timed a part in an engine, each with the figures."""
-        found = [(run, dict(_parts(run["engines"].get(engine, {}))).get(part)) for run in self._runs]
-        return [(run, latency) for run, latency in found if latency]
+    def _earlier(self, engine: str, part: str) -> list[tuple[Run, Latency]]:
+        """Return the runs of the history that timed a part in an engine, each with the latency."""
+        timed = [run for run in self._runs if engine in run.engines and part in run.engines[engine].parts]
+        return [(run, run.engines[engine].parts[part]) for run in timed]
 
-    def _histogram(self, histogram: dict[str, Any] | None) -> Iterator[Text]:
-        if not histogram:
+    def _histogram(self, histogram: Histogram | None) -> Iterator[Text]:
+        if histogram is None or not histogram.counts:
             yield Text("This engine reports no spread.", self.theme_colors.muted)
             return
-        most = math.log1p(max(histogram["counts"]))
+        most = math.log1p(max(histogram.counts))
         room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width
         yield Text("calls by time, lengths logarithmic", self.theme_colors.muted)
-        for edge, count in zip(histogram["edges_us"], histogram["counts"], strict=False):
+        for edge, count in zip(histogram.edges_us, histogram.counts, strict=False):
             length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
             block = "━" * length
             yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.theme_colors.series[0]), f"{count:,}")
@@ -302,39 +293,31 @@ class Benchmark(ChartScreen):
         if earlier:
             yield Text("earlier runs, median and 99th percentile", self.theme_colors.muted)
         for run, latency in reversed(earlier):
-            when = str(run.get("time", ""))[:16].replace("T", " ")
+            when = run.time[:16].replace("T", " ")
+            busy = "  busy machine" if run.busy else ""
+            yield Text(f"{when}  {_figure(latency.p50_us):>9}  {_figure(latency.p99_us):>9}{busy}")
+
+    def _notes(self, report: BenchmarkReport) -> Iterator[Text]:
+        result, colors = report.result, self.theme_colors
+        if result.load.busy:
+            yield Text(f"{result.load.description}: in no trend", colors.warning)
+        if result.missing:
+            yield Text(f"missing: {', '.join(result.missing)}; the chain needs all five", colors.warning)
+        for name, engine in result.engines.items():
+            if engine.error:
+                yield Text(f"{name} failed: {engine.error}", colors.bad)
+        for change in report.slower:
             yield Text(
-                f"{when}  {_figure(latency.get('p50_us')):>9}  {_figure(latency.get('p99_us')):>9}"
-                + ("  busy machine" if load_of(run).busy else "")
+                f"slower: {change.engine} {change.part}, {change.before_us:,.0f} → {change.now_us:,.0f} µs", colors.bad
             )
-
-    def _notes(self) -> Iterator[Text]:
-        result, colors = self._result, self.theme_colors
-        if (load := load_of(result)).busy:
-            yield Text(f"{load.description}: in no trend", colors.warning)
-        if result.get("missing"):
-            yield Text(f"missing: {', '.join(result['missing'])}; the chain needs all five", colors.warning)
-        for name, figures in result.get("engines", {}).items():
-            if figures.get("error"):
-                yield Text(f"{name} failed: {figures['error']}", colors.bad)
-        for change in result.get("slower", []):
-            yield Text(
-                f"slower: {change['engine']} {change['part']}, {change['before_us']:,.0f} → {change['now_us']:,.0f} µs",
-                colors.bad,
-            )
-
-
-def _parts(figures: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    chain = figures.get("chain")
-    return [*([("chain", chain)] if chain else []), *figures.get("models", {}).items()]
 
 
 def _figure(time_us: float | None) -> str:
     return MISSING if time_us is None else f"{time_us:,.1f}" if time_us < 100 else f"{time_us:,.0f}"
 
 
-def _verdict(result: dict[str, Any]) -> str:
-    if not result:
+def _verdict(report: BenchmarkReport | None) -> str:
+    if report is None:
         return ""
-    words = {True: "passed", False: "FAILED", None: "not judged"}[result.get("passed")]
-    return f"{words} · budget {result['budget_ms']:g} ms"
+    words = {True: "passed", False: "FAILED", None: "not judged"}[report.result.passed]
+    return f"{words} · budget {report.result.budget_ms:g} ms"

@@ -17,7 +17,6 @@ from textual.widget import Widget
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_loss
 from kelly_core.spec import MODELS
-from kelly_tui.benchmark_records import BENCHMARKS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
@@ -25,7 +24,7 @@ from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
-from kelly_tui.state_store import CHECKED_EXPORTS
+from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
@@ -341,12 +340,11 @@ class Validate(ChartScreen):
 
     def _latency(self, path: Path) -> str:
         """Return the model's p99 in the first engine of the folder's last benchmark."""
-        benchmark: dict[str, Any] = BENCHMARKS.load("benchmark").get(str(path.parent.absolute()), {})
-        engine: dict[str, Any] = next(iter(benchmark.get("engines", {}).values()), {})
+        report = load_benchmarks().get(str(path.parent.absolute()))
+        engines = [] if report is None else list(report.result.engines.values())
         names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
-        models = engine.get("models", {})
-        figures = next((models[name] for name in names if name in models), None)
-        return MISSING if figures is None else f"{figures['p99_us']:,.0f}"
+        found = next((engines[0].models[name] for name in names if engines and name in engines[0].models), None)
+        return MISSING if found is None else f"{found.p99_us:,.0f}"
 
     def _verdict(self, key: str) -> Text:
         colors, result = self.theme_colors, self._result(key)

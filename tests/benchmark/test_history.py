@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from kelly_core.benchmark.history import FILE, append_run, compare, last_run
-from kelly_core.benchmark.latency import Histogram, Latency
 from kelly_core.benchmark.machine_load import MachineLoad
-from kelly_core.benchmark.report import render, to_json
-from kelly_core.benchmark.suite import BenchmarkResult, EngineResult
+from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency
+from kelly_core.cli.bench import render
 from kelly_core.errors import KellyError
 from tests.helpers.terminal import shown
 
@@ -67,9 +66,9 @@ def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) ->
     assert latest is not None
     assert (last.engines["numpy"].chain, latest.load) == (replace(latency(100.0), histogram=None), BUSY)
     disturbed = result(900.0, load=BUSY)
-    assert compare(last, disturbed) == []
-    assert "other programs used 40 % of the processor meanwhile" in shown(render(disturbed, last, []))
-    assert to_json(disturbed, last, [])["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
+    assert compare(disturbed, last).changes == ()
+    assert "other programs used 40 % of the processor meanwhile" in shown(render(compare(disturbed, last)))
+    assert compare(disturbed, last).to_json()["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
 
 
 def test_runs_from_before_the_load_was_measured_count(tmp_path: Path) -> None:
@@ -94,14 +93,14 @@ def test_only_what_is_half_as_slow_again_counts_as_slower(tmp_path: Path) -> Non
     append_run(tmp_path, result(100.0))
     last = last_run(tmp_path)
     assert last is not None
-    assert [change.part for change in compare(last, result(150.0)) if change.slower] == []
-    changes = compare(last, result(151.0))
+    assert [change.part for change in compare(result(150.0), last).changes if change.slower] == []
+    changes = compare(result(151.0), last).changes
     assert {(change.engine, change.part) for change in changes if change.slower} == {
         ("numpy", "chain"),
         ("external", "chain"),
     }
-    assert {change.engine for change in compare(last, result(151.0, command="another"))} == {"numpy"}
-    assert [change.part for change in compare(last, result(1.0, missing=("EmotionRecognizer",)))] == [
+    assert {change.engine for change in compare(result(151.0, command="another"), last).changes} == {"numpy"}
+    assert [change.part for change in compare(result(1.0, missing=("EmotionRecognizer",)), last).changes] == [
         "GroovePredictor",
         "GroovePredictor",
     ]
@@ -112,14 +111,15 @@ def test_text_and_json_report_the_same(tmp_path: Path) -> None:
     last = last_run(tmp_path)
     assert last is not None
     now = result(6000.0)
-    changes = compare(last, now)
-    document = json.loads(json.dumps(to_json(now, last, changes)))
+    report = compare(now, last)
+    document = json.loads(json.dumps(report.to_json()))
+    assert BenchmarkReport.from_json(document) == replace(report, changes=tuple(report.slower))
     assert (document["budget_ms"], document["passed"], document["missing"]) == (10.0, False, [])
     numpy = document["engines"]["numpy"]
     assert (numpy["chain"]["p50_us"], numpy["chain"]["p99_us"]) == (6000.0, 18_000.0)
     assert numpy["models"]["GroovePredictor"]["histogram"] == {"edges_us": [8.0, 16.0, 32.0], "counts": [1999, 1]}
     assert {"engine": "numpy", "part": "chain", "before_us": 100.0, "now_us": 6000.0} in document["slower"]
-    text = shown(render(now, last, changes))
+    text = shown(render(report))
     assert "p99 of numpy chain 18.00 ms exceeds the budget of 10 ms" in text
     assert "slower: numpy chain, 100.0 → 6,000.0 µs" in text
     assert "+5900%" in text
@@ -129,8 +129,8 @@ def test_text_and_json_report_the_same(tmp_path: Path) -> None:
 def test_what_is_missing_and_what_failed_is_shown_as_it_is() -> None:
     failed = EngineResult({}, None, "sh: the engine exited with status 1. Its last words: [/nope]")
     some = BenchmarkResult(10.0, 2000, ("MelodyTransformer",), {"external": failed}, QUIET, "sh")
-    text = shown(render(some, None, []))
+    text = shown(render(BenchmarkReport(some)))
     assert "missing: MelodyTransformer; the chain needs all five" in text
     assert "external failed: sh: the engine exited with status 1. Its last words: [/nope]" in text
     assert "FAILED: an engine failed" in text
-    assert "not judged" in shown(render(result(1.0, missing=("MelodyTransformer",)), None, []))
+    assert "not judged" in shown(render(BenchmarkReport(result(1.0, missing=("MelodyTransformer",)))))

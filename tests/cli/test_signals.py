@@ -56,7 +56,7 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
     [
         "kelly_core.cli.app",
         "kelly_core.validation.checks",
-        "kelly_core.benchmark.report",
+        "kelly_core.cli.bench",
         "kelly_core.export.onnx",
         "kelly_core.report.collect",
         "kelly_core.report.html",

@@ -1,0 +1,156 @@
+"""Results of the benchmark, and the JSON document that ``kelly-core bench --json`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from kelly_core.benchmark.machine_load import IDLE, MachineLoad
+from kelly_core.bounds import Count, Micros
+
+CHAIN = "chain"
+"""Name of the part that is all five models in sequence."""
+
+EXTERNAL = "external"
+"""Name of the plugin's own engine."""
+
+SLOWER = 1.5
+"""Ratio of medians above which a part counts as slower than in the last run; smaller ratios are measurement noise."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Histogram of call times: ``counts`` [n] between neighboring ``edges_us`` [n + 1], in µs."""
+
+    edges_us: tuple[Micros, ...]
+    counts: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Quantiles of the time of ``n`` calls in µs; None if an external engine does not report the value."""
+
+    p50_us: Micros
+    p95_us: Micros | None
+    p99_us: Micros
+    max_us: Micros
+    n: Count = 0
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """Latencies in one engine: per model, and of the chain if all five are present; ``error`` says why it failed."""
+
+    models: dict[str, Latency]
+    chain: Latency | None = None
+    error: Annotated[str, BeforeValidator(lambda error: "" if error is None else error)] = ""
+
+    @property
+    def parts(self) -> dict[str, Latency]:
+        """Latencies of the chain, if there is one, and of each model."""
+        return self.models if self.chain is None else {CHAIN: self.chain} | self.models
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Latencies in every engine, missing models of the five, other load, and the command of the engine "external"."""
+
+    budget_ms: Annotated[float, Field(gt=0, le=1e9)]
+    calls: Count
+    missing: tuple[str, ...]
+    engines: dict[str, EngineResult]
+    load: MachineLoad = IDLE
+    command: str | None = None
+
+    @property
+    def over_budget(self) -> dict[str, float]:
+        """p99 in ms, by engine and part, of every chain (every model if there is no chain) that exceeds the budget."""
+        return {
+            f"{name} {part}": latency.p99_us / 1000
+            for name, engine in self.engines.items()
+            for part, latency in (engine.models if engine.chain is None else {CHAIN: engine.chain}).items()
+            if latency.p99_us > 1000 * self.budget_ms
+        }
+
+    @property
+    def passed(self) -> bool | None:
+        """True if no engine failed or exceeds the budget; None if there is no chain to compare with the budget."""
+        if self.over_budget or any(engine.error for engine in self.engines.values()):
+            return False
+        chains = [engine.chain for engine in self.engines.values()]
+        return True if all(chains) else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Median latency of one part ("chain" or a model) in the last run and in this one."""
+
+    engine: str
+    part: str
+    before_us: Micros
+    now_us: Micros
+
+    @property
+    def slower(self) -> bool:
+        """True if this run is slower by more than ``SLOWER``."""
+        return self.now_us > SLOWER * self.before_us
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """A result compared with the last run on the same machine.
+
+    Attributes:
+        result: the latencies.
+        last_run: time of the run that it is compared with, None if there is none.
+        changes: change of every median that both have; of a report that was read, only those that are slower.
+    """
+
+    result: BenchmarkResult
+    last_run: str | None = None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def slower(self) -> list[Change]:
+        """Parts that became slower."""
+        return [change for change in self.changes if change.slower]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        result = self.result
+        return {
+            "budget_ms": result.budget_ms,
+            "passed": result.passed,
+            "calls": result.calls,
+            "missing": list(result.missing),
+            "command": result.command,
+            "load": asdict(result.load) | {"busy": result.load.busy},
+            "engines": {
+                name: asdict(engine) | {"error": engine.error or None} for name, engine in result.engines.items()
+            },
+            "last_run": self.last_run,
+            "slower": [asdict(change) for change in self.slower],
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> BenchmarkReport:
+        """Read what ``to_json`` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(document, dict):
+            raise ValueError("a benchmark result is not a JSON object")
+        result: BenchmarkResult = _adapter(BenchmarkResult).validate_python(document)
+        last_run: str | None = _adapter(str | None).validate_python(document.get("last_run"))
+        changes: tuple[Change, ...] = _adapter(tuple[Change, ...]).validate_python(document.get("slower", ()))
+        return cls(result, last_run, changes)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
