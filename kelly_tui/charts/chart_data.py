@@ -41,6 +41,8 @@ class Series:
         return self.ys[index] if index >= 0 and x <= self.xs[-1] else math.nan
 
 
+_FEW_TICKS = 4
+
 Segment = tuple[list[float], list[float]]
 
 
@@ -174,7 +176,8 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
     for factors in ((1, 2, 5), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]
         within = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
-        if 2 <= len(within) <= count + 1:
+        # Of less than a decade so few would be left that a tall axis had hardly any.
+        if min(count, _FEW_TICKS) <= len(within) <= count + 1:
             return within
     return nice_ticks(10**low, 10**high, count) if len(within) < 2 else within[:: math.ceil(len(within) / (count + 1))]
 

@@ -36,7 +36,7 @@ _FAINT = 0.7
 _DASH_COLUMNS = 3
 _LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
 """Columns that a chart must have to name curves at their ends, and lines to name its x axis."""
-_LONGEST_NAME = 16
+_LONGEST_NAME = 18
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,9 @@ async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace:
     save_state("benchmark", {str(Path("models").absolute()): RESULT})
     app = make_app(theme=theme)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot, lambda: app.live_text and cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing"
-        )
+        await until(pilot, lambda: app.current_mode == "train" and app.live_text)
+        await pilot.press("1")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()
