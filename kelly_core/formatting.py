@@ -36,3 +36,8 @@ def format_duration(seconds: float | None) -> str:
 def format_loss(value: float | None) -> str:
     """Return a loss with four decimals, a very small one with four significant digits."""
     return MISSING if value is None else f"{value:.4g}" if abs(value) < _SMALL_LOSS else f"{value:.4f}"
+
+
+def format_figure(value: float | None) -> str:
+    """Return a measure of quality with four significant digits."""
+    return MISSING if value is None else f"{value:.4g}"

@@ -42,8 +42,8 @@ def deploy(
     Examples:
       kelly-core deploy models --to ~/plugin/models --mkdir
     """
+    from kelly_core.cli.validation_tables import render_reports
     from kelly_core.deployment import deploy as copy_exports
-    from kelly_core.validation.report import render
 
     names = [f"{spec.file_stem}.json" for spec in MODELS]
     check_outputs(
@@ -55,7 +55,7 @@ def deploy(
     else:
         print_result(_table(deployment))
         if not deployment.passed:
-            console(stderr=True).print(render([report for report in deployment.reports if not report.passed]))
+            console(stderr=True).print(render_reports([report for report in deployment.reports if not report.passed]))
             print_status(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
         for file in deployment.files:
             if file.non_commercial:

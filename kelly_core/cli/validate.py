@@ -64,8 +64,9 @@ def validate(
       kelly-core validate models/groovepredictor.json --engine ./plugin_engine
     """
     from kelly_core.benchmark.suite import export_files
+    from kelly_core.cli.validation_tables import render_reports
     from kelly_core.export.provenance import without_previous
-    from kelly_core.validation.report import render, to_json
+    from kelly_core.validation.report import to_json
 
     files = without_previous([file for source in files for file in export_files(source)])
     reports = check_files(files, check_specs=check_specs, engine=engine)
@@ -79,7 +80,7 @@ def validate(
     if as_json:
         print_json(to_json(reports))
     else:
-        print_result(render(reports, verbose=verbose, figures=verbose or split is not None))
+        print_result(render_reports(reports, verbose=verbose, figures=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from kelly_core.export.quality_record import Baseline, ChainQuality, Figures, MetricDifference, QualityRecord, words
-from kelly_core.formatting import MISSING
+from kelly_core.formatting import MISSING, format_figure
 from kelly_core.report.document import Block, Cell, Forest, Heading, NumberCell, Rows, Table, TextCell, Whisker
-from kelly_core.validation.quality_table import number
 
 
 def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
@@ -70,13 +69,13 @@ def _against(quality: QualityRecord) -> Table:
     """Return the table of every baseline by every deciding metric."""
     rows: list[tuple[Cell, ...]] = []
     for measure in quality.primary:
-        ours = NumberCell(number(quality.metrics.get(measure)))
+        ours = NumberCell(format_figure(quality.metrics.get(measure)))
         rows.append((TextCell("the model"), TextCell(words(measure)), ours, *[TextCell("")] * 3))
         rows += [
             (
                 TextCell(baseline.name),
                 TextCell(words(measure)),
-                NumberCell(number(baseline.metrics.get(measure))),
+                NumberCell(format_figure(baseline.metrics.get(measure))),
                 NumberCell(_interval(difference)),
                 NumberCell(MISSING if difference.share is None else str(difference.share)),
                 _beaten(difference),
@@ -111,8 +110,8 @@ def _references(quality: QualityRecord) -> Table:
         (
             TextCell(reference.name),
             TextCell(words(reference.measure)),
-            NumberCell(number(reference.value)),
-            NumberCell(number(quality.metrics.get(reference.measure))),
+            NumberCell(format_figure(reference.value)),
+            NumberCell(format_figure(quality.metrics.get(reference.measure))),
             TextCell(reference.source or "these examples"),
         )
         for reference in quality.references
@@ -146,4 +145,4 @@ def _figures(quality: QualityRecord) -> Table:
 
 
 def _numbers(measure: str, figures: Sequence[Figures]) -> Iterator[NumberCell]:
-    return (NumberCell(number(each.get(measure))) for each in figures)
+    return (NumberCell(format_figure(each.get(measure))) for each in figures)

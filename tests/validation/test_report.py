@@ -6,7 +6,8 @@ import json
 
 from rich.console import Console
 
-from kelly_core.validation.report import Check, FileReport, render, to_json
+from kelly_core.cli.validation_tables import render_reports
+from kelly_core.validation.report import Check, FileReport, to_json
 
 GOOD = FileReport("models/a.json", "A", "rtneural", (Check("finite", True, "nothing wrong"),))
 BAD = FileReport(
@@ -20,7 +21,7 @@ BAD = FileReport(
 def shown(*reports: FileReport, verbose: bool = False) -> str:
     console = Console(width=200, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(render(reports, verbose=verbose))
+        console.print(render_reports(reports, verbose=verbose))
     return capture.get()
 
 
