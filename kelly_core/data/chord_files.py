@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from kelly_core.data.files import (
-    MAX_TABLE_BYTES,
     LeftOut,
     decode_text,
     find_files,
@@ -30,7 +29,6 @@ from kelly_core.data.files import (
 )
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
-from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 from kelly_core.music.chord_symbols import parse_chord
 
@@ -54,6 +52,7 @@ _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]
 _REPEAT = re.compile(r"x(\d{1,2})")
 _CHORD_COLUMN = "chords"
 _UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
+_MAX_LINE = 2**20
 _FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
 """Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
 
@@ -261,24 +260,35 @@ def _count_rows(path: Path) -> int:
     return sum(1 for _ in _rows(path))
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a CSV file by lower-case column name, with one row in memory at a time."""
+def _rows(path: Path) -> Iterator[dict[str, str] | None]:
+    """Rows of a CSV file by lower-case column name, one in memory at a time; None for one that is not CSV text."""
     try:
         with open_regular(path) as binary:
-            lines = (line.decode("utf-8", "replace") for line in binary)
+            # A longer line is no row: it is read in pieces, each of which is refused or has no chords.
+            lines = (line.decode("utf-8", "replace") for line in iter(lambda: binary.readline(_MAX_LINE), b""))
             reader = csv.reader(line.replace("\0", "") for line in lines)
-            header = [name.strip("\ufeff ").lower() for name in next(reader, [])]
-            for row in reader:
-                if row:
+            header: list[str] = []
+            while True:
+                try:
+                    row = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error:
+                    yield None
+                    continue
+                if not header:
+                    header = [name.strip("\ufeff ").lower() for name in row]
+                elif row:
                     yield dict(zip(header, row, strict=False))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except csv.Error as error:
-        raise DataError(f"is not CSV text ({error})", where=path) from error
 
 
 def _read_rows(path: Path) -> Iterator[Entry | DataError]:
     for number, row in enumerate(_rows(path), start=2):
+        if row is None:
+            yield DataError("not CSV text", where=f"{path.name} row {number}")
+            continue
         name = row.get("id", "") or f"row {number}"
         text = row.get(_CHORD_COLUMN, "")
         chords = [chord for chord in _SECTION.sub(" ", text).split() if chord not in _NO_CHORDS]
@@ -383,21 +393,16 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
     Returns:
         Number of songs, and the reasons for those that are left out.
 
-    Raises:
-        DataError: the text would be larger than the loader reads.
     """
-    written = size = 0
+    written = 0
     left_out: list[DataError] = []
     for _, entry in spread_entries(files, most):
         if isinstance(entry, DataError):
             left_out.append(entry)
             continue
         text = (",\n" if written else "[\n") + json.dumps(_rounded(entry))
-        size += stream.write(text.encode())
+        stream.write(text.encode())
         written += 1
-        if size > MAX_TABLE_BYTES:
-            hint = "Put the source into the chords folder, where it is read as a stream, or use --max-songs"
-            raise DataError(f"more than {format_bytes(MAX_TABLE_BYTES)} of progressions", hint=hint)
     stream.write(b"\n]\n" if written else b"[]\n")
     return written, left_out
 

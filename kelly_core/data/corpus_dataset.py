@@ -134,10 +134,9 @@ def assign_splits(groups: Sequence[str], official: Sequence[str | None], options
     pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
     free = [group for group in pool if group not in held_out]
     if VALIDATION not in official or len(set(free)) > 1:
-        side = dict(zip(free, split_groups(free, options.validation_split, options.seed), strict=True))
-        splits[ours] = [side.get(group, VALIDATION) for group in pool]
-    else:
-        splits[ours] = [VALIDATION if group in held_out else TRAIN for group in pool]
+        drawn_splits = split_groups(free, options.validation_split, options.seed)
+        held_out |= {group for group, split in zip(free, drawn_splits, strict=True) if split == VALIDATION}
+    splits[ours] = [VALIDATION if group in held_out else TRAIN for group in pool]
     if TRAIN not in splits:
         raise DataError("official tables leave no file to train on", hint="Add files of the official training split")
     return splits.astype(np.str_)
@@ -165,7 +164,12 @@ class CorpusDataset(Dataset):
     _context_kind: ContextKind = "noisy"
 
     def __init__(
-        self, report: CorpusReport, rows: ExampleMetadata, hashes: Sequence[str], labels: Floats, content: NDArray[Any]
+        self,
+        report: CorpusReport,
+        rows: ExampleMetadata,
+        hashes: Sequence[str] | NDArray[np.bytes_],
+        labels: Floats,
+        content: NDArray[Any],
     ) -> None:
         self.name = report.name
         self.made_by_rules = is_made_by_rules(Path(report.path))
@@ -256,7 +260,7 @@ class CorpusDataset(Dataset):
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
-def _fingerprint(name: str, hashes: Sequence[str], rows: ExampleMetadata, labels: Floats) -> str:
+def _fingerprint(name: str, hashes: Sequence[str] | NDArray[np.bytes_], rows: ExampleMetadata, labels: Floats) -> str:
     """Hash of all that training and validation see; a test split that was read, too, does not change it.
 
     It is the same on every processor. Labels that were read count with their bits. Computed ones differ in their last
@@ -265,7 +269,8 @@ def _fingerprint(name: str, hashes: Sequence[str], rows: ExampleMetadata, labels
     seen = rows.splits != TEST
     splits, sources, labels = rows.splits[seen], rows.sources[seen], labels[seen]
     computed = np.isin(sources.astype(str), COMPUTED_SOURCES)
-    columns: list[Any] = [name, sorted(hashes), splits, labels.shape, [CODE_VERSION]]
+    # Digits as bytes: a text object for each would be the largest part of a corpus of short files in memory.
+    columns: list[Any] = [name, np.sort(np.asarray(hashes, np.bytes_)), splits, labels.shape, [CODE_VERSION]]
     if computed.any():
         columns += [[LABEL_VERSION], sources]
     read = labels.copy()
@@ -286,7 +291,9 @@ def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
             yield json.dumps(column)
             continue
         for start in range(0, len(column), _PIECE):
-            yield (", " if start else "[") + json.dumps(list(column[start : start + _PIECE]))[1:-1]
+            piece = column[start : start + _PIECE]
+            is_bytes = isinstance(piece, np.ndarray) and piece.dtype.kind == "S"
+            yield (", " if start else "[") + json.dumps(list(piece.astype(np.str_) if is_bytes else piece))[1:-1]
         yield "]" if len(column) else "[]"
     yield "]"
 

@@ -9,10 +9,11 @@ import json
 import logging
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -29,6 +30,10 @@ _log = logging.getLogger(__name__)
 
 MAX_TABLE_BYTES = 256_000_000
 _HEADER_BYTES = 64 * 2**10
+_WINDOW_CHARACTERS = 2**16
+_MAX_ELEMENT = 16_000_000
+_BEHIND_ELEMENT = frozenset(" \t\n\r,]")
+_NOT_SPACE = re.compile(r"[^ \t\n\r]")
 _LISTED = 5
 
 BROKEN_LINK = "link to nothing"
@@ -229,14 +234,14 @@ def decode_text(content: bytes) -> str:
 
 
 def read_regular(path: Path, most: int, count: int = -1) -> bytes:
-    """Return the first ``count`` bytes of a regular file, or all of one of at most ``most`` bytes.
+    """Return the first ``count`` bytes of a regular file of any size, or all of one of at most ``most`` bytes.
 
     Raises:
         DataError: it cannot be read, is not a regular file, or is too large.
     """
     try:
         with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > most:
+            if count < 0 and os.fstat(file.fileno()).st_size > most:
                 raise DataError(f"is larger than {format_bytes(most)}", where=path)
             return file.read(count)
     except OSError as error:
@@ -253,6 +258,94 @@ def read_json(path: Path) -> object:
         return json.loads(read_regular(path, MAX_TABLE_BYTES), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON text ({error})", where=path) from error
+
+
+def is_large_list(path: Path) -> bool:
+    """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
+    try:
+        with open_regular(path) as file:
+            return os.fstat(file.fileno()).st_size > _MAX_ELEMENT and file.read(_HEADER_BYTES).lstrip()[:1] == b"["
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def stream_json_list(path: Path) -> Iterator[object]:
+    """Yield the elements of a JSON list one by one, with a bounded part of the file in memory.
+
+    Raises:
+        DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
+    """
+    try:
+        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig") as file:
+            yield from _TextWindow(file, path).elements()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"is not JSON text ({error})", where=path) from error
+
+
+class _TextWindow:
+    """The part of a JSON text that is in memory, and a position in it."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._decoder = json.JSONDecoder(parse_int=_whole_number)
+        self._text, self._position = "", 0
+
+    def elements(self) -> Iterator[object]:
+        """Yield the elements of a list."""
+        self._expect("[")
+        if self._next() == "]":
+            self._position += 1
+        else:
+            yield self._element()
+            while self._expect(",]") == ",":
+                self._next()
+                yield self._element()
+        if self._next():
+            raise self._error("text behind the list")
+
+    def _next(self) -> str:
+        """Move to the next character that is not a space and return it, "" at the end of the text."""
+        while not (found := _NOT_SPACE.search(self._text, self._position)):
+            if not self._extend():
+                return ""
+        self._position = found.start()
+        return found[0]
+
+    def _expect(self, characters: str) -> str:
+        """Move behind the next character that is not a space, one of ``characters``, and return it."""
+        found = self._next()
+        if not found or found not in characters:
+            raise self._error(f"expected one of {characters}, got {printable(found) or 'the end'}")
+        self._position += 1
+        return found
+
+    def _element(self) -> object:
+        """Return the element at the position and move behind it."""
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._position)
+            except json.JSONDecodeError as error:
+                if not self._extend():
+                    raise self._error(error.msg) from error
+                continue
+            # A number at the end of the window may go on, and ``-1.`` is read as -1.
+            if self._text[end : end + 1] in _BEHIND_ELEMENT or not self._extend():
+                self._position = end
+                return value
+
+    def _extend(self) -> bool:
+        """Read on; return False at the end. The unread part doubles, so an element is parsed a few times at most."""
+        unread = self._text[self._position :]
+        more = self._file.read(max(_WINDOW_CHARACTERS, len(unread)))
+        self._text, self._position = unread + more, 0
+        if len(unread) > _MAX_ELEMENT:
+            raise self._error(f"an element has more than {_MAX_ELEMENT:,} characters")
+        return bool(more)
+
+    def _error(self, problem: str) -> DataError:
+        return DataError(f"is not a JSON list ({problem})", where=self._path)
 
 
 def _whole_number(digits: str) -> int | float:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data import chord_files
+from kelly_core.data import files
 from kelly_core.data.catalog import create_dataset
+from kelly_core.errors import DataError
 from tests.cli.conftest import Run
 from tests.data.test_chord_layouts import billboard, chordonomicon, pop909, sheets, write
 
@@ -40,12 +41,15 @@ def test_a_source_without_chords_is_an_error(run: Run, tmp_path: Path, source: s
     assert not Path("chords").exists()
 
 
-def test_more_than_the_loader_reads_is_refused_with_what_to_do(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_import_is_read_as_a_stream(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chordonomicon(tmp_path / "source")
-    monkeypatch.setattr(chord_files, "MAX_TABLE_BYTES", 100)
-    done = run("datasets", "import-chords", "source", "-o", "chords")
-    assert done.code == 1
-    assert "--max-songs" in done.err
-    assert not Path("chords/chord_progressions.json").exists()
+    assert run("datasets", "import-chords", "source", "-o", "chords").code == 0
+    whole = create_dataset("chords", tmp_path / "chords")
+    monkeypatch.setattr(files, "_MAX_ELEMENT", 200)
+    monkeypatch.setattr(files, "_WINDOW_CHARACTERS", 7)
+    streamed = create_dataset("chords", tmp_path / "chords")
+    assert streamed.fingerprint == whole.fingerprint
+    with Path("chords/chord_progressions.json").open("a") as file:
+        file.write("{")
+    with pytest.raises(DataError, match="text behind the list"):
+        create_dataset("chords", tmp_path / "chords")

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.data import files
 from kelly_core.data.corpora.chords import HarmonyDataset, load
 from kelly_core.data.corpus_dataset import LoadOptions
+from kelly_core.data.files import stream_json_list
 from kelly_core.errors import DataError
 from tests.seeds import seeded_rng, shifted
 
@@ -214,3 +216,52 @@ def test_the_odd_files_cost_what_is_odd(shared_cases: Path, tmp_path: Path) -> N
         assert dataset.report.skipped, path.name
         check_numbers(dataset)
         check_report(dataset)
+
+
+class TestStreamedLists:
+    """Elements of a JSON list, read through a window much smaller than the file."""
+
+    @pytest.fixture(autouse=True)
+    def window(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "_WINDOW_CHARACTERS", 2)
+
+    @pytest.mark.parametrize(
+        "elements", [[], [1], [12345, -1.5e3, 'a,]\\" é\U0001f3b5', None, [[]], {"a": [1, {"b": "]"}]}], [[1, 2]] * 50]
+    )
+    @pytest.mark.parametrize("indent", [None, 3])
+    def test_they_are_those_of_the_whole_list(self, tmp_path: Path, elements: list[object], indent: int | None) -> None:
+        path = tmp_path / "list.json"
+        path.write_text("\ufeff \n" + json.dumps(elements, indent=indent, ensure_ascii=False) + "\n ", encoding="utf-8")
+        assert list(stream_json_list(path)) == elements
+
+    @pytest.mark.parametrize(
+        "text",
+        [b"", b"3", b'{"a": 1}', b"[", b"[1", b"[1,", b"[1,]", b"[1 2]", b"[1}", b"[,1]", b"[1] 2", b"[tru]", b'["a',
+         b'["\xff"]', b"[" * 100_000],
+    )  # fmt: skip
+    def test_damage_is_a_data_error(self, tmp_path: Path, text: bytes) -> None:
+        path = tmp_path / "list.json"
+        path.write_bytes(text)
+        with pytest.raises(DataError):
+            list(stream_json_list(path))
+
+    def test_the_window_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "_MAX_ELEMENT", 1000)
+        (tmp_path / "list.json").write_text('["' + "x" * 10_000 + '"]')
+        with pytest.raises(DataError, match="more than 1,000 characters"):
+            list(stream_json_list(tmp_path / "list.json"))
+
+
+def test_a_row_that_is_not_csv_text_costs_that_row(tmp_path: Path) -> None:
+    sound = '{},"C G Amin F",x{}\n'
+    rows = [
+        sound.format(1, 1),
+        f'2,"{"C " * 100_000}",x2\n',
+        f"3,{'y' * 3_000_000}\n",
+        *(sound.format(n, n) for n in "456"),
+    ]
+    (tmp_path / "chordonomicon.csv").write_text("id,chords,spotify_song_id\n" + "".join(rows))
+    report = load(tmp_path, LoadOptions(cache_dir=tmp_path)).report
+    assert report.examples == 4
+    assert set(report.skipped) <= {"not CSV text", "no chords"}
+    assert "not CSV text" in report.skipped

@@ -9,20 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import content_keys
-from kelly_core.data.files import Affect, LeftOut, find_files, finite_number, parse_affect, read_json
+from kelly_core.data.files import (
+    Affect,
+    LeftOut,
+    find_files,
+    finite_number,
+    is_large_list,
+    parse_affect,
+    read_json,
+    stream_json_list,
+)
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -94,6 +105,65 @@ class _Song:
     source: str
 
 
+@dataclass
+class _Songs:
+    """Columns of all songs, about 0.2 kB a song: a list of objects for Chordonomicon's 680,000 rows takes a gigabyte.
+
+    Attributes:
+        groups, sources: as in ``_Song``.
+        digests: 32 hexadecimal digits a song.
+        contents, progressions, modes, minor_shares: one number a song.
+        affect: valence and arousal of each song.
+        classes, shares: the chord classes that have a share in a song's distribution, and these shares, song by song.
+        ends: end of each song's part of ``classes``.
+    """
+
+    groups: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)
+    contents: array[int] = field(default_factory=lambda: array("Q"))
+    progressions: array[int] = field(default_factory=lambda: array("Q"))
+    modes: array[float] = field(default_factory=lambda: array("d"))
+    minor_shares: array[float] = field(default_factory=lambda: array("d"))
+    affect: array[float] = field(default_factory=lambda: array("f"))
+    classes: array[int] = field(default_factory=lambda: array("B"))
+    shares: array[float] = field(default_factory=lambda: array("f"))
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def add(self, song: _Song) -> None:
+        """Append one song."""
+        self.groups.append(song.group)
+        self.sources.append(song.source)
+        self.digests += song.digest.encode()
+        self.contents.append(song.content)
+        self.progressions.append(song.progression)
+        self.modes.append(song.mode)
+        self.minor_shares.append(song.minor_share)
+        self.affect.extend(song.affect)
+        used = np.flatnonzero(song.distribution)
+        self.classes.frombytes(used.astype(np.uint8).tobytes())
+        self.shares.frombytes(song.distribution[used].astype(np.float32).tobytes())
+        self.ends.append(len(self.classes))
+
+    def hashes(self) -> NDArray[np.bytes_]:
+        """Return the digest of each song, [n]."""
+        return np.frombuffer(self.digests, "S32")
+
+    def distributions(self, indices: Indices) -> Floats:
+        """Return the distributions of some songs, [n, 64]."""
+        starts, ends = (np.frombuffer(self.ends, np.int64)[indices + offset] for offset in (0, 1))
+        counts = ends - starts
+        row = np.repeat(np.arange(len(indices)), counts)
+        # Positions in the columns: each song's start, and then one after the other.
+        places = np.arange(len(row)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        dense = np.zeros((len(indices), len(CHORD_NAMES)), np.float32)
+        dense[row, np.frombuffer(self.classes, np.uint8)[places]] = np.frombuffer(self.shares, np.float32)[places]
+        return dense
+
+
 class HarmonyDataset(CorpusDataset):
     """A song's emotion code and an audio frame in, its distribution of chords in C major or A minor out.
 
@@ -109,16 +179,15 @@ class HarmonyDataset(CorpusDataset):
         self,
         report: CorpusReport,
         rows: ExampleMetadata,
-        songs: list[_Song],
+        songs: _Songs,
         affect: Floats,
         context: AudioContext | None,
     ) -> None:
         self._affect = affect
-        self._targets = np.stack([song.distribution for song in songs])
+        self._songs = songs
         self._audio = None if context is None else _Neighbourhood(context)
-        self.musical_context = encode_context({"mode": [song.mode for song in songs]})
-        content = np.array([song.content for song in songs], np.uint64)
-        super().__init__(report, rows, [song.digest for song in songs], affect, content)
+        self.musical_context = encode_context({"mode": songs.modes})
+        super().__init__(report, rows, songs.hashes(), affect, np.frombuffer(songs.contents, np.uint64))
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
         scale[CODE_SIZE:] = 0.0
         if context is not None:
@@ -137,7 +206,7 @@ class HarmonyDataset(CorpusDataset):
             frames = self._audio.draw(valence, arousal, rng)
             inputs[:, 0, CODE_SIZE:] = np.where(heard, frames, self.normalizer.mean[CODE_SIZE:])
         inputs[:, 0, CONTEXT] = self._context(indices, rng)
-        return Batch(inputs, self._targets[indices][:, np.newaxis], self._example_weights(indices))
+        return Batch(inputs, self._songs.distributions(indices)[:, np.newaxis], self._example_weights(indices))
 
 
 class _Neighbourhood:
@@ -207,6 +276,10 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
 
 
 def _json_file(path: Path) -> ChordFile:
+    """The songs of a JSON file; a large list is read as a stream, twice, so that damage shows before its songs."""
+    if is_large_list(path):
+        count = sum(1 for _ in stream_json_list(path))
+        return ChordFile("JSON", [path.name], lambda: count, lambda: cast(Iterator[Any], stream_json_list(path)))
     entries = _entries(read_json(path), path)
     return ChordFile("JSON", [path.name], lambda: len(entries), lambda: iter(entries))
 
@@ -227,26 +300,26 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     files = _find_songs(root, options.annotations_file, skipped)
     unreadable = sum(map(len, skipped.values()))
     rejected: Counter[str] = Counter()
-    songs: list[_Song] = []
+    songs = _Songs()
     kinds: list[str] = []
     for number, (kind, entry) in enumerate(spread_entries(files, options.max_files), start=1):
         try:
-            songs.append(_parse_song(entry, number, rejected))
+            songs.add(_parse_song(entry, number, rejected))
             kinds.append(kind)
         except DataError as error:
             skipped.setdefault(error.problem, []).append(error.where or f"song {number}")
     if rejected:
         symbols = [f"{symbol} ({count} times)" for symbol, count in rejected.most_common()]
         skipped["chord symbol not understood, left out of its song"] = symbols
-    require_usable([song.group for song in songs], skipped, root)
+    require_usable(songs.groups, skipped, root)
     groups = _groups(songs, kinds)
     splits = assign_splits(groups, [None] * len(groups), options)
-    features = chord_features([song.mode for song in songs], [song.minor_share for song in songs])
+    features = chord_features(songs.modes, songs.minor_shares)
     scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
-    known = np.array([song.affect for song in songs], np.float32)
+    known = np.frombuffer(songs.affect, np.float32).reshape(-1, 2)
     estimated = np.column_stack([scale(features), known[:, 1]])
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
-    rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, [song.source for song in songs], splits)
+    rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, songs.sources, splits)
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
     report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
@@ -266,12 +339,13 @@ def _shown_path(root: Path, files: Sequence[ChordFile]) -> Path:
     return root / paths[0] if len(paths) == 1 and root.is_dir() else root
 
 
-def _groups(songs: Sequence[_Song], kinds: Sequence[str]) -> list[str]:
+def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
     """The song of each entry. One that two layouts hold with equal chords, as POP909 and a JSON file of it, is one."""
     if len(set(kinds)) == 1:
-        return [song.group for song in songs]
-    first = {song.progression: song.group for song in reversed(songs)}
-    return [first[song.progression] if song.progression else song.group for song in songs]
+        return songs.groups
+    pairs = list(zip(songs.progressions, songs.groups, strict=True))
+    first = dict(reversed(pairs))
+    return [first[progression] if progression else group for progression, group in pairs]
 
 
 def _context_facts(context: AudioContext | None) -> dict[str, Any]:
