@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.cli.console import print_result
+from kelly_core.cli.console import print_result, print_status
 from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import MkdirOption
 from kelly_core.errors import ConfigError, ExportError
@@ -79,6 +79,8 @@ def export(
     """Write the best weights of checkpoints, or any sequential PyTorch module, as RTNeural files.
 
     A .json export becomes a PyTorch state dict again, .pt or .safetensors.
+
+    An existing export of another training is kept as MODEL.previous.json.
 
     Examples:
       kelly-core export models
@@ -177,7 +179,7 @@ def _export_checkpoints(
     folder = output or (source if source.is_dir() else _output_folder(source))
 
     from kelly_core.training.checkpoint import load_checkpoint
-    from kelly_core.training.exporting import export_network
+    from kelly_core.training.exporting import replace_export
 
     targets = {folder / f"{checkpoint.spec.file_stem}.json": checkpoint for checkpoint in map(load_checkpoint, paths)}
     option = "SOURCE" if output is None else "--output"
@@ -185,8 +187,10 @@ def _export_checkpoints(
     files = [Output(target.with_suffix(suffix), option) for target in targets for suffix in suffixes]
     check_outputs(files, paths, create_folders=mkdir)
     for target, checkpoint in targets.items():
-        export_network(checkpoint, target, layout)
+        replaced = replace_export(checkpoint, target, layout)
         print_result(f"{checkpoint.model}: wrote {target}")
+        if replaced.text:
+            print_status(f"{checkpoint.model}: {replaced.text}")
         if onnx:
             _write_onnx(target, target.with_suffix(".onnx"), checkpoint.model)
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +48,20 @@ _NO_CHORDS = frozenset(("N", "X", "NC", "N.C.", "silence", "&pause", "n", ""))
 _SECTION = re.compile(r"<[^<>]*>")
 _SKIPPED_FOLDERS = frozenset(("versions", "__macosx"))
 _HEADER = re.compile(r"#?\s*(title|artist|composer|key|style|tempo|metre|tonic|time)\s*[:=]\s*(.*)", re.IGNORECASE)
-_IREAL = re.compile(r"irealbook://([^\s\"'<>]+)")
+_TEXT_ENDINGS = (".txt", ".ireal", ".html", ".htm")
+_IREAL = re.compile(
+    r"""(?P<quote>["'])(?P<quoted>irealb(?:ook)?://[^<>]+?)(?P=quote)|(?P<bare>irealb(?:ook)?://[^\s"'<>]+)"""
+)
+_IREAL_PREFIX = "1r34LbKcu7"
+"""Beginning of the music of a song in an ``irealb://`` link, whose characters are out of order."""
+_IREAL_BLOCK = 50
+_IREAL_SWAPPED = (*range(5), *range(10, 24))
+"""Places of a block that are swapped with those as far from its end."""
+_IREAL_SHORT = (("XyQ", "   "), ("Kcl", "| x"), ("LZ", " |"))
+_IREAL_REPEATED_ROOT = re.compile(r"W(?:/[A-G][b#]?)?|(?<![a-z])p")
+"""A chord that is the one before, over another bass or as a slash."""
+_IREAL_ROOT = re.compile(r"(?<!/)(?=[A-G])")
+_IREAL_MARK = re.compile(r"N\d|\*[A-Za-z]|<[^<>]*>|\([^()]*\)|T\d{2}|[YQSU]|(?<![A-Za-z0-9^+#-])[slf]+(?=[A-G ])")
 _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
 _REPEAT = re.compile(r"x(\d{1,2})")
 _CHORD_COLUMN = "chords"
@@ -87,7 +101,7 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
     if root.is_file():
         root, names = root.parent, [root.name]
     else:
-        names = find_files(root, {".txt", ".lab", ".csv", ".ireal"}, _is_skipped, left_out)
+        names = find_files(root, {*_TEXT_ENDINGS, ".lab", ".csv"}, _is_skipped, left_out)
     found = [
         _by_folder("POP909", root, names, _POP909_NAMES, _read_pop909),
         _billboard(root, names, left_out),
@@ -303,9 +317,7 @@ def _texts(root: Path, names: Sequence[str]) -> ChordFile:
     """Text files with bars, each a song, and links of iReal Pro, of which one file may have many."""
     taken = (*_POP909_NAMES, _SALAMI)
     paths = [
-        name
-        for name in names
-        if name.lower().endswith((".txt", ".ireal")) and name.rpartition("/")[2].lower() not in taken
+        name for name in names if name.lower().endswith(_TEXT_ENDINGS) and name.rpartition("/")[2].lower() not in taken
     ]
     songs = {name: count for name in paths if (count := _count_songs(root / name))}
     return ChordFile("text", list(songs), lambda: sum(songs.values()), partial(_read_texts, root, list(songs)))
@@ -317,8 +329,8 @@ def _count_songs(path: Path) -> int:
     except DataError:
         # A text that cannot be read is not a lead sheet.
         return 0
-    if links := len(_IREAL.findall(text)):
-        return links
+    if songs := len(_ireal_songs(text, path.name)):
+        return songs
     symbols = [symbol for line in text.splitlines() for bar in _bars(line) for symbol in bar]
     # Tables of README files have bars, too.
     return int(len(symbols) >= _FEWEST_CHORDS and sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols))
@@ -339,10 +351,8 @@ def _read_texts(root: Path, names: Sequence[str]) -> Iterator[Entry | DataError]
         except DataError as error:
             yield error
             continue
-        links = _IREAL.findall(text)
-        yield from (_read_link(link, name) for link in links)
-        if not links:
-            yield _read_sheet(text, name)
+        songs = _ireal_songs(text, name)
+        yield from songs or [_read_sheet(text, name)]
 
 
 def _read_sheet(text: str, name: str) -> Entry:
@@ -369,13 +379,49 @@ def _timed(bars: Sequence[Sequence[str]]) -> Entry:
     return {"chords": chords, "durations": durations}
 
 
-def _read_link(link: str, name: str) -> Entry | DataError:
-    """A song ``Title=Composer=Style=Key=n=music`` of an ``irealbook://`` link."""
-    fields = unquote(link).split("=")
-    if len(fields) < 6:
-        return DataError("is not a song of iReal Pro", where=name)
-    music = fields[5].replace("{", "|").replace("}", "|").replace("[", "|").replace("]", "|").replace("Z", "|")
-    return {"source": _song_name(fields[1], fields[0]), **_timed(_bars(f"|{music}|"))}
+def _ireal_songs(text: str, name: str) -> list[Entry | DataError]:
+    """Return the songs of all links of iReal Pro in a text, which may be HTML.
+
+    ``irealbook://Title=Composer=Style=Key=n=music`` is one song. An ``irealb://`` link has any number of
+    ``Title=Composer==Style=Key=Transposition=music=Style=Tempo=Repeats``, joined by ``===``.
+    """
+    songs: list[Entry | DataError] = []
+    for match in _IREAL.finditer(text):
+        link = unquote(unescape(match["quoted"] or match["bare"]))
+        scheme, _, content = link.partition("://")
+        fields = content.split("=")
+        if scheme == "irealbook" and len(fields) > 5:
+            songs.append(_ireal_song(fields[0], fields[1], fields[5]))
+            continue
+        music = [place for place, field in enumerate(fields) if field.startswith(_IREAL_PREFIX) and place >= 6]
+        songs += [_ireal_song(fields[at - 6], fields[at - 5], _in_order(fields[at])) for at in music]
+        if not music:
+            songs.append(DataError("a link that is no song of iReal Pro", where=name))
+    return songs
+
+
+def _in_order(music: str) -> str:
+    """Return the music of an ``irealb://`` link with its characters in order and its short forms written out."""
+    text = music.removeprefix(_IREAL_PREFIX)
+    blocks = [text[start : start + _IREAL_BLOCK] for start in range(0, len(text), _IREAL_BLOCK)]
+    for number, block in enumerate(blocks):
+        # The last whole block stays as it is if at most one character follows it.
+        if len(text) - number * _IREAL_BLOCK > _IREAL_BLOCK + 1:
+            swapped = list(block)
+            for place in _IREAL_SWAPPED:
+                swapped[place], swapped[-1 - place] = block[-1 - place], block[place]
+            blocks[number] = "".join(swapped)
+    plain = "".join(blocks)
+    for short, long in _IREAL_SHORT:
+        plain = plain.replace(short, long)
+    return plain
+
+
+def _ireal_song(title: str, composer: str, music: str) -> Entry:
+    """Return a song from its music: bars between ``| { } [ ] Z``, in which chords may follow without a space."""
+    text = _IREAL_REPEATED_ROOT.sub(" / ", _IREAL_MARK.sub(" ", music))
+    text = _IREAL_ROOT.sub(" ", re.sub(r"[{}\[\]Z]", "|", text)).replace("n", " N.C. ")
+    return {"source": _song_name(composer, title), **_timed(_bars(f"|{text}|"))}
 
 
 def _text(path: Path) -> str:

@@ -274,10 +274,44 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
         run("export", "out/checkpoints/dynamicsengine_best.pt", "--layout", "legacy", "-o", "legacy", "--mkdir").code
         == 0
     )
+    again = run("export", "out", "-o", "again")
+    assert (again.code, again.err) == (0, "")
+    assert not (tmp_path / "again" / "groovepredictor.previous.json").exists()
+    run("train", *DENSE, "-e", 2, "-o", "longer")
+    replaced = run("export", "longer", "-o", "again")
+    assert replaced.code == 0
+    assert "groovepredictor.json replaces a former export: its loss" in replaced.err
+    assert (tmp_path / "again" / "groovepredictor.previous.json").read_bytes() == original
     validated = json.loads(run("validate", "legacy/dynamicsengine.json", "--check-specs", "--json").out)
     assert validated["passed"]
     assert validated["files"][0]["layout"] == "legacy"
     assert run("export", "out", "--layout", "other").code == 2
+
+
+def test_a_training_whose_export_was_not_the_better_one_is_resumed(run: Run, tmp_path: Path) -> None:
+    train = ("train", "-m", "DynamicsEngine", "-o", "out", "--keep-best", "--no-plots")
+    export = tmp_path / "out" / "dynamicsengine.json"
+
+    def record_loss(loss: float) -> bytes:
+        document = json.loads(export.read_text())
+        document["metadata"]["metrics"]["val_loss"] = loss
+        export.write_text(json.dumps(document))
+        return export.read_bytes()
+
+    assert run(*train, "-e", 2).code == 0
+    best = record_loss(0.0)
+    train += ("--learning-rate", 0.01)
+    assert run(*train, "-e", 1).code == 0
+    for epochs in (2, 3):
+        resumed = run(*train, "-e", epochs, "--resume")
+        assert resumed.code == 0, resumed.err
+        assert f"epoch {epochs}/{epochs}" in resumed.err
+        assert "epoch 1/" not in resumed.err
+        assert export.read_bytes() == best
+    record_loss(1e9)
+    assert run(*train, "-e", 4, "--resume").code == 0
+    assert export.read_bytes() != best
+    assert run("validate", "out").code == 0
 
 
 def test_datasets_reports_each_corpus(run: Run, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ SMALLER = {
     # A busy machine may exceed the budget of time, which bench reports by its exit status.
     "kelly-core bench models": "{ kelly-core bench models || test $? -eq 1; }",
     # One small model, without an end of its own while it is steered.
-    "train --epochs 200 --detach": "train -m dynamics --epochs 100000 --early-stopping-patience 0 --no-plots --detach",
+    "train --epochs 200 --detach": "train -m dynamics --epochs 100000 --early-stopping-patience 0 --detach",
     "--epochs +50": "--epochs +100000",
-    "-o out --json": "-o out --epochs 1 --no-plots --json",
+    "-o out --json": "-o out --epochs 1 --json",
     # These watch until Ctrl-C.
     "kelly-core runs attach last": "ctrl-c-after-2s kelly-core runs attach last",
     "kelly-core runs logs last -f": "{ ctrl-c-after-2s kelly-core runs logs last -f || test $? -eq 130; }",
@@ -74,6 +74,9 @@ def test_every_line_works_as_typed(tmp_path: Path) -> None:
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(README.parent),
         "KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache"),
+        # Sizes, again: ten seconds of each song, and no pictures of losses.
+        "KELLY_DATASETS_DEAM_DURATION": "10",
+        "KELLY_OUTPUT_PLOTS": "false",
     }
     (tmp_path / "work").mkdir()
     script = "\n".join(["set -e -x", *typed_lines()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -125,6 +126,45 @@ def test_links_of_ireal_pro_are_read(tmp_path: Path) -> None:
     assert (one["source"], two["source"]) == ("Ada: One", "Ada: Two")
     assert one["chords"] == ["C^7", "A-7", "D7", "G7", "C6"]
     assert one["durations"] == [1.0, 0.5, 0.5, 1.0, 1.0]
+
+
+def scrambled(music: str) -> str:
+    """Return music as ``irealb://`` links have it: places 0-4 and 10-23 of each block of 50 are mirrored."""
+    for long, short in (("   ", "XyQ"), (" |", "LZ"), ("| x", "Kcl")):
+        music = music.replace(long, short)
+    mirrored = {*range(5), *range(10, 24), *range(26, 40), *range(45, 50)}
+    blocks = [music[start : start + 50] for start in range(0, len(music), 50)]
+    turned = [
+        "".join(block[49 - place] if place in mirrored else block[place] for place in range(50))
+        if len(music) - 50 * number > 51
+        else block
+        for number, block in enumerate(blocks)
+    ]
+    return quote("1r34LbKcu7" + "".join(turned))
+
+
+@pytest.mark.parametrize("bars", [2, 9, 20])
+@pytest.mark.parametrize("ending", ["txt", "html"])
+def test_scrambled_links_of_ireal_pro_are_read(tmp_path: Path, bars: int, ending: str) -> None:
+    plain = "*A{T44C^7   |A-7 D7sus |fG7Q   | x  |SBb7#9W/D|n   |(Db7)C/E   |" + "E-7b5A7|D-   |" * bars + "l Z"
+    one, two = (f"{name}=Ada &amp; Bob==Swing=C==" + scrambled(plain) + "=Jazz=120=3" for name in ("One", "Two"))
+    link = f"irealb://{one}==={two}===My list"
+    write(
+        tmp_path / f"songs.{ending}",
+        f'<p>Songs</p><a href="{link}">all</a>' if ending == "html" else quote(link, ":/%=&;"),
+    )
+    first, second = entries(tmp_path)
+    assert (first["source"], second["source"]) == ("Ada & Bob: One", "Ada & Bob: Two")
+    assert first["chords"] == second["chords"]
+    assert first["chords"] == ["C^7", "A-7", "D7sus", "G7", "Bb7#9", "C/E", *["E-7b5", "A7", "D-"] * bars]
+    assert first["durations"][:6] == [1.0, 0.5, 0.5, 2.0, 1.0, 1.0]
+
+
+def test_a_link_without_a_song_is_counted(tmp_path: Path) -> None:
+    sheets(tmp_path)
+    write(tmp_path / "bad.html", "<a href='irealb://nothing%20here'>x</a>")
+    report = create_dataset("chords", tmp_path).report
+    assert report.skipped == {"a link that is no song of iReal Pro": ["bad.html"]}
 
 
 @pytest.mark.parametrize("layout", [pop909, billboard, chordonomicon, sheets])

@@ -162,7 +162,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
-        problem = f"needs {format_bytes(needed)}, and {format_bytes(free)} are free"
+        problem = f"needs about {format_bytes(needed)}, and {format_bytes(free)} are free"
         raise DataError(problem, where=downloads.parent, hint="Free some space, or name another --datasets-dir")
 
 
