@@ -6,10 +6,13 @@ shell holds nothing that the run needs: if it is killed, only the status is miss
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
+from kelly_core.display_text import printable
 from kelly_core.io.atomic import open_regular
 from kelly_core.runs.run_dir import RunDirectory
 
@@ -30,6 +33,8 @@ echo "$attempt $?" > "$status_file"
 _FIRST_SIGNAL = 128
 _MAX_BYTES = 64
 _MAX_STATUS = 255
+_TAIL_BYTES = 4096
+_MAX_LINE = 200
 
 _CAUSES = {
     signal.SIGKILL: (
@@ -73,7 +78,9 @@ def describe_exit(folder: RunDirectory, attempt: int) -> str:
     if status is None:
         return f"its process is gone. {resume}"
     if status <= _FIRST_SIGNAL:
-        return f"its process ended with exit code {status}; the reason is at the end of {folder.console}. {resume}"
+        last = _last_line(folder.console)
+        words = f", its last words: {last}" if last else ""
+        return f"its process ended with exit code {status}{words} (see {folder.console}). {resume}"
     number = status - _FIRST_SIGNAL
     try:
         name = signal.Signals(number).name
@@ -92,3 +99,14 @@ def _read(folder: RunDirectory, attempt: int) -> int | None:
     except (OSError, ValueError):
         return None
     return status if known == attempt and 0 <= status <= _MAX_STATUS else None
+
+
+def _last_line(console: Path) -> str:
+    """Return the last line that is not empty, cut after 200 characters; "" if there is none."""
+    try:
+        with open_regular(console) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((printable(line.strip()[:_MAX_LINE]) for line in reversed(lines) if line.strip()), "")

@@ -213,6 +213,24 @@ def test_signals_stop_gracefully(start: Start, folder: Path, sent: list[signal.S
     assert exported(folder)
 
 
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_after_any_signal_it_is_resumed_behind_its_last_checkpoint(
+    start: Start, folder: Path, last: signal.Signals, hang_up: bool
+) -> None:
+    run = start(epochs=LONG)
+    until_epoch(run, 2)
+    for number in [signal.SIGHUP] * hang_up + [last]:
+        os.kill(run.snapshot.pid, number)
+    until(run, "died" if last == signal.SIGKILL else "stopped")
+    done = load_checkpoint(folder / "out" / "checkpoints" / "dynamicsengine_latest.pt").epoch
+    assert done >= 2
+    again = resume(run)
+    until_epoch(again, done + 2)
+    first = [record.event.first_epoch for record in again.records() if isinstance(record.event, events.ModelStarted)]
+    assert first == [1, done + 1]
+
+
 def test_a_hang_up_changes_nothing(start: Start) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from kelly_core.config.schema import Settings
+from kelly_core.errors import RunError
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import model_spec
 from kelly_core.sweeps.plan import Trial, plan_trials
-from kelly_core.sweeps.results import TrialResult, best_runs, summarize_points
+from kelly_core.sweeps.results import TrialResult, as_json, best_runs, summarize_points
 from kelly_core.sweeps.sweep import Sweep
 from tests.helpers.dask_cluster import Cluster, cluster
 from tests.runs.conftest import small_settings
@@ -92,6 +93,20 @@ def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Pa
     assert {run_of(trial).record.attempts for trial in again.trials} == {1}
     more = sweep_of(sweep__seeds=3)
     assert {trial.id for trial in sweep.trials} < {trial.id for trial in more.trials}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("content", [b"", b"{", b'{"points": NaN}', b"[" * 100_000, b"\xff\x00", None])
+def test_a_table_of_any_content_is_written_again(content: bytes | None) -> None:
+    sweep = sweep_of()
+    sweep.table.parent.mkdir()
+    os.mkfifo(sweep.table) if content is None else sweep.table.write_bytes(content)
+    sweep.write([])
+    assert json.loads(sweep.table.read_text()) == as_json([])
+    sweep.table.unlink()
+    sweep.table.mkdir()
+    with pytest.raises(RunError):
+        sweep.write([])
 
 
 @pytest.mark.usefixtures("folder", "forked")
