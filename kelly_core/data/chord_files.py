@@ -278,7 +278,7 @@ def _rows(path: Path) -> Iterator[dict[str, str] | None]:
     """Rows of a CSV file by lower-case column name, one in memory at a time; None for one that is not CSV text."""
     try:
         with open_regular(path) as binary:
-            # A longer line is no row: it is read in pieces, each of which is refused or has no chords.
+            # A longer line is not a row: it is read in pieces, each of which is refused or has no chords.
             lines = (line.decode("utf-8", "replace") for line in iter(lambda: binary.readline(_MAX_LINE), b""))
             reader = csv.reader(line.replace("\0", "") for line in lines)
             header: list[str] = []
@@ -396,7 +396,7 @@ def _ireal_songs(text: str, name: str) -> list[Entry | DataError]:
         music = [place for place, field in enumerate(fields) if field.startswith(_IREAL_PREFIX) and place >= 6]
         songs += [_ireal_song(fields[at - 6], fields[at - 5], _in_order(fields[at])) for at in music]
         if not music:
-            songs.append(DataError("a link that is no song of iReal Pro", where=name))
+            songs.append(DataError("a link that does not hold a song of iReal Pro", where=name))
     return songs
 
 

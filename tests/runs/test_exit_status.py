@@ -110,7 +110,7 @@ class TestRealTrainings:
             "os.execv(sys.executable, [sys.executable, '-m', 'kelly_core', *sys.argv[1:]])"
         )
         train = ["train", "-m", "DynamicsEngine", "--use-synthetic", "-e", "1", "--no-plots", "-o", str(folder / "out")]
-        # The first array of so many examples, 8 bytes each, is larger than the limit.
+        # The first array, 8 bytes an example, is larger than the limit.
         environment = os.environ | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": "10000000000"}
         command = [sys.executable, "-c", program, *train]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
