@@ -12,9 +12,8 @@ from pathlib import Path
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
-from kelly_core.runs.console import print_line
 from kelly_core.runs.log_records import DamagedLineError, LogRecord, RunEvent, UnknownKindError, decode, encode
-from kelly_core.runs.messages import describe
+from kelly_core.runs.messages import describe, print_line
 
 _MAX_WAITING = 4 * 2**20
 _RESERVE_BYTES = 2**16

@@ -1,8 +1,13 @@
-"""Text lines for events."""
+"""Text lines for events, and their way into the console log of a run."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
+
 from kelly_core import events
+from kelly_core.display_text import printable_lines
 from kelly_core.runs import log_records
 from kelly_core.runs.log_records import RunEvent
 
@@ -56,3 +61,10 @@ def _describe_record(event: RunEvent) -> str | None:
         case log_records.RunEnded():
             return f"{event.state}: {event.error}" if event.error else event.state
     return None
+
+
+def print_line(text: str) -> None:
+    """Print a line with the time of day; if the disk is full, the line is lost instead of the training."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable_lines(text)}\n")
+        sys.stdout.flush()

@@ -11,10 +11,10 @@ import psutil
 
 from kelly_core.errors import KellyError, RunError
 from kelly_core.io.atomic import IsOwned
-from kelly_core.runs.console import print_line
 from kelly_core.runs.control import Inbox, RunController
 from kelly_core.runs.event_log import EventLogger
 from kelly_core.runs.log_records import GpuLoad, HostLoad, Revived
+from kelly_core.runs.messages import print_line
 from kelly_core.runs.run import SILENT_SECONDS, Run
 
 _SECONDS_BETWEEN_REQUESTS = 0.25

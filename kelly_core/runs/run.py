@@ -23,8 +23,7 @@ from kelly_core.runs.event_log import LogReader
 from kelly_core.runs.exit_status import describe_exit
 from kelly_core.runs.log_records import LogRecord
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
-from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot
-from kelly_core.runs.snapshot_cache import SnapshotCache, read_summary, write_summary
+from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot, SnapshotCache, read_summary, write_summary
 from kelly_core.runs.state import reduce_events
 
 SILENT_SECONDS = 10.0

@@ -35,7 +35,7 @@ from kelly_core.runs.log_records import (
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
-from kelly_core.runs.snapshot_cache import write_summary
+from kelly_core.runs.snapshot import write_summary
 from kelly_core.training.history import read_history
 from tests.runs.test_registry import make_run
 

@@ -23,7 +23,7 @@ from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded, RunEv
 from kelly_core.runs.registry import find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, write_manifest
-from kelly_core.runs.snapshot_cache import read_summary
+from kelly_core.runs.snapshot import read_summary
 
 from .conftest import small_settings
 

@@ -58,7 +58,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
 
 
 def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
-    from kelly_core.runs.snapshot_cache import read_summary
+    from kelly_core.runs.snapshot import read_summary
 
     run = start(epochs=1)
     until(run, "finished")
