@@ -95,7 +95,7 @@ class _Reader:
             self._read_pad(module, name)
         elif kind in _DROPPED:
             return
-        elif kind in _LAYERS:
+        elif kind in _LAYERS and not (module._forward_hooks or module._forward_pre_hooks):
             self._append(module, name)
         elif isinstance(module, _LAYERS) or any(True for _ in _children(module, name)):
             self._read_custom(module, name)
@@ -139,7 +139,7 @@ class _Reader:
         self.padding += left
 
     def _read_custom(self, module: nn.Module, name: str) -> None:
-        """Read a module with a forward of its own, and check by a trial run that it is a plain chain."""
+        """Read a module with a forward of its own or with hooks, and check by a trial run that it is a plain chain."""
         inner = _Reader(self.size, padding=self.padding)
         if isinstance(module, _LAYERS):
             inner._append(module, name)

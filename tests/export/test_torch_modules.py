@@ -138,6 +138,21 @@ class Raises(Skip):
         raise RuntimeError(f"on purpose, at {x.shape}")
 
 
+def with_hook() -> nn.Module:
+    """A layer whose output a hook doubles."""
+    module = nn.Sequential(nn.Linear(4, 4))
+    module[0].register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    return module
+
+
+def test_weights_that_are_computed_are_exported_as_they_are_used(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    frames = frames_for(3)
+    outputs = exported(tmp_path, module, 3, frames)
+    with torch.inference_mode():
+        assert np.abs(outputs - module(torch.from_numpy(frames)).numpy()).max() < TOLERANCE
+
+
 def without_statistics() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False))
 
@@ -169,6 +184,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     "a parameter of its own": (OwnParameter, 4, "module (OwnParameter)", "parameters of its own (gain)"),
     "only the last frame": (LastFrame, 1, "module (LastFrame)", "one frame for each input frame"),
     "a forward that raises": (Raises, 4, "module (Raises)", "RuntimeError: on purpose"),
+    "a hook": (with_hook, 4, "0 (Linear)", "computes something else"),
     "a list": (lambda: nn.ModuleList([nn.Linear(4, 4)]), 4, "module (ModuleList)", "could not be tried"),
     "nothing": (nn.Sequential, 4, "module (Sequential)", "no layer that computes"),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), 4, "0 (LazyLinear)", "no values yet"),
