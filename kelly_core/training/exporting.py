@@ -172,7 +172,7 @@ def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     """What the export says of its inputs; networks that give or take a musical context also name its descriptors."""
     neutral = neutral_input(checkpoint.spec, checkpoint.mean.numpy(), version)
     features: dict[str, Any] = checkpoint.dataset["facts"] | {NEUTRAL_INPUT: neutral}
-    # DynamicsEngine takes the first half of the code, in which there is no context.
+    # The first half of the code holds no context; a model may take only that half.
     sees_context = checkpoint.spec.code_inputs in (0, CODE_SIZE)
     return features | ({"context": context_metadata()} if version == CODE_VERSION and sees_context else {})
 
