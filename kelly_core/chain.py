@@ -27,6 +27,8 @@ _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 _MOST_GAIN = 4.0
 """Limit of the spread of answers: a recognizer that hardly answers would be all noise."""
 
+MARGINAL = "marginal"
+"""Entry of an export's ``features``: the best constant output on the training examples."""
 NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: the input to use if the actual one is not known, see ``neutral_input``."""
 
@@ -113,6 +115,7 @@ class ModelChain:
 
     Attributes:
         code_version: version of the emotion code between the networks.
+        marginals: best constant output on the training examples, [out] by model, where a file names it.
 
     Raises:
         ExportError: the networks do not agree on the version.
@@ -125,6 +128,9 @@ class ModelChain:
         quality = recorded_quality(exports[_EMOTION.name].metadata)
         self._calibration = quality.calibration if quality else {}
         self.code_version = _common_version(exports)
+        self.marginals = {
+            name: marginal for name, export in exports.items() if (marginal := _marginal(export)) is not None
+        }
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -280,15 +286,26 @@ def _common_version(exports: Mapping[str, Export]) -> int:
     return known.pop() if known else CODE_VERSION
 
 
+def _marginal(export: Export) -> Array | None:
+    """Return the best constant output [out] on the training examples; None if the file does not name it."""
+    return _numbers(export, MARGINAL, export.out_size)
+
+
 def _neutral_audio(export: Export) -> Array | None:
     """Return the mel bands [64] that HarmonyPredictor uses without audio; None if its file does not name them."""
+    values = _numbers(export, NEUTRAL_INPUT, export.in_size)
+    return None if values is None else values[CODE_SIZE:]
+
+
+def _numbers(export: Export, entry: str, count: int) -> Array | None:
+    """Return a list of numbers from an export's features; None if it lacks it, or holds something else."""
     features = export.metadata.get("features")
-    values = features.get(NEUTRAL_INPUT) if isinstance(features, dict) else None
-    if not isinstance(values, list) or len(values) != export.in_size:
+    values = features.get(entry) if isinstance(features, dict) else None
+    if not isinstance(values, list) or len(values) != count:
         return None
     if not all(isinstance(value, int | float) for value in values):
         return None
     try:
-        return np.array(values[CODE_SIZE:], np.float32)
+        return np.array(values, np.float32)
     except OverflowError:
         return None

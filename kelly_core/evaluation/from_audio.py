@@ -18,7 +18,7 @@ from kelly_core.evaluation.aggregation import GroupSums
 from kelly_core.evaluation.baselines import weighted_median
 from kelly_core.evaluation.evaluate import MODEL, compare_baselines, figures_of, metrics_of
 from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Doubles, Labels, ModelMetrics, Sums, loss_sums, ratio
-from kelly_core.export.quality_record import ChainQuality
+from kelly_core.export.quality_record import ChainQuality, deciding_rival
 from kelly_core.music.chords import chord_distribution, estimate_chords
 from kelly_core.music.context import NAMES, encode_context, note_measures
 from kelly_core.music.dynamics import WINDOW_SECONDS, expression_windows
@@ -34,7 +34,10 @@ MAX_SECONDS = 600.0
 LEAST_PIECES = 2
 
 _MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS[1:]
-_MARGINAL = "marginal of the other pieces"
+_OTHERS = "marginal of the other pieces"
+_TRAINING = "marginal of the training examples"
+_LEAST_PROBABILITY = 1e-6
+"""Probability of what no training example has."""
 _BEATS_PER_BAR = 4
 
 
@@ -191,12 +194,15 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> C
     spec = model_spec(model)
     measures = metrics_of(spec)
     pieces = list(answers.values())
-    marginals = _marginals(model, pieces)
-    outputs = {
-        MODEL: [piece.outputs for piece in pieces],
-        _MARGINAL: [np.broadcast_to(m, piece.targets.shape) for m, piece in zip(marginals, pieces, strict=True)],
-        "control": [piece.control for piece in pieces],
-    }
+    rivals = {_OTHERS: _marginals(model, pieces)}
+    if model in chain.marginals:
+        least = _LEAST_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
+        rivals[_TRAINING] = [np.maximum(chain.marginals[model], np.float32(least))] * len(pieces)
+    outputs = {MODEL: [piece.outputs for piece in pieces], "control": [piece.control for piece in pieces]}
+    for name, constants in rivals.items():
+        outputs[name] = [
+            np.broadcast_to(each, piece.targets.shape) for each, piece in zip(constants, pieces, strict=True)
+        ]
     names = np.array(list(answers))
     found = GroupSums(
         corpora=np.full(len(names), "audio"),
@@ -207,11 +213,12 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> C
         errors={name: _errors(spec, measures, rows, pieces) for name, rows in outputs.items()},
     )
     figures = {name: figures_of(measures, found.total(name)) for name in outputs}
-    (marginal,) = compare_baselines(measures, found, figures, (_MARGINAL,))
+    primary = tuple(criterion.measure for criterion in measures.criteria)
+    _, marginal = deciding_rival(tuple(compare_baselines(measures, found, figures, tuple(rivals))), primary)
     is_aware = chain.takes_context and spec.code_inputs == CODE_SIZE
     return ChainQuality(
         pieces=len(pieces),
-        primary=tuple(criterion.measure for criterion in measures.criteria),
+        primary=primary,
         metrics=figures[MODEL],
         marginal=marginal,
         control=figures["control"] if is_aware else None,

@@ -256,7 +256,8 @@ class ChainQuality:
         pieces: recordings that were heard.
         primary: the measures that decide; smaller is better.
         metrics: figures of the model.
-        marginal: the best constant of the other pieces, and the difference from it.
+        marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
+            difference from it; if one is not beaten, that one.
         control: figures of the model given the musical context of the very notes that are scored, which never counts
             as quality; None where the model takes no context.
     """
@@ -269,8 +270,8 @@ class ChainQuality:
 
     def summary(self) -> str:
         """The result in one line."""
-        result = "better than the marginal" if self.marginal.beaten else "not better than the marginal"
-        return f"{result} from audio: {'; '.join(self._evidence())}"
+        result = "better" if self.marginal.beaten else "not better"
+        return f"{result} than the {self.marginal.name} from audio: {'; '.join(self._evidence())}"
 
     def _evidence(self) -> Iterator[str]:
         for difference in self.marginal.differences:

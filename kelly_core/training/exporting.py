@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kelly_core.chain import NEUTRAL_INPUT, neutral_input
+from kelly_core.chain import MARGINAL, NEUTRAL_INPUT, neutral_input
 from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import Array, Layer
 from kelly_core.engines.weights import fold_normalization, fold_stateless
@@ -172,7 +172,9 @@ def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     """What the export says of its inputs; networks that give or take a musical context also name its descriptors."""
     neutral = neutral_input(checkpoint.spec, checkpoint.mean.numpy(), version)
     features: dict[str, Any] = checkpoint.dataset["facts"] | {NEUTRAL_INPUT: neutral}
-    # The first half of the code holds no context; a model may take only that half.
+    if "best_constant" in checkpoint.dataset:
+        features[MARGINAL] = checkpoint.dataset["best_constant"]
+    # DynamicsEngine takes the first half of the code, in which there is no context.
     sees_context = checkpoint.spec.code_inputs in (0, CODE_SIZE)
     return features | ({"context": context_metadata()} if version == CODE_VERSION and sees_context else {})
 

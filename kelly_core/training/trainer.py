@@ -289,7 +289,7 @@ class Trainer:
             history=list(self.history),
             random=random_states(self.rng),
             settings=asdict(self.settings),
-            dataset=describe_dataset(self.dataset),
+            dataset=describe_dataset(self.dataset) | {"best_constant": self.constant.tolist()},
             mean=torch.from_numpy(normalizer.mean),
             scale=torch.from_numpy(normalizer.scale),
             metrics=self.metrics(),

@@ -9,6 +9,7 @@ import pytest
 
 from kelly_core.chain import ModelChain
 from kelly_core.errors import DataError
+from kelly_core.evaluation import from_audio
 from kelly_core.evaluation.from_audio import evaluate_chain, find_pairs
 from kelly_core.spec import MODELS
 from tests.helpers.chain_files import write_chain
@@ -39,13 +40,24 @@ def test_every_model_behind_the_recognizer_is_measured_beside_the_marginal(piece
     }
     for name, each in quality.items():
         assert not each.marginal.beaten, "random networks know nothing"
-        assert "not better than the marginal from audio" in each.summary()
+        assert f"not better than the {each.marginal.name} from audio" in each.summary()
         assert (each.control is None) == (name == "DynamicsEngine"), "it takes no context"
         for measure in each.primary:
             assert np.isfinite(each.metrics[measure])
             assert np.isfinite(each.marginal.metrics[measure])
     marginal = quality["MelodyTransformer"].marginal.metrics["nats_per_beat"]
     assert 1.0 < marginal < 4.0, "one of four pitches in each beat"
+
+
+def test_the_marginal_of_the_training_examples_is_a_rival_too(pieces: Path, tmp_path: Path) -> None:
+    chain = ModelChain.load(write_chain(tmp_path))
+    beats = [from_audio._answers(chain, pair)["MelodyTransformer"].targets for pair in find_pairs(pieces)]
+    chain.marginals["MelodyTransformer"] = np.concatenate(beats).mean(axis=0)
+    marginal = evaluate_chain(chain, find_pairs(pieces))["MelodyTransformer"].marginal
+    assert marginal.name == "marginal of the training examples", "no constant is better on these pieces"
+    chain.marginals["MelodyTransformer"] = np.full(128, 0.5, np.float32)
+    marginal = evaluate_chain(chain, find_pairs(pieces))["MelodyTransformer"].marginal
+    assert marginal.name == "marginal of the other pieces"
 
 
 def test_the_answers_do_not_depend_on_the_order_of_the_pieces(pieces: Path, tmp_path: Path) -> None:
