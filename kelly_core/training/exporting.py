@@ -169,14 +169,18 @@ class CheckpointEngine:
 
 
 def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
-    """What the export says of its inputs; networks that give or take a musical context also name its descriptors."""
+    """What the export says of its inputs and outputs.
+
+    Models behind the recognizer name their marginal; those that take a musical context, its descriptors.
+    """
     neutral = neutral_input(checkpoint.spec, checkpoint.mean.numpy(), version)
     features: dict[str, Any] = checkpoint.dataset["facts"] | {NEUTRAL_INPUT: neutral}
-    if "best_constant" in checkpoint.dataset:
+    code_inputs = checkpoint.spec.code_inputs
+    if code_inputs and "best_constant" in checkpoint.dataset:
         features[MARGINAL] = checkpoint.dataset["best_constant"]
     # DynamicsEngine takes the first half of the code, in which there is no context.
-    sees_context = checkpoint.spec.code_inputs in (0, CODE_SIZE)
-    return features | ({"context": context_metadata()} if version == CODE_VERSION and sees_context else {})
+    takes_context = version == CODE_VERSION and code_inputs == CODE_SIZE
+    return features | ({"context": context_metadata()} if takes_context else {})
 
 
 def _golden(checkpoint: Checkpoint, version: int) -> Array:
