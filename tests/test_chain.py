@@ -119,7 +119,7 @@ def test_a_known_context_replaces_what_is_heard(folder: Path, networks: dict[str
     expected = heard.code.copy()
     expected[:, [56, 59]] = [0.4, -0.3]
     np.testing.assert_array_equal(given.code, expected)
-    np.testing.assert_array_equal(given.melody, networks["melodytransformer"].run(expected))
+    np.testing.assert_array_equal(given.melody, networks["melodytransformer"].process(expected))
     np.testing.assert_array_equal(given.affect.valence, heard.affect.valence)
     constant = ModelChain.load(folder).follow([0.2, 0.2], [0.1, 0.1], context)
     np.testing.assert_array_equal(constant.code, encode([0.2, 0.2], 0.1, context=context))
