@@ -178,7 +178,7 @@ def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     code_inputs = checkpoint.spec.code_inputs
     if code_inputs and "best_constant" in checkpoint.dataset:
         features[MARGINAL] = checkpoint.dataset["best_constant"]
-    # DynamicsEngine takes the first half of the code, in which there is no context.
+    # The first half of the code holds no context; a model may take only that half.
     takes_context = version == CODE_VERSION and code_inputs == CODE_SIZE
     return features | ({"context": context_metadata()} if takes_context else {})
 
