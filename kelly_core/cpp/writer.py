@@ -133,7 +133,7 @@ def _constants(exports: Sequence[Export]) -> dict[str, Any]:
         "context_begin": begin,
         "context_size": end - begin,
         "complexity_begin": _CIRCLE_BEGIN,
-        "complexity_end": begin,
+        "complexity_end": CODE_SIZE,
         "neutral_frame": _neutral(emotion),
         "neutral_code": _neutral(exports[1]),
         "neutral_bands": _neutral(harmony)[CODE_SIZE:],
