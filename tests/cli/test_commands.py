@@ -288,6 +288,7 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
     assert run("export", "out", "--layout", "other").code == 2
 
 
+@pytest.mark.slow
 def test_a_training_whose_export_was_not_the_better_one_is_resumed(run: Run, tmp_path: Path) -> None:
     train = ("train", "-m", "DynamicsEngine", "-o", "out", "--keep-best", "--no-plots")
     export = tmp_path / "out" / "dynamicsengine.json"
