@@ -21,6 +21,7 @@ from kelly_core.data.readers.midi import parse_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export
 from kelly_core.io.user_dirs import user_state_dir
+from kelly_core.runs.labels import read_labels
 from kelly_core.runs.log_records import LogRecord, encode
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
@@ -81,7 +82,9 @@ def test_logs_of_runs(tmp_path: Path) -> None:
         records = documents if isinstance(documents, list) else [documents]
         folder.events.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
         snapshot = Run(folder).snapshot
-        for table in (model_table(snapshot), run_header(snapshot, read_manifest(folder)), run_table([snapshot])):
+        listed = list_runs(tmp_path)
+        runs = run_table(listed.runs, listed.overviews)
+        for table in (model_table(snapshot), run_header(snapshot, read_manifest(folder), read_labels(folder)), runs):
             assert list(screen.render(table))
 
 
@@ -89,8 +92,9 @@ def test_run_manifests(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "odd", *SAMPLES.values())
     for content in mutated_texts(json.loads(folder.record.read_text()), seed=4):
         folder.record.write_bytes(content)
-        for snapshot in list_runs(tmp_path).runs:
-            console().print(run_table([snapshot]))
+        listed = list_runs(tmp_path)
+        if listed.runs:
+            console().print(run_table(listed.runs, listed.overviews))
 
 
 def test_histories(tmp_path: Path) -> None:

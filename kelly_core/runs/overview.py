@@ -83,12 +83,12 @@ def overview(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> RunOve
         gain=_mean(_gain(model) for model in run.models),
         verdicts=tuple(model.verdict.partition(":")[0].partition(";")[0] for model in run.models if model.verdict),
         learning_rate=_common(_setting(record.settings, model.model, "learning_rate") for model in run.models),
-        seed=record.settings.get("training", {}).get("seed"),
+        seed=_entry(_entry(record.settings, "training"), "seed"),
         duration=max(0.0, run.updated - run.began) if run.began and run.updated else None,
         tags=labels.tags,
         note=labels.note,
         sweep=output.parent.parent.name if output.parent.name == _TRIALS else "",
-        device=str(record.settings.get("training", {}).get("device", "")),
+        device=str(_entry(_entry(record.settings, "training"), "device") or ""),
     )
 
 
@@ -105,10 +105,16 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _common(values: Iterable[Any]) -> Any:
     """Return the value that all have, None if they differ."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else None
+    # A damaged manifest may hold values that have no hash, so they are compared.
+    found = list(values)
+    return found[0] if found and all(value == found[0] for value in found) else None
 
 
 def _setting(settings: dict[str, Any], model: str, name: str) -> Any:
-    own = settings.get("models", {}).get(model, {}).get(name)
-    return settings.get("training", {}).get(name) if own is None else own
+    own = _entry(_entry(_entry(settings, "models"), model), name)
+    return _entry(_entry(settings, "training"), name) if own is None else own
+
+
+def _entry(section: Any, name: str) -> Any:
+    """Return an entry of a section; None if a damaged manifest has something else in its place."""
+    return section.get(name) if isinstance(section, dict) else None

@@ -17,6 +17,7 @@ from kelly_core.errors import DataError, ExportError, KellyError, RunError
 from kelly_core.export.reader import read_document
 from kelly_core.io.locks import FileLock, LockOwner
 from kelly_core.runs.control import Request, send
+from kelly_core.runs.labels import read_labels
 from kelly_core.runs.log_records import KINDS as KINDS_BY_NAME
 from kelly_core.runs.log_records import (
     AttemptBegun,
@@ -53,6 +54,7 @@ SAMPLES: dict[str, RunEvent] = {
     "outcome": events.ModelResult("DynamicsEngine", "maestro", False, None, None, 1, {"val_loss": 0.5}, 2.0),
     "host": HostLoad(50.0, 2, 3, 4, (GpuLoad("gpu", 5.0, 1, 2),)),
     "revived": Revived(11.0),
+    "set": events.SettingsChanged("DynamicsEngine", 1, learning_rate=0.001),
     "end": RunEnded("finished"),
 }
 KINDS_OF_RECORDS = set(KINDS_BY_NAME)
@@ -133,7 +135,9 @@ def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, 
         log.write(encode(LogRecord(1e9, 2.0, 1, SAMPLES[kind])))
     snapshot = Run(folder).snapshot
     screen = console()
-    for table in (run_table([snapshot]), model_table(snapshot), run_header(snapshot, read_manifest(folder))):
+    listed = list_runs(tmp_path)
+    runs = run_table(listed.runs, listed.overviews)
+    for table in (runs, model_table(snapshot), run_header(snapshot, read_manifest(folder), read_labels(folder))):
         screen.print(table)
     write_summary(folder, snapshot, 0)
 
