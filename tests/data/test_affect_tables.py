@@ -15,7 +15,7 @@ from kelly_core.data.corpora.emopia import read_quadrants
 from kelly_core.data.files import read_sidecar, read_table
 from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import decode, encode
+from kelly_core.music.emotion import CONTEXT, decode, encode
 from tests.helpers import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
@@ -260,7 +260,9 @@ class TestCorpus:
         (index,) = np.flatnonzero(dataset.rows.sources == "dynamic")
         batch = dataset.eval_batch(np.array([index]))
         assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
-        np.testing.assert_allclose(batch.targets[0, 29], encode(-1.0, 1.0), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            batch.targets[0, 29, : CONTEXT.start], encode(-1.0, 1.0)[: CONTEXT.start], rtol=0, atol=1e-6
+        )
 
     def test_soundtracks_and_emomusic_are_read_by_their_columns(self, load, tmp_path: Path) -> None:
         layouts = {

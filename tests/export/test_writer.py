@@ -154,7 +154,7 @@ def test_metadata_are_complete_and_true() -> None:
         golden=golden_inputs(np.zeros(4, np.float32), np.ones(4, np.float32)),
     )
     count = (6 * 4 + 6) + (20 * 6 + 20 * 5 + 20 + 20) + (5 * 5 + 5)
-    assert set(metadata) == set(METADATA)
+    assert set(metadata) == {*METADATA, "code_version"}
     assert (metadata["parameter_count"], metadata["memory_bytes"]) == (count, 4 * count)
     assert (metadata["input_size"], metadata["output_size"], metadata["export_version"]) == (4, 5, "2.0")
     assert metadata["metrics"] == {"r": None, "per_parameter": [0.5, None], "epochs": 3}
