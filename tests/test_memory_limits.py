@@ -49,7 +49,7 @@ def test_a_command_under_a_limit_ends_with_words() -> None:
     program = """
 import resource, numpy
 from kelly_core.cli import app
-def use():
+def use(**_options):
     resource.setrlimit(resource.RLIMIT_AS, (2**30, resource.RLIM_INFINITY))
     numpy.zeros(2**28)
 app.app = use

@@ -90,6 +90,7 @@ def export(
       kelly-core export models --cpp plugin/kelly
     """
     from kelly_core.export.module_files import is_factory
+    from kelly_core.export.reader import is_archive
 
     if juce and cpp is None:
         raise ConfigError("belongs to --cpp DIR", where="--juce")
@@ -107,7 +108,7 @@ def export(
         require_onnx()
     if factory:
         _export_module(source, weights, input_size, output, onnx=onnx, mkdir=mkdir)
-    elif Path(source).suffix == ".json":
+    elif Path(source).suffix == ".json" and not is_archive(Path(source)):
         _export_weights(Path(source), output, onnx=onnx, mkdir=mkdir)
     else:
         _export_checkpoints(Path(source), layout, output, onnx=onnx, mkdir=mkdir)

@@ -25,6 +25,7 @@ RULES = """\
   is eight seconds from a random place of the song.
 """
 
+_HARMONY = next(spec for spec in MODELS if spec.dataset == "chords")
 _GROOVE = next(spec for spec in MODELS if spec.dataset == "groove_midi")
 
 CONFIG_FILE = "config.toml"
@@ -36,6 +37,11 @@ epochs = 32
 batch_size = 8            # the corpora are small: larger batches leave too few steps an epoch
 learning_rate = 0.002
 validation_split = 0.33   # enough songs to choose the epoch and to judge
+
+[models.{_HARMONY.name}]
+learning_rate = 0.001
+epochs = 60
+patience = 0              # it makes no progress for many epochs before it finds how chords follow emotion
 
 [models.{_GROOVE.name}]
 learning_rate = 0.002     # instead of the model's own rate for real recordings

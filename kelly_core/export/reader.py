@@ -111,6 +111,15 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
+def is_archive(path: Path) -> bool:
+    """Return True if a file is a zip archive, as a checkpoint is whatever its name; False if it cannot be read."""
+    try:
+        with open_regular(path) as stream:
+            return bool(stream.read(len(_ZIP)) == _ZIP)
+    except OSError:
+        return False
+
+
 def _text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():

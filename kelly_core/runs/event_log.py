@@ -35,7 +35,7 @@ class LogWriter:
         except OSError as error:
             raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
         self._waiting = bytearray()
-        self._refused = False
+        self._refused = self._closed = False
         self._lock = threading.Lock()
         self._reserve = path.with_name(".reserve")
         size = os.fstat(self._handle).st_size
@@ -57,8 +57,11 @@ class LogWriter:
             self._reserve.unlink()
 
     def append(self, record: LogRecord) -> None:
-        """Write a record after the waiting ones; dropped if too many are waiting."""
+        """Write a record after the waiting ones; dropped if too many are waiting or the log is closed."""
         with self._lock:
+            # A thread that measures the load may still report while the process ends.
+            if self._closed:
+                return
             if len(self._waiting) < _MAX_WAITING:
                 self._waiting += encode(record)
             self._flush()
@@ -70,6 +73,7 @@ class LogWriter:
             self._flush()
             os.fsync(self._handle)
             os.close(self._handle)
+            self._closed = True
 
     def _flush(self) -> None:
         try:

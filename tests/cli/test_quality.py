@@ -114,7 +114,7 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) 
     del document["metadata"]["quality"]
     (tmp_path / GROOVE).write_text(json.dumps(document))
     assert reports(run)[0]["quality"] is None
-    assert "nothing says" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
+    assert "no quality record" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
 
 
 @pytest.mark.usefixtures("trained")

@@ -79,7 +79,10 @@ async def test_all_text_is_legible(
     app = make_app(theme=theme)
     async with app.run_test(size=(120, 40)) as pilot:
         assert app.theme == (theme or ANSI16_THEME.name)
-        await until(pilot, lambda: app.live_text and cells(app, "#corpora") and cells(app, "#corpora")[0][2] == "–")
+        await until(pilot, lambda: bool(app.live_text))
+        # While a run is live, the program opens with the Train screen.
+        await pilot.press("1")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][2] == "–")
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()
