@@ -45,10 +45,10 @@ class DenseWeights:
 
 
 @dataclass(frozen=True)
-class LstmWeights:
-    """An LSTM with its gates stacked in ``GATE_ORDER``.
+class RecurrentWeights:
+    """A recurrent layer with its G gates stacked.
 
-    ``weight_ih`` [4H, in], ``weight_hh`` [4H, H], ``bias_ih`` and ``bias_hh`` [4H].
+    ``weight_ih`` [GH, in], ``weight_hh`` [GH, H], ``bias_ih`` and ``bias_hh`` [GH].
     """
 
     weight_ih: Array
@@ -70,36 +70,16 @@ class LstmWeights:
     @property
     def parameter_count(self) -> int:
         """PyTorch's count, with two bias vectors."""
-        return _recurrent_parameters(self)
+        biases = self.use_bias * (self.bias_ih.size + self.bias_hh.size)
+        return self.weight_ih.size + self.weight_hh.size + biases
 
 
-@dataclass(frozen=True)
-class GruWeights:
-    """A GRU with its gates stacked in ``GRU_GATE_ORDER``; the reset gate multiplies U·h + bias_hh, as in PyTorch.
+class LstmWeights(RecurrentWeights):
+    """An LSTM, its gates in ``GATE_ORDER``."""
 
-    ``weight_ih`` [3H, in], ``weight_hh`` [3H, H], ``bias_ih`` and ``bias_hh`` [3H].
-    """
 
-    weight_ih: Array
-    weight_hh: Array
-    bias_ih: Array
-    bias_hh: Array
-    use_bias: bool = True
-
-    @property
-    def in_size(self) -> int:
-        """Size of an input frame."""
-        return int(self.weight_ih.shape[1])
-
-    @property
-    def out_size(self) -> int:
-        """Size of an output frame, the hidden size H."""
-        return int(self.weight_hh.shape[1])
-
-    @property
-    def parameter_count(self) -> int:
-        """PyTorch's count, with two bias vectors."""
-        return _recurrent_parameters(self)
+class GruWeights(RecurrentWeights):
+    """A GRU, its gates in ``GRU_GATE_ORDER``; the reset gate multiplies U·h + bias_hh, as in PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +199,6 @@ class ActivationLayer:
         return 0
 
 
-RecurrentWeights = LstmWeights | GruWeights
 Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
 
 
@@ -254,8 +233,3 @@ def describe_layer(layer: Layer) -> str:
             return f"{' '.join(filter(None, ('conv1d', layer.activation)))} {layer.in_size}→{layer.out_size} ({taps})"
     kinds = {DenseWeights: "dense", LstmWeights: "lstm", GruWeights: "gru"}
     return f"{' '.join(filter(None, (kinds[type(layer)], activation_of(layer))))} {layer.in_size}→{layer.out_size}"
-
-
-def _recurrent_parameters(layer: RecurrentWeights) -> int:
-    biases = layer.use_bias * (layer.bias_ih.size + layer.bias_hh.size)
-    return layer.weight_ih.size + layer.weight_hh.size + biases
