@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -459,14 +460,21 @@ def _wait_until_stopped(run: Run) -> None:
         pass
 
 
-def _wait_until_training(run: Run) -> None:
-    """Wait for a run that is starting until a model is in training, or for 30 s."""
-    deadline = time.monotonic() + _SECONDS_TO_START
-    while run.live and not any(model.state in ("running", "paused") for model in run.snapshot.models):
-        if time.monotonic() >= deadline:
-            return
+def _wait(run: Run, seconds: float, done: Callable[[], bool]) -> None:
+    """Read a run's log until ``done``, or for some seconds."""
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
         run.poll()
+
+
+def _wait_until_training(run: Run) -> None:
+    """Wait for a run that is starting until a model is in training, or for 30 s."""
+    _wait(
+        run,
+        _SECONDS_TO_START,
+        lambda: not run.live or any(model.state in ("running", "paused") for model in run.snapshot.models),
+    )
 
 
 def _config(context: typer.Context) -> Path | None:
@@ -495,10 +503,8 @@ def _more_epochs(text: str | None) -> int:
 
 def _print_totals(run: Run, more: int) -> None:
     """Wait until the run has counted its finished epochs, and print first and last epoch of each model."""
-    deadline = time.monotonic() + _SECONDS_TO_START
-    while (record := read_manifest(run.folder)).more_epochs and run.live and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-        run.poll()
+    _wait(run, _SECONDS_TO_START, lambda: not (read_manifest(run.folder).more_epochs and run.live))
+    record = read_manifest(run.folder)
     if record.more_epochs:
         print_status(f"each model trains {more} epochs beyond those it has done")
         return
@@ -510,10 +516,7 @@ def _print_totals(run: Run, more: int) -> None:
 
 def _print_state(run: Run, *expected: str) -> None:
     """Wait until the run is in an expected state or has ended, and print its state."""
-    deadline = time.monotonic() + _SECONDS_TO_ANSWER
-    while run.snapshot.live and run.snapshot.state not in expected and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-        run.poll()
+    _wait(run, _SECONDS_TO_ANSWER, lambda: not run.snapshot.live or run.snapshot.state in expected)
     print_result(f"{run.id}: {run.snapshot.state}")
 
 
