@@ -28,8 +28,8 @@ from benchmarks.terminal import Terminal
 from kelly_core import events
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEvent, StateChanged, encode
 from kelly_core.runs.launch import start
-from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEvent, StateChanged, encode
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
-from kelly_core.runs.diff import Best
-from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
+from kelly_core.runs.overview import Best
+from kelly_core.runs.state import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.themes import ThemeColors
 

@@ -14,12 +14,10 @@ from pathlib import Path
 
 from kelly_core import events
 from kelly_core.errors import KellyError
-from kelly_core.runs.event_log import LogReader
-from kelly_core.runs.log_records import LogRecord
-from kelly_core.runs.messages import describe
+from kelly_core.runs.event_log import LogReader, LogRecord, describe
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.state import RunSnapshot
 from kelly_core.training.history import read_history
 
 _LINES = 500

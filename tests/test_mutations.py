@@ -21,11 +21,10 @@ from kelly_core.data.readers.midi import parse_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export
 from kelly_core.io.user_dirs import user_state_dir
-from kelly_core.runs.labels import read_labels
-from kelly_core.runs.log_records import LogRecord, encode
+from kelly_core.runs.event_log import LogRecord, encode
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import read_manifest
+from kelly_core.runs.run_dir import read_labels, read_manifest
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.history import read_history

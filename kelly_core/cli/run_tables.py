@@ -12,12 +12,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
-from kelly_core.runs.diff import Best, RunDiff, relative_change
-from kelly_core.runs.labels import RunLabels
-from kelly_core.runs.log_records import HostLoad
-from kelly_core.runs.overview import RunOverview
-from kelly_core.runs.run_dir import RunManifest
-from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
+from kelly_core.runs.event_log import HostLoad
+from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change
+from kelly_core.runs.run_dir import RunLabels, RunManifest
+from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 
 _STYLES = {

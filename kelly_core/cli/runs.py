@@ -21,17 +21,14 @@ from kelly_core.events import TrainingWarning
 from kelly_core.io.json import to_json
 from kelly_core.io.jsonl import LineTail
 from kelly_core.runs.control import parse_changes
-from kelly_core.runs.diff import compare_runs
-from kelly_core.runs.labels import change_note, change_tags, read_labels
+from kelly_core.runs.event_log import describe
 from kelly_core.runs.launch import resume, settings_of
-from kelly_core.runs.messages import describe
-from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.queue import drop, ensure_dispatcher, move, waiting_runs
-from kelly_core.runs.registry import find_run, list_runs
+from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import read_manifest
-from kelly_core.runs.run_filter import RunFilter
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.run_dir import change_note, change_tags, read_labels, read_manifest
+from kelly_core.runs.state import RunSnapshot
 from kelly_core.spec import find_model
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)

@@ -13,11 +13,11 @@ from kelly_core.cli.console import console, print_status
 from kelly_core.config.schema import Notify
 from kelly_core.events import EpochDone, ModelResult, TrainingWarning
 from kelly_core.formatting import format_duration
-from kelly_core.runs import log_records
-from kelly_core.runs.messages import describe
+from kelly_core.runs import event_log
+from kelly_core.runs.event_log import describe
 from kelly_core.runs.notify import ENDED, message_text, terminal_sequence
 from kelly_core.runs.run import Run
-from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
+from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 
 
 class TrainingDisplay:
@@ -44,12 +44,12 @@ class TrainingDisplay:
     ) -> None:
         self._bars.stop()
 
-    def print_event(self, event: log_records.RunEvent) -> None:
+    def print_event(self, event: event_log.RunEvent) -> None:
         """Print an event as a line, unless the bars or the final table show it."""
         text = describe(event)
-        if text is None or isinstance(event, ModelResult | log_records.RunEnded):
+        if text is None or isinstance(event, ModelResult | event_log.RunEnded):
             return
-        if isinstance(event, EpochDone | log_records.StateChanged) and (self._console.is_terminal or text == "running"):
+        if isinstance(event, EpochDone | event_log.StateChanged) and (self._console.is_terminal or text == "running"):
             return
         style = "bold yellow" if isinstance(event, TrainingWarning) else None
         self._console.print(text, style=style, soft_wrap=True)

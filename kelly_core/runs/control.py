@@ -21,7 +21,7 @@ from kelly_core.bounds import Count
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.jsonl import LineTail
-from kelly_core.runs.log_records import LiveState, StateChanged
+from kelly_core.runs.event_log import LiveState, StateChanged
 
 CHANGEABLE = ("learning_rate", "patience", "epochs")
 """Settings that can be changed while a model is trained."""

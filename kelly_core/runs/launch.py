@@ -18,10 +18,8 @@ from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import deny_others_writing, make_folder, open_for_writing
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.event_log import LogWriter
-from kelly_core.runs.exit_status import observed
-from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded
-from kelly_core.runs.output_lock import acquire_output_lock
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, LogWriter, RunEnded
+from kelly_core.runs.process import acquire_output_lock, observed
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, short_id, write_manifest
 

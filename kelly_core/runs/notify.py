@@ -20,11 +20,10 @@ from kelly_core.config.schema import Notify
 from kelly_core.display_text import printable
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
-from kelly_core.runs.labels import read_labels
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.overview import overview
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, short_id
+from kelly_core.runs.run_dir import RunDirectory, read_labels, short_id
 
 ENDED = "ended"
 """Event whose name in the message is the state in which the run ended."""

@@ -1,18 +1,22 @@
-"""List the runs of a folder, and find one by the beginning of its name."""
+"""List the runs of a folder, filter them, and find one by the beginning of its name."""
 
 from __future__ import annotations
 
+import math
+import operator
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kelly_core.errors import RunError, did_you_mean
-from kelly_core.runs.labels import read_labels
 from kelly_core.runs.overview import RunOverview, overview
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, read_manifest, short_id
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, short_id
+from kelly_core.runs.state import RunSnapshot
 
 LAST = "last"
 """Name of the latest run; ``last~1`` is the run before it."""
@@ -123,3 +127,120 @@ def _holds_a_run(folder: RunDirectory) -> bool:
     except OSError:
         # Reading it reports the missing permission.
         return True
+
+
+_TEXTS: dict[str, Callable[[RunOverview], Iterable[str]]] = {
+    "id": lambda run: (run.id,),
+    "state": lambda run: (run.state, *run.concerns),
+    "model": lambda run: run.models,
+    "data": lambda run: run.datasets,
+    "tag": lambda run: run.tags,
+    "note": lambda run: (run.note,),
+    "verdict": lambda run: run.verdicts,
+    "sweep": lambda run: (run.sweep,),
+    "output": lambda run: (run.output,),
+}
+_NUMBERS: dict[str, Callable[[RunOverview], Iterable[float | None]]] = {
+    "loss": lambda run: run.losses,
+    "gain": lambda run: (run.gain,),
+    "epoch": lambda run: (run.epoch,),
+    "lr": lambda run: (run.learning_rate,),
+    "seed": lambda run: (run.seed,),
+    "duration": lambda run: (run.duration,),
+    "age": lambda run: (time.time() - run.created,),
+}
+_MATCHES: dict[str, Callable[[str, str], bool]] = {
+    "state": str.startswith,
+    "verdict": str.startswith,
+    "tag": operator.eq,
+}
+"""How a text is compared if it need not contain the wanted one: "trained" must not find "not trained"."""
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": math.isclose,
+    ":": math.isclose,
+}  # fmt: skip
+_TERM = re.compile(r"(?P<field>[A-Za-z_]+)(?P<sign><=|>=|!=|<|>|=|:)(?P<value>.*)", re.DOTALL)
+_UNITS = {"": 1.0, "%": 0.01, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) ?(%|s|min|h|d|w|)")
+
+FIELDS = (*_TEXTS, *_NUMBERS)
+"""Fields that a filter knows."""
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Conditions that a run must meet, all of them.
+
+    A condition is a word that is part of the run's id, state, models, corpora, tags or note; or ``field:text``, where
+    ``a,b`` means a or b; or a number such as ``loss<0.03``, ``gain>=20%``, ``duration>2h`` or ``age<3d``. A minus sign
+    before a condition negates it. Case does not matter. Quotes hold blanks together.
+    """
+
+    conditions: tuple[Callable[[RunOverview], bool], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> RunFilter:
+        """Return the filter that a text describes; "" keeps every run.
+
+        Raises:
+            RunError: a field is not known, or a number is not one.
+        """
+        return cls(tuple(_condition(word) for word in _words(text) if word.strip("-")))
+
+    def keeps(self, run: RunOverview) -> bool:
+        """Return True if a run meets all conditions."""
+        return all(condition(run) for condition in self.conditions)
+
+
+def _words(text: str) -> list[str]:
+    """Split at blanks outside quotes; a quote that is still open, while somebody types, ends with the text."""
+    for closing in ("", "'", '"'):
+        try:
+            return shlex.split(text + closing)
+        except ValueError:
+            continue
+    return text.split()
+
+
+def _condition(word: str) -> Callable[[RunOverview], bool]:
+    if word.startswith("-"):
+        wanted = _condition(word[1:])
+        return lambda run: not wanted(run)
+    found = _TERM.fullmatch(word)
+    if found is None:
+        return _any_text(word)
+    field, sign, value = found["field"].casefold(), found["sign"], found["value"]
+    field = {"models": "model", "tags": "tag", "learning_rate": "lr", "run": "id", "dataset": "data"}.get(field, field)
+    if field in _TEXTS and sign in (":", "="):
+        return _text_condition(field, value)
+    if field in _NUMBERS:
+        return _number_condition(field, sign, value)
+    hint = did_you_mean(field, FIELDS, f"Fields are {', '.join(FIELDS)}")
+    raise RunError(f"{sign} does not apply to it" if field in _TEXTS else "no such field", where=word, hint=hint)
+
+
+def _any_text(word: str) -> Callable[[RunOverview], bool]:
+    wanted = word.casefold()
+    names = ("id", "state", "model", "data", "tag", "note")
+    return lambda run: any(wanted in text.casefold() for name in names for text in _TEXTS[name](run))
+
+
+def _text_condition(field: str, value: str) -> Callable[[RunOverview], bool]:
+    wanted = [part.casefold() for part in value.split(",")]
+    texts, matches = _TEXTS[field], _MATCHES.get(field, operator.contains)
+
+    def holds(run: RunOverview) -> bool:
+        found = [text.casefold() for text in texts(run)]
+        return any(matches(text, part) for part in wanted for text in found)
+
+    return holds
+
+
+def _number_condition(field: str, sign: str, value: str) -> Callable[[RunOverview], bool]:
+    found = _NUMBER.fullmatch(value.strip())
+    if found is None:
+        raise RunError(
+            f"{value!r} is not a number", where=field, hint="Such as loss<0.03, gain>20%, duration>2h, age<3d"
+        )
+    wanted, compare, numbers = float(found[1]) * _UNITS[found[2]], _COMPARISONS[sign], _NUMBERS[field]
+    return lambda run: any(number is not None and compare(number, wanted) for number in numbers(run))

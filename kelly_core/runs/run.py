@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.io.locks import FileLock, LockOwner, is_held
+from kelly_core.io.locks import FileLock
 from kelly_core.runs import control
-from kelly_core.runs.event_log import LogReader
-from kelly_core.runs.exit_status import describe_exit
-from kelly_core.runs.log_records import LogRecord
+from kelly_core.runs.event_log import LogReader, LogRecord
+from kelly_core.runs.process import SILENT_SECONDS, SignOfLife, describe_exit
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
-from kelly_core.runs.snapshot import ModelSnapshot, ModelState, RunSnapshot, SnapshotCache, read_summary, write_summary
-from kelly_core.runs.state import reduce_events
-
-SILENT_SECONDS = 10.0
-"""Seconds without a heartbeat (one per second) after which a process counts as silent."""
+from kelly_core.runs.state import (
+    ModelSnapshot,
+    ModelState,
+    RunSnapshot,
+    SnapshotCache,
+    read_summary,
+    reduce_events,
+    write_summary,
+)
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _QUICK_READ_BYTES = 2**20
@@ -78,7 +79,7 @@ class Run:
     @property
     def snapshot(self) -> RunSnapshot:
         """State at the last ``poll``."""
-        logged, life = self._logged, _SignOfLife.read(self.folder)
+        logged, life = self._logged, SignOfLife.read(self.folder)
         died = self._process_gone and logged.live
         silent = life.age if logged.live and not died and life.age > SILENT_SECONDS else 0.0
         return replace(
@@ -98,7 +99,7 @@ class Run:
             self._not_yet_given.clear()
             return found
         # Asked before reading: whatever a process wrote until its end is then read below before it is called dead.
-        alive = _SignOfLife.read(self.folder).alive
+        alive = SignOfLife.read(self.folder).alive
         found = self._reader.read()
         self._logged = replace(
             reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
@@ -254,7 +255,7 @@ class Run:
         Raises:
             RunError: the process is another user's.
         """
-        life = _SignOfLife.read(self.folder)
+        life = SignOfLife.read(self.folder)
         if life.locked and life.here and life.keeper.pid:
             try:
                 os.kill(life.keeper.pid, signal.SIGKILL)
@@ -321,35 +322,6 @@ class Run:
         if not self.snapshot.live:
             hint = f"`kelly-core runs resume {self.id}` starts it again"
             raise RunError(f"it has ended ({self.snapshot.state})", where=self.id, hint=hint)
-
-
-@dataclass(frozen=True)
-class _SignOfLife:
-    """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
-
-    keeper: LockOwner
-    locked: bool
-    age: float
-
-    @classmethod
-    def read(cls, folder: RunDirectory) -> _SignOfLife:
-        try:
-            age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
-        except FileNotFoundError:
-            age = math.inf
-        except OSError as error:
-            raise RunError(f"cannot be read ({error.strerror})", where=folder.heartbeat) from error
-        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
-
-    @property
-    def here(self) -> bool:
-        """True if the process runs or ran on this machine."""
-        return self.keeper.host in ("", socket.gethostname())
-
-    @property
-    def alive(self) -> bool:
-        """True if a process is working; for another machine, whose locks may not be visible here, the age decides."""
-        return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
 def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.snapshot import ModelSnapshot
+from kelly_core.runs.state import ModelSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.formatting import model_color, run_colors
 from kelly_tui.run_watcher import Curves, RunView

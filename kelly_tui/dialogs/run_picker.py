@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Label
 
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.state import RunSnapshot
 from kelly_tui.formatting import age_text, models_text, run_state_text
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import RecordTable, Row

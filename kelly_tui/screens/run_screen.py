@@ -16,7 +16,7 @@ from kelly_core.errors import RunError
 from kelly_core.runs.control import parse_changes
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.state import RunSnapshot
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
 from kelly_tui.dialogs.text_prompt import TextPrompt

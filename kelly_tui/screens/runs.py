@@ -18,13 +18,11 @@ from textual.widgets import Input
 from kelly_core.errors import RunError
 from kelly_core.export.quality_record import TRAINED
 from kelly_core.formatting import MISSING, format_duration, format_loss
-from kelly_core.runs.diff import compare_runs, relative_change
-from kelly_core.runs.labels import change_note, change_tags
-from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.overview import RunOverview, compare_runs, relative_change
 from kelly_core.runs.queue import WaitingRun, drop
-from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.run_filter import RunFilter
-from kelly_core.runs.snapshot import RunSnapshot
+from kelly_core.runs.registry import RunFilter
+from kelly_core.runs.run_dir import change_note, change_tags, short_id
+from kelly_core.runs.state import RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series

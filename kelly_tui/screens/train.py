@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.snapshot import CONCERNS, ModelSnapshot, RunSnapshot
+from kelly_core.runs.state import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series

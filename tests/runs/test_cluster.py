@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core.parallel import dask as dask_cluster
-from kelly_core.runs.log_records import FeaturesRead
+from kelly_core.runs.event_log import FeaturesRead
 from kelly_core.spec import model_spec
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.sweep import Sweep

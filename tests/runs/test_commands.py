@@ -13,12 +13,12 @@ import pytest
 
 from kelly_core import events
 from kelly_core.cli.training_display import _note
+from kelly_core.runs.event_log import AttemptBegun, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
-from kelly_core.runs.log_records import AttemptBegun, RunEnded, StateChanged
 from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
-from kelly_core.runs.snapshot import ModelSnapshot
+from kelly_core.runs.state import ModelSnapshot
 from tests.cli.conftest import Run as Command
 from tests.runs.test_registry import epoch, make_run
 

@@ -17,9 +17,8 @@ from kelly_core.errors import DataError, ExportError, KellyError, RunError
 from kelly_core.export.reader import read_document
 from kelly_core.io.locks import FileLock, LockOwner
 from kelly_core.runs.control import Request, send
-from kelly_core.runs.labels import read_labels
-from kelly_core.runs.log_records import KINDS as KINDS_BY_NAME
-from kelly_core.runs.log_records import (
+from kelly_core.runs.event_log import KINDS as KINDS_BY_NAME
+from kelly_core.runs.event_log import (
     AttemptBegun,
     DamagedLineError,
     FeaturesRead,
@@ -35,8 +34,8 @@ from kelly_core.runs.log_records import (
 )
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, read_manifest
-from kelly_core.runs.snapshot import write_summary
+from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest
+from kelly_core.runs.state import write_summary
 from kelly_core.training.history import read_history
 from tests.runs.test_registry import make_run
 

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from kelly_core import events
 from kelly_core.io.jsonl import CHUNK, LineTail
-from kelly_core.runs import log_records
-from kelly_core.runs.event_log import LogReader, LogWriter
-from kelly_core.runs.log_records import LogRecord, decode, encode
+from kelly_core.runs import event_log
+from kelly_core.runs.event_log import LogReader, LogRecord, LogWriter, decode, encode
 
 EXAMPLES = [
-    log_records.AttemptBegun(),
-    log_records.StateChanged("stopping", 3),
-    log_records.FeaturesRead("deam", 3, 1802),
+    event_log.AttemptBegun(),
+    event_log.StateChanged("stopping", 3),
+    event_log.FeaturesRead("deam", 3, 1802),
     events.ModelStarted("EmotionRecognizer", "deam", False, 1500, 300, 1, 50, "cuda", 0.0512),
     events.BatchDone("EmotionRecognizer", 2, 7, 24),
     events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
@@ -30,9 +29,9 @@ EXAMPLES = [
     events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, 0.05),
     events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
     events.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
-    log_records.HostLoad(12.5, 1, 2, 3, (log_records.GpuLoad("H200", 99.0, 1, 2),)),
-    log_records.Revived(61.5),
-    log_records.RunEnded("failed", "the disk is full"),
+    event_log.HostLoad(12.5, 1, 2, 3, (event_log.GpuLoad("H200", 99.0, 1, 2),)),
+    event_log.Revived(61.5),
+    event_log.RunEnded("failed", "the disk is full"),
 ]
 
 
@@ -41,7 +40,7 @@ def record(number: int) -> LogRecord:
 
 
 def test_there_is_an_example_of_every_kind() -> None:
-    assert {type(example) for example in EXAMPLES} == set(log_records.KINDS.values())
+    assert {type(example) for example in EXAMPLES} == set(event_log.KINDS.values())
 
 
 def test_an_epoch_of_a_former_version_is_read() -> None:
@@ -56,7 +55,7 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
-def test_a_record_comes_back_from_one_line_of_strict_json(event: log_records.RunEvent) -> None:
+def test_a_record_comes_back_from_one_line_of_strict_json(event: event_log.RunEvent) -> None:
     import json
 
     line = encode(LogRecord(1e9, 2.5, 3, event))

@@ -15,9 +15,9 @@ import pytest
 
 from kelly_core import events
 from kelly_core.config.schema import Notify
-from kelly_core.runs.exit_status import observed
-from kelly_core.runs.log_records import RunEnded
+from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
+from kelly_core.runs.process import observed
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.runs.test_registry import MODEL, epoch, make_run

@@ -11,7 +11,7 @@ import pytest
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import queue
-from kelly_core.runs.log_records import StateChanged
+from kelly_core.runs.event_log import StateChanged
 from kelly_core.runs.queue import drop, enqueue, move, start_due, waiting_runs
 from kelly_core.runs.run_dir import RunManifest
 from tests.runs.conftest import small_settings

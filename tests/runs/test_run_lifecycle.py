@@ -13,8 +13,8 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
+from kelly_core.runs.event_log import AttemptBegun, HostLoad, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
-from kelly_core.runs.log_records import AttemptBegun, HostLoad, RunEnded, StateChanged
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
@@ -58,7 +58,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
 
 
 def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
-    from kelly_core.runs.snapshot import read_summary
+    from kelly_core.runs.state import read_summary
 
     run = start(epochs=1)
     until(run, "finished")

@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core import events
-from kelly_core.runs import log_records
-from kelly_core.runs.log_records import LogRecord, RunEvent
-from kelly_core.runs.messages import describe
-from kelly_core.runs.snapshot import ModelSnapshot, RunSnapshot
-from kelly_core.runs.state import reduce_events
+from kelly_core.runs import event_log
+from kelly_core.runs.event_log import LogRecord, RunEvent, describe
+from kelly_core.runs.state import ModelSnapshot, RunSnapshot, reduce_events
 
 MODEL = "DynamicsEngine"
 FRESH = RunSnapshot("run", "queued", 0, 1e9, "/out", (ModelSnapshot(MODEL), ModelSnapshot("GroovePredictor")))
@@ -33,7 +31,7 @@ def batch(number: int, step: int) -> events.BatchDone:
 
 
 def test_a_training_from_its_start_to_its_end() -> None:
-    begun = log((0.0, log_records.AttemptBegun()), (0.5, log_records.StateChanged("running")), (2.0, STARTED))
+    begun = log((0.0, event_log.AttemptBegun()), (0.5, event_log.StateChanged("running")), (2.0, STARTED))
     run = reduce_events(FRESH, begun)
     model = run.models[0]
     assert (run.state, run.attempt, run.updated) == ("running", 1, 1e9 + 2.0)
@@ -59,7 +57,7 @@ def test_a_training_from_its_start_to_its_end() -> None:
         log(
             (30.0, events.ModelEnded(MODEL, "early_stopping", 2, 1, 0.25)),
             (31.0, events.Exported(MODEL, "out/x.json")),
-            (32.0, log_records.RunEnded("finished")),
+            (32.0, event_log.RunEnded("finished")),
         ),
     )
     model = run.models[0]
@@ -109,15 +107,15 @@ def test_a_later_attempt_knows_what_was_reached_and_nothing_of_the_ending() -> N
     first = log((1.0, STARTED), (2.0, epoch(1)), (3.0, events.CheckpointSaved(MODEL, 1, "latest", "p")))
     failed = log(
         (4.0, events.ModelResult(MODEL, "maestro", True, None, None, 1, {}, 4.0, "the disk is full")),
-        (5.0, log_records.RunEnded("failed", "the disk is full")),
+        (5.0, event_log.RunEnded("failed", "the disk is full")),
     )
     run = reduce_events(FRESH, first + failed)
     assert (run.state, run.error, run.models[0].state) == ("failed", "the disk is full", "failed")
-    run = reduce_events(run, log((0.0, log_records.AttemptBegun()), attempt=2))
+    run = reduce_events(run, log((0.0, event_log.AttemptBegun()), attempt=2))
     assert (run.state, run.error, run.attempt) == ("queued", "", 2)
     model = run.models[0]
     assert (model.state, model.error, model.epoch, model.best_loss, model.checkpoint) == ("queued", "", 1, 0.25, True)
-    late = reduce_events(run, log((6.0, log_records.RunEnded("stopped")), attempt=1))
+    late = reduce_events(run, log((6.0, event_log.RunEnded("stopped")), attempt=1))
     assert late == run
 
 
@@ -129,7 +127,7 @@ def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> N
     assert run.models[0].verdict == "trained: 1 of 2"
     assert run.models[0].state != "failed"
     assert describe(outcome) == f"{MODEL}: trained: 1 of 2"
-    assert reduce_events(run, log((0.0, log_records.AttemptBegun()), attempt=2)).models[0].verdict == ""
+    assert reduce_events(run, log((0.0, event_log.AttemptBegun()), attempt=2)).models[0].verdict == ""
 
 
 def test_a_log_whose_beginning_is_missing_still_shows_the_state() -> None:

@@ -15,10 +15,8 @@ import psutil
 import pytest
 
 from kelly_core.runs.control import Inbox, Request, RunController, StopNow, send
-from kelly_core.runs.environment import describe_environment
-from kelly_core.runs.event_log import EventLogger, LogWriter
-from kelly_core.runs.log_records import AttemptBegun, GpuLoad, HostLoad, Revived, StateChanged
-from kelly_core.runs.monitor import ResourceMonitor, RunMonitor
+from kelly_core.runs.event_log import AttemptBegun, EventLogger, GpuLoad, HostLoad, LogWriter, Revived, StateChanged
+from kelly_core.runs.monitor import ResourceMonitor, RunMonitor, describe_environment
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.runs.test_registry import make_run

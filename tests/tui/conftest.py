@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from kelly_core import events
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.log_records import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.labels import read_labels
-from kelly_core.runs.log_records import LogRecord, RunEnded, StateChanged, encode
+from kelly_core.runs.event_log import LogRecord, RunEnded, StateChanged, encode
 from kelly_core.runs.queue import enqueue, waiting_runs
-from kelly_core.runs.run_dir import RunDirectory, short_id
+from kelly_core.runs.run_dir import RunDirectory, read_labels, short_id
 from kelly_core.spec import MODELS, model_spec
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart

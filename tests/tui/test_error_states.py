@@ -17,7 +17,7 @@ from textual.widgets import Static
 from kelly_core.data.catalog import CORPORA
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.log_records import RunEnded
+from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
 from kelly_tui.app import KellyApp

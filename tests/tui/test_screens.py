@@ -15,7 +15,7 @@ from kelly_core import events
 from kelly_core.config.editing import read_values
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.formatting import MISSING
-from kelly_core.runs.log_records import LogRecord, RunEnded, encode
+from kelly_core.runs.event_log import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart

@@ -8,7 +8,7 @@ import pytest
 from textual.css.stylesheet import Stylesheet
 from textual.widgets._footer import FooterKey
 
-from kelly_core.runs.log_records import LogRecord, RunEnded, encode
+from kelly_core.runs.event_log import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.widgets.record_table import RecordTable

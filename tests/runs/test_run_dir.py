@@ -10,9 +10,9 @@ import pytest
 from kelly_core import events
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.labels import change_tags, read_labels
-from kelly_core.runs.log_records import RunEnded, StateChanged
+from kelly_core.runs.event_log import RunEnded, StateChanged
 from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import change_tags, read_labels
 from tests.runs.test_registry import MODEL, epoch, make_run
 
 

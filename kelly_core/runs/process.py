@@ -1,21 +1,29 @@
-"""Exit status of a run's process that could not report its own end: killed by a signal, or with an exit code.
-
-A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. The
-shell holds nothing that the run needs: if it is killed, only the status is missing.
-"""
+"""The process of a run as others see it: heartbeat, lock of its output folder, and exit status."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shlex
 import signal
+import socket
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.display_text import printable
-from kelly_core.io.atomic import open_regular
+from kelly_core.errors import RunError
+from kelly_core.io.atomic import make_folder, open_regular
+from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs.run_dir import RunDirectory
 
+SILENT_SECONDS = 10.0
+"""Seconds without a heartbeat (one per second) after which a process counts as silent."""
+
+# A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
+# holds nothing that the run needs: if it is killed, only the status is missing.
 _OBSERVE = """
 umask go-w
 status_file=$1 attempt=$2 notifier=$3
@@ -30,6 +38,7 @@ wait $process
 echo "$attempt $?" > "$status_file"
 [ -z "$notifier" ] || eval "exec $notifier"
 """
+_OUTPUT_LOCK = ".lease"
 _FIRST_SIGNAL = 128
 _MAX_BYTES = 64
 _MAX_STATUS = 255
@@ -53,6 +62,40 @@ _CAUSES = {
     ),
     signal.SIGXCPU: ("its limit of CPU time is used up", "Raise the limit: ulimit -t"),
 }
+
+
+@dataclass(frozen=True)
+class SignOfLife:
+    """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
+
+    keeper: LockOwner
+    locked: bool
+    age: float
+
+    @classmethod
+    def read(cls, folder: RunDirectory) -> SignOfLife:
+        """Read the heartbeat of a run; its age is infinite if there is none.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        try:
+            age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
+        except FileNotFoundError:
+            age = math.inf
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=folder.heartbeat) from error
+        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
+
+    @property
+    def here(self) -> bool:
+        """True if the process runs or ran on this machine."""
+        return self.keeper.host in ("", socket.gethostname())
+
+    @property
+    def alive(self) -> bool:
+        """True if a process is working; for another machine, whose locks may not be visible here, the age decides."""
+        return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
 def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
@@ -110,3 +153,40 @@ def _last_line(console: Path) -> str:
     except OSError:
         return ""
     return next((printable(line.strip()[:_MAX_LINE]) for line in reversed(lines) if line.strip()), "")
+
+
+def output_lock_path(output: Path) -> Path:
+    """Return the file that a training into ``output`` locks."""
+    return output / _OUTPUT_LOCK
+
+
+def acquire_output_lock(output: Path) -> FileLock:
+    """Acquire the lock of an output folder, which is created if necessary.
+
+    Raises:
+        RunError: another run trains into it (the message names it), or the folder cannot be made.
+    """
+    path = output_lock_path(output)
+    try:
+        make_folder(output)
+    except OSError as error:
+        raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
+    lock = FileLock.acquire(path, error=RunError)
+    if lock is None:
+        raise _refusal(output, path)
+    return lock
+
+
+def release_output_lock(lock: FileLock) -> None:
+    """Release the output folder; only for the process that holds the lock."""
+    # Removing the name frees it: the lock that stays until this process ends is then on a file without a name.
+    # Where it cannot be removed, the end of the process frees it a moment later.
+    with contextlib.suppress(OSError):
+        lock.remove()
+
+
+def _refusal(output: Path, path: Path) -> RunError:
+    holder = LockOwner.read(path)
+    who = f"run {holder.run} (process {holder.pid} on {holder.host})" if holder.run else "another run"
+    stop = f"stop it with `kelly-core runs stop {holder.run}`" if holder.run else "stop it"
+    return RunError(f"{who} is training into this folder", where=output, hint=f"Wait for it, {stop}, or choose another")
