@@ -107,8 +107,8 @@ def _long_run(folder: Path) -> Iterator[None]:
     settings = load_settings().settings.model_dump(mode="json")
     write_manifest(run, RunManifest(time.time(), (MODEL,), str(folder), False, ("kelly-core", "train"), settings, 1))
     begun = events.ModelStarted(MODEL, "chords", True, 800, 120, 1, 10**6, "cpu", 0.25)
-    told = [AttemptBegun(), StateChanged("running"), begun, *map(_epoch, range(1, EPOCHS + 1))]
-    run.events.write_bytes(b"".join(encode(LogRecord(time.time(), 0.0, 1, event)) for event in told))
+    logged = [AttemptBegun(), StateChanged("running"), begun, *map(_epoch, range(1, EPOCHS + 1))]
+    run.events.write_bytes(b"".join(encode(LogRecord(time.time(), 0.0, 1, event)) for event in logged))
     run.heartbeat.touch()
     Run(run).summarize()
     lock = FileLock.acquire(run.heartbeat)

@@ -100,17 +100,17 @@ def single_frames(spec: ModelSpec, batches: int) -> DataLoader[tuple[Tensor, ...
 def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
     """A textbook loop over single frames."""
     network = build_network(spec, seed=0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     loader = single_frames(spec, batches)
 
     def epoch() -> float:
         started, steps, total = time.perf_counter(), 0, 0.0
         for x, y in loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = plain_loss(spec.loss, network(x)[0], y)
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-            optimiser.step()
+            optimizer.step()
             total += loss.item()
             steps += 1
             seconds = time.perf_counter() - started
@@ -210,7 +210,7 @@ def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[flo
 
 @contextmanager
 def stopwatch() -> Iterator[list[float]]:
-    """Add up the seconds spent in forward pass, loss, backward pass and optimiser step."""
+    """Add up the seconds spent in forward pass, loss, backward pass and optimizer step."""
     seconds = [0.0]
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -276,10 +276,10 @@ def _common_version(exports: Mapping[str, Export]) -> int:
     versions = {name: export.code_version for name, export in exports.items() if name != _DYNAMICS.name}
     known = {version for version in versions.values() if version is not None}
     if len(known) > 1:
-        told = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
+        found = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
         hint = "Train the models of the older version again"
         raise ExportError(
-            f"holds models of different versions of the emotion code: {told}",
+            f"holds models of different versions of the emotion code: {found}",
             where=exports[_EMOTION.name].path.parent,
             hint=hint,
         )

@@ -28,7 +28,7 @@ class Deployed:
         report: the checks.
         target: where it is copied to.
         status: what it became, or would have become if the others had passed.
-        non_commercial: corpora of its training whose licence excludes commercial use.
+        non_commercial: corpora of its training whose license excludes commercial use.
     """
 
     report: FileReport

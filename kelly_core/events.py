@@ -101,10 +101,10 @@ class TrainingWarning:
     the main corpus is not here, an additional one takes its place; ``leak``: training and validation share what they
     should not, or a gain is too good to be true; ``split``: official splits are unknown or incomplete;
     ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss ran away or a person asked, so back to
-    the best weights at half the learning rate; ``diverged``: the loss ran away
-    once too often, so training ends; ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``:
-    the losses do not go where they should (see ``training.loss_monitor``), told once when it begins; ``replaced``: an
-    export of another training was replaced, or kept as the better one.
+    the best weights at half the learning rate; ``diverged``: the loss ran away once too often, so training ends;
+    ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``: the losses do not improve as they
+    should (see ``training.loss_monitor``), reported once when it begins; ``replaced``: an export of another training
+    was replaced, or kept as the better one.
     """
 
     model: str

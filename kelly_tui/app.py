@@ -74,7 +74,7 @@ class KellyApp(App[None]):
 
     Args:
         options: how the program was started.
-        owns_process: nothing else is done in this process, so that its collector of garbage may be told what stays.
+        owns_process: nothing else is done in this process, so that its garbage collector may be configured.
     """
 
     TITLE = "kelly"

@@ -23,7 +23,7 @@ _RGB = (
     (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
     (255, 255, 255),
 )  # fmt: skip
-"""The colours as the Linux console shows them; every terminal's are near these."""
+"""The colors as the Linux console shows them; every terminal's are near these."""
 
 LEGIBLE = {
     0: (2, 6, 7, 9, 10, 11, 13, 14, 15),
@@ -33,7 +33,7 @@ LEGIBLE = {
     6: (0,),
     7: (0, 4),
 }
-"""Grounds that may be used, each with the colours in which text on it is legible, in xterm and on the Linux console.
+"""Grounds that may be used, each with the colors in which text on it is legible, in xterm and on the Linux console.
 
 The bright ones are no grounds, for the console has none; nor is yellow, which is brown there.
 """
@@ -59,7 +59,7 @@ def to_ansi16(style: Style) -> Style:
     ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
     faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _AT_MOST
     sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
-    # Many a terminal shows what is bold in the bright variant of its colour: black would become grey.
+    # Many a terminal shows what is bold in the bright variant of its color: black would become gray.
     bold = False if sign == _BLACK else None
     return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(ground), bold=bold, dim=False)
 

@@ -1,4 +1,4 @@
-"""Text of runs, models, numbers and labelled rows, as every screen shows it."""
+"""Text of runs, models, numbers and labeled rows, as every screen shows it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LabeledRows:
 
     Args:
         rows: an empty label continues the line above.
-        muted: colour of the labels.
+        muted: color of the labels.
     """
 
     def __init__(self, rows: Iterable[tuple[str | Text, str | Text]], muted: str) -> None:
@@ -47,7 +47,7 @@ class LabeledRows:
 
     @property
     def plain(self) -> str:
-        """The lines without colours."""
+        """The lines without colors."""
         return "\n".join(f"{label.plain}\t{value.plain}" for label, value in self._rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -82,7 +82,7 @@ def _as_text(words: str | Text, style: str = "") -> Text:
 
 
 def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
-    """A bar for a share between 0 and 1, in a colour for what is reached and one for the rest."""
+    """A bar for a share between 0 and 1, in a color for what is reached and one for the rest."""
     full = math.ceil(min(1.0, max(0.0, share)) * width)
     return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
 
@@ -102,7 +102,7 @@ def model_state_text(model: ModelSnapshot, colors: ThemeColors) -> Text:
 
 
 def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
-    """A state in its colour; a live run that gives no sign of life is not called running."""
+    """A state in its color; a live run that gives no sign of life is not called running."""
     if silent_seconds:
         return Text(f"stopped responding {format_duration(silent_seconds)} ago", colors.warning)
     color = {
@@ -117,12 +117,12 @@ def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
 
 
 def model_color(model: str, colors: ThemeColors) -> str:
-    """The colour that a model has on every screen."""
+    """The color that a model has on every screen."""
     return colors.series[_NAMES.index(model) % len(colors.series) if model in _NAMES else 0]
 
 
 def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
-    """A colour for each run, the same every time, and another one only where two would share it."""
+    """A color for each run, the same every time, and another one only where two would share it."""
     taken: dict[str, str] = {}
     for run_id in run_ids:
         start = zlib.crc32(run_id.encode()) % len(colors.series)

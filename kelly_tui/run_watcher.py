@@ -119,7 +119,7 @@ class RunWatcher:
         self._reader = LogReader(folder.events)
         self._records = self._reader.one_by_one()
         self._curves: dict[str, Curves] = {}
-        self._told: dict[str, Curves] = {}
+        self._published: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def poll(self) -> RunView:
@@ -131,8 +131,8 @@ class RunWatcher:
         self._run.poll()
         self._read_on(time.monotonic() + _SECONDS_A_LOOK)
         # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
-        self._told = {name: self._told.get(name) or each.copy() for name, each in self._curves.items()}
-        return RunView(self._run.record, self._run.snapshot, dict(self._told), tuple(self._lines))
+        self._published = {name: self._published.get(name) or each.copy() for name, each in self._curves.items()}
+        return RunView(self._run.record, self._run.snapshot, dict(self._published), tuple(self._lines))
 
     def _read_on(self, deadline: float) -> None:
         while time.monotonic() < deadline:
@@ -148,9 +148,9 @@ class RunWatcher:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             self._curves.pop(event.model, None)
-            self._told.pop(event.model, None)
+            self._published.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
-            self._told.pop(event.model, None)
+            self._published.pop(event.model, None)
             self._curves.setdefault(event.model, Curves()).add(event)
         text = describe(event)
         if text is not None:

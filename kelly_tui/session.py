@@ -23,7 +23,7 @@ class Options:
         read_only: only watch; write no file and ask nothing of a run.
         demo: begin with a training on synthetic data.
         ascii: draw with ASCII_FILTER characters only.
-        theme: name of the colours; "" takes the last used.
+        theme: name of the colors; "" takes the last used.
     """
 
     config: Path | None = None

@@ -102,7 +102,7 @@ ANSI16_THEME = Theme(
     | {"footer-key-foreground": "#FFFF55", "text-muted": "#AAAAAA", "muted": "#AAAAAA"}
     | {"panel-lighten-2": "#555555", "error-darken-2": "#AA0000"},
 )
-"""Made of the colours that a terminal with sixteen has: panels and fields are blue, what has the focus is cyan."""
+"""Made of the colors that a terminal with sixteen has: panels and fields are blue, what has the focus is cyan."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     assert not np.array_equal(later.melody, first.melody)
 
 
-def test_following_skips_the_recogniser_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+def test_following_skips_the_recognizer_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
     said = ModelChain.load(folder).follow(valence, arousal)
     codes = encode(valence, arousal)

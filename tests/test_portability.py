@@ -15,7 +15,7 @@ from kelly_core.export.reader import read_export
 from kelly_core.spec import DATASETS, model_spec
 from kelly_core.training.evaluation import evaluate_export
 from kelly_core.training.exporting import CheckpointEngine, export_network
-from kelly_core.validation.behaviour import ReferenceEngine
+from kelly_core.validation.behavior import ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from tests.helpers import tiny
 from tests.helpers.toy_training import Run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kelly_core.config.schema import Settings
     from kelly_core.engines.external import ExternalEngine
     from kelly_core.export.quality_record import QualityRecord, Split
-    from kelly_core.validation.behaviour import ReferenceEngine
+    from kelly_core.validation.behavior import ReferenceEngine
     from kelly_core.validation.report import FileReport
 
 
@@ -113,7 +113,7 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
     """Return the engines that must compute the same as the file: its checkpoint, if there is one, and the plugin's
     engine.
     """
-    from kelly_core.validation.behaviour import ReferenceEngine
+    from kelly_core.validation.behavior import ReferenceEngine
 
     references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -84,7 +84,7 @@ def datasets(
     caches = list_caches(folder)
     if as_json:
         content = {
-            "datasets": [_as_json(report) for report in reports],
+            "datasets": [report.as_json(_LISTED_NAMES) for report in reports],
             "unclaimed": [asdict(each) for each in unclaimed],
             "cache": {"folder": str(folder), "bytes": total_bytes(caches)},
         }
@@ -134,13 +134,6 @@ def demo(
     print_result(f"next: kelly-core train --config {folder / CONFIG_FILE} --datasets-dir {folder}")
 
 
-def _as_json(report: CorpusReport) -> dict[str, Any]:
-    skipped = {
-        reason: {"count": len(names), "first": names[:_LISTED_NAMES]} for reason, names in report.skipped.items()
-    }
-    return asdict(report) | {"skipped": skipped}
-
-
 def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
     """Return the panel of one corpus; ``stand_in`` describes what replaces it if it is missing."""
     from kelly_core.data.catalog import CORPORA
@@ -162,7 +155,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             *([("made by", f"rules: see {RULES_FILE} in its folder")] if report.made_by_rules else []),
             *(("warning", warning) for warning in report.warnings),
         ]
-    lines.append(("licence", report.licence))
+    lines.append(("licence", report.license))
     text = Text()
     for label, value in lines:
         text.append(f"{label:>9}  ", style="dim").append(value + "\n")

@@ -143,7 +143,7 @@ def _agree(sources: Sequence[Source], yes: bool) -> None:
     for source in sources:
         size = sum(archive.bytes for archive in source.archives)
         amount = f", {format_bytes(size)}" if size else ""
-        print_status(f"{source.name}: {source.title}{amount}\n  licence: {source.licence}")
+        print_status(f"{source.name}: {source.title}{amount}\n  licence: {source.license}")
     if yes:
         return
     if not sys.stdin.isatty():
@@ -168,7 +168,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
     from kelly_core.data.download.inventory import is_complete, take_inventory
 
     folder = settings.datasets.folder(source.corpus)
-    result: dict[str, Any] = {"name": source.name, "folder": str(folder), "licence": source.licence, "archives": []}
+    result: dict[str, Any] = {"name": source.name, "folder": str(folder), "licence": source.license, "archives": []}
     if not source.archives:
         print_status(f"{source.name}: cannot be downloaded automatically. {source.steps} into {folder}")
         return result | {"status": "by hand", "steps": f"{source.steps} into {folder}"}

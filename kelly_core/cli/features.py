@@ -125,7 +125,7 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
         "hops_per_frame": mel.HOPS_PER_FRAME,
         "frames": len(frames),
         "bands": mel.BANDS,
-        "band_centres_hz": mel.band_centres().round(3).tolist(),
+        "band_centres_hz": mel.band_centers().round(3).tolist(),
         "start_s": start.tolist(),
         "end_s": end.tolist(),
         "complete_s": complete.tolist(),
@@ -169,8 +169,8 @@ def _table(frames: Floats, sample_rate: int) -> Table:
         f"audio at {sample_rate:,} Hz, windows of {window:,} samples every {hop:,}"
     )
     table = Table("from s", "known s", box=None, pad_edge=False, caption=caption)
-    for centre in mel.band_centres()[::_STEP]:
-        table.add_column(f"{centre:,.0f}", justify="right", no_wrap=True)
+    for center in mel.band_centers()[::_STEP]:
+        table.add_column(f"{center:,.0f}", justify="right", no_wrap=True)
     for frame, (start, _, complete) in zip(frames, mel.frame_times(len(frames), sample_rate), strict=True):
         table.add_row(f"{start:.1f}", f"{complete:.3f}", *(f"{level:.1f}" for level in frame[::_STEP]))
     return table

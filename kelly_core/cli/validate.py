@@ -92,8 +92,8 @@ def _folder_of(files: Sequence[Path]) -> Path:
     """
     folders = {file.parent for file in files}
     if len(folders) != 1:
-        told = ", ".join(sorted(map(str, folders)))
-        raise ConfigError(f"the exports are in several folders: {told}", where="--chain", hint="Name one folder")
+        names = ", ".join(sorted(map(str, folders)))
+        raise ConfigError(f"the exports are in several folders: {names}", where="--chain", hint="Name one folder")
     return folders.pop()
 
 

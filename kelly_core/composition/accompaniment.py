@@ -34,12 +34,12 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     """Write chords in close position with minimal movement between them; silence for no chord."""
     noise = rng.standard_normal((len(plan.bars), _SLOTS))
     tones: list[Tone] = []
-    centre = _MIDDLE
+    center = _MIDDLE
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
             continue
-        pitches = voicing(bar.chord, (centre + _MIDDLE) / 2)
-        centre = float(np.mean(pitches))
+        pitches = voicing(bar.chord, (center + _MIDDLE) / 2)
+        center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
         if bar.arousal < 0 and not bar.last:
             tones += _broken(bar, pitches, wanted, noise[bar.number])
@@ -48,15 +48,15 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     return tones
 
 
-def voicing(chord: int, centre: float) -> list[int]:
-    """Return a chord's pitches in close position, in the inversion whose mean is nearest to ``centre``."""
+def voicing(chord: int, center: float) -> list[int]:
+    """Return a chord's pitches in close position, in the inversion whose mean is nearest to ``center``."""
     classes = np.flatnonzero(CHORD_TONES[chord])
     inversions = []
     for turn in range(len(classes)):
         turned = np.roll(classes, -turn)
         pitches = turned[0] + (turned - turned[0]) % 12
-        inversions.append(pitches + 12 * round((centre - float(pitches.mean())) / 12))
-    nearest: list[int] = min(inversions, key=lambda pitches: abs(float(pitches.mean()) - centre)).tolist()
+        inversions.append(pitches + 12 * round((center - float(pitches.mean())) / 12))
+    nearest: list[int] = min(inversions, key=lambda pitches: abs(float(pitches.mean()) - center)).tolist()
     return nearest
 
 
@@ -80,7 +80,7 @@ def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     return tones
 
 
-def pedalling(plan: Plan) -> Iterator[tuple[int, int]]:
+def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
     """Return presses of the sustain pedal; rate and share of time follow the dynamics."""
     for bar in plan.bars:
         expression = bar.expression

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kelly_core.chain import ChainOutput
-from kelly_core.composition.accompaniment import pedalling, write_bass, write_chords
+from kelly_core.composition.accompaniment import pedaling, write_bass, write_chords
 from kelly_core.composition.drums import write_drums
 from kelly_core.composition.form import sections_of
 from kelly_core.composition.harmony import Mode
@@ -56,7 +56,7 @@ def compose(
     return Score(
         parts=(
             Part("Melody", 0, instrument.program, _in_key(plan, write_melody(plan, instrument, melody))),
-            Part("Chords", 1, _PIANO, _in_key(plan, write_chords(plan, accompaniment)), tuple(pedalling(plan))),
+            Part("Chords", 1, _PIANO, _in_key(plan, write_chords(plan, accompaniment)), tuple(pedaling(plan))),
             Part("Bass", 2, _BASS, _in_key(plan, write_bass(plan, bass))),
             Part("Drums", DRUM_CHANNEL, None, _apart(write_drums(plan))),
         ),

@@ -26,7 +26,7 @@ class Expression(NamedTuple):
     Attributes:
         velocity, deviation: of all pitched notes.
         trend, arch, with_pitch: correlation of velocity with time in a phrase, with an arch over it, with pitch.
-        accent: velocity by which a stressed note exceeds its neighbours.
+        accent: velocity by which a stressed note exceeds its neighbors.
         top, bass: velocity by which the melody and the bass exceed the other voices.
         ratio: length of a note over the time to the next.
         staccato: share of the notes that are played short.
@@ -61,7 +61,7 @@ class Expression(NamedTuple):
             trend=2 * d[3] - 1,
             arch=2 * d[4] - 1,
             with_pitch=2 * d[8] - 1,
-            accent=24 * d[5],  # groups above their neighbours alternate with groups below, which count 0 in the mean
+            accent=24 * d[5],  # groups above their neighbors alternate with groups below, which count 0 in the mean
             top=50 * (d[6] - 0.5),
             bass=40 * (d[7] - 0.5),
             ratio=2 * d[9],

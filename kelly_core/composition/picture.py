@@ -14,7 +14,7 @@ from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNAR
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, Part, Score
 from kelly_core.io.atomic import atomic_write
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
-from kelly_core.music.mel import FRAME_SECONDS, band_centres
+from kelly_core.music.mel import FRAME_SECONDS, band_centers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +117,7 @@ def _draw_mel(axes: Axes, mel: NDArray[np.float32], score: Score) -> None:
     edges = _frame_edges(len(mel), score), np.arange(mel.shape[1] + 1)
     axes.pcolormesh(*edges, mel.T, cmap="magma", vmin=low, vmax=max(top, low + 1), rasterized=True)
     axes.set_ylim(0, mel.shape[1])
-    bands = [float(np.abs(band_centres() - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
+    bands = [float(np.abs(band_centers() - hertz).argmin()) + 0.5 for hertz in _TICKS_HZ]
     axes.set_yticks(bands, [f"{hertz:,}" for hertz in _TICKS_HZ])
     axes.set_ylabel("audio (Hz)")
 
@@ -140,7 +140,7 @@ def _draw_emotion(axes: Axes, output: ChainOutput, score: Score) -> None:
 def _draw_chords(axes: Axes, score: Score) -> None:
     size = float(np.clip(190 / score.bars, 4, 10))
     for bar, chord in enumerate(score.chords):
-        axes.barh(0, 0.94, left=bar + 0.03, height=0.9, color=_chord_colour(chord), linewidth=0)
+        axes.barh(0, 0.94, left=bar + 0.03, height=0.9, color=_chord_color(chord), linewidth=0)
         if score.bars <= 12 * PHRASE_BARS:
             axes.text(bar + 0.5, 0, CHORD_NAMES[chord], ha="center", va="center", color=_INK, fontsize=size)
     axes.set_ylim(-0.5, 0.5)
@@ -148,7 +148,7 @@ def _draw_chords(axes: Axes, score: Score) -> None:
     axes.set_ylabel("chords")
 
 
-def _chord_colour(chord: int) -> str:
+def _chord_color(chord: int) -> str:
     if chord == NO_CHORD:
         return _FAINT
     thirds = [bool(CHORD_TONES[chord, (chord + third) % 12]) for third in (3, 4, 7)]

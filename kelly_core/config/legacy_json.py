@@ -38,7 +38,7 @@ def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: a table where a value belongs or the other way round, a model or a loss that does not exist, a size
-            that differs from the spec, or an early stopping that maximises.
+            that differs from the spec, or an early stopping that maximizes.
     """
     flat: dict[str, Any] = {}
     for section, content in document.items():

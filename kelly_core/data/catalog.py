@@ -29,7 +29,7 @@ class Corpus:
         name: its folder below the datasets folder.
         module: the loader, with ``is_present(root)`` and, for a main corpus, ``load(root, options)``.
         title: what it is and how large.
-        licence: in short.
+        license: in short.
         advice: where to get it and where to put it.
         joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
         audio_from: main corpus whose training frames are part of its examples, "" if it needs none.
@@ -38,7 +38,7 @@ class Corpus:
     name: str
     module: str
     title: str
-    licence: str
+    license: str
     advice: str
     joins: tuple[str, ...] = ()
     audio_from: str = ""
@@ -251,13 +251,13 @@ def open_corpus(
     if source and (audio := active_corpora(source, settings)):
         options = replace(options, context=_audio_context(audio[0], source, settings, progress))
     dataset = _load(name, main or name, datasets.folder(name), options)
-    # A loader that reads several sources knows the licence of each.
-    licences = {name: CORPORA[name].licence} | dict(dataset.licences)
+    # A loader that reads several sources knows the license of each.
+    licenses = {name: CORPORA[name].license} | dict(dataset.licenses)
     if options.context is not None:
-        licences[options.context.corpus] = CORPORA[options.context.corpus].licence
-    # Music made by rules is not under the licence of the corpus whose layout it has.
-    dataset.licences = {
-        corpus: text for corpus, text in licences.items() if not is_made_by_rules(datasets.folder(corpus))
+        licenses[options.context.corpus] = CORPORA[options.context.corpus].license
+    # Music made by rules is not under the license of the corpus whose layout it has.
+    dataset.licenses = {
+        corpus: text for corpus, text in licenses.items() if not is_made_by_rules(datasets.folder(corpus))
     }
     return dataset
 
@@ -279,13 +279,13 @@ def inspect_corpus(name: str, settings: Settings, progress: Progress | None = No
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice} {folder}")
     else:
         try:
-            report = _survey_present(corpus, settings, progress)
+            report = _inspect_present(corpus, settings, progress)
         except DataError as error:
             report = CorpusReport(name, str(folder), found=True, problem=str(error))
-    return replace(report, licence=corpus.licence, weight=settings.datasets.weight(name))
+    return replace(report, license=corpus.license, weight=settings.datasets.weight(name))
 
 
-def _survey_present(corpus: Corpus, settings: Settings, progress: Progress | None) -> CorpusReport:
+def _inspect_present(corpus: Corpus, settings: Settings, progress: Progress | None) -> CorpusReport:
     if not corpus.joins:
         return _checked(open_corpus(corpus.name, settings, progress))
     reports = [_checked(open_corpus(corpus.name, settings, progress, main)) for main in corpus.joins]

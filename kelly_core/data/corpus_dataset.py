@@ -84,7 +84,7 @@ class AudioContext:
         frames: [all, 128] in dB, of the whole corpus.
         rows: [F] which of them are meant.
         valence, arousal: [F].
-        standardisation: how that corpus standardises the 128 bands.
+        standardization: how that corpus standardizes the 128 bands.
         corpus, fingerprint: of where they come from.
     """
 
@@ -156,7 +156,7 @@ class CorpusDataset(Dataset):
         report: what was found and what of it can be used.
         content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
             fingerprints [n, k].
-        training_frames: how many frames the standardisation was measured on.
+        training_frames: how many frames the standardization was measured on.
         musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs hold none.
     """
 
@@ -230,14 +230,14 @@ class CorpusDataset(Dataset):
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
         """Return training examples with fresh noise and augmentation, all drawn from ``rng``."""
-        return self._standardised(self._assemble(indices, rng, augment=True))
+        return self._standardized(self._assemble(indices, rng, augment=True))
 
     def eval_batch(self, indices: Indices) -> Batch:
         """Return examples as validation sees them; equal calls return equal numbers."""
         rng = np.random.default_rng(_VALIDATION_SEED)
-        return self._standardised(self._assemble(indices, rng, augment=False))
+        return self._standardized(self._assemble(indices, rng, augment=False))
 
-    def _standardised(self, raw: Batch) -> Batch:
+    def _standardized(self, raw: Batch) -> Batch:
         return replace(raw, inputs=self.normalizer.apply(raw.inputs))
 
     def find_duplicates(self) -> list[Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -45,7 +45,7 @@ class Batch:
     """Examples as arrays, N of them, T frames each.
 
     Attributes:
-        inputs: [N, T, in], standardised: what the network sees in training.
+        inputs: [N, T, in], standardized: what the network sees in training.
         targets: [N, T, out].
         weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks.
         pooled: None, or [N] booleans: where true, the label belongs to the whole sequence, so the weighted mean of
@@ -108,9 +108,9 @@ class Normalizer:
         """Normalize raw inputs of shape [..., in]."""
         return ((raw - self.mean) * self.scale).astype(np.float32)
 
-    def invert(self, standardised: Floats) -> Floats:
+    def invert(self, standardized: Floats) -> Floats:
         """Return the raw inputs [..., in] of normalized ones; a disabled input gets its mean."""
-        return (standardised * self.deviation + self.mean).astype(np.float32)
+        return (standardized * self.deviation + self.mean).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Dataset(ABC):
         made_by_rules: True if the corpus is marked as made by rules, as the demo corpus is.
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
         fingerprint: hash of the content and of the settings that shaped it.
-        standardisation: what the export must fold into the first layer.
+        standardization: what the export must fold into the first layer.
         rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
         judging: validation examples whose groups do not choose the epoch; None if all of them choose it.
@@ -206,7 +206,7 @@ class Dataset(ABC):
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
-        licences: licence of each corpus that training examples come from, in short, by its name.
+        licenses: license of each corpus that training examples come from, in short, by its name.
         warnings: what a person should know of the data before training on it, one sentence each.
     """
 
@@ -228,7 +228,7 @@ class Dataset(ABC):
     bpm: NDArray[np.float64] | None = None
     split_source: str = BY_SEED
     tables: tuple[str, ...] = ()
-    licences: Mapping[str, str] = MappingProxyType({})
+    licenses: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
     @property
@@ -286,7 +286,7 @@ class CorpusReport:
         split_source: origin of the splits: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
-        licence: in short.
+        license: in short.
         advice: what to do when it is missing.
         warnings: what a person should know before training on it.
         joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
@@ -307,10 +307,16 @@ class CorpusReport:
     split_source: str = BY_SEED
     tables: list[str] = field(default_factory=list)
     label_tables: list[str] = field(default_factory=list)
-    licence: str = ""
+    license: str = ""
     advice: str = ""
     warnings: list[str] = field(default_factory=list)
     joins: dict[str, int] = field(default_factory=dict)
     weight: float = 1.0
     problem: str = ""
     made_by_rules: bool = False
+
+    def as_json(self, names: int) -> dict[str, Any]:
+        """Return the report as JSON types, with the count and the first ``names`` of what is skipped, by reason."""
+        skipped = {reason: {"count": len(files), "first": files[:names]} for reason, files in self.skipped.items()}
+        content = {"licence" if key == "license" else key: value for key, value in asdict(self).items()}
+        return content | {"skipped": skipped}

@@ -55,7 +55,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
     """Return a recording's fingerprint: the sign of how the difference of neighboring bands changes between frames.
 
     As in Haitsma & Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, on groups of four mel bands.
-    Loudness and a fixed equaliser cancel.
+    Loudness and a fixed equalizer cancel.
 
     Args:
         frames: [T, 128] in dB, T at least 1.

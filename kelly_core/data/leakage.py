@@ -93,7 +93,7 @@ def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
     """Return the columns of ``inputs`` [n, in] that are a linear function of ``target`` [n]."""
     if not len(target):
         return np.empty(0, np.intp)
-    centred, aim = inputs - inputs.mean(axis=0), target - target.mean()
-    size = np.linalg.norm(centred, axis=0) * np.linalg.norm(aim)
-    correlation = np.divide(aim @ centred, size, out=np.zeros_like(size), where=size > 1e-6)
+    centered, aim = inputs - inputs.mean(axis=0), target - target.mean()
+    size = np.linalg.norm(centered, axis=0) * np.linalg.norm(aim)
+    correlation = np.divide(aim @ centered, size, out=np.zeros_like(size), where=size > 1e-6)
     return np.flatnonzero(np.abs(correlation) > _COPY)

@@ -20,7 +20,7 @@ from kelly_core.data.splits import PARTLY_OFFICIAL
 class MixedDataset(Dataset):
     """Concatenated examples of several corpora, each corpus with its own loss weight.
 
-    The weight multiplies the label weights, in training and in validation alike. All share one standardisation, that
+    The weight multiplies the label weights, in training and in validation alike. All share one standardization, that
     of their training frames together, because the export can fold in only one. Each keeps its own split.
 
     Args:
@@ -52,7 +52,7 @@ class MixedDataset(Dataset):
         sources = {part.split_source for part in parts}
         self.split_source = sources.pop() if len(sources) == 1 else PARTLY_OFFICIAL
         self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
-        self.licences = {corpus: text for part in parts for corpus, text in part.licences.items()}
+        self.licenses = {corpus: text for part in parts for corpus, text in part.licenses.items()}
         self.warnings = tuple(warning for part in parts for warning in part.warnings)
         self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
 

@@ -278,8 +278,8 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
     rows = []
     for path, song in paths.items():
         drummer, session, name = path.split("/")
-        style, bpm_text, kind, metre = name.removesuffix(".mid").split("_")[1:]
-        facts = [drummer, f"{drummer}/{session}", f"{drummer}/{session}/{song.number}", style, bpm_text, kind, metre]
+        style, bpm_text, kind, meter = name.removesuffix(".mid").split("_")[1:]
+        facts = [drummer, f"{drummer}/{session}", f"{drummer}/{session}/{song.number}", style, bpm_text, kind, meter]
         rows.append([*facts, path, "", f"{song.score.seconds:.3f}", song.split])
     return files | {"info.csv": _table(header, rows)} | _sidecar(paths)
 

@@ -23,7 +23,7 @@ from kelly_core.engines.layers import (
 TOLERANCE = 1e-5
 """Largest difference between two float32 engines that is put down to rounding.
 
-On standardised inputs the five networks differ by 2e-7. With the standardisation folded in, the first layer adds up 128
+On standardized inputs the five networks differ by 2e-7. With the standardization folded in, the first layer adds up 128
 terms of raw decibels, 30 to 80 in size, to a sum near 1. Folded against unfolded, that costs the emotion network 5e-7
 where weights have variance 1/in, and 3e-6 where they are twice as large.
 """

@@ -17,9 +17,9 @@ def fold_normalization(layers: Sequence[Layer], mean: NDArray[np.float64], scale
     """Let the first dense layer take raw inputs: W' = W · scale, b' = b - W' · mean.
 
     Args:
-        layers: weights trained on standardised inputs ``(x - mean) * scale``; the first must be dense.
+        layers: weights trained on standardized inputs ``(x - mean) * scale``; the first must be dense.
         mean: mean of each input, shape [in].
-        scale: factor on each centred input, shape [in]: 1/σ, or 0 for an input that the network must ignore.
+        scale: factor on each centered input, shape [in]: 1/σ, or 0 for an input that the network must ignore.
     """
     first = layers[0]
     if not isinstance(first, DenseWeights):

@@ -29,7 +29,7 @@ Regression = Callable[[Floats], Floats]
 
 CURVE = "cubic curve"
 """Name of the baseline that is a smooth function of valence and arousal."""
-NEIGHBOURS = 10
+NEIGHBORS = 10
 MOST_POINTS = 4_096
 """Maximum number of training points for the nearest-neighbor search."""
 
@@ -330,7 +330,7 @@ def fit_nearest_neighbors(points: Points) -> Regression:
     from sklearn.neighbors import KNeighborsRegressor
 
     chosen = np.arange(min(len(points), MOST_POINTS)) * len(points) // min(len(points), MOST_POINTS)
-    model = KNeighborsRegressor(n_neighbors=min(NEIGHBOURS, len(chosen)), algorithm="brute")
+    model = KNeighborsRegressor(n_neighbors=min(NEIGHBORS, len(chosen)), algorithm="brute")
     model.fit(points.inputs[chosen], points.targets[chosen])
     return lambda inputs: model.predict(inputs).astype(np.float32)
 

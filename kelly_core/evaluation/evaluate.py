@@ -38,7 +38,7 @@ from kelly_core.export.quality_record import (
     deciding_rival,
 )
 from kelly_core.spec import ModelSpec, load_reference
-from kelly_core.validation.behaviour import DEPENDENCE_LIMIT
+from kelly_core.validation.behavior import DEPENDENCE_LIMIT
 
 CONTROL = "this model, given the context of the scored notes (control, not quality)"
 MODEL = ""
@@ -55,7 +55,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     Args:
         spec: the model.
         dataset: examples of its corpus.
-        predict: the model; gets standardised inputs as in training.
+        predict: the model; gets standardized inputs as in training.
         split: which examples.
 
     Raises:

@@ -24,38 +24,38 @@ class Provenance:
 
     Attributes:
         synthetic: whether generated examples stood in for a corpus; None if it is not recorded.
-        licences: licence by corpus; empty if none is recorded.
+        licenses: license by corpus; empty if none is recorded.
         dataset_hash: hash of the examples, "" if it is not recorded.
         checkpoint: hash of the weights, "" if it is not recorded.
         val_loss: best validation loss; None if it is not recorded.
     """
 
     synthetic: bool | None
-    licences: Mapping[str, str]
+    licenses: Mapping[str, str]
     dataset_hash: str
     checkpoint: str
     val_loss: float | None
 
     @property
     def non_commercial(self) -> list[str]:
-        """Corpora whose licence excludes commercial use."""
-        return [corpus for corpus, licence in self.licences.items() if is_non_commercial(licence)]
+        """Corpora whose license excludes commercial use."""
+        return [corpus for corpus, license in self.licenses.items() if is_non_commercial(license)]
 
 
-def is_non_commercial(licence: str) -> bool:
-    """Return True if a licence, in short, excludes commercial use."""
-    return _NON_COMMERCIAL.search(licence) is not None
+def is_non_commercial(license: str) -> bool:
+    """Return True if a license, in short, excludes commercial use."""
+    return _NON_COMMERCIAL.search(license) is not None
 
 
 def provenance_of(metadata: object) -> Provenance:
     """Return what an export's metadata record about its data; odd entries count as not recorded."""
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     data = _table(table, "trained_on")
-    licences = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
+    licenses = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
     loss = _table(table, "metrics").get("val_loss")
     return Provenance(
         synthetic=data["synthetic"] if isinstance(data.get("synthetic"), bool) else None,
-        licences=licences,
+        licenses=licenses,
         dataset_hash=str(data.get("dataset_hash", "")),
         checkpoint=str(table.get("checkpoint", "")),
         val_loss=float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None,

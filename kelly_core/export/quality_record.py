@@ -196,11 +196,11 @@ class QualityRecord:
         ours, theirs = self.metrics[measure], baseline.metrics[measure]
         if ours is None or theirs is None or difference is None:
             return ""
-        told = f"{words(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        comparison = f"{words(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
         groups = f"of {_count(self.groups, 'group')}"
         share = difference.share
         interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
-        return f"{told} (95 % {f'{share.low:+.1%} to {share.high:+.1%}' if share else interval}, {groups})"
+        return f"{comparison} (95 % {f'{share.low:+.1%} to {share.high:+.1%}' if share else interval}, {groups})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""

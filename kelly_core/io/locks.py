@@ -25,7 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 class FileLock:
     """Sole ownership of a file, held until the last process that inherited its handle has ended.
 
-    There is no stale lock to recognise: after ``kill -9`` or a power cut the next one simply takes it.
+    There is no stale lock to recognize: after ``kill -9`` or a power cut the next one simply takes it.
     """
 
     def __init__(self, path: Path, handle: int) -> None:

@@ -157,11 +157,11 @@ def _attack(audio: NDArray[np.float32], beats: Doubles) -> float:
     level = np.log(np.convolve(power, np.ones(4), "full")[: len(power)] + 1e-6 * power.mean() + 1e-12)
     rise = np.diff(level, prepend=level[:1])
     reach = round(_REACH_SECONDS * _RATE / _FINE_HOP)
-    centre = np.round(beats * _RATE / _FINE_HOP).astype(np.intp)
-    centre = centre[(centre >= reach) & (centre < len(rise) - reach)]
-    if not len(centre):
+    center = np.round(beats * _RATE / _FINE_HOP).astype(np.intp)
+    center = center[(center >= reach) & (center < len(rise) - reach)]
+    if not len(center):
         return 0.0
-    windows = rise[centre[:, np.newaxis] + np.arange(-reach, reach + 1)]
+    windows = rise[center[:, np.newaxis] + np.arange(-reach, reach + 1)]
     return float(np.median(windows.argmax(axis=1)) - reach) * _FINE_HOP / _RATE
 
 

@@ -97,13 +97,13 @@ class _Members:
         """Return means [windows] of values [members]; 0 for empty windows."""
         return np.bincount(self.window, values, len(self.count)) / np.maximum(self.count, 1)
 
-    def centred(self, values: Doubles) -> Doubles:
+    def centered(self, values: Doubles) -> Doubles:
         """Return values [members] minus the mean of their window."""
         return values - self.mean(values)[self.window]
 
-    def variance(self, centred: Doubles) -> Doubles:
+    def variance(self, centered: Doubles) -> Doubles:
         """Return the variance [windows] of centered values [members]."""
-        return self.mean(centred**2)
+        return self.mean(centered**2)
 
     def quantiles(self, values: Doubles, *shares: float) -> Doubles:
         """Return quantiles [shares, windows] of values [members], linearly interpolated; 0 for empty windows."""
@@ -124,20 +124,20 @@ class _Correlator:
     """Pearson correlation of one centered series [members] with others."""
 
     members: _Members
-    centred: Doubles
+    centered: Doubles
     variance: Doubles
 
     @classmethod
     def of(cls, members: _Members, values: Doubles) -> Self:
         """Return the correlator of values [members]."""
-        centred = members.centred(values)
-        return cls(members, centred, members.variance(centred))
+        centered = members.centered(values)
+        return cls(members, centered, members.variance(centered))
 
     def __call__(self, other: Doubles) -> Doubles:
         """Return correlations [windows]; 0 if either series is constant."""
-        other = self.members.centred(other)
+        other = self.members.centered(other)
         size = np.sqrt(self.variance * self.members.variance(other))
-        return np.divide(self.members.mean(self.centred * other), size, out=np.zeros_like(size), where=size > 1e-9)
+        return np.divide(self.members.mean(self.centered * other), size, out=np.zeros_like(size), where=size > 1e-9)
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
     u = (notes.onset[in_window.event] - starts[in_window.window]) / WINDOW_SECONDS
     ratio = (notes.duration / note_ioi)[timed.event]
     with_velocity = _Correlator.of(in_window, velocity)
-    tempo = followed.centred(groups.tempo[followed.event])
+    tempo = followed.centered(groups.tempo[followed.event])
     pedal_share, pedal_presses = _pedal_use(notes.pedal, starts)
     return [
         in_window.mean(velocity) / 127,

@@ -36,8 +36,8 @@ AFFECT_CORRELATION = 0.57
 
 _BAND = 16
 _LIMIT = 0.93
-_CENTRES = 0.225 * (np.arange(_BAND) - 7.5)
-_CENTRE_ODDS = np.exp(-8.0 * _CENTRES).astype(np.float32)
+_CENTERS = 0.225 * (np.arange(_BAND) - 7.5)
+_CENTER_ODDS = np.exp(-8.0 * _CENTERS).astype(np.float32)
 _CIRCLE_START = 48
 _BLOCK = 2048
 _MAX_KNOTS = 256
@@ -171,15 +171,15 @@ def jittered(
     Returns:
         Valence and arousal, each [n, steps].
     """
-    centre = np.stack([np.asarray(valence, np.float32), np.asarray(arousal, np.float32)])
-    path = rng.standard_normal((steps, *centre.shape), dtype=np.float32)
+    center = np.stack([np.asarray(valence, np.float32), np.asarray(arousal, np.float32)])
+    path = rng.standard_normal((steps, *center.shape), dtype=np.float32)
     path *= np.float32(sigma)
     coefficient = np.float32(0.9)
     innovation = np.sqrt(1 - coefficient**2)
     for before, now in pairwise(path):
         now *= innovation
         now += coefficient * before
-    path += centre
+    path += center
     wandering_valence, wandering_arousal = np.moveaxis(path, 0, -1)
     return wandering_valence, wandering_arousal
 
@@ -209,8 +209,8 @@ class Scale:
 
     def __call__(self, values: ArrayLike) -> Doubles:
         """Return the standard scores of ``values`` [...]."""
-        centred = np.asarray(values, np.float64) - self.median
-        return centred / self.sd if self.sd > 0 else np.zeros_like(centred)
+        centered = np.asarray(values, np.float64) - self.median
+        return centered / self.sd if self.sd > 0 else np.zeros_like(centered)
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,7 @@ def _odds(s: Floats) -> Floats:
 def _thermometer(s: Floats) -> Floats:
     """.9 tanh(4 (x - x_i)) = .9 - 1.8 / (1 + e^(8 (x - x_i))), as [..., 16]."""
     odds = _odds(s)[..., np.newaxis]
-    heights: Floats = np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTRE_ODDS))
+    heights: Floats = np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTER_ODDS))
     return heights
 
 
@@ -359,7 +359,7 @@ def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, d
     """Fill ``codes`` [n, 64] for ``affect`` [2, n]; inside, n is the last axis, the order in which NumPy is fastest."""
     n = affect.shape[1]
     sigma = np.float32(max_sigma) * rng.random(n, dtype=np.float32)
-    centres = _CENTRE_ODDS[:, np.newaxis]
+    centers = _CENTER_ODDS[:, np.newaxis]
     total, term = np.zeros((2, _BAND, n), np.float32), np.empty((2, _BAND, n), np.float32)
     circle = np.zeros((2, n), np.float32)
     point = np.empty((2, n), np.float32)
@@ -369,7 +369,7 @@ def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, d
         point += affect
         circle += _inside_circle(point)
         odds = _odds(point)[:, np.newaxis]
-        np.add(odds, centres, out=term)
+        np.add(odds, centers, out=term)
         np.divide(odds, term, out=term)
         total += term
     total *= np.float32(-1.8 / draws)

@@ -17,15 +17,15 @@ _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 
 
-def _standardised_profiles() -> Doubles:
+def _standardized_profiles() -> Doubles:
     """Return both key profiles on all twelve tonics, [24, 12], major first, each with mean 0 and norm 1."""
     turned = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
-    centred = turned - turned.mean(axis=1, keepdims=True)
-    profiles: Doubles = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    centered = turned - turned.mean(axis=1, keepdims=True)
+    profiles: Doubles = centered / np.linalg.norm(centered, axis=1, keepdims=True)
     return profiles
 
 
-_PROFILES = _standardised_profiles()
+_PROFILES = _standardized_profiles()
 
 
 class Tonality(NamedTuple):
@@ -70,14 +70,14 @@ def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
 def tonality(histogram: ArrayLike, tonic: int | None = None) -> Tonality:
     """Find the key whose Temperley-Kostka-Payne profile correlates best with a pitch-class histogram [12].
 
-    A histogram that favours no pitch class correlates 0 with every key and is called C major. With a given tonic only
+    A histogram that favors no pitch class correlates 0 with every key and is called C major. With a given tonic only
     its major and its minor key are compared.
     """
     weights = np.asarray(histogram, np.float64)
-    centred = weights - weights.mean()
-    length = np.linalg.norm(centred)
+    centered = weights - weights.mean()
+    length = np.linalg.norm(centered)
     # A flat histogram differs from its mean by rounding only; dividing by that would choose a random key.
-    fit = _PROFILES @ (centred / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
+    fit = _PROFILES @ (centered / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
     if tonic is not None:
         fit[np.arange(len(fit)) % 12 != tonic] = -np.inf
     major, minor = float(fit[:12].max()), float(fit[12:].max())

@@ -87,7 +87,7 @@ POP909 = {
     "ends_on_tonic": Reference(0.0, 1.0, 1.0),
     "ends_in_key": Reference(0.76, 1.0, 1.0),
 }
-"""The measures of POP909 (Wang et al., ISMIR 2020; MIT licence): songs 001 to 200, of which 192 are in 4/4.
+"""The measures of POP909 (Wang et al., ISMIR 2020; MIT license): songs 001 to 200, of which 192 are in 4/4.
 
 Beats and bars are those of its annotation (``beat_midi.txt``), see ``tools/measure_pop909.py``. 71 % of the songs end
 on the tonic.

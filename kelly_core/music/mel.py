@@ -55,9 +55,9 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
         [nfft / 2 + 1, 128].
     """
     edges = _band_edges()
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    low, center, high = edges[:-2], edges[1:-1], edges[2:]
     hz = np.fft.rfftfreq(nfft, 1 / sample_rate)[:, np.newaxis]
-    triangles = np.maximum(0.0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)))
+    triangles = np.maximum(0.0, np.minimum((hz - low) / (center - low), (high - hz) / (high - center)))
     return triangles * (2.0 / (high - low) * sample_rate / nfft)
 
 
@@ -114,7 +114,7 @@ def frame_times(frames: int, sample_rate: int) -> Doubles:
     return samples / sample_rate
 
 
-def band_centres() -> Doubles:
+def band_centers() -> Doubles:
     """Return the center of each band in Hz, [128]."""
     return _band_edges()[1:-1]
 

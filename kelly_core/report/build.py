@@ -63,8 +63,8 @@ def _badges(content: ReportData) -> Iterator[TextCell]:
     failed = sum(len(model.failed) for model in content.models)
     yield _checks(failed, sum(len(model.checked.checks) for model in content.models))
     trained = [model for model in content.models if model.checked.quality and model.checked.quality.trained]
-    told = f"{len(trained)} of {len(content.models)} trained"
-    yield TextCell(told, "good" if len(trained) == len(content.models) else "warn")
+    text = f"{len(trained)} of {len(content.models)} trained"
+    yield TextCell(text, "good" if len(trained) == len(content.models) else "warn")
     yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
     if any(model.trained_on and model.trained_on.synthetic for model in content.models):
         yield TextCell("SYNTHETIC data among it", "warn")
@@ -87,8 +87,8 @@ def _numpy_chain(benchmarks: Benchmarks) -> Latency | None:
 
 def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
     within = chain.p99_us <= 1000 * benchmarks.budget_ms
-    told = f"chain p99 {chain.p99_us / 1000:.3g} ms of {benchmarks.budget_ms:g} ms"
-    return TextCell(told if within else f"{told}: TOO SLOW", "good" if within else "bad")
+    text = f"chain p99 {chain.p99_us / 1000:.3g} ms of {benchmarks.budget_ms:g} ms"
+    return TextCell(text if within else f"{text}: TOO SLOW", "good" if within else "bad")
 
 
 def _summary(content: ReportData) -> Table:
@@ -143,11 +143,11 @@ def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]
 
 
 def _data(model: ModelData) -> TextCell:
-    told = model.trained_on
-    if told is None or told.synthetic is None:
+    trained_on = model.trained_on
+    if trained_on is None or trained_on.synthetic is None:
         return TextCell("not told", "warn")
-    corpus = told.corpus or "a corpus without a name"
-    return TextCell(f"SYNTHETIC, in place of {corpus}", "warn") if told.synthetic else TextCell(corpus)
+    corpus = trained_on.corpus or "a corpus without a name"
+    return TextCell(f"SYNTHETIC, in place of {corpus}", "warn") if trained_on.synthetic else TextCell(corpus)
 
 
 def _verdict(quality: QualityRecord | None) -> TextCell:
@@ -270,34 +270,34 @@ def _failures(model: ModelData) -> Iterator[Block]:
         yield Table(("check", "what was seen"), rows)
 
 
-def _splits(told: TrainedOn) -> str:
+def _splits(trained_on: TrainedOn) -> str:
     """Return the source of the splits, and the official tables."""
-    source = told.split_source or "not told"
-    return f"{source} ({', '.join(told.tables)})" if told.tables else source
+    source = trained_on.split_source or "not told"
+    return f"{source} ({', '.join(trained_on.tables)})" if trained_on.tables else source
 
 
-def _licences(told: TrainedOn) -> TextCell:
-    text = "; ".join(f"{corpus}: {licence}" for corpus, licence in told.licences.items())
-    return TextCell(text or "not told", "warn" if told.non_commercial else "plain")
+def _licenses(trained_on: TrainedOn) -> TextCell:
+    text = "; ".join(f"{corpus}: {license}" for corpus, license in trained_on.licenses.items())
+    return TextCell(text or "not told", "warn" if trained_on.non_commercial else "plain")
 
 
 def _training(model: ModelData) -> Iterator[Block]:
     yield Heading("Data and training")
-    told, quality = model.trained_on, model.checked.quality
-    if told is None:
+    trained_on, quality = model.trained_on, model.checked.quality
+    if trained_on is None:
         yield TextCell("The file does not tell what it was trained on.", "warn")
     else:
         sources = sorted({source.label_source for source in quality.sources}) if quality else []
-        counts = [("training", told.train_examples), ("validation", told.validation_examples)]
+        counts = [("training", trained_on.train_examples), ("validation", trained_on.validation_examples)]
         examples = ", ".join(f"{count:,} {split}" for split, count in counts if count is not None)
         yield DetailsTable(
             (
                 ("corpus", _data(model)),
                 ("examples", TextCell(examples or "not told")),
-                ("splits", TextCell(_splits(told))),
-                ("licences", _licences(told)),
+                ("splits", TextCell(_splits(trained_on))),
+                ("licences", _licenses(trained_on)),
                 ("label sources", TextCell(", ".join(sources) or "not told")),
-                ("hash of the examples", TextCell(told.content_hash or "not told")),
+                ("hash of the examples", TextCell(trained_on.content_hash or "not told")),
             )
         )
     if model.history_problem:

@@ -38,12 +38,12 @@ class TrainedOn:
     content_hash: str | None
     split_source: str | None
     tables: tuple[str, ...]
-    licences: Mapping[str, str]
+    licenses: Mapping[str, str]
 
     @property
     def non_commercial(self) -> list[str]:
-        """Corpora whose licence excludes commercial use."""
-        return [corpus for corpus, licence in self.licences.items() if is_non_commercial(licence)]
+        """Corpora whose license excludes commercial use."""
+        return [corpus for corpus, license in self.licenses.items() if is_non_commercial(license)]
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,12 @@ def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData
 
 
 def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
-    told = metadata.get("trained_on")
-    if not isinstance(told, dict):
+    trained_on = metadata.get("trained_on")
+    if not isinstance(trained_on, dict):
         return None
 
     def entry(key: str, kind: type) -> Any:
-        return told[key] if type(told.get(key)) is kind else None
+        return trained_on[key] if type(trained_on.get(key)) is kind else None
 
     return TrainedOn(
         corpus=entry("dataset", str),
@@ -184,7 +184,7 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
         content_hash=entry("dataset_hash", str),
         split_source=entry("split_source", str),
         tables=tuple(table for table in entry("tables", list) or () if isinstance(table, str)),
-        licences=provenance_of(metadata).licences,
+        licenses=provenance_of(metadata).licenses,
     )
 
 

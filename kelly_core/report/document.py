@@ -83,10 +83,10 @@ class Curves:
         """The best and the last epoch as a sentence."""
         last, best = self.history.rows[-1], self.history.metrics
         levels = {"baseline": best.get("baseline_loss"), "best possible": best.get("bayes_loss")}
-        told = "".join(f", {name} {level:.4g}" for name, level in levels.items() if level is not None)
+        others = "".join(f", {name} {level:.4g}" for name, level in levels.items() if level is not None)
         return (
             f"{len(self.history.rows):,} epochs. Best validation loss {best['val_loss']:.4g} at epoch"
-            f" {best['best_epoch']}{told}. Last epoch: training {last['train_loss']:.4g}, validation"
+            f" {best['best_epoch']}{others}. Last epoch: training {last['train_loss']:.4g}, validation"
             f" {last['val_loss']:.4g}."
         )
 

@@ -14,8 +14,8 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
     """Return the blocks of a quality record."""
     yield Heading("Quality")
     if quality is None:
-        told = "The file has no quality record: kelly-core train measures it, --split measures it again."
-        yield TextCell(told, "warn")
+        text = "The file has no quality record: kelly-core train measures it, --split measures it again."
+        yield TextCell(text, "warn")
         return
     yield TextCell(quality.summary() + ".", "good" if quality.trained else "warn")
     yield TextCell(f"Measured on {quality.examples:,} {quality.split} examples in {quality.groups:,} groups.")
@@ -90,8 +90,8 @@ def _against(quality: QualityRecord) -> Table:
 
 def _beaten(difference: MetricDifference) -> TextCell:
     if difference.margin:
-        told = f"worse by {difference.margin:.0%} or more"
-        return TextCell(f"not {told}", "good") if difference.beaten else TextCell(f"perhaps {told}", "warn")
+        text = f"worse by {difference.margin:.0%} or more"
+        return TextCell(f"not {text}", "good") if difference.beaten else TextCell(f"perhaps {text}", "warn")
     return TextCell("beaten", "good") if difference.beaten else TextCell("not beaten", "warn")
 
 

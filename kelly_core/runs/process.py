@@ -68,7 +68,7 @@ _CAUSES = {
 class SignOfLife:
     """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
 
-    keeper: LockOwner
+    owner: LockOwner
     locked: bool
     age: float
 
@@ -90,7 +90,7 @@ class SignOfLife:
     @property
     def here(self) -> bool:
         """True if the process runs or ran on this machine."""
-        return self.keeper.host in ("", socket.gethostname())
+        return self.owner.host in ("", socket.gethostname())
 
     @property
     def alive(self) -> bool:

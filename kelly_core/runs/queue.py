@@ -195,12 +195,12 @@ def main(runs: Path) -> None:
     lock = FileLock.acquire(_dispatcher_lock(runs), error=RunError)
     if lock is None:
         return
-    told: set[str] = set()
+    printed: set[str] = set()
 
     def say(text: str) -> None:
         # A training that cannot start is tried every second; why it waits is said once.
-        if text not in told:
-            told.add(text)
+        if text not in printed:
+            printed.add(text)
             sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
             sys.stdout.flush()
 

@@ -87,8 +87,8 @@ class Run:
             state="died" if died else logged.state,
             error=describe_exit(self.folder, logged.attempt) if died else logged.error,
             models=tuple(_settled(model, "died" if died else logged.state) for model in logged.models),
-            host_name=life.keeper.host,
-            pid=life.keeper.pid,
+            host_name=life.owner.host,
+            pid=life.owner.pid,
             silent_seconds=silent,
         )
 
@@ -256,14 +256,14 @@ class Run:
             RunError: the process is another user's.
         """
         life = SignOfLife.read(self.folder)
-        if life.locked and life.here and life.keeper.pid:
+        if life.locked and life.here and life.owner.pid:
             try:
-                os.kill(life.keeper.pid, signal.SIGKILL)
+                os.kill(life.owner.pid, signal.SIGKILL)
             except ProcessLookupError:
                 # It has just ended.
                 return
             except PermissionError as error:
-                raise RunError(f"its process ({life.keeper.pid}) is another user's", where=self.id) from error
+                raise RunError(f"its process ({life.owner.pid}) is another user's", where=self.id) from error
 
     def remove(self) -> None:
         """Delete the run's folder; the training's output stays.

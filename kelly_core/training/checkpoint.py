@@ -47,6 +47,8 @@ _PEEKED_BYTES = 256
 class Checkpoint:
     """State of a training after a complete epoch; contains tensors, numbers, texts, lists and tables only.
 
+    The names of the fields are the keys of the file.
+
     Attributes:
         model: name of the spec.
         epoch: complete epochs.
@@ -112,7 +114,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "judging_examples": 0 if dataset.judging is None else len(dataset.judging),
         "split_source": dataset.split_source,
         "tables": list(dataset.tables),
-        "licences": dict(dataset.licences),
+        "licences": dict(dataset.licenses),
         "facts": dataset.metadata,
         "code_version": CODE_VERSION,
     }
@@ -139,7 +141,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         CheckpointError: the file cannot be written.
     """
     content = {"format": FORMAT} | {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
-    # Serialised in memory first: torch turns a full disk into an error of its own, without the system's reason.
+    # Serialized in memory first: torch turns a full disk into an error of its own, without the system's reason.
     buffer = BytesIO()
     torch.save(content, buffer)
     atomic_write(path, lambda file: file.write(buffer.getbuffer()), error=CheckpointError)
@@ -163,7 +165,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_kinds(checkpoint, path)
     _check_network(checkpoint, path)
     _check_inputs(checkpoint, path)
-    _check_optimiser(checkpoint, path)
+    _check_optimizer(checkpoint, path)
     _check_resumed_state(checkpoint, path)
     return checkpoint
 
@@ -266,7 +268,7 @@ def _check_table(values: dict[str, Any], kinds: dict[str, type], prefix: str, pa
 
 
 def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise a CheckpointError unless the standardisation fits the inputs and all weights are float32 tensors."""
+    """Raise a CheckpointError unless the standardization fits the inputs and all weights are float32 tensors."""
     size = checkpoint.spec.input_size
     for name in ("mean", "scale"):
         tensor = getattr(checkpoint, name)
@@ -283,7 +285,7 @@ def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
                 raise _corrupted(f"`{field_name}.{name}` holds values that are not finite numbers", path)
 
 
-def _check_optimiser(checkpoint: Checkpoint, path: Path) -> None:
+def _check_optimizer(checkpoint: Checkpoint, path: Path) -> None:
     """Raise a CheckpointError unless the moments of Adam are finite and fit the weights."""
     size = sum(tensor.numel() for tensor in checkpoint.network.values())
     for name, shape in (("mean", (size,)), ("square", (size,)), ("steps", ())):

@@ -106,8 +106,10 @@ def replace_export(
         return Replacement(False, f"{path.name} is kept: {_compared(former, ours, checkpoint)}")
     keep_previous(path)
     export_network(checkpoint, path, layout)
-    told = "it cannot be read" if former is None else _compared(former, ours, checkpoint)
-    return Replacement(True, f"{path.name} replaces a former export: {told}. That one is now {previous_of(path).name}")
+    comparison = "it cannot be read" if former is None else _compared(former, ours, checkpoint)
+    return Replacement(
+        True, f"{path.name} replaces a former export: {comparison}. That one is now {previous_of(path).name}"
+    )
 
 
 def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
@@ -160,8 +162,8 @@ class CheckpointEngine:
         if checkpoint.weights_hash() != self._weights_hash:
             raise CheckpointError("holds other weights than the export was made from", where=self._path)
         network = checkpoint.best().double()
-        standardised = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
-        frames = standardised[:, None] if _state(checkpoint) == "stateless" else standardised[None]
+        standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
+        frames = standardized[:, None] if _state(checkpoint) == "stateless" else standardized[None]
         with torch.inference_mode():
             outputs, _ = network(frames)
         result: Array = outputs.reshape(len(inputs), -1).float().numpy()

@@ -38,7 +38,7 @@ def draw_losses(title: str, rows: Sequence[Row], metrics: Mapping[str, Any], *, 
         title: shown on top; "" for none.
         rows: one an epoch, at least one.
         metrics: ``best_epoch``, ``val_loss``, ``baseline_loss`` and perhaps ``bayes_loss``.
-        ink: colour of everything that is not a curve.
+        ink: color of everything that is not a curve.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -15,7 +15,7 @@ from kelly_core.export.json_values import Rule
 from kelly_core.export.parser import ParsedNetwork, parse_layers
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.export.reader import read_document
-from kelly_core.validation.behaviour import ReferenceEngine, check_behaviour
+from kelly_core.validation.behavior import ReferenceEngine, check_behavior
 from kelly_core.validation.metadata import check_metadata, check_specification
 from kelly_core.validation.report import Check, FileReport
 
@@ -54,7 +54,7 @@ def _checks(
     if check_specs:
         yield check_specification(metadata, stem, network)
     if network.runnable:
-        yield from check_behaviour(metadata, network, references)
+        yield from check_behavior(metadata, network, references)
     elif not network.faults:
         kinds = ", ".join(dict.fromkeys(network.checked_only))
         yield Check(

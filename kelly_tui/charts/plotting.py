@@ -46,13 +46,13 @@ class PlotRequest:
     Attributes:
         series: the curves.
         size: columns and lines.
-        colours: of the theme in force.
+        colors: of the theme in force.
         logarithmic: logarithms of the values.
         tail: the last epochs only.
         ascii: with markers that are letters and signs.
         smooth: moving averages, with the raw values faint behind them.
         window: first and last x to draw; None for all.
-        cursor: x at which a line is drawn and the values are told; None for none.
+        cursor: x at which a line is drawn and the values are shown; None for none.
     """
 
     series: tuple[Series, ...]

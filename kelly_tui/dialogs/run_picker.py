@@ -18,7 +18,7 @@ from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import RecordTable, Row
 
 MAX_MARKED_RUNS = 4
-"""Runs that can be marked: with the one in front there is a colour for each."""
+"""Runs that can be marked: with the one in front there is a color for each."""
 
 
 class RunPicker(ModalScreen[list[str] | None]):

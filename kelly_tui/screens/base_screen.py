@@ -65,7 +65,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def theme_colors(self) -> ThemeColors:
-        """Colours of the theme in force."""
+        """Colors of the theme in force."""
         return ThemeColors.of(self.app.theme_variables)
 
     def compose(self) -> ComposeResult:
@@ -119,7 +119,7 @@ class BaseScreen(Screen[None]):
     def _come_back(self, event: ScreenResume) -> None:
         """Show the current state; restyle only if the look has changed."""
         event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
-        # A new screen is told twice.
+        # A new screen is notified twice.
         if not self._in_front:
             self._in_front = True
             self.kelly.session.reload()
@@ -144,7 +144,7 @@ class BaseScreen(Screen[None]):
         self._fitted = event.size
 
     def repaint(self) -> None:
-        """Draw again what has colours of its own."""
+        """Draw again what has colors of its own."""
         self.refresh_frame()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature

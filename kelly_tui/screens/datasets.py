@@ -211,7 +211,7 @@ class Datasets(BaseScreen):
         self._job_queue.cancel()
 
     def action_get(self) -> None:
-        """Ask for agreement to the licences of the chosen corpus, then download it."""
+        """Ask for agreement to the licenses of the chosen corpus, then download it."""
         name = self._corpus
         sources = sources_of(name, SOURCES)
         by_hand = [f"{source.name}: {source.steps}" for source in sources if source.steps]
@@ -219,7 +219,7 @@ class Datasets(BaseScreen):
         if not sources:
             self.notify("\n".join(by_hand) or "It has no public source.", title=f"{name} by hand", timeout=15)
             return
-        lines = [f"{source.title}\n  licence: {source.licence}" for source in sources]
+        lines = [f"{source.title}\n  licence: {source.license}" for source in sources]
         size = sum(archive.bytes for source in sources for archive in source.archives)
         lines.append(f"About {size / 1e6:,.0f} MB into {self.kelly.session.settings.datasets.folder(name)}.")
         answers = (("", "No"), ("get", "Agree and download"))
@@ -386,7 +386,7 @@ class Datasets(BaseScreen):
         folder = self.kelly.session.settings.datasets.folder(name)
         yield "what", corpus.title
         yield "folder", str(folder)
-        yield "licence", corpus.licence
+        yield "licence", corpus.license
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
         if name == self._download_queue.current:

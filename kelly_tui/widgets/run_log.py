@@ -153,8 +153,8 @@ class RunLog(Log):
             self._pointed = None
             self.refresh()
             return
-        told = f"epoch {epoch:.0f}/"
-        found = [number for number, line in enumerate(self.lines) if told in line]
+        wanted = f"epoch {epoch:.0f}/"
+        found = [number for number, line in enumerate(self.lines) if wanted in line]
         if found:
             self._go_to(found[-1])
 

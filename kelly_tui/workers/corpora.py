@@ -76,11 +76,7 @@ def _get(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _survey(name: str, settings: Settings) -> dict[str, Any]:
-    report = inspect_corpus(name, settings, _progress)
-    skipped = {
-        reason: {"count": len(names), "first": names[:NAMES_A_REASON]} for reason, names in report.skipped.items()
-    }
-    return {"report": asdict(report) | {"skipped": skipped}}
+    return {"report": inspect_corpus(name, settings, _progress).as_json(NAMES_A_REASON)}
 
 
 def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:

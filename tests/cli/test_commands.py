@@ -116,7 +116,7 @@ def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: R
     assert not (tmp_path / "models/groovepredictor.json").exists()
 
 
-def test_licences_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: Path) -> None:
+def test_licenses_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: Path) -> None:
     tiny.maestro(tmp_path / "data" / "maestro")
     first = run("train", "-m", "dynamics", "-e", 1, "-o", "out", "--datasets-dir", "data")
     assert first.code == 0

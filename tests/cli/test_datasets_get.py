@@ -65,7 +65,7 @@ def test_get_refuses_a_published_name_with_other_content(run: Run, server: Archi
     assert not Path("datasets/groove_midi").exists()
 
 
-def test_get_without_a_terminal_needs_agreement_to_the_licence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_without_a_terminal_needs_agreement_to_the_license(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: PTH123, SIM115 - pytest replaces it
     got = run("datasets", "get", "maestro")
     assert got.code == 2

@@ -97,7 +97,7 @@ def test_mistakes_are_named(tmp_path: Path, amp: str) -> None:
     torch.save({"rec.weight_ih_l0": torch.zeros(1), "other": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
     make = f"{amp}:make"
-    for arguments, told in (
+    for arguments, reported in (
         ((f"{amp}:broken", "-o", "x.json"), "RuntimeError: no such amp"),
         ((f"{amp}:number", "-o", "x.json"), "gives int, not a torch.nn.Module"),
         ((f"{amp}:missing", "-o", "x.json"), "AttributeError"),
@@ -108,5 +108,5 @@ def test_mistakes_are_named(tmp_path: Path, amp: str) -> None:
         ((make, "--weights", "none.pt", "-o", "x.json"), "cannot be read"),
         (("weights.pt", "--weights", "weights.pt"), "belongs to PKG.MODULE:FACTORY"),
     ):
-        assert told in refused("export", *arguments), arguments
+        assert reported in refused("export", *arguments), arguments
     assert not (tmp_path / "x.json").exists()

@@ -163,9 +163,9 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     for baseline in quality.baselines:
         for difference in baseline.differences:
             row = page.row(baseline.name, difference.measure.replace("_", " "))
-            told = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*(?:e-?\d+)?", " ".join(row[2:4]))]
+            reported = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*(?:e-?\d+)?", " ".join(row[2:4]))]
             wanted = [baseline.metrics[difference.measure], difference.value, difference.low, difference.high]
-            assert told == pytest.approx(wanted, rel=6e-3)
+            assert reported == pytest.approx(wanted, rel=6e-3)
             share = f"{difference.value / wanted[0]:+.1%}" if wanted[0] else "–"
             assert row[4].split(" ")[0] == share
             assert row[5].startswith(("not worse", "beaten") if difference.beaten else ("perhaps", "not beaten"))
@@ -261,8 +261,8 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
     quality = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
     quality["notes"] = [HOSTILE]
     quality["sources"][0]["corpus"] = HOSTILE
-    told = {"dataset": HOSTILE, "synthetic": False, "train_examples": HOSTILE, "dataset_hash": "x" * 5000}
-    change(trained / "groovepredictor.json", quality=quality, trained_on=told, model_name=HOSTILE)
+    reported = {"dataset": HOSTILE, "synthetic": False, "train_examples": HOSTILE, "dataset_hash": "x" * 5000}
+    change(trained / "groovepredictor.json", quality=quality, trained_on=reported, model_name=HOSTILE)
     page, _ = page_of(run, code=1)
     twin = Page(rendered((trained / "report.md").read_text()))
     shown = printable(HOSTILE)

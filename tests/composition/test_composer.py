@@ -165,12 +165,12 @@ def test_no_chord_is_silence_below_a_melody() -> None:
 
 @pytest.mark.parametrize("chord", range(NO_CHORD))
 def test_a_voicing_holds_the_tones_of_its_chord_close_together(chord: int) -> None:
-    for centre in (50.0, 57.0, 64.0):
-        pitches = voicing(chord, centre)
+    for center in (50.0, 57.0, 64.0):
+        pitches = voicing(chord, center)
         assert sorted({pitch % 12 for pitch in pitches}) == np.flatnonzero(CHORD_TONES[chord]).tolist()
         assert max(pitches) - min(pitches) < 12
         assert len(set(pitches)) == len(pitches)
-        assert abs(np.mean(pitches) - centre) <= 3.5
+        assert abs(np.mean(pitches) - center) <= 3.5
 
 
 def test_the_melody_takes_only_pitches_that_are_possible() -> None:

@@ -40,7 +40,7 @@ def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
     assert len(notes.pedal) == 2 * len(score.part("Chords").pedal) > 0
 
 
-def test_type_tempo_metre_key_channels_and_programs() -> None:
+def test_type_tempo_meter_key_channels_and_programs() -> None:
     score = Score(
         parts=(
             Part("Melody", 0, 73, (Tone(0, 480, 60, 80), Tone(480, 240, 60, 70))),

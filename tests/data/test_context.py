@@ -36,8 +36,8 @@ def test_examples_hold_what_their_corpus_tells(name: str, tmp_path: Path) -> Non
         dataset.with_context(kind).eval_batch(every).inputs[..., CONTEXT] for kind in ("known", "unknown")
     )
     assert not unknown.any()
-    told = {NAMES[number] for number in np.flatnonzero(known.any(axis=(0, 1)))}
-    assert told <= set(KNOWN[name])
+    reported = {NAMES[number] for number in np.flatnonzero(known.any(axis=(0, 1)))}
+    assert reported <= set(KNOWN[name])
     rest = (dataset.with_context(kind).eval_batch(every) for kind in ("known", "unknown"))
     one, other = (batch.inputs[..., : CONTEXT.start] for batch in rest)
     np.testing.assert_array_equal(one, other)

@@ -119,7 +119,7 @@ def test_content_is_not_read_again(tmp_path: Path) -> None:
 
 class TestAudio:
     def write(self, root: Path, song: int, name: str, loudness: float = 1.0, **options: str) -> None:
-        """Noise whose colour changes twice a second, as one song's and no other's."""
+        """Noise whose color changes twice a second, as one song's and no other's."""
         rng = seeded_rng(song)
         parts = [np.convolve(rng.standard_normal(11025), rng.standard_normal(48), "same") for _ in range(16)]
         samples = np.concatenate(parts)

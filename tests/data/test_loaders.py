@@ -137,11 +137,11 @@ def test_a_sidecar_wins_over_the_estimate(name, load, corpus) -> None:
     group, row = plain.rows.groups[0], 0
     file = next(path for path in sorted(root.rglob("*.mid*")) if path.name in group or "performance 0" in path.name)
     (root / "emotion_labels.json").write_text(json.dumps({file.name: {"valence": 0.6, "arousal": -0.6}}))
-    labelled = load(name, root)
-    assert labelled.rows.sources[row] == "sidecar"
-    assert labelled.weights[row] == 1.0
+    labeled = load(name, root)
+    assert labeled.rows.sources[row] == "sidecar"
+    assert labeled.weights[row] == 1.0
     assert plain.weights[row] == 0.5
-    assert labelled.fingerprint != plain.fingerprint
+    assert labeled.fingerprint != plain.fingerprint
 
 
 @pytest.mark.parametrize("name", ["lakh_midi", "maestro", "groove_midi", "chords"])
@@ -203,7 +203,7 @@ def test_files_left_out_by_the_table_and_by_their_content_for_one_reason_are_all
     root = corpus("groove_midi")
     (root / "info.csv").unlink()
     named = load("groove_midi", root).report.skipped
-    tiny.write_midi(root / "waltz.mid", {"Drums": tiny.drum_notes(9)}, channel=9, metre=(3, 4))
+    tiny.write_midi(root / "waltz.mid", {"Drums": tiny.drum_notes(9)}, channel=9, meter=(3, 4))
     skipped = load("groove_midi", root).report.skipped
     assert skipped["not in 4/4"] == [*named["not in 4/4"], "waltz.mid"]
 
@@ -220,7 +220,7 @@ def test_max_files_is_kept(load, corpus) -> None:
 
 
 class TestDeam:
-    def test_static_labels_are_pooled_over_the_labelled_span(self, load, tmp_path) -> None:
+    def test_static_labels_are_pooled_over_the_labeled_span(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam", seconds=20)
         dataset = load("deam", root, duration=20)
         song = int(np.flatnonzero(dataset.rows.groups == "4")[0])
@@ -283,7 +283,7 @@ class TestDeam:
         tiny.write_tone(root / "audio" / "99.wav", 4)
         assert load("deam", root).report.skipped == {"no valence and arousal for it": ["audio/99.wav"]}
 
-    def test_training_frames_are_standardised(self, load, tmp_path) -> None:
+    def test_training_frames_are_standardized(self, load, tmp_path) -> None:
         dataset = load("deam", tiny.deam(tmp_path / "deam", seconds=20), duration=20)
         heard = dataset.eval_batch(dataset.train).inputs[:, :39]
         np.testing.assert_allclose(heard.mean(axis=(0, 1)), 0, atol=1e-3)

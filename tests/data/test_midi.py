@@ -34,7 +34,7 @@ def test_tempo_changes_move_seconds_and_not_beats(tmp_path: Path) -> None:
 
 def test_tracks_names_drums_and_pedal(tmp_path: Path) -> None:
     pedal = [(1.0, 127), (3.0, 0)]
-    tiny.write_midi(tmp_path / "a.mid", {"Solo": [(0, 1, 60, 90)]}, bpm=60, pedal=pedal, metre=(6, 8))
+    tiny.write_midi(tmp_path / "a.mid", {"Solo": [(0, 1, 60, 90)]}, bpm=60, pedal=pedal, meter=(6, 8))
     notes = read_notes(tmp_path / "a.mid")
     assert "Solo" in notes.track_names
     assert notes.beats_per_bar == 3

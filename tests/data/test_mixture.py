@@ -1,4 +1,4 @@
-"""Additional corpora: EMOPIA and folders of labelled audio, alone and mixed into the main ones."""
+"""Additional corpora: EMOPIA and folders of labeled audio, alone and mixed into the main ones."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class TestMixing:
         with pytest.raises(IndexError):
             dataset[len(dataset)]
 
-    def test_one_standardisation_serves_both_and_the_metadata_has_it(self, settings, tmp_path: Path) -> None:
+    def test_one_standardization_serves_both_and_the_metadata_has_it(self, settings, tmp_path: Path) -> None:
         tiny.deam(tmp_path / "data" / "deam", seconds=6)
         tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
         dataset = open_dataset("deam", settings(datasets__deam__duration=6.0))

@@ -76,8 +76,8 @@ def test_timid_and_bold_versions_of_the_best_predictor_are_worse(
 ) -> None:
     batch = dataset.train_batch(dataset.train, seeded_rng(2))
     best = dataset.best(batch.inputs)
-    centre = best.mean(axis=(0, 1))
-    bent = centre + exaggeration * (best - centre)
+    center = best.mean(axis=(0, 1))
+    bent = center + exaggeration * (best - center)
     if SPECS[dataset.name].loss in ("bce", "soft_cross_entropy"):
         bent = np.clip(bent, 1e-3, 1 - 1e-3)
     if dataset.name == "chords":
@@ -365,7 +365,7 @@ def test_the_facts_survive_json_and_carry_the_references(dataset: SyntheticDatas
     assert facts["constants"] == load_reference(spec.generator).constants
 
 
-def test_inputs_need_no_standardisation(dataset: SyntheticDataset) -> None:
+def test_inputs_need_no_standardization(dataset: SyntheticDataset) -> None:
     inputs = dataset.eval_batch(dataset.validation[:3]).inputs
     np.testing.assert_array_equal(dataset.normalizer.apply(inputs), inputs)
 

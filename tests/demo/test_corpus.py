@@ -79,11 +79,11 @@ def test_each_corpus_says_that_it_is_made_by_rules(demo: Path, tmp_path: Path) -
     assert RULES in (demo / "README.md").read_text()
 
 
-def test_the_demo_is_not_under_the_licences_of_the_corpora_whose_layouts_it_has(demo: Path, tmp_path: Path) -> None:
+def test_the_demo_is_not_under_the_licenses_of_the_corpora_whose_layouts_it_has(demo: Path, tmp_path: Path) -> None:
     options = {"datasets.dir": demo, "datasets.cache_dir": tmp_path}
     settings = load_settings(None, {key: ("test", value) for key, value in options.items()}, {}).settings
     for name in DATASETS:
-        assert open_corpus(name, settings).licences == {}
+        assert open_corpus(name, settings).licenses == {}
 
 
 def test_it_is_small(demo: Path) -> None:

@@ -135,14 +135,14 @@ def test_a_stateless_fold_repeats_bit_for_bit_what_a_first_frame_gives() -> None
         np.testing.assert_allclose(original.step(frame), output, atol=1e-7)
 
 
-def test_folded_standardisation_takes_raw_inputs() -> None:
+def test_folded_standardization_takes_raw_inputs() -> None:
     rng = seeded_rng(3)
     mean, scale = rng.uniform(-80, -20, 4), np.array([0.1, 0.05, 0.0, 0.2])
     raw = (mean + 10 * rng.standard_normal((30, 4))).astype(np.float32)
-    standardised = ((raw - mean) * scale).astype(np.float32)
+    standardized = ((raw - mean) * scale).astype(np.float32)
     folded = fold_normalization(tiny_network(), mean, scale)
     np.testing.assert_allclose(
-        NumpyEngine(folded).process(raw), NumpyEngine(tiny_network()).process(standardised), atol=2e-6
+        NumpyEngine(folded).process(raw), NumpyEngine(tiny_network()).process(standardized), atol=2e-6
     )
 
 

@@ -64,7 +64,7 @@ def test_weights_of_zero_take_points_out() -> None:
     assert error(ridge(known.inputs), known.targets) < 1e-3
 
 
-def test_neighbours_are_the_nearest_ten() -> None:
+def test_neighbors_are_the_nearest_ten() -> None:
     inputs = np.arange(40, dtype=np.float32)[:, np.newaxis]
     known = Points(inputs, inputs, np.ones(40, np.float32), np.full(40, "song"))
     assert fit_nearest_neighbors(known)(np.array([[-5.0]], np.float32)).tolist() == [[4.5]]

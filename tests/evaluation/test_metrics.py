@@ -156,7 +156,7 @@ def test_the_loss_is_that_of_training(spec: Any) -> None:
 
 
 def test_the_error_of_emotion_weighs_songs_not_frames() -> None:
-    """One song is labelled at one frame, another at three: their squared errors count alike."""
+    """One song is labeled at one frame, another at three: their squared errors count alike."""
     wanted, said = np.zeros((2, 3)), np.array([[0.1, 0.1, 0.1], [0.3, 0.0, 0.0]])
     weights = np.array([[1, 1, 1], [1, 0, 0]])[..., np.newaxis]
     for pooled in ((False, False), (True, True)):

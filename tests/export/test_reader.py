@@ -57,20 +57,20 @@ def test_a_checkpoint_in_place_of_an_export_is_named_as_one(tmp_path: Path) -> N
     assert "such as a checkpoint, not an export" in reason(tmp_path / "a.pt", b"PK\x03\x04...")
 
 
-@pytest.mark.parametrize(("name", "told"), [("bad_lstm", r"1 × 64, but is 1 × 80"), ("lstm_torch", '"layers"')])
-def test_refuses_what_the_engine_refuses(shared_vectors: Path, name: str, told: str) -> None:
-    with pytest.raises(ExportError, match=told):
+@pytest.mark.parametrize(("name", "reported"), [("bad_lstm", r"1 × 64, but is 1 × 80"), ("lstm_torch", '"layers"')])
+def test_refuses_what_the_engine_refuses(shared_vectors: Path, name: str, reported: str) -> None:
+    with pytest.raises(ExportError, match=reported):
         read_export(shared_vectors / "rtneural" / f"{name}.json")
 
 
 def test_refuses_what_is_no_readable_file(tmp_path: Path) -> None:
-    for path, told in (
+    for path, reported in (
         (tmp_path / "none.json", "No such file"),
         (tmp_path, "is not a file"),
         (Path("/dev/zero"), "is not a file"),
         (tmp_path / ("x" * 300), "File name too long"),
     ):
-        with pytest.raises(ExportError, match=told):
+        with pytest.raises(ExportError, match=reported):
             read_export(path)
 
 
@@ -83,7 +83,7 @@ def test_refuses_a_huge_file_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
@@ -105,8 +105,8 @@ def test_refuses_a_huge_file_unread(tmp_path: Path) -> None:
         (b'{"in_shape":[1,1,2,2],"layers":[{}]}', "one to three entries"),
     ],
 )
-def test_refuses_what_is_no_export(tmp_path: Path, content: bytes, told: str) -> None:
-    assert told in reason(tmp_path / "x.json", content)
+def test_refuses_what_is_no_export(tmp_path: Path, content: bytes, reported: str) -> None:
+    assert reported in reason(tmp_path / "x.json", content)
 
 
 def test_refuses_every_beginning_of_a_file(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_refuses_every_beginning_of_a_file(tmp_path: Path) -> None:
 
 
 def test_metadata_of_the_wrong_kind_are_refused(tmp_path: Path, valid: dict[str, Any]) -> None:
-    told = reason(tmp_path / "x.json", json.dumps({**valid, "metadata": []}).encode())
-    assert told == '"metadata" must be an object'
+    reported = reason(tmp_path / "x.json", json.dumps({**valid, "metadata": []}).encode())
+    assert reported == '"metadata" must be an object'
 
 
 def test_gates_are_preferred_for_they_keep_two_biases(tmp_path: Path, valid: dict[str, Any]) -> None:

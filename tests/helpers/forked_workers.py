@@ -72,7 +72,7 @@ def _umask() -> int:
 
 
 def _serve(connection: socket.socket) -> None:
-    # The last one would be imported a second long by the first optimiser of each worker.
+    # The last one would be imported a second long by the first optimizer of each worker.
     for module in ("kelly_core.runs.worker", "kelly_core.training.session", "torch._dynamo"):
         importlib.import_module(module)
     # Children are not waited for, so that a killed one does not stay behind.

@@ -1,4 +1,4 @@
-"""What a person sees on a wide terminal without colours."""
+"""What a person sees on a wide terminal without colors."""
 
 from __future__ import annotations
 

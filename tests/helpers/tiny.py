@@ -24,14 +24,14 @@ def write_midi(
     bpm: float = 120,
     channel: int = 0,
     pedal: Sequence[tuple[float, int]] = (),
-    metre: tuple[int, int] = (4, 4),
+    meter: tuple[int, int] = (4, 4),
 ) -> Path:
     """A type 1 file with one track a name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = mido.MidiFile(type=1, ticks_per_beat=480)
     head = mido.MidiTrack()
     head.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm)))
-    head.append(mido.MetaMessage("time_signature", numerator=metre[0], denominator=metre[1]))
+    head.append(mido.MetaMessage("time_signature", numerator=meter[0], denominator=meter[1]))
     file.tracks.append(head)
     for name, notes in tracks.items():
         track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
@@ -122,7 +122,7 @@ def maestro(root: Path) -> Path:
 
 
 def groove_midi(root: Path) -> Path:
-    """Drummer and session folders with ``info.csv``: beats, a fill, another metre, and a test recording."""
+    """Drummer and session folders with ``info.csv``: beats, a fill, another meter, and a test recording."""
     header = ("drummer", "session", "id", "style", "bpm", "beat_type", "time_signature", "midi_filename", "split")
     rows: list[Sequence[object]] = [header]
     kinds = [
@@ -133,12 +133,12 @@ def groove_midi(root: Path) -> Path:
         ("train", "fill", "4-4"),
         ("train", "beat", "6-8"),
     ]
-    for number, (split, kind, metre) in enumerate(kinds):
+    for number, (split, kind, meter) in enumerate(kinds):
         session = f"drummer{number % 2 + 1}/session1"
-        name = f"{session}/{number}_rock_{100 + 10 * number}_{kind}_{metre}.mid"
+        name = f"{session}/{number}_rock_{100 + 10 * number}_{kind}_{meter}.mid"
         notes = drum_notes(9 + number, lag=0.01 * number)
         write_midi(root / name, {"Drums": notes}, bpm=100 + 10 * number, channel=9)
-        rows.append(("d", session, number, "rock", 100 + 10 * number, kind, metre, name, split))
+        rows.append(("d", session, number, "rock", 100 + 10 * number, kind, meter, name, split))
     write_csv(root / "info.csv", rows)
     return root
 

@@ -26,7 +26,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def keeper(tmp_path: Path):
+def owner(tmp_path: Path):
     """Another process that holds the lock of ``out``."""
     process = subprocess.Popen(
         [sys.executable, "-c", KEEPER, str(tmp_path / "out")],
@@ -41,20 +41,20 @@ def keeper(tmp_path: Path):
     process.communicate()
 
 
-def test_a_folder_in_use_is_refused_with_who_holds_it(keeper: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_with_who_holds_it(owner: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         acquire_output_lock(tmp_path / "out")
     text = str(caught.value)
     assert "run 2026-11-22-1431-brave-cadence" in text
-    assert f"process {keeper.pid}" in text
+    assert f"process {owner.pid}" in text
     assert "kelly-core runs stop 2026-11-22-1431-brave-cadence" in text
     acquire_output_lock(tmp_path / "other").release()
 
 
-def test_the_lease_of_a_killed_process_is_free(keeper: subprocess.Popen[str], tmp_path: Path) -> None:
-    keeper.send_signal(signal.SIGKILL)
-    keeper.wait()
-    assert LockOwner.read(tmp_path / "out" / ".lease").pid == keeper.pid
+def test_the_lease_of_a_killed_process_is_free(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    assert LockOwner.read(tmp_path / "out" / ".lease").pid == owner.pid
     lock = acquire_output_lock(tmp_path / "out")
     lock.write_owner("next", os.getpid())
     assert LockOwner.read(lock.path).run == "next"

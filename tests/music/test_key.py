@@ -31,7 +31,7 @@ def test_a_profile_fits_itself_perfectly() -> None:
 
 
 @pytest.mark.parametrize("histogram", [np.zeros(12), np.full(12, 0.1)])
-def test_no_pitch_class_in_favour_means_no_clarity(histogram: np.ndarray) -> None:
+def test_no_pitch_class_in_favor_means_no_clarity(histogram: np.ndarray) -> None:
     assert tonality(histogram) == Tonality(0.0, 0.0, 0, "major")
 
 

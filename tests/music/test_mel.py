@@ -108,10 +108,10 @@ def test_a_frame_is_there_as_soon_as_it_is_complete(sample_rate: int) -> None:
         assert [len(mel_frames(np.ones(n), sample_rate)) for n in (needed - 1, needed)] == [count, count + 1]
 
 
-def test_a_tone_is_loudest_in_the_band_at_whose_centre_it_is() -> None:
+def test_a_tone_is_loudest_in_the_band_at_whose_center_it_is() -> None:
     time = np.arange(22_050) / 22_050
     for band in (20, 60, 100):
-        tone = np.sin(2 * np.pi * mel.band_centres()[band] * time)
+        tone = np.sin(2 * np.pi * mel.band_centers()[band] * time)
         assert mel_frames(tone, 22_050)[0].argmax() == band
 
 

@@ -22,10 +22,10 @@ def loss_of(network: KellyNetwork, step: int, size: float) -> torch.Tensor:
     return size * (outputs - torch.rand(outputs.shape, generator=generator)).square().mean()
 
 
-def fill(optimiser: FlatAdam, network: KellyNetwork, loss: torch.Tensor) -> None:
-    """Give the optimiser a loss's gradient."""
+def fill(optimizer: FlatAdam, network: KellyNetwork, loss: torch.Tensor) -> None:
+    """Give the optimizer a loss's gradient."""
     parts = torch.autograd.grad(loss, list(network.parameters()))
-    torch.cat([part.flatten() for part in parts], out=optimiser.gradient)
+    torch.cat([part.flatten() for part in parts], out=optimizer.gradient)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.05])
@@ -48,20 +48,20 @@ def test_it_steps_as_adam_with_clipping_does(clip: float) -> None:
 def test_a_sum_divided_by_its_weight_is_stepped_as_the_mean() -> None:
     sums, means = build_network(SPEC, seed=shifted(0)), build_network(SPEC, seed=shifted(0))
     for network, size, weight in ((sums, 1.0, 128.0), (means, 1 / 128, 1.0)):
-        optimiser = FlatAdam(network, 0.01, 1e-4)
-        fill(optimiser, network, loss_of(network, 0, size))
-        optimiser.step(torch.tensor(weight))
+        optimizer = FlatAdam(network, 0.01, 1e-4)
+        fill(optimizer, network, loss_of(network, 0, size))
+        optimizer.step(torch.tensor(weight))
     for one, other in zip(sums.parameters(), means.parameters(), strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
     network = build_network(SPEC, seed=shifted(0))
-    optimiser = FlatAdam(network, 1e-3, 0.0)
+    optimizer = FlatAdam(network, 1e-3, 0.0)
     wanted = build_network(SPEC, seed=shifted(1)).state_dict()
     network.load_state_dict(wanted)
-    fill(optimiser, network, loss_of(network, 0, 1.0))
-    optimiser.step(WHOLE)
+    fill(optimizer, network, loss_of(network, 0, 1.0))
+    optimizer.step(WHOLE)
     for name, tensor in network.state_dict().items():
         moved = (tensor - wanted[name]).abs()
         assert 0 < moved.max() <= 1.01e-3, name
@@ -69,13 +69,13 @@ def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
 
 def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
     network = build_network(SPEC, seed=shifted(0))
-    optimiser = FlatAdam(network, 1e-3, 0.0)
+    optimizer = FlatAdam(network, 1e-3, 0.0)
     with cpu_workers(1):
-        fill(optimiser, network, loss_of(network, 0, 1e-30))
-        optimiser.step(WHOLE)
-        optimiser.gradient.zero_()
+        fill(optimizer, network, loss_of(network, 0, 1e-30))
+        optimizer.step(WHOLE)
+        optimizer.gradient.zero_()
         for _ in range(300):
-            optimiser.step(WHOLE)
-        moments = optimiser.state_dict()["mean"]
+            optimizer.step(WHOLE)
+        moments = optimizer.state_dict()["mean"]
     tiny = torch.finfo(torch.float32).tiny
     assert not ((moments != 0) & (moments.abs() < tiny)).any()

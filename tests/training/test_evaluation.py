@@ -85,7 +85,7 @@ def test_a_checkpoint_from_before_quality_was_measured_is_read(tmp_path: Path) -
 
 @pytest.mark.parametrize("state", ["stateful", "stateless"])
 def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> None:
-    """It gets raw inputs, so the standardisation must be undone; a stateless one forgets every frame."""
+    """It gets raw inputs, so the standardization must be undone; a stateless one forgets every frame."""
     run = Run(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
     result = run(epochs=2, state=state)
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")

@@ -36,7 +36,7 @@ def raw_frames(checkpoint: Checkpoint, count: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
-def test_the_export_takes_raw_inputs_where_the_network_took_standardised_ones(spec: Any, tmp_path: Path) -> None:
+def test_the_export_takes_raw_inputs_where_the_network_took_standardized_ones(spec: Any, tmp_path: Path) -> None:
     run = Run(spec, tmp_path)
     checkpoint = trained(run)
     raw = raw_frames(checkpoint)

@@ -100,7 +100,7 @@ def test_former_exports_are_left_out_beside_the_present_ones() -> None:
     assert without_previous(paths) == [paths[0], paths[2]]
 
 
-def test_licences_without_commercial_use_are_recognized() -> None:
+def test_licenses_without_commercial_use_are_recognized() -> None:
     assert all(
         map(is_non_commercial, ["CC BY-NC 4.0", "treat as non-commercial", "for research only", "Noncommercial"])
     )
@@ -112,4 +112,4 @@ def test_licences_without_commercial_use_are_recognized() -> None:
 )
 def test_odd_metadata_are_not_recorded(metadata: object) -> None:
     reported = provenance_of(metadata)
-    assert (reported.synthetic, dict(reported.licences), reported.val_loss) == (None, {}, None)
+    assert (reported.synthetic, dict(reported.licenses), reported.val_loss) == (None, {}, None)

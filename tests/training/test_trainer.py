@@ -371,19 +371,19 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
 
     monkeypatch.setattr(Trainer, "train_epoch", falling)
     monkeypatch.setattr(Trainer, "validate", lambda trainer: losses[trainer.epoch])
-    told: list[list[tuple[str, str]]] = []
+    reported: list[list[tuple[str, str]]] = []
     results = []
     for name, stops in (("whole", []), ("parts", [5, 9, 16])):
         run = Run(GROOVE, tmp_path / name)
         for epoch in stops:
             run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.heard(EpochDone))) * STEPS + 2)
         results.append(run(epochs=len(losses), resume=True))
-        told.append(
+        reported.append(
             [(event.kind, event.message) for event in run.heard(TrainingWarning) if event.kind != "nothing_to_resume"]
         )
         concerns = [event.concern for event in run.heard(EpochDone)]
-    assert [kind for kind, _ in told[0]] == ["plateau", "overfitting"]
-    assert told[0] == told[1]
+    assert [kind for kind, _ in reported[0]] == ["plateau", "overfitting"]
+    assert reported[0] == reported[1]
     assert concerns[10] == ""
     assert concerns[11:13] == ["plateau"] * 2
     assert concerns[-2:] == ["", ""]

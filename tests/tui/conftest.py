@@ -74,7 +74,7 @@ def trained(model: str, epochs: int = 10, of: int | None = None) -> list[RunEven
 
 
 def make_run(
-    runs: Path, run_id: str, models: Sequence[str], told: Sequence[RunEvent], created: float = BEGAN
+    runs: Path, run_id: str, models: Sequence[str], reported: Sequence[RunEvent], created: float = BEGAN
 ) -> RunDirectory:
     """A run on disk as its process would have left it."""
     folder = RunDirectory(runs / run_id)
@@ -84,7 +84,7 @@ def make_run(
     write_manifest(folder, RunManifest(created, tuple(models), "/home/ada/kelly", False, command, settings, attempts=1))
     records = [
         LogRecord(created + number, float(number), 1, event)
-        for number, event in enumerate([AttemptBegun(), StateChanged("running"), *told])
+        for number, event in enumerate([AttemptBegun(), StateChanged("running"), *reported])
     ]
     folder.events.write_bytes(b"".join(map(encode, records)))
     folder.heartbeat.touch()
@@ -94,8 +94,10 @@ def make_run(
 @pytest.fixture
 def finished_run(workplace: Path) -> RunDirectory:
     """A run of two models that has ended well."""
-    told = [*trained("EmotionRecognizer"), *trained("GroovePredictor", 8), RunEnded("finished")]
-    return make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["EmotionRecognizer", "GroovePredictor"], told)
+    reported = [*trained("EmotionRecognizer"), *trained("GroovePredictor", 8), RunEnded("finished")]
+    return make_run(
+        workplace / "runs", "2026-09-21-1000-calm-melody", ["EmotionRecognizer", "GroovePredictor"], reported
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""In a terminal with sixteen colours everything is legible: contrast of the codes that it gets, as it shows them."""
+"""In a terminal with sixteen colors everything is legible: contrast of the codes that it gets, as it shows them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LINUX = (
 
 
 def codes(style: Style) -> tuple[int, int, bool]:
-    """Numbers of the colour and of its ground, and whether it is bold, as a terminal reads the style."""
+    """Numbers of the color and of its ground, and whether it is bold, as a terminal reads the style."""
     sign, ground, bold = 15, 0, False
     (reported,) = re.findall(r"^\x1b\[([\d;]*)m", style.render("x", color_system=ColorSystem.STANDARD)) or ["0"]
     for code in map(int, reported.split(";")):

@@ -339,7 +339,7 @@ async def test_ascii_draws_nothing_else(make_app: MakeApp, workplace: Path) -> N
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colors(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = make_app()
     async with app.run_test() as pilot:
@@ -348,7 +348,7 @@ async def test_without_colours(make_app: MakeApp, monkeypatch: pytest.MonkeyPatc
             await pilot.pause()
             styles = [piece.style for line in segments(app) for piece in line if piece.style]
             assert {color.name for style in styles for color in (style.color, style.bgcolor) if color} <= {"default"}
-            # Without colours the row under the cursor and the screen's name are reported by reversed text.
+            # Without colors the row under the cursor and the screen's name are reported by reversed text.
             reversed_text = [
                 piece.text.strip() for line in segments(app) for piece in line if piece.style and piece.style.reverse
             ]

@@ -68,7 +68,7 @@ async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
         assert not app.screen._job_queue.current
 
 
-async def test_a_corpus_is_downloaded_after_agreement_to_its_licence(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_corpus_is_downloaded_after_agreement_to_its_license(make_app: MakeApp, workplace: Path) -> None:
     asked: list[Sequence[str]] = []
     shown: list[str] = []
 

@@ -32,7 +32,7 @@ async def test_rules_are_read_once(make_app: MakeApp, monkeypatch: pytest.Monkey
         assert len(read) == before + 1
 
 
-async def test_a_screen_that_missed_a_change_of_colours_has_them_when_it_is_shown(make_app: MakeApp) -> None:
+async def test_a_screen_that_missed_a_change_of_colors_has_them_when_it_is_shown(make_app: MakeApp) -> None:
     app = make_app(theme="kelly-dark")
     async with app.run_test() as pilot:
         await pilot.press("2", "1")

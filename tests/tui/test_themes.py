@@ -21,7 +21,7 @@ SIGNS = "●◆▼▲"
 
 
 def luminance(red: int, green: int, blue: int) -> float:
-    """Relative luminance, 0 to 1, of a colour in sRGB."""
+    """Relative luminance, 0 to 1, of a color in sRGB."""
     parts = [part / 255 for part in (red, green, blue)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -74,7 +74,7 @@ async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace:
 
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
-async def test_the_nearest_of_256_colours_are_legible_too(
+async def test_the_nearest_of_256_colors_are_legible_too(
     make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
     monkeypatch.delenv("COLORTERM")

@@ -29,7 +29,7 @@ from kelly_core.errors import KellyError
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec, State
-from kelly_core.validation.behaviour import PARITY_FRAMES, ReferenceEngine
+from kelly_core.validation.behavior import PARITY_FRAMES, ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport
 from tests.helpers.networks import metadata_of, spec_network, tiny_network, write_tiny
@@ -140,9 +140,9 @@ TRAPS: dict[str, tuple[Edit, str, str]] = {
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_trap(tmp_path: Path, name: str) -> None:
-    edit, check, told = TRAPS[name]
+    edit, check, reported = TRAPS[name]
     found = validate_edited(tmp_path, edit)
-    assert told in found[check]
+    assert reported in found[check]
 
 
 def write_every_layer(folder: Path) -> Path:
@@ -240,12 +240,12 @@ LAYER_TRAPS: dict[str, tuple[Edit, str, str]] = {
 
 @pytest.mark.parametrize("name", LAYER_TRAPS)
 def test_trap_of_a_layer_type(tmp_path: Path, name: str) -> None:
-    edit, check, told = LAYER_TRAPS[name]
+    edit, check, reported = LAYER_TRAPS[name]
     path = write_every_layer(tmp_path)
     document = json.loads(path.read_text())
     edit(document)
     path.write_text(json.dumps(document))
-    assert told in failed(validate_file(path))[check]
+    assert reported in failed(validate_file(path))[check]
 
 
 def test_a_good_file_of_every_layer_type_passes(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ LEGACY_TRAPS: dict[str, tuple[Edit, str, str]] = {
 
 @pytest.mark.parametrize("name", LEGACY_TRAPS)
 def test_legacy_trap(tmp_path: Path, name: str) -> None:
-    edit, check, told = LEGACY_TRAPS[name]
-    assert told in validate_edited(tmp_path, edit, "legacy")[check]
+    edit, check, reported = LEGACY_TRAPS[name]
+    assert reported in validate_edited(tmp_path, edit, "legacy")[check]
 
 
 @pytest.mark.parametrize("layout", ["rtneural", "legacy"])
@@ -347,16 +347,16 @@ def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) ->
     last = layers[-1]
     assert isinstance(last, DenseWeights)
 
-    def told(layers: list[Layer], name: str, file: str) -> str:
+    def reported(layers: list[Layer], name: str, file: str) -> str:
         write_export(tmp_path / file, layers, metadata_of(layers, name))
         assert failed(validate_file(tmp_path / file)) == {}
         return failed(validate_file(tmp_path / file, check_specs=True))["specification"]
 
     other = [*layers[:-1], replace(last, activation="sigmoid")]
-    assert told(other, spec.name, "x.json") == "layer 3 is dense sigmoid 64→32, but must be dense tanh 64→32"
-    assert told(layers[:-1], spec.name, "x.json") == "GroovePredictor must have 3 layers, but the file has 2"
-    assert told(layers, "Groove", "x.json").startswith("'Groove' is not one of")
-    assert "holds GroovePredictor" in told(layers, spec.name, "dynamicsengine.json")
+    assert reported(other, spec.name, "x.json") == "layer 3 is dense sigmoid 64→32, but must be dense tanh 64→32"
+    assert reported(layers[:-1], spec.name, "x.json") == "GroovePredictor must have 3 layers, but the file has 2"
+    assert reported(layers, "Groove", "x.json").startswith("'Groove' is not one of")
+    assert "holds GroovePredictor" in reported(layers, spec.name, "dynamicsengine.json")
 
 
 def lstm_layers(lstm: LstmWeights) -> list[Layer]:
@@ -424,20 +424,20 @@ def test_a_state_that_runs_away_is_drift(tmp_path: Path) -> None:
 
 
 def trained(frames: int, steps: int, weight_decay: float = 0.0) -> list[Layer]:
-    """An LSTM trained from PyTorch's own initialisation on sequences of ``frames`` from zero state."""
+    """An LSTM trained from PyTorch's own initialization on sequences of ``frames`` from zero state."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(shifted(0))
         lstm, head = torch.nn.LSTM(8, 32, batch_first=True), torch.nn.Linear(32, 4)
         parameters = [*lstm.parameters(), *head.parameters()]
-        optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=weight_decay)
+        optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=weight_decay)
         for _ in range(steps):
             inputs = torch.randn(32, frames, 8)
             loss = ((torch.tanh(head(lstm(inputs)[0])) - torch.tanh(inputs.cumsum(1)[..., :4])) ** 2).mean()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
     arrays = [parameter.detach().numpy() for parameter in parameters]
     return [LstmWeights(*arrays[:4]), DenseWeights(*arrays[4:], "tanh")]
 

@@ -1,6 +1,6 @@
 """Chord progressions, for HarmonyPredictor: ``chord_progressions.json`` with one entry a song.
 
-Size and licence: the file's own; POP909's 909 songs make 1.3 MB (MIT). No official split: songs are split by a seed.
+Size and license: the file's own; POP909's 909 songs make 1.3 MB (MIT). No official split: songs are split by a seed.
 Citation for POP909: Wang et al., "POP909: A Pop-song Dataset for Music Arrangement Generation", ISMIR 2020.
 """
 
@@ -64,18 +64,18 @@ FILE = "chord_progressions.json"
 _UNREADABLE = "file of chords that cannot be read"
 
 _CONTEXT_BANDS = 64
-_NEIGHBOURS = 20
+_NEIGHBORS = 20
 _MIN_CHORDS = 4
 _TELLING_CHORDS = 16
 """Fewer chords than this could be in two songs by chance."""
-_LICENCES = {
+_LICENSES = {
     "POP909": "MIT",
     "Billboard": "CC0",
     "Chordonomicon": "CC BY-NC 4.0, non-commercial",
     "text": "that of the file's source",
     "JSON": "that of the file's source",
 }
-"""Licence of each layout of ``chord_files``."""
+"""License of each layout of ``chord_files``."""
 _LISTS = ("progressions", "chord_progressions")
 _SHORTEST, _LONGEST = 1e-6, 1e9
 """Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
@@ -185,7 +185,7 @@ class HarmonyDataset(CorpusDataset):
     ) -> None:
         self._affect = affect
         self._songs = songs
-        self._audio = None if context is None else _Neighbourhood(context)
+        self._audio = None if context is None else _Neighborhood(context)
         self.musical_context = encode_context({"mode": songs.modes})
         super().__init__(report, rows, songs.hashes(), affect, np.frombuffer(songs.contents, np.uint64))
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
@@ -209,7 +209,7 @@ class HarmonyDataset(CorpusDataset):
         return Batch(inputs, self._songs.distributions(indices)[:, np.newaxis], self._example_weights(indices))
 
 
-class _Neighbourhood:
+class _Neighborhood:
     """Audio frames by emotion: the 20 nearest frames to each point of a grid over valence and arousal."""
 
     _STEPS = 41
@@ -217,7 +217,7 @@ class _Neighbourhood:
     def __init__(self, context: AudioContext) -> None:
         self._frames, self._rows = context.frames, context.rows
         axis = np.linspace(-1, 1, self._STEPS)
-        count = min(_NEIGHBOURS, len(self._rows))
+        count = min(_NEIGHBORS, len(self._rows))
         by_row = []
         for valence in axis:
             points = (context.valence - valence) ** 2 + (context.arousal - axis[:, np.newaxis]) ** 2
@@ -323,7 +323,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
     report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
-    dataset.licences = {name: "; ".join(f"{kind}: {_LICENCES[kind]}" for kind in dict.fromkeys(kinds))}
+    dataset.licenses = {name: "; ".join(f"{kind}: {_LICENSES[kind]}" for kind in dict.fromkeys(kinds))}
     dataset.metadata = {
         "chords": list(CHORD_NAMES),
         "chord_frame": "C major / A minor; the plugin adds the tonic back",

@@ -1,6 +1,6 @@
 """DEAM: 1,802 excerpts and songs with valence and arousal, for EmotionRecognizer.
 
-Size: 1.3 GB of MP3: 1,744 excerpts of 45 s and 58 whole songs. Licence: Creative Commons licences that differ by song;
+Size: 1.3 GB of MP3: 1,744 excerpts of 45 s and 58 whole songs. License: Creative Commons licenses that differ by song;
 treat as non-commercial. No official split: songs are split by a seed.
 Citation: Aljanaki, Yang & Soleymani, "Developing a benchmark for emotional analysis of music", PLOS ONE 12(3), 2017.
 """
@@ -201,11 +201,11 @@ class EmotionDataset(CorpusDataset):
 
     def context(self) -> AudioContext:
         """Return the training split's labeled frames, for models whose own corpus has no audio."""
-        labelled = self._mask[self.train, :, 0]
-        affect = self._labels[self.train][labelled]
+        labeled = self._mask[self.train, :, 0]
+        affect = self._labels[self.train][labeled]
         return AudioContext(
             frames=self._frames,
-            rows=(self._starts[self.train, np.newaxis] + np.arange(self.sequence_length))[labelled],
+            rows=(self._starts[self.train, np.newaxis] + np.arange(self.sequence_length))[labeled],
             valence=affect[:, 0],
             arousal=affect[:, 1],
             normalizer=self.normalizer,
@@ -236,15 +236,15 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     files = [file for file in everything if not file.lower().endswith(_TABLE_SUFFIXES)]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
     labels = _read_labels(root, tables, options.annotations_file, options.label_scale)
-    labelled = spread([file for file in files if labels.source(file)], options.max_files)
+    labeled = spread([file for file in files if labels.source(file)], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
-    table = extract(root, labelled, extraction, options)
+    table = extract(root, labeled, extraction, options)
     skipped = merge_left_out(skipped, table.skipped, labels.left_out())
-    if unlabelled := [file for file in files if not labels.source(file)]:
-        skipped["no valence and arousal for it"] = unlabelled
+    if unlabeled := [file for file in files if not labels.source(file)]:
+        skipped["no valence and arousal for it"] = unlabeled
     require_usable(table.files, skipped, root)
     sources = [labels.source(file) or "" for file in table.files]
     heard = np.minimum(table.counts["frames"], length).tolist()

@@ -1,6 +1,6 @@
 """EMOPIA's tables: the quadrant that people gave each clip, and the song it was cut from.
 
-EMOPIA 1.0: 1,078 piano clips of about 30 s from 387 songs, transcribed to MIDI. Licence: CC BY-NC-SA 4.0,
+EMOPIA 1.0: 1,078 piano clips of about 30 s from 387 songs, transcribed to MIDI. License: CC BY-NC-SA 4.0,
 non-commercial. Its tables serve any folder of MIDI or audio with a ``label.csv`` (columns ``ID, 4Q``).
 Citation: Hung et al., "EMOPIA: A Multi-Modal Pop Piano Dataset For Emotion Recognition and Emotion-based Music
 Generation", ISMIR 2021.

@@ -1,6 +1,6 @@
 """Groove MIDI: 1,150 recordings of ten drummers on an electronic kit, for GroovePredictor.
 
-Size: 5 MB of MIDI. Licence: CC BY 4.0. Official train, validation and test splits in ``info.csv``, by recording; the
+Size: 5 MB of MIDI. License: CC BY 4.0. Official train, validation and test splits in ``info.csv``, by recording; the
 test split is never trained on.
 Citation: Gillick et al., "Learning to Groove with Inverse Sequence Transformations", ICML 2019.
 """
@@ -53,7 +53,7 @@ _OUTPUTS = 2 * POSITIONS
 _BEATS_PER_BAR = 4
 _TELLING_POSITIONS = 4
 """A window with fewer positions off the grid could be in two recordings by chance."""
-_OTHER_METRE = "not in 4/4"
+_OTHER_METER = "not in 4/4"
 _VERSION = 3
 
 
@@ -168,7 +168,7 @@ def _label(table: FeatureTable, scale: AffectScale, known: KnownLabels) -> tuple
 def _extract(path: Path) -> Features:
     notes = midi.read_notes(path)
     if notes.beats_per_bar != _BEATS_PER_BAR:
-        raise DataError(_OTHER_METRE, where=path)
+        raise DataError(_OTHER_METER, where=path)
     windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
     if not len(windows.values):
         raise DataError("too short: fewer than two bars", where=path)
@@ -190,4 +190,4 @@ def _unfit(name: str, row: Row | None) -> str:
     facts: Mapping[str, str] = row or (named.groupdict() if named else {})
     if facts.get("beat_type", "beat") != "beat":
         return "a fill, not a beat"
-    return _OTHER_METRE if facts.get("time_signature", "4-4") != "4-4" else ""
+    return _OTHER_METER if facts.get("time_signature", "4-4") != "4-4" else ""

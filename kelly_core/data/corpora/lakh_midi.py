@@ -1,6 +1,6 @@
 """Lakh MIDI: 176,581 songs as MIDI files, for MelodyTransformer.
 
-Size: 6 GB, files named by their MD5 in 16 folders. Licence: CC BY 4.0 for the collection; the songs belong to their
+Size: 6 GB, files named by their MD5 in 16 folders. License: CC BY 4.0 for the collection; the songs belong to their
 authors. No official split: songs are split by a seed; a file met twice counts once.
 Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, Columbia University, 2016.
 """

@@ -1,6 +1,6 @@
 """MAESTRO v3: 1,276 piano performances with exact velocities and pedals, for DynamicsEngine.
 
-Size: 57 MB of MIDI (the audio is not needed). Licence: CC BY-NC-SA 4.0, non-commercial. Official train, validation and
+Size: 57 MB of MIDI (the audio is not needed). License: CC BY-NC-SA 4.0, non-commercial. Official train, validation and
 test splits by composition, in ``maestro-v3.0.0.csv`` and ``.json``; the test split is never trained on.
 Citation: Hawthorne et al., "Enabling Factorized Piano Music Modeling and Generation with the MAESTRO Dataset", 2019.
 """

@@ -1,4 +1,4 @@
-"""Registry of the sources of corpora: archives with addresses, sizes and sums, licences, and what a person must do."""
+"""Registry of the sources of corpora: archives with addresses, sizes and sums, licenses, and what a person must do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Source:
         name: as it is typed.
         corpus: key of ``catalog.CORPORA``, whose folder receives the files.
         title: description.
-        licence: in short.
+        license: in short.
         archives: files to download; none if a person must get them.
         steps: what a person must do if there are no archives.
         kinds: endings of the files by which completeness is counted, with the dot.
@@ -61,7 +61,7 @@ class Source:
     name: str
     corpus: str
     title: str
-    licence: str
+    license: str
     archives: tuple[Archive, ...] = ()
     steps: str = ""
     kinds: tuple[str, ...] = ()
@@ -78,8 +78,8 @@ def _lakh(subset: str, sha256: str, size: int, unpacked: int, files: int) -> tup
 
 _MIDI = (".mid", ".midi")
 _AUDIO = (".mp3",)
-_LAKH_LICENCE = "CC BY 4.0 for the collection; songs belong to their authors"
-_EMOPIA_LICENCE = "CC BY-NC-SA 4.0 by its README, CC BY 4.0 by others; treat as non-commercial"
+_LAKH_LICENSE = "CC BY 4.0 for the collection; songs belong to their authors"
+_EMOPIA_LICENSE = "CC BY-NC-SA 4.0 by its README, CC BY 4.0 by others; treat as non-commercial"
 
 _SOURCES = (
     Source(
@@ -113,7 +113,7 @@ _SOURCES = (
         "lakh_midi",
         "lakh_midi",
         "Lakh MIDI, the part matched with the Million Song Dataset",
-        _LAKH_LICENCE,
+        _LAKH_LICENSE,
         _lakh(
             "lmd_matched",
             "621ff830aed771f469e5bfa13dc12a33c6ed69090adeda63d0b5c47783af0191",
@@ -129,7 +129,7 @@ _SOURCES = (
         "lakh_midi_full",
         "lakh_midi",
         "Lakh MIDI, complete",
-        _LAKH_LICENCE,
+        _LAKH_LICENSE,
         _lakh(
             "lmd_full",
             "6fcfe2ac49ca08f3f214cec86ab138d4fc4dabcd7f27f491a838dae6db45a12b",
@@ -146,7 +146,7 @@ _SOURCES = (
         "lakh_midi_clean",
         "lakh_midi",
         "Lakh MIDI, files named by artist and title",
-        _LAKH_LICENCE,
+        _LAKH_LICENSE,
         _lakh(
             "clean_midi",
             "de1bb64cbc0cf35545a05b5c3e786aa6890cfa144edffc4b827ff41bf8c33dc5",
@@ -201,7 +201,7 @@ _SOURCES = (
         "emopia",
         "emotion_midi",
         "EMOPIA 1.0, 1,078 piano clips with the quadrant that people heard",
-        _EMOPIA_LICENCE,
+        _EMOPIA_LICENSE,
         (
             Archive(
                 "EMOPIA_1.0.zip",
@@ -224,7 +224,7 @@ _SOURCES = (
         "emopia_2.2",
         "emotion_midi",
         "EMOPIA 2.2, 1,071 piano clips with the quadrant that people heard",
-        _EMOPIA_LICENCE,
+        _EMOPIA_LICENSE,
         (
             Archive(
                 "EMOPIA_2.2.zip",

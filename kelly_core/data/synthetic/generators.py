@@ -47,7 +47,7 @@ class Generator(ABC):
     def best(self, inputs: Floats) -> Floats:
         """The expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
 
-        It minimises the expected squared error, cross-entropy and binary cross-entropy alike, so its loss is the
+        It minimizes the expected squared error, cross-entropy and binary cross-entropy alike, so its loss is the
         Bayes loss.
         """
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kelly_core.data.dataset import Batch, Floats
 from kelly_core.evaluation.baselines import (
     MOST_POINTS,
-    NEIGHBOURS,
+    NEIGHBORS,
     Points,
     Regression,
     fit_nearest_neighbors,
@@ -43,11 +43,11 @@ _Features = Callable[[Floats], Floats]
 class EmotionMetrics(ModelMetrics):
     """RMSE of both dimensions together; RMSE, r, CCC and R² of each, and quadrants, by kind of label.
 
-    The RMSE that decides weighs songs, however many of their frames are labelled: it is the root of the mean over songs
+    The RMSE that decides weighs songs, however many of their frames are labeled: it is the root of the mean over songs
     of each song's mean squared error.
 
     Dynamic labels are compared frame by frame. A static label belongs to a whole song and is compared with what the
-    plugin reads from the mean of the outputs over the labelled span: one point a song.
+    plugin reads from the mean of the outputs over the labeled span: one point a song.
     """
 
     criteria = (Criterion("rmse", ("squares", "weight"), lambda sums: np.sqrt(ratio(sums["squares"], sums["weight"]))),)
@@ -121,7 +121,7 @@ class EmotionMetrics(ModelMetrics):
             "ridge on running mean": _predictor(fit_ridge(means), _running_mean),
             "kNN": _predictor(fit_nearest_neighbors(frames), _identity),
         }
-        kept = f"kNN takes the {NEIGHBOURS} nearest of {min(len(frames), MOST_POINTS):,} of {len(frames):,} points"
+        kept = f"kNN takes the {NEIGHBORS} nearest of {min(len(frames), MOST_POINTS):,} of {len(frames):,} points"
         return Baselines(baselines, notes=(kept,))
 
 
@@ -133,7 +133,7 @@ def _affect(codes: Floats, labels: Labels) -> Doubles:
 
 
 def _point_weights(labels: Labels) -> Doubles:
-    """Weights [N, T] of the points to compare: each labelled frame, or all frames of a pooled example as one point."""
+    """Weights [N, T] of the points to compare: each labeled frame, or all frames of a pooled example as one point."""
     return np.where(labels.pooled[:, np.newaxis], _song_weights(labels.weights), labels.weights[..., 0])
 
 
@@ -189,17 +189,17 @@ def _pooled(batch: Batch) -> NDArray[np.bool_]:
 
 
 def _frames_and_means(values: Floats, batch: Batch) -> Floats:
-    """Values [N, T, k] as points [m, k]: labelled frames of dynamic examples, then weighted means of pooled ones."""
+    """Values [N, T, k] as points [m, k]: labeled frames of dynamic examples, then weighted means of pooled ones."""
     pooled, weights = _pooled(batch), batch.weights
     means = (values[pooled] * weights[pooled]).sum(axis=1)
     total = weights[pooled].sum(axis=1)
     means = np.divide(means, total, out=np.zeros_like(means), where=total > 0)
-    return np.concatenate([values[_labelled_frames(batch)], means])
+    return np.concatenate([values[_labeled_frames(batch)], means])
 
 
-def _labelled_frames(batch: Batch) -> NDArray[np.bool_]:
-    labelled: NDArray[np.bool_] = (batch.weights[..., 0] > 0) & ~_pooled(batch)[:, np.newaxis]
-    return labelled
+def _labeled_frames(batch: Batch) -> NDArray[np.bool_]:
+    labeled: NDArray[np.bool_] = (batch.weights[..., 0] > 0) & ~_pooled(batch)[:, np.newaxis]
+    return labeled
 
 
 def _points(training: TrainingExamples, features: _Features) -> Points:
@@ -210,7 +210,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
         read = decode(batch.targets)
         affect = np.stack([read.valence, read.arousal], axis=-1)
         weights, pooled = _song_weights(batch.weights), _pooled(batch)
-        frames = _labelled_frames(batch)
+        frames = _labeled_frames(batch)
         owner = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
         weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])
         parts.append(
@@ -230,7 +230,7 @@ def _predictor(regression: Regression, features: _Features) -> Predictor:
     def predict(batch: Batch) -> Floats:
         found = regression(_frames_and_means(features(batch.inputs), batch))
         affect = np.zeros((*batch.inputs.shape[:2], 2), np.float32)
-        frames, pooled = _labelled_frames(batch), _pooled(batch)
+        frames, pooled = _labeled_frames(batch), _pooled(batch)
         affect[frames] = found[: frames.sum()]
         affect[pooled] = found[frames.sum() :, np.newaxis]
         return encode(affect[..., 0], affect[..., 1])

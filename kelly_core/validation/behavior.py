@@ -64,7 +64,7 @@ class ReferenceEngine:
     run: Callable[[Array], NDArray[np.floating]]
 
 
-def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
+def check_behavior(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
     """Run the network; its layers must have been read without a fault."""
     content = metadata if isinstance(metadata, dict) else {}
     layers = network.layers
@@ -90,8 +90,8 @@ def check_behaviour(metadata: object, network: ParsedNetwork, references: Sequen
 
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
     """Only this and parity can see a transposed square matrix: its shape is right."""
-    told = f"{len(golden.inputs)} recorded frames recomputed"
-    return _close("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, told)
+    detail = f"{len(golden.inputs)} recorded frames recomputed"
+    return _close("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
 
 
 def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
@@ -103,8 +103,8 @@ def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -
 
 def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
     finite = bool(np.isfinite(NumpyEngine(layers).process(probe)).all())
-    told = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
-    return Check("outputs", finite, f"{len(probe)} frames, {told}")
+    detail = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
+    return Check("outputs", finite, f"{len(probe)} frames, {detail}")
 
 
 def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
@@ -157,12 +157,12 @@ def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Array) 
         yield (
             _check_recurrence(recurrent)
             if content.get("trained_on") != {} and not network.foreign
-            else _untold("recurrence")
+            else _not_recorded("recurrence")
         )
     yield _check_drift(layers, probe)
 
 
-def _untold(name: str) -> Check:
+def _not_recorded(name: str) -> Check:
     return Check(name, True, "the file does not record how it was trained", applicable=False)
 
 
@@ -184,7 +184,7 @@ def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     """Check that the recurrent weights of a stateful network were trained.
 
     Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and stay what
-    the initialisation drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
+    the initialization drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
     each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
     nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
     single step of training pushes some of them past 1/√H, and more steps bend the distribution.
