@@ -26,7 +26,7 @@ from kelly_core.music.emotion import CODE_SIZE
 from kelly_core.music.groove import PPQ, groove_windows
 from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
 from kelly_core.music.mel import FRAME_SECONDS, mel_frames
-from kelly_core.music.melody import find_melody, melody_piano_roll
+from kelly_core.music.melody import Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 
@@ -125,32 +125,36 @@ def _answers(chain: ModelChain, pair: Pair) -> dict[str, _Answer]:
     if not len(pitched):
         given = heard
     else:
-        shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
-        given = _given_context(chain, mel, played, shift)
-        found[_MELODY.name] = _melody(heard, given, played, shift)
+        # Melody and key are those of the whole piece, as in training: the beginning alone may have another lead.
+        whole = notes.pitched()
+        shift = semitones_to_c(tonality(pitch_class_histogram(whole.pitch, whole.duration)))
+        melody = find_melody(notes)
+        melody = melody._replace(notes=melody.notes.select(melody.notes.onset < len(mel) * FRAME_SECONDS))
+        given = _given_context(chain, mel, played, melody.notes, shift)
+        if len(melody.notes):
+            found[_MELODY.name] = _melody(heard, given, played, melody, shift)
         found[_HARMONY.name] = _harmony(heard, given, pitched, shift)
         found |= dict(_dynamics(heard, given, pitched))
     drums = played.select(played.drum)
     return found | dict(_groove(heard, given, drums))
 
 
-def _given_context(chain: ModelChain, mel: Floats, notes: Notes, shift: int) -> ChainOutput:
-    """The chain's outputs when the context of the piece's own notes is given."""
-    measures = note_measures(notes, find_melody(notes).notes, shift)
+def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes, shift: int) -> ChainOutput:
+    """The chain's outputs when the context of the notes that are played is given."""
+    measures = note_measures(played, melody, shift)
     context = encode_context({name: measures[name] for name in NAMES})
     chain.reset()
     return chain.run(mel, context if chain.takes_context else None)
 
 
-def _melody(heard: ChainOutput, given: ChainOutput, notes: Notes, shift: int) -> _Answer:
+def _melody(heard: ChainOutput, given: ChainOutput, played: Notes, melody: Melody, shift: int) -> _Answer:
     """One step a beat, from the first to the last beat in which the melody sounds."""
-    melody = find_melody(notes)
     roll = melody_piano_roll(melody, shift)
     sounding = np.flatnonzero(roll.any(axis=1))
     steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
     first = np.floor(melody.notes.onset_beats.min()) + (sounding[0] if len(sounding) else 0)
     middles = first + np.arange(len(steps)) + 0.5
-    frames = _frames(np.interp(middles, notes.onset_beats, notes.onset), len(heard.melody))
+    frames = _frames(np.interp(middles, played.onset_beats, played.onset), len(heard.melody))
     weights = np.ones((len(steps), 1), np.float32)
     return _Answer(heard.melody[frames], given.melody[frames], steps.astype(np.float32), weights)
 

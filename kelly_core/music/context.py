@@ -141,7 +141,7 @@ def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
 
     Args:
         notes: of the piece, with or without drums.
-        melody: those of the melody among them, at least one.
+        melody: those of the melody among them; none if it is silent.
         shift: semitones from its key to C major or A minor.
     """
     pitched = notes.pitched()
@@ -157,7 +157,9 @@ def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
 
 
 def mean_pitch(notes: Notes) -> float:
-    """Return the mean pitch of notes, weighted by duration up to 2 s."""
+    """Return the mean pitch of notes, weighted by duration up to 2 s; NaN for no notes."""
+    if not len(notes):
+        return float("nan")
     return float(np.average(notes.pitch, weights=np.clip(notes.duration, 1e-3, _MAX_SECONDS)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
@@ -58,6 +59,20 @@ def test_the_marginal_of_the_training_examples_is_a_rival_too(pieces: Path, tmp_
     chain.marginals["MelodyTransformer"] = np.full(128, 0.5, np.float32)
     marginal = evaluate_chain(chain, find_pairs(pieces))["MelodyTransformer"].marginal
     assert marginal.name == "marginal of the other pieces"
+
+
+def test_the_melody_is_that_of_the_whole_piece(pieces: Path, tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    for name in ("piece 0", "piece 1"):
+        file = mido.MidiFile(pieces / f"{name}.mid")
+        start = 45 * file.ticks_per_beat
+        named = [mido.MetaMessage("track_name", name="Melody"), mido.Message("note_on", note=72, time=start)]
+        file.tracks.append(mido.MidiTrack([*named, mido.Message("note_off", note=72, time=480)]))
+        file.save(tmp_path / f"songs/{name}.mid")
+        (tmp_path / f"songs/{name}.wav").write_bytes((pieces / f"{name}.wav").read_bytes())
+    found = evaluate_chain(ModelChain.load(write_chain(tmp_path)), find_pairs(tmp_path / "songs"))
+    assert "HarmonyPredictor" in found
+    assert "MelodyTransformer" not in found, "it begins at 18 s, when the recordings are over"
 
 
 def test_the_answers_do_not_depend_on_the_order_of_the_pieces(pieces: Path, tmp_path: Path) -> None:
