@@ -13,7 +13,7 @@ from kelly_core.spec import LabelScale
 
 DAMAGED_ROW = "damaged row of a table of labels"
 _RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
-_ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
+ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
 _VALENCE_COLUMNS = ("valence", "valence_mean", "mean_valence", "valence(mean)")
 _AROUSAL_COLUMNS = ("arousal", "arousal_mean", "mean_arousal", "arousal(mean)", "energy")
 _NOT_AVERAGED = frozenset(
@@ -106,7 +106,7 @@ def is_affect_table(path: Path) -> bool:
     columns = [_plain(column) for column in table_columns(path)]
     if len(columns) > _MOST_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
         return False
-    return all(set(columns) & set(names) for names in (_ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+    return all(set(columns) & set(names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
 
 
 def is_other_table(name: str) -> bool:
@@ -169,7 +169,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     """
     rows = [{_plain(name): value for name, value in row.items()} for row in read_table(path)]
     header = rows[0].keys() if rows else ()
-    song, *columns = (_column(header, names) for names in (_ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+    song, *columns = (_column(header, names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
     damaged: list[str] = []
     numbers: list[tuple[int, str, float, float]] = []
     for number, row in enumerate(rows, start=2):

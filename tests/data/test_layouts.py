@@ -328,6 +328,14 @@ class TestLakh:
     def test_the_song_of_a_file(self, file, song) -> None:
         assert song_of(file) == song
 
+    @pytest.mark.parametrize("below", ["clean_midi", "lakh/Clean_MIDI"])
+    def test_artists_of_the_clean_subset_are_groups(self, load, tmp_path, below) -> None:
+        root = tmp_path / below if below == "clean_midi" else tmp_path / "lakh"
+        for number in range(7):
+            name = f"Artist {max(0, number - 2)}/Title {number}.mid"
+            tiny.write_midi(tmp_path / below / name, {"Lead vocal": tiny.melody_notes(70 + number)})
+        assert set(load("lakh_midi", root).rows.groups) == {f"artist {number}" for number in range(5)}
+
     @pytest.mark.parametrize("below", ["", "lmd/"])
     def test_versions_of_a_song_are_on_one_side(self, load, tmp_path, below) -> None:
         root = tmp_path / "lakh_midi"
@@ -367,6 +375,29 @@ class TestDeam:
         assert len(dataset) == 4
         assert dataset.report.split_source == "by seed"
         assert dataset.report.warnings == []
+
+    def test_songs_of_one_artist_or_album_are_a_group(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", songs=9, seconds=2)
+        tiny.write_csv(
+            root / "metadata" / "metadata_2013.csv",
+            [("song_id", "file_name", "Artist", "Song title"), *((n, f"{n}.mp3", '\t"Ada"', "x") for n in (2, 3, 4))],
+        )
+        # The published tables have more cells than columns in some rows, and sampler albums.
+        later = [
+            (5, "Bo", "One"),
+            (6, "bo ", "Two", "more"),
+            (7, "Various Artists", "Hits"),
+            (8, "", "hits"),
+            (9, "", ""),
+        ]
+        tiny.write_csv(root / "metadata" / "metadata_2014.csv", [("Id", "Artist", "Album"), *later, (4, "Cy", "")])
+        groups = load("deam", root, duration=2).rows.groups.tolist()
+        assert sorted(groups) == sorted(["ada", "ada", "4", "bo", "bo", "hits", "hits", "9", "10"])
+
+    def test_fewer_than_five_artists_are_no_groups(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", songs=4, seconds=2)
+        tiny.write_csv(root / "metadata.csv", [("song_id", "artist"), (2, "Ada"), (3, "Ada")])
+        assert set(load("deam", root, duration=2).rows.groups) == {"2", "3", "4", "5"}
 
 
 def test_a_folder_in_another_case_is_found(tmp_path: Path) -> None:

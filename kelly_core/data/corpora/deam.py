@@ -1,7 +1,7 @@
 """DEAM: 1,802 excerpts and songs with valence and arousal, for EmotionRecognizer.
 
 Size: 1.3 GB of MP3: 1,744 excerpts of 45 s and 58 whole songs. License: Creative Commons licenses that differ by song;
-treat as non-commercial. No official split: songs are split by a seed.
+treat as non-commercial. No official split: artists, where the tables name them, or else songs are split by a seed.
 Citation: Aljanaki, Yang & Soleymani, "Developing a benchmark for emotional analysis of music", PLOS ONE 12(3), 2017.
 """
 
@@ -28,6 +28,7 @@ from kelly_core.data.affect_tables import (
     read_frame_table,
     song_key,
 )
+from kelly_core.data.artists import group_by_artist, read_artists
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -251,7 +252,10 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     values = np.stack(
         [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
     )
-    groups = [song_of(Path(file).stem) for file in table.files]
+    artists, damaged_tables = read_artists(root, tables)
+    labels.warnings += damaged_tables
+    songs = [song_of(Path(file).stem) for file in table.files]
+    groups = group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in table.files])
     rows = ExampleMetadata.of_files(
         name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
     )

@@ -1,7 +1,7 @@
 """Lakh MIDI: 176,581 songs as MIDI files, for MelodyTransformer.
 
 Size: 6 GB, files named by their MD5 in 16 folders. License: CC BY 4.0 for the collection; the songs belong to their
-authors. No official split: songs are split by a seed; a file met twice counts once.
+authors. No official split: songs, or in the clean subset artists, are split by a seed; a file met twice counts once.
 Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, Columbia University, 2016.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.data.artists import group_by_artist
 from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
@@ -36,6 +37,7 @@ _TELLING_PITCHES = 4
 _VERSION = 4
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
 """The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
+_CLEAN = re.compile(r"(?:^|/)clean_midi/(?P<artist>[^/]+)/", re.IGNORECASE)
 _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNORECASE)
 
 
@@ -89,6 +91,16 @@ def song_of(file: str) -> str:
     return emopia.song_of(file)
 
 
+def artist_of(file: str) -> str | None:
+    """Return the artist of a file of the clean subset, ``clean_midi/<artist>/<title>.mid``; None for other files.
+
+    Args:
+        file: its path, from the corpus's own folder on.
+    """
+    found = _CLEAN.search(file)
+    return found["artist"].casefold() if found else None
+
+
 def is_present(root: Path) -> bool:
     """Return True if there is any MIDI file."""
     return has_files(root, midi.SUFFIXES)
@@ -113,7 +125,9 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     known = read_known_labels(root, selection.other_tables, options.annotations_file)
     skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
     require_usable(table.files, skipped, root)
-    groups = [song_of(file) for file in table.files]
+    # The corpus's own folder may be that of the clean subset.
+    artists = [artist_of(f"{root.resolve().name}/{file}") for file in table.files]
+    groups = group_by_artist([song_of(file) for file in table.files], artists)
     splits = assign_splits(groups, selection.official(table.files), options)
     features = table.arrays["affect"]
     affect, sources, estimator = label_files(table.files, features, splits, known)
