@@ -38,5 +38,5 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Micros = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """Latency in microseconds."""
 
-Loss = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+BoundedLoss = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 """A loss of a complete epoch: a training whose loss is not finite goes back before it is kept."""

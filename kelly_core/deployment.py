@@ -17,7 +17,7 @@ from kelly_core.validation.report import Check, FileReport
 
 _SYNTHETIC = Check("real data", False, "trained on synthetic data; --allow-synthetic deploys it anyway")
 
-Status = Literal["new", "changed", "unchanged", "refused"]
+CopyStatus = Literal["new", "changed", "unchanged", "refused"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Deployed:
 
     report: FileReport
     target: Path
-    status: Status
+    status: CopyStatus
     non_commercial: tuple[str, ...] = ()
 
 
@@ -121,7 +121,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _status(target: Path, content: bytes) -> Status:
+def _status(target: Path, content: bytes) -> CopyStatus:
     try:
         with open_regular(target) as file:
             return "unchanged" if file.read(len(content) + 1) == content else "changed"

@@ -48,7 +48,7 @@ class Lstm:
         return 4 * self.out_size * (self.in_size + self.out_size + 2)
 
 
-Layer = Dense | Lstm
+LayerSpec = Dense | Lstm
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ModelSpec:
     """
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerSpec, ...]
     loss: Loss
     dataset: str
     metrics: str = ""

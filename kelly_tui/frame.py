@@ -22,7 +22,7 @@ from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.geometry import Size
 from textual.strip import Strip
 
-Cell = tuple[str, Style]
+StyledCell = tuple[str, Style]
 """A character of one column, and its style."""
 
 _PLAIN = Style()
@@ -35,7 +35,7 @@ class ShownFrame:
 
     def __init__(self) -> None:
         self._size = Size(0, 0)
-        self._lines: list[list[Cell | None]] = []
+        self._lines: list[list[StyledCell | None]] = []
 
     def forget(self) -> None:
         """Send the next frame in full: the terminal may show something else."""
@@ -49,7 +49,7 @@ class ShownFrame:
             if 0 <= y < size.height:
                 yield from ((y, start, run) for start, run in self._changes_of(self._lines[y], x, strip))
 
-    def _changes_of(self, line: list[Cell | None], x: int, strip: Strip) -> Iterator[tuple[int, Strip]]:
+    def _changes_of(self, line: list[StyledCell | None], x: int, strip: Strip) -> Iterator[tuple[int, Strip]]:
         end = x + strip.cell_length
         if not all(text.isascii() or all(map(_is_narrow, text)) for text, *_ in strip):
             # Terminals differ in the width of some of these characters: such a piece is always sent as a whole.
@@ -100,7 +100,7 @@ def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Stri
                 yield y, x, piece if end <= x2 else piece.crop(0, x2 - x)
 
 
-def _changed_runs(old: Sequence[Cell | None], new: Sequence[Cell]) -> Iterator[tuple[int, int]]:
+def _changed_runs(old: Sequence[StyledCell | None], new: Sequence[StyledCell]) -> Iterator[tuple[int, int]]:
     """Yield the bounds of runs of cells that differ; short gaps between two of them are closed."""
     changed: Iterable[int] = (index for index, cells in enumerate(zip(old, new, strict=False)) if cells[0] != cells[1])
     start = stop = -1

@@ -22,7 +22,7 @@ _MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchmarkRun:
     """One entry of the history: time, host, command of the external engine, latencies by engine, and other load.
 
     Entries written before the load was measured have none.
@@ -40,10 +40,10 @@ class Run:
         return self.load is not None and self.load.busy
 
 
-_RUN = TypeAdapter(Run)
+_RUN = TypeAdapter(BenchmarkRun)
 
 
-def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[Run]:
+def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[BenchmarkRun]:
     """Yield the runs of the history, the newest first; invalid lines, such as a truncated one, are skipped.
 
     Args:
@@ -65,7 +65,7 @@ def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[Run]:
     yield from (run for run in map(_parse, reversed(lines)) if run is not None)
 
 
-def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> Run | None:
+def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> BenchmarkRun | None:
     """Return the last run on this host, or on any host with ``anywhere``; None if there is none.
 
     Runs disturbed by other programs count only with ``busy``.
@@ -84,7 +84,9 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         KellyError: the file cannot be written.
     """
     engines = {name: _without_histograms(engine) for name, engine in result.engines.items()}
-    run = Run(datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines, result.load)
+    run = BenchmarkRun(
+        datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines, result.load
+    )
     try:
         # A single write in append mode is atomic: two concurrent runs yield two whole lines.
         handle = open_for_writing(folder / FILE, os.O_RDWR | os.O_APPEND)
@@ -97,7 +99,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         raise KellyError(f"cannot be written: {fault.strerror}", where=folder / FILE) from fault
 
 
-def compare(result: BenchmarkResult, last: Run | None) -> BenchmarkReport:
+def compare(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkReport:
     """Compare every median that a result and the last run have; none if other programs disturbed this run."""
     if last is None or result.load.busy:
         return BenchmarkReport(result, None if last is None else last.time)
@@ -111,13 +113,13 @@ def compare(result: BenchmarkResult, last: Run | None) -> BenchmarkReport:
     return BenchmarkReport(result, last.time, tuple(changes))
 
 
-def comparable(before: Run, now: BenchmarkResult, engine: str) -> dict[str, Latency]:
+def comparable(before: BenchmarkRun, now: BenchmarkResult, engine: str) -> dict[str, Latency]:
     """Return the earlier latencies of an engine by part; {} for an external engine with another command."""
     same = engine != EXTERNAL or before.command == now.command
     return before.engines[engine].parts if same and engine in before.engines else {}
 
 
-def _parse(line: bytes) -> Run | None:
+def _parse(line: bytes) -> BenchmarkRun | None:
     try:
         return _RUN.validate_json(line)
     except ValidationError:

@@ -18,7 +18,7 @@ from kelly_core.cli.help import (
     setting_option,
 )
 from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
-from kelly_core.config.schema import Datasets, Settings
+from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
@@ -135,11 +135,11 @@ def _require_folders(loaded: LoadedSettings) -> None:
     """Raise an error for a missing corpus folder that was configured; the default folder may be missing."""
     datasets = loaded.settings.datasets
     folders = {"datasets.dir": datasets.dir}
-    corpora = {name: getattr(getattr(datasets, name), "path", "") for name in Datasets.model_fields}
+    corpora = {name: getattr(getattr(datasets, name), "path", "") for name in DataSettings.model_fields}
     folders |= {f"datasets.{name}.path": Path(path) for name, path in corpora.items() if path}
     for key, folder in folders.items():
         origin = loaded.origins[key]
-        is_default = folder == Datasets().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
+        is_default = folder == DataSettings().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
         if not is_default and not folder.exists():
             hint = "Correct the path, or leave it out"
             raise ConfigError(f"{key} = {str(folder)!r}, but there is no such folder", where=origin, hint=hint)

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kelly_core.cli.console import console, print_status
-from kelly_core.config.schema import Notify
+from kelly_core.config.schema import NotifySettings
 from kelly_core.events import EpochDone, ModelResult, TrainingWarning
 from kelly_core.formatting import format_duration
 from kelly_core.runs import event_log
@@ -84,7 +84,7 @@ def watch(run: Run) -> list[ModelResult]:
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
     if sys.stderr.isatty():
-        notify = Notify.model_validate(run.record.settings.get("notify", {}))
+        notify = NotifySettings.model_validate(run.record.settings.get("notify", {}))
         sys.stderr.write(terminal_sequence(notify, message_text(run, ENDED)))
         sys.stderr.flush()
     return results

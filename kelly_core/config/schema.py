@@ -25,9 +25,9 @@ def _expand_home(path: Path) -> Path:
         raise ValueError("no home folder is known; set HOME, or name a folder without ~") from error
 
 
-Count = Annotated[int, Field(ge=1)]
+PositiveCount = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FolderPath = Annotated[Path, Field(strict=False), AfterValidator(_expand_home)]
 CachePath = Annotated[
     Path,
@@ -49,7 +49,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class EarlyStopping(_Section):
+class EarlyStoppingSettings(_Section):
     """Early stopping of a training that no longer improves."""
 
     patience: CountOrZero = Field(
@@ -66,7 +66,7 @@ class EarlyStopping(_Section):
     )
 
 
-class Checkpointing(_Section):
+class CheckpointingSettings(_Section):
     """Checkpoints that are written during training."""
 
     save_best: bool = Field(default=True, description="Write checkpoints/<model>_best.pt")
@@ -78,20 +78,20 @@ class Checkpointing(_Section):
     )
 
 
-class Training(_Section):
+class TrainingSettings(_Section):
     """Training of every model; a model's own section overrides it."""
 
-    epochs: Count = Field(
+    epochs: PositiveCount = Field(
         default=50,
         description="Maximum number of passes over the training examples",
         json_schema_extra=_extra("epochs"),
     )
-    batch_size: Count = Field(
+    batch_size: PositiveCount = Field(
         default=64,
         description="Examples per optimizer step; an example of an LSTM model is a sequence",
         json_schema_extra=_extra("examples"),
     )
-    learning_rate: Rate = Field(default=0.001, description="Learning rate of Adam")
+    learning_rate: PositiveRate = Field(default=0.001, description="Learning rate of Adam")
     validation_split: float = Field(
         default=0.2,
         gt=0,
@@ -116,27 +116,27 @@ class Training(_Section):
         description="CPU threads for batches of sequences",
         json_schema_extra=_extra("threads", "all cores, shared between parallel jobs"),
     )
-    jobs: Count = Field(
+    jobs: PositiveCount = Field(
         default=1,
         description="Models trained in parallel, each in its own process and, with several GPUs, on its own GPU",
         json_schema_extra=_extra("processes"),
     )
-    early_stopping: EarlyStopping = EarlyStopping()
-    checkpointing: Checkpointing = Checkpointing()
+    early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
+    checkpointing: CheckpointingSettings = CheckpointingSettings()
 
 
 class ModelSettings(_Section):
     """Settings of one model that differ from [training] or from the model's specification."""
 
-    epochs: Count | None = Field(
+    epochs: PositiveCount | None = Field(
         default=None,
         description="Maximum number of passes over the training examples",
         json_schema_extra=_extra("epochs"),
     )
-    batch_size: Count | None = Field(
+    batch_size: PositiveCount | None = Field(
         default=None, description="Examples per optimizer step", json_schema_extra=_extra("examples")
     )
-    learning_rate: Rate | None = Field(default=None, description="Learning rate of Adam")
+    learning_rate: PositiveRate | None = Field(default=None, description="Learning rate of Adam")
     patience: CountOrZero | None = Field(
         default=None,
         description="Epochs without progress before training stops",
@@ -206,7 +206,7 @@ class AdditionalAudioSettings(AdditionalDatasetSettings):
     )
 
 
-class Datasets(_Section):
+class DataSettings(_Section):
     """Corpora: one per model, and additional ones."""
 
     dir: FolderPath = Field(default=Path("datasets"), description="Folder that contains the corpora")
@@ -262,7 +262,7 @@ def _in_any_case(folder: Path, name: str) -> Iterator[Path]:
     yield from (entry for entry in entries if entry.name.casefold() == name.casefold() and entry.is_dir())
 
 
-class Output(_Section):
+class OutputSettings(_Section):
     """Files that a training writes."""
 
     dir: FolderPath = Field(
@@ -282,7 +282,7 @@ class Output(_Section):
     )
 
 
-class Runs(_Section):
+class RunsSettings(_Section):
     """Records of runs."""
 
     dir: FolderPath = Field(
@@ -290,7 +290,7 @@ class Runs(_Section):
     )
 
 
-class Parallel(_Section):
+class ParallelSettings(_Section):
     """Parallel computation of features and of the trials of a sweep."""
 
     backend: Literal["local", "dask"] = Field(
@@ -310,14 +310,14 @@ class Parallel(_Section):
         return self.scheduler if self.backend == "dask" else ""
 
 
-class Sweep(_Section):
+class SweepSettings(_Section):
     """Trials of `kelly-core sweep`."""
 
     set: list[str] = Field(
         default_factory=list,
         description="Settings to vary: key=value,value or, for random points, key=low..high",
     )
-    seeds: Count = Field(
+    seeds: PositiveCount = Field(
         default=1,
         description="Trainings per point, with the seeds training.seed, training.seed + 1 and so on",
         json_schema_extra=_extra("trainings"),
@@ -332,7 +332,7 @@ class Sweep(_Section):
     )
 
 
-class Notify(_Section):
+class NotifySettings(_Section):
     """Messages when a run ends, diverges, overfits or is on a plateau."""
 
     terminal: Literal["", "bell", "osc9", "osc777"] = Field(
@@ -351,7 +351,7 @@ class Notify(_Section):
     )
 
 
-class Tui(_Section):
+class TuiSettings(_Section):
     """Screens of `kelly-tui`."""
 
     keys: list[Annotated[str, Field(pattern=r"^[a-z_.()'0-9-]+=[^=\s]+$")]] = Field(
@@ -367,12 +367,12 @@ def _default_models() -> dict[str, ModelSettings]:
 class Settings(_Section):
     """All settings of Kelly's training workbench."""
 
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     models: dict[str, ModelSettings] = Field(default_factory=_default_models)
-    datasets: Datasets = Field(default_factory=Datasets)
-    output: Output = Output()
-    runs: Runs = Runs()
-    parallel: Parallel = Parallel()
-    sweep: Sweep = Sweep()
-    notify: Notify = Notify()
-    tui: Tui = Tui()
+    datasets: DataSettings = Field(default_factory=DataSettings)
+    output: OutputSettings = OutputSettings()
+    runs: RunsSettings = RunsSettings()
+    parallel: ParallelSettings = ParallelSettings()
+    sweep: SweepSettings = SweepSettings()
+    notify: NotifySettings = NotifySettings()
+    tui: TuiSettings = TuiSettings()

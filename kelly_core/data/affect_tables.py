@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelly_core.data.files import Affect, finite_text, read_table, table_columns
+from kelly_core.data.files import ValenceArousal, finite_text, read_table, table_columns
 from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
 
@@ -51,7 +51,7 @@ class AffectTable:
         warning: what a person should know of the table, or "".
     """
 
-    labels: dict[str, Affect]
+    labels: dict[str, ValenceArousal]
     damaged: list[str] = field(default_factory=list)
     warning: str = ""
 
@@ -59,9 +59,9 @@ class AffectTable:
 class LabelIndex:
     """Values by file: IDs match exactly first, then without case, spaces, ending and leading zeros (``2.0`` is 002)."""
 
-    def __init__(self, values: Mapping[str, Affect]) -> None:
+    def __init__(self, values: Mapping[str, ValenceArousal]) -> None:
         self._exact = dict(values)
-        self._loose: dict[str, Affect | None] = {}
+        self._loose: dict[str, ValenceArousal | None] = {}
         for name, value in values.items():
             key = song_key(name)
             # Two IDs that differ only in case or zeros name two songs: neither may take the other's label.
@@ -70,7 +70,7 @@ class LabelIndex:
     def __bool__(self) -> bool:
         return bool(self._exact)
 
-    def find(self, file: str) -> Affect | None:
+    def find(self, file: str) -> ValenceArousal | None:
         """Return the label of a file, given by its path in the corpus, or None."""
         for tail in _tails(file):
             for name in (tail, tail.rpartition(".")[0]):
@@ -132,7 +132,7 @@ def is_frame_table(path: Path) -> bool:
     return {_plain(column) for column in table_columns(path)} >= _PMEMO_FRAMES
 
 
-def read_frame_table(path: Path) -> tuple[dict[str, dict[float, Affect]], list[str]]:
+def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]], list[str]]:
     """Return valence and arousal, both -1..1, by song and by time in seconds; and a description of each damaged row.
 
     Args:
@@ -141,7 +141,7 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, Affect]], list[s
     Raises:
         DataError: the table cannot be read.
     """
-    labels: dict[str, dict[float, Affect]] = {}
+    labels: dict[str, dict[float, ValenceArousal]] = {}
     damaged: list[str] = []
     for number, cells in enumerate(read_table(path), start=2):
         row = {_plain(name): value for name, value in cells.items()}
@@ -183,7 +183,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         return AffectTable({}, damaged)
     chosen = _choose_scale([value for row in numbers for value in row[2:]], _known_scale(set(header)), scale, path)
     low, high = _RANGES[chosen]
-    labels: dict[str, Affect] = {}
+    labels: dict[str, ValenceArousal] = {}
     repeated = 0
     for number, name, *pair in numbers:
         if not all(low <= value <= high for value in pair):

@@ -28,7 +28,7 @@ from kelly_core.data.dataset import (
     Indices,
     Normalizer,
 )
-from kelly_core.data.duplicates import Pair, equal_keys
+from kelly_core.data.duplicates import IndexPair, equal_keys
 from kelly_core.data.files import is_made_by_rules
 from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
@@ -240,14 +240,14 @@ class CorpusDataset(Dataset):
     def _standardized(self, raw: Batch) -> Batch:
         return replace(raw, inputs=self.normalizer.apply(raw.inputs))
 
-    def find_duplicates(self) -> list[Pair]:
+    def find_duplicates(self) -> list[IndexPair]:
         """Return pairs (training example, validation example) with the same content, at most one per validation
         example.
         """
         return self.match(self.content, self.train, self.validation)
 
     @staticmethod
-    def match(content: NDArray[Any], first: Indices, second: Indices) -> list[Pair]:
+    def match(content: NDArray[Any], first: Indices, second: Indices) -> list[IndexPair]:
         """Return pairs of one of ``first`` and one of ``second`` with equal ``content``."""
         return equal_keys(content, first, second)
 

@@ -18,7 +18,7 @@ from kelly_core.music.mel import BANDS
 
 Keys = NDArray[np.uint64]
 Signs = NDArray[np.int8]
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 
 NO_KEY = 0
 """Key of an example with too little content to distinguish it from another."""
@@ -41,7 +41,7 @@ def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
-def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[Pair]:
+def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[IndexPair]:
     """Return pairs (one of ``first`` [n], one of ``second`` [m]) with equal keys, one for each of ``second``."""
     ours = keys[first]
     second = second[np.isin(keys[second], ours) & (keys[second] != NO_KEY)]
@@ -72,7 +72,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
     return signs.reshape(-1)
 
 
-def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[Pair]:
+def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[IndexPair]:
     """Return pairs as ``equal_keys`` does, for fingerprints that agree in three quarters; the most similar one each."""
     return [
         pair
@@ -81,7 +81,7 @@ def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[
     ]
 
 
-def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[Pair]:
+def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[IndexPair]:
     ours = signs[second].astype(np.float32)
     likest, most = first[np.zeros(len(second), np.intp)], np.zeros(len(second), np.float32)
     # In chunks, because the matrix of all pairs would not fit into memory for a large corpus.

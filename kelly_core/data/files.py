@@ -43,7 +43,7 @@ DAMAGED_ENTRY = f"damaged entry of {SIDECAR}"
 T = TypeVar("T")
 LeftOut = dict[str, list[str]]
 """Names of what is not used, by reason."""
-Affect = tuple[float, float]
+ValenceArousal = tuple[float, float]
 """Valence and arousal, both -1..1."""
 
 
@@ -378,7 +378,7 @@ def is_made_by_rules(path: Path) -> bool:
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 
-def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, Affect], list[str]]:
+def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, ValenceArousal], list[str]]:
     """Return valence and arousal by file name from the corpus's sidecar, and the names of its damaged entries.
 
     Both are empty if there is no sidecar. An entry without numbers in -1..1 is damaged; a warning names it.
@@ -396,7 +396,7 @@ def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, Affect], list[st
     document = read_json(path)
     if not isinstance(document, dict):
         raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
-    labels: dict[str, Affect] = {}
+    labels: dict[str, ValenceArousal] = {}
     damaged: list[str] = []
     for name, entry in document.items():
         try:
@@ -415,7 +415,7 @@ def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
         _log.warning("%s: %s left out: %s: %s%s", printable(str(path)), len(names), what, first, more)
 
 
-def parse_affect(entry: object, where: str) -> Affect:
+def parse_affect(entry: object, where: str) -> ValenceArousal:
     """Valence and arousal from {"valence": v, "arousal": a}.
 
     Raises:
@@ -428,7 +428,7 @@ def parse_affect(entry: object, where: str) -> Affect:
     return numbers[0], numbers[1]
 
 
-def lookup(labels: dict[str, Affect], path: str) -> Affect | None:
+def lookup(labels: dict[str, ValenceArousal], path: str) -> ValenceArousal | None:
     """Return the label of a file by its path in the corpus, its name, or its name without ending."""
     name = path.rsplit("/", 1)[-1]
     for key in (path, name, name.rsplit(".", 1)[0]):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kelly_core.data.affect_tables import DAMAGED_ROW
 from kelly_core.data.corpora.emopia import LABEL_FILE, read_quadrants
 from kelly_core.data.dataset import Floats
-from kelly_core.data.files import DAMAGED_ENTRY, SIDECAR, Affect, LeftOut, lookup, read_sidecar
+from kelly_core.data.files import DAMAGED_ENTRY, SIDECAR, LeftOut, ValenceArousal, lookup, read_sidecar
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable
 from kelly_core.errors import DataError
@@ -35,11 +35,11 @@ class KnownLabels:
         warnings: one sentence on each file of labels that cannot be read.
     """
 
-    by_source: dict[str, dict[str, Affect]] = field(default_factory=dict)
+    by_source: dict[str, dict[str, ValenceArousal]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def find(self, file: str) -> tuple[Affect, str] | None:
+    def find(self, file: str) -> tuple[ValenceArousal, str] | None:
         """Return label and label source of a file, given by its path in the corpus, or None."""
         for source, labels in self.by_source.items():
             known = lookup(labels, file)
@@ -47,7 +47,9 @@ class KnownLabels:
                 return known, source
         return None
 
-    def add(self, source: str, name: str, damage: str, read: Callable[[], tuple[dict[str, Affect], list[str]]]) -> None:
+    def add(
+        self, source: str, name: str, damage: str, read: Callable[[], tuple[dict[str, ValenceArousal], list[str]]]
+    ) -> None:
         """Add the labels of one file; a file that cannot be read is left out with a warning.
 
         Args:

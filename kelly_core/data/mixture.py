@@ -13,7 +13,7 @@ import numpy as np
 
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.dataset import Batch, ContextKind, Dataset, Example, ExampleMetadata, Indices, Normalizer
-from kelly_core.data.duplicates import Pair
+from kelly_core.data.duplicates import IndexPair
 from kelly_core.data.splits import PARTLY_OFFICIAL
 
 
@@ -84,7 +84,7 @@ class MixedDataset(Dataset):
         """Return examples as validation sees them; equal calls return equal numbers."""
         return self._gather(indices, lambda part, own: part.eval_batch(own))
 
-    def find_duplicates(self) -> list[Pair]:
+    def find_duplicates(self) -> list[IndexPair]:
         """Return pairs (training example, validation example) with the same content, within a corpus or between two."""
         content = np.concatenate([part.content for part in self.parts])
         return self.parts[0].match(content, self.train, self.validation)

@@ -11,7 +11,7 @@ from kelly_core.data.files import LeftOut, find_files, spread
 from kelly_core.data.official_tables import (
     TABLE_SUFFIXES,
     OfficialTable,
-    Row,
+    TableRow,
     is_clip,
     most_held_out,
     read_official_tables,
@@ -37,7 +37,7 @@ class Selection:
     """
 
     files: list[str]
-    rows: dict[str, Row]
+    rows: dict[str, TableRow]
     skipped: LeftOut
     found: int
     tables: list[str]
@@ -86,7 +86,7 @@ def select_files(
     table: str = "",
     whole: bool = False,
     advice: str = "",
-    unfit: Callable[[str, Row | None], str] = lambda _name, _row: "",
+    unfit: Callable[[str, TableRow | None], str] = lambda _name, _row: "",
     max_files: int = 0,
     include_test: bool = False,
 ) -> Selection:
@@ -116,7 +116,7 @@ def select_files(
     others = [name for name in everything if not name.lower().endswith(endings)]
     tables, warnings = read_official_tables(root, others, known_tables, table)
     sides: dict[str | None, list[str]] = {}
-    rows: dict[str, Row] = {}
+    rows: dict[str, TableRow] = {}
     for name in found:
         row = _row(tables, name)
         reason = unfit(name, row) or _reason(row, name, tables, whole, include_test)
@@ -133,11 +133,11 @@ def select_files(
     return Selection(files, rows, skipped, len(found), [each.path for each in tables], others, warnings)
 
 
-def _row(tables: Sequence[OfficialTable], name: str) -> Row | None:
+def _row(tables: Sequence[OfficialTable], name: str) -> TableRow | None:
     return most_held_out([row for table in tables if (row := table.row(name)) is not None])
 
 
-def _reason(row: Row | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool) -> str:
+def _reason(row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool) -> str:
     if row is not None:
         return TEST_REASON if row["split"] == TEST and not include_test else ""
     covered = any(table.covers(name) or (whole and not table.by_clip) for table in tables)

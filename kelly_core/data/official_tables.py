@@ -19,7 +19,7 @@ TABLE_SUFFIXES = frozenset({".csv", ".json"})
 KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns."""
 
-Row = Mapping[str, str]
+TableRow = Mapping[str, str]
 """One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
 
 _FILE, _SPLIT, _CLIP = "midi_filename", "split", "clip_name"
@@ -54,10 +54,10 @@ class OfficialTable:
 
     path: str
     folder: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     by_clip: bool = False
-    _exact: dict[str, Row] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _tails: dict[str, Row] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _exact: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _tails: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -70,7 +70,7 @@ class OfficialTable:
             if "/" in key:
                 _enter(self._tails, key, row)
 
-    def row(self, file: str) -> Row | None:
+    def row(self, file: str) -> TableRow | None:
         """Return the row of a file, given by its path in the corpus, or None if no row names it.
 
         The path below the table's folder counts first, then a row's whole path as the end of the file's path.
@@ -94,7 +94,7 @@ def is_clip(file: str) -> bool:
     return _CLIP_ID.fullmatch(file.rpartition("/")[2].rpartition(".")[0]) is not None
 
 
-def most_held_out(rows: Collection[Row]) -> Row | None:
+def most_held_out(rows: Collection[TableRow]) -> TableRow | None:
     """Return the row whose split is furthest from training: test before validation before train; None without rows."""
     return max(rows, key=lambda row: _HELD_OUT.index(row[_SPLIT]), default=None)
 
@@ -209,7 +209,7 @@ def _rows_of_columns(columns: dict[str, Any], path: Path) -> list[dict[str, Any]
     return [{name: column.get(number, "") for name, column in tables.items()} for number in numbers]
 
 
-def _checked(rows: Sequence[dict[str, str]], path: Path) -> Iterator[Row]:
+def _checked(rows: Sequence[dict[str, str]], path: Path) -> Iterator[TableRow]:
     """The rows with the two columns that choosing needs in one spelling; empty rows are left out.
 
     Raises:
@@ -230,5 +230,5 @@ def _path_key(path: str) -> str:
     return _MIDI_ENDING.sub("", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 
-def _enter(rows: dict[str, Row], key: str, row: Row) -> None:
+def _enter(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
     rows[key] = most_held_out([rows[key], row]) or row if key in rows else row

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.config.schema import Datasets
+from kelly_core.config.schema import DataSettings
 from kelly_core.data.catalog import CORPORA
 from kelly_core.data.download.archives import is_archive
 from kelly_core.data.download.install import DOWNLOADS, installed
@@ -51,7 +51,7 @@ class Unclaimed:
     text: str
 
 
-def find_unclaimed(datasets: Datasets) -> list[Unclaimed]:
+def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
     """Return packed archives in the datasets folder and its corpora, and folders of files under no corpus's name."""
     folders = {name: datasets.folder(name) for name in CORPORA}
     claimed = {folder.absolute() for folder in folders.values()}

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
 }
 
-State = list[Any]
+LayerStates = list[Any]
 """What each module keeps from earlier frames; None for one that keeps nothing, or before the first frame."""
 
 
@@ -47,9 +47,9 @@ class FrameSequential(nn.Sequential):
             return self.advance(frames[None], None)[0][0]
         return self.advance(frames, None)[0]
 
-    def advance(self, frames: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def advance(self, frames: Tensor, state: LayerStates | None) -> tuple[Tensor, LayerStates]:
         """Compute outputs [N, T, out] for inputs [N, T, in] from a state (None for zero), and the state after them."""
-        after: State = []
+        after: LayerStates = []
         for module, before in zip(self, state or [None] * len(self), strict=True):
             frames, kept = _advance(module, frames, before)
             after.append(kept)
@@ -67,7 +67,7 @@ class TorchEngine:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.in_size, self.out_size = layers[0].in_size, layers[-1].out_size
         self._module = build_module(layers)
-        self._state: State | None = None
+        self._state: LayerStates | None = None
 
     def reset(self) -> None:
         """Set all state to zero."""

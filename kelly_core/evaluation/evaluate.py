@@ -32,7 +32,7 @@ from kelly_core.export.quality_record import (
     MetricDifference,
     PublishedResult,
     QualityRecord,
-    Share,
+    RelativeDifference,
     SourceQuality,
     Split,
     deciding_rival,
@@ -180,7 +180,7 @@ def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[
     share = None
     # The ratio is undefined if the baseline's value is 0 in any resample.
     if theirs > 0 and (their_draws > 0).all():
-        share = Share(ours / theirs - 1, *interval(our_draws / their_draws - 1))
+        share = RelativeDifference(ours / theirs - 1, *interval(our_draws / their_draws - 1))
     # Paired: both sides are computed from the same draws, so that songs which are hard for both cancel.
     beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
     return MetricDifference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)

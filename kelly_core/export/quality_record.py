@@ -27,7 +27,7 @@ SELF_LABELED = frozenset({"estimated", "imputed"})
 
 
 @dataclass(frozen=True)
-class Share:
+class RelativeDifference:
     """A difference as a share of the baseline's figure, which is resampled with it; at least -1.
 
     Attributes:
@@ -60,7 +60,7 @@ class MetricDifference:
     value: float
     low: float
     high: float
-    share: Share | None
+    share: RelativeDifference | None
     margin: float
     beaten: bool
 
@@ -279,7 +279,7 @@ class ChainQuality:
             ours, theirs = self.metrics[measure], self.marginal.metrics[measure]
             if ours is None or theirs is None:
                 continue
-            share = difference.share or Share(difference.value, difference.low, difference.high)
+            share = difference.share or RelativeDifference(difference.value, difference.low, difference.high)
             interval = f"{share.low:+.1%} to {share.high:+.1%}"
             if difference.share is None:
                 interval = f"{difference.low:+.3g} to {difference.high:+.3g}"

@@ -19,8 +19,8 @@ from kelly_core.display_text import printable
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import CacheKey
 from kelly_core.features.feature_cache import FeatureCache
-from kelly_core.features.merge import FileIndex, Plan
-from kelly_core.features.store import ArrayStore, Block, Layout, Manifest
+from kelly_core.features.merge import FileIndex, MergePlan
+from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
 from kelly_core.io.atomic import open_regular
 from kelly_core.parallel.executor import map_ordered
 
@@ -165,7 +165,7 @@ def _update(
     compute: Callable[[Sequence[str]], Iterator[ExtractionResult]],
 ) -> ArrayStore:
     """Compute what no store contains, segment by segment, and write the store of all files."""
-    plan = Plan(
+    plan = MergePlan(
         index,
         [*([store] if store else []), *cache.parts()],
         lambda row: _content_hash(root / index.paths[row]),
@@ -259,16 +259,16 @@ def _add_segment(
             name: np.array([len(outcome.features.get(name, ())) for outcome in segment], np.int64) for name in arrays
         },
     )
-    layouts = {name: Layout.of(pieces[0]) for name, pieces in arrays.items()}
+    layouts = {name: ArrayLayout.of(pieces[0]) for name, pieces in arrays.items()}
     return cache.add_segment(
         manifest, layouts, {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
     )
 
 
-def _blocks(pieces: Sequence[NDArray[Any]], layout: Layout) -> Iterator[Block]:
+def _blocks(pieces: Sequence[NDArray[Any]], layout: ArrayLayout) -> Iterator[Chunk]:
     for piece in pieces:
-        if Layout.of(piece) != layout:
-            raise ValueError(f"rows of {Layout.of(piece)} among rows of {layout}")
+        if ArrayLayout.of(piece) != layout:
+            raise ValueError(f"rows of {ArrayLayout.of(piece)} among rows of {layout}")
         yield piece.tobytes()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kelly_core.errors import DataError
 from kelly_core.features.cache_key import KEY_FILE, CacheKey
-from kelly_core.features.store import ArrayStore, Block, Layout, Manifest, open_store, verify_store, write_store
+from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest, open_store, verify_store, write_store
 from kelly_core.io.atomic import make_folder, sync_folder, write_error
 from kelly_core.io.locks import FileLock
 
@@ -79,13 +79,13 @@ class FeatureCache:
             return None
 
     def add_segment(
-        self, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
+        self, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
     ) -> ArrayStore:
         """Add a segment of the next store; arguments and errors are those of ``replace``."""
         return self._write(_PART, manifest, layouts, rows)
 
     def replace(
-        self, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
+        self, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
     ) -> ArrayStore:
         """Replace the store and all segments by a new complete store.
 
@@ -101,7 +101,7 @@ class FeatureCache:
         return store
 
     def _write(
-        self, kind: str, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
+        self, kind: str, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
     ) -> ArrayStore:
         others = self._numbered(kind)
         number = 1 + (_number(others[-1]) if others else 0)

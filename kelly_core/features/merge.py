@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.features.store import ArrayStore, Block, Ints, Layout, Manifest
+from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Ints, Manifest
 
 Indices = NDArray[np.intp]
 _Place = tuple[int, int]
@@ -43,7 +43,7 @@ class FileIndex:
         )
 
 
-class Plan:
+class MergePlan:
     """Source of each file's features: a store and a file in it, or none yet.
 
     Args:
@@ -83,7 +83,7 @@ class Plan:
         for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
             self._hashes[number] = content
 
-    def merged(self) -> tuple[Manifest, dict[str, Layout], dict[str, Iterator[Block]]]:
+    def merged(self) -> tuple[Manifest, dict[str, ArrayLayout], dict[str, Iterator[Chunk]]]:
         """Return manifest, layouts and rows of one store of all files; of files with equal content the first counts.
 
         Raises:
@@ -139,8 +139,8 @@ class Plan:
                 seen.add(content)
         return reasons
 
-    def _layouts(self, usable: Indices) -> dict[str, Layout]:
-        layouts: dict[str, Layout] = {}
+    def _layouts(self, usable: Indices) -> dict[str, ArrayLayout]:
+        layouts: dict[str, ArrayLayout] = {}
         for number in np.unique(self._store[usable]):
             for name, layout in self._stores[number].layouts.items():
                 if layouts.setdefault(name, layout) != layout:
@@ -158,7 +158,7 @@ class Plan:
                 first[mine], count[mine] = store.starts[name][rows], store.manifest.counts[name][rows]
         return first, first + count
 
-    def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Block]:
+    def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Chunk]:
         """Yield the rows of all usable files; rows that are adjacent in a store are copied together."""
         stores = self._store[usable]
         # Files whose rows follow one another in the same store form a run; a run is one sequential read.

@@ -25,7 +25,7 @@ from kelly_core.display_text import printable
 from kelly_core.io.atomic import make_folder, open_for_writing, open_regular
 
 Ints = NDArray[np.int64]
-Block = bytes | memoryview
+Chunk = bytes | memoryview
 
 _MANIFEST = "manifest"
 _DIGEST_BYTES = 32
@@ -64,14 +64,14 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """Layout of an array: NumPy's name of the type, and the shape of one row."""
 
     dtype: str
     row: tuple[int, ...]
 
     @classmethod
-    def of(cls, array: NDArray[Any]) -> Layout:
+    def of(cls, array: NDArray[Any]) -> ArrayLayout:
         """Return the layout of an array [rows, ...]."""
         return cls(array.dtype.str, array.shape[1:])
 
@@ -85,14 +85,14 @@ class Layout:
 class _ArrayFile:
     """File of rows as written: size, modification time, and CRC-32 of each block of 1 MiB."""
 
-    layout: Layout
+    layout: ArrayLayout
     size: int
     time: int
     checksums: tuple[int, ...]
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> _ArrayFile:
-        layout = Layout(entry["layout"]["dtype"], tuple(entry["layout"]["row"]))
+        layout = ArrayLayout(entry["layout"]["dtype"], tuple(entry["layout"]["row"]))
         # An array of objects is unpickled, which runs code from the file.
         if np.dtype(layout.dtype).hasobject:
             raise ValueError("arrays of objects cannot be mapped")
@@ -132,7 +132,7 @@ class ArrayStore:
         layouts: layout of each array, by name.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, layouts: Mapping[str, Layout]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, layouts: Mapping[str, ArrayLayout]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.layouts = dict(layouts)
@@ -144,7 +144,7 @@ class ArrayStore:
         """Index of the first row of each file, [F], by array."""
         return {name: self.manifest.starts(name) for name in self.layouts}
 
-    def read(self, name: str, start: int, stop: int) -> Iterator[Block]:
+    def read(self, name: str, start: int, stop: int) -> Iterator[Chunk]:
         """Yield the bytes of some rows of an array in pieces; unlike mapped pages they do not count as memory in
         use.
         """
@@ -238,7 +238,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, _ArrayFile]]:
 
 
 def write_store(
-    folder: Path, manifest: Manifest, layouts: Mapping[str, Layout], rows: Mapping[str, Iterable[Block]]
+    folder: Path, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
 ) -> None:
     """Write a store into a new folder and make it durable.
 
@@ -258,10 +258,10 @@ def write_store(
     _write_file(folder / _MANIFEST, [_digest(payload), payload])
 
 
-def _write_rows(path: Path, layout: Layout, blocks: Iterable[Block]) -> _ArrayFile:
+def _write_rows(path: Path, layout: ArrayLayout, blocks: Iterable[Chunk]) -> _ArrayFile:
     checksums: list[int] = []
 
-    def checked() -> Iterator[Block]:
+    def checked() -> Iterator[Chunk]:
         size = 0
         for block in blocks:
             # Checksums are per block of the file, not per write, so writes are cut at block boundaries without copying.
@@ -279,7 +279,7 @@ def _write_rows(path: Path, layout: Layout, blocks: Iterable[Block]) -> _ArrayFi
     return _ArrayFile(layout, status.st_size, status.st_mtime_ns, tuple(checksums))
 
 
-def _write_file(path: Path, blocks: Iterable[Block]) -> os.stat_result:
+def _write_file(path: Path, blocks: Iterable[Chunk]) -> os.stat_result:
     with os.fdopen(open_for_writing(path, os.O_WRONLY | os.O_EXCL), "wb") as file:
         for block in blocks:
             file.write(block)

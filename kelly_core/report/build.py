@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kelly_core.benchmark.history import Run
+from kelly_core.benchmark.history import BenchmarkRun
 from kelly_core.benchmark.results import EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
@@ -12,14 +12,14 @@ from kelly_core.formatting import MISSING, format_bytes, format_figure
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
     Attachment,
-    Block,
-    Cell,
-    Curves,
+    Component,
     DetailsTable,
     Document,
     Heading,
+    LossCurves,
     NumberCell,
     Picture,
+    ReportCell,
     Rows,
     Section,
     Table,
@@ -92,7 +92,9 @@ def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
 
 
 def _summary(content: ReportData) -> Table:
-    rows: list[tuple[Cell, ...]] = [row for model in content.models for row in _summary_rows(model, content.benchmarks)]
+    rows: list[tuple[ReportCell, ...]] = [
+        row for model in content.models for row in _summary_rows(model, content.benchmarks)
+    ]
     others = [_MISSING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
     rows += [(TextCell(name), TextCell("no file", "warn"), *others) for name in content.missing]
     folds = (len(_SUMMARY), len(_SUMMARY + _DECISIVE))
@@ -104,7 +106,7 @@ def _missing(content: ReportData) -> Iterator[TextCell]:
         yield TextCell(f"Without {', '.join(content.missing)} the plugin's chain is not complete.", "warn")
 
 
-def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Cell, ...]]:
+def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[ReportCell, ...]]:
     """Yield a row per model and deciding metric."""
     numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
     latency = numpy.models.get(model.name) if numpy else None
@@ -126,7 +128,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Ce
         yield (*[TextCell("")] * len(_SUMMARY), *further, *[TextCell("")] * len(_FITNESS))
 
 
-def _decisive(quality: QualityRecord) -> Iterator[tuple[Cell, Cell, Cell, Cell]]:
+def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, ReportCell, ReportCell]]:
     """Return metric, the model's value, that of the deciding baseline, and the difference."""
     if quality.epsilon is not None:
         limit = f"at most {format_figure(quality.epsilon_limit)} wanted"
@@ -167,13 +169,13 @@ def _parity(checks: list[Check]) -> TextCell:
     return TextCell(f"{len(checks)} of {len(checks)}", "good")
 
 
-def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
+def _chain(benchmarks: Benchmarks) -> Iterator[Component]:
     if benchmarks.problem:
         yield TextCell(benchmarks.problem + ".", "warn")
     if benchmarks.run is None:
         return
     run = benchmarks.run
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[ReportCell, ...]] = [
         (TextCell(_engine(name, run.command)), *_times(engine.chain), _chain_verdict(benchmarks, engine))
         for name, engine in run.engines.items()
     ]
@@ -183,7 +185,7 @@ def _chain(benchmarks: Benchmarks) -> Iterator[Block]:
     )
 
 
-def _when(run: Run) -> str:
+def _when(run: BenchmarkRun) -> str:
     return run.time.replace("T", " ").replace("+00:00", " UTC")
 
 
@@ -210,7 +212,7 @@ def _microseconds(time: float | None) -> str:
     return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
 
 
-def _music(content: ReportData) -> Iterator[Block]:
+def _music(content: ReportData) -> Iterator[Component]:
     for tune in content.tunes:
         yield Heading(tune.file)
         if tune.content is None:
@@ -227,7 +229,7 @@ def _music(content: ReportData) -> Iterator[Block]:
             yield TextCell(f"The picture cannot be shown: {tune.picture_problem}.", "warn")
 
 
-def _chord_table(tune: Tune) -> Iterator[Block]:
+def _chord_table(tune: Tune) -> Iterator[Component]:
     """Chords of the bars, a phrase in each row."""
     if not tune.chords:
         return
@@ -263,7 +265,7 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
     return Section(model.name, model.stem, tuple(badges), blocks)
 
 
-def _failures(model: ModelData) -> Iterator[Block]:
+def _failures(model: ModelData) -> Iterator[Component]:
     if model.failed:
         rows = tuple((TextCell(check.name, "bad"), TextCell(check.detail)) for check in model.failed)
         yield Heading("Failed checks")
@@ -281,7 +283,7 @@ def _licenses(trained_on: TrainedOn) -> TextCell:
     return TextCell(text or "not told", "warn" if trained_on.non_commercial else "plain")
 
 
-def _training(model: ModelData) -> Iterator[Block]:
+def _training(model: ModelData) -> Iterator[Component]:
     yield Heading("Data and training")
     trained_on, quality = model.trained_on, model.checked.quality
     if trained_on is None:
@@ -303,10 +305,10 @@ def _training(model: ModelData) -> Iterator[Block]:
     if model.history_problem:
         yield TextCell(model.history_problem + ".", "warn")
     if model.history is not None:
-        yield Curves(model.name, model.history, model.plot)
+        yield LossCurves(model.name, model.history, model.plot)
 
 
-def _compared(model: ModelData) -> Iterator[Block]:
+def _compared(model: ModelData) -> Iterator[Component]:
     yield Heading("Parity")
     rows = tuple(
         (
@@ -322,7 +324,7 @@ def _compared(model: ModelData) -> Iterator[Block]:
         yield TextCell("Its outputs were not compared with those of any other engine.", "warn")
 
 
-def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Block]:
+def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Component]:
     yield Heading("Latency")
     engines = benchmarks.run.engines if benchmarks.run else {}
     rows: Rows = tuple((TextCell(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
@@ -332,7 +334,7 @@ def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Block]:
         yield TextCell(benchmarks.problem + ".", "warn")
 
 
-def _file(model: ModelData) -> Iterator[Block]:
+def _file(model: ModelData) -> Iterator[Component]:
     yield Heading("File, size and state")
     size, checks = model.size, model.checked.checks
     passed = [check.name for check in checks if check.passed]

@@ -10,7 +10,7 @@ from typing import Any
 
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
-from kelly_core.benchmark.history import FILE, Run, last_run
+from kelly_core.benchmark.history import FILE, BenchmarkRun, last_run
 from kelly_core.benchmark.suite import missing_models
 from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import ExportError, KellyError
@@ -97,7 +97,7 @@ class ModelData:
 class Benchmarks:
     """Latest benchmark on any machine; ``problem`` is why there is none, or what limits its use."""
 
-    run: Run | None
+    run: BenchmarkRun | None
     budget_ms: float
     problem: str
 
@@ -228,7 +228,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     return Benchmarks(run, BUDGET_MS, "")
 
 
-def _time(run: Run) -> float:
+def _time(run: BenchmarkRun) -> float:
     """Return the Unix time at which a run ended; 0 if the recorded time is invalid."""
     try:
         return datetime.fromisoformat(run.time).timestamp()

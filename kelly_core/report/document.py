@@ -9,7 +9,7 @@ from typing import Literal
 from kelly_core.display_text import printable
 from kelly_core.training.history import History
 
-Tone = Literal["plain", "good", "warn", "bad"]
+Emphasis = Literal["plain", "good", "warn", "bad"]
 """Tone of a text; the text states it as well, because color alone is not accessible."""
 
 _LONGEST = 600
@@ -20,7 +20,7 @@ class TextCell:
     """Text with a tone."""
 
     text: str
-    tone: Tone = "plain"
+    tone: Emphasis = "plain"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class NumberCell:
     text: str
 
 
-Cell = TextCell | NumberCell
-Rows = tuple[tuple[Cell, ...], ...]
+ReportCell = TextCell | NumberCell
+Rows = tuple[tuple[ReportCell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Curves:
+class LossCurves:
     """Losses by epoch; ``plot`` is the path of an image relative to the report's folder, None if there is none."""
 
     model: str
@@ -127,7 +127,7 @@ class Attachment:
     media_type: str
 
 
-Block = Heading | TextCell | DetailsTable | Table | Curves | Forest | Picture | Attachment
+Component = Heading | TextCell | DetailsTable | Table | LossCurves | Forest | Picture | Attachment
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Section:
     title: str
     anchor: str
     badges: tuple[TextCell, ...] = ()
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Component, ...] = ()
 
 
 @dataclass(frozen=True)

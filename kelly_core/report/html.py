@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.report.document import Attachment, Curves, Document, Picture, shown
+from kelly_core.report.document import Attachment, Document, LossCurves, Picture, shown
 from kelly_core.report.plots import INKS, draw_forest, loss_plot
 
 
@@ -42,6 +42,6 @@ def _data_uri(block: Picture | Attachment) -> Markup:
     return Markup("data:{};base64,{}").format(media_type, b64encode(block.content).decode())
 
 
-def _loss_pictures(curves: Curves) -> dict[str, Markup]:
+def _loss_pictures(curves: LossCurves) -> dict[str, Markup]:
     """Return an image per color scheme."""
     return {scheme: Markup(loss_plot(curves, ink)) for scheme, ink in INKS.items()}

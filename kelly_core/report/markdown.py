@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from kelly_core.report.document import (
     Attachment,
-    Block,
-    Cell,
-    Curves,
+    Component,
     DetailsTable,
     Document,
     Forest,
     Heading,
+    LossCurves,
     NumberCell,
     Picture,
+    ReportCell,
     Section,
     Table,
     TextCell,
@@ -51,7 +51,7 @@ def _section(section: Section, folder: str | None) -> Iterator[str]:
         yield from _block(block, folder)
 
 
-def _block(block: Block, folder: str | None) -> Iterator[str]:
+def _block(block: Component, folder: str | None) -> Iterator[str]:
     match block:
         case Heading(text):
             yield f"### {escape(text)}"
@@ -61,7 +61,7 @@ def _block(block: Block, folder: str | None) -> Iterator[str]:
             yield "\n".join(f"- {escape(name)}: {_words(value)}" for name, value in entries)
         case Table():
             yield from _table(block)
-        case Curves():
+        case LossCurves():
             yield from _curves(block, folder)
         case Picture() if folder is not None:
             yield f"![{escape(block.title)}]({_link(folder, block.file)})"
@@ -90,7 +90,7 @@ def _grid(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: ReportCell) -> str:
     return escape(cell.text) if isinstance(cell, NumberCell) else _words(cell)
 
 
@@ -100,7 +100,7 @@ def _words(words: TextCell) -> str:
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 
 
-def _curves(curves: Curves, folder: str | None) -> Iterator[str]:
+def _curves(curves: LossCurves, folder: str | None) -> Iterator[str]:
     yield escape(curves.summary())
     if curves.plot is not None and folder is not None:
         yield f"![Losses of {escape(curves.model)} by epoch]({_link(folder, curves.plot)})"

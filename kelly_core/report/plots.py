@@ -7,7 +7,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
 
-from kelly_core.report.document import Curves, Forest
+from kelly_core.report.document import Forest, LossCurves
 
 INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
 """Color of axes and words by color scheme; the background is transparent."""
@@ -16,7 +16,7 @@ _LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
 _MOST_TICKS = 7
 
 
-def loss_plot(curves: Curves, ink: str) -> str:
+def loss_plot(curves: LossCurves, ink: str) -> str:
     """Return the plot of losses by epoch as a data URI of an SVG with a transparent background."""
     from kelly_core.training.plots import draw_losses
 

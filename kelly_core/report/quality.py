@@ -7,10 +7,20 @@ from collections.abc import Iterator, Sequence
 
 from kelly_core.export.quality_record import Baseline, ChainQuality, Figures, MetricDifference, QualityRecord, words
 from kelly_core.formatting import MISSING, format_figure
-from kelly_core.report.document import Block, Cell, Forest, Heading, NumberCell, Rows, Table, TextCell, Whisker
+from kelly_core.report.document import (
+    Component,
+    Forest,
+    Heading,
+    NumberCell,
+    ReportCell,
+    Rows,
+    Table,
+    TextCell,
+    Whisker,
+)
 
 
-def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
+def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
     """Return the blocks of a quality record."""
     yield Heading("Quality")
     if quality is None:
@@ -32,7 +42,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Block]:
     yield _figures(quality)
 
 
-def build_chain_section(chain: ChainQuality | None) -> Iterator[Block]:
+def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
     """What the model reaches behind the recognizer on audio, if that was measured."""
     if chain is None:
         return
@@ -67,7 +77,7 @@ def _interval(difference: MetricDifference) -> str:
 
 def _against(quality: QualityRecord) -> Table:
     """Return the table of every baseline by every deciding metric."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[ReportCell, ...]] = []
     for measure in quality.primary:
         ours = NumberCell(format_figure(quality.metrics.get(measure)))
         rows.append((TextCell("the model"), TextCell(words(measure)), ours, *[TextCell("")] * 3))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kelly_core.config.schema import Notify
+from kelly_core.config.schema import NotifySettings
 from kelly_core.display_text import printable
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
@@ -41,7 +41,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
     return [sys.executable, "-P", "-c", _PROGRAM, str(folder.path), event, model]
 
 
-def notify_aside(folder: RunDirectory, notify: Notify, event: str, model: str) -> None:
+def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
     """Send a message in a process of its own, if the settings name a place; return at once."""
     if notify.command or notify.webhook:
         # Without memory for another process the message is lost, not the training.
@@ -83,7 +83,7 @@ def message_text(run: Run, event: str, model: str = "") -> str:
     return printable(f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}")
 
 
-def terminal_sequence(notify: Notify, text: str) -> str:
+def terminal_sequence(notify: NotifySettings, text: str) -> str:
     """Return the control sequence by which a terminal shows a notice, "" for none."""
     safe = printable(text)
     return {
@@ -94,7 +94,7 @@ def terminal_sequence(notify: Notify, text: str) -> str:
     }.get(notify.terminal, "")
 
 
-def send(notify: Notify, content: dict[str, Any], wait: Callable[[float], None] = time.sleep) -> list[str]:
+def send(notify: NotifySettings, content: dict[str, Any], wait: Callable[[float], None] = time.sleep) -> list[str]:
     """Send a message to every place that the settings name, and return the problems."""
     problems = []
     if notify.command:

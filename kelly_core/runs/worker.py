@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelly_core import events
-from kelly_core.config.schema import Notify, Settings
+from kelly_core.config.schema import NotifySettings, Settings
 from kelly_core.errors import CheckpointError, KellyError
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
@@ -80,7 +80,7 @@ class _Training:
         self._board: TensorBoardWriter | None = None
         self._extended = False
         self._unsaved_rates: dict[str, float | None] = {}
-        self._notify = Notify()
+        self._notify = NotifySettings()
 
     def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and return the end of the run."""

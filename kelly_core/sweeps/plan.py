@@ -14,7 +14,7 @@ from typing import Any
 
 from kelly_core.config.keys import flatten
 from kelly_core.config.loading import for_every_model, parse_value, with_options
-from kelly_core.config.schema import Parallel, Settings, Sweep
+from kelly_core.config.schema import ParallelSettings, Settings, SweepSettings
 from kelly_core.errors import ConfigError
 from kelly_core.spec import ModelSpec
 
@@ -85,7 +85,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     if repeated:
         raise ConfigError(f"{repeated[0]} is given twice", where=ORIGIN)
     points = list(_points(axes, sweep, settings.training.seed))
-    base = settings.model_copy(update={"parallel": Parallel(), "sweep": Sweep()})
+    base = settings.model_copy(update={"parallel": ParallelSettings(), "sweep": SweepSettings()})
     seeds = range(settings.training.seed, settings.training.seed + sweep.seeds)
     trials = {}
     for seed, spec, point in itertools.product(seeds, specs, points):
@@ -118,7 +118,7 @@ def _range(key: str, text: str) -> _Axis:
     return _Axis(key, (), float(numbers[0]), float(numbers[1]), whole)  # type: ignore[arg-type]
 
 
-def _points(axes: Sequence[_Axis], sweep: Sweep, seed: int) -> Iterator[Point]:
+def _points(axes: Sequence[_Axis], sweep: SweepSettings, seed: int) -> Iterator[Point]:
     if sweep.random:
         yield from _random_points(axes, sweep.random, seed)
         return

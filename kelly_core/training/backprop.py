@@ -13,7 +13,7 @@ from kelly_core.training.batches import TensorBatch
 from kelly_core.training.losses import mean_loss, pool, weighted_loss
 from kelly_core.training.networks import KellyNetwork, activate
 
-Sums = tuple[Tensor, Tensor]
+LossSums = tuple[Tensor, Tensor]
 """Sum of the weighted loss and sum of the weights, as ``losses.weighted_loss`` returns them."""
 Map = Callable[..., Iterator[Any]]
 """Signature of the built-in ``map``; the map of an executor computes several items in parallel."""
@@ -40,7 +40,7 @@ class GradientAccumulator:
         self._rows = gradient.new_empty(0, len(gradient))
         self._parts: list[list[Tensor]] = []
 
-    def __call__(self, parts: Sequence[TensorBatch], parallel_map: Map = map) -> Sums:
+    def __call__(self, parts: Sequence[TensorBatch], parallel_map: Map = map) -> LossSums:
         """Write the gradient of a batch's weighted loss sum to ``gradient``; return loss sum and weight sum."""
         if len(parts) == 1:
             return self._chain(parts[0], self._whole)
@@ -77,7 +77,7 @@ class BackwardPass:
         ]
 
     @torch.no_grad()
-    def __call__(self, batch: TensorBatch, gradient: Sequence[Tensor]) -> Sums:
+    def __call__(self, batch: TensorBatch, gradient: Sequence[Tensor]) -> LossSums:
         """Write the gradient of a batch [N, T, …] to tensors of the parameters' shapes; return both sums."""
         x, backs = batch.inputs.flatten(0, 1), []
         for layer in self._layers:

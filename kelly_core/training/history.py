@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from kelly_core.bounds import Count, Loss
+from kelly_core.bounds import BoundedLoss, Count
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.io.json import dumps
 
-Row = dict[str, Any]
+EpochRow = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
 
 
@@ -24,17 +24,17 @@ class _Epoch(BaseModel):
     """Columns of a row that a curve needs."""
 
     epoch: Count
-    train_loss: Loss
-    val_loss: Loss
+    train_loss: BoundedLoss
+    val_loss: BoundedLoss
 
 
 class _BestEpoch(BaseModel):
     """Metrics of the best epoch that a curve needs; the last two are drawn as levels."""
 
     best_epoch: Count
-    val_loss: Loss
-    baseline_loss: Loss | None = None
-    bayes_loss: Loss | None = None
+    val_loss: BoundedLoss
+    baseline_loss: BoundedLoss | None = None
+    bayes_loss: BoundedLoss | None = None
 
 
 class _Document(BaseModel):
@@ -46,7 +46,7 @@ class _Document(BaseModel):
 class History:
     """Losses of a training: ``rows``, at least one, and the metrics of the best epoch."""
 
-    rows: Sequence[Row]
+    rows: Sequence[EpochRow]
     metrics: dict[str, Any]
 
 
@@ -76,7 +76,7 @@ def read_history(path: Path) -> History | None:
 
 
 def write_history(
-    path: Path, model: str, rows: Sequence[Row], metrics: dict[str, Any], quality: dict[str, Any] | None = None
+    path: Path, model: str, rows: Sequence[EpochRow], metrics: dict[str, Any], quality: dict[str, Any] | None = None
 ) -> None:
     """Write ``path`` (JSON) and the same rows as CSV beside it, each atomically.
 

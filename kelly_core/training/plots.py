@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kelly_core.io.atomic import atomic_write
-from kelly_core.training.history import Row
+from kelly_core.training.history import EpochRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ _LEVELS = (("baseline", "baseline_loss", "--"), ("Bayes", "bayes_loss", ":"))
 _DECADE = 10.0
 
 
-def plot_losses(path: Path, title: str, rows: Sequence[Row], metrics: Mapping[str, Any]) -> None:
+def plot_losses(path: Path, title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any]) -> None:
     """Write the plot of ``draw_losses`` as PNG.
 
     Raises:
@@ -31,7 +31,7 @@ def plot_losses(path: Path, title: str, rows: Sequence[Row], metrics: Mapping[st
     atomic_write(path, lambda file: file.write(picture.getvalue()))
 
 
-def draw_losses(title: str, rows: Sequence[Row], metrics: Mapping[str, Any], *, ink: str = _INK) -> Figure:
+def draw_losses(title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any], *, ink: str = _INK) -> Figure:
     """Draw training and validation loss, the best epoch, the baseline, and the Bayes loss if it is known.
 
     Args:

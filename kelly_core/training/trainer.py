@@ -28,14 +28,14 @@ from kelly_core.events import (
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import ModelSpec
 from kelly_core.training.adam import FlatAdam
-from kelly_core.training.backprop import GradientAccumulator, Map, Sums
+from kelly_core.training.backprop import GradientAccumulator, LossSums, Map
 from kelly_core.training.batches import BatchLoader, TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, describe_dataset, random_states, restore_random_states
 from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.early_stopping import EarlyStopping
 from kelly_core.training.evaluation import evaluate_network
 from kelly_core.training.files import TrainingFiles
-from kelly_core.training.history import Row
+from kelly_core.training.history import EpochRow
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import LossMonitor
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
@@ -136,7 +136,7 @@ class Trainer:
         self.stopping = EarlyStopping(settings.patience, settings.min_delta)
         self.loss_monitor = LossMonitor(settings.patience, settings.min_delta)
         self.best_network = copy_weights(self.network)
-        self.history: list[Row] = []
+        self.history: list[EpochRow] = []
         self.epoch = 0
         self.rollbacks = 0
         self.batches = BatchLoader(spec, dataset, settings, self.device)
@@ -335,7 +335,7 @@ class Trainer:
         return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
 
     @torch.inference_mode()
-    def _loss(self, batch: TensorBatch) -> Sums:
+    def _loss(self, batch: TensorBatch) -> LossSums:
         logits, _ = self.network.logits(batch.inputs)
         return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
 

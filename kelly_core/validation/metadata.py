@@ -13,8 +13,7 @@ from kelly_core.export.reader import code_version
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.music.context import NAMES
 from kelly_core.music.emotion import CODE_VERSION
-from kelly_core.spec import MODELS, Dense, ModelSpec, State
-from kelly_core.spec import Layer as LayerSpec
+from kelly_core.spec import MODELS, Dense, LayerSpec, ModelSpec, State
 from kelly_core.validation.report import Check
 
 STATES: tuple[str, ...] = get_args(State)

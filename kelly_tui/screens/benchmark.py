@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.benchmark.history import Run, comparable, read_runs
+from kelly_core.benchmark.history import BenchmarkRun, comparable, read_runs
 from kelly_core.benchmark.results import CHAIN, BenchmarkReport, Histogram, Latency
 from kelly_core.errors import KellyError
 from kelly_core.formatting import MISSING
@@ -77,13 +77,13 @@ class Benchmark(ChartScreen):
     class HistoryRead(Message):
         """Earlier runs, the first first."""
 
-        runs: list[Run]
+        runs: list[BenchmarkRun]
 
     def __init__(self) -> None:
         super().__init__()
         self._reports = load_benchmarks()
         self._engine = str(load_state(_ENGINE).get("command", ""))
-        self._runs: list[Run] = []
+        self._runs: list[BenchmarkRun] = []
         self._job: Job | None = None
         self._timing = ""
 
@@ -270,7 +270,7 @@ class Benchmark(ChartScreen):
         ]
         self.query_one(CurveChart).show("µs by run, the last at the right", series if len(runs) > 1 else [])
 
-    def _earlier(self, engine: str, part: str) -> list[tuple[Run, Latency]]:
+    def _earlier(self, engine: str, part: str) -> list[tuple[BenchmarkRun, Latency]]:
         """Return the runs of the history that timed a part in an engine, each with the latency."""
         timed = [run for run in self._runs if engine in run.engines and part in run.engines[engine].parts]
         return [(run, run.engines[engine].parts[part]) for run in timed]

@@ -67,7 +67,7 @@ class Datasets(BaseScreen):
         stamp: list[int]
 
     @dataclass
-    class Progress(Message):
+    class FilesRead(Message):
         """Progress of a corpus in files."""
 
         name: str
@@ -77,7 +77,7 @@ class Datasets(BaseScreen):
 
         def can_replace(self, message: Message) -> bool:
             """Only the latest count matters."""
-            return isinstance(message, Datasets.Progress)
+            return isinstance(message, Datasets.FilesRead)
 
     @dataclass
     class Downloading(Message):
@@ -93,7 +93,7 @@ class Datasets(BaseScreen):
             return isinstance(message, Datasets.Downloading)
 
     @dataclass
-    class Downloaded(Message):
+    class DownloadEnded(Message):
         """A download ended; ``problem`` is "" if the corpus is there or the download was cancelled."""
 
         name: str
@@ -116,7 +116,7 @@ class Datasets(BaseScreen):
             report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
         }
         self._stamps: dict[str, list[int]] = {}
-        self._progress: Datasets.Progress | None = None
+        self._progress: Datasets.FilesRead | None = None
         self._job_queue = JobQueue()
         self._download: Datasets.Downloading | None = None
         self._download_queue = JobQueue()
@@ -251,7 +251,7 @@ class Datasets(BaseScreen):
             elif "stage" in line:
                 self.post_message(self.Downloading(name, line["stage"], line["done"], line["total"]))
             problem = line.get("error", "")
-        self.post_message(self.Downloaded(name, "" if job.cancelled else problem or job.problem, tuple(notes)))
+        self.post_message(self.DownloadEnded(name, "" if job.cancelled else problem or job.problem, tuple(notes)))
 
     @on(Downloading)
     def _on_downloading(self, message: Downloading) -> None:
@@ -259,8 +259,8 @@ class Datasets(BaseScreen):
         self._download = message
         self._draw()
 
-    @on(Downloaded)
-    def _on_downloaded(self, message: Downloaded) -> None:
+    @on(DownloadEnded)
+    def _on_download_ended(self, message: DownloadEnded) -> None:
         """Report the result, inspect the corpora again, and start the next download."""
         for note in message.notes:
             self.notify(note, title=message.name, severity="warning")
@@ -279,12 +279,12 @@ class Datasets(BaseScreen):
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
         for line in job.records():
             if "total" in line:
-                self.post_message(self.Progress(name, line["done"], line["total"], line["note"]))
+                self.post_message(self.FilesRead(name, line["done"], line["total"], line["note"]))
             report, problem = line.get("report"), line.get("error", "")
         self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem, stamp))
 
-    @on(Progress)
-    def _on_progress(self, message: Progress) -> None:
+    @on(FilesRead)
+    def _on_files_read(self, message: FilesRead) -> None:
         """Show how far the features are, and tell once what else there is to know."""
         if message.note and (self._progress is None or self._progress.note != message.note):
             self.notify(message.note, title=message.name, severity="warning")

@@ -14,7 +14,7 @@ from textual.widgets import Label, Static
 
 from kelly_core.config.editing import read_values, save_values
 from kelly_core.errors import ConfigError
-from kelly_core.spec import MODELS, Dense, Layer, ModelSpec, model_spec
+from kelly_core.spec import MODELS, Dense, LayerSpec, ModelSpec, model_spec
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -228,7 +228,7 @@ def _sizes(spec: ModelSpec) -> str:
     return " → ".join([str(spec.input_size), *outputs])
 
 
-def _layer_text(layer: Layer, muted: str) -> Text:
+def _layer_text(layer: LayerSpec, muted: str) -> Text:
     kind = f"dense {layer.activation}".rstrip() if isinstance(layer, Dense) else "lstm"
     sizes = f"{layer.in_size:>4} → {layer.out_size:<4}"
     return Text.assemble(f"{kind:<14}", sizes, (f"  {layer.parameter_count:>9,}", muted))

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
-Cell = str | Text
+CellContent = str | Text
 
 _BLANKS = 2
 """Beside each column."""
@@ -23,7 +23,7 @@ class Row:
     """One row: a stable key and the cells."""
 
     key: str
-    cells: tuple[Cell, ...]
+    cells: tuple[CellContent, ...]
 
 
 class RecordTable(DataTable[Text]):
@@ -154,7 +154,7 @@ class RecordTable(DataTable[Text]):
             place = keys.index(current) if current in keys else min(row, len(keys) - 1)
             self.move_cursor(row=max(0, place), animate=False)
 
-    def _aligned(self, label: str, cell: Cell) -> Text:
+    def _aligned(self, label: str, cell: CellContent) -> Text:
         text = Text(cell) if isinstance(cell, str) else cell
         text.justify = "right" if label in self._numbers else "left"
         return text
@@ -173,7 +173,7 @@ class RecordTable(DataTable[Text]):
         return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))
 
 
-def _width(cell: Cell) -> int:
+def _width(cell: CellContent) -> int:
     return cell_len(cell) if isinstance(cell, str) else cell.cell_len
 
 

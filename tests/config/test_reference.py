@@ -48,7 +48,7 @@ def test_the_json_schema_has_a_section_for_each_model_and_every_setting() -> Non
     assert set(schema["properties"]["models"]["properties"]) == {spec.name for spec in MODELS}
     names = {name for section in schema["$defs"].values() for name in section["properties"]}
     assert {key.rsplit(".", 1)[1] for key in KEYS} <= names
-    assert schema["$defs"]["Training"]["properties"]["epochs"]["minimum"] == 1
+    assert schema["$defs"]["TrainingSettings"]["properties"]["epochs"]["minimum"] == 1
     assert "required" not in json.dumps(schema)
     assert str(Path.home()) not in json.dumps(schema)
 

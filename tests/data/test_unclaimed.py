@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config.schema import Datasets, DatasetSettings
+from kelly_core.config.schema import DatasetSettings, DataSettings
 from kelly_core.data.unclaimed import find_unclaimed
 from tests.data.test_download import zip_of
 from tests.helpers import tiny
@@ -44,7 +44,7 @@ def test_a_folder_of_another_name_is_named_with_a_guess(
 ) -> None:
     for file in files:
         write(tmp_path / file)
-    (found,) = find_unclaimed(Datasets(dir=tmp_path))
+    (found,) = find_unclaimed(DataSettings(dir=tmp_path))
     assert found.corpus == guess
     assert reported in found.text
 
@@ -55,9 +55,9 @@ def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) ->
     write(tmp_path / "README.md")
     write(tmp_path / ".downloads/a.mid")
     write(tmp_path / "notes/a.txt")
-    datasets = Datasets(dir=tmp_path, maestro=DatasetSettings(path=str(tmp_path / "elsewhere/piano")))
+    datasets = DataSettings(dir=tmp_path, maestro=DatasetSettings(path=str(tmp_path / "elsewhere/piano")))
     assert find_unclaimed(datasets) == []
-    assert find_unclaimed(Datasets(dir=tmp_path / "missing")) == []
+    assert find_unclaimed(DataSettings(dir=tmp_path / "missing")) == []
 
 
 def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
     (tmp_path / "lakh_midi").mkdir()
     with tarfile.open(tmp_path / "lakh_midi/my-own.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
-    known, own = find_unclaimed(Datasets(dir=tmp_path))
+    known, own = find_unclaimed(DataSettings(dir=tmp_path))
     assert known.corpus == "groove_midi"
     assert known.text.endswith("or run kelly-core datasets get groove_midi")
     assert "my-own.tar.gz is packed: unpack it" in own.text

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kelly_core import events
-from kelly_core.config.schema import Notify
+from kelly_core.config.schema import NotifySettings
 from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
 from kelly_core.runs.process import observed
@@ -65,7 +65,7 @@ def ended_run(folder: Path, error: str = "") -> RunDirectory:
 def test_a_webhook_is_tried_again_until_it_answers(server: Server, tmp_path: Path) -> None:
     run = Run(ended_run(tmp_path / "2026-11-22-1431-brave-cadence"))
     waited: list[float] = []
-    assert send(Notify(webhook=server.address), message(run, ENDED), waited.append) == []
+    assert send(NotifySettings(webhook=server.address), message(run, ENDED), waited.append) == []
     assert waited == [1.0, 2.0]
     posted = server.posted[-1]
     assert (posted["event"], posted["run"], posted["best"]) == ("finished", run.id, {MODEL: 0.1})
@@ -76,17 +76,17 @@ def test_a_webhook_is_tried_again_until_it_answers(server: Server, tmp_path: Pat
 def test_a_webhook_that_refuses_is_a_problem_without_its_address(server: Server, tmp_path: Path) -> None:
     server.codes = [404]
     content = message(Run(ended_run(tmp_path / "one")), "plateau", MODEL)
-    (problem,) = send(Notify(webhook=server.address), content, lambda _seconds: None)
+    (problem,) = send(NotifySettings(webhook=server.address), content, lambda _seconds: None)
     assert problem == "notify.webhook: HTTP 404"
     assert len(server.posted) == 1
     server.server_close()
-    (problem,) = send(Notify(webhook="http://127.0.0.1:1/secret"), content, lambda _seconds: None)
+    (problem,) = send(NotifySettings(webhook="http://127.0.0.1:1/secret"), content, lambda _seconds: None)
     assert "secret" not in problem
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", f"{sys.executable} -c 'raise SystemExit(3)'", "'open"])
 def test_a_command_that_fails_is_a_problem(command: str, tmp_path: Path) -> None:
-    (problem,) = send(Notify(command=command), message(Run(ended_run(tmp_path / "one")), ENDED))
+    (problem,) = send(NotifySettings(command=command), message(Run(ended_run(tmp_path / "one")), ENDED))
     assert problem.startswith("notify.command")
 
 
@@ -105,6 +105,8 @@ def test_the_end_of_a_process_sends_a_message_however_it_ends(tmp_path: Path) ->
 
 
 def test_a_terminal_gets_no_control_characters_of_the_text() -> None:
-    assert terminal_sequence(Notify(terminal="osc777"), "a;b\x07\x1b") == "\x1b]777;notify;kelly;a,b\\x07\\x1b\x07"
-    assert terminal_sequence(Notify(terminal="osc9"), "x") == "\x1b]9;x\x07"
-    assert terminal_sequence(Notify(terminal=""), "x") == ""
+    assert (
+        terminal_sequence(NotifySettings(terminal="osc777"), "a;b\x07\x1b") == "\x1b]777;notify;kelly;a,b\\x07\\x1b\x07"
+    )
+    assert terminal_sequence(NotifySettings(terminal="osc9"), "x") == "\x1b]9;x\x07"
+    assert terminal_sequence(NotifySettings(terminal=""), "x") == ""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, Layer, Loss, Lstm, ModelSpec
+from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, LayerSpec, Loss, Lstm, ModelSpec
 from kelly_core.training.backprop import GradientAccumulator, activation_gradient
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.device import cpu_workers
@@ -71,7 +71,7 @@ def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Ac
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("layers", [(Lstm(6, 5), Dense(5, 4, "tanh")), (Dense(6, 5, "relu"), Lstm(5, 7), Lstm(7, 4))])
-def test_an_lstm_hands_on_what_autograd_gives(layers: tuple[Layer, ...], pooled: bool) -> None:
+def test_an_lstm_hands_on_what_autograd_gives(layers: tuple[LayerSpec, ...], pooled: bool) -> None:
     network = build(ModelSpec("Chain", layers, "mse", "none"))
     for every_output in (False, True):
         batch = random_batch(frames=9, every_output=every_output, pooled=pooled)

@@ -25,8 +25,8 @@ from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOpti
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
 from kelly_core.data.duplicates import content_keys
 from kelly_core.data.files import (
-    Affect,
     LeftOut,
+    ValenceArousal,
     find_files,
     finite_number,
     is_large_list,
@@ -101,7 +101,7 @@ class _Song:
     distribution: Floats
     mode: float
     minor_share: float
-    affect: Affect
+    affect: ValenceArousal
     source: str
 
 
@@ -442,7 +442,7 @@ def _durations(durations: object, count: int, name: str) -> list[float]:
     return numbers
 
 
-def _known_affect(song: dict[str, Any], name: str) -> tuple[Affect, str]:
+def _known_affect(song: dict[str, Any], name: str) -> tuple[ValenceArousal, str]:
     if "emotion" in song:
         return parse_affect(song["emotion"], name), "sidecar"
     if "4Q" in song:

@@ -39,12 +39,12 @@ from kelly_core.data.corpus_dataset import (
     require_usable,
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
-from kelly_core.data.duplicates import Pair, Signs, audio_fingerprints, similar_fingerprints
+from kelly_core.data.duplicates import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.files import (
     DAMAGED_ENTRY,
     SIDECAR,
-    Affect,
     LeftOut,
+    ValenceArousal,
     find_files,
     finite_text,
     has_files,
@@ -165,7 +165,7 @@ class EmotionDataset(CorpusDataset):
         self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB, "heard_context": list(HEARD)}
 
     @staticmethod
-    def match(content: Signs, first: Indices, second: Indices) -> list[Pair]:
+    def match(content: Signs, first: Indices, second: Indices) -> list[IndexPair]:
         """Return pairs with similar fingerprints; a recording encoded again has no equal one."""
         return similar_fingerprints(content, first, second)
 
@@ -312,8 +312,8 @@ def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale
     except DataError as error:
         labels.errors[SIDECAR] = error
     # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
-    static: tuple[dict[str, Affect], dict[str, Affect]] = ({}, {})
-    quadrants: dict[str, Affect] = {}
+    static: tuple[dict[str, ValenceArousal], dict[str, ValenceArousal]] = ({}, {})
+    quadrants: dict[str, ValenceArousal] = {}
     frame_tables = _frame_tables(names)
     for name in names:
         path = root / name

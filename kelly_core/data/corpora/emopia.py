@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kelly_core.data.files import Affect, finite_text, read_table, warn_left_out
+from kelly_core.data.files import ValenceArousal, finite_text, read_table, warn_left_out
 from kelly_core.music.emotion import QUADRANT_AFFECT
 
 LABEL_FILE = "label.csv"
@@ -27,7 +27,7 @@ def song_of(file: str) -> str:
     return clip["song"] if clip else file
 
 
-def read_quadrants(path: Path) -> tuple[dict[str, Affect], list[str]]:
+def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     """Return valence and arousal by clip from one table, and a description of each row without a quadrant.
 
     Both are empty if the table has no column ``4Q``. A warning names the damaged rows.
@@ -39,7 +39,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, Affect], list[str]]:
     column = next((name for name in _ID_COLUMNS if rows and name in rows[0]), None)
     if column is None or _QUADRANT_COLUMN not in rows[0]:
         return {}, []
-    labels: dict[str, Affect] = {}
+    labels: dict[str, ValenceArousal] = {}
     damaged: list[str] = []
     for number, row in enumerate(rows, start=2):
         quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))

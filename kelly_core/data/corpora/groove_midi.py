@@ -28,7 +28,7 @@ from kelly_core.data.duplicates import Keys, content_keys
 from kelly_core.data.files import has_files, merge_left_out
 from kelly_core.data.labels import KnownLabels, read_known_labels
 from kelly_core.data.official_splits import select_files
-from kelly_core.data.official_tables import Row
+from kelly_core.data.official_tables import TableRow
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST, TRAIN
 from kelly_core.errors import DataError
@@ -184,7 +184,7 @@ def _content(played: Floats) -> Keys:
     return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
 
 
-def _unfit(name: str, row: Row | None) -> str:
+def _unfit(name: str, row: TableRow | None) -> str:
     """Return why a recording cannot be used, by the official table or its own name; "" if it can."""
     named = _NAME.search(Path(name).stem)
     facts: Mapping[str, str] = row or (named.groupdict() if named else {})

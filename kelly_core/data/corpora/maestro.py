@@ -18,7 +18,7 @@ from kelly_core.data.duplicates import Keys, content_keys
 from kelly_core.data.files import has_files, merge_left_out
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.official_splits import select_files
-from kelly_core.data.official_tables import Row
+from kelly_core.data.official_tables import TableRow
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
@@ -107,7 +107,7 @@ def _content(values: Floats) -> Keys:
     return content_keys(np.round(values, 3), np.ones(len(values), bool))
 
 
-def _composition(row: Row | None, file: str) -> str:
+def _composition(row: TableRow | None, file: str) -> str:
     """Return the group of a file: performances of one composition, or clips of one song, stay together."""
     if row and "canonical_title" in row:
         return f"{row.get('canonical_composer')}: {row['canonical_title']}"

@@ -32,7 +32,7 @@ _SKIPPED_FILE = ".DS_Store"
 _RESOURCE_FORK = "._"
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called with bytes of the archive that are read and bytes in all."""
 
 
@@ -68,7 +68,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
-def unpack(path: Path, folder: Path, limit: int, progress: Progress = lambda _done, _total: None) -> Unpacked:
+def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda _done, _total: None) -> Unpacked:
     """Unpack an archive into an empty folder and write ``MEMBER_LIST`` beside the members.
 
     Permissions, owners and times are not taken over. Resource forks of macOS and ``.DS_Store`` are left out, as are

@@ -36,10 +36,10 @@ _CHUNK = 2**20
 _NOTHING_UNPACKED = "Nothing was unpacked. Try again later, or name another --mirror"
 
 Stage = Literal["download", "check", "unpack"]
-Status = Literal["installed", "present"]
+InstallStatus = Literal["installed", "present"]
 
 
-class Listener(Protocol):
+class InstallListener(Protocol):
     """Receives the progress of one archive."""
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
@@ -74,7 +74,7 @@ class Receipt:
     unpacked_bytes: int
     folder: str
     url: str
-    status: Status = "installed"
+    status: InstallStatus = "installed"
     received: int = 0
     kept: str = ""
     top: str = ""
@@ -100,7 +100,7 @@ def install(
     source: Source,
     corpus_folder: Path,
     datasets_dir: Path,
-    listener: Listener,
+    listener: InstallListener,
     *,
     mirrors: Sequence[str] = (),
     keep_archives: bool = False,
@@ -137,7 +137,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, listener: Listener) -> Iterator[None]:
+def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
     """Hold the lock of a source; a second process waits, and then finds everything there."""
     lock = FileLock.acquire(path, 0.0, error=DataError)
     if lock is None:
@@ -175,7 +175,7 @@ def _install_archive(
     archive: Archive,
     corpus_folder: Path,
     datasets_dir: Path,
-    listener: Listener,
+    listener: InstallListener,
     mirrors: Sequence[str],
     keep: bool,
 ) -> Receipt:
@@ -196,7 +196,7 @@ def _install_archive(
     return receipt
 
 
-def _brought(archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: Listener) -> Iterator[Path]:
+def _brought(archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: InstallListener) -> Iterator[Path]:
     """Archives that are there already, with the right sum: kept ones, and those that a person downloaded."""
     for folder in (datasets_dir / DOWNLOADS, datasets_dir, corpus_folder):
         path = folder / archive.file
@@ -209,7 +209,7 @@ def _brought(archive: Archive, corpus_folder: Path, datasets_dir: Path, listener
             listener.note(f"{path} is left alone: expected {archive.checksum}, got {found}")
 
 
-def _fetch(archive: Archive, target: Path, listener: Listener, mirrors: Sequence[str]) -> Downloaded:
+def _fetch(archive: Archive, target: Path, listener: InstallListener, mirrors: Sequence[str]) -> Downloaded:
     """Download an archive from the first address that gives the right one."""
     refused: list[str] = []
     for url in [f"{mirror.rstrip('/')}/{archive.file}" for mirror in mirrors] or archive.urls:
@@ -228,7 +228,7 @@ def _fetch(archive: Archive, target: Path, listener: Listener, mirrors: Sequence
 
 
 def _fetch_from(
-    url: str, archive: Archive, target: Path, listener: Listener, *, from_publisher: bool
+    url: str, archive: Archive, target: Path, listener: InstallListener, *, from_publisher: bool
 ) -> tuple[Downloaded, str]:
     """Download an archive and return why it is not the right one, "" if it is.
 
@@ -250,7 +250,9 @@ def _fetch_from(
         listener.note(f"{archive.file}: {problem}; getting it again from its beginning")
 
 
-def _problem(archive: Archive, got: Downloaded, target: Path, listener: Listener, *, from_publisher: bool) -> str:
+def _problem(
+    archive: Archive, got: Downloaded, target: Path, listener: InstallListener, *, from_publisher: bool
+) -> str:
     """Why a download is not the archive, "" if it is."""
     part = part_of(target)
     size = part.stat().st_size
@@ -274,7 +276,7 @@ def _problem(archive: Archive, got: Downloaded, target: Path, listener: Listener
     return problem
 
 
-def checksum_of(path: Path, like: str, listener: Listener | None = None, name: str = "") -> str:
+def checksum_of(path: Path, like: str, listener: InstallListener | None = None, name: str = "") -> str:
     """Return the checksum of a file in the form and by the algorithm of ``like``, SHA-256 if that is "".
 
     Raises:
@@ -297,7 +299,7 @@ def checksum_of(path: Path, like: str, listener: Listener | None = None, name: s
 
 
 def _put_in_place(
-    archive: Archive, path: Path, corpus_folder: Path, downloads: Path, listener: Listener, fetched: Downloaded
+    archive: Archive, path: Path, corpus_folder: Path, downloads: Path, listener: InstallListener, fetched: Downloaded
 ) -> Receipt:
     """Unpack beside, add the receipt, and rename the folder into the corpus folder in one step."""
     beside = downloads / f"{archive.file}.unpacked"
@@ -342,7 +344,7 @@ def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: 
         raise write_error(target, fault, DataError) from fault
 
 
-def _unpack(archive: Archive, path: Path, beside: Path, listener: Listener) -> Unpacked:
+def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListener) -> Unpacked:
     size = path.stat().st_size
     if is_archive(path):
         limit = min(size * _MAX_RATIO, 4 * archive.unpacked) + _UNPACKED_ALLOWANCE

@@ -23,7 +23,7 @@ from kelly_core.errors import DataError
 from kelly_core.io.atomic import atomic_write, write_error
 
 CHUNK = 2**18
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called with bytes that are there and bytes in all, 0 if not known."""
 
 _CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
@@ -86,7 +86,7 @@ def download(
     *,
     limit: int = 0,
     trust_any: bool = True,
-    progress: Progress = lambda _done, _total: None,
+    progress: ByteProgress = lambda _done, _total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Downloaded:
     """Download a file to ``part_of(target)``, going on from what is there of it.
@@ -132,7 +132,7 @@ class _Transfer:
         restarted: the bytes of an earlier attempt were thrown away.
     """
 
-    def __init__(self, target: Path, limit: int, trust_any: bool, progress: Progress) -> None:
+    def __init__(self, target: Path, limit: int, trust_any: bool, progress: ByteProgress) -> None:
         self._target, self._limit, self._trust_any, self._progress = target, limit, trust_any, progress
         self._part = part_of(target)
         self._session = requests.Session()

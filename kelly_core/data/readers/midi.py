@@ -76,7 +76,7 @@ def _to_notes(events: SmfEvents) -> Notes:
         raise DataError(f"notes beyond {_MAX_BEATS:,} beats")
     order = np.lexsort((events.data1[on], start))
     on, start, end = on[order], start[order], end[order]
-    clock = _Clock(events)
+    clock = _TempoMap(events)
     onset = clock.seconds(start)
     parts, track = np.unique(part[on], return_inverse=True)
     return Notes(
@@ -95,7 +95,7 @@ def _to_notes(events: SmfEvents) -> Notes:
     )
 
 
-class _Clock:
+class _TempoMap:
     """Ticks to seconds through the tempo changes of one file."""
 
     def __init__(self, events: SmfEvents) -> None:
@@ -142,7 +142,7 @@ def _decoded(name: bytes) -> str:
         return name.decode("latin-1")
 
 
-def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _Clock) -> Doubles:
+def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doubles:
     """Sustain pedal as [events, 2]: seconds, value.
 
     Each part with notes has its own pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
