@@ -31,7 +31,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.figures import Figure, main, median_at_least
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
 from kelly_core.training.adam import FlatAdam

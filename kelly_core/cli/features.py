@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from kelly_core.arrays import Floats
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import MODELS_PANEL
 from kelly_core.cli.options import JsonOption
@@ -17,8 +18,8 @@ from kelly_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from kelly_core.arrays import Floats
     from kelly_core.chain import ChainOutput, ModelChain
-    from kelly_core.music.mel import Floats
 
 _STEP = 16
 

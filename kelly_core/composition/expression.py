@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-Doubles = NDArray[np.float64]
+from numpy.typing import ArrayLike
 
 SOFTEST = 12
 """Minimum velocity; below it most sounds are inaudible."""

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.composition.form import Phrase
 from kelly_core.music.chords import CLASSES, NO_CHORD
 
-Doubles = NDArray[np.float64]
 Mode = Literal["major", "minor"]
 
 TEMPERATURE = 0.7

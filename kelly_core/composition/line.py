@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.composition.harmony import draw_index
-
-Doubles = NDArray[np.float64]
 
 LINE_SPAN = 20
 """Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.composition.expression import limited
 from kelly_core.composition.form import Phrase
 from kelly_core.composition.harmony import HOME, Mode
@@ -16,8 +17,6 @@ from kelly_core.composition.line import LINE_SPAN, draw_line
 from kelly_core.composition.plan import Bar, Plan
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, PPQ, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
-
-Doubles = NDArray[np.float64]
 
 TEMPERATURE = 1.6
 """Exponent 1 / 1.6 on the probabilities; the weights of small intervals and chord tones narrow the range again."""

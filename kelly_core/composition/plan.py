@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.expression import Expression
 from kelly_core.composition.form import Phrase, phrases_of
 from kelly_core.composition.harmony import HOME, Mode, draw_progression, mode_of
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
 from kelly_core.music.mel import FRAME_SECONDS
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 MIDDLE_BPM = 105.0
 TEMPO_OCTAVES = 0.75

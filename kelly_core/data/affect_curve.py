@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.data.files import read_table
 from kelly_core.errors import DataError
 from kelly_core.music.mel import FRAME_SECONDS
-
-Doubles = NDArray[np.float64]
 
 MAX_SECONDS = 3600.0
 _COLUMNS = ("time", "valence", "arousal")

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import (
     COMPUTED_SOURCES,
     LABEL_WEIGHTS,
@@ -24,8 +25,6 @@ from kelly_core.data.dataset import (
     Dataset,
     Example,
     ExampleMetadata,
-    Floats,
-    Indices,
     Normalizer,
 )
 from kelly_core.data.duplicates import IndexPair, equal_keys

@@ -12,10 +12,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats, Indices
 from kelly_core.data.splits import BY_SEED, judging_part
 
-Floats = NDArray[np.float32]
-Indices = NDArray[np.intp]
 Names = NDArray[np.object_]
 """Strings that are shared: an example of a file costs a reference, however long the file's name is."""
 

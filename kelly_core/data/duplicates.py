@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Floats, Indices
+from kelly_core.arrays import Floats, Indices
 from kelly_core.music.mel import BANDS
 
 Keys = NDArray[np.uint64]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.data.affect_tables import DAMAGED_ROW
 from kelly_core.data.corpora.emopia import LABEL_FILE, read_quadrants
-from kelly_core.data.dataset import Floats
 from kelly_core.data.files import DAMAGED_ENTRY, SIDECAR, LeftOut, ValenceArousal, lookup, read_sidecar
 from kelly_core.data.splits import TRAIN
 from kelly_core.display_text import printable

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Dataset, Floats, Indices
+from kelly_core.arrays import Floats, Indices
+from kelly_core.data.dataset import Dataset
 from kelly_core.data.files import RULES_FILE
 from kelly_core.display_text import printable
 from kelly_core.spec import ModelSpec

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import TONICS, compose
 from kelly_core.composition.score import Part, Score, midi_bytes
@@ -36,8 +37,6 @@ from kelly_core.music.groove import POSITIONS
 from kelly_core.music.melody import PITCHES
 from kelly_core.parallel.executor import map_ordered
 from kelly_core.spec import DATASETS
-
-Floats = NDArray[np.float32]
 
 LEAST_SONGS = 8
 BARS = 16

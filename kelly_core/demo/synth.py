@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.composition.score import DRUM_CHANNEL, PPQ, Score
 from kelly_core.music.notes import Notes
-
-Doubles = NDArray[np.float64]
 
 SAMPLE_RATE = 16_000
 

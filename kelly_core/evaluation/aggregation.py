@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Batch, Dataset, ExampleMetadata, Indices
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch, Dataset, ExampleMetadata
 from kelly_core.evaluation.metrics.base import CHUNK, Labels, ModelMetrics, Predictor, Sums, loss_sums
 from kelly_core.spec import Loss
 

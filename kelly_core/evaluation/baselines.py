@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
+from kelly_core.arrays import Doubles, Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset, Names
 from kelly_core.evaluation.metrics.base import (
     CHUNK,
-    Doubles,
     Labels,
     Predictor,
     Reals,

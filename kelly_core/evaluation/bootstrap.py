@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+from kelly_core.arrays import Doubles
 
 RESAMPLES = 2_000
 _SEED = 0

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kelly_core.data.dataset import Batch, Dataset, Floats, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.data.leakage import find_leakage
 from kelly_core.errors import NoSplitError
 from kelly_core.evaluation.aggregation import GroupSums, aggregate
@@ -15,7 +16,6 @@ from kelly_core.evaluation.bootstrap import interval, resample
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
-    Doubles,
     ModelMetrics,
     Predictor,
     Sums,

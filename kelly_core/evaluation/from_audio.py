@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.chain import ChainOutput, ModelChain
-from kelly_core.data.dataset import Floats
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.evaluation.aggregation import GroupSums
 from kelly_core.evaluation.baselines import weighted_median
 from kelly_core.evaluation.evaluate import MODEL, compare_baselines, figures_of, metrics_of
-from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Doubles, Labels, ModelMetrics, Sums, loss_sums, ratio
+from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Labels, ModelMetrics, Sums, loss_sums, ratio
 from kelly_core.export.quality_record import ChainQuality, deciding_rival
 from kelly_core.music.chords import chord_distribution, estimate_chords
 from kelly_core.music.context import NAMES, encode_context, note_measures

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Ints, Manifest
+from kelly_core.arrays import Indices, Ints
+from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
 
-Indices = NDArray[np.intp]
 _Place = tuple[int, int]
 """Index of a store, and index of a file in it."""
 

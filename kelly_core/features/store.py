@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Ints
 from kelly_core.display_text import printable
 from kelly_core.io.atomic import make_folder, open_for_writing, open_regular
 
-Ints = NDArray[np.int64]
 Chunk = bytes | memoryview
 
 _MANIFEST = "manifest"

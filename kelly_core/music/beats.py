@@ -11,9 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.music.key import Tonality, tonality
-
-Doubles = NDArray[np.float64]
 
 BEATS_PER_BAR = 4
 MIN_BEATS = 8

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.music.emotion import CONTEXT, CONTEXT_SIZE
 from kelly_core.music.key import pitch_class_histogram, tonality
 from kelly_core.music.notes import Notes
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 LIMIT = 0.9
 """Largest magnitude of a descriptor: two standard deviations from the median."""

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Indices
 from kelly_core.music.notes import Notes
-
-Doubles = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 WINDOW_SECONDS = 15.0
 HOP_SECONDS = 7.5

@@ -8,10 +8,9 @@ from statistics import NormalDist
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from kelly_core.arrays import Doubles, Floats
 
 CODE_SIZE = 64
 CODE_VERSION = 2

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-Doubles = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from kelly_core.arrays import Doubles, Indices
 
 PPQ = 480
 POSITIONS = 16

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
 from kelly_core.music.notes import Notes
-
-Doubles = NDArray[np.float64]
 
 _MAX_SECONDS = 2.0
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.key import Tonality, pitch_class_histogram, tonality
 from kelly_core.music.melody import find_melody
 from kelly_core.music.notes import Notes
 
-Doubles = NDArray[np.float64]
 Chords = NDArray[np.intp]
 
 CHORD_BEATS = 2.0

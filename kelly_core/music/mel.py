@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import DataError
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 BANDS = 128
 F_MIN, F_MAX = 30.0, 10_000.0

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kelly_core.data.dataset import Batch, Dataset, Indices
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.spec import ModelSpec
 from kelly_core.training.hyperparameters import Hyperparameters
 

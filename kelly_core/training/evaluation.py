@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kelly_core.data.dataset import Batch, Dataset, Floats
+from kelly_core.arrays import Floats
+from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.engines.torch_engine import TorchEngine
 from kelly_core.errors import DataError, ExportError
 from kelly_core.evaluation.evaluate import evaluate

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Indices, Normalizer
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.evaluation.metrics.base import Labels, Predictor, Sums
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Floats, Indices, Normalizer
+from kelly_core.arrays import Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kelly_core.data.dataset import Batch, Indices
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch
 from kelly_core.errors import CheckpointError, ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.spec import MODELS, model_spec

@@ -19,10 +19,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.duplicates import content_keys
 from kelly_core.data.files import (
     LeftOut,

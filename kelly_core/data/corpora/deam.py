@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats, Indices
 from kelly_core.data.affect_tables import (
     DAMAGED_ROW,
     LabelIndex,
@@ -38,7 +39,7 @@ from kelly_core.data.corpus_dataset import (
     extract,
     require_usable,
 )
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices, Normalizer
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.duplicates import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.files import (
     DAMAGED_ENTRY,

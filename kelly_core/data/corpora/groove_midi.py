@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats, Indices
 from kelly_core.data.corpus_dataset import (
     CorpusDataset,
     LoadOptions,
@@ -23,7 +24,7 @@ from kelly_core.data.corpus_dataset import (
     has_both_sides,
     require_usable,
 )
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Floats, Indices
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
 from kelly_core.data.duplicates import Keys, content_keys
 from kelly_core.data.files import has_files, merge_left_out
 from kelly_core.data.labels import KnownLabels, read_known_labels

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.data.readers.mpeg import frame_header, read_stream, skip_tags
 from kelly_core.data.readers.quiet import without_mpg123_messages
 from kelly_core.display_text import printable
@@ -39,7 +40,6 @@ _DECODER_DELAY = 3 * 1152
 _LOUD = 8.0
 """A float file whose samples exceed this, 18 dB over full scale, is taken to hold them in an integer's scale."""
 
-Floats = NDArray[np.float32]
 Decoder = Callable[[BinaryIO, Path, float], tuple[Floats, int]]
 
 

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Ints
 from kelly_core.data.readers.pairing import pair_notes
 from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
 from kelly_core.music.notes import Notes
-
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 MAX_BYTES = 16_000_000
 """A larger file is not music: the largest of Lakh's 176,581 files has 1.4 MB."""

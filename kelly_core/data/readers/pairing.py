@@ -6,7 +6,8 @@ from collections import deque
 
 import numpy as np
 
-from kelly_core.data.readers.smf import Ints, SmfEvents
+from kelly_core.arrays import Ints
+from kelly_core.data.readers.smf import SmfEvents
 
 _NOTE_OFF, _NOTE_ON = 0x8, 0x9
 

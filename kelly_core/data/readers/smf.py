@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Ints
 from kelly_core.errors import DataError
 
-Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 DAMAGED = "damaged MIDI file"

@@ -8,16 +8,8 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import (
-    Batch,
-    Dataset,
-    Example,
-    ExampleMetadata,
-    Floats,
-    Indices,
-    Normalizer,
-    ReferenceLosses,
-)
+from kelly_core.arrays import Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer, ReferenceLosses
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.data.synthetic.generators import Generator
 from kelly_core.errors import ConfigError, did_you_mean

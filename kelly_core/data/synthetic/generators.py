@@ -6,12 +6,9 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Floats
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode, encode
-
-Doubles = NDArray[np.float64]
 
 WALK_SD = 0.4
 """Stationary standard deviation of both latent walks; their tanh has DEAM's spread, about."""

@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Batch, Dataset, Floats, Indices, Names
+from kelly_core.arrays import Doubles, Floats, Indices
+from kelly_core.data.dataset import Batch, Dataset, Names
 from kelly_core.export.quality_record import Calibration, PublishedResult
 from kelly_core.spec import Loss
 
-Doubles = NDArray[np.float64]
 Reals = NDArray[np.floating]
 
 Sums = dict[str, Doubles]

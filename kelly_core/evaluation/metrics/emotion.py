@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Batch, Floats
+from kelly_core.arrays import Doubles, Floats
+from kelly_core.data.dataset import Batch
 from kelly_core.evaluation.baselines import (
     MOST_POINTS,
     NEIGHBORS,
@@ -20,7 +21,6 @@ from kelly_core.evaluation.baselines import (
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
-    Doubles,
     Labels,
     ModelMetrics,
     Predictor,

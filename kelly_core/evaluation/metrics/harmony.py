@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kelly_core.data.dataset import Floats
+from kelly_core.arrays import Floats
 from kelly_core.evaluation.baselines import (
     CURVE,
     EVERYTHING,

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kelly_core.data.dataset import Floats
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.evaluation.baselines import (
     CURVE,
     EVERYTHING,
@@ -20,7 +20,6 @@ from kelly_core.evaluation.baselines import (
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
-    Doubles,
     Labels,
     ModelMetrics,
     Sums,
