@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from kelly_core.display_text import printable_lines
+from kelly_core.formatting import printable_lines
 
 _CLOSE = 0.6
 """Least ``difflib`` ratio of two names of which one may be meant for the other."""

@@ -1,6 +1,44 @@
-"""Durations, byte counts, losses and missing values as text, the same in every command, report and screen."""
+"""Durations, bytes, losses, missing values and foreign text, shown alike by commands, reports and screens."""
 
 from __future__ import annotations
+
+import re
+
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f"  # control characters: they move the cursor, clear the screen, or end a line
+    "\ud800-\udfff"  # surrogates: bytes of a name that are not UTF-8; no encoding writes them
+    "\u2028\u2029"  # line and paragraph separators
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: they show text in another order
+)
+_ANY_UNSAFE = re.compile(f"[{_UNSAFE}]")
+_UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_SHORT_FORMS = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
+"""Surrogates that stand for the bytes 80-FF of a file name (PEP 383)."""
+
+
+def printable(text: str) -> str:
+    r"""Return one line of text with every character that could harm a display as an escape, such as ``\x1b``.
+
+    Escaped are control characters, line separators, surrogates (the bytes of a file name that are not UTF-8 appear as
+    ``\xe9``) and bidirectional controls. All other characters stay, backslashes included, so that escaping twice
+    changes nothing. The result can be written in UTF-8 and has no line break.
+    """
+    return _ANY_UNSAFE.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines as ``printable`` does, but keep its line feeds and tabs."""
+    return _UNSAFE_IN_LINES.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    code = ord(character)
+    if _FIRST_BYTE <= code <= _LAST_BYTE:
+        return f"\\x{code - 0xDC00:02x}"
+    return _SHORT_FORMS.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
 
 MISSING = "–"
 """Stands for a value that is not known or does not exist."""

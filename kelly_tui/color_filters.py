@@ -13,7 +13,7 @@ from textual.color import Color
 from textual.filter import LineFilter, NoColor
 
 from kelly_core.ascii import to_ascii
-from kelly_core.display_text import printable
+from kelly_core.formatting import printable
 
 KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
 """Names of keys for which Textual shows a sign."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from kelly_core.display_text import printable, printable_lines
+from kelly_core.formatting import printable, printable_lines
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from kelly_core.display_text import printable_lines
+from kelly_core.formatting import printable_lines
 from kelly_core.io.json import dumps
 
 _WIDTH_OF_A_LOG = 200

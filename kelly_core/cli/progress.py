@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kelly_core.cli.console import console
-from kelly_core.display_text import printable
+from kelly_core.formatting import printable
 
 if TYPE_CHECKING:
     # At run time this import would load NumPy, which the help and the completion of commands do not need.

@@ -18,8 +18,7 @@ from kelly_core.cli.run_tables import comparison_table, model_table, run_header,
 from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
-from kelly_core.io.json import to_json
-from kelly_core.io.jsonl import LineTail
+from kelly_core.io.json import LineTail, to_json
 from kelly_core.runs.control import parse_changes
 from kelly_core.runs.event_log import describe
 from kelly_core.runs.launch import resume, settings_of

@@ -28,8 +28,8 @@ from kelly_core.data.files import (
     read_table,
     table_columns,
 )
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
 from kelly_core.music.chord_symbols import parse_chord
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from kelly_core.data.catalog import CORPORA
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import FORMAT, KEY_FILE, CacheKey
-from kelly_core.features.feature_cache import LOCK, verify_folder
+from kelly_core.features.feature_cache import FORMAT, KEY_FILE, LOCK, CacheKey, verify_folder
 from kelly_core.io.locks import FileLock
 
 FORMER = "of a former version"

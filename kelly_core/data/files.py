@@ -15,9 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO, TypeVar
 
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
-from kelly_core.formatting import format_bytes
+from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import open_regular
 
 SIDECAR = "emotion_labels.json"

@@ -16,8 +16,8 @@ from kelly_core.data.affect_tables import DAMAGED_ROW
 from kelly_core.data.corpora.emopia import LABEL_FILE, read_quadrants
 from kelly_core.data.files import DAMAGED_ENTRY, SIDECAR, LeftOut, ValenceArousal, lookup, read_sidecar
 from kelly_core.data.splits import TRAIN
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.music.emotion import AffectEstimator
 
 UNREADABLE_LABELS = "file of emotion labels that cannot be read"

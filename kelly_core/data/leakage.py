@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import Dataset
 from kelly_core.data.files import RULES_FILE
-from kelly_core.display_text import printable
+from kelly_core.formatting import printable
 from kelly_core.spec import ModelSpec
 
 _SHOWN = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,3 +234,25 @@ def describe_layer(layer: Layer) -> str:
             return f"{' '.join(filter(None, ('conv1d', layer.activation)))} {layer.in_size}→{layer.out_size} ({taps})"
     kinds = {DenseWeights: "dense", LstmWeights: "lstm", GruWeights: "gru"}
     return f"{' '.join(filter(None, (kinds[type(layer)], activation_of(layer))))} {layer.in_size}→{layer.out_size}"
+
+
+class Engine(Protocol):
+    """A loaded network that keeps its state from frame to frame, starting from zero.
+
+    ``NumpyEngine``, ``TorchEngine`` and ``OnnxEngine`` implement it.
+    """
+
+    in_size: int
+    out_size: int
+
+    def reset(self) -> None:
+        """Set all state to zero."""
+        ...
+
+    def step(self, frame: Array) -> Array:
+        """Compute one frame, shape [in] → [out], and update the state."""
+        ...
+
+    def process(self, frames: Array) -> Array:
+        """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
+        ...

@@ -15,12 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import CacheKey
-from kelly_core.features.feature_cache import FeatureCache
-from kelly_core.features.merge import FileIndex, MergePlan
+from kelly_core.features.feature_cache import CacheKey, FeatureCache, FileIndex, MergePlan
 from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
 from kelly_core.parallel.executor import map_ordered
 

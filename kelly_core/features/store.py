@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Ints
-from kelly_core.display_text import printable
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import make_folder, open_for_writing, open_regular
 
 Chunk = bytes | memoryview

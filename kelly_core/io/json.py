@@ -1,4 +1,4 @@
-"""JSON that the program writes: one rule for numbers that are not finite.
+"""JSON documents that the program writes, and files of JSON lines that another process is writing.
 
 JSON has no NaN and no infinity, so every such number is written as ``null``. A field that can hold one is declared as
 ``bounds.Real``, which reads ``null`` back as NaN.
@@ -9,8 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from kelly_core.errors import RunError
+from kelly_core.io.atomic import open_regular
 
 
 def to_json(value: Any) -> Any:
@@ -28,3 +33,80 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON text, on one line without spaces unless indented; see ``to_json``."""
     separators = (",", ":") if indent is None else None
     return json.dumps(to_json(value), indent=indent, separators=separators, allow_nan=False)
+
+
+CHUNK = 2**20
+"""Bytes of one read, and the longest line that is taken for one."""
+
+
+class LineTail:
+    """Gives the complete lines of a growing file, each once; a line without its end counts as not yet written.
+
+    Attributes:
+        path: the file; it need not exist yet.
+        offset: where the first line that was not yet given begins.
+        damaged: things that no writer of lines leaves: endless lines, and a file that became shorter.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        self.damaged = 0
+        self._inside_endless_line = False
+
+    def read(self) -> list[bytes]:
+        """The next lines, at most ``CHUNK`` bytes of them; an empty list once there are none.
+
+        Raises:
+            RunError: the file is there and cannot be read.
+        """
+        while True:
+            chunk = self._chunk()
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                lines = chunk[: end - 1].split(b"\n")
+                self.offset += end
+                if not self._inside_endless_line:
+                    return lines
+                self._inside_endless_line = False
+                if len(lines) > 1:
+                    return lines[1:]
+            elif len(chunk) == CHUNK:
+                self.damaged += not self._inside_endless_line
+                self._inside_endless_line = True
+                self.offset += CHUNK
+            else:
+                return []
+
+    def skip_to_last(self, limit: int) -> int:
+        """Leave out all but the last ``limit`` bytes; how many bytes were left out.
+
+        Raises:
+            RunError: the file is there and its size cannot be read.
+        """
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=self.path) from error
+        skipped = size - limit - self.offset
+        if skipped <= 0:
+            return 0
+        # The line in which this lands is not whole, and must not be taken for a damaged one.
+        self.offset += skipped
+        self._inside_endless_line = True
+        return skipped
+
+    def _chunk(self) -> bytes:
+        try:
+            with open_regular(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self.offset:
+                    self.damaged += 1
+                    self.offset = size
+                return os.pread(file.fileno(), CHUNK, self.offset)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=self.path) from error

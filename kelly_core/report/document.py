@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kelly_core.display_text import printable
+from kelly_core.formatting import printable
 from kelly_core.training.history import History
 
 Emphasis = Literal["plain", "good", "warn", "bad"]

@@ -1,15 +1,81 @@
-"""Render a report as one self-contained HTML page without scripts, fonts or other files."""
+"""Render a report as one self-contained HTML page without scripts, fonts or other files, with its plots."""
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
+from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.report.document import Attachment, Document, LossCurves, Picture, shown
-from kelly_core.report.plots import INKS, draw_forest, loss_plot
+from kelly_core.report.document import Attachment, Document, Forest, LossCurves, Picture, shown
+
+INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
+"""Color of axes and words by color scheme; the background is transparent."""
+
+_LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
+_MOST_TICKS = 7
+
+
+def loss_plot(curves: LossCurves, ink: str) -> str:
+    """Return the plot of losses by epoch as a data URI of an SVG with a transparent background."""
+    from kelly_core.training.plots import draw_losses
+
+    picture = BytesIO()
+    figure = draw_losses("", curves.history.rows, curves.history.metrics, ink=ink)
+    figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{b64encode(picture.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class DrawnWhisker:
+    """A whisker at ``y`` from ``left`` to ``right`` with its value at ``x``."""
+
+    label: str
+    y: float
+    left: float
+    x: float
+    right: float
+    beaten: bool
+
+
+@dataclass(frozen=True)
+class DrawnForest:
+    """Forest plot in units of its drawing, ``width`` × ``height``, with ticks (position, label) below."""
+
+    width: float
+    height: float
+    zero: float
+    ticks: tuple[tuple[float, str], ...]
+    whiskers: tuple[DrawnWhisker, ...]
+
+
+def draw_forest(forest: Forest) -> DrawnForest:
+    """Compute the positions of the whiskers of a forest plot, at least one, on an axis that includes 0."""
+    low = min(0.0, *(whisker.low for whisker in forest.whiskers))
+    high = max(0.0, *(whisker.high for whisker in forest.whiskers))
+    span = high - low or 1.0
+
+    def place(share: float) -> float:
+        return round(_LABELS + _MARGIN + (share - low) / span * (_WIDTH - _LABELS - 3 * _MARGIN), 1)
+
+    drawn = tuple(
+        DrawnWhisker(w.label, _ROW * (row + 0.5), place(w.low), place(w.value), place(w.high), w.beaten)
+        for row, w in enumerate(forest.whiskers)
+    )
+    step = _step(span)
+    multiples = range(math.ceil(low / step), math.floor(high / step) + 1)
+    ticks = tuple((place(count * step), f"{100 * count * step:+.3g} %" if count else "0") for count in multiples)
+    return DrawnForest(_WIDTH, _ROW * len(drawn) + _AXIS, place(0.0), ticks, drawn)
+
+
+def _step(span: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that results in at most seven ticks."""
+    decade = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
+    return next(step for step in (decade, 2 * decade, 5 * decade, 10 * decade) if span / step <= _MOST_TICKS)
 
 
 def render(document: Document) -> str:

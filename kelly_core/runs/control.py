@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kelly_core.bounds import Count
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import open_for_writing
-from kelly_core.io.jsonl import LineTail
+from kelly_core.io.json import LineTail
 from kelly_core.runs.event_log import LiveState, StateChanged
 
 CHANGEABLE = ("learning_rate", "patience", "epochs")

@@ -18,11 +18,10 @@ from pydantic import TypeAdapter
 
 from kelly_core import events
 from kelly_core.bounds import Count, Percent, Seconds
-from kelly_core.display_text import printable_lines
 from kelly_core.errors import RunError
+from kelly_core.formatting import printable_lines
 from kelly_core.io.atomic import open_for_writing
-from kelly_core.io.json import dumps
-from kelly_core.io.jsonl import LineTail
+from kelly_core.io.json import LineTail, dumps
 
 LOG_FORMAT = 1
 _MAX_ATTEMPT = 2**31

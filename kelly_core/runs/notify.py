@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.config.schema import NotifySettings
-from kelly_core.display_text import printable
 from kelly_core.errors import KellyError
+from kelly_core.formatting import printable
 from kelly_core.io.json import dumps
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.overview import overview

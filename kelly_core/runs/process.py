@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.display_text import printable
 from kelly_core.errors import RunError
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import make_folder, open_regular
 from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs.run_dir import RunDirectory

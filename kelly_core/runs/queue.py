@@ -20,8 +20,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.config.schema import Settings
-from kelly_core.display_text import printable
 from kelly_core.errors import KellyError, RunError, did_you_mean
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import atomic_write, make_folder, open_regular
 from kelly_core.io.locks import FileLock, is_held
 from kelly_core.runs.launch import new_record, start_record

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from kelly_core.arrays import Doubles
 from kelly_core.chain import MARGINAL, NEUTRAL_INPUT, neutral_input
 from kelly_core.data.dataset import Normalizer
-from kelly_core.engines.layers import Array, Layer
-from kelly_core.engines.weights import fold_normalization, fold_stateless
+from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.errors import CheckpointError
 from kelly_core.export.golden import golden_codes, golden_inputs
 from kelly_core.export.parser import Layout
@@ -23,6 +24,8 @@ from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION
 from kelly_core.spec import State
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
+
+_CLOSED_FORGET_BIAS = -100.0
 
 
 def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural") -> None:
@@ -139,6 +142,42 @@ def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
         weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()
     )
     return fold_stateless(layers) if _state(checkpoint) == "stateless" else layers
+
+
+def fold_normalization(layers: Sequence[Layer], mean: Doubles, scale: Doubles) -> list[Layer]:
+    """Let the first dense layer take raw inputs: W' = W · scale, b' = b - W' · mean.
+
+    Args:
+        layers: weights trained on standardized inputs ``(x - mean) * scale``; the first must be dense.
+        mean: mean of each input, shape [in].
+        scale: factor on each centered input, shape [in]: 1/σ, or 0 for an input that the network must ignore.
+    """
+    first = layers[0]
+    if not isinstance(first, DenseWeights):
+        raise TypeError("only a dense first layer can absorb the normalization of its inputs")
+    weight = first.weight.astype(np.float64) * scale
+    bias = first.bias.astype(np.float64) - weight @ mean
+    folded = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32), use_bias=True)
+    return [folded, *layers[1:]]
+
+
+def fold_stateless(layers: Sequence[Layer]) -> list[Layer]:
+    """Make every LSTM forget at once, so that each call computes what a first call from zero state computes.
+
+    The recurrent weights and the forget gate's input weights become 0 and the forget gate's bias -100: σ(-100) is
+    below float32's resolution, so neither h nor c of the last frame reaches the next.
+    """
+    return [_forgetful(layer) if isinstance(layer, LstmWeights) else layer for layer in layers]
+
+
+def _forgetful(lstm: LstmWeights) -> LstmWeights:
+    hidden = lstm.out_size
+    forget = slice(hidden, 2 * hidden)
+    weight_ih, bias_ih, bias_hh = lstm.weight_ih.copy(), lstm.bias_ih.copy(), lstm.bias_hh.copy()
+    weight_ih[forget] = 0.0
+    bias_ih[forget] = _CLOSED_FORGET_BIAS
+    bias_hh[forget] = 0.0
+    return LstmWeights(weight_ih, np.zeros_like(lstm.weight_hh), bias_ih, bias_hh)
 
 
 class CheckpointEngine:

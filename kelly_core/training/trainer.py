@@ -32,12 +32,11 @@ from kelly_core.training.backprop import GradientAccumulator, LossSums, Map
 from kelly_core.training.batches import BatchLoader, TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, describe_dataset, random_states, restore_random_states
 from kelly_core.training.device import cpu_workers, resolve_device
-from kelly_core.training.early_stopping import EarlyStopping
 from kelly_core.training.evaluation import evaluate_network
 from kelly_core.training.files import TrainingFiles
 from kelly_core.training.history import EpochRow
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.loss_monitor import LossMonitor
+from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
 from kelly_core.training.networks import build_network, copy_weights, start_at
 from kelly_core.training.plots import plot_losses

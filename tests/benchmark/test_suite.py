@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from kelly_core.benchmark.latency import WARM_UP_CALLS
 from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency
-from kelly_core.benchmark.suite import benchmark, read_models
+from kelly_core.benchmark.suite import WARM_UP_CALLS, benchmark, read_models
 from kelly_core.chain import Compute
 from kelly_core.engines.external import ExternalEngine
 from kelly_core.engines.layers import Layer

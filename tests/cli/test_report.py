@@ -20,10 +20,10 @@ from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score, midi_bytes
 from kelly_core.config.loading import load_settings
-from kelly_core.display_text import printable
 from kelly_core.export.parser import Layout
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import write_export
+from kelly_core.formatting import printable
 from kelly_core.music.chords import CHORD_NAMES
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.session import train_models

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.data.readers.audio import read_audio
+from kelly_core.data.readers.audio import read_audio, without_mpg123_messages
 from kelly_core.data.readers.mpeg import read_stream
-from kelly_core.data.readers.quiet import without_mpg123_messages
 from kelly_core.errors import DataError
 from kelly_core.music.mel import mel_frames
 from tests.seeds import seeded_rng

@@ -12,8 +12,8 @@ import pytest
 
 from kelly_core.data.feature_caches import FORMER, GONE, SUPERSEDED, CachedFeatures, list_caches, remove_cache
 from kelly_core.errors import DataError
-from kelly_core.features.cache_key import KEY_FILE, CacheKey
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from kelly_core.features.feature_cache import KEY_FILE, CacheKey
 from kelly_core.io.locks import FileLock
 
 KEY = "0123456789abcdef"

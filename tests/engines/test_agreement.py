@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.engines.base import Engine
-from kelly_core.engines.layers import Array, Conv1dWeights, Layer, PreluWeights
+from kelly_core.engines.layers import Array, Conv1dWeights, Engine, Layer, PreluWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.engines.torch_engine import TorchEngine

@@ -11,9 +11,9 @@ import pytest
 
 from kelly_core.engines.layers import ActivationLayer, Array, DenseWeights, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import fold_normalization, fold_stateless
 from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS, ModelSpec
+from kelly_core.training.exporting import fold_normalization, fold_stateless
 from tests.helpers.networks import spec_network, tiny_network
 from tests.seeds import seeded_rng
 

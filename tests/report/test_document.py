@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from kelly_core.report.document import Forest, Whisker, shown
+from kelly_core.report.html import draw_forest
 from kelly_core.report.markdown import escape
-from kelly_core.report.plots import draw_forest
 
 SHARES = st.floats(-50, 50).filter(lambda share: share == 0 or abs(share) > 1e-6)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelly_core import events
-from kelly_core.io.jsonl import CHUNK, LineTail
+from kelly_core.io.json import CHUNK, LineTail
 from kelly_core.runs import event_log
 from kelly_core.runs.event_log import LogReader, LogRecord, LogWriter, decode, encode
 

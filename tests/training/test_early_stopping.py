@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from kelly_core.training.early_stopping import EarlyStopping
+from kelly_core.training.loss_monitor import EarlyStopping
 
 
 def epochs_until_stop(stopping: EarlyStopping, losses: list[float]) -> int:

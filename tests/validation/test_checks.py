@@ -24,11 +24,11 @@ from kelly_core.engines.layers import (
     PreluWeights,
 )
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.engines.weights import fold_stateless
 from kelly_core.errors import KellyError
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec, State
+from kelly_core.training.exporting import fold_stateless
 from kelly_core.validation.behavior import PARITY_FRAMES, ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import FileReport

@@ -36,8 +36,8 @@ from kelly_core.data.files import (
     stream_json_list,
 )
 from kelly_core.data.splits import TRAIN
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import (
     CHORD_NAMES,

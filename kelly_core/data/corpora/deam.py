@@ -29,7 +29,6 @@ from kelly_core.data.affect_tables import (
     read_frame_table,
     song_key,
 )
-from kelly_core.data.artists import group_by_artist, read_artists
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -56,6 +55,7 @@ from kelly_core.data.files import (
 )
 from kelly_core.data.labels import UNREADABLE_LABELS
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
+from kelly_core.data.splits import group_by_artist, read_artists
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import HEARD, audio_measures, heard_context

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TextIO
 
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
-from kelly_core.formatting import format_bytes
+from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import write_error
 
 OWN_PREFIX = ".kelly-"

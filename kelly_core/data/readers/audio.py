@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import re
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,20 +18,60 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
 from kelly_core.data.readers.mpeg import frame_header, read_stream, skip_tags
-from kelly_core.data.readers.quiet import without_mpg123_messages
-from kelly_core.display_text import printable
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
 
 if TYPE_CHECKING:
     import av
     from soundfile import SoundFile
 
+
+_log = logging.getLogger(__name__)
+
+_STDERR = 2
+_lock = threading.Lock()
+_MPG123 = re.compile(rb"\[[^\]\n]*libmpg123/[^\n]*\n?")
+
+
+@contextmanager
+def without_mpg123_messages() -> Iterator[None]:
+    """Remove libmpg123's messages from the standard error stream, and write them to the log at level DEBUG.
+
+    libsndfile does not let a caller set libmpg123's option to be quiet. What other threads print meanwhile appears at
+    the end, unchanged.
+    """
+    with _lock:
+        try:
+            terminal = os.dup(_STDERR)
+        except OSError:  # There is no standard error stream.
+            terminal = -1
+        if terminal < 0:
+            yield
+            return
+        with tempfile.TemporaryFile() as captured:
+            os.dup2(captured.fileno(), _STDERR)
+            try:
+                yield
+            finally:
+                os.dup2(terminal, _STDERR)
+                os.close(terminal)
+                captured.seek(0)
+                _pass_on(captured.read())
+
+
+def _pass_on(printed: bytes) -> None:
+    for message in _MPG123.findall(printed):
+        _log.debug("%s", message.decode("ascii", "replace").rstrip())
+    rest = _MPG123.sub(b"", printed)
+    if rest:
+        os.write(_STDERR, rest)
+
+
 SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".m4a"})
 MAX_SAMPLE = 2.0**31
 """Largest magnitude of a sample: full scale of 32-bit integers, which some float files keep."""
 
-_log = logging.getLogger(__name__)
 
 _SAMPLE_RATES = (8_000, 192_000)
 _MAX_CHANNELS = 64
