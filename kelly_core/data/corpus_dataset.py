@@ -27,8 +27,8 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Normalizer,
 )
-from kelly_core.data.duplicates import IndexPair, equal_keys
 from kelly_core.data.files import is_made_by_rules
+from kelly_core.data.leakage import IndexPair, equal_keys
 from kelly_core.data.official_splits import UNLISTED_REASON
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError

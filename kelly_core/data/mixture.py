@@ -14,7 +14,7 @@ import numpy as np
 from kelly_core.arrays import Indices
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.dataset import Batch, ContextKind, Dataset, Example, ExampleMetadata, Normalizer
-from kelly_core.data.duplicates import IndexPair
+from kelly_core.data.leakage import IndexPair
 from kelly_core.data.splits import PARTLY_OFFICIAL
 
 

@@ -1,22 +1,239 @@
-"""Choice of a corpus's files by its official tables: the split of each, and which files are not used and why."""
+"""Official tables of corpora: found by their columns, matched to files, and the split that they give each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from kelly_core.data.dataset import CorpusReport
-from kelly_core.data.files import LeftOut, find_files, spread
-from kelly_core.data.official_tables import (
-    TABLE_SUFFIXES,
-    OfficialTable,
-    TableRow,
-    is_clip,
-    most_held_out,
-    read_official_tables,
-)
+from kelly_core.data.files import LeftOut, find_files, read_json, read_table, spread
 from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION
+from kelly_core.errors import DataError
+from kelly_core.io.atomic import open_regular
+
+TABLE_SUFFIXES = frozenset({".csv", ".json"})
+KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
+"""File names of official tables. Other tables are recognized by their columns."""
+
+TableRow = Mapping[str, str]
+"""One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
+
+_FILE, _SPLIT, _CLIP = "midi_filename", "split", "clip_name"
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+_HELD_OUT = (TRAIN, VALIDATION, TEST)
+"""Splits in increasing order of how much a conflict between tables is decided for them."""
+_CLIP_SPLITS = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.csv": TEST}
+_CLIP_FOLDER = "split"
+_CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
+_MIDI_ENDING = re.compile(r"\.midi?$")
+_MAX_SEARCHED = 512
+"""Tables without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
+_MAX_HEADER_BYTES = 64 * 2**10
+_MAX_JSON_BYTES = 16 * 2**20
+"""In a JSON table of columns the names of the last columns are near the end of the file."""
+
+
+@dataclass(frozen=True)
+class OfficialTable:
+    """One official table.
+
+    Attributes:
+        path: the table, relative to the corpus folder.
+        folder: the folder that its rows belong to, relative to the corpus folder: "" or a path that ends in "/".
+        rows: its entry for each file.
+        by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
+    """
+
+    path: str
+    folder: str
+    rows: Sequence[TableRow]
+    by_clip: bool = False
+    _exact: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _tails: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            key = _path_key(row[_FILE])
+            if self.by_clip:
+                _enter(self._exact, key.rpartition("/")[2], row)
+                continue
+            _enter(self._exact, _path_key(self.folder + row[_FILE]), row)
+            # A name without a folder may belong to several files: Groove repeats 13 names, three of them across splits.
+            if "/" in key:
+                _enter(self._tails, key, row)
+
+    def row(self, file: str) -> TableRow | None:
+        """Return the row of a file, given by its path in the corpus, or None if no row names it.
+
+        The path below the table's folder counts first, then a row's whole path as the end of the file's path.
+        """
+        key = _path_key(file)
+        if self.by_clip:
+            return self._exact.get(key.rpartition("/")[2])
+        if key in self._exact:
+            return self._exact[key]
+        parts = key.split("/")
+        tails = ("/".join(parts[start:]) for start in range(len(parts) - 1))
+        return next((self._tails[tail] for tail in tails if tail in self._tails), None)
+
+    def covers(self, file: str) -> bool:
+        """Return True if the table should name the file, because it is in its folder or is a clip of EMOPIA."""
+        return file.startswith(self.folder) or (self.by_clip and is_clip(file))
+
+
+def is_clip(file: str) -> bool:
+    """Return True if a file is named like a clip of EMOPIA, ``Q<quadrant>_<song>_<number>``."""
+    return _CLIP_ID.fullmatch(file.rpartition("/")[2].rpartition(".")[0]) is not None
+
+
+def most_held_out(rows: Collection[TableRow]) -> TableRow | None:
+    """Return the row whose split is furthest from training: test before validation before train; None without rows."""
+    return max(rows, key=lambda row: _HELD_OUT.index(row[_SPLIT]), default=None)
+
+
+def read_official_tables(
+    root: Path, names: Sequence[str], known: Sequence[str] = (), file: str = ""
+) -> tuple[list[OfficialTable], list[str]]:
+    """Read every official table of a corpus.
+
+    Args:
+        root: the corpus folder.
+        names: CSV and JSON files below it, by path in the corpus.
+        known: file names of the corpus's own table, as patterns, besides those that all corpora share.
+        file: the only table to read, relative to ``root``; "" looks for tables.
+
+    Returns:
+        The tables by path, and one sentence on each damaged table that is left out.
+
+    Raises:
+        DataError: ``file`` is missing or damaged, or tables are there and all of them are damaged.
+    """
+    if file:
+        if not (root / file).is_file():
+            raise DataError("the official table is not there", where=root / file)
+        return [_read(root, file)], []
+    tables: list[OfficialTable] = []
+    damaged: list[DataError] = []
+    candidates, warnings = _candidates(root, names, (*KNOWN_NAMES, *known))
+    for name in candidates:
+        try:
+            tables.append(_read(root, name))
+        except DataError as error:
+            damaged.append(error)
+    if damaged and not tables:
+        raise damaged[0]
+    return tables, [*warnings, *(f"damaged table of official splits left out: {error}" for error in damaged)]
+
+
+def _candidates(root: Path, names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files that are official tables by name or by columns, and a warning if not all could be looked at."""
+    names = [name for name in names if "__MACOSX" not in name.split("/")]
+    found: list[str] = []
+    others: list[str] = []
+    for name in names:
+        file = name.rpartition("/")[2].lower()
+        by_name = _is_clip_table(name) or any(fnmatch(file, pattern) for pattern in known)
+        (found if by_name else others).append(name)
+    others.sort(key=lambda name: name.count("/"))
+    found += [name for name in others[:_MAX_SEARCHED] if _has_columns(root / name)]
+    left_out = len(others) - _MAX_SEARCHED
+    if left_out <= 0 or found:
+        return sorted(found), []
+    return [], [f"{left_out:,} of {len(others):,} CSV and JSON files were not searched for official splits"]
+
+
+def _is_clip_table(name: str) -> bool:
+    folder, _, file = name.lower().rpartition("/")
+    return file in _CLIP_SPLITS and folder.rpartition("/")[2] == _CLIP_FOLDER
+
+
+def _has_columns(path: Path) -> bool:
+    """Return True if a file names both columns of an official table. One that cannot be read has none."""
+    most = _MAX_JSON_BYTES if path.suffix.lower() == ".json" else _MAX_HEADER_BYTES
+    try:
+        with open_regular(path) as file:
+            start = file.read(most)
+    except OSError:
+        return False
+    if path.suffix.lower() == ".json":
+        return all(f'"{column}"'.encode() in start.lower() for column in (_FILE, _SPLIT))
+    header = re.split(rb"[\r\n]", start.lstrip(), maxsplit=1)[0].lower()
+    # Not decoded: the encoding of a table about something else does not matter here.
+    columns = {column.strip(b" \t\r\"'\xef\xbb\xbf") for column in re.split(rb"[,;\t]", header)}
+    return {_FILE.encode(), _SPLIT.encode()} <= columns
+
+
+def _read(root: Path, name: str) -> OfficialTable:
+    path = root / name
+    folder = name.rpartition("/")[0]
+    if _is_clip_table(name):
+        split = _CLIP_SPLITS[name.lower().rpartition("/")[2]]
+        rows = [{_FILE: row.get(_CLIP, ""), _SPLIT: split} for row in map(_lower, read_table(path))]
+        return OfficialTable(name, _as_prefix(folder.rpartition("/")[0]), list(_checked(rows, path)), by_clip=True)
+    rows = _json_rows(path) if path.suffix.lower() == ".json" else [_lower(row) for row in read_table(path)]
+    return OfficialTable(name, _as_prefix(folder), list(_checked(rows, path)))
+
+
+def _as_prefix(folder: str) -> str:
+    return f"{folder}/" if folder else ""
+
+
+def _lower(row: Mapping[str, Any]) -> dict[str, str]:
+    return {str(column).strip().lower(): "" if value is None else str(value).strip() for column, value in row.items()}
+
+
+def _json_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a JSON table: a list of rows, {row number: row}, or {column: {row number: value}} as MAESTRO has it."""
+    document = read_json(path)
+    entries = list(document.values()) if isinstance(document, dict) else document
+    if isinstance(document, dict) and _FILE in {str(name).lower() for name in document}:
+        entries = _rows_of_columns(document, path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError("must hold a list of rows or {column: {row: value}}", where=path)
+    return [_lower(entry) for entry in entries]
+
+
+def _rows_of_columns(columns: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    tables = {name: dict(enumerate(column)) if isinstance(column, list) else column for name, column in columns.items()}
+    if not all(isinstance(column, dict) for column in tables.values()):
+        raise DataError("must hold a list of rows or {column: {row: value}}", where=path)
+    numbers = {number: None for column in tables.values() for number in column}
+    return [{name: column.get(number, "") for name, column in tables.items()} for number in numbers]
+
+
+def _checked(rows: Sequence[dict[str, str]], path: Path) -> Iterator[TableRow]:
+    """The rows with the two columns that choosing needs in one spelling; empty rows are left out.
+
+    Raises:
+        DataError: a column is missing or a split is unknown.
+    """
+    for number, row in enumerate(rows, start=2):
+        if not any(row.values()):
+            continue
+        split = _SPLITS.get(row.get(_SPLIT, "").lower())
+        if not row.get(_FILE) or split is None:
+            raise DataError(f"row {number} needs a midi_filename and a split (train, validation or test)", where=path)
+        yield {**row, _FILE: row[_FILE].replace("\\", "/"), _SPLIT: split}
+
+
+def _path_key(path: str) -> str:
+    """A path as it is compared: neither case, nor the ending .mid or .midi, nor the form of accents counts."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return _MIDI_ENDING.sub("", unicodedata.normalize("NFC", "/".join(parts)).casefold())
+
+
+def _enter(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
+    rows[key] = most_held_out([rows[key], row]) or row if key in rows else row
+
 
 TEST_REASON = "official test split, kept out of training"
 UNLISTED_REASON = "not in the official table"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.data.affect_tables import ID_COLUMNS, song_key
 from kelly_core.data.files import read_table, table_columns
+from kelly_core.data.labels import ID_COLUMNS, song_key
 from kelly_core.errors import DataError
 
 LEAST_GROUPS = 5

@@ -13,8 +13,7 @@ import soundfile
 
 from kelly_core.data import create_dataset
 from kelly_core.data.dataset import ExampleMetadata
-from kelly_core.data.duplicates import audio_fingerprints, equal_keys, similar_fingerprints
-from kelly_core.data.leakage import find_leakage, implausible_gain
+from kelly_core.data.leakage import audio_fingerprints, equal_keys, find_leakage, implausible_gain, similar_fingerprints
 from kelly_core.spec import MODELS, model_spec
 from tests.helpers import tiny
 from tests.helpers.toy_training import ToyDataset

@@ -24,7 +24,6 @@ from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_so
 from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.duplicates import content_keys
 from kelly_core.data.files import (
     LeftOut,
     ValenceArousal,
@@ -35,6 +34,7 @@ from kelly_core.data.files import (
     read_json,
     stream_json_list,
 )
+from kelly_core.data.leakage import content_keys
 from kelly_core.data.splits import TRAIN
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable

@@ -18,17 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.affect_tables import (
-    DAMAGED_ROW,
-    LabelIndex,
-    has_known_columns,
-    is_affect_table,
-    is_frame_table,
-    is_other_table,
-    read_affect_table,
-    read_frame_table,
-    song_key,
-)
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -39,7 +28,6 @@ from kelly_core.data.corpus_dataset import (
     require_usable,
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.duplicates import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.files import (
     DAMAGED_ENTRY,
     SIDECAR,
@@ -53,7 +41,19 @@ from kelly_core.data.files import (
     read_table,
     spread,
 )
-from kelly_core.data.labels import UNREADABLE_LABELS
+from kelly_core.data.labels import (
+    DAMAGED_ROW,
+    UNREADABLE_LABELS,
+    LabelIndex,
+    has_known_columns,
+    is_affect_table,
+    is_frame_table,
+    is_other_table,
+    read_affect_table,
+    read_frame_table,
+    song_key,
+)
+from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.data.splits import group_by_artist, read_artists
 from kelly_core.errors import DataError

@@ -25,11 +25,10 @@ from kelly_core.data.corpus_dataset import (
     require_usable,
 )
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.duplicates import Keys, content_keys
 from kelly_core.data.files import has_files, merge_left_out
 from kelly_core.data.labels import KnownLabels, read_known_labels
-from kelly_core.data.official_splits import select_files
-from kelly_core.data.official_tables import TableRow
+from kelly_core.data.leakage import Keys, content_keys
+from kelly_core.data.official_splits import TableRow, select_files
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST, TRAIN
 from kelly_core.errors import DataError

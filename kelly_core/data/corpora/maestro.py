@@ -15,11 +15,10 @@ from kelly_core.arrays import Floats, Indices
 from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.duplicates import Keys, content_keys
 from kelly_core.data.files import has_files, merge_left_out
 from kelly_core.data.labels import label_files, read_known_labels
-from kelly_core.data.official_splits import select_files
-from kelly_core.data.official_tables import TableRow
+from kelly_core.data.leakage import Keys, content_keys
+from kelly_core.data.official_splits import TableRow, select_files
 from kelly_core.data.readers import midi
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
