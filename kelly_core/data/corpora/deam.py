@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
+from kelly_core.data.artists import group_by_artist, read_artists
 from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
@@ -55,7 +56,6 @@ from kelly_core.data.labels import (
 )
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
-from kelly_core.data.splits import group_by_artist, read_artists
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import HEARD, audio_measures, heard_context

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
+from kelly_core.data.artists import group_by_artist
 from kelly_core.data.corpora import emopia
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
@@ -22,7 +23,7 @@ from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST, group_by_artist
+from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import NAMES, encode_context, note_measures
