@@ -1,4 +1,4 @@
-"""Checks of exports that commands share: specification, parity with other engines, quality on the corpora."""
+"""Checks of exports that commands share: specification, parity, quality on the corpora; and their tables."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
 from kelly_core.cli.help import CHECKS_PANEL
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError, NoSplitError
+from kelly_core.formatting import format_figure
 
 if TYPE_CHECKING:
     from kelly_core.config.schema import Settings
     from kelly_core.engines.external import ExternalEngine
-    from kelly_core.export.quality_record import QualityRecord, Split
+    from kelly_core.export.quality_record import ChainQuality, QualityRecord, Split
     from kelly_core.validation.behavior import ReferenceEngine
     from kelly_core.validation.report import FileReport
 
@@ -137,3 +141,67 @@ def _named_checkpoint(path: Path) -> str | None:
         return None
     named = metadata.get("checkpoint") if isinstance(metadata, dict) else None
     return named if isinstance(named, str) else None
+
+
+def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, figures: bool = False) -> Group:
+    """Return a table with a row per file and the verdicts on their quality, then the failed checks with their reasons.
+
+    Args:
+        reports: one a file.
+        verbose: show the checks that passed, too.
+        figures: show every figure of their quality, too.
+    """
+    from kelly_core.report.quality import build_quality_section
+    from kelly_core.report.terminal import render_blocks
+
+    table = Table("", Column("file", overflow="fold"), "model", "layout", "checks", box=None, pad_edge=False)
+    for report in reports:
+        passed = sum(check.passed and check.applicable for check in report.checks)
+        count = f"{passed}/{sum(check.applicable for check in report.checks)}"
+        table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
+    parts: list[RenderableType] = [table]
+    measured = [report for report in reports if report.quality is not None]
+    parts += [Text(), *map(_verdict, measured)] if measured else []
+    heard = [report for report in reports if report.chain is not None]
+    parts += [Text(), *map(_chain_verdict, heard)] if heard else []
+    noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
+    parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
+    for report in measured if figures else ():
+        assert report.quality is not None
+        parts += [Text(f"\n{report.model}", style="bold"), render_blocks(build_quality_section(report.quality))]
+    return Group(*parts)
+
+
+def _verdict(report: FileReport) -> Text:
+    assert report.quality is not None
+    style = "green" if report.quality.trained else "yellow"
+    return Text.assemble((report.model, "bold"), ": ", (report.quality.summary(), style))
+
+
+def _chain_verdict(report: FileReport) -> Text:
+    assert report.chain is not None
+    style = "green" if report.chain.marginal.beaten else "yellow"
+    text = Text.assemble((report.model, "bold"), ": ", (report.chain.summary(), style))
+    if report.chain.control is not None:
+        text.append(f"; {_control(report.chain)}", style="dim")
+    return text
+
+
+def _control(chain: ChainQuality) -> str:
+    from kelly_core.export.quality_record import words
+
+    figures = (f"{words(name)} {format_figure((chain.control or {}).get(name))}" for name in chain.primary)
+    return f"given the context of the scored notes (control, not quality): {', '.join(figures)}"
+
+
+def _details(report: FileReport, verbose: bool) -> Text:
+    text = Text(f"\n{report.file}", style="bold")
+    for check in report.checks:
+        if verbose or not (check.passed and check.applicable):
+            mark = _mark(check.passed) if check.applicable else Text("not applicable", style="not bold dim")
+            text.append("\n  ").append(mark).append(f" {check.name}: {check.detail}", style="not bold")
+    return text
+
+
+def _mark(passed: bool) -> Text:
+    return Text("passed", style="not bold green") if passed else Text("FAILED", style="bold red")

@@ -42,7 +42,7 @@ def deploy(
     Examples:
       kelly-core deploy models --to ~/plugin/models --mkdir
     """
-    from kelly_core.cli.validation_tables import render_reports
+    from kelly_core.cli.checking import render_reports
     from kelly_core.deployment import deploy as copy_exports
 
     names = [f"{spec.file_stem}.json" for spec in MODELS]

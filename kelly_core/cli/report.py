@@ -63,6 +63,7 @@ def report(
         raise ConfigError("--output, --text and --json exclude each other")
 
     from kelly_core.benchmark.suite import export_files
+    from kelly_core.report import terminal
     from kelly_core.report.build import build_document
     from kelly_core.report.collect import collect
 
@@ -86,7 +87,7 @@ def report(
     if as_json:
         print_json({"passed": content.passed} | to_json(content.without_files()))
     elif text:
-        _show(build_document(content))
+        print_result(terminal.render(build_document(content)))
     else:
         _write(build_document(content), folder, target)
     raise typer.Exit(0 if content.passed else 1)
@@ -98,14 +99,6 @@ def _inputs(folder: Path, config: Path | None) -> list[Path]:
     """
     found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.name not in _FILES]
     return found if config is None else [*found, config]
-
-
-def _show(document: Document) -> None:
-    from rich.markdown import Markdown
-
-    from kelly_core.report.markdown import render
-
-    print_result(Markdown(render(document, None)))
 
 
 def _write(document: Document, folder: Path, output: Path) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
+from kelly_core.cli.checking import (
+    ChainOption,
+    SplitOption,
+    check_files,
+    render_reports,
+    with_measured_chain,
+    with_measured_quality,
+)
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
@@ -64,7 +71,6 @@ def validate(
       kelly-core validate models/groovepredictor.json --engine ./plugin_engine
     """
     from kelly_core.benchmark.suite import export_files
-    from kelly_core.cli.validation_tables import render_reports
     from kelly_core.export.provenance import without_previous
     from kelly_core.validation.report import to_json
 

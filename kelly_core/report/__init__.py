@@ -1,1 +1,1 @@
-"""The report on a folder of exports as HTML, Markdown and JSON."""
+"""The report on a folder of exports as HTML, Markdown, terminal text and JSON."""

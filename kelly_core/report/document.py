@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from kelly_core.formatting import printable
@@ -69,6 +70,14 @@ class Table:
     def numeric(self) -> list[bool]:
         """Columns with numbers, which are aligned to the right."""
         return [any(isinstance(row[column], NumberCell) for row in self.rows) for column in range(len(self.columns))]
+
+    def parts(self) -> Iterator[Table]:
+        """Yield the tables of a narrow medium, the first one with the title, without rows that are empty there."""
+        for start, end in pairwise((1, *self.folds, len(self.columns))):
+            columns = (0, *range(start, end))
+            rows = (tuple(row[column] for column in columns) for row in self.rows)
+            filled = tuple(row for row in rows if any(cell.text for cell in row))
+            yield Table(tuple(self.columns[column] for column in columns), filled, self.title if start == 1 else "")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Render a report as Markdown, which is also readable in a terminal."""
+"""Render a report as Markdown."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 
-def render(document: Document, folder: str | None) -> str:
+def render(document: Document, folder: str) -> str:
     """Return the report as Markdown, with columns of numbers aligned to the right.
 
     Args:
         document: the report.
-        folder: path from the report to the reported folder, for its pictures and music; None leaves them out.
+        folder: path from the report to the reported folder, for its pictures and music.
     """
     parts = [f"# {escape(document.title)}", escape(document.lead), " · ".join(map(_words, document.badges))]
     parts += [part for section in document.sections for part in _section(section, folder)]
@@ -44,14 +44,14 @@ def escape(text: str) -> str:
     return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", shown(text)))
 
 
-def _section(section: Section, folder: str | None) -> Iterator[str]:
+def _section(section: Section, folder: str) -> Iterator[str]:
     yield f"## {escape(section.title)}"
     yield " · ".join(map(_words, section.badges))
     for block in section.blocks:
         yield from _block(block, folder)
 
 
-def _block(block: Component, folder: str | None) -> Iterator[str]:
+def _block(block: Component, folder: str) -> Iterator[str]:
     match block:
         case Heading(text):
             yield f"### {escape(text)}"
@@ -63,25 +63,19 @@ def _block(block: Component, folder: str | None) -> Iterator[str]:
             yield from _table(block)
         case LossCurves():
             yield from _curves(block, folder)
-        case Picture() if folder is not None:
+        case Picture():
             yield f"![{escape(block.title)}]({_link(folder, block.file)})"
-        case Attachment() if folder is not None:
+        case Attachment():
             yield f"[{escape(block.file)}]({_link(folder, block.file)})"
-        case Picture() | Attachment():
-            yield escape(block.file)
         case Forest():  # the same figures stand in the table before it
             return
 
 
 def _table(table: Table) -> Iterator[str]:
-    if table.title:
-        yield f"**{escape(table.title)}**"
-    ends = (*table.folds, len(table.columns))
-    for start, end in zip((1, *table.folds), ends, strict=True):
-        columns = (0, *range(start, end))
-        rows = [tuple(row[column] for column in columns) for row in table.rows]
-        shown = tuple(row for row in rows if any(cell.text for cell in row))
-        yield _grid(Table(tuple(table.columns[column] for column in columns), shown))
+    for part in table.parts():
+        if part.title:
+            yield f"**{escape(part.title)}**"
+        yield _grid(part)
 
 
 def _grid(table: Table) -> str:
@@ -100,9 +94,9 @@ def _words(words: TextCell) -> str:
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 
 
-def _curves(curves: LossCurves, folder: str | None) -> Iterator[str]:
+def _curves(curves: LossCurves, folder: str) -> Iterator[str]:
     yield escape(curves.summary())
-    if curves.plot is not None and folder is not None:
+    if curves.plot is not None:
         yield f"![Losses of {escape(curves.model)} by epoch]({_link(folder, curves.plot)})"
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from rich.console import Console
 
-from kelly_core.report.document import Forest, Whisker, shown
+from kelly_core.report import markdown, terminal
+from kelly_core.report.document import (
+    DetailsTable,
+    Document,
+    Forest,
+    Heading,
+    NumberCell,
+    Section,
+    Table,
+    TextCell,
+    Whisker,
+    shown,
+)
 from kelly_core.report.html import draw_forest
 from kelly_core.report.markdown import escape
 
@@ -52,3 +67,19 @@ def test_escaped_markdown_is_a_paragraph(text: str) -> None:
     tokens = MarkdownIt("commonmark").parse(escape(text))
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
     assert "".join(child.content for child in tokens[1].children or ()).strip() == text.strip()
+
+
+def test_a_terminal_shows_what_markdown_shows() -> None:
+    cells = (TextCell("[red]a[/red]", "warn"), NumberCell("1.25"), TextCell("", "good"), TextCell("z" * 12))
+    table = Table(("name", "value", "state", "source"), (cells,), title="Everything", folds=(2,))
+    blocks = (Heading("Quality"), TextCell("bad\x1b[31m", "bad"), DetailsTable((("size", TextCell("3 kB")),)), table)
+    document = Document("Report", "lead", (TextCell("failed", "bad"),), (Section("One", "one", (), blocks),))
+    console = Console(width=40, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(terminal.render(document))
+    lines = [line.strip() for line in capture.get().splitlines()]
+    texts = ["Report", "lead", "failed", "One", "Quality", r"bad\x1b[31m", "size  3 kB", "Everything"]
+    assert [line for line in lines if line in texts] == texts
+    shown_rows = [line.split() for line in lines if line.startswith("[red]a[/red]")]
+    assert shown_rows == [["[red]a[/red]", "1.25"], ["[red]a[/red]", "z" * 12]]
+    assert all(f"**{text}**" in markdown.render(document, ".") for text in ("failed", "Everything"))
