@@ -133,6 +133,7 @@ def load_features(
     if store is None or not index.begins(store):
         # Another process may have computed them while this one waited for the lock, so the store is read again.
         with cache.write_lock(lambda: progress(0, len(files)) if progress else None):
+            # Read again under the lock, for another process may have just replaced it.
             store = cache.latest_store()
             if store is None or not index.begins(store):
                 compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
@@ -142,6 +143,7 @@ def load_features(
 
 
 def _list(root: Path, files: Sequence[str]) -> FileIndex:
+    # One array instead of tuples: a corpus may have hundreds of thousands of files, and all are listed at each start.
     stamps = np.fromiter((value for name in files for value in _size_and_time(f"{root}/{name}")), np.int64)
     return FileIndex(list(files), stamps[::2].copy(), stamps[1::2].copy())
 
@@ -191,6 +193,7 @@ def _compute(
             progress(done, len(files), text)
 
     compute = partial(_outcome, extraction.extract, root)
+    # Each worker looks for these: another copy of the corpus differs in one of the three most likely.
     required = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
     outcomes = map_ordered(compute, files, jobs=workers, scheduler=scheduler, required_paths=required, waiting=waiting)
     for done, outcome in enumerate(outcomes, start=1):

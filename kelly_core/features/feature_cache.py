@@ -273,9 +273,11 @@ class FeatureCache:
         Raises:
             DataError: the folder cannot be written, or its file system has no locks.
         """
+        # The lock is advisory and freed by the system, so a killed writer never blocks the next one.
         while (lock := self._lock()) is None:
             while_waiting()
         try:
+            # Under the lock no other writer is at work, so every temporary folder is one that a kill left behind.
             _remove(self.folder.glob(".*.tmp"))
             self._key.write(self.folder)
             yield
@@ -332,9 +334,11 @@ class FeatureCache:
         try:
             try:
                 write_store(temporary, manifest, layouts, rows)
+                # Renaming is atomic: after a kill at any time there is a complete store of this name or none.
                 temporary.rename(target)
             finally:
                 _remove([temporary])
+            # Without this a power cut may undo the renaming after the former store has been deleted.
             sync_folder(self.folder)
         except OSError as fault:
             raise write_error(target, fault, DataError) from fault
@@ -349,6 +353,7 @@ def verify_folder(folder: Path) -> list[str]:
 
     A store that another process replaces meanwhile is left out.
     """
+    # Both kinds: segments of a process that was killed are used by the next one.
     stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _PART)]
     problems = [(store, problem) for store in stores for problem in verify_store(store)]
     return [f"{store.name}/{problem}" for store, problem in problems if store.exists()]

@@ -62,6 +62,7 @@ class LineTail:
         """
         while True:
             chunk = self._chunk()
+            # A writer may be in the middle of a line: only complete lines are taken, the rest is read again.
             end = chunk.rfind(b"\n") + 1
             if end:
                 lines = chunk[: end - 1].split(b"\n")
@@ -102,6 +103,7 @@ class LineTail:
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
+                # Somebody shortened or replaced the file; what it holds now has been read or is other content.
                 if size < self.offset:
                     self.damaged += 1
                     self.offset = size

@@ -61,6 +61,8 @@ class FileLock:
         except OSError as fault:
             raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
         try:
+            # flock, not lockf: its lock belongs to the open file, so that a child inherits it and closing another
+            # handle of the same file does not free it.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
@@ -93,6 +95,7 @@ class FileLock:
     def write_owner(self, run_id: str, pid: int) -> None:
         """Write the owner into the file, for ``LockOwner.read``."""
         text = json.dumps({"run": run_id, "pid": pid, "host": socket.gethostname()})
+        # Written in place: a file renamed over this one would have another inode and no lock.
         os.ftruncate(self.handle, 0)
         os.pwrite(self.handle, text.encode(), 0)
 
@@ -155,6 +158,7 @@ def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
         raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
     with file:
         try:
+            # Shared, so that observers who ask at the same moment do not take each other for the owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

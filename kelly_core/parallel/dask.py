@@ -89,6 +89,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def _code_hash() -> str:
+    # The source itself, not only the version: a checkout on a worker may have changes of its own.
     digest = hashlib.blake2b(digest_size=6)
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):

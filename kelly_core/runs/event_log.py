@@ -280,6 +280,7 @@ class LogWriter:
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
             # A killed process left half a line; what follows must not become a part of it.
             self._waiting += b"\n"
+        # Blocks that this file occupies are freed for the last records of a run on a full disk.
         self._set_space_aside()
 
     def _set_space_aside(self) -> None:
@@ -300,6 +301,7 @@ class LogWriter:
             # A thread that measures the load may still report while the process ends.
             if self._closed:
                 return
+            # On a disk that stays full the training goes on, so its memory must not grow with the log.
             if len(self._waiting) < _MAX_WAITING:
                 self._waiting += encode(record)
             self._flush()
@@ -307,6 +309,7 @@ class LogWriter:
     def close(self) -> None:
         """Write waiting records, if necessary into the reserved space, and sync the log to disk."""
         with self._lock:
+            # The reserved space is freed first, so that a full disk takes at least the end of the run.
             self._free_reserve()
             self._flush()
             os.fsync(self._handle)
@@ -315,6 +318,7 @@ class LogWriter:
 
     def _flush(self) -> None:
         try:
+            # O_APPEND makes each write land at the end; a signal or a full disk may cut it short.
             while self._waiting:
                 written = os.write(self._handle, self._waiting)
                 del self._waiting[:written]

@@ -72,10 +72,12 @@ class RunMonitor:
                 self._report_problem(f"unexpected {type(error).__name__}: {error}")
 
     def _tick(self, now: float) -> None:
+        # Exports into a folder of the same name that is another run's would overwrite that one's.
         if not self._is_owned():
             self._controller.fail(_output_lost(self._run))
         for request in self._inbox.read():
             self._controller.handle(request)
+        # A signal handler may not take the lock of the log, so this thread writes what it has noted.
         self._controller.admit_signals()
         if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
             self._beat(now)
@@ -85,6 +87,7 @@ class RunMonitor:
 
     def _beat(self, now: float) -> None:
         silent, self._last_beat = now - self._last_beat, now
+        # The time of change is the heartbeat; the content names the owner and stays.
         os.utime(self._run.folder.heartbeat)
         if silent > SILENT_SECONDS:
             self._logger.log(Revived(silent))

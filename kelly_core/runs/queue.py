@@ -120,6 +120,7 @@ def ensure_dispatcher(runs: Path) -> None:
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
+        # Its own session, like a training's: the queue goes on when the terminal closes.
         with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:
@@ -192,6 +193,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
 
 def main(runs: Path) -> None:
     """Start trainings until none waits; does nothing if another process does so already."""
+    # Held for life: however this process ends, the next command sees that none is running.
     lock = FileLock.acquire(_dispatcher_lock(runs), error=RunError)
     if lock is None:
         return

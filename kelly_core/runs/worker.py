@@ -60,6 +60,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
         controller.begin()
         ending = training.run(meter)
         controller.close()
+        # Before the last record: whoever reads the end of the run may start another one into this folder at once.
         release_output_lock(output_lock)
         if ending.state == "stopped":
             print_line(f"to continue: kelly-core runs resume {run.id}")
@@ -90,6 +91,7 @@ class _Training:
             write_environment(self._folder, self._record.attempts, meter.gpus)
             complete = False
             try:
+                # A stop at once may break in anywhere below: files are written atomically, so none is left half.
                 with self._controller.interruptible():
                     complete = self._train(settings)
             except StopNow:
@@ -157,6 +159,7 @@ class _Training:
 
     def _train(self, settings: Settings) -> bool:
         """Train the models. Return True if none was stopped or left out."""
+        # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
         from kelly_core.training.session import train_models
 
         if settings.output.tensorboard:

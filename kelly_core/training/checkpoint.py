@@ -176,6 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
             # The size of the open file, because the path may lead to another file by now.
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise CheckpointError(f"is larger than {format_bytes(MAX_BYTES)}", where=path)
+            # A few kilobytes can inflate to gigabytes, so sizes are compared before torch reads anything.
             _check_archive(file, path)
             file.seek(0)
             # weights_only: unpickling anything but tensors and plain data could run code.
@@ -247,6 +248,7 @@ def _check_kinds(checkpoint: Checkpoint, path: Path) -> None:
     values = {name: getattr(checkpoint, name) for name in _KINDS}
     _check_table(values, _KINDS, "", path)
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.", path)
+    # An int of a file may have any size, and both are counted on from.
     for name in ("epoch", "rollbacks"):
         if not 0 <= values[name] < _LARGEST_COUNT:
             raise _corrupted(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}", path)

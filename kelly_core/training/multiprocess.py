@@ -58,14 +58,17 @@ def train_side_by_side(
     Raises:
         TrainingError: a process died.
     """
+    # Not fork: a forked copy of PyTorch's threads or of a CUDA context does not work in a child.
     context = multiprocessing.get_context("spawn")
     rollbacks = {spec.name: context.Event() for spec, _ in specs}
     changes: dict[str, Queue[Mapping[str, float]]] = {spec.name: context.Queue() for spec, _ in specs}
     channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, changes, os.getpid())
     rates = unsaved_rates or {}
+    # A queue, because the pool gives its processes no numbers: each takes one GPU as it starts.
     gpus: Queue[int | None] = context.Queue()
     for worker in range(jobs):
         gpus.put(_gpu_of(worker))
+    # Without a share each process would start as many threads as there are cores, and they would wait for each other.
     share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
     training = settings.training.model_copy(update={"threads": share})
     shared = settings.model_copy(update={"training": training})
@@ -117,6 +120,7 @@ def _pool(
     try:
         yield pool
     finally:
+        # After an error of this process, too: otherwise the children would train to their end.
         channel.stop.set()
         channel.hold.clear()
         pool.shutdown(cancel_futures=True)
@@ -138,6 +142,7 @@ def _forward_events(channel: _Channel, listen: Listener) -> None:
             listen(channel.events.get(timeout=wait))
         except queue.Empty:
             return
+        # Only the first event is worth waiting for; the loop above has requests to look at.
         wait = 0.001
 
 
@@ -152,11 +157,13 @@ def _result_of(future: Future[ModelResult]) -> ModelResult:
 def _init_worker(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOwned]) -> None:
     """Set up a child process: only its parent controls it, it uses its own GPU, and has the parent's folder guards."""
     global _channel
+    # Ctrl-C reaches every process of the terminal; the parent asks the children to stop after their step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     add_folder_guards(guards)
     _channel = channel
     gpu = gpus.get()
     if gpu is not None:
+        # PyTorch reads this when it first uses CUDA, which is after this.
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 
@@ -192,6 +199,7 @@ def _should_roll_back(flag: Flag) -> bool:
     """Return True once per request."""
     requested = flag.is_set()
     if requested:
+        # A request that arrives between both lines is the same request.
         flag.clear()
     return requested
 
@@ -209,4 +217,5 @@ def _changes_from(waiting: Queue[Mapping[str, float]]) -> dict[str, float]:
 def _end_with_parent(channel: _Channel) -> None:
     """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
     if os.getppid() != channel.parent:
+        # Not sys.exit: the handlers at exit would wait for a queue that nobody reads.
         os._exit(1)

@@ -62,6 +62,7 @@ class KellyNetwork(nn.Module):
         for index, (layer, module) in enumerate(zip(self.spec.layers, self.layers, strict=True)):
             if isinstance(layer, Dense):
                 x = module(x)
+                # The losses apply the output activation themselves, where log-softmax and log-sigmoid do not overflow.
                 if index != last:
                     x = activate(layer.activation, x)
             else:
@@ -91,6 +92,7 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
     """
     last = network.layers[-1]
     assert isinstance(last, nn.Linear)
+    # At 0 and 1 the logits are infinite, and so would be the first gradients.
     probability = np.clip(output, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     match network.spec.output_activation:
         case "sigmoid":
@@ -119,6 +121,7 @@ def weights_of(network: KellyNetwork) -> list[Layer]:
 
 
 def _array(parameter: Tensor) -> Array:
+    # A copy: the parameters are views of one vector that the next step overwrites.
     array: Array = parameter.detach().cpu().numpy().copy()
     return array
 

@@ -126,6 +126,7 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
         raise DataError("file is empty", where=path)
     # FFmpeg writes an ID3 tag in front of FLAC, too.
     for start in (0, skip_tags(head)):
+        # riff in lower case begins Wave64; RF64 and BW64 are WAV beyond 4 GiB.
         if head[start : start + 4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"riff"):
             return _decode_pcm
     if head[4:8] == b"ftyp":
@@ -269,6 +270,7 @@ def _mono(frames: Iterator[av.AudioFrame], sample_rate: int, wanted: int) -> Flo
     """
     from av import AudioResampler
 
+    # Planar floats, whatever the decoder gives: one array per channel, to be averaged here.
     resampler = AudioResampler(format="fltp", rate=sample_rate)
     parts = [np.zeros(0, np.float32)]
     count = 0

@@ -35,6 +35,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     kind = events.status >> 4
     noted = np.flatnonzero((kind == _NOTE_ON) | (kind == _NOTE_OFF))
     key = part[noted] * 128 + events.data1[noted]
+    # Stable: within a key the events keep the order of the file, which decides between simultaneous ones.
     noted = noted[np.argsort(key, kind="stable")]
     key = part[noted] * 128 + events.data1[noted]
     starts = (events.status[noted] >> 4 == _NOTE_ON) & (events.data2[noted] > 0)

@@ -42,6 +42,7 @@ def skip_tags(content: bytes) -> int:
     """Return the offset of the first byte after ID3v2 tags and the zeros that may follow them."""
     at = 0
     while content[at : at + 3] == b"ID3" and len(content) >= at + _ID3V2_BYTES:
+        # The size has seven bits a byte, so that it never holds the sync word of a frame.
         seven_bits = content[at + 6 : at + _ID3V2_BYTES]
         at += _ID3V2_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(seven_bits, (21, 14, 7, 0), strict=True))
         while content[at : at + 1] == b"\0":
@@ -55,6 +56,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
         return None
     version, layer = content[at + 1] >> 3 & 3, content[at + 1] >> 1 & 3
     bitrate, rate, padding = content[at + 2] >> 4, content[at + 2] >> 2 & 3, content[at + 2] >> 1 & 1
+    # Reserved values, and bit rate 0, "free", whose frames have no size in their header.
     if version == 1 or layer == 0 or bitrate in (0, 15) or rate == 3:
         return None
     if layer != _LAYER_3:
@@ -74,6 +76,7 @@ def read_stream(content: bytes) -> Stream | None:
     while (header := frame_header(content, at)) and header.size and at + header.size <= len(content):
         at += header.size
         samples += header.samples
+    # An ID3v1 tag is the last 128 bytes of a file, behind all frames.
     tagless = len(content) - (_ID3V1_BYTES if content[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
     clean = at == tagless and _xing_agrees(content[start : start + first.size], at - start)
     return Stream(start, at, samples, clean)

@@ -42,6 +42,7 @@ class _ChannelEvents:
     """
 
     def __init__(self, statuses: bytes, data_bytes: int) -> None:
+        # Possessive quantifiers (+) never backtrack: on damaged bytes the time stays linear in the size.
         delta, data = rb"[\x80-\xff]{0,3}+[\x00-\x7f]", rb"[\x00-\x7f]{%d}" % data_bytes
         event = rb"%b[%b]?+%b" % (delta, statuses, data)
         self.with_status = re.compile(rb"%b[%b]%b" % (delta, statuses, data))
@@ -206,6 +207,7 @@ class _Scan:
         size, first = _varlen(content, at + (2 if status == _META else 1), end)
         if first + size > end:
             raise _damaged(at, f"expected an event of {size:,} bytes, got {end - first:,}")
+        # Files carry lyrics by the megabyte; only what the notes' times and names need is kept.
         if kind in _KEPT_META:
             self._meta.append((len(self._others), len(self.track_starts) - 1, kind, content[first : first + size]))
         self._others.append((position, delta))
@@ -213,6 +215,7 @@ class _Scan:
 
     def events(self, midi_format: int, division: int) -> SmfEvents:
         """Decode all that was found."""
+        # Zero padding instead of a bounds check at each of the accesses below.
         data = np.zeros(len(self._content) + _PADDING, np.uint8)
         data[: len(self._content)] = np.frombuffer(self._content, np.uint8)
         high = data >= 0x80
@@ -223,6 +226,7 @@ class _Scan:
         has_status = high[at]
         first_data = at + has_status
         # The first event of each track has a status byte, so running status is never taken from another track.
+        # accumulate carries the index of the last event with a status byte forward: running status without a loop.
         status = data[at][np.maximum.accumulate(np.where(has_status, np.arange(len(at)), 0))]
         two = (status & 0xE0) != 0xC0
         tick, other_tick = self._ticks(position, _deltas(data, position, delta_size), others)
@@ -251,6 +255,7 @@ class _Scan:
     def _ticks(self, position: Ints, delta: Ints, others: Ints) -> tuple[Ints, Ints]:
         """Absolute ticks of the channel events and of the others; each track starts at 0."""
         positions = np.concatenate([position, others[:, 0]])
+        # Meta events and packets advance time as well, so both kinds are summed in the order of the file.
         order = np.argsort(positions, kind="stable")
         elapsed = np.cumsum(np.concatenate([delta, others[:, 1]])[order])
         # Time that has passed before the first event of each track is subtracted from all of that track.
@@ -279,6 +284,7 @@ def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
 def _delta_sizes(high: NDArray[np.bool_]) -> Bytes:
     """By position, the size of a delta time that starts there: 1..4 bytes."""
     size = np.ones(len(high), np.uint8)
+    # A byte with its top bit set continues the number, so a run of such bytes is counted, at most three.
     run = high.copy()
     for shift in range(1, 4):
         size += run
