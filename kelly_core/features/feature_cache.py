@@ -277,7 +277,7 @@ class FeatureCache:
         while (lock := self._lock()) is None:
             while_waiting()
         try:
-            # Under the lock no other writer is at work, so every temporary folder is one that a kill left behind.
+            # Under the lock there is no other writer, so every temporary folder was left behind by a kill.
             _remove(self.folder.glob(".*.tmp"))
             self._key.write(self.folder)
             yield

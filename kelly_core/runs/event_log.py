@@ -301,7 +301,7 @@ class LogWriter:
             # A thread that measures the load may still report while the process ends.
             if self._closed:
                 return
-            # On a disk that stays full the training goes on, so its memory must not grow with the log.
+            # The training continues on a full disk, so its memory must not grow with the log.
             if len(self._waiting) < _MAX_WAITING:
                 self._waiting += encode(record)
             self._flush()

@@ -120,7 +120,7 @@ def ensure_dispatcher(runs: Path) -> None:
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
-        # Its own session, like a training's: the queue goes on when the terminal closes.
+        # A session of its own, so that the queue survives the terminal, as trainings do.
         with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:

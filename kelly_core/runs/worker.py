@@ -60,7 +60,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
         controller.begin()
         ending = training.run(meter)
         controller.close()
-        # Before the last record: whoever reads the end of the run may start another one into this folder at once.
+        # Before the last record: a reader of the run's end may start another one into this folder at once.
         release_output_lock(output_lock)
         if ending.state == "stopped":
             print_line(f"to continue: kelly-core runs resume {run.id}")
