@@ -34,7 +34,7 @@ from benchmarks.figures import Figure, main, median_at_least
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.events import EpochDone, Event
-from kelly_core.spec import MODELS, Dense, Loss, ModelSpec
+from kelly_core.spec import MODELS, Dense, ModelSpec
 from kelly_core.training.adam import FlatAdam
 from kelly_core.training.backprop import GradientAccumulator
 from kelly_core.training.hyperparameters import Hyperparameters
@@ -171,7 +171,7 @@ def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
     return epoch
 
 
-def plain_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+def plain_loss(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
     """The loss as a textbook writes it."""
     if loss == "bce":
         return functional.binary_cross_entropy(outputs, targets)

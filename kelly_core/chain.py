@@ -16,12 +16,12 @@ from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
-from kelly_core.spec import MODELS, ModelSpec
+from kelly_core.spec import CHAIN_MODELS, ModelSpec
 
 Compute = Callable[[Array], Array]
 """One model in any engine: [..., in] → [..., out]; each call advances its state."""
 
-_EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS
+_EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 
 _MOST_GAIN = 4.0
@@ -140,12 +140,14 @@ class ModelChain:
             ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes, or
                 their versions of the emotion code differ.
         """
-        missing = [f"{spec.file_stem}.json" for spec in MODELS if not (folder / f"{spec.file_stem}.json").exists()]
+        missing = [
+            f"{spec.file_stem}.json" for spec in CHAIN_MODELS if not (folder / f"{spec.file_stem}.json").exists()
+        ]
         if not folder.is_dir() or missing:
             problem = f"lacks {', '.join(missing)}" if folder.is_dir() else "is not a folder"
             raise ExportError(problem, where=folder, hint="All five models are needed; `kelly-core train` writes them")
         exports = {}
-        for spec in MODELS:
+        for spec in CHAIN_MODELS:
             export = read_export(folder / f"{spec.file_stem}.json")
             sizes = (export.in_size, export.out_size)
             if sizes != (spec.input_size, spec.output_size):

@@ -11,7 +11,7 @@ from typing import Literal
 from kelly_core.errors import ExportError
 from kelly_core.export.provenance import provenance_of
 from kelly_core.io.atomic import atomic_write_all, open_regular
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import Check, FileReport
 
@@ -70,7 +70,7 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
     """
     files: list[Deployed] = []
     contents: dict[Path, bytes] = {}
-    for spec in MODELS:
+    for spec in CHAIN_MODELS:
         name = f"{spec.file_stem}.json"
         report, content = _checked(source / name)
         data = provenance_of(_metadata(content))

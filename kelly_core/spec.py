@@ -1,33 +1,89 @@
-"""The five models as data: the only place where a layer size or a model name is written down.
+"""Models as data: the only place where a layer size or a model name of the plugin is written down.
 
 What else belongs to one model alone is named here as a reference, ``"module:name"``, and imported when it is used.
+Installed packages add models by the entry point group ``kelly.models``; see docs/extending.md. A module that defines a
+``ModelSpec`` for that group may import this module and ``corpora`` at its top, but no module that reads ``MODELS``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from kelly_core import corpora
+from kelly_core.entry_points import load_entries
 from kelly_core.errors import ConfigError, did_you_mean
 
-Activation = Literal["", "tanh", "relu", "sigmoid", "softmax"]
+Activation = Literal["", "tanh", "relu", "sigmoid", "softmax", "elu"]
 Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse", "masked_l1"]
+"""Losses that any model can be trained with; a spec may also name a function of its own."""
 State = Literal["stateful", "stateless"]
 LabelScale = Literal["", "1..9", "0..1", "-1..1", "-5..5"]
 """Scale of valence and arousal in a table; "" for one derived from its columns and values."""
 
-LOSS_OUTPUT: dict[Loss, Activation] = {"bce": "sigmoid", "soft_cross_entropy": "softmax"}
+LOSS_OUTPUT: dict[str, Activation] = {"bce": "sigmoid", "soft_cross_entropy": "softmax"}
 """Output activation that a loss needs; the other losses take any."""
+
+ENTRY_POINTS = "kelly.models"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_TAKEN_FILES = frozenset({"sweep"})
+"""Other JSON files of an output folder, by their names without ending."""
+
+
+class _Layer:
+    """Part that all layers have; subclasses give ``in_size``, ``out_size``, ``parameter_count`` and ``kind``."""
+
+    activation: Activation = ""
+    kind = ""
+
+    if TYPE_CHECKING:
+
+        @property
+        def in_size(self) -> int:
+            """Size of an input frame."""
+
+        @property
+        def out_size(self) -> int:
+            """Size of an output frame."""
+
+        @property
+        def parameter_count(self) -> int:
+            """Trainable numbers, by PyTorch's count."""
+
+    @property
+    def carries_state(self) -> bool:
+        """True if an output depends on earlier frames."""
+        return False
+
+    @property
+    def label(self) -> str:
+        """Type and activation, such as "dense tanh"."""
+        return f"{self.kind} {self.activation}".rstrip()
+
+    @property
+    def description(self) -> str:
+        """Type, activation and sizes, such as "dense tanh 128→512"."""
+        return f"{self.label} {self.in_size}→{self.out_size}"
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the layer's numbers."""
+        if self.activation not in get_args(Activation):
+            yield f"{self.activation!r} is not an activation; there are {', '.join(get_args(Activation)[1:])}"
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(_Layer):
     """A fully connected layer followed by an activation ("" for none)."""
 
     in_size: int
     out_size: int
-    activation: Activation
+    activation: Activation = ""
+    kind = "dense"
 
     @property
     def parameter_count(self) -> int:
@@ -36,47 +92,186 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Lstm:
-    """A one-layer LSTM; gates in PyTorch's order input, forget, cell, output."""
-
+class _Recurrent(_Layer):
     in_size: int
     out_size: int
+    gates = 0
+
+    @property
+    def carries_state(self) -> bool:
+        """True."""
+        return True
 
     @property
     def parameter_count(self) -> int:
-        """PyTorch's count, in which an LSTM has two bias vectors."""
-        return 4 * self.out_size * (self.in_size + self.out_size + 2)
+        """PyTorch's count, in which a recurrent layer has two bias vectors."""
+        return self.gates * self.out_size * (self.in_size + self.out_size + 2)
 
 
-LayerSpec = Dense | Lstm
+@dataclass(frozen=True)
+class Lstm(_Recurrent):
+    """A one-layer LSTM; gates in PyTorch's order input, forget, cell, output."""
+
+    kind = "lstm"
+    gates = 4
+
+
+@dataclass(frozen=True)
+class Gru(_Recurrent):
+    """A one-layer GRU; gates in PyTorch's order reset, update, new."""
+
+    kind = "gru"
+    gates = 3
+
+
+@dataclass(frozen=True)
+class Conv1d(_Layer):
+    """A causal convolution over time, zeros before the first frame, followed by an activation ("" for none)."""
+
+    in_size: int
+    out_size: int
+    kernel_size: int
+    activation: Activation = ""
+    dilation: int = 1
+    groups: int = 1
+    kind = "conv1d"
+
+    @property
+    def carries_state(self) -> bool:
+        """True if an output depends on earlier frames."""
+        return self.kernel_size > 1
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights and biases."""
+        return self.out_size * (self.in_size // self.groups * self.kernel_size + 1)
+
+    @property
+    def description(self) -> str:
+        """Type, activation, sizes and taps."""
+        return f"{super().description} (kernel {self.kernel_size}, dilation {self.dilation}, groups {self.groups})"
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the layer's numbers."""
+        yield from super().problems()
+        if min(self.kernel_size, self.dilation, self.groups) < 1:
+            yield "kernel_size, dilation and groups must be at least 1"
+        elif self.in_size % self.groups or self.out_size % self.groups:
+            yield f"{self.groups} groups do not divide {self.in_size} inputs and {self.out_size} outputs"
+
+
+@dataclass(frozen=True)
+class _SameSize(_Layer):
+    size: int
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return self.size
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return self.size
+
+    @property
+    def parameter_count(self) -> int:
+        """Zero."""
+        return 0
+
+    @property
+    def description(self) -> str:
+        """Type and size."""
+        return f"{self.label} {self.size}"
+
+
+@dataclass(frozen=True)
+class BatchNorm1d(_SameSize):
+    """A batch normalization with affine weights, epsilon 1e-5."""
+
+    kind = "batchnorm"
+
+    @property
+    def parameter_count(self) -> int:
+        """The affine weights; the statistics are buffers."""
+        return 2 * self.size
+
+
+@dataclass(frozen=True)
+class Prelu(_SameSize):
+    """A PReLU with one slope for all values, or one for each."""
+
+    slopes: int = 1
+    kind = "prelu"
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of slopes."""
+        return self.slopes
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the layer's numbers."""
+        if self.slopes not in (1, self.size):
+            yield f"{self.slopes} slopes for {self.size} values; give 1 or {self.size}"
+
+
+@dataclass(frozen=True)
+class ActivationOnly(_SameSize):
+    """An activation in a layer of its own, where it cannot be part of a dense or convolutional layer."""
+
+    activation: Activation
+    kind = "activation"
+
+    @property
+    def description(self) -> str:
+        """Type."""
+        return self.label
+
+
+LayerSpec = Dense | Lstm | Gru | Conv1d | BatchNorm1d | Prelu | ActivationOnly
+
+
+def is_own_loss(loss: str) -> bool:
+    """Return True if a loss is a reference to a function instead of one of ``Loss``."""
+    return loss not in get_args(Loss)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network of the plugin.
+    """One network.
 
     Attributes:
-        name: name of the model.
+        name: name of the model: ASCII letters, digits and underscores.
         layers: its layers, from input to output.
-        loss: loss function.
+        loss: loss function, one of ``Loss`` or a reference to a function, see ``training.losses``.
         dataset: corpus that it is trained on.
         metrics: reference to its metrics and baselines, a subclass of ``evaluation.metrics.base.ModelMetrics``.
-        generator: reference to the source of generated examples, a subclass of ``data.synthetic.generators.Generator``.
-        code_inputs: number of leading inputs that hold an emotion code, 0 for a model whose input is audio only.
+        generator: reference to the source of generated examples, a subclass of ``data.synthetic.generators.Generator``;
+            "" if nothing can stand in for a missing corpus.
+        code_inputs: number of leading inputs that hold an emotion code, 0 for a model that takes none.
+        code_outputs: number of outputs that are an emotion code, 0 for a model that gives none.
         plausible_gain: share of the constant answer's loss beyond which no model of real music can save; None if that
             is not known. See ``data.leakage.implausible_gain``.
         learning_rate: rate of Adam if another one than that of [training] is measurably better; see docs/contracts.md.
+
+    Raises:
+        ConfigError: the layers do not fit together or RTNeural cannot compute them, or a name or reference is invalid.
     """
 
     name: str
     layers: tuple[LayerSpec, ...]
-    loss: Loss
+    loss: str
     dataset: str
     metrics: str = ""
     generator: str = ""
     code_inputs: int = 0
+    code_outputs: int = 0
     plausible_gain: float | None = None
     learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        for problem in _spec_problems(self):
+            raise ConfigError(problem, where=f"ModelSpec {self.name!r}")
 
     @property
     def file_stem(self) -> str:
@@ -95,9 +290,8 @@ class ModelSpec:
 
     @property
     def output_activation(self) -> Activation:
-        """Activation of the last layer ("" for an LSTM)."""
-        last = self.layers[-1]
-        return last.activation if isinstance(last, Dense) else ""
+        """Activation of the last layer ("" for a recurrent one)."""
+        return self.layers[-1].activation
 
     @property
     def parameter_count(self) -> int:
@@ -107,7 +301,59 @@ class ModelSpec:
     @property
     def recurrent(self) -> bool:
         """True if the network carries state from frame to frame."""
-        return any(isinstance(layer, Lstm) for layer in self.layers)
+        return any(layer.carries_state for layer in self.layers)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """State contracts that it can be exported with: only LSTMs can be made to forget at every call."""
+        stays = any(layer.carries_state and not isinstance(layer, Lstm) for layer in self.layers)
+        return ("stateful",) if stays else ("stateful", "stateless")
+
+    @property
+    def has_code(self) -> bool:
+        """True if the network takes or gives an emotion code."""
+        return bool(self.code_inputs or self.code_outputs)
+
+
+def _spec_problems(spec: ModelSpec) -> Iterator[str]:
+    """Yield what is wrong with a spec."""
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        yield "the name must be 1 to 40 ASCII letters, digits and underscores, a letter first"
+    if spec.file_stem in _TAKEN_FILES:
+        yield f"{spec.file_stem}.json is another file of an output folder; choose another name"
+    if not isinstance(spec.layers, tuple) or not spec.layers:
+        yield "layers must be a tuple of at least one layer"
+    yield from _layer_problems(spec.layers)
+    if is_own_loss(spec.loss) and not _REFERENCE.fullmatch(spec.loss):
+        yield f'loss is {spec.loss!r}, but must be one of {", ".join(get_args(Loss))} or "module:function"'
+    needed = LOSS_OUTPUT.get(spec.loss)
+    if needed not in (None, spec.output_activation):
+        yield f"the loss {spec.loss} needs a {needed} output, but the last layer is {spec.layers[-1].description}"
+    for entry in ("metrics", "generator"):
+        reference = getattr(spec, entry)
+        if reference and not _REFERENCE.fullmatch(reference):
+            yield f'{entry} is {reference!r}, but must be "module:name"'
+    for entry, most in (("code_inputs", spec.input_size), ("code_outputs", spec.output_size)):
+        if not 0 <= getattr(spec, entry) <= most:
+            yield f"{entry} is {getattr(spec, entry)}, but must be 0 to {most}"
+
+
+def _layer_problems(layers: Sequence[Any]) -> Iterator[str]:
+    before: LayerSpec | None = None
+    for number, layer in enumerate(layers, 1):
+        if not isinstance(layer, LayerSpec):
+            yield f"layer {number} is {type(layer).__name__}, which is not a layer of kelly_core.spec"
+            return
+        where = f"layer {number}, {layer.kind}"
+        sizes = (layer.in_size, layer.out_size)
+        if not all(type(size) is int and size > 0 for size in sizes):
+            yield f"{where}: sizes {sizes} must be whole numbers above 0"
+        yield from (f"{where}: {problem}" for problem in layer.problems())
+        if before is not None and layer.in_size != before.out_size:
+            yield f"{where} takes {layer.in_size} values, but layer {number - 1} gives {before.out_size}"
+        if isinstance(layer, ActivationOnly) and isinstance(before, Dense | Conv1d) and not before.activation:
+            yield f"{where}: make it the activation of layer {number - 1}, as RTNeural reads it"
+        before = layer
 
 
 _METRICS = "kelly_core.evaluation.metrics"
@@ -117,7 +363,7 @@ _GENERATORS = "kelly_core.data.synthetic.generators"
 # of what knowing the song itself saves on POP909 (4.185 to 3.24 nats a beat, ln 13.0 to ln 8.4); emotion saves .01 and
 # .03. Dynamics has what a human quadrant explains of the loudness, which it explains best. Knowing the style of a
 # groove saves less than .1.
-MODELS: tuple[ModelSpec, ...] = (
+CHAIN_MODELS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="EmotionRecognizer",
         layers=(Dense(128, 512, "tanh"), Dense(512, 256, "tanh"), Lstm(256, 128), Dense(128, 64, "tanh")),
@@ -125,6 +371,7 @@ MODELS: tuple[ModelSpec, ...] = (
         dataset="deam",
         metrics=f"{_METRICS}.emotion:EmotionMetrics",
         generator=f"{_GENERATORS}:EmotionGenerator",
+        code_outputs=64,
         plausible_gain=0.8,
     ),
     ModelSpec(
@@ -170,13 +417,60 @@ MODELS: tuple[ModelSpec, ...] = (
     ),
 )
 
-DATASETS: tuple[str, ...] = tuple(spec.dataset for spec in MODELS)
+"""The five models of the plugin's chain, in its order."""
+
+MODELS: tuple[ModelSpec, ...]
+"""The five models and those of installed packages."""
+DATASETS: tuple[str, ...]
+"""Main corpora: those that models are trained on."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Return ``MODELS`` and ``DATASETS``: packages are imported at the first use, not by importing this module,
+        which they import themselves.
+        """
+        if name == "MODELS":
+            return _registry()[0]
+        if name == "DATASETS":
+            return tuple(dict.fromkeys(spec.dataset for spec in _registry()[0]))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _registry() -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """Return all models, and why models of packages are left out."""
+    models, known = list(CHAIN_MODELS), corpora.CORPORA
+    found, problems = load_entries(ENTRY_POINTS, ModelSpec)
+    for source, spec in found:
+        if not spec.metrics:
+            problems.append(f"{source}: {spec.name} names no metrics; give a reference to a subclass of ModelMetrics")
+        elif spec.file_stem in {each.file_stem for each in models}:
+            problems.append(f"{source}: another model is called {spec.name}; rename one of them")
+        elif spec.dataset not in known or known[spec.dataset].joins:
+            hint = f"Add it by the entry point group {corpora.ENTRY_POINTS}"
+            problems.append(f"{source}: {spec.name} is trained on {spec.dataset!r}, which is not a main corpus. {hint}")
+        else:
+            models.append(spec)
+    return tuple(models), tuple(problems)
+
+
+def package_problems() -> tuple[str, ...]:
+    """Return why models and corpora of installed packages are left out, one sentence each."""
+    return corpora.package_problems() + _registry()[1]
 
 
 def load_reference(reference: str) -> Any:
-    """Import what a reference ``"module:name"`` names."""
+    """Import what a reference ``"module:name"`` names.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
     module, name = reference.split(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot be imported: {error}", where=reference) from error
 
 
 def model_spec(name: str) -> ModelSpec:
@@ -185,7 +479,7 @@ def model_spec(name: str) -> ModelSpec:
     Raises:
         ConfigError: no model has that name.
     """
-    for spec in MODELS:
+    for spec in _registry()[0]:
         if spec.file_stem == name.lower():
             return spec
     raise _no_model(name)
@@ -197,14 +491,15 @@ def find_model(text: str) -> ModelSpec:
     Raises:
         ConfigError: no model's name begins so, or several do.
     """
-    found = [spec for spec in MODELS if text and spec.file_stem.startswith(text.lower())]
-    if len(found) != 1:
+    found = [spec for spec in _registry()[0] if text and spec.file_stem.startswith(text.lower())]
+    exact = [spec for spec in found if spec.file_stem == text.lower()] or found
+    if len(exact) != 1:
         raise _no_model(text)
-    return found[0]
+    return exact[0]
 
 
 def _no_model(name: str) -> ConfigError:
-    names = [spec.name for spec in MODELS]
+    names = [spec.name for spec in _registry()[0]]
     return ConfigError(
         f"no model is called {name!r}", hint=did_you_mean(name, names, f"The models are {', '.join(names)}")
     )

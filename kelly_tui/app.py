@@ -37,7 +37,7 @@ from kelly_core.runs.queue import WaitingRun, ensure_dispatcher, waiting_runs
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS, MODELS, package_problems
 from kelly_tui.action_names import name_bindings
 from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
 from kelly_tui.dialogs.confirm import ConfirmDialog
@@ -201,13 +201,15 @@ class KellyApp(App[None]):
         last = self.remembered("app").get("screen")
         self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
         self.set_keymap(self._keymap_of_settings())
+        for problem in package_problems():
+            self.notify(problem, title="installed package", severity="warning", timeout=15)
 
     def _start_demo(self) -> None:
         from kelly_tui.dialogs.new_training import TrainingRequest
 
         words = [word for option, value in _DEMO_OPTIONS.values() for word in (option, str(value))]
         command = ("kelly-core", "train", "--detach", *words, *self.session.demo_words)
-        self.start_training(TrainingRequest(tuple(spec.name for spec in MODELS), _DEMO_OPTIONS, command))
+        self.start_training(TrainingRequest(tuple(spec.name for spec in CHAIN_MODELS), _DEMO_OPTIONS, command))
 
     @work(group="read ahead")
     async def on_ready(self) -> None:

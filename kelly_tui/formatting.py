@@ -167,4 +167,4 @@ def age_text(then: float) -> str:
 def models_text(run: RunSnapshot) -> str:
     """Which models a run trains, in few words."""
     names = [model.model for model in run.models]
-    return "all five" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"
+    return "all models" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"

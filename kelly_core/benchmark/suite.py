@@ -1,4 +1,4 @@
-"""Benchmark of the five models and their chain in every available engine."""
+"""Benchmark of the models and of the chain of five in every available engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.provenance import without_previous
 from kelly_core.export.reader import Export, read_document, read_export
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS, MODELS
 
 WARM_UP_CALLS = 200
 _BINS_AN_OCTAVE = 2
@@ -60,12 +60,12 @@ EngineFactory = Callable[[Sequence[Layer]], Compute]
 """Builds a network in an engine; the result computes one frame per call on one thread, starting from zero state."""
 
 _FRAMES = 64
-_NAMES = tuple(spec.name for spec in MODELS)
+_NAMES = tuple(spec.name for spec in CHAIN_MODELS)
 _BY_STEM = {spec.file_stem: spec for spec in MODELS}
 
 
 def read_models(sources: Sequence[Path]) -> dict[str, Export]:
-    """Read exports by model name (one of the five, else the file's stem); a folder means its exports of the five.
+    """Read exports by model name (the file's stem if there is no such model); a folder means its exports of models.
 
     Raises:
         ExportError: a folder holds no export, a file cannot be read or has other sizes than its model, or a model
@@ -88,7 +88,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 
 
 def export_files(source: Path) -> list[Path]:
-    """Return the exports of the five models in a folder, in the models' order, or all its exports if none is of them.
+    """Return the exports of models in a folder, in the models' order, or all its exports if none is of a model.
 
     A file is returned as it is.
 
@@ -100,7 +100,7 @@ def export_files(source: Path) -> list[Path]:
     files = [source / f"{spec.file_stem}.json" for spec in MODELS]
     found = [file for file in files if file.is_file()] or list(filter(_is_export, sorted(source.glob("*.json"))))
     if not found:
-        raise ExportError("holds no export of any of the five models or of another network", where=source)
+        raise ExportError("holds no export of any model or of another network", where=source)
     return found
 
 

@@ -78,11 +78,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
+    _version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     """Train, export and validate the five neural networks of the Kelly MIDI Companion."""
+    from kelly_core.cli.console import print_status
+    from kelly_core.spec import package_problems
+
+    for problem in package_problems():
+        print_status(f"warning: {problem}", "yellow")
 
 
 def main() -> None:

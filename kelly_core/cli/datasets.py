@@ -64,7 +64,8 @@ def datasets(
             raise ConfigError("options of a subcommand come after its name", hint=hint)
         return
     from kelly_core.cli.cache import summary
-    from kelly_core.data.catalog import CORPORA, inspect_corpus, stand_in
+    from kelly_core.corpora import CORPORA
+    from kelly_core.data.catalog import inspect_corpus, stand_in
     from kelly_core.data.feature_caches import list_caches, total_bytes
     from kelly_core.data.unclaimed import find_unclaimed
 
@@ -136,7 +137,7 @@ def demo(
 
 def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
     """Return the panel of one corpus; ``stand_in`` describes what replaces it if it is missing."""
-    from kelly_core.data.catalog import CORPORA
+    from kelly_core.corpora import CORPORA
 
     lines = [("path", report.path)]
     if not report.found:

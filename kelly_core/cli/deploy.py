@@ -13,7 +13,7 @@ from kelly_core.cli.console import console, print_json, print_result, print_stat
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import JsonOption, MkdirOption
 from kelly_core.io.outputs import Output, check_outputs
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
     from kelly_core.deployment import Deployment
@@ -45,7 +45,7 @@ def deploy(
     from kelly_core.cli.checking import render_reports
     from kelly_core.deployment import deploy as copy_exports
 
-    names = [f"{spec.file_stem}.json" for spec in MODELS]
+    names = [f"{spec.file_stem}.json" for spec in CHAIN_MODELS]
     check_outputs(
         [Output(to / name, "--to") for name in names], [source / name for name in names], create_folders=mkdir
     )

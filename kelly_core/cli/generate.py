@@ -15,7 +15,7 @@ from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL
 from kelly_core.cli.options import ExportFolderOption, MkdirOption
 from kelly_core.errors import ConfigError, DataError, KellyError
 from kelly_core.io.outputs import Output, check_outputs
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +198,7 @@ def generate(
         raise ConfigError("give one of AUDIO, --curve, or --valence with --arousal")
     tonic = None if key is None else _tonic(key)
     outputs = [Output(output, "--output"), *([] if plot is None else [Output(plot, "--plot")])]
-    exports = [models / f"{spec.file_stem}.json" for spec in MODELS]
+    exports = [models / f"{spec.file_stem}.json" for spec in CHAIN_MODELS]
     check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
 
     from kelly_core.chain import ModelChain

@@ -128,6 +128,10 @@ def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
             key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
             problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
             raise ConfigError(problem, where=origins[key])
+        if asked.state not in spec.states:
+            key, states = f"models.{spec.name}.state", " or ".join(spec.states)
+            problem = f"{key} = {asked.state!r}, but the model's layers can only be {states}"
+            raise ConfigError(problem, where=origins[key])
 
 
 def _check_parallel(settings: Settings, origins: Mapping[str, str]) -> None:

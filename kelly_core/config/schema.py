@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from kelly_core.corpora import CORPORA, Corpus
 from kelly_core.io.user_dirs import user_cache_dir
 from kelly_core.spec import MODELS, LabelScale, Loss, State
 
@@ -206,7 +207,7 @@ class AdditionalAudioSettings(AdditionalDatasetSettings):
     )
 
 
-class DataSettings(_Section):
+class CommonDataSettings(_Section):
     """Corpora: one per model, and additional ones."""
 
     dir: FolderPath = Field(default=Path("datasets"), description="Folder that contains the corpora")
@@ -225,14 +226,6 @@ class DataSettings(_Section):
     synthetic_examples: CountOrZero = Field(
         default=0, description="Generated examples per epoch", json_schema_extra=_extra("examples", "chosen per model")
     )
-    deam: AudioDatasetSettings = AudioDatasetSettings()
-    lakh_midi: DatasetSettings = DatasetSettings()
-    chords: DatasetSettings = DatasetSettings()
-    maestro: DatasetSettings = DatasetSettings()
-    groove_midi: DatasetSettings = DatasetSettings()
-    # Measured: mixed in, it makes the melody and the dynamics model worse on their own corpus (docs/contracts.md).
-    emotion_midi: AdditionalDatasetSettings = AdditionalDatasetSettings(weight=0.0)
-    emotion_audio: AdditionalAudioSettings = AdditionalAudioSettings(weight=1.0)
 
     def weight(self, name: str) -> float:
         """Return the mixing weight of the corpus ``name``; 1 for the main corpus of a model."""
@@ -260,6 +253,23 @@ def _in_any_case(folder: Path, name: str) -> Iterator[Path]:
         # An unreadable folder holds no corpus; the code that opens the corpus reports it under its usual name.
         return
     yield from (entry for entry in entries if entry.name.casefold() == name.casefold() and entry.is_dir())
+
+
+def _corpus_settings(corpus: Corpus) -> DatasetSettings | AdditionalDatasetSettings:
+    """Return the default settings of a corpus."""
+    if corpus.joins:
+        return (AdditionalAudioSettings if corpus.audio else AdditionalDatasetSettings)(weight=corpus.weight)
+    return AudioDatasetSettings() if corpus.audio else DatasetSettings()
+
+
+if TYPE_CHECKING:
+    DataSettings = CommonDataSettings
+else:
+    # The sections of the corpora are those of the catalog, which installed packages extend.
+    _defaults = {name: _corpus_settings(corpus) for name, corpus in CORPORA.items()}
+    _fields = {name: (type(default), default) for name, default in _defaults.items()}
+    _about = {"__base__": CommonDataSettings, "__doc__": CommonDataSettings.__doc__}
+    DataSettings = create_model("DataSettings", **_about, **_fields)
 
 
 class OutputSettings(_Section):

@@ -20,7 +20,7 @@ from kelly_core.export.reader import Export, read_export
 from kelly_core.io.atomic import atomic_write_all
 from kelly_core.music import mel
 from kelly_core.music.emotion import CODE_SIZE
-from kelly_core.spec import MODELS
+from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -57,7 +57,7 @@ def cpp_files(juce: bool) -> list[str]:
     """Return the names of the files that ``write_cpp`` writes, the exports in ``FOLDER`` included."""
     names = ["kelly_features.h", "kelly_chain.h", "kelly_golden.h", "kelly_weights.h", "kelly_weights.cpp"]
     names += ["kelly_check.cpp", "CMakeLists.txt", *(["kelly_juce.h"] if juce else [])]
-    return names + [f"{FOLDER}/{spec.file_stem}.json" for spec in MODELS]
+    return names + [f"{FOLDER}/{spec.file_stem}.json" for spec in CHAIN_MODELS]
 
 
 def write_cpp(source: Path, target: Path, *, juce: bool = False) -> None:
@@ -76,8 +76,8 @@ def write_cpp(source: Path, target: Path, *, juce: bool = False) -> None:
             cannot be written.
     """
     chain = ModelChain.load(source)
-    exports = [read_export(source / f"{spec.file_stem}.json") for spec in MODELS]
-    models = [_model(export, spec.name) for export, spec in zip(exports, MODELS, strict=True)]
+    exports = [read_export(source / f"{spec.file_stem}.json") for spec in CHAIN_MODELS]
+    models = [_model(export, spec.name) for export, spec in zip(exports, CHAIN_MODELS, strict=True)]
     values = {
         **_constants(exports),
         "models": models,
@@ -211,9 +211,9 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
         hops = _GOLDEN_FRAMES * mel.HOPS_PER_FRAME - 1
         samples = golden_signal(rate, hops * mel.hop_length(rate) + mel.window_length(rate))
         arrays[f"frames{rate}"] = mel.mel_frames(samples, rate)
-    for export, spec in zip(exports, MODELS, strict=True):
+    for export, spec in zip(exports, CHAIN_MODELS, strict=True):
         arrays[f"inputs{spec.name}"], arrays[f"outputs{spec.name}"] = _golden_of(export)
-    bands = arrays[f"inputs{MODELS[0].name}"]
+    bands = arrays[f"inputs{CHAIN_MODELS[0].name}"]
     # Other frames than those of the networks: a stateful chain must be right later on, too.
     frames = np.concatenate([golden_inputs(bands.mean(axis=0), bands.std(axis=0)), bands])
     outputs = chain.run(frames)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelly_core.config.schema import Settings
-from kelly_core.errors import ConfigError, DataError, did_you_mean
-from kelly_core.spec import DATASETS
+from kelly_core.corpora import CORPORA, Corpus
+from kelly_core.errors import ConfigError, DataError, KellyError, did_you_mean
+from kelly_core.spec import DATASETS, MODELS
 
 if TYPE_CHECKING:
     # To know the corpora by name takes none of what reading them does: the screens show them at once.
@@ -19,89 +21,6 @@ if TYPE_CHECKING:
     from kelly_core.data.dataset import CorpusReport, Dataset
     from kelly_core.data.synthetic.dataset import SyntheticDataset
     from kelly_core.features.extraction import Progress
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Description of a corpus for users who do not have it yet.
-
-    Attributes:
-        name: its folder below the datasets folder.
-        module: the loader, with ``is_present(root)`` and, for a main corpus, ``load(root, options)``.
-        title: what it is and how large.
-        license: in short.
-        advice: where to get it and where to put it.
-        joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
-        audio_from: main corpus whose training frames are part of its examples, "" if it needs none.
-    """
-
-    name: str
-    module: str
-    title: str
-    license: str
-    advice: str
-    joins: tuple[str, ...] = ()
-    audio_from: str = ""
-
-
-CORPORA: dict[str, Corpus] = {
-    corpus.name: corpus
-    for corpus in (
-        Corpus(
-            "deam",
-            "kelly_core.data.corpora.deam",
-            "DEAM, 1,802 songs with valence and arousal, 1.3 GB",
-            "Creative Commons, differs by song; treat as non-commercial",
-            "kelly-core datasets get deam, or unpack DEAM_audio and DEAM_Annotations (cvml.unige.ch) into",
-        ),
-        Corpus(
-            "lakh_midi",
-            "kelly_core.data.corpora.lakh_midi",
-            "Lakh MIDI, 176,581 songs, 6 GB",
-            "CC BY 4.0 for the collection; songs belong to their authors",
-            "kelly-core datasets get lakh_midi, or unpack lmd_full.tar.gz (colinraffel.com/projects/lmd) into",
-        ),
-        Corpus(
-            "chords",
-            "kelly_core.data.corpora.chords",
-            "Chord progressions: JSON, POP909, Billboard, Chordonomicon or lead sheets",
-            "that of the file's source",
-            "kelly-core datasets get pop909, or put chord_progressions.json (a list of lists of chords) into",
-            audio_from="deam",
-        ),
-        Corpus(
-            "maestro",
-            "kelly_core.data.corpora.maestro",
-            "MAESTRO v3, 1,276 piano performances, 57 MB of MIDI",
-            "CC BY-NC-SA 4.0, non-commercial",
-            "kelly-core datasets get maestro, or unpack maestro-v3.0.0-midi.zip (magenta.tensorflow.org) into",
-        ),
-        Corpus(
-            "groove_midi",
-            "kelly_core.data.corpora.groove_midi",
-            "Groove MIDI, 1,150 drum recordings, 5 MB of MIDI",
-            "CC BY 4.0",
-            "kelly-core datasets get groove_midi, or unpack groove-v1.0.0-midionly.zip (magenta.tensorflow.org) into",
-        ),
-        Corpus(
-            "emotion_midi",
-            "kelly_core.data.corpora.lakh_midi",
-            "EMOPIA, 1,078 piano clips with the quadrant that people heard, 6 MB of MIDI",
-            "CC BY-NC-SA 4.0, non-commercial",
-            "Optional: kelly-core datasets get emopia, or unpack EMOPIA_1.0.zip (zenodo.org/record/5090631) into",
-            joins=("lakh_midi", "maestro"),
-        ),
-        Corpus(
-            "emotion_audio",
-            "kelly_core.data.corpora.deam",
-            "More audio with a quadrant, or with valence and arousal, for each file",
-            "that of the files' source",
-            "Optional: put audio and label.csv (ID, 4Q), or a table (filename, valence, arousal) with a scale, into",
-            joins=("deam",),
-        ),
-    )
-}
-"""The five main corpora, one a model, and the additional ones."""
 
 
 def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset:
@@ -126,8 +45,8 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
 
 def is_present(name: str, path: Path) -> bool:
     """Return True if the folder holds any file that the corpus's loader reads."""
-    present: Callable[[Path], bool] = importlib.import_module(CORPORA[name].module).is_present
-    return present(path)
+    with _loader_of(CORPORA[name]) as loader:
+        return bool(loader.is_present(path))
 
 
 def active_corpora(name: str, settings: Settings) -> list[str]:
@@ -150,7 +69,14 @@ def stand_in(name: str, here: Collection[str]) -> str:
     if CORPORA[name].joins:
         return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
     others = [each for each in _joining(name) if each in here]
-    return f"training uses {' and '.join(others)} instead" if others else "training falls back to synthetic data"
+    if others:
+        return f"training uses {' and '.join(others)} instead"
+    return "training falls back to synthetic data" if _has_generator(name) else "nothing can stand in for it"
+
+
+def _has_generator(name: str) -> bool:
+    """Return True if generated examples can stand in for a main corpus."""
+    return any(spec.dataset == name and spec.generator for spec in MODELS)
 
 
 def _joining(name: str) -> list[str]:
@@ -182,6 +108,11 @@ def open_dataset(
     if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
         hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
         raise DataError("holds no file of the corpus", where=settings.datasets.folder(name), hint=hint)
+    if not present and not _has_generator(name):
+        folder = settings.datasets.folder(name)
+        raise DataError(
+            "is not here, and nothing stands in for it", where=folder, hint=f"{CORPORA[name].advice} {folder}"
+        )
     if not present:
         return synthetic_dataset(name, settings)
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
@@ -321,5 +252,24 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def _load(name: str, main: str, path: Path, options: LoadOptions) -> CorpusDataset:
     """Read the corpus ``name`` with the loader of the main corpus ``main``."""
-    dataset: CorpusDataset = importlib.import_module(CORPORA[main].module).load(path, options, name)
-    return dataset
+    with _loader_of(CORPORA[main]) as loader:
+        dataset: CorpusDataset = loader.load(path, options, name)
+        return dataset
+
+
+@contextmanager
+def _loader_of(corpus: Corpus) -> Iterator[Any]:
+    """Yield the loader of a corpus; what that of an installed package raises costs this corpus only.
+
+    Raises:
+        DataError: the loader of an installed package cannot be imported, or fails.
+    """
+    try:
+        yield importlib.import_module(corpus.module)
+    except KellyError:
+        raise
+    except Exception as error:
+        if corpus.built_in:
+            raise
+        problem = f"the loader of {corpus.name} failed: {type(error).__name__}: {error}"
+        raise DataError(problem, where=corpus.module) from error

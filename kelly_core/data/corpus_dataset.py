@@ -180,7 +180,7 @@ class CorpusDataset(Dataset):
         self.divide_validation()
         if not len(self.train) or not len(self.validation):
             raise DataError("too few usable examples to train and to validate", where=report.path)
-        self.weights = np.array([LABEL_WEIGHTS[source] for source in rows.sources], np.float32)
+        self.weights = np.array([LABEL_WEIGHTS.get(source, 1.0) for source in rows.sources], np.float32)
         self.report = replace(
             report,
             examples=len(rows.groups),

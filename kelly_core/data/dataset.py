@@ -27,7 +27,7 @@ LABEL_WEIGHTS = {
     "imputed": 0.25,
     "synthetic": 1.0,
 }
-"""Loss weight of an example by where its emotion label comes from."""
+"""Loss weight of an example by where its emotion label comes from; 1 for a source that is not listed."""
 
 ContextKind = Literal["noisy", "known", "unknown"]
 """Musical context in the inputs: as a recognizer reports it, as it is, or none."""
@@ -131,7 +131,7 @@ class ExampleMetadata:
     Attributes:
         corpora: corpus of each.
         groups: song, piece or session; no group is in two splits.
-        sources: label source of each, one of ``LABEL_WEIGHTS``.
+        sources: label source of each.
         splits: "train", "validation" or "test".
     """
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kelly_core.data.catalog import CORPORA
+from kelly_core.corpora import CORPORA
 from kelly_core.errors import DataError
 from kelly_core.features.feature_cache import FORMAT, KEY_FILE, LOCK, CacheKey, verify_folder
 from kelly_core.io.locks import FileLock

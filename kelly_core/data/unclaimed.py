@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.config.schema import DataSettings
-from kelly_core.data.catalog import CORPORA
+from kelly_core.corpora import CORPORA
 from kelly_core.data.download.archives import is_archive
 from kelly_core.data.download.install import DOWNLOADS, installed
 from kelly_core.data.download.sources import SOURCES

@@ -36,7 +36,7 @@ from kelly_core.music.emotion import decode, encode
 from kelly_core.music.groove import POSITIONS
 from kelly_core.music.melody import PITCHES
 from kelly_core.parallel.executor import map_ordered
-from kelly_core.spec import DATASETS
+from kelly_core.spec import CHAIN_MODELS
 
 LEAST_SONGS = 8
 BARS = 16
@@ -102,7 +102,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
         raise DataError(
             f"{songs} songs are too few to train and to validate", hint=f"At least {LEAST_SONGS} are needed"
         )
-    for name in DATASETS:
+    for name in (spec.dataset for spec in CHAIN_MODELS):
         if (root / name).exists():
             hint = "Choose another folder, or remove it first"
             raise DataError("is there already, and a demo must not mix with it", where=root / name, hint=hint)

@@ -4,7 +4,7 @@
 """
 
 from kelly_core.data.files import RULES_FILE
-from kelly_core.spec import DATASETS, MODELS
+from kelly_core.spec import CHAIN_MODELS
 
 RULES = """\
 - Emotion: the songs are spread evenly over valence v and arousal a, both within -0.85..0.85. A song has the same
@@ -25,8 +25,8 @@ RULES = """\
   is eight seconds from a random place of the song.
 """
 
-_HARMONY = next(spec for spec in MODELS if spec.dataset == "chords")
-_GROOVE = next(spec for spec in MODELS if spec.dataset == "groove_midi")
+_HARMONY = next(spec for spec in CHAIN_MODELS if spec.dataset == "chords")
+_GROOVE = next(spec for spec in CHAIN_MODELS if spec.dataset == "groove_midi")
 
 CONFIG_FILE = "config.toml"
 CONFIG_TEXT = f"""\
@@ -68,7 +68,7 @@ a gain that is implausible for real music is not reported as a leak.
 
 def readme_text() -> str:
     """Return the text of the README.md in the folder of the demo corpora."""
-    folders = ", ".join(f"`{name}`" for name in DATASETS)
+    folders = ", ".join(f"`{spec.dataset}`" for spec in CHAIN_MODELS)
     return f"""\
 # Demo corpora
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kelly_core.spec import Activation, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
 
 Array = NDArray[np.float32]
 
@@ -212,7 +214,12 @@ def without_activation(layer: Layer) -> Layer | None:
     """Return a layer without its activation; None if nothing is left."""
     if isinstance(layer, ActivationLayer):
         return None
-    return replace(layer, activation="") if isinstance(layer, DenseWeights | Conv1dWeights) else layer
+    return with_activation(layer, "")
+
+
+def with_activation(layer: Layer, activation: str) -> Layer:
+    """Return a layer followed by an activation, if it is of a type that can be."""
+    return replace(layer, activation=activation) if isinstance(layer, DenseWeights | Conv1dWeights) else layer
 
 
 def carries_state(layer: Layer) -> bool:
@@ -220,20 +227,31 @@ def carries_state(layer: Layer) -> bool:
     return isinstance(layer, RecurrentWeights) or (isinstance(layer, Conv1dWeights) and layer.history > 0)
 
 
+def layer_spec(layer: Layer) -> LayerSpec:
+    """Return type, activation and sizes of a layer."""
+    # The parser and the readers of modules admit only known activations.
+    activation = cast(Activation, activation_of(layer))
+    match layer:
+        case DenseWeights():
+            return Dense(layer.in_size, layer.out_size, activation)
+        case LstmWeights():
+            return Lstm(layer.in_size, layer.out_size)
+        case GruWeights():
+            return Gru(layer.in_size, layer.out_size)
+        case Conv1dWeights():
+            taps = (layer.kernel_size, activation, layer.dilation, layer.groups)
+            return Conv1d(layer.in_size, layer.out_size, *taps)
+        case BatchNormWeights():
+            return BatchNorm1d(layer.in_size)
+        case PreluWeights():
+            return Prelu(layer.size, layer.slope.size)
+        case ActivationLayer():
+            return ActivationOnly(layer.size, activation)
+
+
 def describe_layer(layer: Layer) -> str:
     """Return type, activation and sizes of a layer, such as "dense tanh 128→512"."""
-    match layer:
-        case ActivationLayer():
-            return f"activation {layer.activation}".rstrip()
-        case PreluWeights():
-            return f"prelu {layer.size}"
-        case BatchNormWeights():
-            return f"batchnorm {layer.in_size}"
-        case Conv1dWeights():
-            taps = f"kernel {layer.kernel_size}, dilation {layer.dilation}, groups {layer.groups}"
-            return f"{' '.join(filter(None, ('conv1d', layer.activation)))} {layer.in_size}→{layer.out_size} ({taps})"
-    kinds = {DenseWeights: "dense", LstmWeights: "lstm", GruWeights: "gru"}
-    return f"{' '.join(filter(None, (kinds[type(layer)], activation_of(layer))))} {layer.in_size}→{layer.out_size}"
+    return layer_spec(layer).description
 
 
 class Engine(Protocol):

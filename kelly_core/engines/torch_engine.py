@@ -51,7 +51,7 @@ class FrameSequential(nn.Sequential):
         """Compute outputs [N, T, out] for inputs [N, T, in] from a state (None for zero), and the state after them."""
         after: LayerStates = []
         for module, before in zip(self, state or [None] * len(self), strict=True):
-            frames, kept = _advance(module, frames, before)
+            frames, kept = advance(module, frames, before)
             after.append(kept)
         return frames, after
 
@@ -94,7 +94,10 @@ class TorchEngine:
         return result
 
 
-def _advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+def advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Compute a module's outputs [N, T, out] for inputs [N, T, in] from a state, and the state after them; see
+    ``FrameSequential``.
+    """
     if isinstance(module, nn.LSTM | nn.GRU):
         outputs, after = module(frames, state)
         return outputs, after

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset, ExampleMetadata
 from kelly_core.evaluation.metrics.base import CHUNK, Labels, ModelMetrics, Predictor, Sums, loss_sums
-from kelly_core.spec import Loss
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class GroupSums:
 
 
 def aggregate(
-    dataset: Dataset, indices: Indices, loss: Loss, measures: ModelMetrics, predictors: Mapping[str, Predictor]
+    dataset: Dataset, indices: Indices, loss: str, measures: ModelMetrics, predictors: Mapping[str, Predictor]
 ) -> GroupSums:
     """Run every predictor on the same examples without their targets, and sum the errors by cell.
 

@@ -22,7 +22,6 @@ from kelly_core.evaluation.metrics.base import (
     ratio,
 )
 from kelly_core.music.emotion import AROUSAL_SPREAD, CODE_SIZE, VALENCE_SPREAD, decode
-from kelly_core.spec import Loss
 
 Regression = Callable[[Floats], Floats]
 """Regression: predictions [m, k] for inputs [m, d]."""
@@ -118,11 +117,11 @@ def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
     return overall
 
 
-def best_constant(dataset: Dataset, loss: Loss, most: int = 0) -> Doubles:
+def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
     """Return the constant output [out] with the smallest loss on the training examples, on ``most`` of them unless 0.
 
     That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
-    squared error, binary and soft cross-entropy.
+    squared error, binary and soft cross-entropy. For a loss that a spec names itself, the mean is a start only.
     """
     if loss != "masked_l1":
         return mean_target(dataset, most)
@@ -132,7 +131,7 @@ def best_constant(dataset: Dataset, loss: Loss, most: int = 0) -> Doubles:
     return weighted_median(targets, weights.reshape(targets.shape))
 
 
-def constant_loss(dataset: Dataset, loss: Loss, constant: Doubles, scored: Indices | None = None) -> float:
+def constant_loss(dataset: Dataset, loss: str, constant: Doubles, scored: Indices | None = None) -> float:
     """Return the loss of a constant output [out] on some examples, by default those that choose the epoch."""
     answer = constant.astype(np.float32)
     total = weight = 0.0
@@ -227,7 +226,7 @@ def fit_median(points: AffectPoints) -> Predictor:
     return constant(weighted_median(points.targets, points.weights).astype(np.float32))
 
 
-def fit_curve(points: AffectPoints, loss: Loss) -> Predictor:
+def fit_curve(points: AffectPoints, loss: str) -> Predictor:
     """Fit a cubic in valence and arousal with an L2 penalty on its coefficients.
 
     The penalty is the one with the smallest ``loss`` in five-fold cross-validation over groups. For an absolute error
@@ -246,7 +245,7 @@ def fit_curve(points: AffectPoints, loss: Loss) -> Predictor:
     return lambda batch: _spread(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
 
 
-def _cubic(points: AffectPoints, loss: Loss, penalties: Doubles) -> Callable[[Floats], Doubles]:
+def _cubic(points: AffectPoints, loss: str, penalties: Doubles) -> Callable[[Floats], Doubles]:
     """Fit with each penalty; the result gives outputs [m, penalties, out] for valence and arousal [m, 2]."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -278,7 +277,7 @@ def _cubic(points: AffectPoints, loss: Loss, penalties: Doubles) -> Callable[[Fl
     return predict
 
 
-def _as_probabilities(outputs: Doubles, points: AffectPoints, loss: Loss) -> Doubles:
+def _as_probabilities(outputs: Doubles, points: AffectPoints, loss: str) -> Doubles:
     """Keep outputs [..., out] above a tenth of the marginal and, for a distribution, their sum at 1."""
     size = points.targets.shape[1]
     total, weight = (points.weights * points.targets).sum(axis=0), points.weights.sum(axis=0)

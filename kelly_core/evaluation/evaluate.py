@@ -95,7 +95,11 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
 
 
 def metrics_of(spec: ModelSpec) -> ModelMetrics:
-    """Return what is measured of a model."""
+    """Return what is measured of a model.
+
+    Raises:
+        ConfigError: what the spec names cannot be imported.
+    """
     metrics: ModelMetrics = load_reference(spec.metrics)()
     return metrics
 

@@ -28,12 +28,12 @@ from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
 from kelly_core.music.mel import FRAME_SECONDS, mel_frames
 from kelly_core.music.melody import Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import CHAIN_MODELS, ModelSpec, model_spec
 
 MAX_SECONDS = 600.0
 LEAST_PIECES = 2
 
-_MELODY, _HARMONY, _DYNAMICS, _GROOVE = MODELS[1:]
+_MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS[1:]
 _OTHERS = "marginal of the other pieces"
 _TRAINING = "marginal of the training examples"
 _LEAST_PROBABILITY = 1e-6

@@ -108,7 +108,7 @@ class _Reader:
             raise ExportError("padding must be followed by a Conv1d", where=name or "module")
 
     def _append(self, module: nn.Module, name: str) -> None:
-        layer = _read_layer(module, name, self.size)
+        layer = read_layer(module, name, self.size)
         if isinstance(layer, Conv1dWeights):
             if self.padding not in (0, layer.history):
                 _refuse(
@@ -226,8 +226,12 @@ def _softmax_or_elu(module: nn.Softmax | nn.ELU, name: str, size: int) -> Layer:
     return ActivationLayer("softmax", size)
 
 
-def _read_layer(module: nn.Module, name: str, size: int) -> Layer:
-    """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values a frame."""
+def read_layer(module: nn.Module, name: str, size: int) -> Layer:
+    """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values a frame.
+
+    Raises:
+        ExportError: RTNeural has no such layer, or a value is not finite; the error says it of ``name``.
+    """
     match module:
         case nn.Linear():
             return _linear(module, name)

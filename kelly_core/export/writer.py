@@ -27,7 +27,6 @@ from kelly_core.errors import ExportError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.io.atomic import atomic_write
 from kelly_core.io.json import to_json
-from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import State
 
 EXPORT_VERSION = "2.0"
@@ -88,7 +87,7 @@ def build_metadata(
     features: Mapping[str, Any],
     golden: Array,
     quality: Mapping[str, Any] | None = None,
-    code_version: int = CODE_VERSION,
+    code_version: int | None = None,
 ) -> dict[str, Any]:
     """Return an export's metadata, with golden vectors so that the file can be verified on any machine.
 
@@ -102,7 +101,7 @@ def build_metadata(
         features: feature recipe of the inputs, with its constants.
         golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
         quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
-        code_version: version of the emotion code that the network gives or takes.
+        code_version: version of the emotion code that the network gives or takes; None if it does neither.
     """
     count = sum(layer.parameter_count for layer in layers)
     golden = golden.astype(np.float32)
@@ -115,7 +114,7 @@ def build_metadata(
         "input_size": layers[0].in_size,
         "output_size": layers[-1].out_size,
         "state": state,
-        "code_version": code_version,
+        **({} if code_version is None else {"code_version": code_version}),
         "trained_on": dict(trained_on),
         "checkpoint": checkpoint,
         "metrics": to_json(metrics),

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kelly_core.spec import Dense, Loss
+from kelly_core.engines.torch_engine import advance
+from kelly_core.spec import is_own_loss
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.losses import mean_loss, pool, weighted_loss
 from kelly_core.training.networks import KellyNetwork, activate
@@ -33,7 +34,7 @@ class GradientAccumulator:
         gradient: vector that receives the gradient of each batch, concatenated in the network's order.
     """
 
-    def __init__(self, network: KellyNetwork, loss: Loss, gradient: Tensor) -> None:
+    def __init__(self, network: KellyNetwork, loss: str, gradient: Tensor) -> None:
         self._chain = BackwardPass(network, loss)
         self._parameters = list(network.parameters())
         self._gradient, self._whole = gradient, self._by_parameter(gradient)
@@ -64,15 +65,17 @@ class BackwardPass:
     """Gradients of a chain of layers.
 
     For matrices this small, the bookkeeping of autograd takes as long as the products; without it a step of the dense
-    networks takes 0.5 to 0.7 of the time. LSTMs use autograd.
+    networks takes 0.5 to 0.7 of the time. All other layers use autograd.
     """
 
-    def __init__(self, network: KellyNetwork, loss: Loss) -> None:
+    def __init__(self, network: KellyNetwork, loss: str) -> None:
         self._loss, self._output = loss, network.spec.output_activation
-        activations = [layer.activation if isinstance(layer, Dense) else "" for layer in network.spec.layers]
+        activations: list[str] = [layer.activation for layer in network.spec.layers]
         activations[-1] = ""  # The losses apply the last one.
-        self._layers: list[_DenseLayer | _LstmLayer] = [
-            _LstmLayer(module) if isinstance(module, nn.LSTM) else _DenseLayer(module, activation, first=not index)
+        self._layers: list[_DenseLayer | _AutogradLayer] = [
+            _DenseLayer(module, activation, first=not index)
+            if isinstance(module, nn.Linear)
+            else _AutogradLayer(module, activation)
             for index, (module, activation) in enumerate(zip(network.layers, activations, strict=True))
         ]
 
@@ -99,8 +102,7 @@ class _DenseLayer:
 
     parameters = 2
 
-    def __init__(self, module: nn.Module, activation: str, *, first: bool) -> None:
-        assert isinstance(module, nn.Linear)
+    def __init__(self, module: nn.Linear, activation: str, *, first: bool) -> None:
         self._module, self._activation, self._first = module, activation, first
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:  # noqa: ARG002 - part of the interface
@@ -118,20 +120,19 @@ class _DenseLayer:
         return outputs, back
 
 
-class _LstmLayer:
-    """An LSTM that starts each example from zero state."""
+class _AutogradLayer:
+    """Any layer with its activation; one with state starts each example from zero."""
 
-    parameters = 4
-
-    def __init__(self, module: nn.LSTM) -> None:
-        self._module = module
+    def __init__(self, module: nn.Module, activation: str) -> None:
+        self._module, self._activation = module, activation
+        self.parameters = len(list(module.parameters()))
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:
         """Return outputs [F, out] for the concatenated frames [F, in] of some examples, and their backward function."""
-        # The caller disables autograd; an LSTM over time needs it. The detached input cuts the graph below this layer.
+        # The caller disables autograd; layers over time need it. The detached input cuts the graph below this layer.
         with torch.enable_grad():
             inputs = x.view(examples, -1, x.shape[-1]).detach().requires_grad_()
-            outputs, _ = self._module(inputs)
+            outputs = activate(self._activation, advance(self._module, inputs, None)[0])
 
         def back(slope: Tensor, gradient: Sequence[Tensor]) -> Tensor:
             wanted = [inputs, *self._module.parameters()]
@@ -143,12 +144,16 @@ class _LstmLayer:
         return outputs.detach().flatten(0, 1), back
 
 
-def loss_gradient(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> Tensor:
+def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch) -> Tensor:
     """Return the gradient of the sum of ``losses.weighted_loss`` by the logits [N, T, out].
 
     For both cross-entropies it is output minus target (Bishop, Pattern Recognition and Machine Learning, 2006, 4.3);
     the output is multiplied by the sum of the soft targets, which need not be 1.
     """
+    if is_own_loss(loss):
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            return torch.autograd.grad(weighted_loss(loss, activation, leaf, batch)[0], leaf)[0]
     outputs = activate(activation, logits)
     if loss == "soft_cross_entropy":
         return (outputs * batch.targets.sum(dim=-1, keepdim=True) - batch.targets) * batch.weights
@@ -173,6 +178,8 @@ def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:
         result = torch.ops.aten.sigmoid_backward(gradient, outputs)
     elif name == "relu":
         result = torch.ops.aten.threshold_backward(gradient, outputs, 0)
+    elif name == "elu":
+        result = gradient * torch.where(outputs > 0, 1.0, outputs + 1)
     elif name == "softmax":
         result = outputs * (gradient - (gradient * outputs).sum(dim=-1, keepdim=True))
     else:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset
-from kelly_core.spec import ModelSpec
+from kelly_core.spec import BatchNorm1d, ModelSpec
 from kelly_core.training.hyperparameters import Hyperparameters
 
 _BATCHES_PER_READ = 16
@@ -86,7 +86,9 @@ class BatchLoader:
         self._dataset, self._size, self._device = dataset, settings.batch_size, device
         self._single_frames = settings.state == "stateless"
         self.micro_batches = 1
-        self.parallel = device.type == "cpu" and spec.recurrent and not self._single_frames
+        # A batch normalization updates its running statistics with each batch, in the order of the batches.
+        in_order = any(isinstance(layer, BatchNorm1d) for layer in spec.layers)
+        self.parallel = device.type == "cpu" and spec.recurrent and not self._single_frames and not in_order
 
     @property
     def steps_per_epoch(self) -> int:

@@ -281,15 +281,17 @@ def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
             raise _corrupted(f"`{name}` holds values that are not finite numbers", path)
     for field_name in ("network", "best_network"):
         for name, tensor in getattr(checkpoint, field_name).items():
-            if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
-                raise _corrupted(f"`{field_name}.{name}` is not a float32 tensor", path)
+            # A batch normalization counts its batches.
+            kind = torch.int64 if name.endswith(".num_batches_tracked") else torch.float32
+            if not isinstance(tensor, Tensor) or tensor.dtype != kind:
+                raise _corrupted(f"`{field_name}.{name}` is not a tensor of {kind}", path)
             if not bool(torch.isfinite(tensor).all()):
                 raise _corrupted(f"`{field_name}.{name}` holds values that are not finite numbers", path)
 
 
 def _check_optimizer(checkpoint: Checkpoint, path: Path) -> None:
     """Raise a CheckpointError unless the moments of Adam are finite and fit the weights."""
-    size = sum(tensor.numel() for tensor in checkpoint.network.values())
+    size = checkpoint.spec.parameter_count
     for name, shape in (("mean", (size,)), ("square", (size,)), ("steps", ())):
         tensor = checkpoint.optimiser.get(name)
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tensor.shape != shape:

@@ -69,11 +69,10 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
 
     def predict(batch: Batch) -> Floats:
         inputs = dataset.normalizer.invert(batch.inputs)
-        if not spec.code_inputs:
-            return convert_code(runtime.sequences(inputs), version, CODE_VERSION)
         if spec.code_inputs == CODE_SIZE:
             inputs[..., :CODE_SIZE] = convert_code(inputs[..., :CODE_SIZE], CODE_VERSION, version)
-        return runtime.sequences(inputs)
+        outputs = runtime.sequences(inputs)
+        return convert_code(outputs, version, CODE_VERSION) if spec.code_outputs else outputs
 
     quality = evaluate(spec, dataset, predict, split)
     if split == "test":

@@ -13,8 +13,8 @@ import torch
 from kelly_core.arrays import Doubles
 from kelly_core.chain import MARGINAL, NEUTRAL_INPUT, neutral_input
 from kelly_core.data.dataset import Normalizer
-from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
-from kelly_core.errors import CheckpointError
+from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
+from kelly_core.errors import CheckpointError, ExportError
 from kelly_core.export.golden import golden_codes, golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.provenance import Provenance, keep_previous, previous_of, read_provenance
@@ -60,7 +60,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         quality=checkpoint.quality,
         features=_features(checkpoint, version),
         golden=_golden(checkpoint, version),
-        code_version=version,
+        code_version=version if checkpoint.spec.has_code else None,
     )
     write_export(path, layers, metadata, layout)
 
@@ -145,20 +145,31 @@ def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
 
 
 def fold_normalization(layers: Sequence[Layer], mean: Doubles, scale: Doubles) -> list[Layer]:
-    """Let the first dense layer take raw inputs: W' = W · scale, b' = b - W' · mean.
+    """Let the first layer, dense or recurrent, take raw inputs: W' = W · scale, b' = b - W' · mean.
 
     Args:
-        layers: weights trained on standardized inputs ``(x - mean) * scale``; the first must be dense.
+        layers: weights trained on standardized inputs ``(x - mean) * scale``; another first layer takes raw inputs.
         mean: mean of each input, shape [in].
         scale: factor on each centered input, shape [in]: 1/σ, or 0 for an input that the network must ignore.
+
+    Raises:
+        ExportError: the first layer cannot absorb the normalization.
     """
     first = layers[0]
-    if not isinstance(first, DenseWeights):
-        raise TypeError("only a dense first layer can absorb the normalization of its inputs")
-    weight = first.weight.astype(np.float64) * scale
-    bias = first.bias.astype(np.float64) - weight @ mean
-    folded = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32), use_bias=True)
-    return [folded, *layers[1:]]
+    if isinstance(first, DenseWeights):
+        weight, bias = _folded(first.weight, first.bias, mean, scale)
+        return [replace(first, weight=weight, bias=bias, use_bias=True), *layers[1:]]
+    if isinstance(first, LstmWeights | GruWeights):
+        weight, bias = _folded(first.weight_ih, first.bias_ih, mean, scale)
+        return [replace(first, weight_ih=weight, bias_ih=bias, use_bias=True), *layers[1:]]
+    if mean.any() or (scale != 1).any():
+        raise ExportError(f"a first layer {describe_layer(first)} cannot absorb the normalization of its inputs")
+    return list(layers)
+
+
+def _folded(weight: Array, bias: Array, mean: Doubles, scale: Doubles) -> tuple[Array, Array]:
+    scaled = weight.astype(np.float64) * scale
+    return scaled.astype(np.float32), (bias.astype(np.float64) - scaled @ mean).astype(np.float32)
 
 
 def fold_stateless(layers: Sequence[Layer]) -> list[Layer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kelly_core.spec import Loss, State
+from kelly_core.spec import State
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Hyperparameters:
     epochs: int
     batch_size: int
     learning_rate: float
-    loss: Loss
+    loss: str
     state: State = "stateful"
     gradient_clip: float = 1.0
     patience: int = 10

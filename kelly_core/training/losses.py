@@ -1,4 +1,10 @@
-"""The five losses, weighted by example, frame and output."""
+"""The losses, weighted by example, frame and output.
+
+A spec may name a loss of its own: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
+with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and what to divide by. The
+loss of several examples is the sum of the totals over the sum of the sizes. Sizes must not depend on the outputs. The
+function must be differentiable by the outputs; training and evaluation both use it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kelly_core.errors import ConfigError
-from kelly_core.spec import LOSS_OUTPUT, Loss, ModelSpec
+from kelly_core.spec import LOSS_OUTPUT, ModelSpec, is_own_loss, load_reference
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.networks import activate
 
 
-def check_loss(loss: Loss, spec: ModelSpec) -> None:
+def check_loss(loss: str, spec: ModelSpec) -> None:
     """Check that a loss fits the output activation of a model.
 
     Raises:
@@ -24,7 +30,7 @@ def check_loss(loss: Loss, spec: ModelSpec) -> None:
         raise ConfigError(f"the loss {loss} needs a {needed} output, but that of {spec.name} is {output}")
 
 
-def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
     """Return the sum of the weighted loss over a batch and the sum of the weights; their ratio is the mean loss.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
@@ -37,6 +43,9 @@ def weighted_loss(loss: Loss, activation: str, logits: Tensor, batch: TensorBatc
         batch: targets [N, T, out] and weights that broadcast to them.
     """
     weights = batch.weights
+    if is_own_loss(loss):
+        totals, sizes = load_reference(loss)(activate(activation, logits), batch.targets, weights)
+        return totals.sum(), sizes.sum()
     if loss == "soft_cross_entropy":
         each = -(batch.targets * functional.log_softmax(logits, dim=-1)).sum(dim=-1, keepdim=True)
     elif loss == "bce":

@@ -1,19 +1,31 @@
-"""The five networks in PyTorch, built from their specs."""
+"""The networks in PyTorch, built from their specs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
-from kelly_core.spec import MODELS, Dense, ModelSpec
-
-LstmState = tuple[Tensor, Tensor]
+from kelly_core.engines.layers import ActivationLayer, Layer, describe_layer, with_activation
+from kelly_core.engines.torch_engine import LayerStates, advance
+from kelly_core.export.torch_modules import read_layer
+from kelly_core.spec import (
+    MODELS,
+    ActivationOnly,
+    BatchNorm1d,
+    Conv1d,
+    Dense,
+    Gru,
+    LayerSpec,
+    Lstm,
+    ModelSpec,
+    Prelu,
+)
 
 _LEAST_PROBABILITY = 1e-6
 """Initial probability of what no training example has: about one in all beats of a small corpus."""
@@ -26,6 +38,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
     "softmax": lambda x: torch.softmax(x, dim=-1),
+    "elu": functional.elu,
 }
 
 
@@ -35,45 +48,57 @@ def activate(name: str, x: Tensor) -> Tensor:
 
 
 class KellyNetwork(nn.Module):
-    """A chain of dense and LSTM layers, built from a spec."""
+    """A chain of layers, built from a spec: one module for each, whose activation is applied after it."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.layers = nn.ModuleList(
-            nn.Linear(layer.in_size, layer.out_size)
-            if isinstance(layer, Dense)
-            else nn.LSTM(layer.in_size, layer.out_size, batch_first=True)
-            for layer in spec.layers
-        )
+        self.layers = nn.ModuleList(map(_module, spec.layers))
 
-    def logits(self, x: Tensor, state: Sequence[LstmState] | None = None) -> tuple[Tensor, list[LstmState]]:
+    def logits(self, x: Tensor, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """Run all but the last activation, which the losses apply in a stable form.
 
         Args:
             x: [N, T, in].
-            state: of each LSTM after the frames before; None starts from zero.
+            state: of each layer after the frames before; None starts from zero.
 
         Returns:
-            [N, T, out] and the state of each LSTM after these frames.
+            [N, T, out] and the state of each layer after these frames.
         """
-        after: list[LstmState] = []
+        after: LayerStates = []
         last = len(self.layers) - 1
         for index, (layer, module) in enumerate(zip(self.spec.layers, self.layers, strict=True)):
-            if isinstance(layer, Dense):
-                x = module(x)
-                # The losses apply the output activation themselves, where log-softmax and log-sigmoid do not overflow.
-                if index != last:
-                    x = activate(layer.activation, x)
-            else:
-                x, carried = module(x, None if state is None else state[len(after)])
-                after.append(carried)
+            x, kept = advance(module, x, None if state is None else state[index])
+            after.append(kept)
+            # The losses apply the output activation themselves, where log-softmax and log-sigmoid do not overflow.
+            if index != last:
+                x = activate(layer.activation, x)
         return x, after
 
-    def forward(self, x: Tensor, state: Sequence[LstmState] | None = None) -> tuple[Tensor, list[LstmState]]:
-        """Return outputs [N, T, out] and the state of each LSTM for inputs [N, T, in]; see ``logits``."""
+    def forward(self, x: Tensor, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
+        """Return outputs [N, T, out] and the state of each layer for inputs [N, T, in]; see ``logits``."""
         x, after = self.logits(x, state)
         return activate(self.spec.output_activation, x), after
+
+
+def _module(layer: LayerSpec) -> nn.Module:
+    """Return the module of a layer with initial weights."""
+    match layer:
+        case Dense():
+            return nn.Linear(layer.in_size, layer.out_size)
+        case Lstm():
+            return nn.LSTM(layer.in_size, layer.out_size, batch_first=True)
+        case Gru():
+            return nn.GRU(layer.in_size, layer.out_size, batch_first=True)
+        case Conv1d():
+            sizes = (layer.in_size, layer.out_size, layer.kernel_size)
+            return nn.Conv1d(*sizes, dilation=layer.dilation, groups=layer.groups)
+        case BatchNorm1d():
+            return nn.BatchNorm1d(layer.size)
+        case Prelu():
+            return nn.PReLU(layer.slopes)
+        case ActivationOnly():
+            return nn.Identity()
 
 
 def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
@@ -87,11 +112,12 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
 def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
     """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that answer.
 
-    The logits are log odds of a sigmoid, logarithms of a softmax and the inverse of tanh. An output at the end of its
-    range, where they are infinite, counts as just inside it.
+    The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end
+    of its range, where they are infinite, counts as just inside it. A last layer without a bias of its own stays.
     """
     last = network.layers[-1]
-    assert isinstance(last, nn.Linear)
+    if not isinstance(last, nn.Linear | nn.Conv1d) or last.bias is None:
+        return
     # At 0 and 1 the logits are infinite, and so would be the first gradients.
     probability = np.clip(output, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     match network.spec.output_activation:
@@ -101,6 +127,8 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
             logits = np.log(probability)
         case "tanh":
             logits = np.arctanh(np.clip(output, -_LARGEST_TANH, _LARGEST_TANH))
+        case "elu":
+            logits = np.where(output > 0, output, np.log1p(np.clip(output, -_LARGEST_TANH, 0)))
         case _:
             logits = output
     with torch.no_grad():
@@ -115,31 +143,11 @@ def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
 def weights_of(network: KellyNetwork) -> list[Layer]:
     """Return copies of a network's weights as NumPy arrays in PyTorch orientation."""
     return [
-        _dense_weights(network, i) if isinstance(layer, Dense) else _lstm_weights(network, i)
-        for i, layer in enumerate(network.spec.layers)
+        ActivationLayer(layer.activation, layer.size)
+        if isinstance(layer, ActivationOnly)
+        else with_activation(read_layer(module, f"layers.{index}", layer.in_size), layer.activation)
+        for index, (layer, module) in enumerate(zip(network.spec.layers, network.layers, strict=True))
     ]
-
-
-def _array(parameter: Tensor) -> Array:
-    # A copy: the parameters are views of one vector that the next step overwrites.
-    array: Array = parameter.detach().cpu().numpy().copy()
-    return array
-
-
-def _dense_weights(network: KellyNetwork, index: int) -> DenseWeights:
-    module, layer = network.layers[index], network.spec.layers[index]
-    assert isinstance(module, nn.Linear)
-    assert isinstance(layer, Dense)
-    return DenseWeights(_array(module.weight), _array(module.bias), layer.activation)
-
-
-def _lstm_weights(network: KellyNetwork, index: int) -> LstmWeights:
-    module = network.layers[index]
-    assert isinstance(module, nn.LSTM)
-    weight_ih, weight_hh, bias_ih, bias_hh = (
-        _array(getattr(module, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    )
-    return LstmWeights(weight_ih, weight_hh, bias_ih, bias_hh)
 
 
 @dataclass(frozen=True)
@@ -167,17 +175,10 @@ def _verify(spec: ModelSpec) -> Architecture:
         outputs, _ = network(torch.zeros(1, 2, spec.input_size))
     return Architecture(
         model=spec.name,
-        layers=" → ".join(_describe(layer) for layer in network.layers),
+        layers=" → ".join(describe_layer(layer) for layer in weights_of(network)),
         parameters=parameters,
         expected_parameters=spec.parameter_count,
         input_size=spec.input_size,
         output_size=outputs.shape[-1],
         passed=parameters == spec.parameter_count and tuple(outputs.shape) == (1, 2, spec.output_size),
     )
-
-
-def _describe(module: nn.Module) -> str:
-    if isinstance(module, nn.LSTM):
-        return f"LSTM {module.input_size}→{module.hidden_size}"
-    assert isinstance(module, nn.Linear)
-    return f"dense {module.in_features}→{module.out_features}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kelly_core.config.schema import Settings
@@ -13,7 +14,7 @@ from kelly_core.errors import KellyError
 from kelly_core.evaluation.baselines import constant_loss
 from kelly_core.events import Exported, Listener, ModelResult, TrainingWarning
 from kelly_core.features.extraction import Progress
-from kelly_core.spec import ModelSpec
+from kelly_core.spec import CHAIN_MODELS, ModelSpec
 from kelly_core.training.exporting import replace_export
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer, TrainingResult
@@ -140,6 +141,12 @@ def _train_one(
                 listen(Exported(spec.name, export))
     except KellyError as fault:
         error = str(fault)
+    except Exception as fault:
+        if spec in CHAIN_MODELS:
+            raise
+        # The code of an installed package may raise anything; it must not cost the other models.
+        error = f"unexpected {type(fault).__name__}: {fault}"
+        traceback.print_exc()
     return ModelResult(
         model=spec.name,
         dataset=corpus,

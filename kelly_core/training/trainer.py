@@ -1,4 +1,4 @@
-"""The training loop of all five models."""
+"""The training loop of all models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.errors import TrainingError
 from kelly_core.evaluation.baselines import best_constant, constant_loss
+from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.events import (
     BatchDone,
     EpochDone,
@@ -33,12 +34,13 @@ from kelly_core.training.batches import BatchLoader, TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, describe_dataset, random_states, restore_random_states
 from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.evaluation import evaluate_network
+from kelly_core.training.exporting import fold_normalization
 from kelly_core.training.files import TrainingFiles
 from kelly_core.training.history import EpochRow
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
-from kelly_core.training.networks import build_network, copy_weights, start_at
+from kelly_core.training.networks import build_network, copy_weights, start_at, weights_of
 from kelly_core.training.plots import plot_losses
 
 Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
@@ -101,7 +103,9 @@ class Trainer:
         take_changes: polled before each epoch; new values of ``learning_rate``, ``patience`` and ``epochs``.
 
     Raises:
-        ConfigError: the loss requires another output activation than the model's.
+        ConfigError: the loss requires another output activation than the model's, or the spec's metrics cannot be
+            imported.
+        ExportError: the first layer cannot absorb the normalization of the inputs.
         TrainingError: the dataset does not fit the model, or the device is not available.
     """
 
@@ -127,6 +131,9 @@ class Trainer:
         self.device = resolve_device(settings.device)
         self.constant = best_constant(dataset, settings.loss, _GENERATED_EXAMPLES if dataset.synthetic else 0)
         network = build_network(spec, settings.seed)
+        # What evaluation and export cannot use must not show only after the training.
+        metrics_of(spec)
+        fold_normalization(weights_of(network), dataset.normalizer.mean, dataset.normalizer.scale)
         start_at(network, self.constant)
         self.network = network.to(self.device)
         self.optimizer = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)

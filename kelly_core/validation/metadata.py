@@ -13,7 +13,7 @@ from kelly_core.export.reader import code_version
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.music.context import NAMES
 from kelly_core.music.emotion import CODE_VERSION
-from kelly_core.spec import MODELS, Dense, LayerSpec, ModelSpec, State
+from kelly_core.spec import CHAIN_MODELS, MODELS, ModelSpec, State
 from kelly_core.validation.report import Check
 
 STATES: tuple[str, ...] = get_args(State)
@@ -32,7 +32,8 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
     wanted = METADATA if network.layout == "rtneural" else LEGACY_METADATA
     yield _complete(metadata, wanted)
     yield _agrees("export version", metadata, {"export_version": EXPORT_VERSION})
-    yield _check_code(metadata, network)
+    if _has_code(metadata):
+        yield _check_code(metadata, network)
     if "quality" in metadata:
         yield _check_quality(metadata["quality"])
     if not network.runnable:
@@ -42,6 +43,11 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
     yield _agrees("parameter count", metadata, {"parameter_count": count})
     if "memory_bytes" in wanted:
         yield _agrees("memory", metadata, {"memory_bytes": 4 * count})
+
+
+def _has_code(metadata: dict[str, Any]) -> bool:
+    """Return True if a network takes or gives an emotion code; early files of the chain do not record its version."""
+    return "code_version" in metadata or metadata.get("model_name") in {spec.name for spec in CHAIN_MODELS}
 
 
 def _check_code(metadata: dict[str, Any], network: ParsedNetwork) -> Check:
@@ -109,7 +115,7 @@ def check_specification(metadata: object, stem: str, network: ParsedNetwork) -> 
 
 def _differences(spec: ModelSpec, network: ParsedNetwork) -> list[str]:
     found = [describe_layer(layer) for layer in network.layers]
-    wanted = [_describe_spec(layer) for layer in spec.layers]
+    wanted = [layer.description for layer in spec.layers]
     if len(found) != len(wanted):
         return [f"{spec.name} must have {len(wanted)} layers, but the file has {len(found)}"]
     wrong = [
@@ -122,8 +128,3 @@ def _differences(spec: ModelSpec, network: ParsedNetwork) -> list[str]:
             f"{spec.name} must have {spec.parameter_count} parameters, but the file has {network.parameter_count}"
         )
     return wrong
-
-
-def _describe_spec(layer: LayerSpec) -> str:
-    kind = f"dense {layer.activation}".rstrip() if isinstance(layer, Dense) else "lstm"
-    return f"{kind} {layer.in_size}→{layer.out_size}"

@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.data.catalog import CORPORA, is_present, stand_in
+from kelly_core.corpora import CORPORA
+from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import MISSING

@@ -1,4 +1,4 @@
-"""The five models: layers, sizes, parameters, and a form for every setting of each."""
+"""The models: layers, sizes, parameters, and a form for every setting of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Models(BaseScreen):
 
     NAME = "models"
     ABOUT = (
-        "The five networks and how each is trained. What is typed is checked at once; saving changes only what you "
+        "The networks and how each is trained. What is typed is checked at once; saving changes only what you "
         "changed in the settings file and keeps its comments. Environment variables win over the file."
     )
     MUTATING_ACTIONS = frozenset({"save"})
@@ -223,12 +223,11 @@ class Models(BaseScreen):
 
 
 def _sizes(spec: ModelSpec) -> str:
-    """The layers in one line: sizes, with lstm before what one gives."""
-    outputs = [f"{'' if isinstance(layer, Dense) else 'lstm '}{layer.out_size}" for layer in spec.layers]
+    """The layers in one line: sizes, with the type before what another layer than a dense one gives."""
+    outputs = [f"{'' if isinstance(layer, Dense) else f'{layer.kind} '}{layer.out_size}" for layer in spec.layers]
     return " → ".join([str(spec.input_size), *outputs])
 
 
 def _layer_text(layer: LayerSpec, muted: str) -> Text:
-    kind = f"dense {layer.activation}".rstrip() if isinstance(layer, Dense) else "lstm"
     sizes = f"{layer.in_size:>4} → {layer.out_size:<4}"
-    return Text.assemble(f"{kind:<14}", sizes, (f"  {layer.parameter_count:>9,}", muted))
+    return Text.assemble(f"{layer.label:<14}", sizes, (f"  {layer.parameter_count:>9,}", muted))

@@ -112,9 +112,10 @@ class SettingsForm(VerticalScroll, can_focus=False):
         for field in SETTING_FIELDS:
             control = self.query_one(f"#field-{field.name}")
             control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")
-            if isinstance(control, SettingChoice) and field.name == "loss":
+            choices = {"loss": usable_losses(spec), "state": spec.states}.get(field.name, ())
+            if isinstance(control, SettingChoice) and choices:
                 with self.prevent(Select.Changed):
-                    control.set_options((loss, loss) for loss in usable_losses(spec))
+                    control.set_options((choice, choice) for choice in choices)
             if isinstance(control, SettingInput):
                 control.placeholder = f"{common_value(field, loaded):g}"
             self.set_value(field, getattr(loaded.settings.models[spec.name], field.name))

@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from kelly_core.spec import LOSS_OUTPUT, Activation, Dense, LayerSpec, Loss, Lstm, ModelSpec
+from kelly_core.spec import (
+    LOSS_OUTPUT,
+    Activation,
+    ActivationOnly,
+    BatchNorm1d,
+    Conv1d,
+    Dense,
+    Gru,
+    LayerSpec,
+    Loss,
+    Lstm,
+    ModelSpec,
+    Prelu,
+)
 from kelly_core.training.backprop import GradientAccumulator, activation_gradient
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.device import cpu_workers
@@ -14,7 +27,7 @@ from kelly_core.training.losses import weighted_loss
 from kelly_core.training.networks import ACTIVATIONS, KellyNetwork, build_network
 from tests.seeds import seeded_torch, shifted
 
-OUTPUTS: tuple[Activation, ...] = ("", "tanh", "relu", "sigmoid", "softmax")
+OUTPUTS: tuple[Activation, ...] = ("", "tanh", "relu", "sigmoid", "softmax", "elu")
 LOSSES: tuple[Loss, ...] = ("mse", "masked_mse", "masked_l1", "bce", "soft_cross_entropy")
 PAIRS = [(loss, output) for loss in LOSSES for output in OUTPUTS if LOSS_OUTPUT.get(loss, output) == output]
 
@@ -70,8 +83,22 @@ def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Ac
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("layers", [(Lstm(6, 5), Dense(5, 4, "tanh")), (Dense(6, 5, "relu"), Lstm(5, 7), Lstm(7, 4))])
-def test_an_lstm_hands_on_what_autograd_gives(layers: tuple[LayerSpec, ...], pooled: bool) -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Lstm(6, 5), Dense(5, 4, "tanh")),
+        (Dense(6, 5, "relu"), Lstm(5, 7), Lstm(7, 4)),
+        (
+            Conv1d(6, 8, 2, "elu", groups=2),
+            BatchNorm1d(8),
+            Gru(8, 5),
+            Prelu(5, 5),
+            ActivationOnly(5, "tanh"),
+            Dense(5, 4),
+        ),
+    ],
+)
+def test_layers_over_time_hand_on_what_autograd_gives(layers: tuple[LayerSpec, ...], pooled: bool) -> None:
     network = build(ModelSpec("Chain", layers, "mse", "none"))
     for every_output in (False, True):
         batch = random_batch(frames=9, every_output=every_output, pooled=pooled)

@@ -6,9 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from kelly_core.engines.layers import layer_spec
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.torch_engine import build_module
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import (
+    MODELS,
+    ActivationOnly,
+    BatchNorm1d,
+    Conv1d,
+    Dense,
+    Gru,
+    Lstm,
+    ModelSpec,
+    Prelu,
+    model_spec,
+)
 from kelly_core.training.networks import build_network, start_at, verify_architectures, weights_of
 from tests.seeds import seeded_rng, seeded_torch, shifted
 
@@ -20,6 +32,22 @@ COUNTS = {
     "GroovePredictor": 18_656,
 }
 
+MIXED = ModelSpec(
+    "Mixed",
+    (
+        Conv1d(4, 6, 3, "elu", dilation=2, groups=2),
+        BatchNorm1d(6),
+        Gru(6, 5),
+        Prelu(5, 5),
+        ActivationOnly(5, "sigmoid"),
+        Lstm(5, 4),
+        Dense(4, 3, "softmax"),
+    ),
+    "mse",
+    "none",
+)
+"""Every type of layer."""
+
 each_model = pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
 
 
@@ -29,11 +57,12 @@ def test_every_architecture_has_the_parameters_of_the_plugin() -> None:
     assert all(row.passed for row in rows)
 
 
-@each_model
+@pytest.mark.parametrize("spec", [*MODELS, MIXED], ids=lambda spec: spec.name)
 def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     """NumPy's runtime is an independent reading of the same weights."""
-    network = build_network(spec, seed=shifted(3))
+    network = build_network(spec, seed=shifted(3)).eval()
     frames = seeded_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
+    assert [layer_spec(layer) for layer in weights_of(network)] == list(spec.layers)
     with torch.inference_mode():
         outputs, _ = network(torch.from_numpy(frames)[None])
     np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).process(frames), atol=2e-6)

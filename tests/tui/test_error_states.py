@@ -14,7 +14,7 @@ from textual.events import Resize
 from textual.geometry import Size
 from textual.widgets import Static
 
-from kelly_core.data.catalog import CORPORA
+from kelly_core.corpora import CORPORA
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import RunEnded

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from kelly_core.data.catalog import CORPORA
+from kelly_core.corpora import CORPORA
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train

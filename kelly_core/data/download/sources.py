@@ -46,7 +46,7 @@ class Source:
 
     Attributes:
         name: as it is typed.
-        corpus: key of ``catalog.CORPORA``, whose folder receives the files.
+        corpus: key of ``corpora.CORPORA``, whose folder receives the files.
         title: description.
         license: in short.
         archives: files to download; none if a person must get them.

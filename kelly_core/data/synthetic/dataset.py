@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer, ReferenceLosses
+from kelly_core.data.own_loss import own_loss_sums
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.data.synthetic.generators import Generator
-from kelly_core.errors import ConfigError, did_you_mean
-from kelly_core.spec import DATASETS, MODELS, Loss, ModelSpec, load_reference
+from kelly_core.errors import ConfigError, DataError, did_you_mean
+from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_own_loss, load_reference
 
 _EPOCH_FRAMES = 32768
 """About a second of training on one core, whichever the network."""
@@ -43,11 +44,14 @@ def create_synthetic(
 
     Raises:
         ConfigError: no corpus has that name, or a number is out of range.
+        DataError: no model that learns from the corpus names a generator.
     """
-    spec = next((spec for spec in MODELS if spec.dataset == name), None)
-    if spec is None:
+    if name not in DATASETS:
         hint = did_you_mean(name, DATASETS, f"The corpora are {', '.join(DATASETS)}")
         raise ConfigError(f"no corpus is called {name!r}", hint=hint)
+    spec = next((spec for spec in MODELS if spec.dataset == name and spec.generator), None)
+    if spec is None:
+        raise DataError(f"{name} has no generator, so that no generated examples can stand in for it")
     length = sequence_length if spec.recurrent else 1
     _check_at_least(1, "sequence_length", length)
     examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples
@@ -137,7 +141,7 @@ class SyntheticDataset(Dataset):
             return inputs[index : index + 1], targets[index : index + 1]
         return self._generator.draw(1, self.sequence_length, self._rng(2, index))
 
-    def _reference_losses(self, loss: Loss) -> ReferenceLosses:
+    def _reference_losses(self, loss: str) -> ReferenceLosses:
         inputs, targets = self._held_out
         expected = self.best(inputs)
         middle = np.median if loss == "masked_l1" else np.mean
@@ -154,9 +158,13 @@ def _batch(inputs: Floats, targets: Floats) -> Batch:
     return Batch(inputs, targets, np.ones((*targets.shape[:2], 1), np.float32))
 
 
-def _mean_loss(loss: Loss, predictions: Floats | NDArray[np.float64], targets: Floats) -> float:
+def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Floats) -> float:
     """A network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
     predictions = np.asarray(predictions, np.float64)
+    if is_own_loss(loss):
+        weights = np.ones((*targets.shape[:2], 1))
+        totals, sizes = own_loss_sums(loss, np.broadcast_to(predictions, targets.shape), targets, weights)
+        return float(totals.sum() / sizes.sum())
     if loss in ("mse", "masked_mse"):
         return float(np.mean((predictions - targets) ** 2))
     if loss == "masked_l1":

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Names
+from kelly_core.data.own_loss import own_loss_sums
 from kelly_core.export.quality_record import Calibration, PublishedResult
-from kelly_core.spec import Loss
+from kelly_core.spec import is_own_loss
 
 Reals = NDArray[np.floating]
 
@@ -165,13 +166,15 @@ def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping
     return (total, weight), lambda sums: ratio(sums[total], sums[weight])
 
 
-def loss_sums(loss: Loss, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
+def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
     """Return the weighted loss of each example and its weight, both [N]; the losses are those of training.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
     frame. If a label belongs to a whole sequence, the mean of the outputs is compared with it by the first two.
     """
     weights = labels.weights
+    if is_own_loss(loss):
+        return own_loss_sums(loss, outputs, labels.targets, weights)
     compared = outputs if loss in ("bce", "soft_cross_entropy") else pool(outputs, labels)
     each = elementwise_loss(loss, compared, labels.targets)
     repeats = each.shape[-1] // weights.shape[-1]
@@ -179,7 +182,7 @@ def loss_sums(loss: Loss, outputs: Floats, labels: Labels) -> tuple[Doubles, Dou
     return total, weights.sum(axis=(1, 2), dtype=np.float64) * repeats
 
 
-def elementwise_loss(loss: Loss, outputs: Reals, targets: Reals) -> Reals:
+def elementwise_loss(loss: str, outputs: Reals, targets: Reals) -> Reals:
     """Return the loss of each output [..., out]; of soft cross-entropy that of each frame, [..., 1]."""
     if loss == "soft_cross_entropy":
         nats: Reals = -(targets * log_likelihood(outputs)).sum(axis=-1, keepdims=True)
