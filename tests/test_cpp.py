@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -114,6 +115,22 @@ def test_an_export_without_golden_vectors_is_refused(generated: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_the_cmake_project_builds_and_its_test_passes(generated: Path, tmp_path: Path) -> None:
+    """Without RTNeural, so the frames only; with ``RTNEURAL_DIR`` set, networks and chain, too."""
+    compiler()
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        pytest.skip("cmake is not installed")
+    rtneural = os.environ.get("RTNEURAL_DIR", "")
+    configure = [cmake, "-S", generated, "-B", tmp_path, "-DCMAKE_BUILD_TYPE=Debug", f"-DRTNEURAL_DIR={rtneural}"]
+    for command in (configure, [cmake, "--build", tmp_path], [tmp_path / "kelly_check", generated / "models"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed frames at 96000 Hz" in done.stdout
+    assert ("passed chain with context" in done.stdout) == bool(rtneural)
+
+
+@pytest.mark.slow
 def test_networks_and_chain_agree_with_rtneural(generated: Path, tmp_path: Path) -> None:
     rtneural = os.environ.get("RTNEURAL_DIR")
     if not rtneural:
@@ -123,4 +140,16 @@ def test_networks_and_chain_agree_with_rtneural(generated: Path, tmp_path: Path)
     done = subprocess.run([check, generated / "models"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
-    assert done.stdout.count("passed chain") == 2
+    for kind in ("chain", "chain with context", "chain without audio"):
+        assert done.stdout.count(f"passed {kind}, ") == 2
+
+
+def test_a_host_can_set_the_context_only_of_codes_that_have_one(generated: Path, tmp_path: Path) -> None:
+    assert "struct Context" in (generated / "kelly_chain.h").read_text()
+    folder = shutil.copytree(generated / "models", tmp_path / "exports")
+    for path in folder.glob("*.json"):
+        document = json.loads(path.read_text())
+        del document["metadata"]["code_version"]  # as files of version 1
+        path.write_text(json.dumps(document))
+    write_cpp(folder, tmp_path / "code")
+    assert "Context" not in (tmp_path / "code/kelly_chain.h").read_text()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.chain import NEUTRAL_INPUT, ModelChain
+from kelly_core.chain import NEUTRAL_INPUT, ChainOutput, ModelChain
 from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs, read_golden
@@ -19,7 +19,8 @@ from kelly_core.export.json_values import FormatError
 from kelly_core.export.reader import Export, read_export
 from kelly_core.io.atomic import atomic_write_all
 from kelly_core.music import mel
-from kelly_core.music.emotion import CODE_SIZE
+from kelly_core.music.context import DESCRIPTORS, SPREAD, encode_context
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
@@ -112,9 +113,8 @@ def golden_signal(sample_rate: int, count: int) -> NDArray[np.float32]:
 
 def _constants(exports: Sequence[Export]) -> dict[str, Any]:
     emotion, _, harmony, dynamics, _ = exports
-    context = _features(emotion).get("context")
-    entries = [entry["index"] for entry in context] if isinstance(context, list) and context else []
-    begin, end = (min(entries), max(entries) + 1) if entries else (CODE_SIZE, CODE_SIZE)
+    version = int(emotion.metadata.get("code_version", 1))
+    descriptors = DESCRIPTORS if version == CODE_VERSION else ()
     return {
         "bands": mel.BANDS,
         "hop_seconds": mel.HOP_SECONDS,
@@ -126,12 +126,14 @@ def _constants(exports: Sequence[Export]) -> dict[str, Any]:
         "knee_hz": 1000.0,
         "floor": mel.POWER_FLOOR,
         "floor_db": 10 * np.log10(mel.POWER_FLOOR),
-        "code_version": int(emotion.metadata.get("code_version", 1)),
+        "code_version": version,
         "code_size": CODE_SIZE,
         "harmony_bands": harmony.in_size - CODE_SIZE,
         "dynamics_code_size": dynamics.in_size,
-        "context_begin": begin,
-        "context_size": end - begin,
+        "context_begin": CONTEXT.start,
+        "context_size": len(descriptors),
+        "context_spread": SPREAD,
+        "descriptors": descriptors,
         "complexity_begin": _CIRCLE_BEGIN,
         "complexity_end": CODE_SIZE,
         "neutral_frame": _neutral(emotion),
@@ -216,10 +218,39 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
     bands = arrays[f"inputs{CHAIN_MODELS[0].name}"]
     # Other frames than those of the networks: a stateful chain must be right later on, too.
     frames = np.concatenate([golden_inputs(bands.mean(axis=0), bands.std(axis=0)), bands])
-    outputs = chain.run(frames)
-    arrays |= {"chainMel": frames, "chainCode": outputs.code, "chainMelody": outputs.melody}
-    arrays |= {"chainChords": outputs.chords, "chainDynamics": outputs.dynamics, "chainGroove": outputs.groove}
+    arrays["chainMel"] = frames
+    arrays |= _chain_arrays("chain", chain.run(frames))
+    if chain.takes_context:
+        measures, context = _golden_context(len(frames))
+        chain.reset()
+        arrays |= {"contextMeasures": measures} | _chain_arrays("context", chain.run(frames, context))
+    chain.reset()
+    arrays |= _chain_arrays("withoutAudio", chain.follow([0.0], [0.0]))
     return {"arrays": {name: _listed(array) for name, array in arrays.items()}, "chain_frames": len(frames)}
+
+
+def _chain_arrays(name: str, outputs: ChainOutput) -> dict[str, Array]:
+    """Return outputs of the chain by the names that the templates give them."""
+    values = {"Code": outputs.code, "Melody": outputs.melody, "Chords": outputs.chords}
+    values |= {"Dynamics": outputs.dynamics, "Groove": outputs.groove}
+    return {f"{name}{part}": array for part, array in values.items()}
+
+
+def _golden_context(count: int) -> tuple[Array, Array]:
+    """Return measures [count, descriptors] from below to above their scales, and the context [count, 8] they give.
+
+    A third of the context is unknown, as ``knowsDescriptor`` says in the generated code.
+    """
+    frames = np.arange(count)
+    columns, known = [], {}
+    for number, each in enumerate(DESCRIPTORS):
+        low, high = each.quantiles[0], each.quantiles[-1]
+        # Seven steps are coprime to most counts, so that descriptors do not rise together.
+        place = (frames * 7 + 3 * number) % count / max(1, count - 1)
+        measure = (low + (1.2 * place - 0.1) * (high - low)).astype(np.float32)
+        columns.append(measure)
+        known[each.name] = np.where((frames + number) % 3, measure, np.nan)
+    return np.stack(columns, axis=1), encode_context(known)
 
 
 def _listed(array: Array) -> str:
