@@ -9,16 +9,19 @@ module = from_rtneural("net.json")
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kelly_core.engines import numpy_engine
-from kelly_core.engines.layers import carries_state
+from kelly_core.engines.layers import Layer, carries_state, describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
+from kelly_core.export.provenance import keep_other
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import build_metadata, write_export
 
@@ -44,7 +47,7 @@ class NumpyEngine(numpy_engine.NumpyEngine):
         super().__init__(read_export(Path(path)).layers)
 
 
-def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]) -> None:
+def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str], *, keep_former: bool = False) -> bool:
     """Write a sequential PyTorch module as a file that RTNeural's ``json_parser::parseJson`` reads.
 
     Linear, LSTM, GRU, causal Conv1d (dilation, groups), BatchNorm1d with its running statistics, PReLU, Tanh, ReLU,
@@ -55,6 +58,10 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
         module: the network; it is left as it is, whatever its mode, type and device.
         input_size: number of values in an input frame.
         path: file to create or replace.
+        keep_former: keep an export of other weights that is replaced, as ``<name>.previous.json``.
+
+    Returns:
+        True if a former export was kept.
 
     Raises:
         ExportError: a submodule cannot be expressed (the error names it), or the file cannot be written.
@@ -64,17 +71,30 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
     if input_size < 1:
         raise ExportError(f"input_size must be at least 1, but is {input_size}")
     network = read_module(module, input_size)
+    weights_hash = _weights_hash(network.layers)
     metadata = build_metadata(
         model_name=Path(path).stem,
         layers=network.layers,
         state="stateful" if any(map(carries_state, network.layers)) else "stateless",
         trained_on={},
-        checkpoint="",
+        checkpoint=weights_hash,
         metrics={},
         features={},
         golden=golden_inputs(np.zeros(input_size, np.float32), np.ones(input_size, np.float32)),
     )
+    kept = keep_former and keep_other(Path(path), weights_hash)
     write_export(Path(path), network.layers, {**metadata, MODULES: network.names})
+    return kept
+
+
+def _weights_hash(layers: Sequence[Layer]) -> str:
+    """Hash of a network's layers, which identifies them in the metadata."""
+    digest = hashlib.blake2b(digest_size=16)
+    for layer in layers:
+        digest.update(describe_layer(layer).encode())
+        for value in vars(layer).values():
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return digest.hexdigest()
 
 
 def from_rtneural(path: str | os.PathLike[str]) -> nn.Module:

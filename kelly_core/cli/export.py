@@ -80,7 +80,7 @@ def export(
 
     A .json export becomes a PyTorch state dict again, .pt or .safetensors.
 
-    An existing export of another training is kept as MODEL.previous.json.
+    An existing export of other weights is kept as NAME.previous.json.
 
     Examples:
       kelly-core export models
@@ -148,8 +148,12 @@ def _export_module(
     size = input_size if input_size is not None else input_size_of(network)
     if size is None:
         raise ConfigError("cannot be seen from the module's layers", where="--input-size", hint="Add --input-size N")
-    to_rtneural(network, size, output)
+    kept = to_rtneural(network, size, output, keep_former=True)
     print_result(f"{source}: wrote {output}")
+    if kept:
+        from kelly_core.export.provenance import previous_of
+
+        print_status(f"{output.name} replaces an export of other weights. That one is now {previous_of(output).name}")
     if onnx:
         _write_onnx(output, output.with_suffix(".onnx"), source)
 

@@ -94,6 +94,19 @@ def keep_previous(path: Path) -> None:
     atomic_write_all({previous_of(path): content}, error=ExportError)
 
 
+def keep_other(path: Path, weights_hash: str) -> bool:
+    """Keep an export that is about to be replaced, unless it has the same weights. Return True if it was kept.
+
+    Raises:
+        ExportError: it cannot be read or written.
+    """
+    former = read_provenance(path)
+    if not path.exists() or (former is not None and former.checkpoint == weights_hash):
+        return False
+    keep_previous(path)
+    return True
+
+
 def without_previous(paths: Sequence[Path]) -> list[Path]:
     """Return the exports without the former ones of others among them, which ``models/*.json`` names, too."""
     former = {previous_of(path) for path in paths}

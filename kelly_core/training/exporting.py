@@ -17,7 +17,7 @@ from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, Ls
 from kelly_core.errors import CheckpointError, ExportError
 from kelly_core.export.golden import golden_codes, golden_inputs
 from kelly_core.export.parser import Layout
-from kelly_core.export.provenance import Provenance, keep_previous, previous_of, read_provenance
+from kelly_core.export.provenance import Provenance, keep_other, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.music.context import context_metadata
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION
@@ -93,22 +93,19 @@ def replace_export(
     Raises:
         ExportError: as ``export_network``, or the former export cannot be read or kept.
     """
-    if not path.exists():
-        export_network(checkpoint, path, layout)
-        return Replacement(True)
     former = read_provenance(path)
-    if former is not None and former.checkpoint == checkpoint.weights_hash():
-        export_network(checkpoint, path, layout)
-        return Replacement(True)
-    ours = float(checkpoint.metrics["val_loss"])
-    if keep_best and former is not None and _is_better(former, ours, checkpoint):
+    weights_hash, ours = checkpoint.weights_hash(), float(checkpoint.metrics["val_loss"])
+    is_other = former is not None and former.checkpoint != weights_hash
+    if keep_best and former is not None and is_other and _is_better(former, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
             # What validate compares the export with must not be another training's checkpoint.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
         return Replacement(False, f"{path.name} is kept: {_compared(former, ours, checkpoint)}")
-    keep_previous(path)
+    kept = keep_other(path, weights_hash)
     export_network(checkpoint, path, layout)
+    if not kept:
+        return Replacement(True)
     comparison = "it cannot be read" if former is None else _compared(former, ours, checkpoint)
     return Replacement(
         True, f"{path.name} replaces a former export: {comparison}. That one is now {previous_of(path).name}"

@@ -110,3 +110,14 @@ def test_mistakes_are_named(tmp_path: Path, amp: str) -> None:
     ):
         assert reported in refused("export", *arguments), arguments
     assert not (tmp_path / "x.json").exists()
+
+
+def test_an_export_of_other_weights_is_kept_under_the_name_that_trainings_use(tmp_path: Path, amp: str) -> None:
+    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
+    first = (tmp_path / "net.json").read_bytes()
+    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
+    assert not (tmp_path / "net.previous.json").exists()
+    torch.manual_seed(shifted(4))
+    run("export", f"{amp}:make", "-o", "net.json")
+    assert (tmp_path / "net.previous.json").read_bytes() == first
+    assert (tmp_path / "net.json").read_bytes() != first
