@@ -152,6 +152,7 @@ def test_metadata_are_complete_and_true() -> None:
         metrics={"r": float("nan"), "per_parameter": [0.5, float("inf")], "epochs": 3},
         features={"frame_rate_hz": 2},
         golden=golden_inputs(np.zeros(4, np.float32), np.ones(4, np.float32)),
+        code_version=2,
     )
     count = (6 * 4 + 6) + (20 * 6 + 20 * 5 + 20 + 20) + (5 * 5 + 5)
     assert set(metadata) == {*METADATA, "code_version"}

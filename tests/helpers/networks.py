@@ -22,6 +22,7 @@ from kelly_core.engines.layers import (
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.writer import build_metadata, write_export
+from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import Lstm, ModelSpec, State
 from tests.seeds import seeded_rng
 
@@ -110,6 +111,7 @@ def metadata_of(layers: Sequence[Layer], name: str = "Tiny", state: State = "sta
         metrics={},
         features={},
         golden=golden_inputs(np.full(size, 0.3, np.float32), np.ones(size, np.float32)),
+        code_version=CODE_VERSION,
     )
 
 
