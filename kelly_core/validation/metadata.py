@@ -13,7 +13,7 @@ from kelly_core.export.reader import code_version
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.music.context import NAMES
 from kelly_core.music.emotion import CODE_VERSION
-from kelly_core.spec import CHAIN_MODELS, MODELS, ModelSpec, State
+from kelly_core.spec import MODELS, ModelSpec, State
 from kelly_core.validation.report import Check
 
 STATES: tuple[str, ...] = get_args(State)
@@ -46,8 +46,13 @@ def check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
 
 
 def _has_code(metadata: dict[str, Any]) -> bool:
-    """Return True if a network takes or gives an emotion code; early files of the chain do not record its version."""
-    return "code_version" in metadata or metadata.get("model_name") in {spec.name for spec in CHAIN_MODELS}
+    """Return True unless a file is of a network that neither takes nor gives an emotion code.
+
+    Early files do not record the version, so that only a spec without a code, or the names of a PyTorch module's
+    submodules, tell.
+    """
+    codeless = {spec.name for spec in MODELS if not spec.has_code}
+    return "code_version" in metadata or not ("modules" in metadata or metadata.get("model_name") in codeless)
 
 
 def _check_code(metadata: dict[str, Any], network: ParsedNetwork) -> Check:
