@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.config.schema import DataSettings
+from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.corpora import Corpus
 from kelly_core.data.catalog import is_present
 from kelly_core.errors import ConfigError, DataError
@@ -125,6 +125,9 @@ def test_a_broken_package_is_left_out_with_its_reason_and_costs_nothing_else(tmp
     write_metadata(tmp_path, "sound", {"kelly.models": {"a": "sound:MODELS"}, "kelly.corpora": {"b": "sound:CORPUS"}})
     (tmp_path / "sound.py").write_text(f"{HEAD}MODELS = [spec('Sound', 'own')]\nCORPUS = corpus('own')\n")
 
+    # A file of settings for a model of one of them stays usable.
+    (tmp_path / "config.toml").write_text("[models.Third]\nepochs = 3\n\n[models.Sound]\nepochs = 4\n")
+
     done = run("-m", "kelly_core", "config", "--json", cwd=tmp_path, paths=(tmp_path,))
 
     assert done.returncode == 0, done.stderr
@@ -193,3 +196,13 @@ def test_a_loader_that_fails_is_an_error_of_its_corpus(monkeypatch: pytest.Monke
         monkeypatch.setattr("kelly_core.data.catalog.CORPORA", corpora)
         with pytest.raises(DataError, match=f"the loader of outside failed: {reason}"):
             is_present("outside", tmp_path)
+
+
+def test_settings_that_a_run_recorded_hold_with_other_packages_than_then() -> None:
+    recorded = Settings().model_dump(mode="json")
+    del recorded["models"]["GroovePredictor"]
+    recorded["models"]["Former"] = recorded["models"]["DynamicsEngine"]
+    recorded["datasets"]["former"] = {"path": "somewhere"}
+    settings = Settings.model_validate(recorded)
+    assert settings.models["GroovePredictor"] == Settings().models["GroovePredictor"]
+    assert settings.datasets == Settings().datasets

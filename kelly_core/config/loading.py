@@ -17,7 +17,7 @@ from kelly_core.config.keys import flatten, unflatten
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.io.atomic import open_regular
-from kelly_core.spec import LOSS_OUTPUT, MODELS
+from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
 
 DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
@@ -69,11 +69,23 @@ def load_settings(
     path = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     source = None if path is None else SettingsFile.read(path)
     layers = [
-        {} if source is None else {key: (source.place(key), value) for key, value in source.values.items()},
+        {} if source is None else _of_file(source, values),
         _from_environment(environment, values),
         dict(options or {}),
     ]
     return _merge(values, origins, layers)
+
+
+def _of_file(source: SettingsFile, known: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Return what a file sets; sections of a model or corpus whose package is left out are left out, too."""
+    sections = {key.rpartition(".")[0] for key in known}
+    broken = package_problems()
+    return {
+        key: (source.place(key), value)
+        for key, value in source.values.items()
+        if not (broken and key.startswith(("models.", "datasets.")) and key.count(".") == 2)
+        or key.rpartition(".")[0] in sections
+    }
 
 
 def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:

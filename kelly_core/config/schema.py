@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from kelly_core.corpora import CORPORA, Corpus
 from kelly_core.io.user_dirs import user_cache_dir
@@ -227,6 +227,14 @@ class CommonDataSettings(_Section):
         default=0, description="Generated examples per epoch", json_schema_extra=_extra("examples", "chosen per model")
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unknown_corpora(cls, given: Any) -> Any:
+        """Leave out sections of corpora that no installed package adds any more, as a run may have recorded them."""
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if key in cls.model_fields or not isinstance(value, dict)}
+
     def weight(self, name: str) -> float:
         """Return the mixing weight of the corpus ``name``; 1 for the main corpus of a model."""
         settings = getattr(self, name)
@@ -378,7 +386,10 @@ class Settings(_Section):
     """All settings of Kelly's training workbench."""
 
     training: TrainingSettings = TrainingSettings()
-    models: dict[str, ModelSettings] = Field(default_factory=_default_models)
+    # Settings that a run recorded may be older than a package whose model they lack.
+    models: Annotated[dict[str, ModelSettings], AfterValidator(lambda given: _default_models() | given)] = Field(
+        default_factory=_default_models
+    )
     datasets: DataSettings = Field(default_factory=DataSettings)
     output: OutputSettings = OutputSettings()
     runs: RunsSettings = RunsSettings()
