@@ -13,7 +13,8 @@ import soundfile
 
 from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.corpora import Corpus
-from kelly_core.data.catalog import is_present
+from kelly_core.data.catalog import _load, is_present
+from kelly_core.data.corpus_dataset import LoadOptions
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.spec import CHAIN_MODELS, ActivationOnly, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 from tests.helpers.packages import environment, install, write_metadata
@@ -194,8 +195,10 @@ def test_a_loader_that_fails_is_an_error_of_its_corpus(monkeypatch: pytest.Monke
     for module, reason in (("json.tool", "AttributeError"), ("no.such.module", "ModuleNotFoundError")):
         corpora = {"outside": Corpus("outside", module, "", "", "")}
         monkeypatch.setattr("kelly_core.data.catalog.CORPORA", corpora)
+        assert is_present("outside", tmp_path)
+        assert not is_present("outside", tmp_path / "absent")
         with pytest.raises(DataError, match=f"the loader of outside failed: {reason}"):
-            is_present("outside", tmp_path)
+            _load("outside", "outside", tmp_path, LoadOptions())
 
 
 def test_settings_that_a_run_recorded_hold_with_other_packages_than_then() -> None:

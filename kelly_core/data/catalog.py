@@ -45,8 +45,12 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
 
 def is_present(name: str, path: Path) -> bool:
     """Return True if the folder holds any file that the corpus's loader reads."""
-    with _loader_of(CORPORA[name]) as loader:
-        return bool(loader.is_present(path))
+    try:
+        with _loader_of(CORPORA[name]) as loader:
+            return bool(loader.is_present(path))
+    except DataError:
+        # Reading the corpus reports why the loader of an installed package fails.
+        return path.is_dir()
 
 
 def active_corpora(name: str, settings: Settings) -> list[str]:
