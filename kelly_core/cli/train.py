@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
-from kelly_core.cli.estimates import show_estimates
 from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL
 from kelly_core.cli.options import (
     BackendOption,
@@ -39,14 +38,19 @@ from kelly_core.cli.options import (
     selected_models,
     settings_from,
 )
+from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
+from kelly_core.formatting import format_bytes, format_duration
 from kelly_core.runs.launch import start
-from kelly_core.runs.queue import WaitingRun, enqueue
+from kelly_core.runs.queue import enqueue
 from kelly_core.runs.run import Run
 from kelly_core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from kelly_core.training.estimate import Estimate
 
 ResumeOption = Annotated[
     bool,
@@ -63,6 +67,24 @@ EstimateOption = Annotated[
     typer.Option(
         "--estimate",
         help="Estimate time and memory from a few seconds of training, then exit.",
+        rich_help_panel=EXECUTION_PANEL,
+    ),
+]
+QueueOption = Annotated[
+    bool,
+    typer.Option(
+        "--queue",
+        help="Wait in the background until the device is free: print the run ID and exit.",
+        rich_help_panel=EXECUTION_PANEL,
+    ),
+]
+NotifyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        metavar="WHERE",
+        help="Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
+        "this terminal, https://... for a webhook, or else a command; may be repeated (default as in [notify]).",
         rich_help_panel=EXECUTION_PANEL,
     ),
 ]
@@ -93,24 +115,8 @@ def train(
     scheduler: SchedulerOption = None,
     detach: DetachOption = False,
     estimate: EstimateOption = False,
-    queue: Annotated[
-        bool,
-        typer.Option(
-            "--queue",
-            help="Wait in the background until the device is free: print the run ID and exit.",
-            rich_help_panel=EXECUTION_PANEL,
-        ),
-    ] = False,
-    notify: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--notify",
-            metavar="WHERE",
-            help="Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
-            "this terminal, https://... for a webhook, or else a command; may be repeated (default as in [notify]).",
-            rich_help_panel=EXECUTION_PANEL,
-        ),
-    ] = None,
+    queue: QueueOption = False,
+    notify: NotifyOption = None,
     output: OutputDirOption = None,
     keep_best: KeepBestOption = False,
     tensorboard: TensorboardOption = False,
@@ -157,17 +163,21 @@ def train(
     check_training_outputs(config, settings)
     _hint_at_corpora(settings, specs)
     if estimate:
-        show_estimates(settings, specs, as_json)
+        _show_estimates(settings, specs, as_json)
         return
+    names = [spec.name for spec in specs]
     command = _command_line(specs if model else (), typed, config, resume)
     if queue:
-        _print_queued(enqueue(settings, [spec.name for spec in specs], resume=resume, command=command), as_json)
+        waiting = enqueue(settings, names, resume=resume, command=command)
+        then = "it starts when its device is free; `kelly-core runs queue` lists what waits"
+        _print_started(waiting.id, str(waiting.record.output), then, as_json)
         return
     with Signals() as signals:
         # Signals are handled before the start: a Ctrl-C in between is delivered to the run once it exists.
-        run = start(settings, [spec.name for spec in specs], resume=resume, command=command)
+        run = start(settings, names, resume=resume, command=command)
         if detach:
-            _print_detached(run, as_json)
+            then = f"training continues in the background; watch it with `kelly-core runs attach {run.id}`"
+            _print_started(run.id, run.snapshot.output, then, as_json)
             return
         _watch_to_the_end(run, signals, config, as_json)
 
@@ -182,6 +192,35 @@ def _watch_to_the_end(run: Run, signals: Signals, config: Path | None, as_json: 
     raise typer.Exit(_exit_code(run, results, signals))
 
 
+def _show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool) -> None:
+    """Train each model for a few seconds in this process, and print time and memory for the requested epochs."""
+    from kelly_core.data.catalog import open_dataset
+    from kelly_core.training.estimate import estimate
+    from kelly_core.training.session import training_settings
+
+    estimates = []
+    for spec in specs:
+        corpus = settings.models[spec.name].dataset
+        with feature_progress(corpus) as progress:
+            dataset = open_dataset(corpus, settings, progress)
+        estimates.append(estimate(spec, dataset, training_settings(settings, spec)))
+    if as_json:
+        print_json({"models": estimates})
+    else:
+        print_result(_estimate_table(estimates))
+
+
+def _estimate_table(estimates: Sequence[Estimate]) -> Table:
+    columns = ("model", "epochs", "steps", "an epoch", "in all", "memory", "on the GPU")
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in estimates:
+        gpu = format_bytes(row.device_memory_bytes or None)
+        times = [f"{row.seconds_per_epoch:.2f} s", format_duration(row.seconds)]
+        table.add_row(row.model, str(row.epochs), f"{row.steps:,}", *times, format_bytes(row.memory_bytes), gpu)
+    table.add_row("all", "", "", "", format_duration(sum(row.seconds for row in estimates)))
+    return table
+
+
 def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     """Print how to get corpora if all selected models would train on generated data that was not asked for."""
     from kelly_core.data.catalog import active_corpora
@@ -194,12 +233,13 @@ def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     print_status(FIRST_STEPS, "yellow")
 
 
-def _print_queued(waiting: WaitingRun, as_json: bool) -> None:
+def _print_started(run_id: str, output: str, then: str, as_json: bool) -> None:
+    """Print the ID of a run that continues without this command, and what happens then."""
     if as_json:
-        print_json({"run": waiting.id, "output": str(waiting.record.output)})
+        print_json({"run": run_id, "output": output})
     else:
-        print_result(waiting.id)
-    print_status("it starts when its device is free; `kelly-core runs queue` lists what waits")
+        print_result(run_id)
+    print_status(then)
 
 
 def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
@@ -225,14 +265,6 @@ def _command_line(
         elif value is not None:
             words += [option, str(value)]
     return words + (["--resume"] if resume else []) + (["--config", str(config)] if config else [])
-
-
-def _print_detached(run: Run, as_json: bool) -> None:
-    if as_json:
-        print_json({"run": run.id, "output": run.snapshot.output})
-    else:
-        print_result(run.id)
-    print_status(f"training continues in the background; watch it with `kelly-core runs attach {run.id}`")
 
 
 def _print_results(run: Run, results: Sequence[ModelResult], as_json: bool) -> None:

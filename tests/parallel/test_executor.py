@@ -14,7 +14,7 @@ from kelly_core.data import create_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.errors import DataError, ParallelError
 from kelly_core.parallel import dask as dask_cluster
-from kelly_core.parallel import environment, executor
+from kelly_core.parallel import executor
 from tests.helpers.dask_cluster import Cluster, cluster, die, die_sometimes, square
 
 SONGS = 150
@@ -64,8 +64,8 @@ def test_results_as_they_are_done_are_all_there(two_workers: Cluster, jobs: int 
 def test_a_worker_of_another_version_refuses(
     two_workers: Cluster, monkeypatch: pytest.MonkeyPatch, name: str, version: str
 ) -> None:
-    versions = tuple((key, version if key == name else real) for key, real in environment._versions())
-    monkeypatch.setattr(environment, "_versions", lambda: versions)
+    versions = tuple((key, version if key == name else real) for key, real in dask_cluster._versions())
+    monkeypatch.setattr(dask_cluster, "_versions", lambda: versions)
     with pytest.raises(ParallelError, match=rf"worker on .*: has {name} \d.*, not {version}"):
         list(executor.map_ordered(square, range(4), scheduler=two_workers.address))
 
