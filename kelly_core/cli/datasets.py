@@ -25,6 +25,7 @@ from kelly_core.cli.options import (
     settings_from,
 )
 from kelly_core.cli.progress import feature_progress
+from kelly_core.cli.render_pairs import render
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.data.files import RULES_FILE
 from kelly_core.demo import DEFAULT_SONGS
@@ -38,6 +39,7 @@ app = typer.Typer(add_completion=False)
 app.command()(get)
 app.command()(verify)
 app.command()(import_chords)
+app.command()(render)
 
 
 @app.callback(invoke_without_command=True)

@@ -18,6 +18,9 @@ from kelly_core.data.splits import BY_SEED, judging_part
 Names = NDArray[np.object_]
 """Strings that are shared: an example of a file costs a reference, however long the file's name is."""
 
+UNLABELED = "none"
+"""Label source of recordings whose emotion is unknown; only their musical context, from their notes, is learned."""
+
 LABEL_WEIGHTS = {
     "sidecar": 1.0,
     "dynamic": 1.0,
@@ -26,6 +29,7 @@ LABEL_WEIGHTS = {
     "estimated": 0.5,
     "imputed": 0.25,
     "synthetic": 1.0,
+    UNLABELED: 1.0,
 }
 """Loss weight of an example by where its emotion label comes from; 1 for a source that is not listed."""
 

@@ -43,14 +43,17 @@ class GroupSums:
         return {name: _gather(values, group, int(group.max()) + 1) for name, values in sums.items()}
 
     def group_count(self, cells: NDArray[np.bool_] | None = None) -> int:
-        """Return the number of groups in the chosen cells (default all)."""
-        chosen = slice(None) if cells is None else cells
+        """Return the number of groups in the chosen cells (default all) with any weight."""
+        weighs = self.truth["weight"] > 0
+        chosen = weighs if cells is None else cells & weighs
         return len(set(zip(self.corpora[chosen].tolist(), self.groups[chosen].tolist(), strict=True)))
 
     def by_source(self) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-        """Yield corpus, label source, and a mask of their cells."""
+        """Yield corpus, label source, and a mask of their cells, if these have any weight."""
         for corpus, source in sorted(set(zip(self.corpora.tolist(), self.sources.tolist(), strict=True))):
-            yield corpus, source, (self.corpora == corpus) & (self.sources == source)
+            cells = (self.corpora == corpus) & (self.sources == source)
+            if self.truth["weight"][cells].any():
+                yield corpus, source, cells
 
 
 def aggregate(

@@ -48,6 +48,7 @@ class Descriptor:
         meaning: what is measured, in notes.
         quantiles: its measure at -2, -1, 0, 1 and 2 standard scores, in rising order.
         heard: the same quantiles of what is measured in audio in its place; empty if it cannot be measured in audio.
+        agreement: correlation of the two.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Descriptor:
     meaning: str
     quantiles: tuple[float, float, float, float, float]
     heard: tuple[float, ...] = ()
+    agreement: float = 0.0
 
     def encode(self, measure: ArrayLike) -> Doubles:
         """Return the descriptor for measures [...]: .45 times the standard score by rank, within ±.9; 0 for NaN."""
@@ -75,6 +77,7 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
         "mean pitch of the melody in C major or A minor, weighted by duration",
         (57.0, 64.0, 70.0, 77.0, 83.0),
         (54.0, 60.0, 67.0, 74.0, 79.0),
+        0.6,
     ),
     Descriptor(
         "density",
@@ -82,10 +85,10 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
         "note onsets per second, chords counted once",
         (2.1, 3.2, 4.2, 5.5, 7.0),
         (1.6, 2.5, 3.5, 4.5, 6.0),
+        0.85,
     ),
-    Descriptor(
-        "loudness", "velocity", "mean velocity", (49.0, 59.0, 74.0, 88.0, 92.0), (-38.0, -31.0, -26.0, -18.0, -12.0)
-    ),
+    # The level of a recording depends on its mastering, by more than on how loudly it was played.
+    Descriptor("loudness", "velocity", "mean velocity", (49.0, 59.0, 74.0, 88.0, 92.0)),
     Descriptor("tempo", "bpm", "quarter notes per minute", (60.0, 76.0, 96.0, 127.0, 150.0)),
     Descriptor(
         "mode",
@@ -175,7 +178,7 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
     """Measure in audio [n] the descriptors that can be heard, in the order of ``HEARD``.
 
     Register is the mean pitch of the power spectrum from 60 to 2,100 Hz, density the onsets per second of the onset
-    strength, loudness the RMS in dB below full scale.
+    strength.
 
     Raises:
         DataError: the audio is shorter than one window.
@@ -186,27 +189,26 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
         raise DataError(f"audio shorter than {_FFT} samples")
     hop = round(_HOP_SECONDS * sample_rate)
     spectrum = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop))
-    rms = float(np.sqrt(np.mean(librosa.feature.rms(S=spectrum, frame_length=_FFT) ** 2)))
     strength = librosa.onset.onset_strength(y=samples, sr=sample_rate, hop_length=hop)
     onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
     hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_FFT)
     pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])
     weights = (spectrum[pitched] ** 2).sum(axis=1) + _SILENCE
     register = float(np.average(librosa.hz_to_midi(hertz[pitched]), weights=weights))
-    return np.array([register, len(onsets) * sample_rate / len(samples), 20 * np.log10(rms + _SILENCE)])
+    return np.array([register, len(onsets) * sample_rate / len(samples)])
 
 
-def heard_context(measures: ArrayLike, gain: ArrayLike = 0.0) -> Floats:
-    """Return the context [n, 8] of audio with measures [n, 3], played louder by ``gain`` dB, [n] or one for all.
+def heard_context(measures: ArrayLike) -> Floats:
+    """Return the context [n, 8] that measures [n, 2] of audio let expect in the notes; what is not heard is 0.
 
-    What cannot be heard is 0.
+    A descriptor is the one that is heard times the agreement of the two definitions, which is its expectation.
     """
-    table = np.array(measures, np.float64)
-    table[:, HEARD.index("loudness")] += np.asarray(gain, np.float64)
+    table = np.asarray(measures, np.float64)
     context = np.zeros((len(table), CONTEXT_SIZE), np.float32)
-    for number, descriptor in enumerate(DESCRIPTORS):
-        if descriptor.heard:
-            context[:, number] = _scaled(table[:, HEARD.index(descriptor.name)], descriptor.heard)
+    for column, name in enumerate(HEARD):
+        number = NAMES.index(name)
+        descriptor = DESCRIPTORS[number]
+        context[:, number] = descriptor.agreement * _scaled(table[:, column], descriptor.heard)
     return context
 
 

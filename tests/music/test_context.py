@@ -75,7 +75,7 @@ def test_what_is_unknown_stays_unknown() -> None:
     assert not np.delete(noisy, 2, axis=1).any()
 
 
-def test_louder_higher_and_denser_audio_is_heard_as_such() -> None:
+def test_higher_and_denser_audio_is_heard_as_such_at_any_level() -> None:
     rate = 16_000
     time = np.arange(4 * rate) / rate
 
@@ -86,11 +86,10 @@ def test_louder_higher_and_denser_audio_is_heard_as_such() -> None:
     assert (high > low).all()
     assert low[HEARD.index("density")] == pytest.approx(1, abs=0.5)
     assert high[HEARD.index("density")] == pytest.approx(4, abs=1)
-    louder = audio_measures(0.2 * clicks(220, 1), rate)
-    assert louder[HEARD.index("loudness")] - low[HEARD.index("loudness")] == pytest.approx(6.02, abs=0.01)
-    raised, heard = heard_context(low[np.newaxis], 6.02), heard_context(louder[np.newaxis])
-    np.testing.assert_allclose(raised[:, NAMES.index("loudness")], heard[:, NAMES.index("loudness")], atol=1e-3)
+    heard = heard_context(np.stack([low, high]))
+    assert (np.diff(heard[:, [NAMES.index(name) for name in HEARD]], axis=0) > 0).all()
     assert not heard[:, [number for number, name in enumerate(NAMES) if name not in HEARD]].any()
+    np.testing.assert_allclose(audio_measures(0.2 * clicks(220, 1), rate), low, atol=1e-3)
 
 
 def test_silence_is_measured_and_nothing_is_refused() -> None:

@@ -8,14 +8,14 @@ Citation: Aljanaki, Yang & Soleymani, "Developing a benchmark for emotional anal
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.artists import group_by_artist, read_artists
@@ -28,7 +28,7 @@ from kelly_core.data.corpus_dataset import (
     extract,
     require_usable,
 )
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
+from kelly_core.data.dataset import UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.files import (
     DAMAGED_ENTRY,
     SIDECAR,
@@ -55,19 +55,22 @@ from kelly_core.data.labels import (
     song_key,
 )
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
+from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
-from kelly_core.music.context import HEARD, audio_measures, heard_context
-from kelly_core.music.emotion import CODE_SIZE, encode
+from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
+from kelly_core.music.emotion import CODE_SIZE, CONTEXT, encode
+from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames
+from kelly_core.music.melody import find_melody
 from kelly_core.spec import LabelScale
 
 _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 """DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
-_VERSION = 4
+_VERSION = 5
 
 _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
@@ -125,9 +128,11 @@ class _Labels:
                 if 0 <= frame < length and len(pair) == 2:
                     values[frame] = pair[0], pair[1]
             return values
+        if source == UNLABELED:
+            return np.full((length, 2), np.nan, np.float32)
         table = {"sidecar": self.sidecar, "static": self.static, "human_quadrant": self.quadrants}[source]
         values = np.full((length, 2), table.find(file), np.float32)
-        values[: min(_WARM_UP_FRAMES, heard // 2)] = np.nan
+        values[: int(_first_settled(heard))] = np.nan
         return values
 
     def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
@@ -137,26 +142,44 @@ class _Labels:
 class EmotionDataset(CorpusDataset):
     """Sequences of mel frames (dB), with the emotion code of each frame as target.
 
-    The musical context in it is measured in the audio, so it is the same for all frames.
+    Args:
+        report: what was found.
+        rows: where each recording comes from.
+        table: features of the recordings.
+        labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown and do not count.
+        context: musical context of each recording, [n, 8], the same in all frames.
+        note_hashes: content hashes of the files of notes that the context is measured from.
     """
 
     input_size = BANDS
     output_size = CODE_SIZE
 
-    def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, labels: Floats) -> None:
+    def __init__(
+        self,
+        report: CorpusReport,
+        rows: ExampleMetadata,
+        table: FeatureTable,
+        labels: Floats,
+        context: Floats,
+        note_hashes: Sequence[str] = (),
+    ) -> None:
         self.sequence_length = labels.shape[1]
         counts = table.counts["frames"]
         self._frames = table.arrays["frames"]
         self._starts = np.cumsum(counts) - counts
         self._heard = np.minimum(counts, self.sequence_length)
-        self._measures = table.arrays["measures"]
         self._labels = labels
-        self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (
-            np.arange(self.sequence_length)[:, np.newaxis] < self._heard[:, np.newaxis, np.newaxis]
-        )
-        super().__init__(report, rows, table.hashes, labels, table.arrays["content"])
+        self._targeted_context = context
+        frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
+        self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
+        self._settled = (frame >= _first_settled(heard)) & (frame < heard)
+        super().__init__(report, rows, [*table.hashes, *note_hashes], labels, table.arrays["content"])
         self._pooled = rows.sources != "dynamic"
-        self.training_frames = int(self._heard[self.train].sum())
+        # Rendered recordings begin with digital silence and are quieter than mastered music: moments of both together
+        # would make differences of that kind small.
+        is_labeled = rows.sources[self.train] != UNLABELED
+        self._measured = self.train[is_labeled] if is_labeled.any() else self.train
+        self.training_frames = int(self._heard[self._measured].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
 
     def normalize(self, normalizer: Normalizer) -> None:
@@ -171,14 +194,15 @@ class EmotionDataset(CorpusDataset):
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        frames, gain = self._padded(indices), np.zeros(len(indices), np.float32)
+        frames = self._padded(indices)
         if augment:
             gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
             frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
         affect = np.nan_to_num(self._labels[indices])
-        context = heard_context(self._measures[indices], gain)
-        targets = encode(affect[..., 0], affect[..., 1], context=context[:, np.newaxis])
-        weights = self._mask[indices] * self._example_weights(indices)
+        targets = encode(affect[..., 0], affect[..., 1], context=self._targeted_context[indices, np.newaxis])
+        mask = np.repeat(self._mask[indices], CODE_SIZE, axis=2)
+        mask[..., CONTEXT] |= self._settled[indices]
+        weights = mask * self._example_weights(indices)
         return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
 
     def _padded(self, indices: Indices) -> Floats:
@@ -196,9 +220,12 @@ class EmotionDataset(CorpusDataset):
         return own
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation of the training frames, both [128]; one file is in memory at a time."""
-        mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
-        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
+        """Return mean and standard deviation of the frames of labeled recordings for training, both [128].
+
+        One file is in memory at a time.
+        """
+        mean = _sum(self._own_frames(index) for index in self._measured) / self.training_frames
+        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self._measured)
         return mean, np.sqrt(squares / self.training_frames)
 
     def context(self) -> AudioContext:
@@ -227,28 +254,33 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
     annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, known by their
     columns; any CSV with the columns ``filename, valence, arousal`` on the scale ``options.label_scale``, or ``ID, 4Q``
-    with quadrants. A damaged row costs that row. Answers of single raters, features, metadata and predictions are not
+    with quadrants. A recording with a MIDI file of the same name beside it needs no label: its notes are its musical
+    context. A damaged row costs that row. Answers of single raters, features, metadata and predictions are not
     read.
 
     Raises:
         DataError: no labels, a table that makes no sense, or no usable file.
     """
     skipped: LeftOut = {}
-    everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES}, _is_skipped, skipped)
-    files = [file for file in everything if not file.lower().endswith(_TABLE_SUFFIXES)]
+    everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES, *midi.SUFFIXES}, _is_skipped, skipped)
+    files = [file for file in everything if file.lower().endswith(tuple(SUFFIXES))]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
+    notes = _files_of_notes(files, everything)
     labels = _read_labels(root, tables, options.annotations_file, options.label_scale)
-    labeled = spread([file for file in files if labels.source(file)], options.max_files)
+    known = spread([file for file in files if labels.source(file) or file in notes], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
-    table = extract(root, labeled, extraction, options)
-    skipped = merge_left_out(skipped, table.skipped, labels.left_out())
-    if unlabeled := [file for file in files if not labels.source(file)]:
+    table = extract(root, known, extraction, options)
+    context, note_table = _contexts(
+        root, table, notes, replace(extraction, settings={}, extract=_extract_notes), options
+    )
+    skipped = merge_left_out(skipped, table.skipped, note_table.skipped, labels.left_out())
+    if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
     require_usable(table.files, skipped, root)
-    sources = [labels.source(file) or "" for file in table.files]
+    sources = [labels.source(file) or UNLABELED for file in table.files]
     heard = np.minimum(table.counts["frames"], length).tolist()
     values = np.stack(
         [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
@@ -271,7 +303,33 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         label_tables=labels.tables,
         warnings=labels.warnings,
     )
-    return EmotionDataset(report, rows, table, values)
+    return EmotionDataset(report, rows, table, values, context, note_table.hashes)
+
+
+def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str, str]:
+    """Return the MIDI file of each recording that has one of the same name beside it."""
+    scores = {file.rpartition(".")[0]: file for file in everything if file.lower().endswith(tuple(midi.SUFFIXES))}
+    stems = {file: file.rpartition(".")[0] for file in files}
+    return {file: scores[stem] for file, stem in stems.items() if stem in scores}
+
+
+def _contexts(
+    root: Path, table: FeatureTable, notes: Mapping[str, str], extraction: FeatureExtractor, options: LoadOptions
+) -> tuple[Floats, FeatureTable]:
+    """Return the context of each recording, [n, 8], from its notes or else from the audio; and the notes' features.
+
+    Both have the descriptors that can be heard.
+    """
+    context = heard_context(table.arrays["measures"])
+    scores = [notes[file] for file in table.files if file in notes]
+    if not scores:
+        return context, FeatureTable([], [], {}, {}, {})
+    found = extract(root, scores, extraction, options)
+    measures = dict(zip(found.files, found.arrays.get("measures", ()), strict=True))
+    for row, file in enumerate(table.files):
+        if (measured := measures.get(notes.get(file, ""))) is not None:
+            context[row] = encode_context(dict(zip(HEARD, measured, strict=True)))
+    return context, found
 
 
 def _extract(path: Path, seconds: float) -> Features:
@@ -284,6 +342,19 @@ def _extract(path: Path, seconds: float) -> Features:
         "content": audio_fingerprints(frames, _length(seconds))[np.newaxis],
         "measures": audio_measures(samples, sample_rate)[np.newaxis],
     }
+
+
+def _extract_notes(path: Path) -> Features:
+    notes = midi.read_notes(path)
+    melody, pitched = find_melody(notes), notes.pitched()
+    shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+    measures = note_measures(notes, melody.notes, shift)
+    return {"measures": np.array([[measures[name] for name in HEARD]])}
+
+
+def _first_settled(heard: ArrayLike) -> Indices:
+    """Return the first frame that counts where a label belongs to a whole recording of ``heard`` frames."""
+    return np.minimum(_WARM_UP_FRAMES, np.asarray(heard) // 2)
 
 
 def _length(seconds: float) -> int:

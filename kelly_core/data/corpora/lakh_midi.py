@@ -23,7 +23,7 @@ from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import NAMES, encode_context, note_measures
@@ -45,11 +45,15 @@ _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNO
 class MelodyDataset(CorpusDataset):
     """Sequences of 64 beats: the song's emotion code, with drift, as input; the pitches that sound in each beat as
     target.
+
+    Attributes:
+        files: files of each split, by path in the corpus.
     """
 
     input_size = CODE_SIZE
     output_size = PITCHES
     sequence_length = SEQUENCE_BEATS
+    files: dict[str, list[str]]
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
         self._affect = affect
@@ -136,6 +140,7 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
     report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = MelodyDataset(report, rows, table, affect[owner])
+    dataset.files = {split: np.array(table.files)[splits == split].tolist() for split in (TRAIN, VALIDATION)}
     dataset.metadata = {
         "step": "one beat",
         "pitch_frame": "C major / A minor; the plugin adds the tonic back",

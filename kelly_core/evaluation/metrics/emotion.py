@@ -138,7 +138,10 @@ def _point_weights(labels: Labels) -> Doubles:
 
 
 def _song_weights(weights: Floats) -> Doubles:
-    """Weights [N, T] of frames for loss weights [N, T, 1]; those of a song add up to its label's weight."""
+    """Weights [N, T] of frames for loss weights [N, T, out]; those of a song add up to its label's weight.
+
+    Weights of valence and arousal are those of the code's first number; a song without labels has none.
+    """
     frames = weights[..., 0].astype(np.float64)
     largest: Doubles = frames.max(axis=1, keepdims=True)
     return largest * ratio(frames, frames.sum(axis=1, keepdims=True))
@@ -190,7 +193,7 @@ def _pooled(batch: Batch) -> NDArray[np.bool_]:
 
 def _frames_and_means(values: Floats, batch: Batch) -> Floats:
     """Values [N, T, k] as points [m, k]: labeled frames of dynamic examples, then weighted means of pooled ones."""
-    pooled, weights = _pooled(batch), batch.weights
+    pooled, weights = _pooled(batch), batch.weights[..., :1]
     means = (values[pooled] * weights[pooled]).sum(axis=1)
     total = weights[pooled].sum(axis=1)
     means = np.divide(means, total, out=np.zeros_like(means), where=total > 0)
@@ -213,14 +216,10 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
         frames = _labeled_frames(batch)
         owner = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
         weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])
-        parts.append(
-            (
-                _frames_and_means(features(batch.inputs), batch),
-                _frames_and_means(affect, batch),
-                weight,
-                groups[owner],
-            )
-        )
+        points = (_frames_and_means(features(batch.inputs), batch), _frames_and_means(affect, batch))
+        # Recordings without labels, whose context alone is learned, are no points.
+        labelled = weight > 0
+        parts.append(tuple(column[labelled] for column in (*points, weight, groups[owner])))
     return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -1,0 +1,120 @@
+"""``kelly-core datasets render``: songs of the melody corpus as recordings beside their MIDI files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kelly_core.cli.console import print_json, print_status
+from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, SeedOption, settings_from
+from kelly_core.cli.progress import feature_progress
+from kelly_core.errors import ConfigError, DataError
+
+_CORPUS = "lakh_midi"
+_SHOWN = 5
+
+
+def render(
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")],
+    split: Annotated[
+        Literal["train", "validation"],
+        typer.Option(
+            "--split",
+            help="Songs that MelodyTransformer learns from, or those held out (default train).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = "train",
+    songs: Annotated[
+        int,
+        typer.Option(
+            "--songs",
+            min=0,
+            metavar="N",
+            help="Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = 250,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--seconds", min=5, max=600, help="Maximum length (s; default 100).", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = 100.0,
+    soundfont: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instruments for fluidsynth (default the first installed).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
+    datasets_dir: DatasetsDirOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render songs of lakh_midi, each beside its MIDI file, for EmotionRecognizer and for validate --chain.
+
+    fluidsynth plays them if it and a SoundFont are installed, else the program's own sines. In a folder below
+    datasets/deam or datasets/emotion_audio, EmotionRecognizer learns the musical context of the songs from their notes.
+
+    Examples:
+      kelly-core datasets render datasets/emotion_audio/rendered
+      kelly-core datasets render held-out --split validation
+      kelly-core validate models --chain held-out
+    """
+    import soundfile
+
+    from kelly_core.data.catalog import open_corpus
+    from kelly_core.data.corpora.lakh_midi import MelodyDataset
+    from kelly_core.data.files import spread
+    from kelly_core.demo.rendering import find_soundfont
+    from kelly_core.demo.rendering import render as render_file
+    from kelly_core.io.atomic import atomic_write_all
+
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError("exists already and is not an empty folder", where=output, hint="Name another folder")
+    typed = {"datasets.dir": ("--datasets-dir", datasets_dir), "training.seed": ("--seed", seed)}
+    settings = settings_from(config, typed, read_corpora=True).settings
+    with feature_progress(_CORPUS) as progress:
+        dataset = open_corpus(_CORPUS, settings, progress)
+    assert isinstance(dataset, MelodyDataset)
+    chosen = spread(dataset.files[split], songs)
+    instruments = soundfont or find_soundfont()
+    root = settings.datasets.folder(_CORPUS)
+    if instruments is not None and not instruments.is_file():
+        raise ConfigError("no such file", where=instruments, hint="Name a SoundFont, a file .sf2 or .sf3")
+    left_out: list[DataError] = []
+    for name in chosen:
+        try:
+            samples, sample_rate = render_file(root / name, seconds, instruments)
+        except DataError as error:
+            left_out.append(error)
+            continue
+        stream = io.BytesIO()
+        soundfile.write(stream, samples, sample_rate, format="FLAC")
+        # One flat folder: pairs are found by their stems, which must differ.
+        stem, dot, ending = name.replace("/", "_").rpartition(".")
+        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{dot}{ending}": (root / name).read_bytes()}
+        atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
+    if len(left_out) == len(chosen):
+        raise left_out[0] if left_out else DataError(f"has no songs in {split}", where=root)
+    written = len(chosen) - len(left_out)
+    how = f"fluidsynth, {instruments.name}" if instruments else "sines"
+    if as_json:
+        print_json(
+            {
+                "folder": str(output),
+                "songs": written,
+                "rendered_by": how,
+                "left_out": [str(reason) for reason in left_out],
+            }
+        )
+        return
+    print_status(f"wrote {output}: {written:,} songs, rendered by {how}")
+    for reason in left_out[:_SHOWN]:
+        print_status(f"skipped: {reason}")

@@ -1,0 +1,80 @@
+"""``datasets render`` as typed, and what EmotionRecognizer learns from its pairs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from kelly_core.data.catalog import create_dataset
+from kelly_core.demo import rendering
+from kelly_core.demo.rendering import render
+from kelly_core.errors import DataError
+from kelly_core.evaluation.from_audio import find_pairs
+from kelly_core.music.emotion import CONTEXT
+from tests.cli.conftest import Run
+from tests.helpers import tiny
+
+
+@pytest.fixture
+def sines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "SOUNDFONT_FOLDERS", ())
+
+
+@pytest.fixture
+def soundfont(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A SoundFont, and a fluidsynth that plays two levels for a second and then a long silence."""
+    (tmp_path / "fonts").mkdir()
+    program = tmp_path / "fonts/fluidsynth"
+    code = "import sys, numpy as np; o = sys.stdout.buffer; o.write(np.tile(np.array([8192, 16384], '<i2'), 22050)); "
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"{code}o.write(bytes(10**7))\"\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setattr(rendering, "SOUNDFONT_FOLDERS", (program.parent,))
+    font = program.parent / "piano.SF2"
+    font.write_bytes(b"RIFF")
+    return font
+
+
+@pytest.mark.usefixtures("sines")
+def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path: Path) -> None:
+    tiny.lakh_midi(tmp_path / "datasets/lakh_midi", songs=5)
+    corpus = create_dataset("lakh_midi", tmp_path / "datasets/lakh_midi")
+    stems = {}
+    for split in ("train", "validation"):
+        done = run("datasets", "render", split, "--split", split, "--seconds", 5, "--songs", 3, "--json")
+        assert done.code == 0
+        assert json.loads(done.out)["rendered_by"] == "sines"
+        stems[split] = {path.stem for path in (tmp_path / split).glob("*.flac")}
+        assert stems[split] <= {name.rpartition(".")[0].replace("/", "_") for name in corpus.files[split]}
+        for stem in stems[split]:
+            assert soundfile.info(tmp_path / split / f"{stem}.flac").duration == pytest.approx(5)
+    assert {split: len(names) for split, names in stems.items()} == {"train": 3, "validation": 1}
+    assert len(find_pairs(tmp_path / "train")) == 3
+    assert run("datasets", "render", "train").code == 2, "nothing is replaced"
+    tiny.deam(tmp_path / "datasets/deam", seconds=4)
+    (tmp_path / "train").rename(tmp_path / "datasets/deam/rendered")
+    recordings = create_dataset("deam", tmp_path / "datasets/deam", duration=4)
+    pairs = np.flatnonzero(recordings.rows.sources == "none")
+    assert len(pairs) == 3
+    assert recordings.eval_batch(pairs).targets[..., CONTEXT].any()
+
+
+def test_fluidsynth_plays_a_song_until_there_is_enough(soundfont: Path, tmp_path: Path) -> None:
+    tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
+    assert rendering.find_soundfont() == soundfont
+    samples, sample_rate = render(tmp_path / "song.mid", 2.0, soundfont)
+    assert (len(samples), sample_rate) == (44_100, 22_050)
+    np.testing.assert_allclose(samples[:22_050], 0.375, atol=1e-6)
+    assert not samples[22_050:].any()
+
+
+def test_a_fluidsynth_without_sound_is_an_error(soundfont: Path, tmp_path: Path) -> None:
+    tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
+    (soundfont.parent / "fluidsynth").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(DataError, match="gave no audio"):
+        render(tmp_path / "song.mid", 2.0, soundfont)
