@@ -30,5 +30,10 @@ class _SoundFileInfo:
 
 def info(file: Path) -> _SoundFileInfo: ...
 def write(
-    file: BinaryIO, data: NDArray[np.floating], samplerate: int, *, format: Literal["WAV"], subtype: Literal["PCM_16"]
+    file: BinaryIO,
+    data: NDArray[np.floating],
+    samplerate: int,
+    *,
+    format: Literal["WAV", "FLAC"],
+    subtype: Literal["PCM_16"],
 ) -> None: ...

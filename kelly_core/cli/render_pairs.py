@@ -96,7 +96,7 @@ def render(
             left_out.append(error)
             continue
         stream = io.BytesIO()
-        soundfile.write(stream, samples, sample_rate, format="FLAC")
+        soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
         # One flat folder: pairs are found by their stems, which must differ.
         stem, dot, ending = name.replace("/", "_").rpartition(".")
         pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{dot}{ending}": (root / name).read_bytes()}

@@ -10,13 +10,11 @@ from pathlib import Path
 from threading import Timer
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.data.readers import midi
 from kelly_core.demo.synth import notes_wav_bytes
 from kelly_core.errors import DataError
-
-Floats = NDArray[np.float32]
 
 PROGRAM = "fluidsynth"
 SAMPLE_RATE = 22_050
@@ -59,8 +57,8 @@ def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, 
     import soundfile
 
     end = float((notes.onset + notes.duration).max()) + _TAIL_SECONDS
-    samples, sample_rate = soundfile.read(io.BytesIO(notes_wav_bytes(notes, min(seconds, end))), dtype="float32")
-    return samples, int(sample_rate)
+    with soundfile.SoundFile(io.BytesIO(notes_wav_bytes(notes, min(seconds, end)))) as file:
+        return file.read(dtype="float32", always_2d=True)[:, 0], file.samplerate
 
 
 def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
@@ -83,4 +81,5 @@ def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
     if not frames:
         raise DataError(f"{PROGRAM} gave no audio", where=path, hint=f"Check {soundfont}")
     stereo = np.frombuffer(content, "<i2", frames * _CHANNELS).reshape(frames, _CHANNELS)
-    return (stereo.mean(axis=1) / 32768).astype(np.float32)
+    samples: Floats = (stereo.mean(axis=1) / 32768).astype(np.float32)
+    return samples

@@ -93,6 +93,6 @@ def test_a_recording_with_notes_beside_it_has_their_context_and_needs_no_label(t
     assert batch.weights[..., 0].any(axis=1).sum() == 4
     spec = model_spec("EmotionRecognizer")
     quality = evaluate(spec, dataset, lambda batch: np.zeros(batch.targets.shape, np.float32))
-    labelled = dataset.validation[~np.isin(dataset.validation, pairs)]
-    assert quality.groups == len(labelled), "others are not judged"
+    labeled = dataset.validation[~np.isin(dataset.validation, pairs)]
+    assert quality.groups == len(labeled), "others are not judged"
     assert [source.label_source for source in quality.sources] == ["static"]

@@ -174,7 +174,8 @@ class EmotionDataset(CorpusDataset):
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
         self._settled = (frame >= _first_settled(heard)) & (frame < heard)
         super().__init__(report, rows, [*table.hashes, *note_hashes], labels, table.arrays["content"])
-        self._pooled = rows.sources != "dynamic"
+        # The context of a recording without a label is the target of every frame, so that answers are steady.
+        self._pooled = ~np.isin(rows.sources.astype(str), ("dynamic", UNLABELED))
         # Rendered recordings begin with digital silence and are quieter than mastered music: moments of both together
         # would make differences of that kind small.
         is_labeled = rows.sources[self.train] != UNLABELED
@@ -354,7 +355,8 @@ def _extract_notes(path: Path) -> Features:
 
 def _first_settled(heard: ArrayLike) -> Indices:
     """Return the first frame that counts where a label belongs to a whole recording of ``heard`` frames."""
-    return np.minimum(_WARM_UP_FRAMES, np.asarray(heard) // 2)
+    first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(heard, np.intp) // 2)
+    return first
 
 
 def _length(seconds: float) -> int:
