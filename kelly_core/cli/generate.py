@@ -101,7 +101,7 @@ LoudnessOption = Annotated[
         min=1,
         max=127,
         metavar="VELOCITY",
-        help="Mean loudness (MIDI velocity; default as heard).",
+        help="Mean loudness (MIDI velocity; default unknown).",
         rich_help_panel=_CONTEXT_PANEL,
     ),
 ]
