@@ -174,13 +174,8 @@ class EmotionDataset(CorpusDataset):
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
         self._settled = (frame >= _first_settled(heard)) & (frame < heard)
         super().__init__(report, rows, [*table.hashes, *note_hashes], labels, table.arrays["content"])
-        # The context of a recording without a label is the target of every frame, so that answers are steady.
-        self._pooled = ~np.isin(rows.sources.astype(str), ("dynamic", UNLABELED))
-        # Rendered recordings begin with digital silence and are quieter than mastered music: moments of both together
-        # would make differences of that kind small.
-        is_labeled = rows.sources[self.train] != UNLABELED
-        self._measured = self.train[is_labeled] if is_labeled.any() else self.train
-        self.training_frames = int(self._heard[self._measured].sum())
+        self._pooled = rows.sources != "dynamic"
+        self.training_frames = int(self._heard[self.train].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
 
     def normalize(self, normalizer: Normalizer) -> None:
@@ -221,12 +216,9 @@ class EmotionDataset(CorpusDataset):
         return own
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation of the frames of labeled recordings for training, both [128].
-
-        One file is in memory at a time.
-        """
-        mean = _sum(self._own_frames(index) for index in self._measured) / self.training_frames
-        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self._measured)
+        """Return mean and standard deviation of the training frames, both [128]; one file is in memory at a time."""
+        mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
+        squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
         return mean, np.sqrt(squares / self.training_frames)
 
     def context(self) -> AudioContext:
