@@ -313,7 +313,7 @@ def _contexts(
 
     Both have the descriptors that can be heard.
     """
-    context = heard_context(table.arrays["measures"])
+    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
     scores = [notes[file] for file in table.files if file in notes]
     if not scores:
         return context, FeatureTable([], [], {}, {}, {})
