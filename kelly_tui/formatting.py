@@ -87,6 +87,21 @@ def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
     return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
 
 
+def split_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
+    """Return a bar of several parts, each with its share and color; a part that is not empty has at least one column.
+
+    The parts differ by their shade as well, for terminals without colors.
+    """
+    total = sum(share for share, _ in parts)
+    text, left = Text(), width
+    for number, (share, color) in enumerate(parts):
+        columns = min(left, max(1, round(width * share / total))) if share else 0
+        columns = left if share and not any(share for share, _ in parts[number + 1 :]) else columns
+        text.append("█▓░"[number % 3] * columns, color)
+        left -= columns
+    return text
+
+
 def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
     """Return the state of a run, or its concern while it is running."""
     if run.state == "running" and run.concerns and not run.silent_seconds:

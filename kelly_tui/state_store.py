@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any, Generic, NotRequired, TypeVar, cast
+from typing import Annotated, Any, Generic, NotRequired, TypeVar, cast
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from kelly_core.benchmark.results import BenchmarkReport
@@ -25,6 +25,37 @@ T = TypeVar("T")
 class _SkippedFiles(TypedDict):
     count: Count
     first: list[str]
+
+
+def _is_rectangle(rows: list[T]) -> list[T]:
+    """Return rows that are not empty and equally long.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if len({len(row) for row in rows}) != 1 or not rows[0]:  # type: ignore[arg-type]
+        raise ValueError("the rows differ in length or are empty")
+    return rows
+
+
+_LABEL_BINS = Field(min_length=48, max_length=48)
+"""As many as ``workers.corpora`` counts."""
+_LevelRows = Annotated[list[Annotated[str, StringConstraints(pattern=r"^[0-4]+$")]], AfterValidator(_is_rectangle)]
+
+
+class _LabelCounts(TypedDict):
+    plane: Annotated[list[Annotated[list[Count], _LABEL_BINS]], _LABEL_BINS]
+    valence: Annotated[list[Count], _LABEL_BINS]
+    arousal: Annotated[list[Count], _LABEL_BINS]
+
+
+class _ShownExample(TypedDict):
+    index: Count
+    group: str
+    label_source: str
+    split: str
+    input: _LevelRows
+    target: _LevelRows
 
 
 class _CorpusReport(TypedDict):
@@ -49,6 +80,9 @@ class _CorpusReport(TypedDict):
     joins: NotRequired[dict[str, Count]]
     weight: NotRequired[Finite]
     made_by_rules: NotRequired[bool]
+    test_files: NotRequired[Count]
+    labels: NotRequired[_LabelCounts]
+    shown: NotRequired[list[_ShownExample]]
 
 
 class _Check(TypedDict):

@@ -205,8 +205,20 @@ def _audio_context(name: str, main: str, settings: Settings, progress: Progress 
     return dataset.context()
 
 
-def inspect_corpus(name: str, settings: Settings, progress: Progress | None = None) -> CorpusReport:
-    """Return what of a corpus is available and usable; missing features are computed."""
+def inspect_corpus(
+    name: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    visit: Callable[[CorpusDataset], None] = lambda _dataset: None,
+) -> CorpusReport:
+    """Return what of a corpus is available and usable; missing features are computed.
+
+    Args:
+        name: the corpus.
+        settings: all of them.
+        progress: called with (files done, files in all) while features are computed.
+        visit: called with each dataset that is opened, one for each training that the corpus joins.
+    """
     from kelly_core.data.dataset import CorpusReport
 
     corpus, folder = CORPORA[name], settings.datasets.folder(name)
@@ -214,22 +226,25 @@ def inspect_corpus(name: str, settings: Settings, progress: Progress | None = No
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice} {folder}")
     else:
         try:
-            report = _inspect_present(corpus, settings, progress)
+            report = _inspect_present(corpus, settings, progress, visit)
         except DataError as error:
             report = CorpusReport(name, str(folder), found=True, problem=str(error))
     return replace(report, license=corpus.license, weight=settings.datasets.weight(name))
 
 
-def _inspect_present(corpus: Corpus, settings: Settings, progress: Progress | None) -> CorpusReport:
+def _inspect_present(
+    corpus: Corpus, settings: Settings, progress: Progress | None, visit: Callable[[CorpusDataset], None]
+) -> CorpusReport:
     if not corpus.joins:
-        return _checked(open_corpus(corpus.name, settings, progress))
-    reports = [_checked(open_corpus(corpus.name, settings, progress, main)) for main in corpus.joins]
+        return _checked(open_corpus(corpus.name, settings, progress), visit)
+    reports = [_checked(open_corpus(corpus.name, settings, progress, main), visit) for main in corpus.joins]
     return _together(reports, corpus.joins)
 
 
-def _checked(dataset: CorpusDataset) -> CorpusReport:
+def _checked(dataset: CorpusDataset, visit: Callable[[CorpusDataset], None]) -> CorpusReport:
     from kelly_core.data.leakage import find_leakage
 
+    visit(dataset)
     return replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)])
 
 

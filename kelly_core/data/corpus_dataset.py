@@ -153,6 +153,7 @@ class CorpusDataset(Dataset):
 
     Attributes:
         report: what was found and what of it can be used.
+        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1; NaN where unknown.
         content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
             fingerprints [n, k].
         training_frames: how many frames the standardization was measured on.
@@ -172,6 +173,7 @@ class CorpusDataset(Dataset):
     ) -> None:
         self.name = report.name
         self.made_by_rules = is_made_by_rules(Path(report.path))
+        self.labels = labels
         self.content = content
         self.rows = rows
         self.train = np.flatnonzero(rows.splits == TRAIN)

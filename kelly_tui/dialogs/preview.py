@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,12 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from kelly_tui.jobs import Job, worker
+from kelly_tui.pictures import SHADES, picture
 from kelly_tui.themes import ThemeColors
-
-SHADES = " ░▒▓█"
-
-_WIDTH = 64
-_ROWS = 16
 
 
 class ExamplePreview(ModalScreen[None]):
@@ -105,29 +100,3 @@ def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[
     if len(frames) == 1:
         sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
     return [(f"{title}  {sizes}\n", "bold"), picture(frames, shades), "\n"]
-
-
-def picture(frames: Sequence[Sequence[float]], shades: str) -> str:
-    """Frames [T, n] as lines of shades from the least value to the greatest, at most 64 wide and 16 high.
-
-    Time runs to the right and numbers upwards; a single frame is one line.
-    """
-    rows = [list(frames[0])] if len(frames) == 1 else [list(row) for row in zip(*frames, strict=True)][::-1]
-    rows = [_pooled(row, _WIDTH) for row in _pooled_rows(rows)]
-    lowest, highest = min(map(min, rows)), max(map(max, rows))
-    scale = (len(shades) - 1) / (highest - lowest) if highest > lowest else 0.0
-    wide = max(1, _WIDTH // len(rows[0])) if len(rows) > 1 else 1
-    return "\n".join("".join(shades[round((value - lowest) * scale)] * wide for value in row) for row in rows)
-
-
-def _pooled_rows(rows: list[list[float]]) -> list[list[float]]:
-    columns = [_pooled(list(column), _ROWS) for column in zip(*rows, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _pooled(values: list[float], count: int) -> list[float]:
-    """Return the maximum of each of ``count`` neighboring groups."""
-    if len(values) <= count:
-        return values
-    edges = [index * len(values) // count for index in range(count + 1)]
-    return [max(values[start:stop]) for start, stop in itertools.pairwise(edges)]

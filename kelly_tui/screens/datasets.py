@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
@@ -18,25 +19,32 @@ from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import MISSING
+from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
+from kelly_tui.charts.label_plane import LabelPlane
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.folder_stamp import folder_stamp
-from kelly_tui.formatting import LabeledRows, bar
+from kelly_tui.formatting import LabeledRows, bar, split_bar
 from kelly_tui.jobs import JobQueue, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import CORPUS_REPORTS
 from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.drawing import Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
 
 _STATE_NAME = "datasets"
 _NAMES = 4
+_MOST_BAR_COLUMNS, _LABEL_COLUMNS = 32, 14
+_NO_LABELS = "p reads the corpus; then its labels are shown here."
+_NO_EXAMPLES = "Some examples are shown here once the corpus was read."
 
 
 class Datasets(BaseScreen):
-    """The corpora on the left, the chosen one on the right."""
+    """The corpora on the left, the chosen one on the right; in the free room its labels and some examples."""
 
     NAME = "datasets"
+    OPEN_ACTION = "preview"
     ABOUT = (
         "The five corpora that the models learn from, and additional ones that are mixed into them. A corpus that is "
         "missing is replaced by an additional one or by synthetic data. "
@@ -123,12 +131,16 @@ class Datasets(BaseScreen):
         self._download_queue = JobQueue()
 
     def body(self) -> Iterator[Widget]:
-        """The table and the details."""
+        """The table above the labels; the details above the examples."""
         labels = ("corpus", "state", "files", "examples", "hours", "model")
         table = RecordTable(labels, numbers=labels[2:5], extras=("model", "hours"), id="corpora")
         table.border_title = "corpora"
-        yield table
-        yield DetailsPanel(id="details")
+        with Vertical(id="corpora-left"):
+            yield table
+            yield Drawing(_NO_LABELS, id="labels")
+        with Vertical(id="corpora-right"):
+            yield DetailsPanel(id="details")
+            yield Drawing(_NO_EXAMPLES, id="examples")
 
     def command(self) -> tuple[str, ...]:
         """``datasets``."""
@@ -381,6 +393,10 @@ class Datasets(BaseScreen):
         details = self.query_one("#details", DetailsPanel)
         set_border_title(details, self._corpus)
         details.show(LabeledRows(self._facts(self._corpus), self.theme_colors.muted))
+        report = self._report(self._corpus) or {}
+        labels, shown = report.get("labels"), report.get("shown")
+        self.query_one("#labels", Drawing).show("labels", _label_plane(labels) if labels else None)
+        self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
 
     def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:
         colors, corpus, found = self.theme_colors, CORPORA[name], self._found.get(name)
@@ -430,15 +446,35 @@ class Datasets(BaseScreen):
         yield "reading", bar(done / total, 24, colors)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
+    def _facts_of_splits(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+        """Yield the splits as a bar and as numbers.
+
+        Training and validation are counted in examples. Test files are not read, so that their share is that of files.
+        """
+        splits, test = report["splits"], report.get("test_files", 0)
+        examples, colors = sum(splits.values()), self.theme_colors
+        if not examples:
+            return
+        files = max(1, report["files"] - sum(skipped["count"] for skipped in report["skipped"].values()))
+        width = self.query_one("#details").size.width - _LABEL_COLUMNS
+        width = min(_MOST_BAR_COLUMNS, max(1, width))
+        parts = [*splits.values(), examples * test / files]
+        hues = (colors.series[0], colors.series[1], colors.muted)
+        yield "splits", split_bar(list(zip(parts, hues, strict=False)), width)
+        names = [f"{name} {count:,}" for name, count in splits.items()]
+        names += [f"official test {test:,} file{'s' * (test != 1)}, kept out"] if test else []
+        yield "", Text(" · ").join(Text(name, hue) for name, hue in zip(names, hues, strict=False))
+        if source := report.get("split_source"):
+            yield "", source
+
     def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         colors = self.theme_colors
         if report["problem"]:
             yield "problem", Text(report["problem"], colors.bad)
             return
         yield "files", f"{report['files']:,}"
-        yield "examples", f"{report['examples']:,}  {_counts(report['splits'])}"
-        if source := report.get("split_source"):
-            yield "splits", source
+        yield "examples", f"{report['examples']:,}"
+        yield from self._facts_of_splits(report)
         for number, table in enumerate(report.get("tables", ())):
             yield "" if number else "tables", table
         yield "labels", _counts(report["label_sources"]) or "not needed"
@@ -457,6 +493,16 @@ class Datasets(BaseScreen):
             yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colors.warning)
             names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
             yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colors.muted)
+
+
+def _label_plane(counts: dict[str, Any]) -> LabelPlane:
+    return LabelPlane(tuple(map(tuple, counts["plane"])), tuple(counts["valence"]), tuple(counts["arousal"]))
+
+
+def _gallery(shown: list[dict[str, Any]]) -> ExampleGallery:
+    return ExampleGallery(
+        tuple(ShownExample(**each | {"input": tuple(each["input"]), "target": tuple(each["target"])}) for each in shown)
+    )
 
 
 def _hours(report: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,21 @@ from numpy.typing import NDArray
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import inspect_corpus, open_dataset
+from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of
+from kelly_core.data.official_splits import TEST_REASON
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
+from kelly_tui.pictures import to_levels
 
 _SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200
 """Number of files that are listed by name for each reason to skip them."""
+LABEL_BINS = 48
+"""Intervals of valence and of arousal in which labels are counted, -1..1."""
+_EXAMPLES = 9
+"""Examples of a corpus that are kept to be shown."""
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +39,7 @@ def main(arguments: list[str]) -> None:
         settings = load_settings(Path(config) if config else None).settings
         match task:
             case "survey":
-                _say(_survey(name, settings))
+                _say(survey(name, settings))
             case "get":
                 _say(_get(name, settings))
             case _:
@@ -75,8 +83,59 @@ def _get(name: str, settings: Settings) -> dict[str, Any]:
     return {"got": [asdict(receipt) for receipt in receipts]}
 
 
-def _survey(name: str, settings: Settings) -> dict[str, Any]:
-    return {"report": inspect_corpus(name, settings, _progress).as_json(NAMES_A_REASON)}
+def survey(name: str, settings: Settings) -> dict[str, Any]:
+    """Read a corpus, and return its report with what the screen draws of it, as JSON values."""
+    datasets: list[CorpusDataset] = []
+    report = inspect_corpus(name, settings, _progress, datasets.append)
+    shown = {
+        "test_files": len(report.skipped.get(TEST_REASON, ())),
+        "labels": _count_labels(list(map(label_pairs, datasets))),
+        "shown": [_shown(dataset, index) for dataset in datasets[:1] for index in _spread(len(dataset), _EXAMPLES)],
+    }
+    return {"report": report.as_json(NAMES_A_REASON) | shown}
+
+
+def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:
+    """Return valence and arousal of all examples, [n, 2]; one label of each frame only where the frames differ."""
+    if dataset.labels.ndim == 2:
+        return dataset.labels
+    by_frame = dataset.rows.sources == "dynamic"
+    # Frames without a label are NaN, at the beginning of a song as well as after its end.
+    whole = dataset.labels[~by_frame]
+    first = np.isfinite(whole).all(axis=2).argmax(axis=1)
+    return np.concatenate([dataset.labels[by_frame].reshape(-1, 2), whole[np.arange(len(whole)), first]])
+
+
+def _count_labels(labels: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    """Count labels by valence, by arousal, and pairs of both by valence (first axis) and arousal, -1..1."""
+    pairs = np.concatenate([np.zeros((0, 2), np.float32), *labels])
+    bins = ((np.clip(pairs, -1, 1) + 1) * (LABEL_BINS / 2)).clip(0, LABEL_BINS - 1)
+    known = np.isfinite(pairs)
+    both = bins[known.all(axis=1)].astype(np.intp)
+    plane = np.bincount(both @ [LABEL_BINS, 1], minlength=LABEL_BINS**2).reshape(LABEL_BINS, LABEL_BINS)
+    valence, arousal = (
+        np.bincount(column[is_known].astype(np.intp), minlength=LABEL_BINS)
+        for column, is_known in zip(bins.T, known.T, strict=True)
+    )
+    return {"plane": plane.tolist(), "valence": valence.tolist(), "arousal": arousal.tolist()}
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Return at most ``count`` indices below ``length`` at equal distances."""
+    return sorted({number * length // count for number in range(count)}) if length else []
+
+
+def _shown(dataset: CorpusDataset, index: int) -> dict[str, Any]:
+    """Return an example as pictures of few levels."""
+    example = dataset[index]
+    return {
+        "index": index,
+        "group": example.group,
+        "label_source": example.label_source,
+        "split": example.split,
+        "input": to_levels(_rounded(example.inputs)),
+        "target": to_levels(_rounded(example.targets)),
+    }
 
 
 def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:

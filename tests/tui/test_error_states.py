@@ -33,6 +33,7 @@ from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.mutations import mutated_documents
 from tests.helpers.rendered import SCREENS, has_curves, lines, segments
 from tests.tui.conftest import Script, epoch, make_run, trained, until
+from tests.tui.test_datasets import label_counts
 from tests.tui.test_screens import RESULT, cells, details
 
 MakeApp = Callable[..., KellyApp]
@@ -216,6 +217,8 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
     report = CorpusReport("deam", "deam", found=True, files=3, examples=9, seconds=9.0, warnings=["odd"])
     skipped = {"too short": {"count": 2, "first": ["a.wav", "b.wav"]}}
     counts = {"splits": {"train": 9}, "label_sources": {"static": 9}, "joins": {"deam": 9}, "skipped": skipped}
+    example = {"index": 0, "group": "a", "label_source": "static", "split": "train", "input": ["01", "40"]}
+    counts |= {"test_files": 2, "labels": label_counts(), "shown": [example | {"target": ["0123"]}]}
     checks = [{"name": "parity with x", "passed": True, "detail": "same"}]
     stamp = exports[0].stat().st_mtime_ns
     states = {

@@ -184,7 +184,6 @@ class HarmonyDataset(CorpusDataset):
         affect: Floats,
         context: AudioContext | None,
     ) -> None:
-        self._affect = affect
         self._songs = songs
         self._audio = None if context is None else _Neighborhood(context)
         self.musical_context = encode_context({"mode": songs.modes})
@@ -198,7 +197,7 @@ class HarmonyDataset(CorpusDataset):
         self.normalizer = Normalizer(mean, scale)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
-        valence, arousal = self._affect[indices].T
+        valence, arousal = self.labels[indices].T
         arousal = np.where(np.isnan(arousal), imputed_arousal(valence, rng), arousal)
         inputs = np.zeros((len(indices), 1, self.input_size), np.float32)
         inputs[:, 0, :CODE_SIZE] = noisy_codes(valence, arousal, rng)

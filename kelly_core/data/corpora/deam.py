@@ -168,7 +168,6 @@ class EmotionDataset(CorpusDataset):
         self._frames = table.arrays["frames"]
         self._starts = np.cumsum(counts) - counts
         self._heard = np.minimum(counts, self.sequence_length)
-        self._labels = labels
         self._targeted_context = context
         frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
@@ -194,7 +193,7 @@ class EmotionDataset(CorpusDataset):
         if augment:
             gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
             frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
-        affect = np.nan_to_num(self._labels[indices])
+        affect = np.nan_to_num(self.labels[indices])
         targets = encode(affect[..., 0], affect[..., 1], context=self._targeted_context[indices, np.newaxis])
         mask = np.repeat(self._mask[indices], CODE_SIZE, axis=2)
         mask[..., CONTEXT] |= self._settled[indices]
@@ -224,7 +223,7 @@ class EmotionDataset(CorpusDataset):
     def context(self) -> AudioContext:
         """Return the training split's labeled frames, for models whose own corpus has no audio."""
         labeled = self._mask[self.train, :, 0]
-        affect = self._labels[self.train][labeled]
+        affect = self.labels[self.train][labeled]
         return AudioContext(
             frames=self._frames,
             rows=(self._starts[self.train, np.newaxis] + np.arange(self.sequence_length))[labeled],

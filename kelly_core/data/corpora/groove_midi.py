@@ -65,7 +65,6 @@ class GrooveDataset(CorpusDataset):
     sequence_length = 1
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
-        self._affect = affect
         self._values = table.arrays["values"]
         self._mask = table.arrays["mask"]
         self.bpm = table.arrays["pace"][table.owner("values"), 0]
@@ -74,7 +73,7 @@ class GrooveDataset(CorpusDataset):
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
-        valence, arousal = self._affect[indices].T
+        valence, arousal = self.labels[indices].T
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis]

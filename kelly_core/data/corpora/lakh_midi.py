@@ -56,7 +56,6 @@ class MelodyDataset(CorpusDataset):
     files: dict[str, list[str]]
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
-        self._affect = affect
         measures = table.arrays["context"][table.owner("steps")]
         self.musical_context = encode_context(dict(zip(NAMES, measures.T, strict=True)))
         self._steps = table.arrays["steps"]
@@ -65,7 +64,7 @@ class MelodyDataset(CorpusDataset):
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
-        file_valence, file_arousal = self._affect[indices].T
+        file_valence, file_arousal = self.labels[indices].T
         valence, arousal = jittered(file_valence, file_arousal, SEQUENCE_BEATS, rng)
         sounding = np.unpackbits(self._steps[indices], axis=2).astype(np.float32)
         played = np.arange(SEQUENCE_BEATS) < self._lengths[indices][:, np.newaxis]

@@ -41,13 +41,12 @@ class DynamicsDataset(CorpusDataset):
     sequence_length = 1
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
-        self._affect = affect
         self._values = table.arrays["values"]
         hashes = table.hashes_of("values", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
-        valence, arousal = self._affect[indices].T
+        valence, arousal = self.labels[indices].T
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis, :_CODE_HALF]
         return Batch(codes, self._values[indices][:, np.newaxis], self._example_weights(indices))
 

@@ -1,0 +1,125 @@
+"""Labels, splits and examples of a corpus, in the free room of the Datasets screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from textual.geometry import Size
+
+from kelly_core.config.loading import load_settings
+from kelly_core.config.schema import Settings
+from kelly_core.data.corpus_dataset import CorpusDataset
+from kelly_tui.app import KellyApp
+from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
+from kelly_tui.charts.label_plane import LabelPlane
+from kelly_tui.folder_stamp import folder_stamp
+from kelly_tui.state_store import save_state
+from kelly_tui.themes import THEMES, ThemeColors
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.workers.corpora import LABEL_BINS, label_pairs, survey
+from tests.helpers import tiny
+from tests.helpers.rendered import lines
+from tests.tui.conftest import until
+
+MakeApp = Callable[..., KellyApp]
+COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
+
+
+def label_counts(pairs: int = 1, arousals: int = 0) -> dict[str, Any]:
+    """Labels at valence and arousal 0.5, and some of which only the arousal is known."""
+    place = 3 * LABEL_BINS // 4
+    valence = [pairs if number == place else 0 for number in range(LABEL_BINS)]
+    arousal = [pairs + arousals if number == place else 0 for number in range(LABEL_BINS)]
+    plane = [valence if number == place else [0] * LABEL_BINS for number in range(LABEL_BINS)]
+    return {"plane": plane, "valence": valence, "arousal": arousal}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(
+        options={
+            "datasets.dir": ("a test", tmp_path / "data"),
+            "datasets.cache_dir": ("a test", tmp_path / "cache"),
+            "datasets.jobs": ("a test", 1),
+        }
+    ).settings
+
+
+def test_a_survey_counts_labels_and_official_test_files(settings: Settings, tmp_path: Path) -> None:
+    tiny.emopia_split(tiny.emotion_midi(tmp_path / "data" / "emotion_midi") / "EMOPIA_1.0")
+    report = survey("emotion_midi", settings)["report"]
+    examples = report["examples"]
+    assert report["test_files"] == 1
+    assert [sum(report["labels"][name]) for name in ("valence", "arousal")] == [examples, examples]
+    assert sum(map(sum, report["labels"]["plane"])) == examples
+    assert {each["split"] for each in report["shown"]} == {"train", "validation"}
+    assert all(set("".join(each["input"])) <= set("01234") for each in report["shown"])
+
+
+def test_an_imputed_valence_is_not_counted(settings: Settings, tmp_path: Path) -> None:
+    tiny.groove_midi(tmp_path / "data" / "groove_midi")
+    labels = survey("groove_midi", settings)["report"]["labels"]
+    assert sum(labels["valence"]) == sum(map(sum, labels["plane"])) == 0
+    assert sum(labels["arousal"]) > 0
+
+
+def test_a_label_of_a_whole_song_counts_once() -> None:
+    missing = [np.nan, np.nan]
+    labels = np.array([[missing, [0.1, 0.2], [0.1, 0.2]], [[0.3, 0.4], [0.5, 0.6], missing]], np.float32)
+    rows = SimpleNamespace(sources=np.array(["static", "dynamic"], object))
+    pairs = label_pairs(cast(CorpusDataset, SimpleNamespace(labels=labels, rows=rows)))
+    np.testing.assert_array_equal(pairs, np.concatenate([labels[1], labels[0, 1:2]]))
+
+
+@pytest.mark.parametrize("labels", [label_counts(), label_counts(0, 9), label_counts(12_345, 1)])
+def test_drawings_fit_any_room(labels: dict[str, Any]) -> None:
+    plane = LabelPlane(tuple(map(tuple, labels["plane"])), tuple(labels["valence"]), tuple(labels["arousal"]))
+    rolls = [ShownExample(0, "a song", "static", "train", ("0123" * 16,) * 16, ("0",)) for _ in range(3)]
+    drawn = 0
+    for width in range(0, 130, 19):
+        for height in range(0, 60, 9):
+            for picture in (plane, ExampleGallery(tuple(rolls))):
+                text = picture.draw(Size(width, height), COLORS)
+                assert len(text.plain.splitlines()) <= height or not text.plain
+                assert all(line.cell_len <= width for line in text.split("\n")), (width, height)
+                drawn += bool(text.plain)
+    assert drawn > 20
+
+
+def test_the_densest_place_of_the_plane_is_where_the_labels_are() -> None:
+    labels = label_counts(5)
+    plane = LabelPlane(tuple(map(tuple, labels["plane"])), tuple(labels["valence"]), tuple(labels["arousal"]))
+    text = plane.draw(Size(40, 14), COLORS).plain.split("\n")
+    assert [(row, line.index("█")) for row, line in enumerate(text) if "█" in line] == [(3, 21)]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
+async def test_splits_labels_and_examples_fill_the_room(
+    make_app: MakeApp, workplace: Path, size: tuple[int, int]
+) -> None:
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    example = {"index": 0, "group": "Let it be", "label_source": "static", "split": "train"}
+    report = {
+        "folder": str(folder), "stamp": folder_stamp(folder), "files": 40, "examples": 40, "problem": "", "skipped": {},
+        "label_sources": {"static": 40}, "splits": {"train": 30, "validation": 10}, "split_source": "official",
+        "test_files": 4, "labels": label_counts(30, 10), "shown": [example | {"input": ["0123"], "target": ["40"]}],
+    }  # fmt: skip
+    save_state("datasets", {"chords": report})
+    app = make_app()
+
+    def text() -> str:
+        return "\n".join(lines(app))
+
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("down", "down")
+        splits = "train 30 · validation 10 · official test 4 files, kept out"
+        await until(pilot, lambda: splits in app.screen.query_one("#details", DetailsPanel).value_to_copy())
+        assert ("mean +0.52" in text()) == (size != (80, 24))
+        assert ("Let it be · train, static" in text()) == (size == (200, 60))
