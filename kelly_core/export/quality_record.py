@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -167,6 +168,14 @@ class QualityRecord:
     def trained(self) -> bool:
         """True if the model counts as trained."""
         return self.verdict == TRAINED
+
+    def relative_differences(self) -> Iterator[tuple[Baseline, MetricDifference, RelativeDifference]]:
+        """Yield each difference from a baseline that is defined as a share of the baseline's figure."""
+        for baseline in self.baselines:
+            for difference in baseline.differences:
+                share = difference.share
+                if share is not None and all(map(math.isfinite, (share.low, share.value, share.high))):
+                    yield baseline, difference, share
 
     def summary(self) -> str:
         """The verdict with the figures that it rests on and what weakens it, in one line."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from kelly_core.export.quality_record import Baseline, ChainQuality, Figures, MetricDifference, QualityRecord, words
@@ -107,12 +106,9 @@ def _beaten(difference: MetricDifference) -> TextCell:
 
 def _whiskers(quality: QualityRecord) -> Iterator[Whisker]:
     """Return the differences that can be drawn."""
-    for baseline in quality.baselines:
-        for difference in baseline.differences:
-            share = difference.share
-            if share is not None and all(map(math.isfinite, (share.low, share.value, share.high))):
-                label = f"{baseline.name}, {words(difference.measure)}"
-                yield Whisker(label, share.low, share.value, share.high, difference.beaten)
+    for baseline, difference, share in quality.relative_differences():
+        label = f"{baseline.name}, {words(difference.measure)}"
+        yield Whisker(label, share.low, share.value, share.high, difference.beaten)
 
 
 def _references(quality: QualityRecord) -> Table:

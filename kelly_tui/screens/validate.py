@@ -1,4 +1,4 @@
-"""Validate screen: checks and metadata of every export, and comparison of two exports."""
+"""Validate screen: checks, quality and metadata of every export, and comparison of two exports."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
@@ -18,6 +19,7 @@ from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_loss
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.charts.forest_plot import ForestPlot, gains_of
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
@@ -26,12 +28,14 @@ from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
 from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.drawing import Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
 
 _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss", "gain", "p99 µs")
 _STATE_NAME = "validation"
 _PARITY_CHECKS = ("parity", "golden")
+_NO_QUALITY = "The export has no quality record: a training that runs to its end writes one."
 _BASELINES = ("baseline_loss", "val_loss")
 
 
@@ -39,6 +43,7 @@ class Validate(ChartScreen):
     """Exports above; checks of the selected one below."""
 
     NAME = "validate"
+    OPEN_ACTION = "validate"
     ABOUT = (
         "Whether each exported file is what the plugin needs: structure, sizes, gates, state, and parity with the "
         "checkpoint it was made from. Results are kept and compared with the former ones."
@@ -114,9 +119,11 @@ class Validate(ChartScreen):
         )
         table.border_title = "exports"
         yield table
-        details = DetailsPanel(id="checks")
-        details.border_title = "checks"
-        yield details
+        with Vertical(id="checked"):
+            details = DetailsPanel(id="checks")
+            details.border_title = "checks"
+            yield details
+            yield Drawing(_NO_QUALITY, id="forest")
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:
@@ -374,6 +381,15 @@ class Validate(ChartScreen):
         else:
             set_border_title(details, Path(current).name)
             details.show(self._checks(current))
+        self._draw_quality(current)
+
+    def _draw_quality(self, file: str | None) -> None:
+        """Draw the gains over the baselines, or say why there are none."""
+        quality = recorded_quality(self._facts.get(file or "", {}).get("metadata"))
+        gains = () if quality is None else gains_of(quality)
+        title = "gain over baselines" + ("" if quality is None else f", {quality.split}, {quality.groups:,} groups")
+        reason = "" if quality is None else f"No baseline to compare with: {quality.summary()}"
+        self.query_one("#forest", Drawing).show(title, ForestPlot(gains) if gains else None, reason)
 
     def _checks(self, file: str) -> Text | LabeledRows:
         colors, result = self.theme_colors, self._result(file)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
+from textual.geometry import Size
 
-from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, without_far_guides
+from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, with_gaps_over, without_far_guides
+from kelly_tui.charts.forest_plot import ForestPlot, Gain
 from kelly_tui.charts.plotting import changed_columns
+from kelly_tui.themes import THEMES, ThemeColors
 
+COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -88,3 +93,29 @@ def test_only_what_differs_of_a_line_is_sent_again() -> None:
     assert changed_columns(before, Text.assemble(("ab", "red"), " x", ("cd", "blue"))) == range(3, 4)
     assert changed_columns(before, Text.assemble(("ab", "red"), "  ", ("c", "blue"), ("d", "red"))) == range(5, 6)
     assert changed_columns(before, Text("longer line")) == range(11)
+
+
+@pytest.mark.parametrize("low", [-0.03, 0.01, -20.0])
+def test_a_forest_plot_fits_any_room_and_shows_gain_and_zero(low: float) -> None:
+    plot = ForestPlot(
+        (Gain("mean, rmse", low, 0.1, 0.2, low > 0), Gain("best constant, median error", 0.05, 0.1, 0.2, True))
+    )
+    drawn = 0
+    for width in range(0, 140, 9):
+        for height in range(0, 20, 3):
+            text = plot.draw(Size(width, height), COLORS)
+            rows = text.plain.split("\n")
+            assert all(len(row) <= width for row in rows)
+            assert len(rows) <= max(1, height)
+            if text.plain:
+                drawn += 1
+                assert rows[0].count("●") == 1
+                assert rows[0].count("◀") == (low < -1)
+    assert drawn > 10
+
+
+def test_a_curve_that_equals_an_earlier_one_is_dashed() -> None:
+    curve = ([0.0, 10.0], [1.0, 1.0])
+    dashes = with_gaps_over([curve], [curve], tolerance=0.01, step=1.0)
+    assert [xs for xs, _ in dashes] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 10]]
+    assert with_gaps_over([curve], [([0.0, 10.0], [2.0, 2.0])], tolerance=0.01, step=1.0) == [curve]

@@ -1,0 +1,115 @@
+"""Forest plot in characters: gains with their confidence intervals, one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.geometry import Size
+
+from kelly_core.export.quality_record import QualityRecord, words
+from kelly_tui.charts.chart_data import nice_ticks
+from kelly_tui.themes import ThemeColors
+
+_LEAST_COLUMNS = 20
+"""Columns of the axis at least."""
+_LEAST_FOR_NUMBERS = 76
+_LEAST_GAIN = -1.0
+"""Left end of the axis at most: a model may be worse than a baseline by any factor."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Relative gain over a baseline with its 95 % interval; above 0 the model is better.
+
+    Attributes:
+        label: baseline and metric.
+        low, value, high: 1 is a gain of 100 %.
+        beaten: whether the model counts as better than the baseline.
+    """
+
+    label: str
+    low: float
+    value: float
+    high: float
+    beaten: bool
+
+    @property
+    def text(self) -> str:
+        """Value and interval in percent."""
+        return f"{self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%})"
+
+
+@dataclass(frozen=True)
+class ForestPlot:
+    """Gains over several baselines, at least one."""
+
+    gains: tuple[Gain, ...]
+
+    def draw(self, size: Size, colors: ThemeColors) -> Text:
+        """Return one line for each gain, and the axis below."""
+        texts = [gain.text for gain in self.gains] if size.width >= _LEAST_FOR_NUMBERS else [""] * len(self.gains)
+        right = max(map(len, texts))
+        left = min(max(len(gain.label) for gain in self.gains), size.width // 3)
+        columns = size.width - left - right - 2
+        if columns < _LEAST_COLUMNS or size.height < len(self.gains) + 2:
+            return Text()
+        low = max(_LEAST_GAIN, min(0.0, *(gain.low for gain in self.gains)))
+        axis = _Axis(low, max(0.0, *(gain.high for gain in self.gains)), columns)
+        # Free lines between the rows make them easier to tell apart.
+        gap = size.height >= 2 * len(self.gains) + 2
+        lines = []
+        for gain, text in zip(self.gains, texts, strict=True):
+            label = Text(gain.label)
+            label.truncate(left, overflow="ellipsis", pad=True)
+            color = colors.good if gain.beaten else colors.warning
+            lines.append(Text.assemble(label, " ", axis.row(gain, color, colors.muted), (f" {text:>{right}}", color)))
+            lines += [Text(" " * (left + 1 + axis.zero) + "│", colors.muted)] if gap else []
+        lines += [Text(" " * (left + 1) + axis.ticks(), colors.muted)]
+        about = "gain with 95 % interval; right of 0 the model is better"
+        lines += [Text(about[: size.width], colors.muted)]
+        return Text("\n", no_wrap=True).join(lines[: size.height])
+
+
+class _Axis:
+    """Horizontal axis from the lowest to the highest gain, 0 included."""
+
+    def __init__(self, low: float, high: float, columns: int) -> None:
+        self._low, self._span, self._columns = low, (high - low) or 1.0, columns
+        self.zero = self._column(0.0)
+
+    def _column(self, gain: float) -> int:
+        place = round((gain - self._low) / self._span * (self._columns - 1))
+        return min(self._columns - 1, max(0, place))
+
+    def row(self, gain: Gain, color: str, muted: str) -> Text:
+        """Return the interval as a line with its value, and the line of 0 behind it."""
+        signs = [" "] * self._columns
+        signs[self.zero] = "│"
+        start, stop = self._column(gain.low), self._column(gain.high)
+        for column in range(start, stop + 1):
+            signs[column] = "─"
+        signs[start] = "◀" if gain.low < self._low else "├"
+        signs[stop] = "┤"
+        signs[self._column(gain.value)] = "●"
+        text = Text("".join(signs), muted)
+        text.stylize(color, start, stop + 1)
+        return text
+
+    def ticks(self) -> str:
+        """Return the labels of the axis, each below its column."""
+        line = ""
+        for tick in nice_ticks(100 * self._low, 100 * (self._low + self._span), max(1, self._columns // 14)):
+            label = f"{tick:+.3g}%" if tick else "0"
+            start = min(self._columns - len(label), max(0, self._column(tick / 100) - len(label) // 2))
+            if not line or start > len(line):
+                line = line.ljust(start) + label
+        return line
+
+
+def gains_of(quality: QualityRecord) -> tuple[Gain, ...]:
+    """Return the relative gains over each baseline by each deciding metric, as far as they are defined."""
+    return tuple(
+        Gain(f"{baseline.name}, {words(difference.measure)}", -share.high, -share.value, -share.low, difference.beaten)
+        for baseline, difference, share in quality.relative_differences()
+    )
