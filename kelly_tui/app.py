@@ -44,7 +44,7 @@ from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import age_text
 from kelly_tui.frame import ChangesUpdate, ShownFrame
-from kelly_tui.jobs import Job
+from kelly_tui.jobs import KELLY_CORE, Job
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
 from kelly_tui.shutdown import Driver, exit_on_signals
@@ -487,6 +487,11 @@ class KellyApp(App[None]):
         if self._closing:
             job.cancel()
         return job
+
+    def core_command(self, words: Sequence[str]) -> list[str]:
+        """Return the words of a process that runs ``kelly-core`` with the settings of this session."""
+        variables = self.session.variables
+        return [*(("env", *variables) if variables else ()), *KELLY_CORE, *words]
 
     def command_text(self, words: Sequence[str]) -> str:
         """Return a ``kelly-core`` command line as a user would type it."""

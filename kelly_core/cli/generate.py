@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import numpy as np
 import typer
 
 from kelly_core.cli.console import print_result, print_status
@@ -18,6 +17,7 @@ from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from kelly_core.chain import ChainOutput, ModelChain
@@ -154,6 +154,20 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", "-o", help="MIDI file to write (default out.mid).", rich_help_panel=OUTPUT_PANEL),
 ]
+WavOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="WAV",
+        help="Sound of the piece to write, with fluidsynth or timidity if one is installed (default none).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+PlayOption = Annotated[
+    bool,
+    typer.Option(
+        "--play", help="Play the piece with fluidsynth or timidity if one is installed.", rich_help_panel=OUTPUT_PANEL
+    ),
+]
 PlotOption = Annotated[
     Path | None,
     typer.Option(
@@ -180,6 +194,8 @@ def generate(
     seed: SeedOption = 0,
     output: OutputOption = Path("out.mid"),
     plot: PlotOption = None,
+    wav: WavOption = None,
+    play: PlayOption = False,
     mkdir: MkdirOption = False,
 ) -> None:
     """Generate music from audio or from a given emotion with the five models, as a MIDI file.
@@ -192,19 +208,26 @@ def generate(
       kelly-core generate --valence -0.6 --arousal 0.4 --bars 32 --key A
       kelly-core generate song.wav --no-follow --tempo 96 --key F#
       kelly-core generate --curve emotion.csv --seed 7
+      kelly-core generate --valence 0.4 --arousal 0.2 --wav tune.wav --play
     """
     given = [audio is not None, curve is not None, valence is not None or arousal is not None]
     if sum(given) != 1 or (valence is None) != (arousal is None):
         raise ConfigError("give one of AUDIO, --curve, or --valence with --arousal")
     tonic = None if key is None else _tonic(key)
-    outputs = [Output(output, "--output"), *([] if plot is None else [Output(plot, "--plot")])]
+    outputs = [
+        Output(path, option)
+        for path, option in ((output, "--output"), (plot, "--plot"), (wav, "--wav"))
+        if path is not None
+    ]
     exports = [models / f"{spec.file_stem}.json" for spec in CHAIN_MODELS]
     check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
 
     from kelly_core.chain import ModelChain
+    from kelly_core.composition import synthesizer
     from kelly_core.composition.score import midi_bytes
     from kelly_core.io.atomic import atomic_write
 
+    sound = synthesizer.find_synthesizer() if wav is not None or play else None
     if valence is not None and bars is None:
         bars = _CONSTANT_BARS
     chain = ModelChain.load(models)
@@ -223,6 +246,11 @@ def generate(
 
         draw(plot, score, source.output, source.mel, source.title)
         print_result(f"wrote {plot}")
+    if sound is not None and wav is not None:
+        synthesizer.render(sound, output, wav)
+        print_result(f"wrote {wav}")
+    if sound is not None and play:
+        synthesizer.play(sound, output)
 
 
 def _from_audio(
@@ -254,6 +282,8 @@ def _from_emotion(
     known: dict[str, float],
 ) -> _Input:
     """Run the chain on a curve or a constant emotion with the known descriptors."""
+    import numpy as np
+
     from kelly_core.composition.harmony import mode_of
 
     frames = np.ones(_CONSTANT_FRAMES)
@@ -306,7 +336,7 @@ def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, 
 
 def _content_seed(mel: NDArray[np.float32], seed: int) -> int:
     """Return a seed that depends on the audio, in whole decibels, and on the user's seed."""
-    content = np.round(mel).astype("<i2").tobytes() + str(seed).encode()
+    content = mel.round().astype("<i2").tobytes() + str(seed).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kelly_core.cli.completion import complete_models, complete_settings
+from kelly_core.cli.completion import complete_models, complete_runs, complete_settings
 from kelly_core.cli.help import (
     CHECKS_PANEL,
     EXECUTION_PANEL,
@@ -26,6 +26,14 @@ from kelly_core.spec import MODELS, ModelSpec, find_model
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="Settings file, TOML or JSON (default config.toml of the working folder, if any)."),
+]
+RunIdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="ID of a run or its beginning; last is the latest, last~1 the one before.",
+        autocompletion=complete_runs,
+    ),
 ]
 ModelsOption = Annotated[
     list[str] | None,

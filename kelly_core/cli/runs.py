@@ -13,7 +13,8 @@ import typer
 from kelly_core.cli.completion import complete_changes, complete_model, complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, TRAINING_PANEL
-from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
+from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
+from kelly_core.cli.run_exports import generate_from_run, validate_run
 from kelly_core.cli.run_tables import comparison_table, model_table, run_header, run_table
 from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.errors import RunError
@@ -32,14 +33,6 @@ from kelly_core.spec import find_model
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
-IdArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="ID of a run or its beginning; last is the latest, last~1 the one before.",
-        autocompletion=complete_runs,
-    ),
-]
 _STOP_PANEL = "When to stop (default after the current step)"
 
 _SECONDS_TO_ANSWER = 5.0
@@ -71,6 +64,7 @@ def runs(
       kelly-core runs --filter "model:melody loss<0.03"
       kelly-core runs attach last
       kelly-core runs stop last --after-epoch
+      kelly-core runs generate last --play
     """
     folder = settings_from(config, {}).settings.runs.dir
     context.obj = folder
@@ -121,7 +115,7 @@ def _labels_as_json(run: RunOverview) -> dict[str, Any]:
 
 
 @app.command("show")
-def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = False) -> None:
+def show_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOption = False) -> None:
     """Show one run: progress of its models, process, output folder and command."""
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
@@ -140,7 +134,7 @@ def show_run(context: typer.Context, run_id: IdArgument, as_json: JsonOption = F
 
 
 @app.command()
-def attach(context: typer.Context, run_id: IdArgument) -> None:
+def attach(context: typer.Context, run_id: RunIdArgument) -> None:
     """Watch a run live. Ctrl-C detaches; the run continues."""
     run = _open(context, run_id)
     try:
@@ -156,7 +150,7 @@ def attach(context: typer.Context, run_id: IdArgument) -> None:
 @app.command()
 def stop(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     now: Annotated[
         bool, typer.Option("--now", help="Stop immediately, within the current step.", rich_help_panel=_STOP_PANEL)
     ] = False,
@@ -187,7 +181,7 @@ def stop(
 
 
 @app.command()
-def pause(context: typer.Context, run_id: IdArgument) -> None:
+def pause(context: typer.Context, run_id: RunIdArgument) -> None:
     """Pause a run after the current step."""
     run = _open(context, run_id)
     run.request_pause()
@@ -197,7 +191,7 @@ def pause(context: typer.Context, run_id: IdArgument) -> None:
 @app.command()
 def rollback(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     model: Annotated[
         str | None,
         typer.Option(
@@ -257,7 +251,7 @@ def edit_queue(
 @app.command("set")
 def set_settings(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     changes: Annotated[
         list[str],
         typer.Argument(
@@ -291,7 +285,7 @@ def set_settings(
 @app.command("resume")
 def resume_run(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     epochs: Annotated[
         str | None,
         typer.Option(
@@ -327,7 +321,7 @@ def resume_run(
 @app.command()
 def logs(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     follow: Annotated[
         bool,
         typer.Option(
@@ -353,7 +347,7 @@ def logs(
 @app.command("rm")
 def remove(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete the log and the settings of an ended or stopping run; its output folder stays."""
@@ -368,7 +362,7 @@ def remove(
 
 
 @app.command()
-def diff(context: typer.Context, first: IdArgument, second: IdArgument, as_json: JsonOption = False) -> None:
+def diff(context: typer.Context, first: RunIdArgument, second: RunIdArgument, as_json: JsonOption = False) -> None:
     """Compare two runs: different settings, and the best epoch of each model.
 
     Examples:
@@ -412,7 +406,7 @@ def compare(
 @app.command()
 def tag(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="Tags to add.")] = None,
     remove: Annotated[
         list[str] | None,
@@ -433,7 +427,7 @@ def tag(
 @app.command()
 def note(
     context: typer.Context,
-    run_id: IdArgument,
+    run_id: RunIdArgument,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help='New note; "" removes it.')] = None,
 ) -> None:
     """Set the note of a run, or print it.
@@ -445,6 +439,10 @@ def note(
     folder = find_run(context.obj, run_id)
     labels = read_labels(folder) if text is None else change_note(folder, text)
     print_result(labels.note or "no note")
+
+
+app.command("generate")(generate_from_run)
+app.command("validate")(validate_run)
 
 
 def _wait_until_stopped(run: Run) -> None:

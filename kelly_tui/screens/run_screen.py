@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.worker import get_current_worker
 
 from kelly_core.errors import RunError
@@ -23,6 +25,7 @@ from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 
+_EMOTION = "valence=0.4 arousal=0.2"
 POLL_SECONDS = 1.0
 """Nothing here is drawn more often, however fast the epochs come."""
 
@@ -31,7 +34,20 @@ class RunScreen(ChartScreen):
     """Follow the run ``run_id`` and the runs beside it while the screen is active."""
 
     MUTATING_ACTIONS = frozenset(
-        {"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete", "tags", "note", "set"}
+        {
+            "stop",
+            "pause",
+            "unpause",
+            "rollback",
+            "resume",
+            "new",
+            "export",
+            "delete",
+            "tags",
+            "note",
+            "set",
+            "generate",
+        }
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,6 +56,8 @@ class RunScreen(ChartScreen):
         Binding("p", "unpause", "Resume", tooltip="Continue the paused run"),
         Binding("S", "set", "Set", show=False, tooltip="Change learning rate, patience or epochs of the live run"),
         Binding("R", "resume", "Resume", tooltip="Resume an ended run, with more epochs if you like"),
+        Binding("V", "validate", "Validate", show=False, tooltip="Show the exports of the run on Validate"),
+        Binding("M", "generate", "Music", show=False, tooltip="Generate music with the best weights of the run so far"),
     ]
 
     @dataclass
@@ -199,6 +217,33 @@ class RunScreen(ChartScreen):
         about = "Such as learning_rate=0.0005 patience=20 epochs=80; in force from the next epoch on."
         self.app.push_screen(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), answered)
 
+    def action_validate(self) -> None:
+        """Show the exports of the run on Validate."""
+        if self.view is not None:
+            self.kelly.export_folder = Path(self.view.snapshot.output)
+            self.app.switch_mode("validate")
+
+    def action_generate(self) -> None:
+        """Ask for audio or an emotion, then generate music with the best weights so far."""
+        run_id = self.run_id
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self._generate(run_id, _music_words(text))
+
+        about = f"An emotion, or an audio file to follow. The piece is written to {short_id(run_id)}.mid."
+        self.app.push_screen(TextPrompt(f"Music from {short_id(run_id)}", about, _EMOTION), answered)
+
+    @work(thread=True, exclusive=True, group="generate")
+    def _generate(self, run_id: str, words: list[str]) -> None:
+        words = ["runs", *self.kelly.session.config_words, "generate", run_id, *words]
+        command = self.kelly.core_command([*words, "--output", f"{short_id(run_id)}.mid"])
+        job = self.kelly.start(command, with_errors=True)
+        text = "".join(job.lines()).strip() or job.problem
+        if not job.cancelled:
+            severity: SeverityLevel = "error" if job.problem else "information"
+            self.notify(text, title="Music", severity=severity, markup=False, timeout=12)
+
     @property
     def chosen_model(self) -> str:
         """Name of the model to change, "" for the one in training."""
@@ -215,6 +260,17 @@ class RunScreen(ChartScreen):
                 self.kelly.steer(run_id, Run.remove)
 
         self.app.push_screen(question, answered)
+
+
+def _music_words(text: str) -> list[str]:
+    """Return the options of ``kelly-core runs generate`` for an emotion such as ``valence=0.4 arousal=0.2``, or else
+    the file that is named.
+    """
+    if not text:
+        return []
+    if all("=" in word for word in text.split()):
+        return [part for word in text.split() for part in (f"--{word.partition('=')[0]}", word.partition("=")[2])]
+    return ["--", text] if text.startswith("-") else [text]
 
 
 def _can(run: RunSnapshot | None) -> tuple[object, ...]:

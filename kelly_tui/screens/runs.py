@@ -90,6 +90,7 @@ class Runs(RunScreen):
     """List of runs on the left; the selected run, or a comparison, on the right."""
 
     NAME = "runs"
+    OPEN_ACTION = "attach"
     ABOUT = (
         "Every run in the runs folder, the latest first. Mark up to four with the space bar to compare their curves, "
         "results and the settings that differ; = pins one as the reference of every comparison. Train lays marked runs "
@@ -109,7 +110,6 @@ class Runs(RunScreen):
         Binding("equals_sign", "pin", "Pin", show=False, tooltip="Make it the reference that others are compared with"),
         Binding("T", "tags", "Tags", show=False, tooltip="Edit the tags of the run"),
         Binding("N", "note", "Note", show=False, tooltip="Edit the note of the run"),
-        Binding("V", "validate", "Validate", show=False, tooltip="Show the exports of the run on Validate"),
         Binding("escape", "unfilter", "Back", show=False, tooltip="Back to the list, without the filter"),
     ]
 
@@ -465,12 +465,6 @@ class Runs(RunScreen):
                 self.kelly.steer(run_id, lambda run: change_note(run.folder, text))
 
         self.app.push_screen(TextPrompt(f"Note on {short_id(run_id)}", "Empty removes it.", known.note), answered)
-
-    def action_validate(self) -> None:
-        """Show the exports of the selected run on Validate."""
-        if self.view is not None:
-            self.kelly.export_folder = Path(self.view.snapshot.output)
-            self.app.switch_mode("validate")
 
     def action_model(self) -> None:
         """Compare the curves of the next model."""

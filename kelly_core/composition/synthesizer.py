@@ -1,0 +1,93 @@
+"""Sound of a MIDI file, by a synthesizer program that is installed on the machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.errors import KellyError
+
+_SOUND_FONTS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/usr/local/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
+_RATE = "44100"
+
+
+@dataclass(frozen=True)
+class Synthesizer:
+    """A program that plays MIDI files and renders them as WAV.
+
+    Attributes:
+        program: its path.
+        play: arguments that play a MIDI file.
+        render: arguments that render a MIDI file, given first, as a WAV file.
+    """
+
+    program: str
+    play: Callable[[str], list[str]]
+    render: Callable[[str, str], list[str]]
+
+
+def find_synthesizer() -> Synthesizer:
+    """Return the first of fluidsynth and timidity that is installed.
+
+    Raises:
+        KellyError: there is neither.
+    """
+    if program := shutil.which("fluidsynth"):
+        font = _sound_font()
+        return Synthesizer(
+            program,
+            lambda midi: ["-qni", *font, midi],
+            lambda midi, wav: ["-qni", "-F", wav, "-r", _RATE, *font, midi],
+        )
+    if program := shutil.which("timidity"):
+        return Synthesizer(program, lambda midi: [midi], lambda midi, wav: [midi, "-Ow", "-s", _RATE, "-o", wav])
+    raise KellyError(
+        "expected fluidsynth or timidity to make sound, found neither in PATH",
+        hint="Install fluidsynth with a SoundFont, or open the MIDI file in another player",
+    )
+
+
+def _sound_font() -> list[str]:
+    """Return the first SoundFont of the usual folders; [] leaves the choice to the program."""
+    found = (file for folder in _SOUND_FONTS for file in sorted(Path(folder).glob("*.sf[23]")))
+    return [str(file) for file in found][:1]
+
+
+def play(synthesizer: Synthesizer, midi: Path) -> None:
+    """Play a MIDI file to its end.
+
+    Raises:
+        KellyError: the program fails.
+    """
+    _run([synthesizer.program, *synthesizer.play(str(midi.absolute()))])
+
+
+def render(synthesizer: Synthesizer, midi: Path, wav: Path) -> None:
+    """Write a MIDI file as WAV.
+
+    Raises:
+        KellyError: the program fails, or writes no file.
+    """
+    _run([synthesizer.program, *synthesizer.render(str(midi.absolute()), str(wav.absolute()))])
+    if not wav.is_file():
+        raise KellyError(f"{Path(synthesizer.program).name} wrote no file", where=wav)
+
+
+def _run(command: Sequence[str]) -> None:
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise KellyError(f"cannot be started ({error.strerror})", where=command[0]) from error
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise KellyError(f"{name} ended with code {done.returncode}: {words[-1] if words else 'no message'}")

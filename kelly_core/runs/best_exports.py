@@ -1,0 +1,102 @@
+"""Exports made from the best checkpoints of a run so far, whether it has ended or not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelly_core.errors import CheckpointError, RunError
+from kelly_core.runs.run import Run
+from kelly_core.runs.state import ModelSnapshot
+from kelly_core.spec import CHAIN_MODELS, model_spec
+
+
+@dataclass(frozen=True)
+class BestExports:
+    """What ``export_best`` wrote.
+
+    Attributes:
+        epochs: best epoch by model, of the run's own models.
+        pending: models of the run without a checkpoint yet.
+    """
+
+    epochs: dict[str, int]
+    pending: tuple[str, ...]
+
+
+def export_best(run: Run, target: Path) -> BestExports:
+    """Write an export, and its checkpoint in ``checkpoints/``, for each model of which a run has a best checkpoint.
+
+    Args:
+        run: live or ended.
+        target: an empty folder.
+
+    Raises:
+        RunError: no model of the run has a checkpoint yet, or another training has replaced one.
+        CheckpointError: a checkpoint is damaged.
+        ExportError: weights are not finite, or a file cannot be written.
+    """
+    # torch is loaded only here: other uses of runs do without it.
+    from kelly_core.training.checkpoint import load_checkpoint
+    from kelly_core.training.exporting import export_network
+    from kelly_core.training.files import checkpoint_path
+
+    epochs, pending = {}, []
+    output = Path(run.snapshot.output)
+    for model in run.snapshot.models:
+        stem = model_spec(model.model).file_stem
+        source, copied = (checkpoint_path(folder, stem, "best") for folder in (output, target))
+        if model.best_epoch is None or not source.is_file():
+            pending.append(model.model)
+            continue
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # A copy, because the training replaces the file at its next best epoch.
+            shutil.copyfile(source, copied)
+        except OSError as error:
+            raise CheckpointError(f"cannot be copied ({error.strerror})", where=source) from error
+        checkpoint = load_checkpoint(copied)
+        epoch = int(checkpoint.metrics["best_epoch"])
+        _check_owner(run, model, source, epoch)
+        export_network(checkpoint, target / f"{stem}.json")
+        epochs[model.model] = epoch
+    if not epochs:
+        raise RunError("has no checkpoint of a best epoch yet", where=run.id, hint="Wait for its first epoch")
+    return BestExports(epochs, tuple(pending))
+
+
+def add_stand_ins(target: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Copy exports for the models that a folder lacks from the first of other folders that has one.
+
+    Returns:
+        The file that was copied, by model.
+
+    Raises:
+        RunError: a file cannot be copied.
+    """
+    found = {}
+    for spec in CHAIN_MODELS:
+        name = f"{spec.file_stem}.json"
+        if (target / name).exists():
+            continue
+        source = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if source is not None:
+            try:
+                shutil.copyfile(source, target / name)
+            except OSError as error:
+                raise RunError(f"cannot be copied ({error.strerror})", where=source) from error
+            found[spec.name] = source
+    return found
+
+
+def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int) -> None:
+    """Raise unless the checkpoint is of this run; one of a live run may be newer than the log that was read."""
+    if not run.snapshot.live and epoch != model.best_epoch:
+        raise RunError(
+            f"its best epoch of {model.model} was {model.best_epoch}, but {checkpoint} is of epoch {epoch}: another "
+            "training has replaced it",
+            where=run.id,
+            hint="Give each training an output folder of its own with --output",
+        )
