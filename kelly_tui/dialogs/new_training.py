@@ -48,6 +48,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("ctrl+s", "start", "Start", priority=True),
         Binding("space", "choose", "Choose"),
+        *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
         Binding("ctrl+y", "synthetic", "Synthetic data", priority=True),
         # An input field has a binding of its own for this key.
         Binding("ctrl+e", "estimate", "Estimate", priority=True),
@@ -78,7 +79,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Label("space model · ^y synthetic · ^e estimate · ^s start", classes="hint")
+            yield Label("1-5 or space model · ^y synthetic · ^e estimate · ^s start", classes="hint")
             yield Static("", id="order", markup=False)
             yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):
@@ -103,8 +104,11 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         """Mark chosen models with a cross, so that the choice is visible without color."""
         synthetic = "synthetic " if self._synthetic else ""
         rows = [
-            Row(spec.name, ("[x]" if spec.name in self._chosen else "[ ]", spec.name, f"{synthetic}{spec.dataset}"))
-            for spec in MODELS
+            Row(
+                spec.name,
+                (f"{number} [{'x' if spec.name in self._chosen else ' '}]", spec.name, f"{synthetic}{spec.dataset}"),
+            )
+            for number, spec in enumerate(MODELS, 1)
         ]
         self.query_one("#chosen", RecordTable).show(rows)
         self._show()
@@ -115,6 +119,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         if current is not None:
             self._chosen ^= {current}
             self._show_models()
+
+    def action_choose_by_number(self, number: int) -> None:
+        """Choose only one model if all are chosen, otherwise toggle it."""
+        name = MODELS[number - 1].name
+        self._chosen = {name} if len(self._chosen) == len(MODELS) else self._chosen ^ {name}
+        self._show_models()
 
     def action_synthetic(self) -> None:
         """Toggle synthetic data; with it off, corpora are used unless the settings forbid it."""

@@ -19,6 +19,7 @@ from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.footer import KeyFooter
 from kelly_tui.widgets.header import Header
+from kelly_tui.widgets.record_table import RecordTable
 
 if TYPE_CHECKING:
     from kelly_tui.app import KellyApp
@@ -34,6 +35,8 @@ class BaseScreen(Screen[None]):
     NAME: ClassVar[str]
     ABOUT: ClassVar[str]
     MUTATING_ACTIONS: ClassVar[frozenset[str]] = frozenset()
+    OPEN_ACTION: ClassVar[str] = ""
+    """Action of a double click on a row of a table, "" for none."""
     AUTO_FOCUS = "RecordTable"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -150,6 +153,12 @@ class BaseScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
         return self.is_mounted and not (self.kelly.session.options.read_only and action in self.MUTATING_ACTIONS)
+
+    @on(RecordTable.Opened)
+    async def _open_row(self) -> None:
+        """Show more of the row that was double-clicked."""
+        if self.OPEN_ACTION and self.check_action(self.OPEN_ACTION, ()):
+            await self.run_action(self.OPEN_ACTION)
 
     def action_copy_command(self) -> None:
         """Copy the command line."""

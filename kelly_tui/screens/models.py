@@ -26,6 +26,7 @@ class Models(BaseScreen):
     """The models on the left; layers and settings of the chosen one on the right."""
 
     NAME = "models"
+    OPEN_ACTION = "edit"
     ABOUT = (
         "The networks and how each is trained. What is typed is checked at once; saving changes only what you "
         "changed in the settings file and keeps its comments. Environment variables win over the file."

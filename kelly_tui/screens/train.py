@@ -61,7 +61,8 @@ class Train(RunScreen):
     def __init__(self) -> None:
         super().__init__()
         self._overlay = False
-        self._kind = 0
+        kept = self.kelly.remembered("train").get("chart")
+        self._kind = _KINDS.index(kept) if kept in _KINDS else 0
         self._alarm = ""
 
     def body(self) -> Iterator[Widget]:
@@ -278,6 +279,7 @@ class Train(RunScreen):
     def action_chart(self) -> None:
         """Show the next kind of chart in the large panel."""
         self._kind = (self._kind + 1) % len(_KINDS)
+        self.kelly.remember("train", chart=_KINDS[self._kind])
         self._draw_curves()
 
     def action_others(self) -> None:

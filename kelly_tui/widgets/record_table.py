@@ -9,6 +9,8 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.events import Click
+from textual.message import Message
 from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
@@ -49,6 +51,9 @@ class RecordTable(DataTable[Text]):
         Binding("g", "end_of_list('top')", show=False),
         Binding("G", "end_of_list('bottom')", show=False),
     ]
+
+    class Opened(Message):
+        """The row under the cursor was double-clicked."""
 
     def __init__(
         self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
@@ -94,6 +99,11 @@ class RecordTable(DataTable[Text]):
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Remember the selected row across updates."""
         self._current = event.row_key.value
+
+    def on_click(self, event: Click) -> None:
+        """Report a double click on a row."""
+        if event.chain == 2 and event.style.meta.get("row", -1) >= 0 and self.current is not None:
+            self.post_message(self.Opened())
 
     def show(self, rows: Iterable[Row]) -> None:
         """Show these rows in this order."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App, ComposeResult
-from textual.widgets import Input, Label
+from textual.widgets import Input, Label, Static
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -27,6 +27,8 @@ from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.export_files import exports_in
+from kelly_tui.screens.train import Train
+from kelly_tui.screens.validate import Validate
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -47,6 +49,16 @@ async def test_estimate_key_works_in_an_input_field(make_app: MakeApp) -> None:
         app.screen.query_one("#epochs", Input).focus()
         await pilot.press("ctrl+e")
         await until(pilot, lambda: any("--estimate" in command for command in asked))
+
+
+async def test_digits_choose_the_models_of_a_training(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3", "n")
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#order"))
+        await pilot.press("2", "5", "4", "5")
+        words = "train --detach --model MelodyTransformer --model DynamicsEngine"
+        await until(pilot, lambda: words in str(app.screen.query_one("#order", Static).content))
 
 
 async def test_the_pause_key_is_labeled_by_what_it_does(make_app: MakeApp, live_run: RunDirectory) -> None:
@@ -356,3 +368,99 @@ async def test_waiting_trainings_are_listed_and_dropped(
         await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-facts", DetailsPanel).value_to_copy())
         await pilot.press("d", "right", "enter")
         await until(pilot, lambda: waiting_runs(workplace / "runs") == [] and len(cells(app, "#runs")) == 1)
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_a_double_click_attaches_a_run_and_the_chart_is_remembered(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 1)
+        await pilot.double_click("#runs", offset=(10, 2))
+        await until(pilot, lambda: isinstance(app.screen, Train))
+        await pilot.press("v")
+    again = make_app()
+    async with again.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: again.screen.query_one("#loss", CurveChart).border_title == "against the baseline")
+
+
+@pytest.mark.usefixtures("live_run")
+async def test_music_and_exports_come_straight_from_a_live_run(make_app: MakeApp) -> None:
+    asked: list[Sequence[str]] = []
+    app = make_app(lambda command: (asked.append(command), Script(["wrote brave-cadence.mid\n"]))[1])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.check_action("set", ()))
+        await pilot.press("M")
+        await until(pilot, lambda: app.screen.query(Input))
+        await pilot.press("enter")
+        await until(pilot, lambda: [notice.message for notice in app._notifications] == ["wrote brave-cadence.mid"])
+        assert " ".join(asked[-1]).endswith(
+            "runs generate 2026-09-21-1100-brave-cadence --valence 0.4 --arousal 0.2 --output brave-cadence.mid"
+        )
+        await pilot.press("V")
+        await until(pilot, lambda: isinstance(app.screen, Validate))
+        assert app.exports == Path("/home/ada/kelly/models")
+
+
+async def test_exports_of_two_trainings_are_compared(
+    make_app: MakeApp, finished_run: RunDirectory, workplace: Path
+) -> None:
+    exports = [workplace / folder / "models" / "groovepredictor.json" for folder in (".", "elsewhere")]
+    for export in exports:
+        export.parent.mkdir(parents=True)
+        export.write_text("{}")
+    manifest = finished_run.record.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
+    finished_run.record.write_text(manifest)
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.run_list.runs)
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        await pilot.press("space", "o")
+        await until(pilot, lambda: "elsewhere" in str(app.screen.query_one("#exports").border_title))
+        await pilot.press("space")
+        await until(
+            pilot,
+            lambda: (
+                app.screen.query_one(CommandLine).command
+                == f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
+            ),
+        )
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_a_run_without_an_epoch_stays_in_the_legend_of_an_overlay(make_app: MakeApp, workplace: Path) -> None:
+    begun = trained("EmotionRecognizer", 0, of=10)
+    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*begun, RunEnded("stopped")])
+    app = make_app()
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        await pilot.press("space", "down", "space")
+        chart = app.screen.query_one(CurveChart)
+        await until(pilot, lambda: "brave-cadence (no epoch yet)" in str(chart.border_subtitle))
+
+
+async def test_ctrl_z_suspends_and_a_dialog_leaves_the_background(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspended: list[bool] = []
+    monkeypatch.setattr(KellyApp, "action_suspend_process", lambda _app: suspended.append(True))
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+z", "question_mark")
+        await until(pilot, lambda: suspended and isinstance(app.screen, HelpDialog))
+        # Where nothing is painted over the background, its cells are not sent again.
+        assert app.screen.styles.background.a == 0
+
+
+async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
+    app = LogApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        log = app.query_one(RunLog)
+        log.show((f"12:00:00  {'x' * 100} end",))
+        log.focus()
+        await pilot.press(*["right"] * 60)
+        await until(pilot, lambda: log.scroll_x > 0)
