@@ -1,13 +1,14 @@
-"""Makes the pictures of the README from a real run: ``python docs/make_screens.py`` (about a minute, no GPU needed).
+"""Makes the pictures of the README from real runs on real data: ``python docs/make_screens.py DATASETS`` (two minutes).
 
-Trains two models on synthetic data in a temporary folder, as ``kelly-tui`` would, watches them, and writes
-``docs/screen-train.svg`` and ``docs/screen-runs.svg``.
+Reads the chords and MAESTRO in the folder DATASETS, trains two models on them in a temporary folder, as ``kelly-tui``
+would, watches them, and writes ``docs/screen-datasets.svg``, ``docs/screen-train.svg`` and ``docs/screen-runs.svg``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +18,20 @@ from textual.pilot import Pilot
 from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
 from kelly_tui.app import KellyApp
+from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.session import Options
+from kelly_tui.widgets.drawing import Drawing
 
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 36)
 SLOW = 0.0001
-MODELS = ("GroovePredictor", "DynamicsEngine")
+MODELS = ("HarmonyPredictor", "DynamicsEngine")
+CORPUS = ("down", "down", "down")
+"""Keys to MAESTRO on the Datasets screen."""
 SETTINGS = """
 [training]
-epochs = 40
-[datasets]
-use_synthetic = true
+epochs = 60
 """
 
 
@@ -48,6 +51,10 @@ async def watch() -> None:
         await asyncio.sleep(0.1)
     app = KellyApp(Options(theme="kelly-dark"))
     async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("1", *CORPUS, "p")
+        await until(pilot, lambda: isinstance(app.screen, Datasets) and _shows_labels(app.screen))
+        await pilot.pause(1.0)
+        (HERE / "screen-datasets.svg").write_text(app.export_screenshot(title="kelly-tui"))
         second = start(settings, MODELS, command=("kelly-core", "train"))
         app.attach(second.id)
         await until(pilot, lambda: second.id in [run.id for run in app.run_list.runs])
@@ -69,11 +76,19 @@ def _far_enough(screen: Train) -> bool:
     return screen.view.snapshot.models[1].epoch >= 3
 
 
+def _shows_labels(screen: Datasets) -> bool:
+    """Return True if a corpus was read."""
+    return "mean" in str(screen.query_one("#labels", Drawing).render())
+
+
 def main() -> None:
     """Work in a folder that is cleared away afterwards."""
+    datasets = Path(sys.argv[1]).absolute()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"XDG_STATE_HOME": folder, "COLORTERM": "truecolor"}
         os.chdir(folder)
+        # The pictures show this name and not the place of the corpora on this machine.
+        Path("datasets").symlink_to(datasets)
         Path("config.toml").write_text(SETTINGS)
         asyncio.run(watch())
 
