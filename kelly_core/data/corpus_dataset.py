@@ -153,7 +153,8 @@ class CorpusDataset(Dataset):
 
     Attributes:
         report: what was found and what of it can be used.
-        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1; NaN where unknown.
+        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1, NaN where unknown; of a corpus without
+            emotions anything else that has an entry for each example.
         content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
             fingerprints [n, k].
         training_frames: how many frames the standardization was measured on.

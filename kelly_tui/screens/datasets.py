@@ -37,6 +37,7 @@ _STATE_NAME = "datasets"
 _NAMES = 4
 _MOST_BAR_COLUMNS, _LABEL_COLUMNS = 32, 14
 _NO_LABELS = "p reads the corpus; then its labels are shown here."
+_UNLABELED = "Its examples have no emotion labels."
 _NO_EXAMPLES = "Some examples are shown here once the corpus was read."
 
 
@@ -395,7 +396,8 @@ class Datasets(BaseScreen):
         details.show(LabeledRows(self._facts(self._corpus), self.theme_colors.muted))
         report = self._report(self._corpus) or {}
         labels, shown = report.get("labels"), report.get("shown")
-        self.query_one("#labels", Drawing).show("labels", _label_plane(labels) if labels else None)
+        plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
+        self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED if labels else "")
         self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
 
     def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:

@@ -31,13 +31,13 @@ class Drawing(Widget):
 
     def __init__(self, placeholder: str, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
-        self._placeholder = placeholder
+        self._default = self._placeholder = placeholder
         self._picture: Picture | None = None
 
     def show(self, title: str, picture: Picture | None, placeholder: str = "") -> None:
-        """Show a picture, or a text in place of it."""
+        """Show a picture, or a text in place of it; "" is the text that the widget was made with."""
         set_border_title(self, title)
-        placeholder = placeholder or self._placeholder
+        placeholder = placeholder or self._default
         if (picture, placeholder) != (self._picture, self._placeholder):
             self._picture, self._placeholder = picture, placeholder
             self.refresh()

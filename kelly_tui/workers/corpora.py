@@ -96,7 +96,12 @@ def survey(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:
-    """Return valence and arousal of all examples, [n, 2]; one label of each frame only where the frames differ."""
+    """Return valence and arousal of all examples, [n, 2]; one label of each frame only where the frames differ.
+
+    None are returned for a corpus without emotions.
+    """
+    if dataset.labels.shape[-1] != 2:
+        return np.zeros((0, 2), np.float32)
     if dataset.labels.ndim == 2:
         return dataset.labels
     by_frame = dataset.rows.sources == "dynamic"
