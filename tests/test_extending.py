@@ -39,6 +39,23 @@ print(json.dumps({
 }))
 """
 
+MIXED = """
+from kelly_core.spec import BatchNorm1d, Conv1d, Dense, Gru, ModelSpec, Prelu
+LAYERS = (Conv1d(1, 4, 3, "elu"), BatchNorm1d(4), Gru(4, 4), Prelu(4), Dense(4, 1, "tanh"))
+MIXED = ModelSpec("Mixed", LAYERS, "masked_mse", "amp", metrics="kelly_amp.learning:AmpMetrics")
+"""
+"""Another model on the same corpus, of the layer types that the example lacks."""
+SETTINGS = """
+[training]
+batch_size = 4
+
+[models.Amp]
+epochs = 60
+
+[models.Mixed]
+epochs = 1
+"""
+
 
 def run(*words: str, cwd: Path, paths: tuple[Path, ...]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *words]
@@ -70,22 +87,29 @@ def test_the_example_package_learns_an_amplifier_and_is_listed_everywhere(tmp_pa
     assert lists["settings"] == ["models.Amp.learning_rate=", "models.Amp.loss="]
     assert lists["sections"] == [True, True]
 
-    trained = run(
-        "-m", "kelly_core", "train", "-m", "amp", "--epochs", "60", "--batch-size", "4", cwd=tmp_path, paths=paths
-    )
+    write_metadata(tmp_path / "site", "mixed", {"kelly.models": {"mixed": "mixed:MIXED"}})
+    (tmp_path / "site/mixed.py").write_text(MIXED)
+    (tmp_path / "config.toml").write_text(SETTINGS)
+    trained = run("-m", "kelly_core", "train", "-m", "amp,mixed", cwd=tmp_path, paths=paths)
     assert trained.returncode == 0, trained.stderr
     quality = json.loads((tmp_path / "models/amp.json").read_text())["metadata"]["quality"]
     # A linear filter of 32 taps reaches .1; the same training with other seeds .02 to .04.
     assert quality["metrics"]["esr"] < 0.07
     assert quality["verdict"] == "trained"
 
-    command = ("-m", "kelly_core", "validate", "models/amp.json", "--check-specs", "--split", "test", "--json")
-    checked = run(*command, cwd=tmp_path, paths=paths)
-    [report] = json.loads(checked.stdout)["files"]
-    assert checked.returncode == 0
-    assert {"specification", "parity with its checkpoint in PyTorch"} <= {check["name"] for check in report["checks"]}
-    assert report["quality"]["split"] == "test"
-    assert report["quality"]["metrics"]["esr"] < 0.07
+    files = ("models/amp.json", "models/mixed.json")
+    checked = run(
+        "-m", "kelly_core", "validate", *files, "--check-specs", "--split", "test", "--json", cwd=tmp_path, paths=paths
+    )
+    reports = json.loads(checked.stdout)["files"]
+    assert [report["model"] for report in reports] == ["Amp", "Mixed"]
+    for report in reports:
+        failed = [check for check in report["checks"] if not check["passed"]]
+        assert failed == []
+        names = {check["name"] for check in report["checks"]}
+        assert {"specification", "parity with its checkpoint in PyTorch"} <= names
+    assert reports[0]["quality"]["split"] == "test"
+    assert reports[0]["quality"]["metrics"]["esr"] < 0.07
 
 
 def test_the_example_is_short() -> None:
