@@ -152,4 +152,4 @@ def test_a_host_can_set_the_context_only_of_codes_that_have_one(generated: Path,
         del document["metadata"]["code_version"]  # as files of version 1
         path.write_text(json.dumps(document))
     write_cpp(folder, tmp_path / "code")
-    assert "Context" not in (tmp_path / "code/kelly_chain.h").read_text()
+    assert "struct Context" not in (tmp_path / "code/kelly_chain.h").read_text()
