@@ -48,6 +48,7 @@ MIXED = ModelSpec("Mixed", LAYERS, "masked_mse", "amp", metrics="kelly_amp.learn
 SETTINGS = """
 [training]
 batch_size = 4
+threads = 1
 
 [models.Amp]
 epochs = 60
