@@ -327,9 +327,10 @@ class Runs(RunScreen):
 
     @property
     def _shared(self) -> list[str]:
-        """Return the models for which at least two marked runs have curves."""
-        names = Counter(name for view in self._compared for name in view.curves)
-        return [name for name, count in names.items() if count > 1]
+        """Return the models that at least two marked runs have begun, and of which at least one has a curve."""
+        begun = Counter(model.model for view in self._compared for model in view.snapshot.models if model.epochs)
+        drawn = {name for view in self._compared for name in view.curves}
+        return [name for name, count in begun.items() if count > 1 and name in drawn]
 
     def _draw_comparison(self, facts: DetailsPanel, chart: CurveChart) -> None:
         set_border_title(facts, "compared")
