@@ -25,6 +25,7 @@ from kelly_tui.workers.corpora import LABEL_BINS, label_pairs, survey
 from tests.helpers import tiny
 from tests.helpers.rendered import lines
 from tests.tui.conftest import until
+from tests.tui.test_screens import cells
 
 MakeApp = Callable[..., KellyApp]
 COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
@@ -118,6 +119,7 @@ async def test_splits_labels_and_examples_fill_the_room(
         return "\n".join(lines(app))
 
     async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: [row[1] for row in cells(app, "#corpora")][2:3] == ["ready"])
         await pilot.press("down", "down")
         splits = "train 30 · validation 10 · official test 4 files, kept out"
         await until(pilot, lambda: splits in app.screen.query_one("#details", DetailsPanel).value_to_copy())
