@@ -224,7 +224,9 @@ class CommonDataSettings(_Section):
     )
     use_synthetic: bool = Field(default=False, description="Train on generated data even if a corpus is present")
     synthetic_examples: CountOrZero = Field(
-        default=0, description="Generated examples per epoch", json_schema_extra=_extra("examples", "chosen per model")
+        default=0,
+        description="Generated examples per epoch, and at most as many for validation",
+        json_schema_extra=_extra("examples", "chosen per model"),
     )
 
     @model_validator(mode="before")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from kelly_core.engines.layers import (
     GATE_ORDER,
@@ -211,6 +212,9 @@ def _decimals(array: Array) -> list[Any]:
 
     ``json`` prints the float64 number nearest to such a decimal as that same decimal, so the text stays short.
     """
-    shortest = np.array([float(str(number)) for number in array.ravel()])
-    nested: list[Any] = shortest.reshape(array.shape).tolist()
+    if not np.isfinite(array).all():
+        # They are refused with their place by the parser; orjson would write null.
+        return list(array.tolist())
+    # orjson writes float32 as such: ten times as fast as formatting each number in Python.
+    nested: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))
     return nested

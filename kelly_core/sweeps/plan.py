@@ -154,9 +154,9 @@ def _of_model(point: Point, spec: ModelSpec) -> Point:
 
 def _trial(base: Settings, spec: ModelSpec, seed: int, point: Point) -> Trial:
     threads = base.training.threads or 1
-    eval_batch = {"training.seed": seed, "training.jobs": 1, "training.threads": threads}
+    fixed = {"training.seed": seed, "training.jobs": 1, "training.threads": threads}
     chosen = for_every_model({key: (ORIGIN, value) for key, value in point})
-    settings = _absolute(with_options(base, {key: (ORIGIN, value) for key, value in eval_batch.items()} | chosen))
+    settings = _absolute(with_options(base, {key: (ORIGIN, value) for key, value in fixed.items()} | chosen))
     content = json.dumps([spec.name, settings.model_dump(mode="json")], sort_keys=True)
     name = f"{spec.file_stem}-seed{seed}-{hashlib.blake2b(content.encode(), digest_size=5).hexdigest()}"
     output = settings.output.dir / "trials" / name

@@ -327,12 +327,14 @@ def test_the_splits_cover_the_examples_and_do_not_meet(dataset: SyntheticDataset
 
 
 def test_longer_epochs_leave_the_validation_set_alone() -> None:
-    short, long = (
-        synthetic("chords", examples=10),
-        synthetic("chords", examples=5000),
-    )
+    short, long = (synthetic("chords", examples=examples) for examples in (8192, 20_000))
     np.testing.assert_array_equal(short.eval_batch(short.validation).inputs, long.eval_batch(long.validation).inputs)
     assert short.reference == long.reference
+
+
+@pytest.mark.parametrize(("examples", "held_out"), [(1, 2), (10, 10), (8192, 8192), (10_000, 8192)])
+def test_short_epochs_are_validated_on_no_more_than_they_train_on(examples: int, held_out: int) -> None:
+    assert len(synthetic("chords", examples=examples).validation) == held_out
 
 
 def test_the_fingerprint_names_the_content() -> None:

@@ -7,6 +7,7 @@ a real ``kill -9``.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ from kelly_core.runs.run_dir import RunDirectory, read_manifest
 
 _ENOUGH = 2**16
 _MOST_HANDLES = 8
+_PR_SET_PDEATHSIG = 1
 
 
 class Forker:
@@ -72,8 +74,7 @@ def _umask() -> int:
 
 
 def _serve(connection: socket.socket) -> None:
-    # The last one would be imported a second long by the first optimizer of each worker.
-    for module in ("kelly_core.runs.worker", "kelly_core.training.session", "torch._dynamo"):
+    for module in ("kelly_core.runs.worker", "kelly_core.training.session"):
         importlib.import_module(module)
     # Children are not waited for, so that a killed one does not stay behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -98,6 +99,7 @@ def _work(order: dict[str, object], lease: int) -> None:
 
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        _end_with_parent()
         folder = RunDirectory(Path(str(order["folder"])))
         os.environ.clear()
         os.environ.update(order["environment"])  # type: ignore[arg-type]
@@ -117,6 +119,12 @@ def _work(order: dict[str, object], lease: int) -> None:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _end_with_parent() -> None:
+    """Have the system kill this process when the one that forks ends, however that ends: tests leave no run behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,15 @@ def start(folder: Path, forked: Forker) -> Start:  # noqa: ARG001 - a fixture ca
 
 
 def small_settings(
-    *, epochs: int = 3, examples: int = 64, batch_size: int = 16, output: str = "out", **more: object
+    *, epochs: int = 3, examples: int | None = None, batch_size: int = 16, output: str = "out", **more: object
 ) -> Settings:
-    """Settings that train in an instant: no plots, no early stopping; ``more`` has dotted keys with __ for dots."""
+    """Settings that train in an instant: no plots, no early stopping; ``more`` has dotted keys with __ for dots.
+
+    The epochs of a training that is to be interrupted are longer, so that it does not write thousands of them to its
+    log meanwhile.
+    """
+    if examples is None:
+        examples = 4096 if epochs >= 1000 else 64
     options = {
         "training.epochs": epochs,
         "training.batch_size": batch_size,

@@ -30,7 +30,7 @@ LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patie
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:  # noqa: ARG001 - a fixture cannot use usefixtures
-    return os.environ | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": "256", "TERM": "xterm"}
+    return os.environ | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": "8192", "TERM": "xterm"}
 
 
 @pytest.fixture

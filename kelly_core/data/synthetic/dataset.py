@@ -19,7 +19,7 @@ from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_own_loss, load_refer
 _EPOCH_FRAMES = 32768
 """About a second of training on one core, whichever the network."""
 _VALIDATION_FRAMES = 8192
-"""Enough for a standard error of the excess below .004, whichever the network."""
+"""Maximum, enough for a standard error of the excess below .004, whichever the network."""
 
 SEQUENCE_LENGTH = 64
 """Frames in an example of a recurrent network."""
@@ -38,7 +38,7 @@ def create_synthetic(
     Args:
         name: the corpus to stand in for, one of ``spec.DATASETS``.
         examples: training examples in an epoch, all of them new in every epoch; None for 32,768 frames of them.
-        validation_examples: held-out examples, at least 2; None for 8,192 frames of them.
+        validation_examples: held-out examples, at least 2; None for as many as ``examples``, at most 8,192 frames.
         sequence_length: frames in an example of a recurrent network; the others learn from single frames.
         seed: of the generator's matrices and of the fixed examples, 0 or more.
 
@@ -55,11 +55,13 @@ def create_synthetic(
     length = sequence_length if spec.recurrent else 1
     _check_at_least(1, "sequence_length", length)
     examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples
-    held_out = max(2, _VALIDATION_FRAMES // length) if validation_examples is None else validation_examples
     _check_at_least(1, "examples", examples)
-    _check_at_least(2, "validation_examples", held_out)
+    if validation_examples is None:
+        # A short epoch would otherwise be followed by a validation many times as long.
+        validation_examples = max(2, min(examples, _VALIDATION_FRAMES // length))
+    _check_at_least(2, "validation_examples", validation_examples)
     _check_at_least(0, "seed", seed)
-    return SyntheticDataset(spec, examples, held_out, length, seed)
+    return SyntheticDataset(spec, examples, validation_examples, length, seed)
 
 
 class SyntheticDataset(Dataset):
@@ -115,8 +117,11 @@ class SyntheticDataset(Dataset):
 
     def eval_batch(self, indices: Indices) -> Batch:
         """The examples that ``__getitem__`` shows; those of the training split are never trained on."""
-        inputs, targets = zip(*(self._example(int(index)) for index in indices), strict=True)
-        return _batch(np.concatenate(inputs), np.concatenate(targets))
+        if np.all(indices < len(self.validation)):
+            inputs, targets = self._held_out
+            return _batch(inputs[indices], targets[indices])
+        pairs = zip(*(self._example(int(index)) for index in indices), strict=True)
+        return _batch(*(np.concatenate(arrays) for arrays in pairs))
 
     def best(self, inputs: Floats) -> Floats:
         """Return the best possible outputs for ``inputs`` [n, T, in]: the expected targets [n, T, out]."""
