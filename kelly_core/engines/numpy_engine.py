@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import get_cached_controller
 
 from kelly_core.engines.layers import (
     ActivationLayer,
@@ -82,7 +82,7 @@ class NumpyEngine:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         outputs = np.empty((len(frames), self.out_size), dtype=np.float32)
         # Products of this size gain nothing from threads, and wait long for one that another program has displaced.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with get_cached_controller().limit(limits=1, user_api="blas"):
             for frame, output in zip(frames, outputs, strict=True):
                 output[:] = self.step(frame)
         return outputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import get_cached_controller
 
 from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Names
@@ -319,7 +319,7 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
     model = Ridge(alpha=np.repeat(penalties * weights.sum(), size), solver="cholesky")
     repeated = np.tile(targets.astype(np.float64), (1, len(penalties)))
     # NumPy and SciPy bring a pool of BLAS threads each, which on a busy machine spend most time waiting for each other.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with get_cached_controller().limit(limits=1, user_api="blas"):
         model.fit(inputs.astype(np.float64), repeated, sample_weight=weights)
     return lambda features: model.predict(features.astype(np.float64)).reshape(len(features), len(penalties), size)
 
