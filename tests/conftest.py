@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from kelly_core.runs import launch
+from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
+from tests.helpers.forked_workers import Forker, forker
 
 # Test processes that run side by side share the cores; PyTorch and NumPy read these when they are loaded.
 if _processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
@@ -62,3 +69,29 @@ def names_of_any_bytes(tmp_path: Path) -> None:
 def shared_vectors() -> Path:
     """Networks with inputs and the outputs that RTNeural gave for them."""
     return _shared("vectors")
+
+
+@pytest.fixture(scope="session")
+def shared_forker() -> Iterator[Forker]:
+    """One forking process for all tests; macOS has no sockets that it needs, and kills forks of threaded frameworks."""
+    if sys.platform == "darwin":
+        pytest.skip("workers cannot be forked from a process that has loaded PyTorch on macOS")
+    with forker() as one:
+        yield one
+
+
+@pytest.fixture
+def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
+    """Workers are forked, not started again; none outlives the test."""
+    started: set[RunDirectory] = set()
+
+    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
+        started.add(folder)
+        return shared_forker.spawn(folder, handles)
+
+    monkeypatch.setattr(launch, "spawn", spawn)
+    yield shared_forker
+    shared_forker.largest_file = None
+    for folder in started:
+        if folder.record.exists():
+            Run(folder).kill()

@@ -25,8 +25,12 @@ Run = Callable[..., Finished]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def run(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
     """Run ``kelly-core`` with arguments, in an empty folder, with small synthetic sets and a wide terminal."""
+    if sys.platform != "darwin":
+        request.getfixturevalue("forked")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("KELLY_DATASETS_SYNTHETIC_EXAMPLES", "64")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,39 +11,12 @@ from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.runs import launch
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory
 from tests.cli.conftest import run as kelly_core
-from tests.helpers.forked_workers import Forker, forker
+from tests.helpers.forked_workers import Forker
 
 __all__ = ["kelly_core"]
 
 Start = Callable[..., Run]
-
-
-@pytest.fixture(scope="session")
-def shared_forker() -> Iterator[Forker]:
-    """One forking process for all tests; macOS has no sockets that it needs, and kills forks of threaded frameworks."""
-    if sys.platform == "darwin":
-        pytest.skip("workers cannot be forked from a process that has loaded PyTorch on macOS")
-    with forker() as one:
-        yield one
-
-
-@pytest.fixture
-def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
-    """Workers are forked, not started again; none outlives the test."""
-    started: set[RunDirectory] = set()
-
-    def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
-        started.add(folder)
-        return shared_forker.spawn(folder, handles)
-
-    monkeypatch.setattr(launch, "spawn", spawn)
-    yield shared_forker
-    shared_forker.largest_file = None
-    for folder in started:
-        if folder.record.exists():
-            Run(folder).kill()
 
 
 @pytest.fixture

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.runs.conftest import folder, forked, kelly_core, shared_forker, start  # noqa: F401 - fixtures
+from tests.runs.conftest import folder, kelly_core, start  # noqa: F401 - fixtures
