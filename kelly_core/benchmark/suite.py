@@ -100,7 +100,7 @@ def export_files(source: Path) -> list[Path]:
     files = [source / f"{spec.file_stem}.json" for spec in MODELS]
     found = [file for file in files if file.is_file()] or list(filter(_is_export, sorted(source.glob("*.json"))))
     if not found:
-        raise ExportError("holds no export of any model or of another network", where=source)
+        raise ExportError("holds no export of a network", where=source)
     return found
 
 

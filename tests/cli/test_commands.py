@@ -252,7 +252,7 @@ def test_validate_checks_the_exports_of_a_folder(run: Run, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     refused = run("validate", "empty")
     assert refused.code == 1
-    assert "holds no export of any model" in refused.err
+    assert "holds no export of a network" in refused.err
 
 
 def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Path) -> None:

@@ -380,7 +380,7 @@ def test_engine_and_split_are_evaluated_again(run: Run, trained: Path, tmp_path:
     ("arguments", "code", "words"),
     [
         (["nowhere"], 1, "is not a folder"),
-        (["data"], 1, "holds no export of any model"),
+        (["data"], 1, "holds no export of a network"),
         (["out", "--text", "--json"], 2, "exclude each other"),
         (["out", "--split", "train"], 2, "is not one of"),
     ],
