@@ -24,7 +24,7 @@ def render(
         Literal["train", "validation"],
         typer.Option(
             "--split",
-            help="Songs that MelodyTransformer learns from, or those held out (default train).",
+            help="Songs that the melody network learns from, or those held out (default train).",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = "train",
@@ -57,10 +57,11 @@ def render(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render songs of lakh_midi, each beside its MIDI file, for EmotionRecognizer and for validate --chain.
+    """Render songs of lakh_midi, each beside its MIDI file, for training and for validate --chain.
 
     fluidsynth plays them if it and a SoundFont are installed, else the program's own sines. In a folder below
-    datasets/deam or datasets/emotion_audio, EmotionRecognizer learns the musical context of the songs from their notes.
+    datasets/deam or datasets/emotion_audio, the emotion network learns the musical context of the songs from their
+    notes.
 
     Examples:
       kelly-core datasets render datasets/emotion_audio/rendered
