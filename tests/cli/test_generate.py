@@ -216,7 +216,7 @@ def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, m
 def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     licenses = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
-    _edit_trained_on(folder, synthetic=False, licenses=licenses)
+    _edit_trained_on(folder, synthetic=False, licences=licenses)
     done = run("deploy", "models", "--to", "plugin", "--mkdir", "--json")
     assert done.code == 0
     assert json.loads(done.out)["files"][0]["non_commercial"] == ["maestro"]
