@@ -52,6 +52,7 @@ def meanwhile() -> Iterator[Callable[..., None]]:
             run = _first_run(sweep)
             while not run.snapshot.models[0].epoch and run.live:
                 run.poll()
+                time.sleep(0.01)
             action(run)
 
         threads.append(threading.Thread(target=work))
@@ -111,7 +112,7 @@ def test_a_table_of_any_content_is_written_again(content: bytes | None) -> None:
 
 @pytest.mark.usefixtures("folder", "forked")
 def test_a_killed_trial_continues_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
-    long = {"epochs": 25, "sweep__set": GRID[:1], "sweep__seeds": 2}
+    long = {"epochs": 25, "examples": 1024, "sweep__set": GRID[:1], "sweep__seeds": 2}
     undisturbed = list(sweep_of(output="whole", **long).results())
     sweep = sweep_of(**long, sweep__jobs=1)
     meanwhile(sweep, Run.kill)
