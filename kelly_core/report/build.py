@@ -147,7 +147,7 @@ def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, 
 def _data(model: ModelData) -> TextCell:
     trained_on = model.trained_on
     if trained_on is None or trained_on.synthetic is None:
-        return TextCell("not told", "warn")
+        return TextCell("not recorded", "warn")
     corpus = trained_on.corpus or "a corpus without a name"
     return TextCell(f"SYNTHETIC, in place of {corpus}", "warn") if trained_on.synthetic else TextCell(corpus)
 
@@ -274,13 +274,13 @@ def _failures(model: ModelData) -> Iterator[Component]:
 
 def _splits(trained_on: TrainedOn) -> str:
     """Return the source of the splits, and the official tables."""
-    source = trained_on.split_source or "not told"
+    source = trained_on.split_source or "not recorded"
     return f"{source} ({', '.join(trained_on.tables)})" if trained_on.tables else source
 
 
 def _licenses(trained_on: TrainedOn) -> TextCell:
     text = "; ".join(f"{corpus}: {license}" for corpus, license in trained_on.licenses.items())
-    return TextCell(text or "not told", "warn" if trained_on.non_commercial else "plain")
+    return TextCell(text or "not recorded", "warn" if trained_on.non_commercial else "plain")
 
 
 def _training(model: ModelData) -> Iterator[Component]:
@@ -295,11 +295,11 @@ def _training(model: ModelData) -> Iterator[Component]:
         yield DetailsTable(
             (
                 ("corpus", _data(model)),
-                ("examples", TextCell(examples or "not told")),
+                ("examples", TextCell(examples or "not recorded")),
                 ("splits", TextCell(_splits(trained_on))),
                 ("licences", _licenses(trained_on)),
-                ("label sources", TextCell(", ".join(sources) or "not told")),
-                ("hash of the examples", TextCell(trained_on.content_hash or "not told")),
+                ("label sources", TextCell(", ".join(sources) or "not recorded")),
+                ("hash of the examples", TextCell(trained_on.content_hash or "not recorded")),
             )
         )
     if model.history_problem:

@@ -115,8 +115,8 @@ def _histogram(name: str, counts: Sequence[int], width: int, rows: int, colors: 
     total, bars = sum(counts), _pooled(counts, columns)
     centers = [(2 * number + 1) / len(counts) - 1 for number in range(len(counts))]
     mean = sum(map(math.prod, zip(counts, centers, strict=True))) / total if total else math.nan
-    told = [f"mean {mean:+.2f}, {total:,} labels", f"mean {mean:+.2f}"] if total else ["drawn in training", MISSING]
-    fitting = next((text for text in told if len(name) + 1 + len(text) <= width), "")
+    texts = [f"mean {mean:+.2f}, {total:,} labels", f"mean {mean:+.2f}"] if total else ["drawn in training", MISSING]
+    fitting = next((text for text in texts if len(name) + 1 + len(text) <= width), "")
     title = Text.assemble((name, colors.text), (f" {fitting}", colors.muted))
     if not total:
         return [title]

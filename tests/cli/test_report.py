@@ -291,7 +291,7 @@ def test_what_is_missing_is_reported_in_its_place(run: Run, tmp_path: Path) -> N
     assert page.text.count("The file has no quality record") == 2
     assert page.text.count("The file does not tell what it was trained on") == 2
     assert "there is no history/dynamicsengine_history.json" in page.text
-    assert page.row("GroovePredictor")[1:3] == ["not told", "not measured"]
+    assert page.row("GroovePredictor")[1:3] == ["not recorded", "not measured"]
     assert page.row("GroovePredictor")[8] == "1 of 1"
     assert "Not measured, there is no benchmarks.jsonl: run kelly-core bench out" in page.text
     assert not any(tag == "img" for tag, _ in page.tags)
