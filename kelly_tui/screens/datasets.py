@@ -49,7 +49,7 @@ class Datasets(BaseScreen):
     ABOUT = (
         "The five corpora that the models learn from, and additional ones that are mixed into them. A corpus that is "
         "missing is replaced by an additional one or by synthetic data. "
-        "Preparing reads every file once, computes its features and keeps them; what cannot be used is counted by reason."
+        "Preparing reads every file once, computes its features and keeps them; what cannot be used is counted."
     )
     # To draw an example may take features that are not there yet, which are then computed and kept.
     MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview", "get"})
