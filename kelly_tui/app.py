@@ -489,7 +489,7 @@ class KellyApp(App[None]):
         return job
 
     def core_command(self, words: Sequence[str]) -> list[str]:
-        """Return the words of a process that runs ``kelly-core`` with the settings of this session."""
+        """Return the words of a process that runs ``kelly-core`` with the settings of the screens."""
         variables = self.session.variables
         return [*(("env", *variables) if variables else ()), *KELLY_CORE, *words]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,14 +69,10 @@ def render(
       kelly-core datasets render held-out --split validation
       kelly-core validate models --chain held-out
     """
-    import soundfile
-
     from kelly_core.data.catalog import open_corpus
     from kelly_core.data.corpora.lakh_midi import MelodyDataset
     from kelly_core.data.files import spread
     from kelly_core.demo.rendering import find_soundfont
-    from kelly_core.demo.rendering import render as render_file
-    from kelly_core.io.atomic import atomic_write_all
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError("exists already and is not an empty folder", where=output, hint="Name another folder")
@@ -89,19 +86,7 @@ def render(
     root = settings.datasets.folder(_CORPUS)
     if instruments is not None and not instruments.is_file():
         raise ConfigError("no such file", where=instruments, hint="Name a SoundFont, a file .sf2 or .sf3")
-    left_out: list[DataError] = []
-    for name in chosen:
-        try:
-            samples, sample_rate = render_file(root / name, seconds, instruments)
-        except DataError as error:
-            left_out.append(error)
-            continue
-        stream = io.BytesIO()
-        soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
-        # One flat folder: pairs are found by their stems, which must differ.
-        stem, dot, ending = name.replace("/", "_").rpartition(".")
-        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{dot}{ending}": (root / name).read_bytes()}
-        atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
+    left_out = write_pairs(root, chosen, output, seconds, instruments)
     if len(left_out) == len(chosen):
         raise left_out[0] if left_out else DataError(f"has no songs in {split}", where=root)
     written = len(chosen) - len(left_out)
@@ -119,3 +104,32 @@ def render(
     print_status(f"wrote {output}: {written:,} songs, rendered by {how}")
     for reason in left_out[:_SHOWN]:
         print_status(f"skipped: {reason}")
+
+
+def write_pairs(
+    root: Path, names: Sequence[str], output: Path, seconds: float, instruments: Path | None
+) -> list[DataError]:
+    """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
+    import soundfile
+
+    from kelly_core.demo.rendering import render as render_file
+    from kelly_core.io.atomic import atomic_write_all
+
+    left_out: list[DataError] = []
+    written: set[str] = set()
+    for name in names:
+        try:
+            samples, sample_rate = render_file(root / name, seconds, instruments)
+        except DataError as error:
+            left_out.append(error)
+            continue
+        stream = io.BytesIO()
+        soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
+        # One flat folder: pairs are found by their stems, which must differ.
+        stem, dot, ending = name.replace("/", "_").rpartition(".")
+        while stem in written:
+            stem += "_"
+        written.add(stem)
+        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{dot}{ending}": (root / name).read_bytes()}
+        atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
+    return left_out

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from kelly_core.cli.render_pairs import write_pairs
 from kelly_core.data.catalog import create_dataset
 from kelly_core.demo import rendering
 from kelly_core.demo.rendering import render
@@ -62,6 +63,14 @@ def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path:
     pairs = np.flatnonzero(recordings.rows.sources == "none")
     assert len(pairs) == 3
     assert recordings.eval_batch(pairs).targets[..., CONTEXT].any()
+
+
+def test_songs_whose_flattened_names_agree_do_not_replace_each_other(tmp_path: Path) -> None:
+    names = ["a/b.mid", "a_b.mid", "a_b.midi"]
+    for name in names:
+        tiny.write_midi(tmp_path / "songs" / name, {"Lead": tiny.melody_notes(12)})
+    assert write_pairs(tmp_path / "songs", names, tmp_path / "pairs", 5.0, None) == []
+    assert len(find_pairs(tmp_path / "pairs")) == 3
 
 
 def test_fluidsynth_plays_a_song_until_there_is_enough(soundfont: Path, tmp_path: Path) -> None:
