@@ -16,7 +16,7 @@ from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.labels import read_affect_table
+from kelly_core.data.label_tables import read_affect_table
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export

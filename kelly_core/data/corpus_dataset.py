@@ -27,9 +27,10 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Normalizer,
 )
-from kelly_core.data.files import is_made_by_rules
+from kelly_core.data.files import is_made_by_rules, merge_left_out
+from kelly_core.data.labels import KnownLabels
 from kelly_core.data.leakage import IndexPair, equal_keys
-from kelly_core.data.official_splits import UNLISTED_REASON
+from kelly_core.data.official_splits import UNLISTED_REASON, Selection
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
@@ -83,7 +84,7 @@ class AudioContext:
         frames: [all, 128] in dB, of the whole corpus.
         rows: [F] which of them are meant.
         valence, arousal: [F].
-        standardization: how that corpus standardizes the 128 bands.
+        normalizer: normalization of the 128 bands in that corpus.
         corpus, fingerprint: of where they come from.
     """
 
@@ -109,6 +110,29 @@ def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, opti
         jobs=options.jobs,
         scheduler=options.scheduler,
         progress=options.progress,
+    )
+
+
+def extract_selection(
+    root: Path, selection: Selection, known: KnownLabels, extraction: FeatureExtractor, options: LoadOptions
+) -> tuple[FeatureTable, CorpusReport]:
+    """Return the features of the selected files, and the report of what was found, used and left out.
+
+    Raises:
+        DataError: no file gave an example.
+    """
+    table = extract(root, selection.files, extraction, options)
+    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
+    require_usable(table.files, skipped, root)
+    return table, CorpusReport(
+        extraction.corpus,
+        str(root),
+        found=True,
+        files=selection.found,
+        skipped=skipped,
+        split_source=selection.split_source(table.files),
+        tables=selection.tables,
+        warnings=[*selection.warnings, *known.warnings],
     )
 
 
@@ -139,11 +163,6 @@ def assign_splits(groups: Sequence[str], official: Sequence[str | None], options
     if TRAIN not in splits:
         raise DataError("official tables leave no file to train on", hint="Add files of the official training split")
     return splits.astype(np.str_)
-
-
-def has_both_sides(official: Sequence[str | None]) -> bool:
-    """Return True if the official split covers every file and leaves neither side empty."""
-    return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
 class CorpusDataset(Dataset):

@@ -198,17 +198,16 @@ class Dataset(ABC):
         made_by_rules: True if the corpus is marked as made by rules, as the demo corpus is.
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
         fingerprint: hash of the content and of the settings that shaped it.
-        standardization: what the export must fold into the first layer.
+        normalizer: normalization of the inputs, which the export folds into the first layer.
         rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
         judging: validation examples whose groups do not choose the epoch; None if all of them choose it.
         test: indices of the official test split, which no training sees; empty unless it was asked for.
-        facts: what the export's metadata says about the features (JSON types only).
+        metadata: description of the features for the export (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
         bpm: tempo of each example, where it is known and matters.
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
-        label_tables: tables of emotion labels that were used, by path in the corpus folder.
         licenses: license of each corpus that training examples come from, in short, by its name.
         warnings: what a person should know of the data before training on it, one sentence each.
     """

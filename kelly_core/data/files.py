@@ -1,4 +1,4 @@
-"""Finding a corpus's files and reading its tables and sidecars, without ever leaving its folder."""
+"""Finding a corpus's files and reading its tables, without ever leaving its folder."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import open_regular
 
-SIDECAR = "emotion_labels.json"
-"""Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
-
 RULES_FILE = "MADE_BY_RULES.md"
 """File that marks a corpus as made by rules, and lists them."""
 
@@ -37,13 +34,10 @@ _LISTED = 5
 
 BROKEN_LINK = "link to nothing"
 UNREADABLE_FOLDER = "folder that cannot be read"
-DAMAGED_ENTRY = f"damaged entry of {SIDECAR}"
 
 T = TypeVar("T")
 LeftOut = dict[str, list[str]]
 """Names of what is not used, by reason."""
-ValenceArousal = tuple[float, float]
-"""Valence and arousal, both -1..1."""
 
 
 def find_files(
@@ -377,60 +371,9 @@ def is_made_by_rules(path: Path) -> bool:
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 
-def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, ValenceArousal], list[str]]:
-    """Return valence and arousal by file name from the corpus's sidecar, and the names of its damaged entries.
-
-    Both are empty if there is no sidecar. An entry without numbers in -1..1 is damaged; a warning names it.
-
-    Args:
-        root: the corpus folder.
-        file: another name for the sidecar, relative to ``root``; it must then exist.
-
-    Raises:
-        DataError: the sidecar is damaged as a whole.
-    """
-    path = root / (file or SIDECAR)
-    if not path.is_file() and not file:
-        return {}, []
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
-    labels: dict[str, ValenceArousal] = {}
-    damaged: list[str] = []
-    for name, entry in document.items():
-        try:
-            labels[name] = parse_affect(entry, f"{path}: {name}")
-        except DataError:
-            damaged.append(name)
-    warn_left_out(path, "entries without valence and arousal, both in -1..1", damaged)
-    return labels, damaged
-
-
 def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
     """Log how many entries of a file are left out, and the first of them; nothing if ``names`` is empty."""
     if names:
         first = ", ".join(printable(str(name)) for name in names[:_LISTED])
         more = ", ..." if len(names) > _LISTED else ""
         _log.warning("%s: %s left out: %s: %s%s", printable(str(path)), len(names), what, first, more)
-
-
-def parse_affect(entry: object, where: str) -> ValenceArousal:
-    """Valence and arousal from {"valence": v, "arousal": a}.
-
-    Raises:
-        DataError: one is missing, is not a number, or is outside -1..1.
-    """
-    values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
-    numbers = [number for number in map(finite_number, values) if number is not None]
-    if len(numbers) != 2 or max(map(abs, numbers)) > 1:
-        raise DataError("must hold valence and arousal, both in -1..1", where=where)
-    return numbers[0], numbers[1]
-
-
-def lookup(labels: dict[str, ValenceArousal], path: str) -> ValenceArousal | None:
-    """Return the label of a file by its path in the corpus, its name, or its name without ending."""
-    name = path.rsplit("/", 1)[-1]
-    for key in (path, name, name.rsplit(".", 1)[0]):
-        if key in labels:
-            return labels[key]
-    return None

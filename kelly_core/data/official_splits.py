@@ -10,9 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from kelly_core.data.dataset import CorpusReport
 from kelly_core.data.files import LeftOut, find_files, read_json, read_table, spread
-from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION
+from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import open_regular
 
@@ -269,30 +268,7 @@ class Selection:
         """Say where training and validation of the files come from: "official", "by seed", or a part from each."""
         if not self.tables:
             return BY_SEED
-        return OFFICIAL if set(self.official(names)) - {TEST} == {TRAIN, VALIDATION} else PARTLY_OFFICIAL
-
-    def report(
-        self, name: str, root: Path, used: Sequence[str], skipped: LeftOut, warnings: Sequence[str] = ()
-    ) -> CorpusReport:
-        """Begin the report of a corpus.
-
-        Args:
-            name: the corpus.
-            root: its folder.
-            used: files that gave examples.
-            skipped: names of the files left out by reason, here and later.
-            warnings: what a person should know besides the split, one sentence each.
-        """
-        return CorpusReport(
-            name,
-            str(root),
-            found=True,
-            files=self.found,
-            skipped=skipped,
-            split_source=self.split_source(used),
-            tables=self.tables,
-            warnings=[*self.warnings, *warnings],
-        )
+        return OFFICIAL if has_both_sides(self.official(names)) else PARTLY_OFFICIAL
 
 
 def select_files(

@@ -1,8 +1,9 @@
-"""Reproducible split of examples into training and validation by group."""
+"""Groups of files, and the reproducible split of groups into training and validation."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,31 @@ OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by see
 """Source of a corpus's splits."""
 LEAST_JUDGES = 10
 """Validation groups that judge or choose, at least: with fewer the interval of a difference means little."""
+LEAST_GROUPS = 5
+"""Fewer artists than this are no split: one of them alone would be the validation."""
+_CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
+"""Name of a clip of EMOPIA."""
+
+
+def song_of_clip(file: str) -> str:
+    """Return the song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; any other file is its own song."""
+    # A Path for each of Lakh's files would take seconds.
+    clip = _CLIP.fullmatch(file.rpartition("/")[2].rsplit(".", 1)[0])
+    return clip["song"] if clip else file
+
+
+def group_by_artist(songs: Sequence[str], artists: Sequence[str | None]) -> list[str]:
+    """Return the artist of each song as its group, the song itself where that is None.
+
+    With fewer than ``LEAST_GROUPS`` groups all songs are groups of their own.
+    """
+    groups = [artist or song for song, artist in zip(songs, artists, strict=True)]
+    return groups if len(set(groups)) >= LEAST_GROUPS else list(songs)
+
+
+def has_both_sides(official: Sequence[str | None]) -> bool:
+    """Return True if the official split covers every file and leaves neither side empty."""
+    return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.str_]:

@@ -22,7 +22,8 @@ from kelly_core.arrays import Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import TONICS, compose
 from kelly_core.composition.score import Part, Score, midi_bytes
-from kelly_core.data.files import RULES_FILE, SIDECAR
+from kelly_core.data.files import RULES_FILE
+from kelly_core.data.labels import SIDECAR
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.demo.rules import CONFIG_FILE, CONFIG_TEXT, corpus_text, readme_text

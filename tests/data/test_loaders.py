@@ -10,8 +10,8 @@ import pytest
 
 from kelly_core.data import corpus_dataset, create_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
-from kelly_core.data.files import BROKEN_LINK, DAMAGED_ENTRY
-from kelly_core.data.labels import DAMAGED_ROW, UNREADABLE_LABELS
+from kelly_core.data.files import BROKEN_LINK
+from kelly_core.data.labels import DAMAGED_ENTRY, DAMAGED_ROW, UNREADABLE_LABELS
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CONTEXT, AffectScale, decode, encode
 from kelly_core.spec import MODELS

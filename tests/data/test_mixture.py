@@ -13,9 +13,9 @@ from kelly_core.config.schema import Settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpora.deam import EmotionDataset
-from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
+from kelly_core.data.splits import song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode
 from tests.helpers import tiny
@@ -55,7 +55,7 @@ def read(name: str, root: Path, tmp_path: Path, **options: Any) -> CorpusDataset
     ],
 )
 def test_the_song_of_a_clip(file: str, song: str) -> None:
-    assert song_of(file) == song
+    assert song_of_clip(file) == song
 
 
 @pytest.mark.parametrize("name", ["lakh_midi", "maestro"])
@@ -216,7 +216,7 @@ def test_emopia_itself(shared_data: Path, tmp_path: Path) -> None:
     """A song's clips, among them those of 65 songs with several quadrants, are on one side of the official split."""
     dataset = create_dataset("maestro", shared_data / "emotion_midi", cache_dir=tmp_path, max_files=200)
     groups, files = dataset.rows.groups, shared_data / "emotion_midi" / "EMOPIA_1.0" / "midis"
-    assert set(groups) <= {song_of(path.name) for path in files.iterdir()}
+    assert set(groups) <= {song_of_clip(path.name) for path in files.iterdir()}
     assert len(set(groups)) > 100
     assert not set(groups[dataset.train]) & set(groups[dataset.validation])
     assert set(dataset.rows.sources) == {"human_quadrant"}

@@ -21,21 +21,12 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
-from kelly_core.data.corpora.emopia import song_of
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import (
-    LeftOut,
-    ValenceArousal,
-    find_files,
-    finite_number,
-    is_large_list,
-    parse_affect,
-    read_json,
-    stream_json_list,
-)
+from kelly_core.data.files import LeftOut, find_files, finite_number, is_large_list, read_json, stream_json_list
+from kelly_core.data.labels import ValenceArousal, parse_affect
 from kelly_core.data.leakage import content_keys
-from kelly_core.data.splits import TRAIN
+from kelly_core.data.splits import TRAIN, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
@@ -328,7 +319,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
         "chords": list(CHORD_NAMES),
         "chord_frame": "C major / A minor; the plugin adds the tonic back",
         "valence": asdict(scale),
-        **_context_facts(options.context),
+        **_context_metadata(options.context),
     }
     return dataset
 
@@ -348,7 +339,7 @@ def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
     return [first[progression] if progression else group for progression, group in pairs]
 
 
-def _context_facts(context: AudioContext | None) -> dict[str, Any]:
+def _context_metadata(context: AudioContext | None) -> dict[str, Any]:
     """Return the description of inputs 64-127 for an export."""
     if context is None:
         return {"audio_context": "none: inputs 64-127 are ignored"}
@@ -388,7 +379,7 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     content = content_keys(np.stack([at_home, weights])[np.newaxis], telling)
     affect, source = _known_affect(song, name)
     return _Song(
-        group=song_of(name),
+        group=song_of_clip(name),
         digest=_digest([_READING, name, symbols, durations]),
         content=int(content[0]),
         progression=int(content_keys(at_home[np.newaxis], telling)[0]),

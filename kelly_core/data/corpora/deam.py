@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.artists import group_by_artist, read_artists
-from kelly_core.data.corpora.emopia import read_quadrants, song_of
 from kelly_core.data.corpus_dataset import (
     AudioContext,
     CorpusDataset,
@@ -29,34 +27,31 @@ from kelly_core.data.corpus_dataset import (
     require_usable,
 )
 from kelly_core.data.dataset import UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import (
-    DAMAGED_ENTRY,
-    SIDECAR,
-    LeftOut,
-    ValenceArousal,
-    find_files,
-    finite_text,
-    has_files,
-    merge_left_out,
-    read_sidecar,
-    read_table,
-    spread,
-)
-from kelly_core.data.labels import (
-    DAMAGED_ROW,
-    UNREADABLE_LABELS,
+from kelly_core.data.files import LeftOut, find_files, finite_text, has_files, merge_left_out, read_table, spread
+from kelly_core.data.label_tables import (
     LabelIndex,
     has_known_columns,
     is_affect_table,
     is_frame_table,
     is_other_table,
     read_affect_table,
+    read_artists,
     read_frame_table,
     song_key,
+)
+from kelly_core.data.labels import (
+    DAMAGED_ENTRY,
+    DAMAGED_ROW,
+    SIDECAR,
+    UNREADABLE_LABELS,
+    ValenceArousal,
+    read_quadrants,
+    read_sidecar,
 )
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
+from kelly_core.data.splits import group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
@@ -178,7 +173,7 @@ class EmotionDataset(CorpusDataset):
         self.normalize(Normalizer.of_moments(*self._moments()))
 
     def normalize(self, normalizer: Normalizer) -> None:
-        """Set the normalization, and record it in ``facts`` for the export's metadata."""
+        """Set the normalization, and record it in ``metadata`` for the export's metadata."""
         super().normalize(normalizer)
         metadata = features_metadata(normalizer.mean, normalizer.deviation)
         self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB, "heard_context": list(HEARD)}
@@ -279,7 +274,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     )
     artists, damaged_tables = read_artists(root, tables)
     labels.warnings += damaged_tables
-    songs = [song_of(Path(file).stem) for file in table.files]
+    songs = [song_of_clip(Path(file).stem) for file in table.files]
     groups = group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in table.files])
     rows = ExampleMetadata.of_files(
         name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)

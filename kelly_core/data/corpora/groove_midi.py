@@ -16,21 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.corpus_dataset import (
-    CorpusDataset,
-    LoadOptions,
-    assign_splits,
-    extract,
-    has_both_sides,
-    require_usable,
-)
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.files import has_files
 from kelly_core.data.labels import KnownLabels, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
 from kelly_core.data.official_splits import TableRow, select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST, TRAIN
+from kelly_core.data.splits import TEST, TRAIN, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import encode_context
@@ -106,18 +99,15 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
         max_files=options.max_files,
         include_test=options.include_test,
     )
-    table = extract(root, selection.files, FeatureExtractor(name, _VERSION, {}, _extract), options)
     known = read_known_labels(root)
-    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
-    require_usable(table.files, skipped, root)
+    extraction = FeatureExtractor(name, _VERSION, {}, _extract)
+    table, report = extract_selection(root, selection, known, extraction, options)
     groups, splits = _split(table.files, selection.official(table.files), options)
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(table, scale, known)
     owner = table.owner("values")
-    report = selection.report(name, root, table.files, skipped, known.warnings)
-    dataset = GrooveDataset(
-        report, ExampleMetadata.of_files(name, owner, groups, sources, splits), table, affect[owner]
-    )
+    rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
+    dataset = GrooveDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "positions_per_bar": POSITIONS,
         "timing": "value x 60 ticks at 480 PPQ, positive is late",
@@ -158,9 +148,7 @@ def _label(table: FeatureTable, scale: AffectScale, known: KnownLabels) -> tuple
     arousal = scale(groove_features(*table.arrays["pace"].T))
     affect = np.column_stack([np.full_like(arousal, np.nan), arousal])
     sources = ["imputed"] * len(table.files)
-    for row, file in enumerate(table.files):
-        if (found := known.find(file)) is not None:
-            affect[row], sources[row] = found
+    known.replace(table.files, affect, sources)
     return affect, sources
 
 
@@ -186,7 +174,7 @@ def _content(played: Floats) -> Keys:
 def _unfit(name: str, row: TableRow | None) -> str:
     """Return why a recording cannot be used, by the official table or its own name; "" if it can."""
     named = _NAME.search(Path(name).stem)
-    facts: Mapping[str, str] = row or (named.groupdict() if named else {})
-    if facts.get("beat_type", "beat") != "beat":
+    columns: Mapping[str, str] = row or (named.groupdict() if named else {})
+    if columns.get("beat_type", "beat") != "beat":
         return "a fill, not a beat"
-    return _OTHER_METER if facts.get("time_signature", "4-4") != "4-4" else ""
+    return _OTHER_METER if columns.get("time_signature", "4-4") != "4-4" else ""

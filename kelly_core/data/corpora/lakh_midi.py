@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.artists import group_by_artist
-from kelly_core.data.corpora import emopia
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.files import has_files
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
 from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST, TRAIN, VALIDATION
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import NAMES, encode_context, note_measures
@@ -92,7 +90,7 @@ def song_of(file: str) -> str:
         return matched["track"]
     if version := _VERSION_OF_TITLE.fullmatch(file):
         return version["title"] + version["ending"]
-    return emopia.song_of(file)
+    return song_of_clip(file)
 
 
 def artist_of(file: str) -> str | None:
@@ -118,26 +116,17 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
     """
-    selection = select_files(
-        root,
-        midi.SUFFIXES,
-        max_files=options.max_files,
-        include_test=options.include_test,
-    )
-    extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
-    table = extract(root, selection.files, extraction, options)
+    selection = select_files(root, midi.SUFFIXES, max_files=options.max_files, include_test=options.include_test)
     known = read_known_labels(root, selection.other_tables, options.annotations_file)
-    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
-    require_usable(table.files, skipped, root)
+    extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
+    table, report = extract_selection(root, selection, known, extraction, options)
     # The corpus's own folder may be that of the clean subset.
     artists = [artist_of(f"{root.resolve().name}/{file}") for file in table.files]
     groups = group_by_artist([song_of(file) for file in table.files], artists)
     splits = assign_splits(groups, selection.official(table.files), options)
-    features = table.arrays["affect"]
-    affect, sources, estimator = label_files(table.files, features, splits, known)
+    affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known)
     owner = table.owner("steps")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.files = {split: np.array(table.files)[splits == split].tolist() for split in (TRAIN, VALIDATION)}
     dataset.metadata = {

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.corpora import emopia
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract, require_usable
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files, merge_left_out
+from kelly_core.data.files import has_files
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
 from kelly_core.data.official_splits import TableRow, select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST
+from kelly_core.data.splits import TEST, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.dynamics import HOP_SECONDS, MIN_NOTES, PARAMETER_NAMES, WINDOW_SECONDS, expression_windows
@@ -74,16 +73,14 @@ def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset
         include_test=options.include_test,
     )
     settings = {"window": WINDOW_SECONDS, "hop": HOP_SECONDS, "least": MIN_NOTES}
-    table = extract(root, selection.files, FeatureExtractor(name, _VERSION, settings, _extract), options)
     known = read_known_labels(root, selection.other_tables)
-    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
-    require_usable(table.files, skipped, root)
+    extraction = FeatureExtractor(name, _VERSION, settings, _extract)
+    table, report = extract_selection(root, selection, known, extraction, options)
     groups = [_composition(selection.rows.get(file), file) for file in table.files]
     splits = assign_splits(groups, selection.official(table.files), options)
     affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known, use_velocity=False)
     owner = table.owner("values")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    report = selection.report(name, root, table.files, skipped, known.warnings)
     dataset = DynamicsDataset(report, rows, table, affect[owner])
     dataset.metadata = {
         "window_seconds": WINDOW_SECONDS,
@@ -110,4 +107,4 @@ def _composition(row: TableRow | None, file: str) -> str:
     """Return the group of a file: performances of one composition, or clips of one song, stay together."""
     if row and "canonical_title" in row:
         return f"{row.get('canonical_composer')}: {row['canonical_title']}"
-    return emopia.song_of(file)
+    return song_of_clip(file)

@@ -11,7 +11,7 @@ from kelly_core.data.download.archives import is_archive, read_member_list
 from kelly_core.data.download.install import Receipt, installed
 from kelly_core.data.download.sources import Source
 from kelly_core.data.files import find_files, read_table
-from kelly_core.data.labels import song_key
+from kelly_core.data.label_tables import song_key
 
 _ID_COLUMNS = ("midi_filename", "song_id", "id", "name_song")
 

@@ -1,0 +1,298 @@
+"""Tables that come with recordings: valence and arousal of each song or frame, and the artist of each song."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kelly_core.data.files import finite_text, read_table, table_columns
+from kelly_core.data.labels import ValenceArousal
+from kelly_core.errors import DataError
+from kelly_core.spec import LabelScale
+
+_RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
+ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
+_VALENCE_COLUMNS = ("valence", "valence_mean", "mean_valence", "valence(mean)")
+_AROUSAL_COLUMNS = ("arousal", "arousal_mean", "mean_arousal", "arousal(mean)", "energy")
+_NOT_AVERAGED = frozenset(
+    ("workerid", "worker_id", "raterid", "rater_id", "rater", "subject", "subject_id", "participant", "user_id")
+)
+"""Columns of tables with the answers of single raters."""
+_TIMES = frozenset(("frametime", "frame_time", "time", "time_s"))
+"""Columns of tables with several rows per song."""
+_KNOWN_COLUMNS: tuple[tuple[frozenset[str], LabelScale], ...] = (
+    (frozenset(("song_id", "valence_mean", "arousal_mean")), "1..9"),  # DEAM
+    (frozenset(("song_id", "mean_valence", "mean_arousal")), "1..9"),  # emoMusic
+    (frozenset(("musicid", "valence(mean)", "arousal(mean)")), "0..1"),  # PMEmo
+    (frozenset(("number", "valence", "energy")), "1..9"),  # Soundtracks
+)
+"""Columns by which the tables of published corpora are recognized, and their scale."""
+_PMEMO_VALUES = ("valence(mean)", "arousal(mean)")
+_PMEMO_FRAMES = frozenset(("musicid", "frametime", *_PMEMO_VALUES))
+_ARTIST_COLUMNS = ("artist", "artist_name", "artist name", "performer")
+_ALBUM_COLUMNS = ("album", "album_name", "album name", "soundtrack")
+_NO_ARTIST = frozenset(("", "unknown", "unknown artist", "various", "various artists", "n/a", "nan", "none"))
+_NO_BREAK_SPACE = "\xa0"
+_MOST_COLUMNS = 64
+"""A wider table holds features; published tables of labels have at most 20 columns."""
+_OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
+_MOST_OUTLIERS = 0.05
+"""Share of values outside a scale up to which it is the table's and the rows are damaged."""
+_MOST_REPEATED = 0.5
+_WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
+_ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a)$")
+
+
+@dataclass
+class AffectTable:
+    """Labels of one table.
+
+    Attributes:
+        labels: valence and arousal, both -1..1, by ID as written.
+        damaged: one description of each row that is left out.
+        warning: what a person should know of the table, or "".
+    """
+
+    labels: dict[str, ValenceArousal]
+    damaged: list[str] = field(default_factory=list)
+    warning: str = ""
+
+
+class LabelIndex:
+    """Values by file: IDs match exactly first, then without case, spaces, ending and leading zeros (``2.0`` is 002)."""
+
+    def __init__(self, values: Mapping[str, ValenceArousal]) -> None:
+        self._exact = dict(values)
+        self._loose: dict[str, ValenceArousal | None] = {}
+        for name, value in values.items():
+            key = song_key(name)
+            # Two IDs that differ only in case or zeros name two songs: neither may take the other's label.
+            self._loose[key] = None if self._loose.get(key, value) != value else value
+
+    def __bool__(self) -> bool:
+        return bool(self._exact)
+
+    def find(self, file: str) -> ValenceArousal | None:
+        """Return the label of a file, given by its path in the corpus, or None."""
+        for tail in _tails(file):
+            for name in (tail, tail.rpartition(".")[0]):
+                if name in self._exact:
+                    return self._exact[name]
+        found = (self._loose.get(song_key(tail)) for tail in _tails(file))
+        return next((value for value in found if value is not None), None)
+
+
+def song_key(name: str) -> str:
+    """Return what two spellings of one song's ID have in common."""
+    key = _ENDING.sub("", name.strip().replace("\\", "/").casefold())
+    folder, slash, last = key.rpartition("/")
+    whole = _WHOLE.fullmatch(last)
+    return folder + slash + whole[1] if whole else key
+
+
+def _tails(path: str) -> Iterator[str]:
+    """The path, then what remains of it after each of its folders."""
+    parts = path.split("/")
+    return ("/".join(parts[start:]) for start in range(len(parts)))
+
+
+def is_affect_table(path: Path) -> bool:
+    """Return True if the columns are those of one averaged label per song. Only the beginning of the file is read.
+
+    Tables of features and of metadata may hold such columns among many others, and tables of predictions have the same
+    columns as labels; they are recognized by their width and by ``is_other_table``.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    columns = [_plain(column) for column in table_columns(path)]
+    if len(columns) > _MOST_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
+        return False
+    return all(set(columns) & set(names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+
+
+def is_other_table(name: str) -> bool:
+    """Return True if a table's path in the corpus names predictions, features or metadata."""
+    return _OTHER_TABLES.search(name.casefold()) is not None
+
+
+def has_known_columns(path: Path) -> bool:
+    """Return True if the columns of an affect table are those of a published corpus.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return bool(_known_scale({_plain(column) for column in table_columns(path)}))
+
+
+def is_frame_table(path: Path) -> bool:
+    """Return True if the columns are those of PMEmo's dynamic annotations: a row for each half second of a song.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return {_plain(column) for column in table_columns(path)} >= _PMEMO_FRAMES
+
+
+def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]], list[str]]:
+    """Return valence and arousal, both -1..1, by song and by time in seconds; and a description of each damaged row.
+
+    Args:
+        path: a table for which ``is_frame_table`` is True.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    labels: dict[str, dict[float, ValenceArousal]] = {}
+    damaged: list[str] = []
+    for number, cells in enumerate(read_table(path), start=2):
+        row = {_plain(name): value for name, value in cells.items()}
+        time, valence, arousal = (finite_text(row.get(name, "")) for name in ("frametime", *_PMEMO_VALUES))
+        song = row.get("musicid", "")
+        in_range = valence is not None and arousal is not None and 0 <= valence <= 1 and 0 <= arousal <= 1
+        if not song or time is None or not in_range:
+            damaged.append(f"{path.name} row {number}")
+            continue
+        assert valence is not None
+        assert arousal is not None
+        labels.setdefault(song_key(song), {})[time] = (2 * valence - 1, 2 * arousal - 1)
+    return labels, damaged
+
+
+def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
+    """Read one valence and arousal a song.
+
+    Args:
+        path: a table for which ``is_affect_table`` is True.
+        scale: of the values if the columns are not those of a published corpus, or the values do not fit its scale.
+
+    Raises:
+        DataError: the table cannot be read, or its scale is neither known nor given.
+    """
+    rows = [{_plain(name): value for name, value in row.items()} for row in read_table(path)]
+    header = rows[0].keys() if rows else ()
+    song, *columns = (_column(header, names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+    damaged: list[str] = []
+    numbers: list[tuple[int, str, float, float]] = []
+    for number, row in enumerate(rows, start=2):
+        values = [finite_text(row.get(column, "")) for column in columns]
+        name = row.get(song, "")
+        if name and values[0] is not None and values[1] is not None:
+            numbers.append((number, name, values[0], values[1]))
+        else:
+            damaged.append(f"{path.name} row {number}")
+    if not numbers:
+        return AffectTable({}, damaged)
+    chosen = _choose_scale([value for row in numbers for value in row[2:]], _known_scale(set(header)), scale, path)
+    low, high = _RANGES[chosen]
+    labels: dict[str, ValenceArousal] = {}
+    repeated = 0
+    for number, name, *pair in numbers:
+        if not all(low <= value <= high for value in pair):
+            damaged.append(f"{path.name} row {number}")
+            continue
+        affect = (_to_unit(pair[0], low, high), _to_unit(pair[1], low, high))
+        if labels.setdefault(name, affect) != affect:
+            repeated += 1
+            damaged.append(f"{path.name} row {number}")
+    if repeated > _MOST_REPEATED * len(numbers):
+        hint = "Average them to one row a song"
+        raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
+    warning = ""
+    if scale and scale != chosen:
+        warning = f"{path.name}: read as {chosen} by its columns, not as scale = {scale}"
+    return AffectTable(labels, damaged, warning)
+
+
+def _to_unit(value: float, low: float, high: float) -> float:
+    """Map low..high to -1..1."""
+    middle = (low + high) / 2
+    return (value - middle) / (high - middle)
+
+
+def _plain(column: str) -> str:
+    return column.strip().casefold()
+
+
+def _column(header: Iterable[str], names: Sequence[str]) -> str:
+    return next((name for name in names if name in header), "")
+
+
+def _known_scale(columns: Collection[str]) -> LabelScale:
+    """Return the scale of the published corpus whose columns these are, "" for other columns."""
+    return next((scale for names, scale in _KNOWN_COLUMNS if names <= set(columns)), "")
+
+
+def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale, path: Path) -> LabelScale:
+    """Return the scale that the columns or else the settings name, if the values fit it.
+
+    The range of the values alone decides nothing: 0..1 is within -1..1, and 1..5 within 1..9.
+
+    Raises:
+        DataError: neither names one that fits.
+    """
+    for scale in (known, given):
+        if scale and _fits(values, scale):
+            return scale
+    observed = f"{min(values):g}..{max(values):g}"
+    hint = f"Set scale in the corpus's section of config.toml to one of {', '.join(_RANGES)}, or remove the table"
+    if known or given:
+        expected = " or ".join(dict.fromkeys(scale for scale in (known, given) if scale))
+        raise DataError(f"valence and arousal are {observed}, expected {expected}", where=path, hint=hint)
+    raise DataError(f"valence and arousal are {observed}, on a scale that is not known", where=path, hint=hint)
+
+
+def _fits(values: Sequence[float], scale: LabelScale) -> bool:
+    low, high = _RANGES[scale]
+    return sum(not low <= value <= high for value in values) <= _MOST_OUTLIERS * len(values)
+
+
+def read_artists(root: Path, tables: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the artist of each song by ``song_key``, or its album if the artist is not known.
+
+    DEAM's metadata, PMEmo's and the lists of tracks of Soundtracks have such columns. A song that two tables give
+    different artists has none, since two songs have its number.
+
+    Args:
+        root: the corpus folder.
+        tables: CSV files in it, by path relative to ``root``.
+
+    Returns:
+        The artists, and a sentence on each table of artists that cannot be read.
+    """
+    artists: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    warnings: list[str] = []
+    for name in tables:
+        try:
+            found = _read_artist_table(root / name)
+        except DataError as error:
+            warnings.append(f"table of artists left out: {error}")
+            continue
+        for song, artist in found.items():
+            if artists.setdefault(song, artist) != artist:
+                ambiguous.add(song)
+    return {song: artist for song, artist in artists.items() if song not in ambiguous}, warnings
+
+
+def _read_artist_table(path: Path) -> dict[str, str]:
+    """Return artist or album by ``song_key`` from one table; nothing if it has no such columns."""
+    columns = {_unquoted(column) for column in table_columns(path)}
+    if columns.isdisjoint(ID_COLUMNS) or columns.isdisjoint(_ARTIST_COLUMNS + _ALBUM_COLUMNS):
+        return {}
+    found = {}
+    for cells in read_table(path):
+        row = {_unquoted(column): _unquoted(value) for column, value in cells.items()}
+        song = next((row[column] for column in ID_COLUMNS if row.get(column)), "")
+        named = (row.get(column, "") for column in (*_ARTIST_COLUMNS, *_ALBUM_COLUMNS))
+        artist = next((name for name in named if name not in _NO_ARTIST), "")
+        if song and artist:
+            found[song_key(song)] = artist
+    return found
+
+
+def _unquoted(text: str) -> str:
+    """Return a cell without quotes and outer spaces, in lower case; DEAM's tables have both in some rows."""
+    return text.replace(_NO_BREAK_SPACE, " ").strip(" \t\"'").casefold()
