@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
+from kelly_core.music.context import context_metadata
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import CHAIN_MODELS, ModelSpec
@@ -47,6 +48,28 @@ def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION)
     neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
     values: list[float] = neutral.tolist()
     return values
+
+
+def describe_inputs(
+    spec: ModelSpec, mean: ArrayLike, version: int, best_constant: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Return the entries of an export's ``features`` for a host: neutral input, marginal and musical context.
+
+    Models that take an emotion code name their marginal; those that take a musical context, its descriptors.
+
+    Args:
+        spec: the model.
+        mean: of each raw input in training, [in].
+        version: of the emotion code.
+        best_constant: the best constant output on the training examples, [out], if it was recorded.
+    """
+    features: dict[str, Any] = {NEUTRAL_INPUT: neutral_input(spec, mean, version)}
+    if spec.code_inputs and best_constant is not None:
+        features[MARGINAL] = best_constant
+    # The first half of the code holds no context; a model may take only that half.
+    if version == CODE_VERSION and spec.code_inputs == CODE_SIZE:
+        features["context"] = context_metadata()
+    return features
 
 
 class ChainFrame(NamedTuple):

@@ -24,24 +24,18 @@ class Golden(NamedTuple):
     outputs: Array
 
 
-def golden_inputs(mean: Array, std: Array) -> Array:
-    """Draw golden input frames [8, in] from a normal distribution with ``mean`` [in] and ``std`` [in]; fixed seed.
-
-    The statistics must be plausible for the network: saturated units would hide a wrong weight.
-    """
-    noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
-    return (mean + std * noise).astype(np.float32)
-
-
-def golden_codes(frames: Array, code_inputs: int) -> Array:
-    """Return golden input frames [T, in] of a model that takes an emotion code, in which real codes are first.
-
-    The first four codes have no musical context, the next four a known one.
+def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
+    """Draw golden input frames [8, in] from a normal distribution; fixed seed. With a code they are [16, in].
 
     Args:
-        frames: other golden inputs of the model, which follow.
-        code_inputs: leading inputs that hold a code.
+        mean, std: of each input, [in], plausible for the network: saturated units would hide a wrong weight.
+        code_inputs: leading inputs that hold an emotion code. The first eight frames then have real codes: four without
+            a musical context, four with a known one.
     """
+    noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
+    frames: Array = (mean + std * noise).astype(np.float32)
+    if not code_inputs:
+        return frames
     corners = np.array([[-0.6, -0.6], [-0.6, 0.6], [0.6, -0.6], [0.6, 0.6]])
     unknown = np.zeros((len(corners), CONTEXT_SIZE))
     signs = np.where(np.arange(CONTEXT_SIZE) % 2, -1, 1)

@@ -18,12 +18,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from torch import Tensor
 
 from kelly_core.bounds import Count, Finite
-from kelly_core.data.dataset import Dataset
+from kelly_core.data.dataset import Dataset, Normalizer
 from kelly_core.errors import CheckpointError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.music.emotion import CODE_VERSION
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import MODELS, ModelSpec, State, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
 
 FORMAT = 2
@@ -86,6 +86,17 @@ class Checkpoint:
     def spec(self) -> ModelSpec:
         """Spec of the model."""
         return model_spec(self.model)
+
+    @property
+    def state(self) -> State:
+        """Whether the plugin carries the network's state from call to call; a network without state is stateless."""
+        state: State = self.settings["state"] if self.spec.recurrent else "stateless"
+        return state
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """Normalization of the raw inputs."""
+        return Normalizer(self.mean.double().numpy(), self.scale.double().numpy())
 
     def weights_hash(self) -> str:
         """Hash of the best weights, which identifies them in an export's metadata."""

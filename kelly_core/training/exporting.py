@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from kelly_core.arrays import Doubles
-from kelly_core.chain import MARGINAL, NEUTRAL_INPUT, neutral_input
+from kelly_core.chain import describe_inputs
 from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import CheckpointError, ExportError
-from kelly_core.export.golden import golden_codes, golden_inputs
+from kelly_core.export.golden import golden_inputs
 from kelly_core.export.parser import Layout
 from kelly_core.export.provenance import Provenance, keep_other, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
-from kelly_core.music.context import context_metadata
-from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION
-from kelly_core.spec import State
+from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
 
@@ -38,13 +34,13 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         ExportError: the weights are not finite, or the file cannot be written.
     """
     layers = exported_layers(checkpoint)
-    data = checkpoint.dataset
+    spec, data, normalizer = checkpoint.spec, checkpoint.dataset, checkpoint.normalizer
     # An earlier program recorded no version of the emotion code.
     version = int(data.get("code_version", 1))
     metadata = build_metadata(
         model_name=checkpoint.model,
         layers=layers,
-        state=_state(checkpoint),
+        state=checkpoint.state,
         trained_on={
             "dataset": data["name"],
             "synthetic": data["synthetic"],
@@ -58,9 +54,15 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
         quality=checkpoint.quality,
-        features=_features(checkpoint, version),
-        golden=_golden(checkpoint, version),
-        code_version=version if checkpoint.spec.has_code else None,
+        features=data["facts"] | describe_inputs(spec, normalizer.mean, version, data.get("best_constant")),
+        golden=golden_inputs(
+            normalizer.mean.astype(np.float32),
+            # An input that the network ignores stays at its mean.
+            normalizer.deviation.astype(np.float32),
+            # Golden codes are those of the present version, which a network of another one has never met.
+            spec.code_inputs if version == CODE_VERSION else 0,
+        ),
+        code_version=version if spec.has_code else None,
     )
     write_export(path, layers, metadata, layout)
 
@@ -135,38 +137,35 @@ def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
 
 def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
     """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
-    layers = fold_normalization(
-        weights_of(checkpoint.best()), checkpoint.mean.double().numpy(), checkpoint.scale.double().numpy()
-    )
-    return fold_stateless(layers) if _state(checkpoint) == "stateless" else layers
+    layers = fold_normalization(weights_of(checkpoint.best()), checkpoint.normalizer)
+    return fold_stateless(layers) if checkpoint.state == "stateless" else layers
 
 
-def fold_normalization(layers: Sequence[Layer], mean: Doubles, scale: Doubles) -> list[Layer]:
+def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[Layer]:
     """Let the first layer, dense or recurrent, take raw inputs: W' = W · scale, b' = b - W' · mean.
 
     Args:
-        layers: weights trained on standardized inputs ``(x - mean) * scale``; another first layer takes raw inputs.
-        mean: mean of each input, shape [in].
-        scale: factor on each centered input, shape [in]: 1/σ, or 0 for an input that the network must ignore.
+        layers: weights trained on normalized inputs ``(x - mean) * scale``; another first layer takes raw inputs.
+        normalizer: of each input, [in].
 
     Raises:
         ExportError: the first layer cannot absorb the normalization.
     """
     first = layers[0]
     if isinstance(first, DenseWeights):
-        weight, bias = _folded(first.weight, first.bias, mean, scale)
+        weight, bias = _folded(first.weight, first.bias, normalizer)
         return [replace(first, weight=weight, bias=bias, use_bias=True), *layers[1:]]
     if isinstance(first, LstmWeights | GruWeights):
-        weight, bias = _folded(first.weight_ih, first.bias_ih, mean, scale)
+        weight, bias = _folded(first.weight_ih, first.bias_ih, normalizer)
         return [replace(first, weight_ih=weight, bias_ih=bias, use_bias=True), *layers[1:]]
-    if mean.any() or (scale != 1).any():
+    if normalizer.mean.any() or (normalizer.scale != 1).any():
         raise ExportError(f"a first layer {describe_layer(first)} cannot absorb the normalization of its inputs")
     return list(layers)
 
 
-def _folded(weight: Array, bias: Array, mean: Doubles, scale: Doubles) -> tuple[Array, Array]:
-    scaled = weight.astype(np.float64) * scale
-    return scaled.astype(np.float32), (bias.astype(np.float64) - scaled @ mean).astype(np.float32)
+def _folded(weight: Array, bias: Array, normalizer: Normalizer) -> tuple[Array, Array]:
+    scaled = weight.astype(np.float64) * normalizer.scale
+    return scaled.astype(np.float32), (bias.astype(np.float64) - scaled @ normalizer.mean).astype(np.float32)
 
 
 def fold_stateless(layers: Sequence[Layer]) -> list[Layer]:
@@ -210,40 +209,8 @@ class CheckpointEngine:
             raise CheckpointError("holds other weights than the export was made from", where=self._path)
         network = checkpoint.best().double()
         standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
-        frames = standardized[:, None] if _state(checkpoint) == "stateless" else standardized[None]
+        frames = standardized[:, None] if checkpoint.state == "stateless" else standardized[None]
         with torch.inference_mode():
             outputs, _ = network(frames)
         result: Array = outputs.reshape(len(inputs), -1).float().numpy()
         return result
-
-
-def _features(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
-    """What the export says of its inputs and outputs.
-
-    Models behind the recognizer name their marginal; those that take a musical context, its descriptors.
-    """
-    neutral = neutral_input(checkpoint.spec, checkpoint.mean.numpy(), version)
-    features: dict[str, Any] = checkpoint.dataset["facts"] | {NEUTRAL_INPUT: neutral}
-    code_inputs = checkpoint.spec.code_inputs
-    if code_inputs and "best_constant" in checkpoint.dataset:
-        features[MARGINAL] = checkpoint.dataset["best_constant"]
-    # The first half of the code holds no context; a model may take only that half.
-    takes_context = version == CODE_VERSION and code_inputs == CODE_SIZE
-    return features | ({"context": context_metadata()} if takes_context else {})
-
-
-def _golden(checkpoint: Checkpoint, version: int) -> Array:
-    frames = golden_inputs(*_input_spread(checkpoint))
-    code_inputs = checkpoint.spec.code_inputs
-    return golden_codes(frames, code_inputs) if code_inputs and version == CODE_VERSION else frames
-
-
-def _state(checkpoint: Checkpoint) -> State:
-    state: State = checkpoint.settings["state"] if checkpoint.spec.recurrent else "stateless"
-    return state
-
-
-def _input_spread(checkpoint: Checkpoint) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each raw input; an input that the network ignores stays at its mean."""
-    normalizer = Normalizer(checkpoint.mean.numpy(), checkpoint.scale.numpy())
-    return normalizer.mean.astype(np.float32), normalizer.deviation.astype(np.float32)

@@ -133,7 +133,7 @@ class Trainer:
         network = build_network(spec, settings.seed)
         # What evaluation and export cannot use must not show only after the training.
         metrics_of(spec)
-        fold_normalization(weights_of(network), dataset.normalizer.mean, dataset.normalizer.scale)
+        fold_normalization(weights_of(network), dataset.normalizer)
         start_at(network, self.constant)
         self.network = network.to(self.device)
         self.optimizer = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)

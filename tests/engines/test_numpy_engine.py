@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import ActivationLayer, Array, DenseWeights, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.export.reader import read_export
@@ -140,7 +141,7 @@ def test_folded_standardization_takes_raw_inputs() -> None:
     mean, scale = rng.uniform(-80, -20, 4), np.array([0.1, 0.05, 0.0, 0.2])
     raw = (mean + 10 * rng.standard_normal((30, 4))).astype(np.float32)
     standardized = ((raw - mean) * scale).astype(np.float32)
-    folded = fold_normalization(tiny_network(), mean, scale)
+    folded = fold_normalization(tiny_network(), Normalizer(mean, scale))
     np.testing.assert_allclose(
         NumpyEngine(folded).process(raw), NumpyEngine(tiny_network()).process(standardized), atol=2e-6
     )
