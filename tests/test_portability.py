@@ -24,7 +24,6 @@ from tests.seeds import shifted
 
 TRAINED = (
     ("EmotionRecognizer", "stateful"),
-    ("EmotionRecognizer", "stateless"),
     ("HarmonyPredictor", "stateless"),
     ("GroovePredictor", "stateless"),
 )

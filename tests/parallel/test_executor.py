@@ -17,7 +17,7 @@ from kelly_core.parallel import dask as dask_cluster
 from kelly_core.parallel import executor
 from tests.helpers.dask_cluster import Cluster, cluster, die, die_sometimes, square
 
-SONGS = 150
+SONGS = 60
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_killed_worker_changes_no_byte(two_workers: Cluster, shared_data: Path
     assert seen == [(done, SONGS) for done in range(1, SONGS + 1)]
     corpus(together, **options | {"progress": lambda *_at: pytest.fail("not all of it is in the cache")})
     deam = [
-        create_dataset("deam", shared_data / "deam", cache_dir=folder, **where)
+        create_dataset("deam", shared_data / "deam", cache_dir=folder, max_files=3, **where)
         for folder, where in ((alone, {"jobs": 1}), (together, {"scheduler": two_workers.address}))
     ]
     assert _content(deam[0]) == _content(deam[1])

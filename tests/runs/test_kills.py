@@ -17,7 +17,7 @@ from tests.runs.test_run_lifecycle import same_weights
 from .conftest import Start, until
 
 MODELS = ("DynamicsEngine", "GroovePredictor")
-KILLS = 12
+KILLS = 8
 EPOCHS = 40
 
 

@@ -223,13 +223,13 @@ def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_
 
 
 @pytest.mark.slow
-def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_log_opens_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "long", AttemptBegun(), StateChanged("running"), epoch(1, 0.5))
     lines = [
         encode(LogRecord(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000))) for number in range(500)
     ]
     with folder.events.open("ab") as file:
-        for _ in range(1000):
+        for _ in range(100):
             file.write(b"".join(lines))
         file.write(encode(LogRecord(2e9, 1.0, 1, epoch(2, 0.25))) + encode(LogRecord(2e9, 1.0, 1, RunEnded("stopped"))))
     read, pread = [], os.pread
@@ -242,7 +242,7 @@ def test_a_log_of_half_a_million_events_opens_by_its_end(tmp_path: Path, monkeyp
     (run,) = list_runs(tmp_path).runs
     assert (run.state, run.models[0].epoch, run.models[0].best_loss) == ("stopped", 2, 0.25)
     assert sum(map(len, read)) <= 2**20 + 2**18
-    assert run.skipped_bytes > 40e6
+    assert run.skipped_bytes > 4e6
     Run(folder).summarize()
     read.clear()
     (known,) = list_runs(tmp_path).runs
