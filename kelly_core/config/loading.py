@@ -7,6 +7,8 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +229,14 @@ class SettingsFile:
             raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
 
     def place(self, key: str) -> str:
-        """Return the file name, with the line of the key if it is known."""
-        line = None if _is_json(self.path) else _toml_line(self.text, key)
+        """Return the file name, with the line of the key, or of the inline table that holds it, if it is known."""
+        outer = accumulate(key.split("."), "{}.{}".format)
+        line = next((self._lines[name] for name in outer if name in self._lines), None)
         return str(self.path) if line is None else f"{self.path}, line {line}"
+
+    @cached_property
+    def _lines(self) -> dict[str, int]:
+        return {} if _is_json(self.path) else _toml_lines(self.text)
 
 
 def _is_json(path: Path) -> bool:
@@ -253,14 +260,14 @@ def _json_object(text: str, path: Path) -> dict[str, Any]:
     return document
 
 
-def _toml_line(text: str, key: str) -> int | None:
-    """Return the line of a dotted key in TOML text (1 = first), or None if it is not found."""
+def _toml_lines(text: str) -> dict[str, int]:
+    """Return the first line of each dotted key in TOML text (1 = first)."""
+    lines: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if stripped.startswith("["):
             table = stripped.strip("[] ").split("]")[0] + "."
-        name = stripped.split("=")[0].strip()
-        if "=" in stripped and (table + name == key or key.startswith(f"{table}{name}.")):
-            return number
-    return None
+        elif "=" in stripped:
+            lines.setdefault(table + stripped.split("=")[0].strip(), number)
+    return lines
