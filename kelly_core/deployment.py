@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import orjson
 
 from kelly_core.errors import ExportError
 from kelly_core.export.provenance import provenance_of
@@ -88,7 +89,7 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
 
 def _metadata(content: bytes) -> object:
     try:
-        document = json.loads(content)
+        document = orjson.loads(content)
     except ValueError:
         # The checks of the file report it.
         return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import orjson
 
 from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
@@ -22,6 +25,7 @@ MAX_BYTES = 64_000_000
 """Maximum file size in bytes; the largest of the five models has a quarter of it."""
 _ZIP = b"PK\x03\x04"
 """First bytes of a zip archive, in which PyTorch saves a checkpoint."""
+_LIST_OF_NUMBERS = re.compile(r"\[[-+0-9.eE,\s]+\]")
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,17 @@ def _text(path: Path) -> str:
 
 
 def _parse(text: str) -> Any:
+    try:
+        document = orjson.loads(text)
+        # orjson keeps the last of equal keys. Without lists of numbers a thousandth of the text is left to search.
+        json.loads(_LIST_OF_NUMBERS.sub("[]", text), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError):
+        # json takes twice as long, but describes the fault, and accepts keys that differ in a list of numbers.
+        return _parse_and_describe(text)
+    return document
+
+
+def _parse_and_describe(text: str) -> Any:
     document = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
     if "\\u" in text:  # an escape can hold a lone surrogate, which only encoding to UTF-8 detects
         json.dumps(document, ensure_ascii=False).encode("utf-8")

@@ -95,6 +95,7 @@ def test_refuses_a_huge_file_unread(tmp_path: Path) -> None:
         (b'{"in_shape":[NaN]}', "NaN is not a number"),
         (b'{"in_shape":[-Infinity]}', "Infinity is not a number"),
         (b'{"layers":[],"layers":[]}', "'layers' occurs twice"),
+        (b'{"layers":[{"weights":[[1.5,-2e-3],[3,4]],"bias":[0],"bias":[1]}]}', "'bias' occurs twice"),
         (b'{"x":"\\ud800"}', "is not UTF-8"),
         (b'{"x":' + b"9" * 5000 + b"}", "is not JSON"),
         (b"\xef\xbb\xbf{}", "BOM"),
@@ -113,6 +114,12 @@ def test_refuses_every_beginning_of_a_file(tmp_path: Path) -> None:
     content = write_tiny(tmp_path).read_bytes()
     for length in range(0, len(content), 211):
         assert reason(tmp_path / "cut.json", content[:length])
+
+
+def test_keys_that_differ_in_numbers_are_no_repetition(tmp_path: Path, valid: dict[str, Any]) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(valid | {"metadata": {"step [1]": 1, "step [2]": 2}}))
+    assert read_export(path).metadata == {"step [1]": 1, "step [2]": 2}
 
 
 def test_metadata_of_the_wrong_kind_are_refused(tmp_path: Path, valid: dict[str, Any]) -> None:
