@@ -313,15 +313,18 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
     # scikit-learn loads SciPy, which no other part of the package needs.
     from sklearn.linear_model import Ridge
 
-    size = targets.shape[1]
-    weights = weights.astype(np.float64)
-    # One penalty for each column of targets, so that all of them share the products of the inputs.
-    model = Ridge(alpha=np.repeat(penalties * weights.sum(), size), solver="cholesky")
-    repeated = np.tile(targets.astype(np.float64), (1, len(penalties)))
+    inputs, targets, weights = (array.astype(np.float64) for array in (inputs, targets, weights))
+    # One fit a penalty: given them all at once, scikit-learn solves for each column of targets alone.
+    models = [Ridge(alpha=penalty * weights.sum(), solver="cholesky") for penalty in penalties]
     # NumPy and SciPy bring a pool of BLAS threads each, which on a busy machine spend most time waiting for each other.
     with get_cached_controller().limit(limits=1, user_api="blas"):
-        model.fit(inputs.astype(np.float64), repeated, sample_weight=weights)
-    return lambda features: model.predict(features.astype(np.float64)).reshape(len(features), len(penalties), size)
+        for model in models:
+            model.fit(inputs, targets, sample_weight=weights)
+
+    def predict(features: Reals) -> Doubles:
+        return np.stack([model.predict(features.astype(np.float64)) for model in models], axis=1)
+
+    return predict
 
 
 def fit_nearest_neighbors(points: Points) -> Regression:
