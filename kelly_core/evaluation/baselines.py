@@ -322,7 +322,8 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
             model.fit(inputs, targets, sample_weight=weights)
 
     def predict(features: Reals) -> Doubles:
-        return np.stack([model.predict(features.astype(np.float64)) for model in models], axis=1)
+        outputs = [model.predict(features.astype(np.float64)) for model in models]
+        return np.stack(outputs, axis=1).reshape(len(features), len(models), targets.shape[1])
 
     return predict
 

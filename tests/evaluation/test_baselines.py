@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,14 @@ def test_ridge_finds_a_line_with_its_intercept() -> None:
     ridge = fit_ridge(known)
     assert error(ridge(unseen.inputs), unseen.targets) < 1e-4
     np.testing.assert_allclose(ridge(np.zeros((1, 20), np.float32)), [[0.3, 0.3]], atol=0.02)
+
+
+def test_ridge_of_one_output_is_that_of_several() -> None:
+    known, _ = points(100, noise=0.1)
+    alone, twice = (
+        fit_ridge(replace(known, targets=known.targets[:, columns]))(known.inputs) for columns in ([0], [0, 0])
+    )
+    np.testing.assert_allclose(twice, np.repeat(alone, 2, axis=1), rtol=1e-5)
 
 
 def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
