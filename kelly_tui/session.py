@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.cli.options import settings_from
 from kelly_core.config.keys import flatten
-from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings
+from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings, load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError
 
@@ -79,7 +78,7 @@ class Session:
         Raises:
             ConfigError: what is typed, or what the file or the environment says, cannot be used.
         """
-        return settings_from(self.options.config, {**self._overrides, **typed})
+        return load_settings(self.options.config, {**self._overrides, **typed})
 
     def reload(self) -> None:
         """Read the settings again; on error, ``problem`` holds it and the defaults apply."""

@@ -71,13 +71,7 @@ def datasets(
     from kelly_core.data.feature_caches import list_caches, total_bytes
     from kelly_core.data.unclaimed import find_unclaimed
 
-    typed = {
-        "datasets.dir": ("--datasets-dir", datasets_dir),
-        "datasets.max_files": ("--max-files", max_files),
-        "parallel.backend": ("--backend", backend),
-        "parallel.scheduler": ("--scheduler", scheduler),
-    }
-    settings = settings_from(config, typed, read_corpora=True).settings
+    settings = settings_from(config, locals(), read_corpora=True).settings
     reports = []
     for name in CORPORA:
         with feature_progress(name) as progress:

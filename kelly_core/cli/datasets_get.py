@@ -75,7 +75,7 @@ def get(
 
     if bool(names) == everything:
         raise ConfigError("name the sources, or use --all", hint=f"The sources are {', '.join(SOURCES)}")
-    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}).settings
+    settings = settings_from(config, {"datasets_dir": datasets_dir}).settings
     selected = default_sources(SOURCES) if everything else select_sources(names or [], SOURCES)
     mirrors = [_checked_mirror(url) for url in mirror or ()]
     _agree([source for source in selected if not _is_there(source, settings)], yes)
@@ -104,7 +104,7 @@ def verify(
     from kelly_core.data.download.inventory import take_inventory
     from kelly_core.data.download.sources import SOURCES, select_sources
 
-    settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
+    settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
     selected = select_sources(names, SOURCES) if names else list(SOURCES.values())
     for source in selected:
         if names and not source.kinds:

@@ -14,66 +14,75 @@ from kelly_core.errors import ConfigError, ExportError
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Checkpoint, output folder of a training, PKG.MODULE:FACTORY of a PyTorch module, or .json export.",
+    ),
+]
+LayoutOption = Annotated[
+    Literal["rtneural", "legacy"],
+    typer.Option("--layout", help="Layout of the JSON files (default rtneural).", rich_help_panel=OUTPUT_PANEL),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
+        rich_help_panel=MODELS_PANEL,
+    ),
+]
+InputSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--input-size",
+        metavar="N",
+        min=1,
+        help="Values in an input frame of FACTORY's module (default as its layers say).",
+        rich_help_panel=MODELS_PANEL,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the exports (default the training's output folder), or the file for another SOURCE.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+OnnxOption = Annotated[
+    bool,
+    typer.Option("--onnx", help="Also write ONNX files (needs the extra onnx).", rich_help_panel=OUTPUT_PANEL),
+]
+CppOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cpp",
+        metavar="DIR",
+        help="Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+JuceOption = Annotated[
+    bool,
+    typer.Option(
+        "--juce", help="Also write a loader from JUCE's binary data (with --cpp).", rich_help_panel=OUTPUT_PANEL
+    ),
+]
+
 
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Checkpoint, output folder of a training, PKG.MODULE:FACTORY of a PyTorch module, or .json export.",
-        ),
-    ],
-    layout: Annotated[
-        Literal["rtneural", "legacy"],
-        typer.Option("--layout", help="Layout of the JSON files (default rtneural).", rich_help_panel=OUTPUT_PANEL),
-    ] = "rtneural",
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            help="State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = None,
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            "--input-size",
-            metavar="N",
-            min=1,
-            help="Values in an input frame of FACTORY's module (default as its layers say).",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder for the exports (default the training's output folder), or the file for another SOURCE.",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
-    onnx: Annotated[
-        bool,
-        typer.Option("--onnx", help="Also write ONNX files (needs the extra onnx).", rich_help_panel=OUTPUT_PANEL),
-    ] = False,
-    cpp: Annotated[
-        Path | None,
-        typer.Option(
-            "--cpp",
-            metavar="DIR",
-            help="Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
-    juce: Annotated[
-        bool,
-        typer.Option(
-            "--juce", help="Also write a loader from JUCE's binary data (with --cpp).", rich_help_panel=OUTPUT_PANEL
-        ),
-    ] = False,
+    source: SourceArgument,
+    layout: LayoutOption = "rtneural",
+    weights: WeightsOption = None,
+    input_size: InputSizeOption = None,
+    output: OutputOption = None,
+    onnx: OnnxOption = False,
+    cpp: CppOption = None,
+    juce: JuceOption = False,
     mkdir: MkdirOption = False,
 ) -> None:
     """Write the best weights of checkpoints, or any sequential PyTorch module, as RTNeural files.
@@ -92,16 +101,11 @@ def export(
     from kelly_core.export.module_files import is_factory
     from kelly_core.export.reader import is_archive
 
-    if juce and cpp is None:
-        raise ConfigError("belongs to --cpp DIR", where="--juce")
+    factory = is_factory(source)
+    _check_options(source, factory=factory, weights=weights, input_size=input_size, cpp=cpp, juce=juce)
     if cpp is not None:
         _export_cpp(Path(source), cpp, juce=juce)
         return
-    factory = is_factory(source)
-    if not factory:
-        for option, value in (("--weights", weights), ("--input-size", input_size)):
-            if value is not None:
-                raise ConfigError(f"{option} belongs to PKG.MODULE:FACTORY, but SOURCE is {source}", where=option)
     if onnx:
         from kelly_core.engines.onnx_engine import require_onnx
 
@@ -112,6 +116,17 @@ def export(
         _export_weights(Path(source), output, onnx=onnx, mkdir=mkdir)
     else:
         _export_checkpoints(Path(source), layout, output, onnx=onnx, mkdir=mkdir)
+
+
+def _check_options(
+    source: str, *, factory: bool, weights: Path | None, input_size: int | None, cpp: Path | None, juce: bool
+) -> None:
+    """Raise an error for an option that has no effect with this source and the other options."""
+    if juce and cpp is None:
+        raise ConfigError("belongs to --cpp DIR", where="--juce")
+    for option, value in (("--weights", weights), ("--input-size", input_size)):
+        if value is not None and not factory:
+            raise ConfigError(f"{option} belongs to PKG.MODULE:FACTORY, but SOURCE is {source}", where=option)
 
 
 def _export_cpp(source: Path, target: Path, *, juce: bool) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kelly_core.chain import ChainOutput, ModelChain
     from kelly_core.composition.harmony import Mode
     from kelly_core.composition.score import Score
+    from kelly_core.composition.synthesizer import Synthesizer
     from kelly_core.music.beats import Recording
 
 _AUDIO_SECONDS = 600.0
@@ -214,22 +215,19 @@ def generate(
     if sum(given) != 1 or (valence is None) != (arousal is None):
         raise ConfigError("give one of AUDIO, --curve, or --valence with --arousal")
     tonic = None if key is None else _tonic(key)
-    outputs = [
-        Output(path, option)
-        for path, option in ((output, "--output"), (plot, "--plot"), (wav, "--wav"))
-        if path is not None
-    ]
+    named = ((output, "--output"), (plot, "--plot"), (wav, "--wav"))
     exports = [models / f"{spec.file_stem}.json" for spec in CHAIN_MODELS]
-    check_outputs(outputs, [path for path in (audio, curve, *exports) if path is not None], create_folders=mkdir)
+    check_outputs(
+        [Output(path, option) for path, option in named if path is not None],
+        [path for path in (audio, curve, *exports) if path is not None],
+        create_folders=mkdir,
+    )
 
     from kelly_core.chain import ModelChain
-    from kelly_core.composition import synthesizer
-    from kelly_core.composition.score import midi_bytes
-    from kelly_core.io.atomic import atomic_write
+    from kelly_core.composition.synthesizer import find_synthesizer
 
-    sound = synthesizer.find_synthesizer() if wav is not None or play else None
-    if valence is not None and bars is None:
-        bars = _CONSTANT_BARS
+    # Before the work: a missing synthesizer must not show after a minute of analysis.
+    sound = find_synthesizer() if wav is not None or play else None
     chain = ModelChain.load(models)
     descriptors = {"register": register, "density": density, "loudness": loudness}
     known = {name: value for name, value in descriptors.items() if value is not None}
@@ -237,13 +235,32 @@ def generate(
         source = _from_audio(chain, audio, follow=follow, bpm=bpm, tonic=tonic, known=known)
     else:
         source = _from_emotion(chain, curve, valence or 0.0, arousal or 0.0, tonic, _with_tempo(known, bpm))
+    if valence is not None and bars is None:
+        bars = _CONSTANT_BARS
     score = _compose(source, bars=bars, seed=seed, bpm=bpm, tonic=tonic)
+    _write(score, source, output, plot, sound, wav, play=play)
+
+
+def _write(
+    score: Score,
+    source: _Input,
+    output: Path,
+    plot: Path | None,
+    sound: Synthesizer | None,
+    wav: Path | None,
+    *,
+    play: bool,
+) -> None:
+    """Write a piece as MIDI, and its picture and sound if asked for; then play it."""
+    from kelly_core.composition import synthesizer
+    from kelly_core.composition.picture import draw
+    from kelly_core.composition.score import midi_bytes
+    from kelly_core.io.atomic import atomic_write
+
     content = midi_bytes(score)
     atomic_write(output, lambda stream: stream.write(content), error=KellyError)
     print_result(f"wrote {output}: {score.summary()}")
     if plot is not None:
-        from kelly_core.composition.picture import draw
-
         draw(plot, score, source.output, source.mel, source.title)
         print_result(f"wrote {plot}")
     if sound is not None and wav is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,11 +17,43 @@ from kelly_core.cli.help import (
     TRAINING_PANEL,
     setting_option,
 )
-from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
+from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, load_settings
 from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
+
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "epochs": ("training.epochs", "--epochs", "-e"),
+    "batch_size": ("training.batch_size", "--batch-size", "-b"),
+    "device": ("training.device", "--device", "-d"),
+    "learning_rate": ("training.learning_rate", "--learning-rate", "-lr"),
+    "validation_split": ("training.validation_split", "--validation-split", "-v"),
+    "patience": ("training.early_stopping.patience", "--early-stopping-patience"),
+    "min_delta": ("training.early_stopping.min_delta", "--early-stopping-min-delta"),
+    "seed": ("training.seed", "--seed"),
+    "jobs": ("training.jobs", "--jobs"),
+    "tried": ("sweep.set", "--set"),
+    "seeds": ("sweep.seeds", "--seeds"),
+    "random": ("sweep.random", "--random"),
+    "trial_jobs": ("sweep.jobs", "--jobs"),
+    "backend": ("parallel.backend", "--backend"),
+    "scheduler": ("parallel.scheduler", "--scheduler"),
+    "datasets_dir": ("datasets.dir", "--datasets-dir"),
+    "max_files": ("datasets.max_files", "--max-files"),
+    "use_synthetic": ("datasets.use_synthetic", "--use-synthetic"),
+    "output": ("output.dir", "--output", "-o"),
+    "tensorboard": ("output.tensorboard", "--tensorboard"),
+    "keep_best": ("output.keep_best", "--keep-best"),
+    "no_history": ("output.history", "--no-history"),
+    "no_plots": ("output.plots", "--no-plots"),
+}
+"""Setting and names of the option, by parameter of a command; ``no_`` turns a setting off."""
+
+
+def _option(parameter: str, *, panel: str, **attributes: Any) -> Any:
+    return setting_option(*_SETTINGS[parameter], panel=panel, **attributes)
+
 
 ConfigOption = Annotated[
     Path | None,
@@ -46,9 +78,9 @@ ModelsOption = Annotated[
         autocompletion=complete_models,
     ),
 ]
-UseSyntheticOption = Annotated[bool, setting_option("datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)]
-DatasetsDirOption = Annotated[Path | None, setting_option("datasets.dir", "--datasets-dir", panel=MODELS_PANEL)]
-MaxFilesOption = Annotated[int | None, setting_option("datasets.max_files", "--max-files", panel=MODELS_PANEL)]
+UseSyntheticOption = Annotated[bool, _option("use_synthetic", panel=MODELS_PANEL)]
+DatasetsDirOption = Annotated[Path | None, _option("datasets_dir", panel=MODELS_PANEL)]
+MaxFilesOption = Annotated[int | None, _option("max_files", panel=MODELS_PANEL)]
 EngineOption = Annotated[
     str | None,
     typer.Option(
@@ -59,42 +91,30 @@ EngineOption = Annotated[
         rich_help_panel=CHECKS_PANEL,
     ),
 ]
-BackendOption = Annotated[
-    Literal["local", "dask"] | None, setting_option("parallel.backend", "--backend", panel=EXECUTION_PANEL)
-]
-SchedulerOption = Annotated[
-    str | None, setting_option("parallel.scheduler", "--scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")
-]
-OutputDirOption = Annotated[Path | None, setting_option("output.dir", "--output", "-o", panel=OUTPUT_PANEL)]
-EpochsOption = Annotated[int | None, setting_option("training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)]
-BatchSizeOption = Annotated[
-    int | None, setting_option("training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
-]
-LearningRateOption = Annotated[
-    float | None, setting_option("training.learning_rate", "--learning-rate", "-lr", panel=TRAINING_PANEL)
-]
-ValidationSplitOption = Annotated[
-    float | None, setting_option("training.validation_split", "--validation-split", "-v", panel=TRAINING_PANEL)
-]
-PatienceOption = Annotated[
-    int | None, setting_option("training.early_stopping.patience", "--early-stopping-patience", panel=TRAINING_PANEL)
-]
+BackendOption = Annotated[Literal["local", "dask"] | None, _option("backend", panel=EXECUTION_PANEL)]
+SchedulerOption = Annotated[str | None, _option("scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")]
+OutputDirOption = Annotated[Path | None, _option("output", panel=OUTPUT_PANEL)]
+EpochsOption = Annotated[int | None, _option("epochs", panel=TRAINING_PANEL)]
+BatchSizeOption = Annotated[int | None, _option("batch_size", panel=TRAINING_PANEL)]
+LearningRateOption = Annotated[float | None, _option("learning_rate", panel=TRAINING_PANEL)]
+ValidationSplitOption = Annotated[float | None, _option("validation_split", panel=TRAINING_PANEL)]
+PatienceOption = Annotated[int | None, _option("patience", panel=TRAINING_PANEL)]
 MinDeltaOption = Annotated[
     float | None,
-    setting_option("training.early_stopping.min_delta", "--early-stopping-min-delta", panel=TRAINING_PANEL),
+    _option("min_delta", panel=TRAINING_PANEL),
 ]
-SeedOption = Annotated[int | None, setting_option("training.seed", "--seed", panel=TRAINING_PANEL)]
+SeedOption = Annotated[int | None, _option("seed", panel=TRAINING_PANEL)]
 SetOption = Annotated[
     list[str] | None,
-    setting_option("sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings),
+    _option("tried", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings),
 ]
-SeedsOption = Annotated[int | None, setting_option("sweep.seeds", "--seeds", panel=TRAINING_PANEL)]
-RandomOption = Annotated[int | None, setting_option("sweep.random", "--random", panel=TRAINING_PANEL)]
-DeviceOption = Annotated[str | None, setting_option("training.device", "--device", "-d", panel=EXECUTION_PANEL)]
-JobsOption = Annotated[int | None, setting_option("training.jobs", "--jobs", panel=EXECUTION_PANEL)]
-TrialJobsOption = Annotated[int | None, setting_option("sweep.jobs", "--jobs", panel=EXECUTION_PANEL)]
-KeepBestOption = Annotated[bool, setting_option("output.keep_best", "--keep-best", panel=OUTPUT_PANEL)]
-TensorboardOption = Annotated[bool, setting_option("output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)]
+SeedsOption = Annotated[int | None, _option("seeds", panel=TRAINING_PANEL)]
+RandomOption = Annotated[int | None, _option("random", panel=TRAINING_PANEL)]
+DeviceOption = Annotated[str | None, _option("device", panel=EXECUTION_PANEL)]
+JobsOption = Annotated[int | None, _option("jobs", panel=EXECUTION_PANEL)]
+TrialJobsOption = Annotated[int | None, _option("trial_jobs", panel=EXECUTION_PANEL)]
+KeepBestOption = Annotated[bool, _option("keep_best", panel=OUTPUT_PANEL)]
+TensorboardOption = Annotated[bool, _option("tensorboard", panel=OUTPUT_PANEL)]
 ExportFolderOption = Annotated[
     Path, typer.Option("--models", help="Folder of the five exports (default models).", rich_help_panel=MODELS_PANEL)
 ]
@@ -117,23 +137,47 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     return tuple(dict.fromkeys(map(find_model, words)))
 
 
-def settings_from(
-    config: Path | None, typed: Mapping[str, tuple[str, object]], *, read_corpora: bool = False
-) -> LoadedSettings:
-    """Return settings with typed options on top; an option with the value None was not typed.
+def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, object]]:
+    """Return (option, value) by dotted key of the settings that were typed.
 
-    A typed option that applies to every model overrides the sections of the models.
+    Args:
+        parameters: value by parameter name, None or False if it was not typed; others than those of settings may be
+            among them, so that a command passes ``locals()``.
+    """
+    notify = parameters.get("notify")
+    typed = _notify_settings(notify) if isinstance(notify, list) else {}
+    for name, (key, option, *_) in _SETTINGS.items():
+        value = parameters.get(name)
+        # Not by truth: a typed 0 counts.
+        if value is not None and value is not False and value != []:
+            typed[key] = (option, not name.startswith("no_") if value is True else value)
+    return typed
+
+
+def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
+    """Return the settings of ``--notify``; of two places of one kind the last one counts."""
+    settings: dict[str, tuple[str, object]] = {}
+    for place in places:
+        is_address = place.startswith(("http://", "https://"))
+        kind = "terminal" if place in ("bell", "osc9", "osc777") else "webhook" if is_address else "command"
+        settings[f"notify.{kind}"] = ("--notify", place)
+    return settings
+
+
+def settings_from(
+    config: Path | None, parameters: Mapping[str, object], *, read_corpora: bool = False
+) -> LoadedSettings:
+    """Return settings with typed options on top.
 
     Args:
         config: the settings file, or None.
-        typed: (option, value) by dotted key.
+        parameters: value by parameter name, as for ``typed_settings``.
         read_corpora: the command reads corpora; configured corpus folders must exist.
 
     Raises:
         ConfigError: as ``load_settings``, or a configured folder of corpora is missing.
     """
-    options = {key: (option, value) for key, (option, value) in typed.items() if value is not None}
-    loaded = load_settings(config, for_every_model(options))
+    loaded = load_settings(config, typed_settings(parameters))
     if read_corpora:
         _require_folders(loaded)
     return loaded

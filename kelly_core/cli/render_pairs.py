@@ -19,40 +19,45 @@ _CORPUS = "lakh_midi"
 _SHOWN = 5
 
 
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")]
+SplitOption = Annotated[
+    Literal["train", "validation"],
+    typer.Option(
+        "--split",
+        help="Songs that the melody network learns from, or those held out (default train).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+SongsOption = Annotated[
+    int,
+    typer.Option(
+        "--songs",
+        min=0,
+        metavar="N",
+        help="Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+SecondsOption = Annotated[
+    float,
+    typer.Option("--seconds", min=5, max=600, help="Maximum length (s; default 100).", rich_help_panel=OUTPUT_PANEL),
+]
+SoundfontOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Instruments for fluidsynth (default the first installed).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
 def render(
-    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")],
-    split: Annotated[
-        Literal["train", "validation"],
-        typer.Option(
-            "--split",
-            help="Songs that the melody network learns from, or those held out (default train).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = "train",
-    songs: Annotated[
-        int,
-        typer.Option(
-            "--songs",
-            min=0,
-            metavar="N",
-            help="Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = 250,
-    seconds: Annotated[
-        float,
-        typer.Option(
-            "--seconds", min=5, max=600, help="Maximum length (s; default 100).", rich_help_panel=OUTPUT_PANEL
-        ),
-    ] = 100.0,
-    soundfont: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Instruments for fluidsynth (default the first installed).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
+    output: FolderArgument,
+    split: SplitOption = "train",
+    songs: SongsOption = 250,
+    seconds: SecondsOption = 100.0,
+    soundfont: SoundfontOption = None,
     datasets_dir: DatasetsDirOption = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
@@ -72,38 +77,37 @@ def render(
     from kelly_core.data.catalog import open_corpus
     from kelly_core.data.corpora.lakh_midi import MelodyDataset
     from kelly_core.data.files import spread
-    from kelly_core.demo.rendering import find_soundfont
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError("exists already and is not an empty folder", where=output, hint="Name another folder")
-    typed = {"datasets.dir": ("--datasets-dir", datasets_dir), "training.seed": ("--seed", seed)}
-    settings = settings_from(config, typed, read_corpora=True).settings
+    instruments = _instruments(soundfont)
+    settings = settings_from(config, {"datasets_dir": datasets_dir, "seed": seed}, read_corpora=True).settings
     with feature_progress(_CORPUS) as progress:
         dataset = open_corpus(_CORPUS, settings, progress)
     assert isinstance(dataset, MelodyDataset)
     chosen = spread(dataset.files[split], songs)
-    instruments = soundfont or find_soundfont()
     root = settings.datasets.folder(_CORPUS)
-    if instruments is not None and not instruments.is_file():
-        raise ConfigError("no such file", where=instruments, hint="Name a SoundFont, a file .sf2 or .sf3")
     left_out = write_pairs(root, chosen, output, seconds, instruments)
     if len(left_out) == len(chosen):
         raise left_out[0] if left_out else DataError(f"has no songs in {split}", where=root)
     written = len(chosen) - len(left_out)
     how = f"fluidsynth, {instruments.name}" if instruments else "sines"
     if as_json:
-        print_json(
-            {
-                "folder": str(output),
-                "songs": written,
-                "rendered_by": how,
-                "left_out": [str(reason) for reason in left_out],
-            }
-        )
+        content = {"folder": str(output), "songs": written, "rendered_by": how}
+        print_json(content | {"left_out": list(map(str, left_out))})
         return
     print_status(f"wrote {output}: {written:,} songs, rendered by {how}")
     for reason in left_out[:_SHOWN]:
         print_status(f"skipped: {reason}")
+
+
+def _instruments(soundfont: Path | None) -> Path | None:
+    """Return the SoundFont that was typed, else an installed one if there is any and fluidsynth, too."""
+    from kelly_core.demo.rendering import find_soundfont
+
+    if soundfont is not None and not soundfont.is_file():
+        raise ConfigError("no such file", where=soundfont, hint="Name a SoundFont, a file .sf2 or .sf3")
+    return soundfont or find_soundfont()
 
 
 def write_pairs(

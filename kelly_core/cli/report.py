@@ -79,7 +79,7 @@ def report(
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
     reports = check_files(exports, check_specs=all(path.name in plugin_files for path in exports), engine=engine)
     if split is not None:
-        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
+        settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
         reports = [with_measured_quality(checked, split, settings) for checked in reports]
     if chain is not None:
         reports = with_measured_chain(reports, folder, chain)

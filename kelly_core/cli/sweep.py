@@ -48,7 +48,7 @@ def sweep(
     seeds: SeedsOption = None,
     random: RandomOption = None,
     epochs: EpochsOption = None,
-    jobs: TrialJobsOption = None,
+    trial_jobs: TrialJobsOption = None,
     backend: BackendOption = None,
     scheduler: SchedulerOption = None,
     output: OutputDirOption = None,
@@ -64,20 +64,7 @@ def sweep(
       kelly-core sweep --set training.learning_rate=0.0001..0.01 --random 20
     """
     specs = selected_models(model)
-    typed = {
-        "sweep.set": ("--set", tried or None),
-        "sweep.seeds": ("--seeds", seeds),
-        "sweep.random": ("--random", random),
-        "sweep.jobs": ("--jobs", jobs),
-        "training.epochs": ("--epochs", epochs),
-        "output.dir": ("--output", output),
-        "datasets.dir": ("--datasets-dir", datasets_dir),
-        "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
-        "datasets.max_files": ("--max-files", max_files),
-        "parallel.backend": ("--backend", backend),
-        "parallel.scheduler": ("--scheduler", scheduler),
-    }
-    settings = settings_from(config, typed, read_corpora=True).settings
+    settings = settings_from(config, locals(), read_corpora=True).settings
     if not settings.sweep.set and settings.sweep.seeds == 1:
         hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
         raise ConfigError("sweep: nothing to vary", hint=hint)

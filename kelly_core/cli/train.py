@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -37,6 +38,7 @@ from kelly_core.cli.options import (
     check_training_outputs,
     selected_models,
     settings_from,
+    typed_settings,
 )
 from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
@@ -137,49 +139,30 @@ def train(
       kelly-core train --epochs 200 --detach
     """
     specs = selected_models(model)
-    typed = {
-        "training.epochs": ("--epochs", epochs),
-        "training.batch_size": ("--batch-size", batch_size),
-        "training.device": ("--device", device),
-        "training.learning_rate": ("--learning-rate", learning_rate),
-        "training.validation_split": ("--validation-split", validation_split),
-        "training.early_stopping.patience": ("--early-stopping-patience", patience),
-        "training.early_stopping.min_delta": ("--early-stopping-min-delta", min_delta),
-        "training.seed": ("--seed", seed),
-        "training.jobs": ("--jobs", jobs),
-        "parallel.backend": ("--backend", backend),
-        "parallel.scheduler": ("--scheduler", scheduler),
-        "datasets.dir": ("--datasets-dir", datasets_dir),
-        "datasets.max_files": ("--max-files", max_files),
-        "datasets.use_synthetic": ("--use-synthetic", use_synthetic or None),
-        **_notify_settings(notify or []),
-        "output.dir": ("--output", output),
-        "output.tensorboard": ("--tensorboard", tensorboard or None),
-        "output.keep_best": ("--keep-best", keep_best or None),
-        "output.history": ("--no-history", False if no_history else None),
-        "output.plots": ("--no-plots", False if no_plots else None),
-    }
-    settings = settings_from(config, typed, read_corpora=True).settings
+    typed = typed_settings(locals())
+    settings = settings_from(config, locals(), read_corpora=True).settings
     check_training_outputs(config, settings)
     _hint_at_corpora(settings, specs)
+    names, command = [spec.name for spec in specs], _command_line(specs if model else (), typed, config, resume)
     if estimate:
         _show_estimates(settings, specs, as_json)
-        return
-    names = [spec.name for spec in specs]
-    command = _command_line(specs if model else (), typed, config, resume)
-    if queue:
+    elif queue:
         waiting = enqueue(settings, names, resume=resume, command=command)
         then = "it starts when its device is free; `kelly-core runs queue` lists what waits"
         _print_started(waiting.id, str(waiting.record.output), then, as_json)
-        return
+    else:
+        _start(partial(start, settings, names, resume=resume, command=command), config, detach, as_json)
+
+
+def _start(start_run: Callable[[], Run], config: Path | None, detach: bool, as_json: bool) -> None:
+    """Start a run, and show it until it ends unless it is detached."""
     with Signals() as signals:
         # Signals are handled before the start: a Ctrl-C in between is delivered to the run once it exists.
-        run = start(settings, names, resume=resume, command=command)
-        if detach:
-            then = f"training continues in the background; watch it with `kelly-core runs attach {run.id}`"
-            _print_started(run.id, run.snapshot.output, then, as_json)
-            return
-        _watch_to_the_end(run, signals, config, as_json)
+        run = start_run()
+        if not detach:
+            _watch_to_the_end(run, signals, config, as_json)
+        then = f"training continues in the background; watch it with `kelly-core runs attach {run.id}`"
+        _print_started(run.id, run.snapshot.output, then, as_json)
 
 
 def _watch_to_the_end(run: Run, signals: Signals, config: Path | None, as_json: bool) -> NoReturn:
@@ -240,16 +223,6 @@ def _print_started(run_id: str, output: str, then: str, as_json: bool) -> None:
     else:
         print_result(run_id)
     print_status(then)
-
-
-def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
-    """Return the settings of ``--notify``; of two places of one kind the last one counts."""
-    typed: dict[str, tuple[str, object]] = {}
-    for place in places:
-        is_address = place.startswith(("http://", "https://"))
-        kind = "terminal" if place in ("bell", "osc9", "osc777") else "webhook" if is_address else "command"
-        typed[f"notify.{kind}"] = ("--notify", place)
-    return typed
 
 
 def _command_line(

@@ -77,7 +77,7 @@ def validate(
     files = without_previous([file for source in files for file in export_files(source)])
     reports = check_files(files, check_specs=check_specs, engine=engine)
     if split is not None:
-        settings = settings_from(config, {"datasets.dir": ("--datasets-dir", datasets_dir)}, read_corpora=True).settings
+        settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
         reports = [with_measured_quality(report, split, settings) for report in reports]
     if chain is not None:
         reports = with_measured_chain(reports, _folder_of(files), chain)

@@ -59,7 +59,8 @@ def load_settings(
 
     Args:
         file: a ``.toml`` or ``.json`` file; None reads ``config.toml`` of the working folder if there is one.
-        options: typed options by dotted key, each with the option's name and its value.
+        options: typed options by dotted key, each with the option's name and its value; one that applies to every
+            model overrides the sections of the models.
         environment: variables; ``KELLY_TRAINING_EPOCHS`` sets ``training.epochs`` and so on.
 
     Raises:
@@ -73,7 +74,7 @@ def load_settings(
     layers = [
         {} if source is None else _of_file(source, values),
         _from_environment(environment, values),
-        dict(options or {}),
+        for_every_model(options or {}),
     ]
     return _merge(values, origins, layers)
 
