@@ -65,40 +65,40 @@ def cache(
     folder = settings_from(config, {}).settings.datasets.cache_dir
     caches = list_caches(folder)
     now = time.time()
-    rotten = {cached.path: found for cached in caches if verify and (found := verify_cache(cached))}
+    corrupted = {cached.path: found for cached in caches if verify and (found := verify_cache(cached))}
     unwanted = [
         cached
         for cached in caches
         if clear
-        or (prune and (cached.stale or cached.path in rotten))
+        or (prune and (cached.stale or cached.path in corrupted))
         or (unused_for is not None and now - cached.last_used >= unused_for * _DAY)
     ]
     problems = {cached.path: problem for cached in unwanted if (problem := _remove(cached))}
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
-        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _texts(rotten)} if verify else {}))
+        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _texts(corrupted)} if verify else {}))
     else:
         _show(folder, left, removed)
-    rotten = {cached.path: rotten[cached.path] for cached in left if cached.path in rotten}
-    _show_rotten(rotten)
-    if verify and not rotten and not as_json:
+    corrupted = {cached.path: corrupted[cached.path] for cached in left if cached.path in corrupted}
+    _show_corrupted(corrupted)
+    if verify and not corrupted and not as_json:
         print_result("all checksums match")
     for problem in problems.values():
         print_error("error", problem)
-    if problems or rotten:
+    if problems or corrupted:
         raise typer.Exit(1)
 
 
-def _texts(rotten: dict[Path, list[str]]) -> dict[str, list[str]]:
-    return {str(path): found for path, found in rotten.items()}
+def _texts(corrupted: dict[Path, list[str]]) -> dict[str, list[str]]:
+    return {str(path): found for path, found in corrupted.items()}
 
 
-def _show_rotten(rotten: dict[Path, list[str]]) -> None:
-    for path, found in rotten.items():
+def _show_corrupted(corrupted: dict[Path, list[str]]) -> None:
+    for path, found in corrupted.items():
         for problem in found:
             print_error("error", f"{path}/{problem}")
-    if rotten:
+    if corrupted:
         print_error("hint", "`kelly-core cache --verify --prune` removes it; the next start computes it again")
 
 

@@ -102,7 +102,7 @@ def render(
 
 
 def _instruments(soundfont: Path | None) -> Path | None:
-    """Return the SoundFont that was typed, else an installed one if there is any and fluidsynth, too."""
+    """Return the SoundFont that was typed, else an installed one; None if there is none or no fluidsynth."""
     from kelly_core.demo.rendering import find_soundfont
 
     if soundfont is not None and not soundfont.is_file():

@@ -48,7 +48,7 @@ def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview])
 def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Table:
     """Return the properties of a run, one per line."""
     table = Table.grid(padding=(0, 2))
-    facts: list[tuple[str, str | Text]] = [
+    rows: list[tuple[str, str | Text]] = [
         ("run", run.id),
         ("tags", " ".join(labels.tags)),
         ("note", labels.note),
@@ -60,9 +60,9 @@ def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Tabl
         ("machine", "" if run.host is None else _load(run.host)),
         ("error", Text(run.error, style="red")),
     ]
-    for name, fact in facts:
-        if fact:
-            table.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else Text(fact))
+    for name, value in rows:
+        if value:
+            table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
     return table
 
 

@@ -74,6 +74,7 @@ def draw_progression(
         modes: of each phrase.
         rng: two draws a bar are taken from it.
     """
+    # Drawn before any chord, so that a kept chord does not change the draws of later bars.
     keeps, draws = rng.random((2, len(distributions))).tolist()
     shares = [
         _shares(distributions[bar], phrase, bar, mode)

@@ -69,6 +69,7 @@ def draw_line(
     pitch = np.arange(LINE_SPAN)
     for note in range(len(notes) - 2, -1, -1):
         values = (moves[note] * notes[note + 1] * future[note + 1][_STATES, pitch]).sum(axis=-1)
+        # Only ratios count; without the division the products of a long line would underflow.
         future[note] = values / values.max()
     line: list[tuple[int, int]] = []
     for note, draw in enumerate(draws.tolist()):

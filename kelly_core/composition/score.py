@@ -170,6 +170,7 @@ def _in_order(event: _Event) -> tuple[int, int]:
 def _track(events: list[_Event], end: int) -> mido.MidiTrack:
     track = mido.MidiTrack()
     now = 0
+    # MIDI counts ticks from the event before.
     for tick, message in events:
         message.time = tick - now
         track.append(message)

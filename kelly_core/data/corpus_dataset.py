@@ -300,6 +300,7 @@ def _fingerprint(name: str, hashes: Sequence[str] | NDArray[np.bytes_], rows: Ex
     digest = hashlib.blake2b(digest_size=16)
     for text in _json_pieces(columns):
         digest.update(text.encode())
+    # The bits themselves: labels that were read are the same on every processor.
     digest.update(read.data)
     return digest.hexdigest()
 

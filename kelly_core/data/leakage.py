@@ -81,21 +81,21 @@ def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[
     return [
         pair
         for start in range(0, len(second), _CHUNK)
-        for pair in _likest(signs, first, second[start : start + _CHUNK])
+        for pair in _most_similar(signs, first, second[start : start + _CHUNK])
     ]
 
 
-def _likest(signs: Signs, first: Indices, second: Indices) -> Iterator[IndexPair]:
+def _most_similar(signs: Signs, first: Indices, second: Indices) -> Iterator[IndexPair]:
     ours = signs[second].astype(np.float32)
-    likest, most = first[np.zeros(len(second), np.intp)], np.zeros(len(second), np.float32)
+    nearest, most = first[np.zeros(len(second), np.intp)], np.zeros(len(second), np.float32)
     # In chunks, because the matrix of all pairs would not fit into memory for a large corpus.
     for start in range(0, len(first), _CHUNK):
         some = first[start : start + _CHUNK]
         share = _share_of_same(ours, signs[some].astype(np.float32))
         column, best = share.argmax(axis=1), share.max(axis=1)
-        likest, most = np.where(best > most, some[column], likest), np.maximum(best, most)
+        nearest, most = np.where(best > most, some[column], nearest), np.maximum(best, most)
     alike = most >= _SAME_SIGNS
-    yield from zip(likest[alike].tolist(), second[alike].tolist(), strict=True)
+    yield from zip(nearest[alike].tolist(), second[alike].tolist(), strict=True)
 
 
 def _share_of_same(ours: Floats, theirs: Floats) -> Floats:

@@ -55,7 +55,7 @@ class MixedDataset(Dataset):
         self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
         self.licenses = {corpus: text for part in parts for corpus, text in part.licenses.items()}
         self.warnings = tuple(warning for part in parts for warning in part.warnings)
-        self.metadata = first.metadata | {"corpora": self._facts_of_parts()}
+        self.metadata = first.metadata | {"corpora": self._metadata_of_parts()}
 
     @property
     def has_context(self) -> bool:
@@ -113,8 +113,8 @@ class MixedDataset(Dataset):
             np.concatenate(pooled)[order] if pooled else None,
         )
 
-    def _facts_of_parts(self) -> dict[str, Any]:
-        """Return size and weight of each corpus, and the facts in which it differs from the first."""
+    def _metadata_of_parts(self) -> dict[str, Any]:
+        """Return size and weight of each corpus, and the metadata in which it differs from the first."""
         common = self.parts[0].metadata
         return {
             part.name: {
@@ -123,7 +123,7 @@ class MixedDataset(Dataset):
                 "validation_examples": len(part.validation),
                 "dataset_hash": part.fingerprint,
                 "split_source": part.split_source,
-                **{name: fact for name, fact in part.metadata.items() if common.get(name) != fact},
+                **{name: value for name, value in part.metadata.items() if common.get(name) != value},
             }
             for part, weight in zip(self.parts, self._weights, strict=True)
         }

@@ -63,12 +63,12 @@ class OfficialTable:
         for row in self.rows:
             key = _path_key(row[_FILE])
             if self.by_clip:
-                _enter(self._exact, key.rpartition("/")[2], row)
+                _add_row(self._exact, key.rpartition("/")[2], row)
                 continue
-            _enter(self._exact, _path_key(self.folder + row[_FILE]), row)
+            _add_row(self._exact, _path_key(self.folder + row[_FILE]), row)
             # A name without a folder may belong to several files: Groove repeats 13 names, three of them across splits.
             if "/" in key:
-                _enter(self._tails, key, row)
+                _add_row(self._tails, key, row)
 
     def row(self, file: str) -> TableRow | None:
         """Return the row of a file, given by its path in the corpus, or None if no row names it.
@@ -230,7 +230,7 @@ def _path_key(path: str) -> str:
     return _MIDI_ENDING.sub("", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 
-def _enter(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
+def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
     rows[key] = most_held_out([rows[key], row]) or row if key in rows else row
 
 

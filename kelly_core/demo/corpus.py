@@ -279,8 +279,8 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
     for path, song in paths.items():
         drummer, session, name = path.split("/")
         style, bpm_text, kind, meter = name.removesuffix(".mid").split("_")[1:]
-        facts = [drummer, f"{drummer}/{session}", f"{drummer}/{session}/{song.number}", style, bpm_text, kind, meter]
-        rows.append([*facts, path, "", f"{song.score.seconds:.3f}", song.split])
+        columns = [drummer, f"{drummer}/{session}", f"{drummer}/{session}/{song.number}", style, bpm_text, kind, meter]
+        rows.append([*columns, path, "", f"{song.score.seconds:.3f}", song.split])
     return files | {"info.csv": _table(header, rows)} | _sidecar(paths)
 
 

@@ -73,6 +73,7 @@ class ExternalEngine:
         Raises:
             KellyError: the engine refuses the model, dies, hangs, or answers anything but a line of numbers a frame.
         """
+        # Nine digits identify a float32.
         lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
         answer = self._ask([str(model.resolve())], "".join(f"{line}\n" for line in lines))
         rows = [self._numbers(line, number) for number, line in enumerate(answer.splitlines(), 1) if line.strip()]
@@ -103,6 +104,7 @@ class ExternalEngine:
         """Run the command to its end and return all that it printed."""
         answer, words = bytearray(), bytearray()
         deadline = time.monotonic() + self._time_limit
+        # A file, not a pipe: writing to a pipe would block while the engine answers before it has read everything.
         with TemporaryFile() as stdin:
             stdin.write(question.encode())
             stdin.seek(0)
@@ -138,6 +140,7 @@ class ExternalEngine:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**os.environ, **_ONE_THREAD},
+                # Its own process group, so that what the engine starts is ended with it.
                 start_new_session=True,
             )
         except OSError as fault:

@@ -68,6 +68,7 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
     values = "input"
     for layer in layers:
         values = graph.add(layer, values)
+    # The output has the same name whatever the last layer is.
     graph.node("Identity", [values], ["output"])
     graph.outputs.insert(0, graph.port("output", ["frames", layers[-1].out_size]))
     model = helper.make_model(
@@ -168,6 +169,7 @@ class _Graph:
         results = [f"{operator.lower()}{self._stateful}", *(f"{name}_next" for name in state)]
         # The reset gate multiplies U·h + b, as in PyTorch, not h alone.
         options: dict[str, Any] = {} if isinstance(layer, LstmWeights) else {"linear_before_reset": 1}
+        # "" leaves out the optional lengths of the sequences.
         self.node(operator, [sequence, *weights, "", *state], results, hidden_size=layer.out_size, **options)
         return self.node("Squeeze", [results[0], directions])
 

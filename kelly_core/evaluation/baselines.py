@@ -45,29 +45,29 @@ _QUARTILE = 0.6745
 
 
 @dataclass(frozen=True)
-class BinMeans:
-    """Partition of the inputs: ``of`` returns the cell, 0..count - 1, of each example of a batch, [N]."""
+class Bins:
+    """Partition of the inputs: ``of`` returns the bin, 0..count - 1, of each example of a batch, [N]."""
 
     count: int
     of: Callable[[Batch], Indices]
 
 
-class _CellMeans:
-    """Weighted means of targets by cell."""
+class _BinMeans:
+    """Weighted means of targets by bin."""
 
-    def __init__(self, cells: BinMeans, size: int) -> None:
-        self._cells = cells
-        self._totals, self._weights = np.zeros((cells.count, size)), np.zeros((cells.count, size))
+    def __init__(self, bins: Bins, size: int) -> None:
+        self._bins = bins
+        self._totals, self._weights = np.zeros((bins.count, size)), np.zeros((bins.count, size))
 
     def add(self, batch: Batch) -> None:
-        cell = self._cells.of(batch)
+        number = self._bins.of(batch)
         weights = np.broadcast_to(batch.weights, batch.targets.shape)
         # np.add.at adds repeated indices; indexing with += would keep only the last one.
-        np.add.at(self._totals, cell, (batch.targets * weights).sum(axis=1, dtype=np.float64))
-        np.add.at(self._weights, cell, weights.sum(axis=1, dtype=np.float64))
+        np.add.at(self._totals, number, (batch.targets * weights).sum(axis=1, dtype=np.float64))
+        np.add.at(self._weights, number, weights.sum(axis=1, dtype=np.float64))
 
     def means(self, prior: Doubles | float, strength: float) -> Doubles:
-        """Return means [cells, out], smoothed towards the overall mean as by ``strength`` further examples of it.
+        """Return means [bins, out], smoothed towards the overall mean as by ``strength`` further examples of it.
 
         The overall mean is smoothed towards ``prior`` in the same way.
         """
@@ -78,17 +78,17 @@ class _CellMeans:
 
     def predictor(self, prior: Doubles | float, strength: float) -> Predictor:
         means = self.means(prior, strength).astype(np.float32)
-        return lambda batch: _spread(means[self._cells.of(batch)], batch)
+        return lambda batch: _spread(means[self._bins.of(batch)], batch)
 
 
 def fit_bin_means(
     training: TrainingExamples,
-    partitions: Mapping[str, BinMeans],
+    partitions: Mapping[str, Bins],
     *,
     prior: Doubles | float = 0.0,
     strength: float = 0.0,
 ) -> dict[str, Predictor]:
-    """Predictors that answer with the mean target of the input's cell, one a partition, in one pass over the examples.
+    """Predictors that answer with the mean target of the input's bin, one a partition, in one pass over the examples.
 
     Args:
         training: what to fit to.
@@ -96,7 +96,7 @@ def fit_bin_means(
         prior: targets that are assumed as if seen ``strength`` times, so that no probability is 0 or 1.
         strength: 0 fits plain means.
     """
-    fitted = {name: _CellMeans(cells, training.dataset.output_size) for name, cells in partitions.items()}
+    fitted = {name: _BinMeans(bins, training.dataset.output_size) for name, bins in partitions.items()}
     for batch, _ in training.batches():
         for means in fitted.values():
             means.add(batch)
@@ -110,7 +110,7 @@ def constant(values: Floats) -> Predictor:
 
 def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
     """Return the weighted mean [out] of the training targets, of ``most`` of them unless 0; 0 where all are masked."""
-    means = _CellMeans(EVERYTHING, dataset.output_size)
+    means = _BinMeans(EVERYTHING, dataset.output_size)
     for batch, _ in TrainingExamples(dataset).batches(most):
         means.add(batch)
     overall: Doubles = means.means(0.0, 0.0)[0]
@@ -362,8 +362,8 @@ def _quadrant(batch: Batch) -> NDArray[np.intp]:
     return 2 * (valence > 0).astype(np.intp) + (arousal > 0)
 
 
-EVERYTHING = BinMeans(1, lambda batch: np.zeros(len(batch), np.intp))
-QUADRANTS = BinMeans(4, _quadrant)
-VALENCE_QUARTILES = BinMeans(4, lambda batch: _quartile(_affect(batch)[0], VALENCE_SPREAD))
-AROUSAL_QUARTILES = BinMeans(4, lambda batch: _quartile(_affect(batch)[1], AROUSAL_SPREAD))
+EVERYTHING = Bins(1, lambda batch: np.zeros(len(batch), np.intp))
+QUADRANTS = Bins(4, _quadrant)
+VALENCE_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[0], VALENCE_SPREAD))
+AROUSAL_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[1], AROUSAL_SPREAD))
 """Quartiles of DEAM's songs, to whose distribution estimated labels are ranked."""

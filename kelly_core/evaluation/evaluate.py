@@ -35,7 +35,7 @@ from kelly_core.export.quality_record import (
     RelativeDifference,
     SourceQuality,
     Split,
-    deciding_rival,
+    deciding_baseline,
 )
 from kelly_core.spec import ModelSpec, load_reference
 from kelly_core.validation.behavior import DEPENDENCE_LIMIT
@@ -65,13 +65,13 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     leaks = find_leakage(dataset) if split == "validation" else []
     unaware = dataset.with_context("unknown")
     # Generated examples have exact reference losses, which replace fitted baselines.
-    rivals = Baselines() if dataset.synthetic else measures.rivals(TrainingExamples(unaware))
-    model = _Watched(predict)
-    predictors = {MODEL: model} | rivals.baselines | rivals.references
+    fitted = Baselines() if dataset.synthetic else measures.fit_baselines(TrainingExamples(unaware))
+    model = _MonitoredPredictor(predict)
+    predictors = {MODEL: model} | fitted.baselines | fitted.references
     found = aggregate(unaware, indices, spec.loss, measures, predictors)
     figures = {name: figures_of(measures, found.total(name)) for name in predictors}
-    baselines = tuple(compare_baselines(measures, found, figures, tuple(rivals.baselines)))
-    references = tuple(_references(measures, found, figures, tuple(rivals.references), dataset))
+    baselines = tuple(compare_baselines(measures, found, figures, tuple(fitted.baselines)))
+    references = tuple(_references(measures, found, figures, tuple(fitted.references), dataset))
     references += tuple(_control(spec, dataset, indices, predict))
     epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(MODEL)))
     return QualityRecord(
@@ -83,8 +83,8 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         metrics=figures[MODEL],
         baselines=baselines,
         references=references,
-        sources=tuple(_sources(measures, found, tuple(rivals.baselines))),
-        notes=(*rivals.notes, *_notes(found, dataset, leaks)),
+        sources=tuple(_sources(measures, found, tuple(fitted.baselines))),
+        notes=(*fitted.notes, *_notes(found, dataset, leaks)),
         epsilon=epsilon,
         epsilon_limit=None if epsilon is None else measures.epsilon_limit,
         version=VERSION,
@@ -104,7 +104,7 @@ def metrics_of(spec: ModelSpec) -> ModelMetrics:
     return metrics
 
 
-class _Watched:
+class _MonitoredPredictor:
     """Predictor that records whether its outputs vary with the inputs; if not, the model is a constant."""
 
     def __init__(self, predict: Predictor) -> None:
@@ -208,8 +208,8 @@ def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: f
         return TRAINED if epsilon <= limit else f"{epsilon:.0%} of what can be learned is missing"
     if all(baseline.beaten for baseline in baselines):
         return CONSTANT if constant else TRAINED
-    _, rival = deciding_rival(baselines, [criterion.measure for criterion in measures.criteria])
-    return f"not better than {rival.name}"
+    _, strongest = deciding_baseline(baselines, [criterion.measure for criterion in measures.criteria])
+    return f"not better than {strongest.name}"
 
 
 def _references(

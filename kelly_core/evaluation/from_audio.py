@@ -1,4 +1,4 @@
-"""Quality of the whole chain: recordings are heard, and the outputs compared with the notes of the same pieces."""
+"""Quality of the whole chain: the outputs for recordings are compared with the notes of the same pieces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kelly_core.evaluation.aggregation import GroupSums
 from kelly_core.evaluation.baselines import weighted_median
 from kelly_core.evaluation.evaluate import MODEL, compare_baselines, figures_of, metrics_of
 from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Labels, ModelMetrics, Sums, loss_sums, ratio
-from kelly_core.export.quality_record import ChainQuality, deciding_rival
+from kelly_core.export.quality_record import ChainQuality, deciding_baseline
 from kelly_core.music.chords import chord_distribution, estimate_chords
 from kelly_core.music.context import NAMES, encode_context, note_measures
 from kelly_core.music.dynamics import WINDOW_SECONDS, expression_windows
@@ -50,7 +50,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Scored:
     """Outputs of one model for one piece beside the truth, both [T, out], with weights [T, 1] or [T, out]."""
 
     outputs: Floats
@@ -103,15 +103,15 @@ def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQ
         DataError: a file cannot be read.
         ExportError: a network gave numbers that are not finite.
     """
-    answers: dict[str, dict[str, _Answer]] = {}
+    answers: dict[str, dict[str, _Scored]] = {}
     for pair in pairs:
-        for model, answer in _answers(chain, pair).items():
+        for model, answer in _score_piece(chain, pair).items():
             answers.setdefault(model, {})[pair.name] = answer
     # A marginal of the other pieces needs another piece.
     return {model: _quality(chain, model, each) for model, each in answers.items() if len(each) >= LEAST_PIECES}
 
 
-def _answers(chain: ModelChain, pair: Pair) -> dict[str, _Answer]:
+def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
     samples, sample_rate = read_audio(pair.audio, MAX_SECONDS)
     mel = mel_frames(samples, sample_rate)
     notes = midi.read_notes(pair.notes)
@@ -120,23 +120,23 @@ def _answers(chain: ModelChain, pair: Pair) -> dict[str, _Answer]:
     if not len(mel) or not len(played):
         raise DataError("recording and MIDI file share no time in which something sounds", where=pair.audio)
     chain.reset()
-    heard = chain.run(mel)
-    found: dict[str, _Answer] = {}
+    unaware = chain.run(mel)
+    found: dict[str, _Scored] = {}
     if not len(pitched):
-        given = heard
+        aware = unaware
     else:
         # Melody and key are those of the whole piece, as in training: the beginning alone may have another lead.
         whole = notes.pitched()
         shift = semitones_to_c(tonality(pitch_class_histogram(whole.pitch, whole.duration)))
         melody = find_melody(notes)
         melody = melody._replace(notes=melody.notes.select(melody.notes.onset < len(mel) * FRAME_SECONDS))
-        given = _given_context(chain, mel, played, melody.notes, shift)
+        aware = _given_context(chain, mel, played, melody.notes, shift)
         if len(melody.notes):
-            found[_MELODY.name] = _melody(heard, given, played, melody, shift)
-        found[_HARMONY.name] = _harmony(heard, given, pitched, shift)
-        found |= dict(_dynamics(heard, given, pitched))
+            found[_MELODY.name] = _melody(unaware, aware, played, melody, shift)
+        found[_HARMONY.name] = _harmony(unaware, aware, pitched, shift)
+        found |= dict(_dynamics(unaware, aware, pitched))
     drums = played.select(played.drum)
-    return found | dict(_groove(heard, given, drums))
+    return found | dict(_groove(unaware, aware, drums))
 
 
 def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes, shift: int) -> ChainOutput:
@@ -147,39 +147,39 @@ def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes,
     return chain.run(mel, context if chain.takes_context else None)
 
 
-def _melody(heard: ChainOutput, given: ChainOutput, played: Notes, melody: Melody, shift: int) -> _Answer:
+def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Melody, shift: int) -> _Scored:
     """One step a beat, from the first to the last beat in which the melody sounds."""
     roll = melody_piano_roll(melody, shift)
     sounding = np.flatnonzero(roll.any(axis=1))
     steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
     first = np.floor(melody.notes.onset_beats.min()) + (sounding[0] if len(sounding) else 0)
     middles = first + np.arange(len(steps)) + 0.5
-    frames = _frames(np.interp(middles, played.onset_beats, played.onset), len(heard.melody))
+    frames = _frames(np.interp(middles, played.onset_beats, played.onset), len(unaware.melody))
     weights = np.ones((len(steps), 1), np.float32)
-    return _Answer(heard.melody[frames], given.melody[frames], steps.astype(np.float32), weights)
+    return _Scored(unaware.melody[frames], aware.melody[frames], steps.astype(np.float32), weights)
 
 
-def _harmony(heard: ChainOutput, given: ChainOutput, notes: Notes, shift: int) -> _Answer:
+def _harmony(unaware: ChainOutput, aware: ChainOutput, notes: Notes, shift: int) -> _Scored:
     """The distribution of the chords of the whole recording."""
     target = chord_distribution(estimate_chords(notes, shift))[np.newaxis]
-    return _Answer(_mean(heard.chords), _mean(given.chords), target, np.ones((1, 1), np.float32))
+    return _Scored(_mean(unaware.chords), _mean(aware.chords), target, np.ones((1, 1), np.float32))
 
 
-def _dynamics(heard: ChainOutput, given: ChainOutput, notes: Notes) -> Iterator[tuple[str, _Answer]]:
+def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterator[tuple[str, _Scored]]:
     """One step a window of fifteen seconds, if there is any."""
     values, starts = expression_windows(notes)
     if len(values):
-        spans = [slice(*_frames(np.array([start, start + WINDOW_SECONDS]), len(heard.dynamics))) for start in starts]
-        outputs, control = (np.concatenate([_mean(each.dynamics[s]) for s in spans]) for each in (heard, given))
-        yield _DYNAMICS.name, _Answer(outputs, control, values, np.ones((len(values), 1), np.float32))
+        spans = [slice(*_frames(np.array([start, start + WINDOW_SECONDS]), len(unaware.dynamics))) for start in starts]
+        outputs, control = (np.concatenate([_mean(each.dynamics[s]) for s in spans]) for each in (unaware, aware))
+        yield _DYNAMICS.name, _Scored(outputs, control, values, np.ones((len(values), 1), np.float32))
 
 
-def _groove(heard: ChainOutput, given: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Answer]]:
+def _groove(unaware: ChainOutput, aware: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Scored]]:
     """One step a window of eight bars, if there are drums in 4/4."""
     windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
     if drums.beats_per_bar == _BEATS_PER_BAR and len(windows.values):
-        outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (heard, given))
-        answer = _Answer(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
+        outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (unaware, aware))
+        answer = _Scored(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
         yield _GROOVE.name, answer
 
 
@@ -194,16 +194,16 @@ def _mean(outputs: Floats) -> Floats:
     return mean
 
 
-def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> ChainQuality:
+def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Scored]) -> ChainQuality:
     spec = model_spec(model)
     measures = metrics_of(spec)
     pieces = list(answers.values())
-    rivals = {_OTHERS: _marginals(model, pieces)}
+    marginals = {_OTHERS: _marginals(model, pieces)}
     if model in chain.marginals:
         least = _LEAST_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
-        rivals[_TRAINING] = [np.maximum(chain.marginals[model], np.float32(least))] * len(pieces)
+        marginals[_TRAINING] = [np.maximum(chain.marginals[model], np.float32(least))] * len(pieces)
     outputs = {MODEL: [piece.outputs for piece in pieces], "control": [piece.control for piece in pieces]}
-    for name, constants in rivals.items():
+    for name, constants in marginals.items():
         outputs[name] = [
             np.broadcast_to(each, piece.targets.shape) for each, piece in zip(constants, pieces, strict=True)
         ]
@@ -218,7 +218,7 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> C
     )
     figures = {name: figures_of(measures, found.total(name)) for name in outputs}
     primary = tuple(criterion.measure for criterion in measures.criteria)
-    _, marginal = deciding_rival(tuple(compare_baselines(measures, found, figures, tuple(rivals))), primary)
+    _, marginal = deciding_baseline(tuple(compare_baselines(measures, found, figures, tuple(marginals))), primary)
     is_aware = chain.takes_context and spec.code_inputs == CODE_SIZE
     return ChainQuality(
         pieces=len(pieces),
@@ -229,7 +229,7 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Answer]) -> C
     )
 
 
-def _errors(spec: ModelSpec, measures: ModelMetrics, outputs: Sequence[Floats], pieces: Sequence[_Answer]) -> Sums:
+def _errors(spec: ModelSpec, measures: ModelMetrics, outputs: Sequence[Floats], pieces: Sequence[_Scored]) -> Sums:
     rows = []
     for output, piece in zip(outputs, pieces, strict=True):
         total, weight = loss_sums(spec.loss, output[np.newaxis], piece.labels)
@@ -241,7 +241,7 @@ def _stack(rows: Sequence[Sums]) -> Sums:
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _marginals(model: str, pieces: Sequence[_Answer]) -> list[Floats]:
+def _marginals(model: str, pieces: Sequence[_Scored]) -> list[Floats]:
     """Return for each piece the best constant [out] of the others: the median for Groove, else the mean.
 
     Melody and Harmony assume one step with all pitches or chords alike, so that nothing is impossible.
@@ -256,6 +256,6 @@ def _marginals(model: str, pieces: Sequence[_Answer]) -> list[Floats]:
     return list(others.astype(np.float32))
 
 
-def _median(pieces: Sequence[_Answer]) -> Floats:
+def _median(pieces: Sequence[_Scored]) -> Floats:
     targets, weights = (np.concatenate([getattr(each, name) for each in pieces]) for name in ("targets", "weights"))
     return weighted_median(targets, weights).astype(np.float32)

@@ -195,12 +195,12 @@ class QualityRecord:
             share = "all" if computed == self.examples else f"{computed / self.examples:.0%} of the"
             yield f"{share} labels computed from the pieces that are scored"
         if self.version < VERSION:
-            yield "measured by an earlier version, without the best constant and a curve among its rivals"
+            yield "measured by an earlier version, without the best constant and a curve among its baselines"
 
     def _evidence(self) -> str:
         if self.epsilon is not None:
             return f"ε {self.epsilon:.3f}, at most {self.epsilon_limit:g} wanted"
-        measure, baseline = deciding_rival(self.baselines, self.primary)
+        measure, baseline = deciding_baseline(self.baselines, self.primary)
         difference = baseline.difference(measure)
         ours, theirs = self.metrics[measure], baseline.metrics[measure]
         if ours is None or theirs is None or difference is None:
@@ -262,7 +262,7 @@ class ChainQuality:
     """How good a model behind the recognizer is when the chain runs on audio, against the notes of the same pieces.
 
     Attributes:
-        pieces: recordings that were heard.
+        pieces: recordings that were evaluated.
         primary: the measures that decide; smaller is better.
         metrics: figures of the model.
         marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
@@ -306,7 +306,7 @@ def recorded_quality(metadata: object) -> QualityRecord | None:
         return None
 
 
-def strongest_rival(baselines: Iterable[Baseline], measure: str) -> Baseline | None:
+def strongest_baseline(baselines: Iterable[Baseline], measure: str) -> Baseline | None:
     """Return the strongest baseline that is not beaten by one measure; if all are, the strongest; None without any."""
     known = [each for each in baselines if each.metrics.get(measure) is not None and each.difference(measure)]
 
@@ -317,18 +317,18 @@ def strongest_rival(baselines: Iterable[Baseline], measure: str) -> Baseline | N
     return min(known, key=rank, default=None)
 
 
-def deciding_rival(baselines: Sequence[Baseline], primary: Sequence[str]) -> tuple[str, Baseline]:
+def deciding_baseline(baselines: Sequence[Baseline], primary: Sequence[str]) -> tuple[str, Baseline]:
     """Return the measure and the baseline on which a verdict rests.
 
     That is the first measure by which a baseline is not beaten, with the strongest such baseline; if the model beats
     all, the first measure with the strongest baseline.
     """
     for measure in primary:
-        rival = strongest_rival(baselines, measure)
-        difference = rival.difference(measure) if rival else None
-        if rival and difference and not difference.beaten:
-            return measure, rival
-    return primary[0], strongest_rival(baselines, primary[0]) or baselines[0]
+        strongest = strongest_baseline(baselines, measure)
+        difference = strongest.difference(measure) if strongest else None
+        if strongest and difference and not difference.beaten:
+            return measure, strongest
+    return primary[0], strongest_baseline(baselines, primary[0]) or baselines[0]
 
 
 def words(measure: str) -> str:

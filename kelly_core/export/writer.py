@@ -99,7 +99,7 @@ def build_metadata(
         trained_on: dataset, real or synthetic, example counts, dataset hash, origin of the splits.
         checkpoint: hash of the checkpoint that the weights come from.
         metrics: training metrics; a non-finite number becomes null.
-        features: feature recipe of the inputs, with its constants.
+        features: how the inputs are computed, with all constants.
         golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
         quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
         code_version: version of the emotion code that the network gives or takes; None if it does neither.

@@ -108,7 +108,7 @@ class _ArrayFile:
             return "other"
         return "same" if status.st_mtime_ns == self.time else "copied"
 
-    def rotten(self, path: Path, blocks: Iterable[int]) -> list[int]:
+    def corrupted_blocks(self, path: Path, blocks: Iterable[int]) -> list[int]:
         """Return those of the numbered blocks whose content differs from what was written.
 
         Raises:
@@ -183,7 +183,7 @@ def open_store(folder: Path) -> ArrayStore | None:
         for name, file in files.items():
             all_blocks = stamps[name] == "copied"
             numbers = range(len(file.checksums)) if all_blocks else [number for key, number in chosen if key == name]
-            if file.rotten(folder / name, numbers):
+            if file.corrupted_blocks(folder / name, numbers):
                 return None
         return ArrayStore(folder, manifest, {name: file.layout for name, file in files.items()})
     except (OSError, KeyError, TypeError, ValueError):
@@ -196,22 +196,22 @@ def verify_store(folder: Path) -> list[str]:
         manifest, files = _read_manifest(folder)
     except (OSError, KeyError, TypeError, ValueError) as error:
         return [f"{_MANIFEST}: cannot be used ({error})"]
-    return [f"{name}: {problem}" for name, file in files.items() if (problem := _rot(folder / name, file, manifest))]
+    return [f"{name}: {problem}" for name, file in files.items() if (problem := _damage(folder / name, file, manifest))]
 
 
-def _rot(path: Path, file: _ArrayFile, manifest: Manifest) -> str:
+def _damage(path: Path, file: _ArrayFile, manifest: Manifest) -> str:
     try:
         if file.stamp(path) == "other":
             return f"has {path.stat().st_size} bytes, expected {file.size}"
-        rotten = file.rotten(path, range(len(file.checksums)))
+        blocks = file.corrupted_blocks(path, range(len(file.checksums)))
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    if not rotten:
+    if not blocks:
         return ""
-    files = _files_in_blocks(rotten, file.layout.row_bytes, manifest.counts[path.name])
+    files = _files_in_blocks(blocks, file.layout.row_bytes, manifest.counts[path.name])
     names = [printable(manifest.paths[number]) for number in files[:_LISTED]]
     more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
-    return f"{len(rotten)} of {len(file.checksums)} blocks do not hold what was written ({', '.join(names)}{more})"
+    return f"{len(blocks)} of {len(file.checksums)} blocks do not hold what was written ({', '.join(names)}{more})"
 
 
 def _files_in_blocks(blocks: Sequence[int], row_bytes: int, counts: Ints) -> list[int]:

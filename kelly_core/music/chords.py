@@ -116,8 +116,10 @@ def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
     for pitch_class in range(12):
         own = (notes.pitch + shift) % 12 == pitch_class
         sounding[:, pitch_class] = np.diff(_time_since(edges, start[own]) - _time_since(edges, end[own]))
+    # Differences of running sums leave rounding errors where nothing sounds.
     sounding = np.where(sounding > _LEAST_BEATS, sounding, 0.0)
     size = np.linalg.norm(CHORD_TONES, axis=1)
+    # The class without a chord has no tones, so its norm is 0.
     fit = sounding @ (CHORD_TONES / np.maximum(size, 1)[:, np.newaxis]).T
     return np.where(sounding.any(axis=1), fit.argmax(axis=1), NO_CHORD)
 

@@ -110,6 +110,8 @@ def convert_code(code: ArrayLike, version: int, wanted: int) -> Floats:
         return old
     before, after = _CIRCLES[version], _CIRCLES[wanted]
     angles = before.shape[1]
+    # The angles are evenly spaced, so the two rows of the circle are orthogonal with a squared norm of angles / 2, and
+    # this is the inverse of point @ circle.
     point = old[..., _CIRCLE_START : _CIRCLE_START + angles] @ before.T * np.float32(2 / angles)
     new = old.copy()
     new[..., _CIRCLE_START:] = 0
@@ -174,6 +176,7 @@ def jittered(
     path = rng.standard_normal((steps, *center.shape), dtype=np.float32)
     path *= np.float32(sigma)
     coefficient = np.float32(0.9)
+    # Innovations of this size keep the standard deviation of every step at sigma.
     innovation = np.sqrt(1 - coefficient**2)
     for before, now in pairwise(path):
         now *= innovation
@@ -227,6 +230,7 @@ class RankGaussian:
         """Fit the distribution of ``values`` [n], n ≥ 1."""
         ordered = np.sort(np.asarray(values, np.float64))
         if len(ordered) > _MAX_KNOTS:
+            # An export records every knot, so those of a large corpus are reduced to quantiles.
             ordered = np.quantile(ordered, (np.arange(_MAX_KNOTS) + 0.5) / _MAX_KNOTS)
         return cls(tuple(ordered.tolist()))
 

@@ -86,6 +86,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
 
 
 def _nearest_sixteenth(tick: Doubles) -> Indices:
+    # Not np.rint, which rounds a tick halfway between two positions to the even one.
     return np.floor(tick / _POSITION_TICKS + 0.5).astype(np.intp)
 
 

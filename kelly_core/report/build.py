@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kelly_core.benchmark.history import BenchmarkRun
 from kelly_core.benchmark.results import EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
-from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_rival, words
+from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_baseline, words
 from kelly_core.formatting import MISSING, format_bytes, format_figure
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
@@ -34,7 +34,7 @@ _ENGINE = "numpy"
 """Engine whose latency the summary shows: every benchmark has it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
 _SUMMARY = ("model", "trained on", "verdict", "checks")
-_DECISIVE = ("measure", "model's", "strongest rival", "difference, 95 %")
+_DECISIVE = ("measure", "model's", "strongest baseline", "difference, 95 %")
 _FITNESS = ("parity", "p99, NumPy", "file", "state")
 _STATES = {
     "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
@@ -135,7 +135,7 @@ def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, 
         yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _MISSING
         return
     for measure in quality.primary:
-        baseline = strongest_rival(quality.baselines, measure)
+        baseline = strongest_baseline(quality.baselines, measure)
         ours = NumberCell(format_figure(quality.metrics.get(measure)))
         if baseline is None:
             yield TextCell(words(measure)), ours, _MISSING, _MISSING

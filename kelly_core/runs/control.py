@@ -232,7 +232,7 @@ class RunController:
         with self._lock:
             self._closed = True
 
-    def admit_signals(self) -> None:
+    def report_signals(self) -> None:
         """Report a stop requested by a signal; a signal handler itself must not write."""
         with self._lock:
             if self._stop and self._reported is not None:

@@ -78,7 +78,7 @@ class RunMonitor:
         for request in self._inbox.read():
             self._controller.handle(request)
         # A signal handler may not take the lock of the log, so this thread writes what it has noted.
-        self._controller.admit_signals()
+        self._controller.report_signals()
         if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
             self._beat(now)
         if now - self._last_load >= _SECONDS_BETWEEN_LOADS:

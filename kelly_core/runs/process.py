@@ -65,7 +65,7 @@ _CAUSES = {
 
 
 @dataclass(frozen=True)
-class SignOfLife:
+class Heartbeat:
     """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
 
     owner: LockOwner
@@ -73,7 +73,7 @@ class SignOfLife:
     age: float
 
     @classmethod
-    def read(cls, folder: RunDirectory) -> SignOfLife:
+    def read(cls, folder: RunDirectory) -> Heartbeat:
         """Read the heartbeat of a run; its age is infinite if there is none.
 
         Raises:

@@ -18,7 +18,7 @@ from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import control
 from kelly_core.runs.event_log import LogReader, LogRecord
-from kelly_core.runs.process import SILENT_SECONDS, SignOfLife, describe_exit
+from kelly_core.runs.process import SILENT_SECONDS, Heartbeat, describe_exit
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.state import (
     ModelSnapshot,
@@ -79,16 +79,16 @@ class Run:
     @property
     def snapshot(self) -> RunSnapshot:
         """State at the last ``poll``."""
-        logged, life = self._logged, SignOfLife.read(self.folder)
+        logged, heartbeat = self._logged, Heartbeat.read(self.folder)
         died = self._process_gone and logged.live
-        silent = life.age if logged.live and not died and life.age > SILENT_SECONDS else 0.0
+        silent = heartbeat.age if logged.live and not died and heartbeat.age > SILENT_SECONDS else 0.0
         return replace(
             logged,
             state="died" if died else logged.state,
             error=describe_exit(self.folder, logged.attempt) if died else logged.error,
             models=tuple(_settled(model, "died" if died else logged.state) for model in logged.models),
-            host_name=life.owner.host,
-            pid=life.owner.pid,
+            host_name=heartbeat.owner.host,
+            pid=heartbeat.owner.pid,
             silent_seconds=silent,
         )
 
@@ -99,7 +99,7 @@ class Run:
             self._not_yet_given.clear()
             return found
         # Asked before reading: whatever a process wrote until its end is then read below before it is called dead.
-        alive = SignOfLife.read(self.folder).alive
+        alive = Heartbeat.read(self.folder).alive
         found = self._reader.read()
         self._logged = replace(
             reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
@@ -255,15 +255,15 @@ class Run:
         Raises:
             RunError: the process is another user's.
         """
-        life = SignOfLife.read(self.folder)
-        if life.locked and life.here and life.owner.pid:
+        heartbeat = Heartbeat.read(self.folder)
+        if heartbeat.locked and heartbeat.here and heartbeat.owner.pid:
             try:
-                os.kill(life.owner.pid, signal.SIGKILL)
+                os.kill(heartbeat.owner.pid, signal.SIGKILL)
             except ProcessLookupError:
                 # It has just ended.
                 return
             except PermissionError as error:
-                raise RunError(f"its process ({life.owner.pid}) is another user's", where=self.id) from error
+                raise RunError(f"its process ({heartbeat.owner.pid}) is another user's", where=self.id) from error
 
     def remove(self) -> None:
         """Delete the run's folder; the training's output stays.

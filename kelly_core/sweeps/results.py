@@ -74,7 +74,7 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
         missing = {point: len(groups[model, point]) - len(losses[point]) for point in losses}
         order = sorted(losses, key=lambda point: (missing[point], statistics.fmean(losses[point].values() or [0.0])))
         found += [
-            _standing(model, point, losses[point], missing[point], losses[order[0]], groups[model, point])
+            _summarize_point(model, point, losses[point], missing[point], losses[order[0]], groups[model, point])
             for point in order
         ]
     return found
@@ -83,9 +83,9 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
 def best_runs(table: Sequence[PointSummary]) -> dict[str, str]:
     """Return for each model the run id of the best trial of the best point among those with all trials finished."""
     best: dict[str, str] = {}
-    for standing in table:
-        if not standing.missing:
-            best.setdefault(standing.model, standing.best_run)
+    for summary in table:
+        if not summary.missing:
+            best.setdefault(summary.model, summary.best_run)
     return best
 
 
@@ -94,7 +94,7 @@ def as_json(results: Sequence[TrialResult]) -> dict[str, Any]:
     table = summarize_points(results)
     return {
         "trials": [asdict(result) | {"point": dict(result.point)} for result in results],
-        "table": [asdict(standing) | {"point": dict(standing.point)} for standing in table],
+        "table": [asdict(summary) | {"point": dict(summary.point)} for summary in table],
         "best": best_runs(table),
     }
 
@@ -103,7 +103,7 @@ def _losses(group: Sequence[TrialResult]) -> dict[int, float]:
     return {one.seed: one.best_loss for one in group if one.state == "finished" and one.best_loss is not None}
 
 
-def _standing(
+def _summarize_point(
     model: str,
     point: Point,
     losses: dict[int, float],

@@ -88,11 +88,11 @@ class BackwardPass:
             backs.append(back)
         logits = x.view_as(batch.targets)
         sums = weighted_loss(self._loss, self._output, logits, batch)
-        slope = loss_gradient(self._loss, self._output, logits, batch).flatten(0, 1)
+        grad = loss_gradient(self._loss, self._output, logits, batch).flatten(0, 1)
         end = len(gradient)
         for layer, back in zip(reversed(self._layers), reversed(backs), strict=True):
             start = end - layer.parameters
-            slope = back(slope, gradient[start:end])
+            grad = back(grad, gradient[start:end])
             end = start
         return sums
 
@@ -110,12 +110,12 @@ class _DenseLayer:
         weight = self._module.weight
         outputs = activate(self._activation, torch.addmm(self._module.bias, x, weight.t()))
 
-        def back(slope: Tensor, gradient: Sequence[Tensor]) -> Tensor:
-            slope = activation_gradient(self._activation, slope, outputs)
-            torch.mm(slope.t(), x, out=gradient[0])
-            torch.sum(slope, dim=0, out=gradient[1])
+        def back(grad: Tensor, gradient: Sequence[Tensor]) -> Tensor:
+            grad = activation_gradient(self._activation, grad, outputs)
+            torch.mm(grad.t(), x, out=gradient[0])
+            torch.sum(grad, dim=0, out=gradient[1])
             # Nothing uses the gradient by the inputs of the network.
-            return slope if self._first else slope @ weight
+            return grad if self._first else grad @ weight
 
         return outputs, back
 
@@ -134,9 +134,9 @@ class _AutogradLayer:
             inputs = x.view(examples, -1, x.shape[-1]).detach().requires_grad_()
             outputs = activate(self._activation, advance(self._module, inputs, None)[0])
 
-        def back(slope: Tensor, gradient: Sequence[Tensor]) -> Tensor:
+        def back(grad: Tensor, gradient: Sequence[Tensor]) -> Tensor:
             wanted = [inputs, *self._module.parameters()]
-            by_inputs, *by_parameters = torch.autograd.grad(outputs, wanted, slope.view_as(outputs))
+            by_inputs, *by_parameters = torch.autograd.grad(outputs, wanted, grad.view_as(outputs))
             for place, part in zip(gradient, by_parameters, strict=True):
                 place.copy_(part)
             return by_inputs.flatten(0, 1)
@@ -161,13 +161,13 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
         return (outputs - batch.targets) * batch.weights
     pooled = outputs if batch.pooled is None else pool(outputs, batch.weights, batch.pooled)
     off = pooled - batch.targets
-    slope = (off.sign() if loss == "masked_l1" else 2 * off) * batch.weights
+    grad = (off.sign() if loss == "masked_l1" else 2 * off) * batch.weights
     if batch.pooled is None:
-        return activation_gradient(activation, slope, outputs)
+        return activation_gradient(activation, grad, outputs)
     # A pooled output is a weighted mean over time, so each frame receives its share of the gradient of the mean.
     share = mean_loss(batch.weights, batch.weights.sum(dim=1, keepdim=True))
-    slope = torch.where(batch.pooled[:, None, None], slope.sum(dim=1, keepdim=True) * share, slope)
-    return activation_gradient(activation, slope, outputs)
+    grad = torch.where(batch.pooled[:, None, None], grad.sum(dim=1, keepdim=True) * share, grad)
+    return activation_gradient(activation, grad, outputs)
 
 
 def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:

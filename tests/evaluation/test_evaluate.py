@@ -68,7 +68,7 @@ def test_the_answers_themselves_are_trained(spec: ModelSpec) -> None:
 @BY_NAME
 def test_no_baseline_is_better_than_itself(spec: ModelSpec) -> None:
     dataset = random_corpus(spec)
-    for name, predict in metrics_of(spec).rivals(TrainingExamples(dataset)).baselines.items():
+    for name, predict in metrics_of(spec).fit_baselines(TrainingExamples(dataset)).baselines.items():
         quality = evaluate(spec, dataset, predict)
         itself = named(quality, name)
         assert not itself.beaten
@@ -150,7 +150,7 @@ def test_a_curve_of_valence_and_arousal_must_be_beaten(spec: ModelSpec) -> None:
     """Where the targets follow the emotion, no constant comes near the curve, which is as good as itself."""
     inputs, targets = follows_emotion(spec)
     dataset = Handmade(targets, 80, inputs=inputs)
-    curve = metrics_of(spec).rivals(TrainingExamples(dataset)).baselines["cubic curve"]
+    curve = metrics_of(spec).fit_baselines(TrainingExamples(dataset)).baselines["cubic curve"]
     quality = evaluate(spec, dataset, curve)
     measure = quality.primary[0]
     others = [each for each in quality.baselines if each.name != "cubic curve"]

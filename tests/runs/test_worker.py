@@ -63,7 +63,7 @@ def test_after_the_end_no_change_of_state_is_reported(controller: RunController,
     controller.close()
     controller.handle(Request(1, "stop"))
     controller.fail("the folder is gone")
-    controller.admit_signals()
+    controller.report_signals()
     assert reported == [StateChanged("running")]
     assert not controller.failure
 

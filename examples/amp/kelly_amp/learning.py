@@ -93,7 +93,7 @@ class AmpMetrics(ModelMetrics):
         """See ``ModelMetrics``."""
         return {"error": own_loss_sums(LOSS, outputs, labels.targets, labels.weights)[0]}
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit a gain and a filter of 32 taps by least squares, and take silence."""
         batches = [batch for batch, _ in training.batches(most=256)]
         targets = np.concatenate([batch.targets[:, WARM_UP:].ravel() for batch in batches])

@@ -58,7 +58,7 @@ _UNREADABLE = "file of chords that cannot be read"
 _CONTEXT_BANDS = 64
 _NEIGHBORS = 20
 _MIN_CHORDS = 4
-_TELLING_CHORDS = 16
+_DISTINCTIVE_CHORDS = 16
 """Fewer chords than this could be in two songs by chance."""
 _LICENSES = {
     "POP909": "MIT",
@@ -193,9 +193,9 @@ class HarmonyDataset(CorpusDataset):
         inputs = np.zeros((len(indices), 1, self.input_size), np.float32)
         inputs[:, 0, :CODE_SIZE] = noisy_codes(valence, arousal, rng)
         if self._audio is not None:
-            heard = rng.random((len(indices), 1)) < 0.5
+            has_audio = rng.random((len(indices), 1)) < 0.5
             frames = self._audio.draw(valence, arousal, rng)
-            inputs[:, 0, CODE_SIZE:] = np.where(heard, frames, self.normalizer.mean[CODE_SIZE:])
+            inputs[:, 0, CODE_SIZE:] = np.where(has_audio, frames, self.normalizer.mean[CODE_SIZE:])
         inputs[:, 0, CONTEXT] = self._context(indices, rng)
         return Batch(inputs, self._songs.distributions(indices)[:, np.newaxis], self._example_weights(indices))
 
@@ -375,14 +375,14 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     indices, weights = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
     key = progression_key(indices, weights)
     at_home = transpose(indices, semitones_to_c(key))
-    telling = np.array([len(kept) >= _TELLING_CHORDS])
-    content = content_keys(np.stack([at_home, weights])[np.newaxis], telling)
+    distinctive = np.array([len(kept) >= _DISTINCTIVE_CHORDS])
+    content = content_keys(np.stack([at_home, weights])[np.newaxis], distinctive)
     affect, source = _known_affect(song, name)
     return _Song(
         group=song_of_clip(name),
         digest=_digest([_READING, name, symbols, durations]),
         content=int(content[0]),
-        progression=int(content_keys(at_home[np.newaxis], telling)[0]),
+        progression=int(content_keys(at_home[np.newaxis], distinctive)[0]),
         distribution=chord_distribution(at_home, weights),
         mode=key.m,
         minor_share=minor_share(indices, weights),

@@ -187,7 +187,9 @@ class EmotionDataset(CorpusDataset):
         frames = self._padded(indices)
         if augment:
             gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
+            # A recording has no band below the floor, however quiet it is.
             frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
+        # Unknown labels have weight 0, but NaN · 0 is NaN.
         affect = np.nan_to_num(self.labels[indices])
         targets = encode(affect[..., 0], affect[..., 1], context=self._targeted_context[indices, np.newaxis])
         mask = np.repeat(self._mask[indices], CODE_SIZE, axis=2)

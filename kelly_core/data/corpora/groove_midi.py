@@ -44,7 +44,7 @@ _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\
 _DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
 _BEATS_PER_BAR = 4
-_TELLING_POSITIONS = 4
+_DISTINCTIVE_POSITIONS = 4
 """A window with fewer positions off the grid could be in two recordings by chance."""
 _OTHER_METER = "not in 4/4"
 _VERSION = 3
@@ -168,7 +168,7 @@ def _extract(path: Path) -> Features:
 def _content(played: Floats) -> Keys:
     """Return keys of windows [w, 32]: timing and accents to three decimals; ``NO_KEY`` if everything is on the grid."""
     played = np.round(played, 3)
-    return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _TELLING_POSITIONS)
+    return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _DISTINCTIVE_POSITIONS)
 
 
 def _unfit(name: str, row: TableRow | None) -> str:

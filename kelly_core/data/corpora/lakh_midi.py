@@ -30,8 +30,8 @@ from kelly_core.music.key import affect_features, pitch_class_histogram, semiton
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_piano_roll
 
 _MIN_BEATS = 16
-_TELLING_BEATS = 24
-_TELLING_PITCHES = 4
+_DISTINCTIVE_BEATS = 24
+_DISTINCTIVE_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
 _VERSION = 4
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
@@ -76,7 +76,7 @@ def _content(steps: NDArray[np.uint8]) -> Keys:
     """Return keys of sequences [s, 64, 16]: equal for equal notes in equal beats, in any key and tempo."""
     sounding = np.bitwise_count(steps).sum(axis=(1, 2))
     pitches = np.bitwise_count(np.bitwise_or.reduce(steps, axis=1)).sum(axis=1)
-    return content_keys(steps, (sounding >= _TELLING_BEATS) & (pitches >= _TELLING_PITCHES))
+    return content_keys(steps, (sounding >= _DISTINCTIVE_BEATS) & (pitches >= _DISTINCTIVE_PITCHES))
 
 
 def song_of(file: str) -> str:

@@ -178,6 +178,7 @@ class HarmonyGenerator(_CodeReader):
     def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
         """One-hot draws by the inverse of the cumulated probabilities."""
         cumulated = np.cumsum(expected, axis=-1)
+        # Rounding leaves the sum beside 1; in relation to the sum no draw is beyond the last chord.
         quantile = rng.random((*expected.shape[:-1], 1), dtype=np.float32) * cumulated[..., -1:]
         drawn = (cumulated <= quantile).sum(axis=-1, keepdims=True)
         targets = np.zeros_like(expected)
@@ -233,6 +234,7 @@ class GrooveGenerator(_CodeReader):
 def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -> Floats:
     """Draw pairs of correlated, stationary AR(1) processes [count, steps, 2] with covariance ``WALK_COVARIANCE``."""
     innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
+    # The first step keeps its full variance, so the process is stationary from the start.
     innovations[:, 1:] *= np.float32(np.sqrt(1 - coefficient**2))
     factor = np.linalg.cholesky(WALK_COVARIANCE).T.astype(np.float32)
     return _decaying_sum(np.tensordot(innovations, factor, axes=1), np.float32(coefficient))

@@ -147,7 +147,7 @@ class ModelMetrics(ABC):
         return {}
 
     @abstractmethod
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the baselines and references."""
 
     def oracle(self, groups: Sums) -> tuple[PublishedResult, ...]:  # noqa: ARG002 - part of the interface

@@ -75,7 +75,7 @@ class DynamicsMetrics(ModelMetrics):
             figures |= {f"{name}_mae": float(error), f"{name}_r2": float(explained)}
         return figures
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
         fitted = fit_bin_means(training, {"mean": EVERYTHING, "quadrant": QUADRANTS})
         baselines = {"mean": fitted["mean"], CURVE: fit_curve(AffectPoints.of(training), "mse")}

@@ -111,7 +111,7 @@ class EmotionMetrics(ModelMetrics):
             found[name] = Calibration(**moments)
         return found
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the mean affect, ridge on frames and on their running mean, and nearest neighbors of frames."""
         frames, means = _points(training, _identity), _points(training, _running_mean)
         mean = np.average(frames.targets, axis=0, weights=frames.weights).astype(np.float32)

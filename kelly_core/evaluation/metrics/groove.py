@@ -68,7 +68,7 @@ class GrooveMetrics(ModelMetrics):
             "accent_error": off[..., POSITIONS:].sum(axis=(1, 2)),
         }
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the grid with even accents, the mean and the median of each position, a curve, and the mean by arousal.
 
         The median is the best constant for an absolute error.

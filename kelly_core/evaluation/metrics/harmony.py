@@ -72,7 +72,7 @@ class HarmonyMetrics(ModelMetrics):
             "top3": float(ratio(sums["top3"], weight)),
         }
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the uniform distribution, the mean distribution, and that by a curve and by quartiles of valence.
 
         A song of all chords is assumed beside those of the training examples.

@@ -76,7 +76,7 @@ class MelodyMetrics(ModelMetrics):
             "diatonic_mass": float(ratio(sums["diatonic"], sums["mass"])),
         }
 
-    def rivals(self, training: TrainingExamples) -> Baselines:
+    def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit one rate for all pitches, one for each, and that by a curve and by quartiles of valence.
 
         A beat with a note of any pitch is assumed beside those of the training examples.
