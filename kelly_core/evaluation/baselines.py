@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,6 +227,26 @@ def fit_median(points: AffectPoints) -> Predictor:
     return constant(weighted_median(points.targets, points.weights).astype(np.float32))
 
 
+_P = TypeVar("_P", Points, AffectPoints)
+
+
+def _best_penalty(points: _P, error: Callable[[_P, _P], Doubles]) -> Doubles:
+    """Return the penalty, [1], with the smallest error in five-fold cross-validation over groups.
+
+    Args:
+        points: all points.
+        error: returns the error on held-out points, the second argument, of a fit to the first, with each penalty.
+    """
+    fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
+    errors = np.zeros(len(_PENALTIES))
+    if fold.any():
+        for number in range(fold.max() + 1):
+            errors += error(points.take(fold != number), points.take(fold == number))
+    # If several penalties do equally well, or there is only one group, the strongest is the safest.
+    best = len(errors) - 1 - int(np.argmin(errors[::-1]))
+    return _PENALTIES[best : best + 1]
+
+
 def fit_curve(points: AffectPoints, loss: str) -> Predictor:
     """Fit a cubic in valence and arousal with an L2 penalty on its coefficients.
 
@@ -233,15 +254,14 @@ def fit_curve(points: AffectPoints, loss: str) -> Predictor:
     the curve is shifted so that the median residual of each output is 0. Probabilities are kept above a tenth of the
     marginal.
     """
-    fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
-    errors = np.zeros(len(_PENALTIES))
-    for number in range(fold.max() + 1) if fold.any() else ():
-        held_out = points.take(fold == number)
-        outputs = _cubic(points.take(fold != number), loss, _PENALTIES)(held_out.affect)
+
+    def error(rest: AffectPoints, held_out: AffectPoints) -> Doubles:
+        outputs = _cubic(rest, loss, _PENALTIES)(held_out.affect)
         each = elementwise_loss(loss, outputs, held_out.targets[:, np.newaxis])
-        errors += (held_out.weights[:, np.newaxis, : each.shape[-1]] * each).sum(axis=(0, 2))
-    best = len(errors) - 1 - int(np.argmin(errors[::-1]))
-    predict = _cubic(points, loss, _PENALTIES[best : best + 1])
+        total: Doubles = (held_out.weights[:, np.newaxis, : each.shape[-1]] * each).sum(axis=(0, 2))
+        return total
+
+    predict = _cubic(points, loss, _best_penalty(points, error))
     return lambda batch: _spread(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
 
 
@@ -294,17 +314,14 @@ def fit_ridge(points: Points) -> Regression:
 
     The penalty is chosen by five-fold cross-validation over the groups of the same points.
     """
-    fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
-    errors = np.zeros(len(_PENALTIES))
-    if fold.any():
-        for number in range(fold.max() + 1):
-            held_out, rest = points.take(fold == number), points.take(fold != number)
-            predict = _ridge(rest.inputs, rest.targets, rest.weights, _PENALTIES)
-            off = predict(held_out.inputs) - held_out.targets[:, np.newaxis]
-            errors += np.einsum("n,npk->p", held_out.weights.astype(np.float64), off**2)
-    # If several penalties do equally well, or there is only one group, the strongest is the safest.
-    best = len(errors) - 1 - int(np.argmin(errors[::-1]))
-    chosen = _ridge(points.inputs, points.targets, points.weights, _PENALTIES[best : best + 1])
+
+    def error(rest: Points, held_out: Points) -> Doubles:
+        predict = _ridge(rest.inputs, rest.targets, rest.weights, _PENALTIES)
+        off = predict(held_out.inputs) - held_out.targets[:, np.newaxis]
+        total: Doubles = np.einsum("n,npk->p", held_out.weights.astype(np.float64), off**2)
+        return total
+
+    chosen = _ridge(points.inputs, points.targets, points.weights, _best_penalty(points, error))
     return lambda inputs: chosen(inputs)[:, 0].astype(np.float32)
 
 

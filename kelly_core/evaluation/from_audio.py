@@ -24,7 +24,7 @@ from kelly_core.music.context import NAMES, encode_context, note_measures
 from kelly_core.music.dynamics import WINDOW_SECONDS, expression_windows
 from kelly_core.music.emotion import CODE_SIZE
 from kelly_core.music.groove import PPQ, groove_windows
-from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
+from kelly_core.music.key import semitones_to_c, tonality_of
 from kelly_core.music.mel import FRAME_SECONDS, mel_frames
 from kelly_core.music.melody import Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
@@ -127,7 +127,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
     else:
         # Melody and key are those of the whole piece, as in training: the beginning alone may have another lead.
         whole = notes.pitched()
-        shift = semitones_to_c(tonality(pitch_class_histogram(whole.pitch, whole.duration)))
+        shift = semitones_to_c(tonality_of(whole))
         melody = find_melody(notes)
         melody = melody._replace(notes=melody.notes.select(melody.notes.onset < len(mel) * FRAME_SECONDS))
         aware = _given_context(chain, mel, played, melody.notes, shift)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.music.emotion import CONTEXT, CONTEXT_SIZE
-from kelly_core.music.key import pitch_class_histogram, tonality
+from kelly_core.music.key import tonality_of
 from kelly_core.music.notes import Notes
 
 LIMIT = 0.9
@@ -147,7 +147,7 @@ def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
     """
     pitched = notes.pitched()
     seconds = max(1.0, float(np.ptp(pitched.onset)))
-    key = tonality(pitch_class_histogram(pitched.pitch, pitched.duration))
+    key = tonality_of(pitched)
     return {
         "register": mean_pitch(melody) + shift,
         "density": onset_count(pitched.onset) / seconds,

@@ -83,6 +83,11 @@ def tonality(histogram: ArrayLike, tonic: int | None = None) -> Tonality:
     return Tonality(major - minor, max(major, minor), int(fit.argmax()) % 12, "major" if major >= minor else "minor")
 
 
+def tonality_of(notes: Notes) -> Tonality:
+    """Return the tonality of pitched notes, of which each counts by its duration."""
+    return tonality(pitch_class_histogram(notes.pitch, notes.duration))
+
+
 def semitones_to_c(key: Tonality) -> int:
     """Return the transposition, -6..+5 semitones, from a key to C major or A minor."""
     home = 0 if key.mode == "major" else 9
@@ -104,6 +109,6 @@ def affect_features(notes: Notes) -> AffectFeatures:
     seconds = max(1.0, float((pitched.onset + pitched.duration).max() - pitched.onset.min()))
     tracks = len(np.unique(pitched.track))
     trust = min(1.0, float(np.std(pitched.velocity)) / 127 / 0.06) ** 2
-    key = tonality(pitch_class_histogram(pitched.pitch, pitched.duration))
+    key = tonality_of(pitched)
     density = float(np.log2(len(pitched) / (seconds * tracks)))
     return AffectFeatures(density, float(np.mean(pitched.velocity)) / 127, trust, key.m, key.kappa)

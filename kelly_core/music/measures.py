@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
-from kelly_core.music.key import Tonality, pitch_class_histogram, tonality
+from kelly_core.music.key import Tonality, tonality_of
 from kelly_core.music.melody import find_melody
 from kelly_core.music.notes import Notes
 
@@ -109,7 +109,7 @@ def measure_piece(notes: Notes) -> PieceMeasures:
         raise DataError(f"expected at least {_MIN_NOTES} notes of melody, got {len(melody)}")
     others = pitched if found.how == "skyline" else pitched.select(pitched.track != found.notes.track[0])
     chords = estimate_chords(others)
-    key = tonality(pitch_class_histogram(pitched.pitch, pitched.duration))
+    key = tonality_of(pitched)
     onset, pitch = melody.onset_beats, melody.pitch.astype(np.intp)
     interval = np.diff(pitch)
     moving = interval[interval != 0]

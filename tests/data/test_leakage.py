@@ -152,7 +152,7 @@ class TestAudio:
         assert np.count_nonzero(same, axis=1).tolist() == [9 * 31, 7 * 31]
         assert similar_fingerprints(same, first, second) == [(0, 1)]
 
-    def test_the_likest_of_many_is_found(self) -> None:
+    def test_the_most_similar_of_many_is_found(self) -> None:
         rng = seeded_rng(0)
         trained = rng.choice([-1, 1], (600, 400)).astype(np.int8)
         held_out = trained[[570, 3, 300]]

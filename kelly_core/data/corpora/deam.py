@@ -56,7 +56,7 @@ from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, encode
-from kelly_core.music.key import pitch_class_histogram, semitones_to_c, tonality
+from kelly_core.music.key import semitones_to_c, tonality_of
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames
 from kelly_core.music.melody import find_melody
 from kelly_core.spec import LabelScale
@@ -336,7 +336,7 @@ def _extract(path: Path, seconds: float) -> Features:
 def _extract_notes(path: Path) -> Features:
     notes = midi.read_notes(path)
     melody, pitched = find_melody(notes), notes.pitched()
-    shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+    shift = semitones_to_c(tonality_of(pitched))
     measures = note_measures(notes, melody.notes, shift)
     return {"measures": np.array([[measures[name] for name in HEARD]])}
 

@@ -26,7 +26,7 @@ from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import NAMES, encode_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, jittered, noisy_codes
-from kelly_core.music.key import affect_features, pitch_class_histogram, semitones_to_c, tonality
+from kelly_core.music.key import affect_features, semitones_to_c, tonality_of
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody_piano_roll
 
 _MIN_BEATS = 16
@@ -150,7 +150,7 @@ def _extract(path: Path) -> Features:
     notes = midi.read_notes(path)
     melody = find_melody(notes)
     pitched = notes.pitched()
-    shift = semitones_to_c(tonality(pitch_class_histogram(pitched.pitch, pitched.duration)))
+    shift = semitones_to_c(tonality_of(pitched))
     sequences, lengths = _sequences(melody_piano_roll(melody, shift), path)
     steps = np.packbits(sequences, axis=2)
     measures = note_measures(notes, melody.notes, shift)
