@@ -15,7 +15,7 @@ from kelly_core.evaluation.baselines import (
     fit_nearest_neighbors,
     fit_ridge,
 )
-from tests.helpers.example_arrays import Handmade
+from tests.helpers.example_arrays import ArrayDataset
 from tests.seeds import seeded_rng
 
 
@@ -92,7 +92,7 @@ def test_of_many_points_some_are_looked_at_from_all_over() -> None:
 
 def test_the_loss_of_the_best_constant_is_that_of_the_mean_of_the_training_targets() -> None:
     targets = np.repeat([0.0, 1.0, 0.2, 0.4], 600)[:, np.newaxis, np.newaxis] * np.ones((1, 1, 16))
-    dataset = Handmade(targets, 1200)
+    dataset = ArrayDataset(targets, 1200)
     assert constant_loss(dataset, "mse", best_constant(dataset, "mse")) == pytest.approx(
         (0.3**2 + 0.7**2) / 2, rel=1e-6
     )

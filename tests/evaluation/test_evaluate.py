@@ -21,7 +21,7 @@ from kelly_core.evaluation.metrics.base import TrainingExamples
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, ModelSpec, model_spec
-from tests.helpers.example_arrays import Handmade
+from tests.helpers.example_arrays import ArrayDataset
 from tests.seeds import seeded_rng, shifted
 
 DYNAMICS, GROOVE, EMOTION, MELODY, HARMONY = (
@@ -45,10 +45,10 @@ def random_targets(spec: ModelSpec, count: int, seed: int = 0) -> np.ndarray:
     return rng.uniform(0, 1, (count, frames, spec.output_size))
 
 
-def random_corpus(spec: ModelSpec, validation: int = 30, **more: Any) -> Handmade:
+def random_corpus(spec: ModelSpec, validation: int = 30, **more: Any) -> ArrayDataset:
     count = 3 * validation
     inputs = seeded_rng(7).normal(size=(count, 4 if spec.recurrent else 1, spec.input_size))
-    return Handmade(random_targets(spec, count), validation, inputs=inputs, **more)
+    return ArrayDataset(random_targets(spec, count), validation, inputs=inputs, **more)
 
 
 def named(quality: QualityRecord, baseline: str) -> Any:
@@ -101,7 +101,7 @@ def test_the_median_of_the_training_targets_is_not_trained() -> None:
     """A network with zero weights and the medians as bias beats the mean and the grid by absolute error."""
     targets = uneven_grooves(121)
     inputs = seeded_rng(7).normal(size=(121, 1, 64))
-    dataset = Handmade(targets, 40, inputs=inputs)
+    dataset = ArrayDataset(targets, 40, inputs=inputs)
     medians = np.median(targets[40:, 0], axis=0).astype(np.float32)
     quality = evaluate(GROOVE, dataset, constant(medians))
     assert named(quality, "position mean").beaten
@@ -113,7 +113,7 @@ def test_the_median_of_the_training_targets_is_not_trained() -> None:
 def test_a_constant_is_never_trained_however_lucky() -> None:
     targets = random_targets(DYNAMICS, 90)
     targets[:30] = np.clip(targets[:30], 0, 0.01) + 0.2
-    dataset = Handmade(targets, 30, inputs=seeded_rng(7).normal(size=(90, 1, 32)), input_size=32)
+    dataset = ArrayDataset(targets, 30, inputs=seeded_rng(7).normal(size=(90, 1, 32)), input_size=32)
     quality = evaluate(DYNAMICS, dataset, constant(np.full(16, 0.205, np.float32)))
     assert all(each.beaten for each in quality.baselines)
     assert quality.constant
@@ -149,7 +149,7 @@ def follows_emotion(spec: ModelSpec, count: int = 240) -> tuple[np.ndarray, np.n
 def test_a_curve_of_valence_and_arousal_must_be_beaten(spec: ModelSpec) -> None:
     """Where the targets follow the emotion, no constant comes near the curve, which is as good as itself."""
     inputs, targets = follows_emotion(spec)
-    dataset = Handmade(targets, 80, inputs=inputs)
+    dataset = ArrayDataset(targets, 80, inputs=inputs)
     curve = metrics_of(spec).fit_baselines(TrainingExamples(dataset)).baselines["cubic curve"]
     quality = evaluate(spec, dataset, curve)
     measure = quality.primary[0]
@@ -224,7 +224,7 @@ def test_the_difference_and_its_interval_are_those_of_the_groups() -> None:
     targets = np.full((40, 1, 16), 0.5)
     targets[::2] -= 0.2
     targets[1::2] += 0.2
-    dataset = Handmade(targets, 20, groups=[f"{index // 2}" for index in range(40)])
+    dataset = ArrayDataset(targets, 20, groups=[f"{index // 2}" for index in range(40)])
     said = targets[:20] + np.repeat(np.arange(10), 2)[:, None, None] * 0.03
     quality = evaluate(DYNAMICS, dataset, dataset.answers(said))
     (difference,) = named(quality, "mean").differences
@@ -242,7 +242,7 @@ def test_shares_are_of_the_baseline_as_it_is_resampled() -> None:
     """Songs that the mean knows from hardly to badly: a model that is nearly right is never more than 100 % better."""
     spread = np.repeat(np.geomspace(0.001, 0.4, 10), 2) * np.where(np.arange(20) % 2, 1, -1)
     targets = 0.5 + np.tile(np.concatenate([spread, spread])[:, None, None], (1, 1, 16))
-    dataset = Handmade(targets, 20, groups=[f"{index // 2}" for index in range(40)])
+    dataset = ArrayDataset(targets, 20, groups=[f"{index // 2}" for index in range(40)])
     said = targets[:20] + 0.002
     (difference,) = named(evaluate(DYNAMICS, dataset, dataset.answers(said)), "mean").differences
     share, theirs = difference.share, float(np.sqrt((spread**2).mean()))
@@ -257,7 +257,7 @@ def test_timing_need_only_be_no_worse_by_a_hundredth(worse: float, enough: bool)
     """Every note is .2 early or late, which the grid knows nothing of; accents are right."""
     targets = np.full((60, 1, 32), -0.5)
     targets[..., :16] = 0.2 * np.where(np.arange(60) % 2, 1, -1)[:, None, None]
-    dataset = Handmade(targets, 30)
+    dataset = ArrayDataset(targets, 30)
     said = targets[:30].copy()
     said[..., :16] *= 1 - worse
     grid = named(evaluate(GROOVE, dataset, dataset.answers(said)), "zero and neutral")
@@ -341,7 +341,7 @@ def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
     latent = rng.uniform(-0.5, 0.5, (60, 6))
     inputs = np.zeros((60, 6, 128))
     inputs[..., 0] = latent * 3
-    dataset = Handmade(encode(latent, np.zeros_like(latent)), 20, inputs=inputs)
+    dataset = ArrayDataset(encode(latent, np.zeros_like(latent)), 20, inputs=inputs)
     quality = evaluate(EMOTION, dataset, constant(encode(0.0, 0.0)))
     rmse = {each.name: each.metrics["rmse"] for each in quality.baselines}
     assert rmse["ridge on frames"] < 0.05 < rmse["ridge on running mean"] < rmse["mean"]
@@ -355,7 +355,7 @@ def test_static_labels_are_predicted_from_the_whole_clip() -> None:
     inputs = rng.normal(size=(60, 30, 128))
     inputs[..., 0] += 3 * valence[:, None]
     codes = np.broadcast_to(encode(valence, np.zeros(60))[:, None], (60, 30, 64))
-    dataset = Handmade(codes, 20, inputs=inputs, pooled=[True] * 60)
+    dataset = ArrayDataset(codes, 20, inputs=inputs, pooled=[True] * 60)
     quality = evaluate(EMOTION, dataset, constant(encode(0.0, 0.0)))
     assert named(quality, "ridge on frames").metrics["static_valence_r"] > 0.9
     assert "dynamic_valence_r" not in quality.metrics
@@ -383,7 +383,7 @@ def test_on_generated_data_epsilon_decides(spec: ModelSpec) -> None:
 
 def test_there_is_no_test_split_unless_the_corpus_has_one() -> None:
     dataset = random_corpus(DYNAMICS)
-    with pytest.raises(DataError, match="handmade has no official test split here"):
+    with pytest.raises(DataError, match="arrays has no official test split here"):
         evaluate(DYNAMICS, dataset, constant(np.full(16, 0.5, np.float32)), "test")
 
 

@@ -14,11 +14,11 @@ from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.evaluation.metrics.base import Labels, Predictor, Sums
 
 
-class Handmade(Dataset):
+class ArrayDataset(Dataset):
     """Arrays as a dataset; the first ``validation`` examples validate, the others train."""
 
-    name = "handmade"
-    fingerprint = "handmade"
+    name = "arrays"
+    fingerprint = "arrays"
 
     def __init__(
         self,
