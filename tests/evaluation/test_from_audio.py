@@ -50,9 +50,9 @@ def test_every_model_behind_the_recognizer_is_measured_beside_the_marginal(piece
     assert 1.0 < marginal < 4.0, "one of four pitches in each beat"
 
 
-def test_the_marginal_of_the_training_examples_is_a_rival_too(pieces: Path, tmp_path: Path) -> None:
+def test_the_marginal_of_the_training_examples_is_a_baseline_too(pieces: Path, tmp_path: Path) -> None:
     chain = ModelChain.load(write_chain(tmp_path))
-    beats = [from_audio._answers(chain, pair)["MelodyTransformer"].targets for pair in find_pairs(pieces)]
+    beats = [from_audio._score_piece(chain, pair)["MelodyTransformer"].targets for pair in find_pairs(pieces)]
     chain.marginals["MelodyTransformer"] = np.concatenate(beats).mean(axis=0)
     marginal = evaluate_chain(chain, find_pairs(pieces))["MelodyTransformer"].marginal
     assert marginal.name == "marginal of the training examples", "no constant is better on these pieces"
