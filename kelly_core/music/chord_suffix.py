@@ -36,9 +36,9 @@ _TOKEN = re.compile(
     | (?P<dom>    (?i:dom(?:inant)?)\.? )
     | (?P<power>  (?i:power) )
     | (?P<noun>   (?i:triad|chord)$ )
-    | (?P<major>  (?i:maj(?:or)?)\.? | (?:ma|Ma)(?!dd|ug|lt) | MA(?=[\d(]) | M(?!i|I|A) | j(?=7|9|1[13]) )
+    | (?P<major>  (?i:maj(?:or)?|dur)\.? | (?i:mj)(?=7|9|1[13]) | (?:ma|Ma)(?!dd|ug|lt) | MA(?=[\d(]) | M(?!i|I|A|o) | j(?=7|9|1[13]) )
     | (?P<delta>  [Δ^] )
-    | (?P<minor>  (?i:min(?:or)?)\.? | mi | Mi | MI(?=[\d(]) | m )
+    | (?P<minor>  (?i:min(?:or)?|moll)\.? | mi | Mi | MI(?=[\d(]) | m )
     | (?P<run>    (?:{_ACCIDENTAL}?{_NUMBER}{_ACCIDENTAL}?)+ )
     | (?P<open>   \( )
     | (?P<close>  \) )
@@ -47,7 +47,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_HYPHEN_AFTER_ROOT = re.compile(r"-(?=(?i:major|minor|min|dim|aug|dom|half|suspended))")
+_HYPHEN_AFTER_ROOT = re.compile(r"-(?=(?i:major|minor|min|dur|moll|dim|aug|dom|half|suspended))")
 _HYPHEN = re.compile(r"-(?=(?i:maj|min|dim|sus|add))")
 _ZERO = re.compile(r"0(?=7|9|1[13]|[/(]|$)")
 

@@ -44,7 +44,7 @@ _HARTE_ROOT = r"[A-G](?:b*|#*)"
 _DEGREE = r"(?:b*|#*)(?:1[0-3]|[1-9])"
 _LIST = rf"\(\s*(?P<degrees>\*?{_DEGREE}(?:\s*,\s*\*?{_DEGREE})*)\s*\)"
 _LABEL = re.compile(rf"(?P<root>{_HARTE_ROOT}):(?P<shorthand>[a-z0-9]*)(?:{_LIST})?(?:/{_DEGREE})?")
-_INVERSION = re.compile(rf"(?P<root>{_HARTE_ROOT})/{_DEGREE}")
+_TRIAD = re.compile(rf"(?P<root>{_HARTE_ROOT})(?:/{_DEGREE})?")
 
 
 def read_harte(label: str) -> tuple[str, frozenset[int]] | None:
@@ -54,16 +54,16 @@ def read_harte(label: str) -> tuple[str, frozenset[int]] | None:
 
         root ":" shorthand ["(" degrees ")"] ["/" bass]      C:min7(4)/b3
         root ":(" degrees ")" ["/" bass]                     C:(1,b3,b5,6)
-        root "/" bass                                        C/3, a major triad
+        root ["/" bass]                                      C/3, a major triad
 
     A degree is an interval of the major scale, 1 to 13, with any number of flats or sharps before it; ``*`` before a
     degree of the list removes it from the shorthand.
 
     The bass does not count as a tone of the chord.
     """
-    inversion = _INVERSION.fullmatch(label)
-    if inversion:
-        return inversion["root"], frozenset(_SHORTHANDS["maj"])
+    triad = _TRIAD.fullmatch(label)
+    if triad:
+        return triad["root"], frozenset(_SHORTHANDS["maj"])
     found = _LABEL.fullmatch(label)
     if found is None or not (found["shorthand"] or found["degrees"]):
         return None
@@ -103,7 +103,7 @@ _AFTER_NFKC = str.maketrans(
         "]": ")",
     }
 )
-_NO_CHORD = re.compile(r"\(?(?:N|X|NC\.?|N/C|N\.\s?C\.?|n\.c\.|(?i:no ?chord))\)?")
+_NO_CHORD = re.compile(r"\(?(?:N|X|(?i:n\.?\s?c\.?|n/c|no ?chord))\)?")
 _ENCLOSED = re.compile(r"\(([^()]*)\)")
 _BEATS = re.compile(r"(?:\s*/){2,}$")
 _ORDINALS = {

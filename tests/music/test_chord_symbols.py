@@ -24,11 +24,11 @@ LEAD_SHEET = {
     "Cdom7 C[7] C67 C7add6 C7(b9,#11) C7(b9_#11) C7(b9/13) C13#11 C7no3 C7omit5 C7b5 C+9 C9(13) C7susadd3 "
     "C79b13b C7911# Csus79 C+79 c7",
     "Cmaj7": "Cmaj7 CMaj7 CMAJ7 Cma7 CM7 CΔ CΔ7 C^ C^7 Cmaj9 CM9 Cmaj13 Cmaj7#11 C+M7 C(maj7) C_maj7 Cj7 CM7#5 "
-    "C6maj7 C/maj7 Cj7911# C+j7 Csus4maj7 Cmaj7sus4 Cmaj7b5 Caugmaj7",
+    "C6maj7 C/maj7 Cj7911# C+j7 Csus4maj7 Cmaj7sus4 Cmaj7b5 Caugmaj7 Cmj7 CMj9",
     "Cm7": "Cm7 C-7 Cmin7 Cmi7 CMin7 CMI7 Cm9 Cm11 Cm13 C-9 Cm7add11 Cminor7 Cm7b9 Cm7#5 Cm7sus4 Cm7(9) Cm7/9",
     "Cdim7": "Cdim Cdim7 CDIM Co Co7 C0 C07 Cø Cø7 Ch Ch7 Chdim7 Cm7b5 Cm7-5 C-7b5 Cm7(b5) C-7(b5) Cmin7b5 Cmb5 Cm11b5 "
     "Cm7(11,b5) Cm7b9b5 Cdim. Cdim9 Cdimmaj7 Ebdim F#o7 Aø",
-    "N": "N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. X No_chord NO_CHORD",
+    "N": "N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. nc N.c. X No_chord NO_CHORD",
     "G": "Gmno3 Gm(no3)",
     "Bbmaj7": "Bbmaj7 A#maj7 Cbbmaj7",
     "F#m7": "F#m7 Gbm7 F#-7 E##m7",
@@ -54,7 +54,8 @@ BRAZILIAN = {
     "Cdim7": "Cm7(5-) Cm7/5- Cm5- C°(b13)",
 }
 GERMAN = {
-    "B": "H Ces",
+    "B": "H Ces H-Dur",
+    "Am": "A-Moll a-Moll a_moll",
     "Bm7": "Hm7",
     "C#": "Cis Des Cis/Eis",
     "C#m7": "Cism7 Desm7",
@@ -86,6 +87,7 @@ HARTE = {
     "Cm7": "C:min7/b3 C:min7(b5) C:min13 C:min7(4,b7)/4",
     "Cdim7": "C:dim C:hdim7 C:dim7/2 C:(1,b3,b5,6) C:min7(*5,b5)",
     "F#m7": "F♯:min7 Gb:min7",
+    "Eb": "C### C###/3",
     "N": "N X",
 }
 WORDS = {
