@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes, printable
@@ -29,6 +29,12 @@ _HEADER_BYTES = 64 * 2**10
 _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
+_COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
+_MOST_PREAMBLE = 20
+"""Lines above the header of a table that are looked through."""
+_SHOWN_CELL = 40
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _NOT_SPACE = re.compile(r"[^ \t\n\r]")
 _LISTED = 5
 
@@ -182,38 +188,72 @@ def spread(items: list[T], most: int) -> list[T]:
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file by column name; spaces around names and values are stripped.
 
-    The delimiter is a comma, a semicolon or a tab, whichever the first line has most of. The encoding is UTF-8, UTF-16
-    with a byte order mark, or else Latin-1, in which every byte is a character.
+    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. What precedes the header
+    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "". A
+    quote that is never closed costs its own line. The encoding is UTF-8, UTF-16 with a byte order mark, or else
+    Latin-1, in which every byte is a character.
 
     Raises:
-        DataError: the file cannot be read, is too large, or is not CSV text.
+        DataError: the file cannot be read or is too large.
     """
-    text = decode_text(read_regular(path, MAX_TABLE_BYTES))
-    try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
-        header = [name.strip() for name in next(rows, [])]
-        return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows if row]
-    except csv.Error as error:
-        raise DataError(f"is not CSV text ({error})", where=path) from error
+    rows = _rows(_from_header(decode_text(read_regular(path, MAX_TABLE_BYTES))))
+    header = next(rows, [])
+    return [dict(zip(header, row + [""] * (len(header) - len(row)), strict=False)) for row in rows if any(row)]
 
 
 def table_columns(path: Path) -> list[str]:
-    """Names in the first line of a CSV file, of which only the beginning is read.
+    """Names in the header of a CSV file, of which only the beginning is read.
 
     Raises:
-        DataError: the file cannot be read, or its first line is not CSV text.
+        DataError: the file cannot be read.
     """
-    text = decode_text(read_regular(path, MAX_TABLE_BYTES, _HEADER_BYTES))
+    return next(_rows(_from_header(decode_text(read_regular(path, MAX_TABLE_BYTES, _HEADER_BYTES)))), [])
+
+
+def _from_header(text: str) -> str:
+    """The text from its header on."""
+    start = 0
+    for _ in range(_MOST_PREAMBLE):
+        line = _LINE.match(text, start)
+        following = _LINE.match(text, line.end()) if line else None
+        if line is None or following is None or not _is_preamble(line[1], following[1]):
+            break
+        start = line.end()
+    return text[start:]
+
+
+def _is_preamble(line: str, following: str) -> bool:
+    """Return True if a line is empty, a comment, or a title of one cell above a line of several."""
+    if _COMMENT.fullmatch(line):
+        return True
+    return _filled_cells(line) < 2 <= _filled_cells(following)
+
+
+def _filled_cells(line: str) -> int:
+    return sum(bool(cell.strip()) for cell in line.split(_delimiter(line)))
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """Rows of CSV text; one that is not CSV text is a cell with its beginning."""
+    options: dict[str, Any] = {"delimiter": _delimiter(text), "skipinitialspace": True}
     try:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True), [])
-        return [name.strip() for name in header]
-    except csv.Error as error:
-        raise DataError(f"is not CSV text ({error})", where=path) from error
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
+    except csv.Error:
+        # A quote without its end takes in all the lines that follow, so each line is read alone.
+        rows = [_row(line, options) for line in io.StringIO(text, newline="")]
+    yield from ([value.strip() for value in row] for row in rows)
+
+
+def _row(line: str, options: dict[str, Any]) -> list[str]:
+    try:
+        return next(csv.reader([line], **options), [])
+    except csv.Error:
+        return [line[:_SHOWN_CELL]]
 
 
 def _delimiter(text: str) -> str:
     """The delimiter that the first line has most of, a comma if it has none."""
-    return max(",;\t", key=text.split("\n", 1)[0].count)
+    return max(",;\t|", key=text.split("\n", 1)[0].count)
 
 
 def decode_text(content: bytes) -> str:
@@ -242,13 +282,14 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON document.
+    """Read a JSON document in UTF-8, UTF-16 or UTF-32; a byte that is not text becomes a replacement character.
 
     Raises:
         DataError: the file cannot be read, is too large, or is not JSON text.
     """
+    content = read_regular(path, MAX_TABLE_BYTES)
     try:
-        return json.loads(read_regular(path, MAX_TABLE_BYTES), parse_int=_whole_number)
+        return json.loads(content.decode(json.detect_encoding(content), "replace"), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON text ({error})", where=path) from error
 
@@ -257,7 +298,7 @@ def is_large_list(path: Path) -> bool:
     """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
     try:
         with open_regular(path) as file:
-            return os.fstat(file.fileno()).st_size > _MAX_ELEMENT and file.read(_HEADER_BYTES).lstrip()[:1] == b"["
+            return os.fstat(file.fileno()).st_size > _MAX_ELEMENT and decode_text(file.read(_HEADER_BYTES)).lstrip()[:1] == "["
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
 
@@ -269,11 +310,11 @@ def stream_json_list(path: Path) -> Iterator[object]:
         DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
     """
     try:
-        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig") as file:
+        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig", "replace") as file:
             yield from _TextWindow(file, path).elements()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
         raise DataError(f"is not JSON text ({error})", where=path) from error
 
 
@@ -358,9 +399,15 @@ def finite_number(value: object) -> float | None:
 
 
 def finite_text(text: str) -> float | None:
-    """Return the number that a cell of a table holds, or None if it holds no finite number."""
+    """Return the number that a cell of a table holds, or None if it holds no finite number.
+
+    The decimal sign is a point or a comma.
+    """
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    if "_" in plain:  # Python takes 1_0 for 10.
+        return None
     try:
-        number = float(text)
+        number = float(plain.replace(",", ".") if _DECIMAL_COMMA.fullmatch(plain) else plain)
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -42,6 +42,7 @@ _MOST_OUTLIERS = 0.05
 """Share of values outside a scale up to which it is the table's and the rows are damaged."""
 _MOST_REPEATED = 0.5
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
+_SPACES = re.compile(r"[\s_-]+")
 _ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a)$")
 
 
@@ -61,15 +62,22 @@ class AffectTable:
 
 
 class LabelIndex:
-    """Values by file: IDs match exactly first, then without case, spaces, ending and leading zeros (``2.0`` is 002)."""
+    """Values by file: IDs match exactly first, then without case, spaces, ending and leading zeros (``2.0`` is 002).
+
+    An ID may be the path of a file on another machine: it matches if it ends in the file's path in the corpus, or in
+    the file's own folder and name.
+    """
 
     def __init__(self, values: Mapping[str, ValenceArousal]) -> None:
         self._exact = dict(values)
         self._loose: dict[str, ValenceArousal | None] = {}
+        self._elsewhere: dict[str, ValenceArousal | None] = {}
         for name, value in values.items():
             key = song_key(name)
             # Two IDs that differ only in case or zeros name two songs: neither may take the other's label.
-            self._loose[key] = None if self._loose.get(key, value) != value else value
+            _enter(self._loose, key, value)
+            for tail in list(_tails(key))[1:]:
+                _enter(self._elsewhere, tail, value)
 
     def __bool__(self) -> bool:
         return bool(self._exact)
@@ -80,13 +88,19 @@ class LabelIndex:
             for name in (tail, tail.rpartition(".")[0]):
                 if name in self._exact:
                     return self._exact[name]
-        found = (self._loose.get(song_key(tail)) for tail in _tails(file))
+        keys = [song_key(tail) for tail in _tails(file)]
+        found = [self._loose.get(key) for key in keys]
+        found += [self._elsewhere.get(key) for key in keys if "/" in key or key == keys[0]]
         return next((value for value in found if value is not None), None)
+
+
+def _enter(index: dict[str, ValenceArousal | None], key: str, value: ValenceArousal) -> None:
+    index[key] = None if index.get(key, value) != value else value
 
 
 def song_key(name: str) -> str:
     """Return what two spellings of one song's ID have in common."""
-    key = _ENDING.sub("", name.strip().replace("\\", "/").casefold())
+    key = _ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
     folder, slash, last = key.rpartition("/")
     whole = _WHOLE.fullmatch(last)
     return folder + slash + whole[1] if whole else key
@@ -213,7 +227,8 @@ def _to_unit(value: float, low: float, high: float) -> float:
 
 
 def _plain(column: str) -> str:
-    return column.strip().casefold()
+    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
+    return _SPACES.sub("_", column.strip().casefold()).replace("_(", "(")
 
 
 def _column(header: Iterable[str], names: Sequence[str]) -> str:

@@ -30,8 +30,8 @@ LABEL_FILE = "label.csv"
 DAMAGED_ENTRY = f"damaged entry of {SIDECAR}"
 DAMAGED_ROW = "damaged row of a table of labels"
 UNREADABLE_LABELS = "file of emotion labels that cannot be read"
-_ID_COLUMNS = ("ID", "id", "filename")
-_QUADRANT_COLUMN = "4Q"
+_ID_COLUMNS = ("id", "filename")
+_QUADRANT_COLUMN = "4q"
 
 
 def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, ValenceArousal], list[str]]:
@@ -86,7 +86,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     Raises:
         DataError: the table cannot be read.
     """
-    rows = read_table(path)
+    rows = [{name.casefold(): value for name, value in row.items()} for row in read_table(path)]
     column = next((name for name in _ID_COLUMNS if rows and name in rows[0]), None)
     if column is None or _QUADRANT_COLUMN not in rows[0]:
         return {}, []
@@ -98,7 +98,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
             labels[row[column]] = QUADRANT_AFFECT[int(quadrant)]
         else:
             damaged.append(f"{path.name} row {number}")
-    warn_left_out(path, f"rows whose {_QUADRANT_COLUMN} is not 1, 2, 3 or 4", damaged)
+    warn_left_out(path, "rows whose 4Q is not 1, 2, 3 or 4", damaged)
     return labels, damaged
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from kelly_core.data.files import LeftOut, find_files, read_json, read_table, spread
+from kelly_core.data.files import LeftOut, find_files, read_json, read_table, spread, table_columns
 from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import open_regular
@@ -36,7 +36,6 @@ _CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
 _MAX_SEARCHED = 512
 """Tables without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
-_MAX_HEADER_BYTES = 64 * 2**10
 _MAX_JSON_BYTES = 16 * 2**20
 """In a JSON table of columns the names of the last columns are near the end of the file."""
 
@@ -157,18 +156,14 @@ def _is_clip_table(name: str) -> bool:
 
 def _has_columns(path: Path) -> bool:
     """Return True if a file names both columns of an official table. One that cannot be read has none."""
-    most = _MAX_JSON_BYTES if path.suffix.lower() == ".json" else _MAX_HEADER_BYTES
     try:
+        if path.suffix.lower() != ".json":
+            return {_FILE, _SPLIT} <= {column.lower() for column in table_columns(path)}
         with open_regular(path) as file:
-            start = file.read(most)
-    except OSError:
+            start = file.read(_MAX_JSON_BYTES)
+    except (DataError, OSError):
         return False
-    if path.suffix.lower() == ".json":
-        return all(f'"{column}"'.encode() in start.lower() for column in (_FILE, _SPLIT))
-    header = re.split(rb"[\r\n]", start.lstrip(), maxsplit=1)[0].lower()
-    # Not decoded: the encoding of a table about something else does not matter here.
-    columns = {column.strip(b" \t\r\"'\xef\xbb\xbf") for column in re.split(rb"[,;\t]", header)}
-    return {_FILE.encode(), _SPLIT.encode()} <= columns
+    return all(f'"{column}"'.encode() in start.lower() for column in (_FILE, _SPLIT))
 
 
 def _read(root: Path, name: str) -> OfficialTable:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.errors import DataError
-from kelly_core.features.feature_cache import CacheKey, FeatureCache, FileIndex, MergePlan
+from kelly_core.features.feature_cache import CacheKey, FeatureCache, FileIndex, MergePlan, may_pass
 from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
@@ -109,7 +109,8 @@ def load_features(
 ) -> FeatureTable:
     """Return the features of ``files``, from the cache if content and settings are the same, else computed.
 
-    A file whose size and modification time have not changed is not opened. Features are written to disk as they
+    A file whose size and modification time have not changed is not opened, unless it was skipped for want of
+    permission, memory or a working disk. Features are written to disk as they
     are computed: memory does not grow with the corpus, and a killed process loses only its last seconds.
     If several processes need the same features, one computes them and the others wait.
 
@@ -130,16 +131,24 @@ def load_features(
     cache = FeatureCache(cache_dir, key)
     index = _list(root, files)
     store = cache.latest_store()
-    if store is None or not index.begins(store):
+    if store is None or not _is_current(store, index, root):
         # Another process may have computed them while this one waited for the lock, so the store is read again.
         with cache.write_lock(lambda: progress(0, len(files)) if progress else None):
             # Read again under the lock, for another process may have just replaced it.
             store = cache.latest_store()
-            if store is None or not index.begins(store):
+            if store is None or not _is_current(store, index, root):
                 compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
                 store = _update(cache, store, index, root, compute)
     cache.touch()
     return _table(store, index.paths)
+
+
+def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
+    """Return True if a store was made of these files and none of them was left out for a reason that has passed."""
+    reasons = store.manifest.reasons[: len(index.paths)]
+    return index.begins(store) and not any(
+        may_pass(reason) and os.access(root / path, os.R_OK) for path, reason in zip(index.paths, reasons, strict=False)
+    )
 
 
 def _list(root: Path, files: Sequence[str]) -> FileIndex:

@@ -85,7 +85,15 @@ _Place = tuple[int, int]
 DUPLICATE = "same content as another file"
 """Reason to skip a file with the same content as another one."""
 
+_PASSING = ("cannot be read (", "no such file", "needs more memory")
+"""Beginnings of reasons that another attempt may not meet: permissions, a disk or share, and free memory change."""
+
 _NOWHERE = -1
+
+
+def may_pass(reason: str) -> bool:
+    """Return True if a file that was skipped for this reason is to be tried again though it has not changed."""
+    return reason.startswith(_PASSING)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,8 @@ class MergePlan:
         if not by_path:
             return
         for number, known in enumerate(self._as_listed(by_path)):
+            if known is not None and may_pass(self._reason(known)):
+                known = None
             place = known
             # A duplicate has no rows of its own: if the file that it repeats is gone, its content must be found
             # elsewhere.

@@ -7,6 +7,7 @@ on different corpora, a host computes it without any of them, and no two machine
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -189,7 +190,10 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
         raise DataError(f"audio shorter than {_FFT} samples")
     hop = round(_HOP_SECONDS * sample_rate)
     spectrum = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop))
-    strength = librosa.onset.onset_strength(y=samples, sr=sample_rate, hop_length=hop)
+    with warnings.catch_warnings():
+        # At high sample rates librosa warns of bands without a bin, whose strength is 0.
+        warnings.simplefilter("ignore", UserWarning)
+        strength = librosa.onset.onset_strength(y=samples, sr=sample_rate, hop_length=hop)
     onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
     hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_FFT)
     pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])

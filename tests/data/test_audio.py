@@ -132,6 +132,22 @@ class TestContent:
         write_ffmpeg(tmp_path / "a.m4a", noise(1), "aac", "fltp").rename(tmp_path / "a.wav")
         assert len(read_audio(tmp_path / "a.wav", 9)[0]) == pytest.approx(RATE, abs=3000)
 
+    @pytest.mark.parametrize(
+        "front", [b"junk!" * 20, bytes(700), b"\xff" * 50, b"ID3\4\0\x10\0\0\0\4" + bytes(4) + b"3DI" + bytes(7)]
+    )
+    def test_an_mp3_is_read_behind_what_precedes_it(self, tmp_path: Path, front: bytes) -> None:
+        soundfile.write(tmp_path / "a.mp3", noise(1), RATE)
+        (tmp_path / "b.mp3").write_bytes(front + (tmp_path / "a.mp3").read_bytes())
+        assert len(read_audio(tmp_path / "b.mp3", 9)[0]) == pytest.approx(RATE, abs=3000)
+
+    def test_a_flac_without_its_length_is_read(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "a.flac", noise(1), RATE)
+        content = bytearray((tmp_path / "a.flac").read_bytes())
+        # 36 bits count the samples: an encoder that writes to a pipe leaves them at 0.
+        content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+        (tmp_path / "a.flac").write_bytes(content)
+        assert len(read_audio(tmp_path / "a.flac", 9)[0]) == RATE
+
     @pytest.mark.parametrize("content", [b"these are notes, no audio\n" * 100, b"\0" * 5000, b"MThd\0\0\0\6", b"\xff"])
     @pytest.mark.parametrize("named", ["wav", "mp3", "m4a"])
     def test_what_is_no_audio_is_refused(self, tmp_path: Path, content: bytes, named: str) -> None:

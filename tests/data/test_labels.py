@@ -43,6 +43,12 @@ class TestRows:
         assert table.labels["3"] == (0.0, 1.0)
         assert table.damaged == ["a.csv row 42"]
 
+    @pytest.mark.parametrize("row", ["2", '2,"5,4', f"2,{'9' * 200_000},4"])
+    def test_a_damaged_first_row_does_not_cost_the_others(self, tmp_path: Path, row: str) -> None:
+        table = read_affect_table(write(tmp_path / "a.csv", HEADER + row + "\n" + SOUND))
+        assert len(table.labels) == 40
+        assert table.damaged == ["a.csv row 2"]
+
     def test_a_second_row_of_a_song_with_other_values_is_damaged(self, tmp_path: Path) -> None:
         table = read_affect_table(write(tmp_path / "a.csv", HEADER + SOUND + "100,9,9\n"))
         assert table.labels["100"] == (0.25, -0.25)
@@ -67,13 +73,23 @@ class TestText:
         assert is_affect_table(path)
         assert read_affect_table(path, "-1..1").labels == {"café": (0.5, -0.5), "002": (-1.0, 1.0)}
 
+    @pytest.mark.parametrize("above", ["\n\n", "# ratings\n", "sep=;\n", "Ratings of 2019;;\n", "Ratings\n\n"])
+    def test_lines_above_the_header_and_decimal_commas(self, tmp_path: Path, above: str) -> None:
+        header, rows = "song id;Valence-mean;arousal mean\n", "2;2,5;\N{MINUS SIGN}1,25\n3;1_0;0\n"
+        path = write(tmp_path / "a.csv", above + header + rows)
+        assert is_affect_table(path)
+        assert read_affect_table(path, "-5..5").labels == {"2": (0.5, -0.25)}
+
     def test_a_byte_that_is_no_text_does_not_cost_the_table(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", b"a,b\n\x81,\x00\n")
         assert read_table(path)[0]["b"] == "\0"
 
 
 class TestIds:
-    @pytest.mark.parametrize("written", ["2", "2.0", "002", " 2 ", "2.mp3", "002.MP3", "audio/2.mp3", "audio\\2.mp3"])
+    @pytest.mark.parametrize(
+        "written",
+        ["2", "2.0", "002", " 2 ", "2.mp3", "002.MP3", "audio/2.mp3", "audio\\2.mp3", "./2.mp3", "/data/audio/2.mp3"],
+    )
     @pytest.mark.parametrize("file", ["audio/2.mp3", "audio/002.mp3", "audio/2.MP3", "deep/audio/2.wav"])
     def test_spellings_of_a_number(self, written: str, file: str) -> None:
         assert LabelIndex({written: (0.5, 0.5)}).find(file) == (0.5, 0.5)
@@ -86,6 +102,11 @@ class TestIds:
         assert index.find("a/2.mp3") == (0.1, 0.1)
         assert index.find("a/002.mp3") == (0.2, 0.2)
         assert index.find("a/02.mp3") is None
+
+    def test_a_path_of_another_folder_is_another_file(self) -> None:
+        index = LabelIndex({"set/a/2.mp3": (0.1, 0.1)})
+        assert index.find("2.mp3") == index.find("x/a/2.mp3") == (0.1, 0.1)
+        assert index.find("b/2.mp3") is None
 
     @pytest.mark.parametrize("name", ["20", "2.5", "2a", "", "0"])
     def test_other_names_stay_apart(self, name: str) -> None:

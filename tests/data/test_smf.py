@@ -65,6 +65,9 @@ def test_what_cannot_be_read_is_refused_with_its_reason(content: bytes, problem:
 def test_numbers_of_tracks_and_events_are_bounded(monkeypatch) -> None:
     with pytest.raises(DataError, match="1,000 MIDI tracks"):
         parse(*[NOTE] * (smf.MAX_TRACKS + 1))
+    monkeypatch.setattr(smf, "MAX_META", 100)
+    with pytest.raises(DataError, match="more than 100 tempo changes"):
+        parse(b"\x00\xff\x51\x03\x07\xa1\x20" * 101)
     monkeypatch.setattr(smf, "MAX_EVENTS", 1000)
     for events in (NOTE * 600, b"\x00\xff\x01\x00" * 1200):
         with pytest.raises(DataError, match="more than 1,000 MIDI events"):

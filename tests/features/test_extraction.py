@@ -104,6 +104,22 @@ def test_an_interrupt_and_a_missing_package_are_no_faults_of_a_file(read, error:
         read(extract=failing)
 
 
+@pytest.mark.parametrize("error", [DataError("cannot be read (Permission denied)"), MemoryError()])
+def test_a_file_that_could_not_be_read_once_is_tried_again(read, lengths, error: Exception) -> None:
+    def failing(path: Path) -> dict[str, np.ndarray]:
+        if path.name == "a.txt":
+            raise error
+        return lengths(path)
+
+    assert read(extract=failing).files == ["c.txt"]
+    table = read()
+    assert table.files == ["a.txt", "c.txt"]
+    assert table.arrays["length"].tolist() == [3, 5]
+    assert lengths.calls == ["a.txt"]
+    read()
+    assert not lengths.calls
+
+
 def test_a_second_start_touches_no_file(read, lengths, monkeypatch) -> None:
     first = read()
     opened: list[str] = []

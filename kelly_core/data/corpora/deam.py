@@ -71,6 +71,7 @@ _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
 """Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
 _TABLE_SUFFIXES = (".csv", ".tsv")
+_SHOWN_ROWS = 3
 _DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
 _DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9}) ?ms")
 
@@ -403,10 +404,21 @@ def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale
     if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
         labels.warnings += [f"table of labels left out: {error}" for error in labels.errors.values()]
         return labels
+    raise _no_labels(labels, root)
+
+
+def _no_labels(labels: _Labels, root: Path) -> DataError:
+    """Say why no table gives a label."""
     if labels.errors:
-        raise next(iter(labels.errors.values()))
+        return next(iter(labels.errors.values()))
+    if labels.damaged:
+        shown = ", ".join(labels.damaged[:_SHOWN_ROWS])
+        hint = "Valence and arousal must be numbers, 4Q a number from 1 to 4"
+        return DataError(
+            f"none of {len(labels.damaged)} rows of labels is usable ({shown}, ...)", where=root, hint=hint
+        )
     hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
-    raise DataError("no table of valence and arousal", where=root, hint=hint)
+    return DataError("no table of valence and arousal", where=root, hint=hint)
 
 
 def _candidates(tables: Sequence[str]) -> list[str]:

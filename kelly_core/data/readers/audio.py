@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
-from kelly_core.data.readers.mpeg import frame_header, read_stream, skip_tags
+from kelly_core.data.readers.mpeg import frame_header, has_frames, read_stream, skip_tags
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
@@ -85,6 +86,9 @@ _DECODER_DELAY = 3 * 1152
 _LOUD = 8.0
 """A float file whose samples exceed this, 18 dB over full scale, is taken to hold them in an integer's scale."""
 
+_CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
+"""FFmpeg's name of a format by its first bytes, where libsndfile needs a length that not every file has."""
+
 Decoder = Callable[[BinaryIO, Path, float], tuple[Floats, int]]
 
 
@@ -126,15 +130,18 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
         raise DataError("file is empty", where=path)
     # FFmpeg writes an ID3 tag in front of FLAC, too.
     for start in (0, skip_tags(head)):
+        magic = head[start : start + 4]
         # riff in lower case begins Wave64; RF64 and BW64 are WAV beyond 4 GiB.
-        if head[start : start + 4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"riff"):
+        if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff"):
             return _decode_pcm
+        if magic in _CONTAINERS:
+            return partial(_decode_either, container_format=_CONTAINERS[magic])
     if head[4:8] == b"ftyp":
         return _decode_mp4
     if _is_adts(head[skip_tags(head) :]):
         return _decode_adts
     # The frames of a file with a large tag begin beyond what was read.
-    if skip_tags(head) >= len(head) - 4 or frame_header(head, skip_tags(head)):
+    if skip_tags(head) >= len(head) - 4 or frame_header(head, skip_tags(head)) or has_frames(head):
         return _decode_mpeg
     known = "WAV, FLAC, Ogg, MP3 or M4A"
     raise DataError(f"content is not {known} audio", where=path, hint="Convert the file to FLAC, or remove it")
@@ -183,6 +190,21 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int
             return samples, int(sound.samplerate)
     except soundfile.LibsndfileError as error:
         raise DataError("audio cannot be decoded", where=path, hint=error.error_string) from error
+
+
+def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> tuple[Floats, int]:
+    """Decode with libsndfile, else with FFmpeg: encoders that write to a pipe leave the length of FLAC at 0, and
+    libsndfile finds no samples in a truncated Ogg file.
+    """
+    try:
+        samples, sample_rate = _decode_pcm(file, path, seconds)
+    except DataError as error:
+        _log.debug("%s", error)
+    else:
+        if len(samples):
+            return samples, sample_rate
+    file.seek(0)
+    return _decode_ffmpeg(file, path, seconds, container_format)
 
 
 def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats]:
@@ -245,7 +267,9 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
             sample_rate = int(stream.rate or 0)
             _check_format(sample_rate, stream.channels, path)
             samples = _mono(_frames(container, stream), sample_rate, round(seconds * sample_rate))
-    except (av.FFmpegError, ValueError) as error:
+    except av.FFmpegError as error:
+        raise DataError("audio cannot be decoded", where=path, hint=error.strerror) from error
+    except ValueError as error:
         raise DataError("audio cannot be decoded", where=path, hint=str(error)) from error
     return samples, sample_rate
 

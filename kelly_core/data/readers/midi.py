@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Ints
+from kelly_core.data.files import decode_text
 from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
@@ -194,15 +195,8 @@ def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:
     if events.tracks > 1:
         for event in events.meta:
             if event.type == TRACK_NAME:
-                names.setdefault(event.track, _decoded(event.data))
+                names.setdefault(event.track, decode_text(event.data))
     return tuple(names.get(track, "") for track in (parts // _CHANNELS).tolist())
-
-
-def _decoded(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return name.decode("latin-1")
 
 
 def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doubles:

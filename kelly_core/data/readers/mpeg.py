@@ -11,8 +11,12 @@ _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 
 _LAYER_3 = 1
 _HEADER_BYTES = 4
 _ID3V2_BYTES = 10
+_ID3V2_FOOTER = 0x10
+"""Flag of a tag whose header is repeated at its end."""
 _ID3V1_BYTES = 128
 _XING_BYTES_TOLERANCE = 0.01
+_FRAMES_IN_A_ROW = 3
+"""Fewer frames that follow each other are found by chance in any content."""
 
 
 class FrameHeader(NamedTuple):
@@ -43,8 +47,9 @@ def skip_tags(content: bytes) -> int:
     at = 0
     while content[at : at + 3] == b"ID3" and len(content) >= at + _ID3V2_BYTES:
         # The size has seven bits a byte, so that it never holds the sync word of a frame.
-        seven_bits = content[at + 6 : at + _ID3V2_BYTES]
+        flags, seven_bits = content[at + 5], content[at + 6 : at + _ID3V2_BYTES]
         at += _ID3V2_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(seven_bits, (21, 14, 7, 0), strict=True))
+        at += _ID3V2_BYTES if flags & _ID3V2_FOOTER else 0
         while content[at : at + 1] == b"\0":
             at += 1
     return at
@@ -64,6 +69,19 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
     samples = 1152 if version == 3 else 576
     kbps = (_KBPS_V1 if version == 3 else _KBPS_V2)[bitrate]
     return FrameHeader(layer, samples // 8 * kbps * 1000 // _RATES[version][rate] + padding, samples)
+
+
+def has_frames(content: bytes) -> bool:
+    """Return True if layer III frames follow each other somewhere, behind whatever."""
+    at = content.find(b"\xff")
+    while at >= 0:
+        end, count = at, 0
+        while count < _FRAMES_IN_A_ROW and (header := frame_header(content, end)) and header.size:
+            end, count = end + header.size, count + 1
+        if count == _FRAMES_IN_A_ROW:
+            return True
+        at = content.find(b"\xff", at + 1)
+    return False
 
 
 def read_stream(content: bytes) -> Stream | None:

@@ -22,6 +22,8 @@ DAMAGED = "damaged MIDI file"
 MAX_EVENTS = 1_000_000
 """Of a file; the longest performance of MAESTRO has a tenth of it."""
 MAX_TRACKS = 1_000
+MAX_META = 100_000
+"""Names, markers, tempo changes and time signatures of a file. Each is an object, so that they take the most memory."""
 
 TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE = 0x03, 0x06, 0x51, 0x58
 _END_OF_TRACK = 0x2F
@@ -96,7 +98,7 @@ def parse_smf(content: bytes) -> SmfEvents:
 
     Raises:
         DataError: the content is damaged, its time base is not ticks per quarter note, its tracks are independent
-            sequences (format 2), or it exceeds ``MAX_EVENTS`` or ``MAX_TRACKS``.
+            sequences (format 2), or it exceeds ``MAX_EVENTS``, ``MAX_META`` or ``MAX_TRACKS``.
     """
     start = _find_header(content)
     midi_format, division = _read_header(content, start)
@@ -131,8 +133,9 @@ def _find_header(content: bytes) -> int:
 def _read_header(content: bytes, start: int) -> tuple[int, int]:
     """Format and ticks per quarter note."""
     size = int.from_bytes(content[start + 4 : start + 8], "big")
-    if size < 6 or len(content) < start + 8 + size:
-        raise _damaged(start, f"expected a header of at least 6 bytes, got {min(size, len(content) - start - 8)}")
+    found = max(0, len(content) - start - 8)
+    if size < 6 or found < size:
+        raise _damaged(start, f"expected a header of {max(size, 6):,} bytes, got {min(size, found):,}")
     midi_format, _, division = (int.from_bytes(content[at : at + 2], "big") for at in range(start + 8, start + 14, 2))
     if midi_format > 2:
         raise DataError(f"unknown MIDI format {midi_format} (expected 0, 1 or 2)")
@@ -209,6 +212,8 @@ class _Scan:
             raise _damaged(at, f"expected an event of {size:,} bytes, got {end - first:,}")
         # Files carry lyrics by the megabyte; only what the notes' times and names need is kept.
         if kind in _KEPT_META:
+            if len(self._meta) == MAX_META:
+                raise DataError(f"more than {MAX_META:,} tempo changes, names and markers")
             self._meta.append((len(self._others), len(self.track_starts) - 1, kind, content[first : first + size]))
         self._others.append((position, delta))
         return end if kind == _END_OF_TRACK else first + size
