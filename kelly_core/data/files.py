@@ -298,7 +298,10 @@ def is_large_list(path: Path) -> bool:
     """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
     try:
         with open_regular(path) as file:
-            return os.fstat(file.fileno()).st_size > _MAX_ELEMENT and decode_text(file.read(_HEADER_BYTES)).lstrip()[:1] == "["
+            return (
+                os.fstat(file.fileno()).st_size > _MAX_ELEMENT
+                and decode_text(file.read(_HEADER_BYTES)).lstrip()[:1] == "["
+            )
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
 

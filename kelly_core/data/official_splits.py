@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,7 +15,7 @@ from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRA
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import open_regular
 
-TABLE_SUFFIXES = frozenset({".csv", ".json"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".json"})
 KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns."""
 
@@ -28,8 +28,11 @@ _SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-_HELD_OUT = (TRAIN, VALIDATION, TEST)
+_NO_SPLIT = ""
+"""Split of a row that names a file without a split that is known."""
+_HELD_OUT = (_NO_SPLIT, TRAIN, VALIDATION, TEST)
 """Splits in increasing order of how much a conflict between tables is decided for them."""
+_SHOWN_ROWS = 5
 _CLIP_SPLITS = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.csv": TEST}
 _CLIP_FOLDER = "split"
 _CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
@@ -49,12 +52,14 @@ class OfficialTable:
         folder: the folder that its rows belong to, relative to the corpus folder: "" or a path that ends in "/".
         rows: its entry for each file.
         by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
+        damaged: numbers of the rows without a file name or a known split.
     """
 
     path: str
     folder: str
     rows: Sequence[TableRow]
     by_clip: bool = False
+    damaged: Sequence[int] = ()
     _exact: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
     _tails: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -110,7 +115,7 @@ def read_official_tables(
         file: the only table to read, relative to ``root``; "" looks for tables.
 
     Returns:
-        The tables by path, and one sentence on each damaged table that is left out.
+        The tables by path, and one sentence on each damaged table that is left out or has damaged rows.
 
     Raises:
         DataError: ``file`` is missing or damaged, or tables are there and all of them are damaged.
@@ -118,7 +123,8 @@ def read_official_tables(
     if file:
         if not (root / file).is_file():
             raise DataError("the official table is not there", where=root / file)
-        return [_read(root, file)], []
+        table = _read(root, file)
+        return [table], _damaged_rows([table])
     tables: list[OfficialTable] = []
     damaged: list[DataError] = []
     candidates, warnings = _candidates(root, names, (*KNOWN_NAMES, *known))
@@ -129,7 +135,18 @@ def read_official_tables(
             damaged.append(error)
     if damaged and not tables:
         raise damaged[0]
+    warnings += _damaged_rows(tables)
     return tables, [*warnings, *(f"damaged table of official splits left out: {error}" for error in damaged)]
+
+
+def _damaged_rows(tables: Sequence[OfficialTable]) -> list[str]:
+    """One sentence on each table with damaged rows."""
+    return [
+        f"{table.path}: {len(table.damaged)} rows without a midi_filename or a known split left out: "
+        + ", ".join(f"row {number}" for number in table.damaged[:_SHOWN_ROWS])
+        for table in tables
+        if table.damaged
+    ]
 
 
 def _candidates(root: Path, names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -172,9 +189,11 @@ def _read(root: Path, name: str) -> OfficialTable:
     if _is_clip_table(name):
         split = _CLIP_SPLITS[name.lower().rpartition("/")[2]]
         rows = [{_FILE: row.get(_CLIP, ""), _SPLIT: split} for row in map(_lower, read_table(path))]
-        return OfficialTable(name, _as_prefix(folder.rpartition("/")[0]), list(_checked(rows, path)), by_clip=True)
+        checked, damaged = _checked(rows, path)
+        return OfficialTable(name, _as_prefix(folder.rpartition("/")[0]), checked, by_clip=True, damaged=damaged)
     rows = _json_rows(path) if path.suffix.lower() == ".json" else [_lower(row) for row in read_table(path)]
-    return OfficialTable(name, _as_prefix(folder), list(_checked(rows, path)))
+    checked, damaged = _checked(rows, path)
+    return OfficialTable(name, _as_prefix(folder), checked, damaged=damaged)
 
 
 def _as_prefix(folder: str) -> str:
@@ -204,19 +223,29 @@ def _rows_of_columns(columns: dict[str, Any], path: Path) -> list[dict[str, Any]
     return [{name: column.get(number, "") for name, column in tables.items()} for number in numbers]
 
 
-def _checked(rows: Sequence[dict[str, str]], path: Path) -> Iterator[TableRow]:
-    """The rows with the two columns that choosing needs in one spelling; empty rows are left out.
+def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow], list[int]]:
+    """Return the rows with the two columns that choosing needs in one spelling, and the numbers of damaged rows.
+
+    A row that names a file has ``_NO_SPLIT`` if its own is not known: the file may be one of the test split. Empty rows
+    are left out.
 
     Raises:
-        DataError: a column is missing or a split is unknown.
+        DataError: no row has a file name and a known split.
     """
+    checked: list[TableRow] = []
+    damaged: list[int] = []
     for number, row in enumerate(rows, start=2):
         if not any(row.values()):
             continue
-        split = _SPLITS.get(row.get(_SPLIT, "").lower())
-        if not row.get(_FILE) or split is None:
-            raise DataError(f"row {number} needs a midi_filename and a split (train, validation or test)", where=path)
-        yield {**row, _FILE: row[_FILE].replace("\\", "/"), _SPLIT: split}
+        split = _SPLITS.get(row.get(_SPLIT, "").lower(), _NO_SPLIT)
+        if not row.get(_FILE) or not split:
+            damaged.append(number)
+        if row.get(_FILE):
+            checked.append({**row, _FILE: row[_FILE].replace("\\", "/"), _SPLIT: split})
+    if damaged and not any(row[_SPLIT] for row in checked):
+        problem = f"row {damaged[0]} needs a midi_filename and a split (train, validation or test)"
+        raise DataError(problem, where=path)
+    return checked, damaged
 
 
 def _path_key(path: str) -> str:
@@ -231,6 +260,7 @@ def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
 
 TEST_REASON = "official test split, kept out of training"
 UNLISTED_REASON = "not in the official table"
+_NO_SPLIT_REASON = "without a known split in the official table"
 
 
 @dataclass(frozen=True)
@@ -326,6 +356,8 @@ def _row(tables: Sequence[OfficialTable], name: str) -> TableRow | None:
 
 
 def _reason(row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool) -> str:
+    if row is not None and not row["split"]:
+        return _NO_SPLIT_REASON
     if row is not None:
         return TEST_REASON if row["split"] == TEST and not include_test else ""
     covered = any(table.covers(name) or (whole and not table.by_clip) for table in tables)

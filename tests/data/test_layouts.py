@@ -17,7 +17,7 @@ from kelly_core.data.catalog import create_dataset, is_present
 from kelly_core.data.corpora.groove_midi import recording_of
 from kelly_core.data.corpora.lakh_midi import song_of
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits
-from kelly_core.data.official_splits import TEST_REASON
+from kelly_core.data.official_splits import TEST_REASON, select_files
 from kelly_core.errors import DataError
 from tests.helpers import tiny
 
@@ -162,6 +162,16 @@ class TestMaestro:
         (root / "maestro-v3.0.0.json").write_bytes(content)
         with pytest.raises(DataError, match=r"maestro-v3\.0\.0\.json"):
             load("maestro", root)
+
+    @pytest.mark.parametrize("damage", [{"split": "tset"}, {"midi_filename": ""}, {"split": None}])
+    def test_a_damaged_row_costs_its_file(self, tmp_path, damage) -> None:
+        root = tiny.maestro(tmp_path / "maestro")
+        *others, test = rows_of(root / "maestro-v3.0.0.csv")
+        write_rows(root / "maestro-v3.0.0.csv", [*others, test | damage])
+        chosen = select_files(root, {".midi"}, whole=True)
+        assert len(chosen.files) == 3
+        assert MAESTRO_TEST not in chosen.files
+        assert any("1 rows" in warning and "row 5" in warning for warning in chosen.warnings)
 
     def test_the_named_table_is_the_only_one(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro")
