@@ -200,6 +200,24 @@ def test_a_busy_server_is_asked_again_and_a_redirection_followed(server: Archive
     assert get(source_of(CONTENT, f"{server.address}/old"), tmp_path)[0].status == "installed"
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_answer_that_ends_early_without_a_length_is_continued(
+    server: ArchiveServer, tmp_path: Path, ranges: bool
+) -> None:
+    server.files[NAME], server.lengths, server.ranges, server.breaks = CONTENT, False, ranges, [1000, 1700]
+    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    assert [wanted for _, wanted in server.asked] == ["", "bytes=1000-", "bytes=2700-" if ranges else "bytes=1700-"]
+
+
+@pytest.mark.parametrize("target", ["http://[::bad", "file:///etc/passwd"])
+def test_a_redirection_to_what_is_no_web_address_is_an_error_in_words(
+    server: ArchiveServer, tmp_path: Path, target: str
+) -> None:
+    server.redirects[NAME] = target
+    with pytest.raises(DataError, match="Nothing was unpacked"):
+        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+
+
 def test_a_silent_server_is_left_after_its_time(
     server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,11 +231,12 @@ def test_a_silent_server_is_left_after_its_time(
         assert get(source_of(CONTENT), tmp_path, mirrors=[slow, server.address])[0].status == "installed"
 
 
+@pytest.mark.parametrize("lengths", [True, False])
 def test_a_file_larger_than_it_can_be_is_not_downloaded(
-    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: bool
 ) -> None:
     monkeypatch.setattr(installing, "_SIZE_SLACK", 0)
-    server.files[NAME] = CONTENT * 3
+    server.files[NAME], server.lengths = CONTENT * 3, lengths
     with pytest.raises(DataError, match="more than the"):
         get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
     assert not (tmp_path / DOWNLOADS / f"{NAME}.part").exists()

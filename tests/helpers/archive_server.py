@@ -25,6 +25,7 @@ class ArchiveServer:
         statuses: status codes of the next answers, in order; 200 is none.
         redirects: path by path.
         ranges: whether ranges are understood.
+        lengths: whether answers say how long they are.
         delay: seconds before each answer.
         stalls: bytes after which each of the next answers waits for ``release``, in order.
         asked: path and Range header of each request.
@@ -37,6 +38,7 @@ class ArchiveServer:
     statuses: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    lengths: bool = True
     asked: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
     delay: float = 0.0
@@ -58,7 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
         status = script.statuses.pop(0) if script.statuses else 200
         if path in script.redirects:
             self.send_response(302)
-            self.send_header("Location", f"/{script.redirects[path]}")
+            target = script.redirects[path]
+            self.send_header("Location", target if "://" in target else f"/{target}")
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif status != 200 or path not in script.files:
@@ -81,10 +84,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if match else 200)
         if match:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content) if script.lengths else '*'}"
+            )
         if tag:
             self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(content) - start))
+        if script.lengths:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         most = script.breaks.pop(0) if script.breaks else None
         body = content[start:] if most is None else content[start : start + most]

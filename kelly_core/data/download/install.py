@@ -232,8 +232,10 @@ def _fetch_from(
 ) -> tuple[Downloaded, str]:
     """Download an archive and return why it is not the right one, "" if it is.
 
-    A file joined from two attempts is downloaded again as a whole if its checksum is wrong.
+    A file joined from two attempts is downloaded again as a whole if its checksum is wrong. One that is shorter than
+    recorded, from a server that does not say how long it is, is continued: its connection may have broken.
     """
+    size = 0
     while True:
         got = download(
             url,
@@ -243,6 +245,10 @@ def _fetch_from(
             progress=lambda done, total: listener.progress(archive.file, "download", done, total or archive.bytes),
         )
         problem = _problem(archive, got, target, listener, from_publisher=from_publisher)
+        before, size = size, part_of(target).stat().st_size
+        if problem and not got.is_sized and before < size < archive.bytes and not _web_page(got):
+            listener.note(f"{archive.file}: {size:,} of {archive.bytes:,} bytes; continuing")
+            continue
         if problem:
             discard_part(target)
         if not (problem and got.resumed):
@@ -256,7 +262,7 @@ def _problem(
     """Why a download is not the archive, "" if it is."""
     part = part_of(target)
     size = part.stat().st_size
-    web_page = " (the server sent a web page)" if got.content_type.startswith("text/html") else ""
+    web_page = _web_page(got)
     if not archive.checksum:
         if size != archive.bytes:
             return f"wrong size: expected {archive.bytes:,} bytes, got {size:,}{web_page}"
@@ -274,6 +280,10 @@ def _problem(
         listener.note(f"{archive.file}: {problem}. Its publisher packs it on demand, so it is used anyway")
         return ""
     return problem
+
+
+def _web_page(got: Downloaded) -> str:
+    return " (the server sent a web page)" if got.content_type.startswith("text/html") else ""
 
 
 def checksum_of(path: Path, like: str, listener: InstallListener | None = None, name: str = "") -> str:

@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from kelly_core import __version__
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import atomic_write, write_error
 
 CHUNK = 2**18
@@ -57,12 +58,14 @@ class Downloaded:
         received: bytes that came over the net now.
         resumed: bytes of an earlier attempt that were kept.
         content_type: as the server named it.
+        is_sized: the server said how long the file is; otherwise a broken connection looks like its end.
     """
 
     url: str
     received: int
     resumed: int
     content_type: str
+    is_sized: bool = True
 
 
 def part_of(target: Path) -> Path:
@@ -107,7 +110,8 @@ def download(
     before = _size(part_of(target))
     transfer = _Transfer(target, limit, trust_any, progress)
     content_type = _persist(transfer, url, pause)
-    return Downloaded(url, transfer.received, 0 if transfer.restarted else before, content_type)
+    resumed = 0 if transfer.restarted else before
+    return Downloaded(url, transfer.received, resumed, content_type, transfer.is_sized)
 
 
 def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> str:
@@ -130,6 +134,7 @@ class _Transfer:
     Attributes:
         received: bytes that came over the net.
         restarted: the bytes of an earlier attempt were thrown away.
+        is_sized: as in ``Downloaded``.
     """
 
     def __init__(self, target: Path, limit: int, trust_any: bool, progress: ByteProgress) -> None:
@@ -140,6 +145,7 @@ class _Transfer:
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kelly-core/{__version__}"})
         self.received = 0
         self.restarted = False
+        self.is_sized = True
 
     def attempt(self, url: str) -> str:
         """Ask for what is missing and write it; return the content type once the file is whole.
@@ -157,7 +163,8 @@ class _Transfer:
                 return self._receive(response, url, start if headers else 0)
         except (requests.ConnectionError, requests.Timeout) as fault:
             raise _RetryError(_in_words(fault)) from fault
-        except requests.RequestException as fault:
+        except (requests.RequestException, HTTPError, ValueError) as fault:
+            # A redirection to what is no address raises ValueError.
             raise UnavailableError(_in_words(fault), where=url) from fault
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
@@ -186,6 +193,7 @@ class _Transfer:
                 self.restarted = True
             start = 0
             total = _content_length(response)
+        self.is_sized = total > 0
         if self._limit and total > self._limit:
             raise UnavailableError(
                 f"has {total:,} bytes, more than the {self._limit:,} that the file can have", where=response.url
@@ -218,6 +226,7 @@ class _Transfer:
                     done += len(chunk)
                     self.received += len(chunk)
                     if self._limit and done > self._limit:
+                        discard_part(self._target)
                         raise UnavailableError(
                             f"sends more than the {self._limit:,} bytes that the file can have", where=response.url
                         )
@@ -268,7 +277,7 @@ def _in_words(fault: Exception) -> str:
     if isinstance(reason, Exception):
         return _in_words(reason)
     # urllib3 begins with the representation of its connection.
-    return _CONNECTION.sub("", str(fault)) or type(fault).__name__
+    return printable(_CONNECTION.sub("", str(fault))) or type(fault).__name__
 
 
 def _size(path: Path) -> int:
