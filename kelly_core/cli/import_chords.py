@@ -48,8 +48,9 @@ def import_chords(
     from kelly_core.data.corpora.chords import FILE
     from kelly_core.io.atomic import atomic_write
 
-    if not source.exists():
-        raise ConfigError("no such file or folder", where=source)
+    if not (source.is_file() or source.is_dir()):
+        problem = "is neither a file nor a folder" if source.exists() else "no such file or folder"
+        raise ConfigError(problem, where=source)
     target = output / FILE
     if target.exists() and not force:
         raise ConfigError("exists already", where=target, hint="Name another folder, or use --force")

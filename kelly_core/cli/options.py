@@ -192,9 +192,12 @@ def _require_folders(loaded: LoadedSettings) -> None:
     for key, folder in folders.items():
         origin = loaded.origins[key]
         is_default = folder == DataSettings().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
-        if not is_default and not folder.exists():
+        # The chords of a corpus may be a file.
+        is_there = folder.is_dir() or (key != "datasets.dir" and folder.is_file())
+        if not is_default and not is_there:
+            problem = "that is not a folder" if folder.exists() else "there is no such folder"
             hint = "Correct the path, or leave it out"
-            raise ConfigError(f"{key} = {str(folder)!r}, but there is no such folder", where=origin, hint=hint)
+            raise ConfigError(f"{key} = {str(folder)!r}, but {problem}", where=origin, hint=hint)
 
 
 def check_training_outputs(config: Path | None, settings: Settings) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -212,25 +213,26 @@ def table_columns(path: Path) -> list[str]:
 
 def _from_header(text: str) -> str:
     """The text from its header on."""
-    start = 0
-    for _ in range(_MOST_PREAMBLE):
-        line = _LINE.match(text, start)
-        following = _LINE.match(text, line.end()) if line else None
-        if line is None or following is None or not _is_preamble(line[1], following[1]):
-            break
-        start = line.end()
-    return text[start:]
+    starts = [0]
+    while len(starts) <= _MOST_PREAMBLE and (line := _LINE.match(text, starts[-1])):
+        starts.append(line.end())
+    lines = [text[first:end].strip("\r\n") for first, end in pairwise(starts)]
+    header = next((number for number, line in enumerate(lines) if not _is_preamble(line)), len(lines))
+    following = next((line for line in lines[header + 1 :] if not _is_preamble(line)), "")
+    # A table of one column has a header of one cell; a title of one cell is above rows of several.
+    if header < len(lines) and _is_title(lines[header]) and not _is_title(following):
+        header += 1 + lines[header + 1 :].index(following) if following else 0
+    return text[starts[header] :]
 
 
-def _is_preamble(line: str, following: str) -> bool:
-    """Return True if a line is empty, a comment, or a title of one cell above a line of several."""
-    if _COMMENT.fullmatch(line):
-        return True
-    return _filled_cells(line) < 2 <= _filled_cells(following)
+def _is_preamble(line: str) -> bool:
+    return _COMMENT.fullmatch(line) is not None
 
 
-def _filled_cells(line: str) -> int:
-    return sum(bool(cell.strip()) for cell in line.split(_delimiter(line)))
+def _is_title(line: str) -> bool:
+    """Return True if the first cell of a line is its only one that is not empty."""
+    first, *others = line.split(_delimiter(line))
+    return bool(first.strip()) and not any(cell.strip() for cell in others)
 
 
 def _rows(text: str) -> Iterator[list[str]]:
