@@ -7,9 +7,11 @@ and text with bar lines, as iReal Pro and lead sheets have it.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +69,8 @@ _REPEAT = re.compile(r"x(\d{1,2})")
 _CHORD_COLUMN = "chords"
 _UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
 _MAX_LINE = 2**20
+_MOST_LINES = 10
+"""Lines of a row of CSV text at most."""
 _FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
 """Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
 
@@ -276,24 +280,49 @@ def _count_rows(path: Path) -> int:
 
 def _rows(path: Path) -> Iterator[dict[str, str] | None]:
     """Rows of a CSV file by lower-case column name, one in memory at a time; None for one that is not CSV text."""
+    header: list[str] = []
+    delimiter = ""
+    for text in _row_texts(path):
+        delimiter = delimiter or max(",;\t", key=text.count)
+        try:
+            row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        except csv.Error:
+            row = []
+        if header:
+            yield dict(zip(header, row, strict=False)) if row else None
+        elif _CHORD_COLUMN in (names := [name.strip("\ufeff ").lower() for name in row]):
+            header = names
+        else:
+            # Lines above the header; its delimiter is another one.
+            delimiter = ""
+
+
+def _row_texts(path: Path) -> Iterator[str]:
+    """Text of each row of a CSV file, of several lines where a quoted cell has them.
+
+    A quote that is not closed within ``_MOST_LINES`` lines is damage to its own line.
+    """
     try:
         with open_regular(path) as binary:
             # A longer line is not a row: it is read in pieces, each of which is refused or has no chords.
             lines = (line.decode("utf-8", "replace") for line in iter(lambda: binary.readline(_MAX_LINE), b""))
-            reader = csv.reader(line.replace("\0", "") for line in lines)
-            header: list[str] = []
-            while True:
-                try:
-                    row = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error:
-                    yield None
-                    continue
-                if not header:
-                    header = [name.strip("\ufeff ").lower() for name in row]
-                elif row:
-                    yield dict(zip(header, row, strict=False))
+            plain = (line.replace("\0", "") for line in lines)
+            pending: deque[str] = deque()
+            while first := pending.popleft() if pending else next(plain, ""):
+                row = [first]
+                quotes = first.count('"')
+                while (
+                    quotes % 2
+                    and len(row) < _MOST_LINES
+                    and (more := pending.popleft() if pending else next(plain, ""))
+                ):
+                    row.append(more)
+                    quotes += more.count('"')
+                if quotes % 2:
+                    pending.extendleft(reversed(row[1:]))
+                    row = [first]
+                if text := "".join(row).strip("\r\n"):
+                    yield text
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
 

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +31,9 @@ FORMAT = 2
 MAX_BYTES = 256_000_000
 """Maximum size of a checkpoint in bytes, on disk and inflated."""
 _LARGEST_COUNT = 2**31
+_LARGEST_NUMBER = 2**63
+_DEEPEST = 20
+"""Levels of tables and lists in a checkpoint; the quality record has five."""
 
 
 def _not_nan(value: float) -> float:
@@ -166,9 +170,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     content = _read(path)
     version = content.get("format")
-    if version != FORMAT:
+    # A tensor has no truth value of its comparison.
+    if type(version) is not int or version != FORMAT:
+        shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"
-        raise CheckpointError(f"is a checkpoint of format {version!r}, not {FORMAT}", where=path, hint=hint)
+        raise CheckpointError(f"is a checkpoint of format {shown}, not {FORMAT}", where=path, hint=hint)
     try:
         checkpoint = Checkpoint(**{name: content[name] for name in _entries(content)})
     except KeyError as error:
@@ -198,7 +204,18 @@ def _read(path: Path) -> dict[str, Any]:
         raise _not_a_checkpoint(path) from error
     if not isinstance(content, dict):
         raise CheckpointError("is not a checkpoint of kelly-core", where=path)
+    if any(tensor.layout != torch.strided for tensor in _tensors(content)):
+        raise _corrupted("it has a sparse tensor", path)
     return content
+
+
+def _tensors(value: object, depth: int = 0) -> Iterator[Tensor]:
+    """Tensors in nested tables and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple) and depth < _DEEPEST:
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part, depth + 1)
 
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:
@@ -267,10 +284,35 @@ def _check_kinds(checkpoint: Checkpoint, path: Path) -> None:
         raise _corrupted("`settings.epochs` is not a whole number", path)
     if checkpoint.settings.get("state") not in ("stateful", "stateless"):
         raise _corrupted("`settings.state` is neither stateful nor stateless", path)
+    for name in ("settings", "dataset", "history", "quality"):
+        _check_plain(values[name], name, path)
     for number, row in enumerate(checkpoint.history):
-        losses = [row.get(name) for name in ("train_loss", "val_loss")] if isinstance(row, dict) else []
-        if len(losses) != 2 or not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
-            raise _corrupted(f"`history[{number}]` has no finite losses", path)
+        _check_row(row, f"history[{number}]", path)
+
+
+def _check_row(row: object, name: str, path: Path) -> None:
+    """Raise a CheckpointError unless a row of the history holds numbers, finite losses and a count of epochs."""
+    numbers = row if isinstance(row, dict) else {}
+    losses = [numbers.get(loss) for loss in ("train_loss", "val_loss")]
+    if not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
+        raise _corrupted(f"`{name}` has no finite losses", path)
+    for column, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _corrupted(f"`{name}.{column}` is {type(value).__name__}, expected a number", path)
+    if not isinstance(numbers.get("epoch", 1), int) or not 0 <= numbers.get("epoch", 1) < _LARGEST_COUNT:
+        raise _corrupted(f"`{name}.epoch` is not a whole number from 0 to {_LARGEST_COUNT - 1}", path)
+
+
+def _check_plain(value: object, name: str, path: Path, depth: int = 0) -> None:
+    """Raise a CheckpointError unless a value consists of tables, lists, text and numbers, as JSON holds them."""
+    if isinstance(value, dict | list | tuple) and depth < _DEEPEST:
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            _check_plain(part, f"{name}.{key}" if isinstance(key, str) else f"{name}[{key}]", path, depth + 1)
+    elif isinstance(value, int) and abs(value) >= _LARGEST_NUMBER:
+        raise _corrupted(f"`{name}` is beyond 2^63", path)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise _corrupted(f"`{name}` is {type(value).__name__}, expected a number, text, a list or a table", path)
 
 
 def _check_table(values: dict[str, Any], kinds: dict[str, type], prefix: str, path: Path) -> None:

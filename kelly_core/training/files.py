@@ -135,8 +135,8 @@ class TrainingFiles:
             hint = "Start without --resume; only the version that wrote it can continue it"
             raise CheckpointError("chose its best epoch on other validation examples", where=path, hint=hint)
         for name, value in self._settings.resume_critical().items():
-            if checkpoint.settings[name] != value:
+            if (found := checkpoint.settings.get(name)) != value:
                 hint = "A resumed training keeps its settings; start without --resume to change them"
-                problem = f"was trained with {name} = {checkpoint.settings[name]}, not {value}"
+                problem = f"was trained with {name} = {found}, not {value}"
                 raise CheckpointError(problem, where=path, hint=hint)
         return checkpoint

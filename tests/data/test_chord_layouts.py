@@ -237,3 +237,21 @@ def test_a_folder_without_chords_is_not_present(tmp_path: Path) -> None:
     assert not is_present("chords", tmp_path)
     with pytest.raises(DataError):
         create_dataset("chords", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "songs"),
+    [
+        ("id;chords\n1;C G Am F\n", ["1"]),
+        ("id\tchords\r\n1\tC G Am F\r\n", ["1"]),
+        ("# made in 2023\n\nid,chords\n1,C G Am F\n", ["1"]),
+        ('id,chords\n1,"C G\nAm F"\n', ["1"]),
+        ('id,chords\n1,"C G Am F\n' + "".join(f"{number},C G Am F\n" for number in range(2, 30)), list(range(1, 30))),
+    ],
+)
+def test_rows_of_a_table_of_chords_are_read_in_every_form(tmp_path: Path, text: str, songs: list[Any]) -> None:
+    """A quote that is never closed costs its own row."""
+    (tmp_path / "songs.csv").write_text(text, newline="")
+    found = [entry for _, entry in spread_entries(find_chord_files(tmp_path), 0)]
+    assert [entry["source"] for entry in found] == [f"Chordonomicon/{song}" for song in songs]
+    assert all(entry["chords"] == FOUR for entry in found)

@@ -105,6 +105,9 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
     [
         ({"format": 99}, "format 99"),
         ({"format": None}, "format None"),
+        ({"format": torch.zeros(3)}, "format Tensor"),
+        ({"mean": torch.zeros(32).to_sparse()}, "sparse tensor"),
+        ({"quality": {"metrics": [b"x"]}}, r"`quality\.metrics\[0\]` is bytes"),
         ({"optimiser": None}, "optimiser"),
         ({"model": "HarmonyPredictor"}, "HarmonyPredictor"),
         ({"model": "Nonesuch"}, "Nonesuch"),
@@ -141,6 +144,8 @@ def test_what_is_no_checkpoint_of_this_network_is_refused(
         ("optimiser", "learning_rate", math.inf, r"`optimiser\.learning_rate`"),
         ("stopping", "best_loss", math.nan, r"`stopping\.best_loss`"),
         ("stopping", "waited", 10**400, r"`stopping\.waited`"),
+        ("settings", "batch_size", 10**400, r"`settings\.batch_size` is beyond"),
+        ("settings", "learning_rate", torch.zeros(3), r"`settings\.learning_rate` is Tensor"),
         ("random", "torch", torch.zeros(5, dtype=torch.uint8), r"`random\.torch`"),
         ("network", "layers.0.bias", torch.full((128,), math.nan), r"`network\.layers\.0\.bias` holds values"),
         ("best_network", "layers.0.bias", torch.full((128,), math.inf), r"`best_network\.layers\.0\.bias` holds"),
@@ -152,6 +157,13 @@ def test_one_wrong_value_is_named(
     content = torch.load(written, weights_only=True)
     with pytest.raises(CheckpointError, match=reported):
         load_checkpoint(rewritten(written, tmp_path / "other.pt", **{field: content[field] | {name: value}}))
+
+
+@pytest.mark.parametrize("value", ["x", [1], torch.zeros(3), True, 1.5, -1])
+def test_a_wrong_value_in_the_history_is_named(value: object, written: Path, tmp_path: Path) -> None:
+    first, *others = torch.load(written, weights_only=True)["history"]
+    with pytest.raises(CheckpointError, match=r"`history\[0\]\.epoch"):
+        load_checkpoint(rewritten(written, tmp_path / "other.pt", history=[first | {"epoch": value}, *others]))
 
 
 def test_an_archive_that_inflates_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
