@@ -284,14 +284,18 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON document in UTF-8, UTF-16 or UTF-32; a byte that is not text becomes a replacement character.
+    """Read a JSON document in UTF-8, UTF-16, UTF-32, or else in Latin-1.
 
     Raises:
         DataError: the file cannot be read, is too large, or is not JSON text.
     """
     content = read_regular(path, MAX_TABLE_BYTES)
     try:
-        return json.loads(content.decode(json.detect_encoding(content), "replace"), parse_int=_whole_number)
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    try:
+        return json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON text ({error})", where=path) from error
 
@@ -310,6 +314,8 @@ def is_large_list(path: Path) -> bool:
 
 def stream_json_list(path: Path) -> Iterator[object]:
     """Yield the elements of a JSON list one by one, with a bounded part of the file in memory.
+
+    The encoding is UTF-8; a byte that is not becomes a replacement character.
 
     Raises:
         DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.

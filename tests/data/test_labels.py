@@ -190,6 +190,11 @@ class TestSidecarsAndQuadrants:
         assert "6 left out" in caplog.text
         assert "odd0" in caplog.text
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+    def test_a_sidecar_is_read_in_its_encoding(self, tmp_path: Path, encoding: str) -> None:
+        write(tmp_path / "emotion_labels.json", '{"é.mid": {"valence": 0.5, "arousal": 0}}'.encode(encoding))
+        assert read_sidecar(tmp_path) == ({"é.mid": (0.5, 0.0)}, [])
+
     def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\n")
         with caplog.at_level(logging.WARNING):
@@ -317,7 +322,7 @@ class TestCorpus:
         folder = root / "annotations" / "dynamic"
         header = f"Song_ID,sample_15000ms,sample_15500ms,sample_{'9' * 5000}ms\n"
         write(folder / "valence.csv", header + "002.0,0.5,x,1\n,1,1,1\n")
-        write(folder / "arousal.csv", header + "2,0.1,0.2,1\n")
+        write(folder / "arousal.csv", header + "audio/2.mp3,0.1,0.2,1\n")
         report = load("deam", root, duration=20).report
         assert report.label_sources == {"dynamic": 1, "static": 2}
         assert report.skipped["damaged row of a table of labels"] == ["valence.csv row 2", "valence.csv row 3"]

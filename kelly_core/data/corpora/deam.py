@@ -132,7 +132,12 @@ class _Labels:
         return values
 
     def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
-        return self.dynamic.get(song_key(file.rpartition("/")[2]), {})
+        return self.dynamic.get(_file_key(file), {})
+
+
+def _file_key(name: str) -> str:
+    """Return the song's key of a file or an ID, without its folders."""
+    return song_key(name).rpartition("/")[2]
 
 
 class EmotionDataset(CorpusDataset):
@@ -430,7 +435,7 @@ def _read_frame_rows(path: Path, labels: _Labels) -> None:
     """Add values of a table with one row per half second, which ends at the row's time."""
     table, damaged = read_frame_table(path)
     for song, times in table.items():
-        frames = labels.dynamic.setdefault(song, {})
+        frames = labels.dynamic.setdefault(_file_key(song), {})
         for time, pair in times.items():
             frames[round(time / FRAME_SECONDS) - 1] = dict(enumerate(pair))
     labels.damaged += damaged
@@ -469,6 +474,6 @@ def _read_dynamic(path: Path, labels: _Labels) -> None:
                 damaged = damaged or text.casefold() != "nan"  # how the tables write a missing value
                 continue
             frame = round(int(match[1]) / 1000 / FRAME_SECONDS) - 1
-            labels.dynamic.setdefault(song_key(song), {}).setdefault(frame, {})[dimension] = value
+            labels.dynamic.setdefault(_file_key(song), {}).setdefault(frame, {})[dimension] = value
         if damaged:
             labels.damaged.append(f"{path.name} row {number}")
