@@ -16,6 +16,8 @@ from kelly_core.data.download.install import DOWNLOADS, installed
 from kelly_core.data.download.sources import SOURCES
 
 _MOST_FILES = 500_000
+_OTHER_ARCHIVES = (".7z", ".rar")
+"""Endings of archives that this program does not unpack."""
 _MARKS = (
     ("info.csv", "groove_midi"),
     ("maestro-v", "maestro"),
@@ -83,7 +85,7 @@ def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
     for place in dict.fromkeys((folder, *corpora.values())):
         for entry in _entries(place):
             path = place / entry.name
-            if not entry.is_file() or not is_archive(path):
+            if not entry.is_file() or not (is_archive(path) or entry.name.lower().endswith(_OTHER_ARCHIVES)):
                 continue
             source, archive = by_file.get(entry.name, (None, None))
             if source is None or archive is None:

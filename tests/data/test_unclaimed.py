@@ -65,7 +65,9 @@ def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
     (tmp_path / "lakh_midi").mkdir()
     with tarfile.open(tmp_path / "lakh_midi/my-own.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
-    known, own = find_unclaimed(DataSettings(dir=tmp_path))
+    (tmp_path / "lakh_midi/other.RAR").touch()
+    known, own, other = find_unclaimed(DataSettings(dir=tmp_path))
+    assert "other.RAR is packed" in other.text
     assert known.corpus == "groove_midi"
     assert known.text.endswith("or run kelly-core datasets get groove_midi")
     assert "my-own.tar.gz is packed: unpack it" in own.text
