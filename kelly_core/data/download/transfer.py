@@ -164,7 +164,7 @@ class _Transfer:
         except (requests.ConnectionError, requests.Timeout) as fault:
             raise _RetryError(_in_words(fault)) from fault
         except (requests.RequestException, HTTPError, ValueError) as fault:
-            # A redirection to what is no address raises ValueError.
+            # A redirection to a malformed address raises ValueError.
             raise UnavailableError(_in_words(fault), where=url) from fault
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
