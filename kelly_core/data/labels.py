@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -102,6 +103,9 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     return labels, damaged
 
 
+_MIDI_ENDING = re.compile(r"\.midi?$")
+
+
 @dataclass
 class KnownLabels:
     """Labels that files of a corpus hold.
@@ -115,19 +119,36 @@ class KnownLabels:
     by_source: dict[str, dict[str, ValenceArousal]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    _loose: dict[str, dict[str, ValenceArousal | None]] = field(default_factory=dict, repr=False)
 
     def find(self, file: str) -> tuple[ValenceArousal, str] | None:
         """Return label and label source of a file, or None.
 
         Args:
-            file: its path in the corpus. A label counts by this path, by the name, or by the name without ending.
+            file: its path in the corpus. A label counts by this path, by the name, or by the name without ending; else
+                by any end of the path, whatever its case and ending.
         """
         name = file.rpartition("/")[2]
         for source, labels in self.by_source.items():
             for key in (file, name, name.rsplit(".", 1)[0]):
                 if key in labels:
                     return labels[key], source
+            loose = self._loose.get(source, {})
+            key = _loose_key(file) if loose else ""
+            while key:
+                if (found := loose.get(key)) is not None:
+                    return found, source
+                key = key.partition("/")[2]
         return None
+
+    def put(self, source: str, labels: Mapping[str, ValenceArousal]) -> None:
+        """Add labels of a source by file name."""
+        self.by_source.setdefault(source, {}).update(labels)
+        loose = self._loose.setdefault(source, {})
+        for name, value in labels.items():
+            key = _loose_key(name)
+            # Two names that differ only in case or ending are two files: neither may take the other's label.
+            loose[key] = None if loose.get(key, value) != value else value
 
     def replace(self, files: Sequence[str], affect: Floats, sources: list[str]) -> None:
         """Replace affect [F, 2] and label source of the files that have a label."""
@@ -153,9 +174,13 @@ class KnownLabels:
             self.left_out.setdefault(UNREADABLE_LABELS, []).append(name)
             self.warnings.append(f"{UNREADABLE_LABELS}, left out: {error}")
             return
-        self.by_source.setdefault(source, {}).update(labels)
+        self.put(source, labels)
         if damaged:
             self.left_out.setdefault(damage, []).extend(damaged)
+
+
+def _loose_key(name: str) -> str:
+    return _MIDI_ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
 
 
 def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str = "") -> KnownLabels:
@@ -171,7 +196,8 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
     """
     known = KnownLabels()
     if sidecar_file:
-        known.by_source["sidecar"], damaged = read_sidecar(root, sidecar_file)
+        labels, damaged = read_sidecar(root, sidecar_file)
+        known.put("sidecar", labels)
         if damaged:
             known.left_out[DAMAGED_ENTRY] = damaged
     else:

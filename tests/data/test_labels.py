@@ -14,7 +14,7 @@ from kelly_core.data.files import read_table
 from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affect_table, song_key
 from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import CONTEXT, decode, encode
+from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode, encode
 from tests.helpers import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
@@ -202,6 +202,16 @@ class TestSidecarsAndQuadrants:
         assert set(labels) == {"a", "d"}
         assert damaged == [f"label.csv row {number}" for number in (3, 4, 6, 7)]
         assert "4 left out" in caplog.text
+
+    @pytest.mark.parametrize(
+        "written", ["Q1_A_0", "q1_a_0.MID", "midis/Q1_a_0.mid", ".\\midis\\Q1_a_0", " Q1_a_0.midi "]
+    )
+    def test_a_clip_is_found_in_other_spellings(self, tmp_path: Path, written: str) -> None:
+        write(tmp_path / "label.csv", f"id;4q\n{written};1\nQ1_A_1;2\nq1_a_1;3\n")
+        known = read_known_labels(tmp_path, ["label.csv"])
+        assert known.find("EMOPIA_1.0/midis/Q1_a_0.mid") == (QUADRANT_AFFECT[1], "human_quadrant")
+        assert known.find("midis/Q1_a_1.mid") is None
+        assert known.find("midis/Q1_b_0.mid") is None
 
     def test_a_table_of_quadrants_that_cannot_be_read_costs_that_table(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
