@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
 from kelly_core.runs.event_log import HostLoad
-from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change
+from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change, setting_text
 from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
@@ -90,7 +90,7 @@ def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
     """Settings, then what was reached, against the first run."""
     settings = Table(*map(_folding, ("setting", *runs)), box=None, pad_edge=False)
     for key, values in comparison.settings.items():
-        settings.add_row(key, *map(str, values))
+        settings.add_row(key, *map(setting_text, values))
     models = Table("model", "best of", *map(_folding, runs), box=None, pad_edge=False)
     for model, bests in comparison.models.items():
         models.add_row(model, "loss", *(_loss_against(best, bests[0]) for best in bests))

@@ -25,7 +25,7 @@ DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
 _ALL_SETTINGS = "`kelly-core config` lists all settings"
 
-_PER_MODEL = {
+MODEL_OVERRIDES = {
     "training.epochs": "epochs",
     "training.batch_size": "batch_size",
     "training.learning_rate": "learning_rate",
@@ -105,7 +105,7 @@ def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tupl
     """Return the options, repeated for each model where its own section could override them: a typed option wins."""
     added = {
         f"models.{spec.name}.{name}": options[key]
-        for key, name in _PER_MODEL.items()
+        for key, name in MODEL_OVERRIDES.items()
         if key in options
         for spec in MODELS
     }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from kelly_core.config.keys import flatten
+from kelly_core.config.loading import MODEL_OVERRIDES
+from kelly_core.formatting import MISSING
 from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
+from kelly_core.spec import MODELS
 
 _TRIALS = "trials"
 """Folder between the output of a sweep and those of its trials."""
@@ -151,21 +154,43 @@ class RunDiff:
 
 
 def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
-    """Compare runs; a setting that one of them does not have is None there.
+    """Compare runs by the values in force; a setting that one of them does not have is None there.
+
+    A setting of a model that is not set has the value of [training] or of the model's specification. It is the same in
+    two runs if it was set to the same value, or not set in either: then only the setting that it follows differs.
 
     Args:
         runs: two or more.
         only_differences: leave out settings that are the same in all runs.
     """
     asked = [flatten(run.record.settings) for run in runs]
+    in_force = [dict(_values_in_force(settings)) for settings in asked]
     reached = [{model.model: model for model in run.snapshot.models} for run in runs]
     keys = dict.fromkeys(key for settings in asked for key in settings)
     names = dict.fromkeys(name for models in reached for name in models)
-    settings = {key: tuple(each.get(key) for each in asked) for key in keys}
+    settings = {key: tuple(each.get(key) for each in in_force) for key in keys}
     models = {name: tuple(_best(each.get(name)) for each in reached) for name in names}
     if not only_differences:
         return RunDiff(settings, models)
-    return RunDiff({key: values for key, values in settings.items() if _differ(values)}, models)
+    changed = {key for key in keys if _differ([each.get(key) for each in asked])}
+    return RunDiff({key: values for key, values in settings.items() if key in changed and _differ(values)}, models)
+
+
+def _values_in_force(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every setting of a run by dotted key, with the value that it follows in place of None."""
+    followed = {own: common for common, own in MODEL_OVERRIDES.items()}
+    losses = {spec.name: spec.loss for spec in MODELS}
+    for key, value in settings.items():
+        section, _, rest = key.partition(".")
+        model, _, name = rest.partition(".")
+        if value is None and section == "models":
+            value = losses.get(model) if name == "loss" else settings.get(followed.get(name, ""))
+        yield key, value
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as a comparison shows it."""
+    return MISSING if value in (None, "") else str(value)
 
 
 def relative_change(value: float | None, reference: float | None) -> float | None:
@@ -173,7 +198,7 @@ def relative_change(value: float | None, reference: float | None) -> float | Non
     return None if value is None or not reference else value / reference - 1
 
 
-def _differ(values: tuple[Any, ...]) -> bool:
+def _differ(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values)
 
 

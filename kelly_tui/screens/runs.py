@@ -18,7 +18,7 @@ from textual.widgets import Input
 from kelly_core.errors import RunError
 from kelly_core.export.quality_record import TRAINED
 from kelly_core.formatting import MISSING, format_duration, format_loss
-from kelly_core.runs.overview import RunOverview, compare_runs, relative_change
+from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun, drop
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
@@ -364,7 +364,7 @@ class Runs(RunScreen):
         if not settings and len(views) == 2:
             yield "settings", "the same"
         for key, values in settings.items():
-            yield key, " → ".join(map(str, values))
+            yield key, " → ".join(map(setting_text, values))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable the model action only if there are several models."""

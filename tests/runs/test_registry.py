@@ -25,6 +25,7 @@ from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, write_manifest
 from kelly_core.runs.state import read_summary
+from kelly_core.spec import model_spec
 
 from .conftest import small_settings
 
@@ -288,6 +289,20 @@ def test_a_comparison_names_what_differs_and_what_was_reached(tmp_path: Path) ->
     assert comparison.settings == {"training.batch_size": (16, 32)}
     one, other = comparison.models[MODEL]
     assert (one.epochs, one.best_epoch, one.best_loss, other.best_loss) == (2, 2, 0.25, None)
+
+
+def test_a_comparison_shows_the_values_in_force(tmp_path: Path) -> None:
+    own = f"models__{MODEL}__"
+    first = Run(make_run(tmp_path / "a", epochs=9, batch_size=16))
+    second = Run(make_run(tmp_path / "b", epochs=9, batch_size=32, **{f"{own}epochs": 20, f"{own}loss": "masked_mse"}))
+    settings = compare_runs(first, second).settings
+    assert settings == {
+        "training.batch_size": (16, 32),
+        f"models.{MODEL}.epochs": (9, 20),
+        f"models.{MODEL}.loss": (model_spec(MODEL).loss, "masked_mse"),
+    }
+    same = Run(make_run(tmp_path / "c", epochs=9, batch_size=16, **{f"{own}epochs": 9}))
+    assert compare_runs(first, same).settings == {}
 
 
 def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
