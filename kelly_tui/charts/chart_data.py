@@ -183,12 +183,24 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """Return at most ``count`` + 1 round numbers between two values, with a step of 1, 2 or 5 times a power of ten."""
+    """Return two to ``count`` + 1 round numbers between two values, with a step of 1, 2 or 5 times a power of ten.
+
+    Where no such step gives as many, every second (or third …) number of a finer step is returned.
+    """
     if high <= low or count < 1:
         return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    # The finest step fits at least twice.
+    by_step = [_multiples(low, high, factor * power) for factor in (0.5, 1, 2, 5, 10)]
+    fitting = [ticks for ticks in by_step if 2 <= len(ticks) <= count + 1]
+    if fitting:
+        return fitting[0]
+    ticks = next(ticks for ticks in reversed(by_step) if len(ticks) >= 2)
+    return ticks[:: math.ceil(len(ticks) / (count + 1))]
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
+    """Return the multiples of a step between two values."""
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]

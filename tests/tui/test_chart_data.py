@@ -73,12 +73,15 @@ def test_a_level_needs_only_its_ends() -> None:
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(1, 20))
 def test_ticks_are_few_and_lie_within(low: float, span: float, count: int) -> None:
     ticks = nice_ticks(low, low + span, count)
-    assert len(ticks) <= count + 1
+    assert 2 <= len(ticks) <= count + 1
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
 
 
 def test_ticks_are_round() -> None:
     assert nice_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+    assert nice_ticks(0.11, 0.39, 2) == pytest.approx([0.2, 0.3])
+    # With a step of 2 there are four, with one of 5 only one.
+    assert nice_ticks(1.9, 8.1, 2) == [2, 6]
 
 
 def test_logarithmic_ticks_are_round_too() -> None:
