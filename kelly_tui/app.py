@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,7 +58,17 @@ if TYPE_CHECKING:
 
 LIST_SECONDS = 1.0
 
-_PAUSE = 0.03
+_PAUSE = 0.01
+_SHARED_BY_SCREENS = (
+    "textual_plotext",
+    "tomlkit",
+    "kelly_core.config.editing",
+    "kelly_core.export.quality_record",
+    "kelly_core.training.history",
+    "kelly_core.benchmark.history",
+    "kelly_tui.run_watcher",
+)
+"""Modules that take several milliseconds to import and that screens need."""
 _STATE_NAME = "screens"
 _MAX_PROJECTS = 50
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
@@ -67,6 +78,14 @@ def _make_screen(name: str) -> BaseScreen:
     """Return a screen by name. Its module is imported on first use, so that the first screen appears early."""
     screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
     return screen()
+
+
+def modules_of_screens() -> list[str]:
+    """Return what the screens import, each module after those that it needs."""
+    parts = ("widgets", "charts", "dialogs", "screens")
+    folders = {part: import_module(f"kelly_tui.{part}").__path__ for part in parts}
+    own = [f"kelly_tui.{part}.{each.name}" for part in parts for each in iter_modules(folders[part])]
+    return [*_SHARED_BY_SCREENS, *own]
 
 
 class KellyApp(App[None]):
@@ -215,10 +234,11 @@ class KellyApp(App[None]):
     async def on_ready(self) -> None:
         """Import the modules of the other screens after the first screen, so that switching to them is fast.
 
-        The imports have pauses between them: an importing thread holds the interpreter's lock for part of the time, and
-        blocks a screen that needs the module being imported.
+        The modules are small and the imports have pauses between them, in which keys are answered. A thread would not
+        do better: an import holds the interpreter's lock for part of the time, and blocks a screen that needs the
+        module being imported.
         """
-        for name in ("textual_plotext", *(f"kelly_tui.screens.{name}" for name in SCREENS)):
+        for name in modules_of_screens():
             await asyncio.sleep(_PAUSE)
             import_module(name)
         await asyncio.to_thread(import_module, "numpy")

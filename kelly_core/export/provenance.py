@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.errors import ExportError
-from kelly_core.export.reader import read_document
 from kelly_core.io.atomic import atomic_write_all, open_regular
 
 PREVIOUS_ENDING = ".previous.json"
@@ -69,6 +68,9 @@ def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def read_provenance(path: Path) -> Provenance | None:
     """Return what an export records about its data, None if it is missing or cannot be read."""
+    # The screens use the rest of this module and should not wait for NumPy, which the reader imports.
+    from kelly_core.export.reader import read_document
+
     try:
         return provenance_of(read_document(path).get("metadata"))
     except ExportError:
