@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import on, work
 from textual.app import RenderResult
@@ -15,6 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual_plotext import PlotextPlot
 
 from kelly_tui.charts.chart_data import Series
@@ -28,13 +31,15 @@ _LEAST_EPOCHS = 4.0
 class CurveChart(PlotextPlot, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
-    The picture is made in a thread beside the screens, one at a time, and put in the place of the former one.
+    The picture is made in a thread beside the screens, one at a time, down to the segments that Textual composes, and
+    put in the place of the former one.
 
     Attributes:
         series: what it shows, or will show as soon as that is drawn.
         logarithmic, tail, ascii, smooth, window, cursor: how; see ``PlotRequest``.
     """
 
+    ALLOW_SELECT = False
     HELP = (
         "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number. "
         "Arrow keys or a click set a cursor that shows the values; the wheel zooms."
@@ -56,16 +61,18 @@ class CurveChart(PlotextPlot, can_focus=True):
 
     @dataclass
     class Drawn(Message, bubble=False):
-        """A chart was drawn; ``changed`` holds the columns of each line that differ from the previous one."""
+        """A chart was drawn: its lines, and the columns of each line that differ from the previous one."""
 
         wanted: PlotRequest
         picture: PlotLines
+        strips: list[Strip]
         changed: list[range]
 
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
         self._picture = PlotLines((), "")
+        self._strips: list[Strip] = []
         self._pictured: PlotRequest | None = None
         self._drawing = False
         self.series: tuple[Series, ...] = ()
@@ -170,19 +177,21 @@ class CurveChart(PlotextPlot, can_focus=True):
         wanted = self.wanted
         if not self._drawing and wanted != self._pictured:
             self._drawing = True
-            self._draw_aside(wanted, self._picture)
+            self._draw_aside(wanted, self._picture, self.visual_style.rich_style)
 
     # Without a description, Textual would make one of all the numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, wanted: PlotRequest, former: PlotLines) -> None:
+    def _draw_aside(self, wanted: PlotRequest, former: PlotLines, ground: Style) -> None:
         picture = draw(wanted, self.plt)
         changed = list(itertools.starmap(changed_columns, zip(former.lines, picture.lines, strict=False)))
-        self.post_message(self.Drawn(wanted, picture, changed))
+        strips = [Strip(Segment.apply_style(line.render(self.app.console), ground)) for line in picture.lines]
+        self.post_message(self.Drawn(wanted, picture, strips, changed))
 
     @on(Drawn)
     def _on_drawn(self, message: Drawn) -> None:
         """Show the plot, and send only the changed parts of lines to the terminal."""
         former, self._picture, self._pictured = self._picture, message.picture, message.wanted
+        self._strips = message.strips
         self._drawing = False
         if former.legend != self._picture.legend:
             self.border_subtitle = self._picture.legend
@@ -193,11 +202,20 @@ class CurveChart(PlotextPlot, can_focus=True):
                 self.refresh(Region(columns.start, row, len(columns), 1))
         self._draw_soon()
 
-    def render(self) -> RenderResult:
-        """Return the last plot, or the reason why there is none."""
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the lines to show, and draw the plot again if the theme has changed."""
         self._draw_soon()
-        if self._picture.lines:
-            return Text("\n").join(self._picture.lines)
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """Return a line of the last plot, or of the reason why there is none."""
+        if self._strips:
+            ground = self.visual_style.rich_style
+            return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, ground)
+        return super().render_line(y)
+
+    def render(self) -> RenderResult:
+        """Return the reason why there is no plot."""
         small = too_small(self.size)
         why = "No room for the curves." if small and any(each.xs for each in self.series) else self._placeholder
         return Text(f" {why}", style=ThemeColors.of(self.app.theme_variables).muted)

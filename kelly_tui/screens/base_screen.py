@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -10,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize, ScreenResume, ScreenSuspend
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
@@ -56,6 +58,7 @@ class BaseScreen(Screen[None]):
         super().__init__()
         name_bindings(self._bindings, self.NAME)
         self._in_front = False
+        self._waits_to_draw = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
         # Textual sets these after mounting, and would then style all widgets again.
         widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
@@ -133,6 +136,25 @@ class BaseScreen(Screen[None]):
     @on(ScreenSuspend)
     def _go_back(self) -> None:
         self._in_front = False
+
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        """Lay out now and draw in a later turn of the loop: together, both may take longer than a key should wait.
+
+        Widgets that fit themselves to a new size do so in between, and are drawn once.
+        """
+        if not self._waits_to_draw:
+            self._waits_to_draw = True
+            self.call_later(self._draw_layout)
+        super()._refresh_layout(size, scroll)
+
+    async def _draw_layout(self) -> None:
+        await asyncio.sleep(0)
+        self._waits_to_draw = False
+        self._compositor_refresh()
+
+    def _compositor_refresh(self) -> None:
+        if not self._waits_to_draw:
+            super()._compositor_refresh()
 
     @property
     def is_out_of_date(self) -> bool:

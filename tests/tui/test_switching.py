@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from asyncio.events import Handle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from textual._compositor import Compositor
 from textual.css.stylesheet import Stylesheet
 from textual.widgets._footer import FooterKey
 
@@ -17,6 +20,34 @@ from tests.helpers.rendered import SCREENS
 from tests.tui.conftest import BEGAN, until
 
 MakeApp = Callable[..., KellyApp]
+
+
+async def test_layout_and_drawing_are_turns_of_their_own(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, laid_out, together = 0, -1, []
+    run, reflow, draw = Handle._run, Compositor.reflow, Compositor.render_update
+
+    def count(handle: Handle) -> None:
+        nonlocal turn
+        turn += 1
+        run(handle)
+
+    def note_layout(*arguments: Any) -> object:
+        nonlocal laid_out
+        laid_out = turn
+        return reflow(*arguments)
+
+    def note_drawing(*arguments: Any, **options: Any) -> object:
+        together.append(laid_out == turn)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(Handle, "_run", count)
+    monkeypatch.setattr(Compositor, "reflow", note_layout)
+    monkeypatch.setattr(Compositor, "render_update", note_drawing)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await pilot.press("3", "6")
+        assert together
+        assert not any(together)
 
 
 async def test_rules_are_read_once(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
