@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,8 @@ from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
+
+_SERVICE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$")
 
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "epochs": ("training.epochs", "--epochs", "-e"),
@@ -155,13 +158,20 @@ def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, obj
 
 
 def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
-    """Return the settings of ``--notify``; of two places of one kind the last one counts."""
+    """Return the settings of ``--notify``; of two places of one kind the last one counts.
+
+    Apprise has one list for all of its addresses.
+    """
     settings: dict[str, tuple[str, object]] = {}
+    services = []
     for place in places:
         is_address = place.startswith(("http://", "https://"))
+        if not is_address and _SERVICE_ADDRESS.match(place):
+            services.append(place)
+            continue
         kind = "terminal" if place in ("bell", "osc9", "osc777") else "webhook" if is_address else "command"
         settings[f"notify.{kind}"] = ("--notify", place)
-    return settings
+    return settings | ({"notify.apprise": ("--notify", services)} if services else {})
 
 
 def settings_from(

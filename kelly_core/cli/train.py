@@ -86,7 +86,8 @@ NotifyOption = Annotated[
         "--notify",
         metavar="WHERE",
         help="Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
-        "this terminal, https://... for a webhook, or else a command; may be repeated (default as in [notify]).",
+        "this terminal, https://... for a webhook, other addresses (ntfy://...) for Apprise, or else a command; may be "
+        "repeated (default as in [notify]).",
         rich_help_panel=EXECUTION_PANEL,
     ),
 ]
@@ -235,6 +236,8 @@ def _command_line(
     for option, value in typed.values():
         if isinstance(value, bool):
             words.append(option)
+        elif isinstance(value, list):
+            words += [word for each in value for word in (option, str(each))]
         elif value is not None:
             words += [option, str(value)]
     return words + (["--resume"] if resume else []) + (["--config", str(config)] if config else [])

@@ -369,6 +369,11 @@ class NotifySettings(_Section):
         description="Address to which the message is posted as JSON; tried up to five times",
         json_schema_extra=_extra(zero="none"),
     )
+    apprise: list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://\S+$")]] = Field(
+        default_factory=list,
+        description="Addresses of services in the form of Apprise, such as ntfy://topic or "
+        "mailto://user:password@example.org (needs the extra notify)",
+    )
 
 
 class TuiSettings(_Section):

@@ -39,7 +39,8 @@ def start(
         name: ID of the run, which must be unused; "" generates one.
 
     Raises:
-        RunError: a run has this name, another run trains into the same output folder, or a folder cannot be written.
+        RunError: a run has this name, another run trains into the same output folder, a folder cannot be written, or
+            Apprise, which the settings ask for, is not installed.
     """
     record = new_record(settings, models, resume=resume, command=command)
     return start_record(settings.runs.dir.absolute(), record, name)
@@ -48,7 +49,14 @@ def start(
 def new_record(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> RunManifest:
-    """Return the manifest of a training that begins in this working folder; see ``start``."""
+    """Return the manifest of a training that begins in this working folder; see ``start``.
+
+    Raises:
+        RunError: the settings ask for messages by a package that is not installed.
+    """
+    from kelly_core.runs.notify import require_apprise
+
+    require_apprise(settings.notify)
     return RunManifest(
         created=time.time(),
         models=tuple(models),
@@ -120,7 +128,7 @@ def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
     """Return the command that sends the message about the end of a run, [] if nobody wants it."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
 
-    return notifier(folder, ENDED) if is_wanted(record.settings) else []
+    return notifier(folder, ENDED) if is_wanted(settings_of(folder, record).notify) else []
 
 
 def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Tell people elsewhere how a run is: by a command, a webhook or the terminal, as ``[notify]`` says.
+"""Tell people elsewhere how a run is: by a command, a webhook, Apprise or the terminal, as ``[notify]`` says.
 
 Each message is sent by a process of its own, so that a server that does not answer never delays or ends a training.
 """
@@ -12,12 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kelly_core.config.schema import NotifySettings
-from kelly_core.errors import KellyError
+from kelly_core.errors import KellyError, RunError
 from kelly_core.formatting import printable
 from kelly_core.io.json import dumps
 from kelly_core.runs.launch import settings_of
@@ -43,7 +45,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
 
 def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
     """Send a message in a process of its own, if the settings name a place; return at once."""
-    if notify.command or notify.webhook:
+    if is_wanted(notify):
         # Without memory for another process the message is lost, not the training.
         with contextlib.suppress(OSError):
             subprocess.Popen(
@@ -101,6 +103,8 @@ def send(notify: NotifySettings, content: dict[str, Any], wait: Callable[[float]
         problems.append(_run_command(notify.command, content))
     if notify.webhook:
         problems.append(_post(notify.webhook, content, wait))
+    if notify.apprise:
+        problems.append(_send_by_apprise(notify.apprise, content))
     return [problem for problem in problems if problem]
 
 
@@ -136,6 +140,32 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
     return f"notify.webhook: {problem}"
 
 
+def require_apprise(notify: NotifySettings) -> None:
+    """Check that messages can be sent by Apprise if the settings ask for it.
+
+    Raises:
+        RunError: Apprise is not installed.
+    """
+    if notify.apprise and find_spec("apprise") is None:
+        hint = 'Install the extra notify: pip install "kelly-trainer[notify]", or leave notify.apprise empty'
+        raise RunError("Apprise is not installed, and notify.apprise needs it", hint=hint)
+
+
+def _send_by_apprise(addresses: Sequence[str], content: dict[str, Any]) -> str:
+    """Send the line of text to services; Apprise itself limits the time for an answer."""
+    try:
+        apprise = import_module("apprise")
+    except ImportError:
+        return 'notify.apprise: Apprise is not installed. Run: pip install "kelly-trainer[notify]"'
+    failed = []
+    for number, address in enumerate(addresses, start=1):
+        service = apprise.Apprise()
+        if not service.add(address) or not service.notify(body=content["text"], title="kelly"):
+            failed.append(str(number))
+    # The addresses may hold secrets: their numbers are logged instead.
+    return f"notify.apprise: no message was sent to address {', '.join(failed)} of {len(addresses)}" if failed else ""
+
+
 def main() -> None:
     """Send one message; problems go to standard error, which is the run's console.log."""
     path, event, model = sys.argv[1:]
@@ -149,7 +179,6 @@ def main() -> None:
         sys.stderr.write(f"{printable(problem)}\n")
 
 
-def is_wanted(settings: dict[str, Any]) -> bool:
-    """Return True if the settings of a manifest name a command or a webhook."""
-    notify = settings.get("notify", {})
-    return bool(notify.get("command") or notify.get("webhook"))
+def is_wanted(notify: NotifySettings) -> bool:
+    """Return True if the settings name a place beyond the terminal."""
+    return bool(notify.command or notify.webhook or notify.apprise)

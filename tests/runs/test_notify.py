@@ -9,17 +9,21 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kelly_core import events
 from kelly_core.config.schema import NotifySettings
+from kelly_core.errors import RunError
 from kelly_core.runs.event_log import RunEnded
+from kelly_core.runs.launch import new_record
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
 from kelly_core.runs.process import observed
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
+from tests.runs.conftest import small_settings
 from tests.runs.test_registry import MODEL, epoch, make_run
 
 SAVES = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read() + chr(10) + sys.argv[-1])"
@@ -82,6 +86,39 @@ def test_a_webhook_that_refuses_is_a_problem_without_its_address(server: Server,
     server.server_close()
     (problem,) = send(NotifySettings(webhook="http://127.0.0.1:1/secret"), content, lambda _seconds: None)
     assert "secret" not in problem
+
+
+def test_apprise_gets_the_text_and_its_addresses_stay_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sent: list[tuple[str, str]] = []
+
+    class Service:
+        """Stands in for Apprise: knows one scheme, and one address that does not answer."""
+
+        def add(self, address: str) -> bool:
+            self.address = address
+            return address.startswith("ntfy://")
+
+        def notify(self, *, body: str, title: str) -> bool:
+            sent.append((title, body))
+            return not self.address.endswith("silent")
+
+    monkeypatch.setitem(sys.modules, "apprise", SimpleNamespace(Apprise=Service))
+    content = message(Run(ended_run(tmp_path / "2026-11-22-1431-brave-cadence")), ENDED)
+    settings = NotifySettings(apprise=["ntfy://secret/topic", "no-such://secret", "ntfy://secret/silent"])
+    (problem,) = send(settings, content)
+    assert problem == "notify.apprise: no message was sent to address 2, 3 of 3"
+    assert sent[0] == ("kelly", "kelly brave-cadence: finished, +80% on the baseline")
+    assert send(NotifySettings(apprise=["ntfy://secret/topic"]), content) == []
+
+
+def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    settings = small_settings(notify__apprise=["ntfy://secret"], output=str(tmp_path))
+    with pytest.raises(RunError, match=r"Apprise is not installed") as caught:
+        new_record(settings, [MODEL])
+    assert "kelly-trainer[notify]" in str(caught.value)
+    (problem,) = send(settings.notify, message(Run(ended_run(tmp_path / "one")), ENDED))
+    assert "kelly-trainer[notify]" in problem
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", f"{sys.executable} -c 'raise SystemExit(3)'", "'open"])
