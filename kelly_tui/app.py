@@ -43,6 +43,7 @@ from kelly_tui.action_names import name_bindings
 from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.formatting import age_text
 from kelly_tui.frame import ChangesUpdate, ShownFrame
 from kelly_tui.jobs import KELLY_CORE, Job
@@ -113,6 +114,7 @@ class KellyApp(App[None]):
         Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
+        Binding("ctrl+o", "jump", "Jump", show=False, tooltip="Letters over all parts; one of them goes there"),
         Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Draw everything again"),
     ]
 
@@ -523,6 +525,13 @@ class KellyApp(App[None]):
         self.copy_to_clipboard(text)
         shown = text if len(text) <= 60 else f"{text[:57]}…"
         self.notify(shown, title="Copied", timeout=2)
+
+    def action_jump(self) -> None:
+        """Show a letter over every part of the screen or dialog; the part whose letter is pressed gets the focus."""
+        if isinstance(self.screen, JumpDialog):
+            return
+        targets = jump_targets(self.screen)
+        self.push_screen(JumpDialog(targets), lambda widget: None if widget is None else widget.focus())
 
     def action_help(self) -> None:
         """Show the purpose of the focused widget and the active keys."""

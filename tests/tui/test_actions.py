@@ -34,6 +34,7 @@ from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses
+from tests.helpers.rendered import lines
 from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 from tests.tui.test_screens import cells
 
@@ -464,3 +465,18 @@ async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
         log.focus()
         await pilot.press(*["right"] * 60)
         await until(pilot, lambda: log.scroll_x > 0)
+
+
+async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "ctrl+o")
+        shown = "\n".join(lines(app))
+        assert " a " in shown
+        assert " s " in shown
+        await pilot.press("s")
+        assert app.focused is app.screen.query_one("#field-epochs")
+        await pilot.press("ctrl+o", "ctrl+o", "ctrl+o", "exclamation_mark")
+        assert app.focused is app.screen.query_one("#field-epochs")
+        await pilot.press("ctrl+o", "a", "3", "n", "ctrl+o", "d")
+        assert app.focused is app.screen.query_one("#device")
