@@ -1,4 +1,4 @@
-"""The application: screens as modes, global keys, jobs and run discovery."""
+"""The application: screens as modes, global keys, worker processes, and the list of runs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,21 @@ import contextlib
 import gc
 import shlex
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import RenderableType
 from rich.text import Text
 from textual import on, work
-from textual._compositor import ChopsUpdate, LayoutUpdate
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Event, Key, MouseDown
-from textual.filter import LineFilter, Monochrome
 from textual.message import Message
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import AwaitMount
 
-from kelly_core.cli.app import COMMANDS
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.notify import terminal_sequence
@@ -38,20 +29,21 @@ from kelly_core.runs.queue import WaitingRun, ensure_dispatcher, waiting_runs
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
-from kelly_core.spec import CHAIN_MODELS, MODELS, package_problems
+from kelly_core.spec import CHAIN_MODELS, package_problems
 from kelly_tui.action_names import name_bindings
-from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.jump import JumpDialog, jump_targets
-from kelly_tui.formatting import age_text
-from kelly_tui.frame import ChangesUpdate, ShownFrame
+from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.project_state import ProjectState
+from kelly_tui.run_news import news_of, news_since, seen_states
+from kelly_tui.screen_modules import import_screens, make_screen
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
-from kelly_tui.shutdown import Driver, exit_on_signals
-from kelly_tui.state_store import SEEN_RUNS, load_state, save_state
-from kelly_tui.themes import ANSI16_THEME, THEMES
+from kelly_tui.shutdown import exit_on_signals
+from kelly_tui.system_commands import system_commands
+from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.header import SCREENS
 
 if TYPE_CHECKING:
@@ -59,37 +51,10 @@ if TYPE_CHECKING:
 
 LIST_SECONDS = 1.0
 
-_PAUSE = 0.01
-_SHARED_BY_SCREENS = (
-    "textual_plotext",
-    "tomlkit",
-    "kelly_core.config.editing",
-    "kelly_core.export.quality_record",
-    "kelly_core.training.history",
-    "kelly_core.benchmark.history",
-    "kelly_tui.run_watcher",
-)
-"""Modules that take several milliseconds to import and that screens need."""
-_STATE_NAME = "screens"
-_MAX_PROJECTS = 50
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 
 
-def _make_screen(name: str) -> BaseScreen:
-    """Return a screen by name. Its module is imported on first use, so that the first screen appears early."""
-    screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
-    return screen()
-
-
-def modules_of_screens() -> list[str]:
-    """Return what the screens import, each module after those that it needs."""
-    parts = ("widgets", "charts", "dialogs", "screens")
-    folders = {part: import_module(f"kelly_tui.{part}").__path__ for part in parts}
-    own = [f"kelly_tui.{part}.{each.name}" for part in parts for each in iter_modules(folders[part])]
-    return [*_SHARED_BY_SCREENS, *own]
-
-
-class KellyApp(App[None]):
+class KellyApp(DisplayApp):
     """Kelly's workbench in a terminal.
 
     Args:
@@ -99,9 +64,7 @@ class KellyApp(App[None]):
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        name: partial(_make_screen, name) for name in SCREENS
-    }
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(make_screen, name) for name in SCREENS}
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
@@ -133,15 +96,21 @@ class KellyApp(App[None]):
         run_id: str
 
     def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
-        super().__init__(driver_class=Driver)
+        self.session = Session(options or Options())
+        super().__init__(ascii_only=self.session.options.ascii, wanted_theme=self.session.options.theme)
         name_bindings(self._bindings, "app")
         self._owns_process = owns_process
-        self.session = Session(options or Options())
-        self._shown_frame = ShownFrame()
+        self.state = ProjectState(
+            Path.cwd(),
+            read_only=self.session.options.read_only,
+            in_thread=partial(self.run_worker, thread=True, group="state"),
+            report=partial(self.notify, severity="warning"),
+        )
         self.run_list = RunList((), {})
         self.waiting: tuple[WaitingRun, ...] = ()
         self.attached = ""
         self.marked: list[str] = []
+        self.pinned = str(self.state.remembered("app").get("pinned", ""))
         self.export_folder: Path | None = None
         self.chosen_model = ""
         self._has_input = False
@@ -150,76 +119,19 @@ class KellyApp(App[None]):
         self._jobs: list[Job] = []
         self._closing = False
         self._screens: list[BaseScreen] = []
-        self._state = load_state(_STATE_NAME)
-        self._project = str(Path.cwd())
-        self.pinned = str(self.remembered("app").get("pinned", ""))
-        self._state_problem = ""
-        self._unwritten_states: dict[str, dict[str, Any]] = {}
-        self._one_writer = Lock()
-        self.has_ansi16 = not self.no_color and self.console.color_system == "standard"
-        has_ansi16_theme = self.has_ansi16 or self.session.options.theme == ANSI16_THEME.name
-        for theme in (ANSI16_THEME, *THEMES) if has_ansi16_theme else THEMES:
-            self.register_theme(theme)
-        self.set_class(self.has_ansi16, "-ansi16")
-        self.set_class(self.console.color_system == "256", "-of-256")
-        own = ANSI16_THEME.name if self.has_ansi16 else self._state.get("theme", "")
-        chosen = self.session.options.theme or own
-        self._theme_in_rules = ""
-        is_known = isinstance(chosen, str) and chosen in self.available_themes
-        self.theme = chosen if is_known else THEMES[0].name
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return the line filters for the color mode (NO_COLOR, 16 colors) and for ASCII-only terminals."""
-        filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
-        filters += [ANSI16_FILTER] if self.has_ansi16 else []
-        filters = [PRINTABLE_FILTER, *filters]
-        return [*filters, ASCII_FILTER] if self.session.options.ascii else filters
-
-    def get_key_display(self, binding: Binding) -> str:
-        """Return a key's display text; ASCII names if the terminal cannot show the symbols."""
-        shown = super().get_key_display(binding)
-        return KEY_NAMES.get(shown, shown) if self.session.options.ascii else shown
-
-    @property
-    def look(self) -> tuple[object, ...]:
-        """Return everything that a screen's style depends on, apart from the screen."""
-        return self.theme, frozenset(self.pseudo_classes)
-
-    def refresh_css(self, animate: bool = True) -> None:
-        """Reparse the style rules and restyle the screen only if its look has changed.
-
-        Textual calls this for every new screen as well, and would parse all rules each time.
-        """
-        page = next(reversed(self.screen_stack), None)
-        if self.theme != self._theme_in_rules or (isinstance(page, BaseScreen) and page.is_out_of_date):
-            self._theme_in_rules = self.theme
-            super().refresh_css(animate)
-
-    def delay_update(self, delay: float = 0.05) -> None:
-        """Draw at once: screens are switched as a whole, so delaying updates would only add latency."""
-
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        """Send only the cells that have changed."""
-        if isinstance(renderable, LayoutUpdate | ChopsUpdate):
-            super()._display(screen, ChangesUpdate(self._shown_frame, renderable, screen.outer_size))  # type: ignore[arg-type] # its stub knows Rich only
-        else:
-            super()._display(screen, renderable)
-
-    def action_redraw(self) -> None:
-        """Draw the whole screen again, after something else has written to the terminal."""
-        self._shown_frame.forget()
-        self.refresh(layout=True)
+        own = ANSI16_THEME.name if self.has_ansi16 else self.state.shared.get("theme", "")
+        self.choose_theme(self.session.options.theme or own)
 
     def on_mount(self) -> None:
         """Show the first screen."""
         self._freeze_objects()
         self.app_resume_signal.subscribe(self, lambda _app: self.action_redraw())
-        self.theme_changed_signal.subscribe(self, lambda theme: self._save_state(theme=theme.name))
+        self.theme_changed_signal.subscribe(self, lambda theme: self.state.save(theme=theme.name))
         if self.session.options.demo:
             self._start_demo()
         self._list_runs()
         self.set_interval(LIST_SECONDS, self._list_runs)
-        last = self.remembered("app").get("screen")
+        last = self.state.remembered("app").get("screen")
         self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
         self.set_keymap(self._keymap_of_settings())
         for problem in package_problems():
@@ -234,16 +146,8 @@ class KellyApp(App[None]):
 
     @work(group="read ahead")
     async def on_ready(self) -> None:
-        """Import the modules of the other screens after the first screen, so that switching to them is fast.
-
-        The modules are small and the imports have pauses between them, in which keys are answered. A thread would not
-        do better: an import holds the interpreter's lock for part of the time, and blocks a screen that needs the
-        module being imported.
-        """
-        for name in modules_of_screens():
-            await asyncio.sleep(_PAUSE)
-            import_module(name)
-        await asyncio.to_thread(import_module, "numpy")
+        """Import the modules of the other screens after the first screen, so that switching to them is fast."""
+        await import_screens()
         self._freeze_objects()
 
     def add_screen(self, screen: BaseScreen) -> None:
@@ -280,7 +184,7 @@ class KellyApp(App[None]):
 
     def switch_mode(self, mode: str) -> AwaitMount:
         """Show a screen, and remember it for the next start."""
-        self.remember("app", screen=mode)
+        self.state.remember("app", screen=mode)
         return super().switch_mode(mode)
 
     def next_export_folder(self) -> None:
@@ -297,46 +201,6 @@ class KellyApp(App[None]):
     def exports(self) -> Path:
         """Return the folder whose exports Validate and Benchmark show."""
         return self.export_folder or self.session.settings.output.dir
-
-    def remembered(self, name: str) -> dict[str, Any]:
-        """Return what was remembered under a name in this project, by the absolute path of the working folder."""
-        projects = self._state.get("projects")
-        project = projects.get(self._project) if isinstance(projects, dict) else None
-        kept = project.get(name) if isinstance(project, dict) else None
-        return kept if isinstance(kept, dict) else {}
-
-    def remember(self, name: str, **what: object) -> None:
-        """Remember values under a name for the next start in this project."""
-        kept = self.remembered(name)
-        if all(kept.get(key) == value for key, value in what.items()):
-            return
-        projects = self._state.get("projects")
-        projects = dict(projects) if isinstance(projects, dict) else {}
-        project = projects.pop(self._project, {})
-        # The project in use comes last; those that were not used for longest are dropped.
-        projects[self._project] = (project if isinstance(project, dict) else {}) | {name: kept | what}
-        for oldest in list(projects)[:-_MAX_PROJECTS]:
-            del projects[oldest]
-        self._save_state(projects=projects)
-
-    def _save_state(self, **what: object) -> None:
-        self._state |= what
-        self.keep(_STATE_NAME, self._state)
-
-    def keep(self, name: str, content: dict[str, Any]) -> None:
-        """Save state for the next start under a key; a read-only session saves nothing."""
-        if not self.session.options.read_only:
-            self._unwritten_states[name] = dict(content)
-            self._write_states()
-
-    @work(thread=True, group="memory")
-    def _write_states(self) -> None:
-        """Write saved states in a thread, since a busy disk can block a writer for a second."""
-        with self._one_writer:
-            while self._unwritten_states:
-                former, self._state_problem = self._state_problem, save_state(*self._unwritten_states.popitem())
-                if self._state_problem not in ("", former):
-                    self.notify(self._state_problem, severity="warning")
 
     @property
     def runs_folder(self) -> Path:
@@ -383,57 +247,27 @@ class KellyApp(App[None]):
             latest = max(runs, key=lambda run: (run.live, run.created), default=None)
             self.attached = "" if latest is None else latest.id
         if not self._greeted:
-            self._greet()
+            self._greeted = True
+            news_then = news_since(self.state.shared, self.run_list, self.runs_folder)
+            if news_then is not None:
+                self.notify(news_then.text, title=news_then.title, timeout=8)
             if any(run.live for run in runs) and not self._has_input:
                 self.switch_mode("train")
         if (self.run_list, self.waiting) == former:
             return
-        self._tell_news(former[0])
-        self._remember_states()
+        for news in news_of(former[0], self.run_list):
+            self.notify(news.text, title=news.title, severity=news.severity, timeout=10, markup=False)
+            self._ring(f"kelly {news.title}: {news.text}")
+        self.state.save(runs=seen_states(self.run_list, self.runs_folder))
         if isinstance(self.screen, BaseScreen):
             self.screen.refresh_frame()
             self.screen.runs_changed()
-
-    def _tell_news(self, former: RunList) -> None:
-        """Tell by a toast and the bell which runs have ended, or have got a reason to worry, since the last look."""
-        known = {run.id: run for run in former.runs if run.live}
-        for run in self.run_list.runs:
-            if run.id not in known:
-                continue
-            news = [concern for concern in run.concerns if concern not in known[run.id].concerns]
-            if not run.live:
-                row = self.run_list.overviews.get(run.id)
-                gain = "" if row is None or row.gain is None else f", {row.gain:+.0%} on the baseline"
-                news = [f"{run.state}{f': {run.error}' if run.error else gain}"]
-            if news:
-                severity: SeverityLevel = (
-                    "error" if run.state in ("failed", "died") else "warning" if run.live else "information"
-                )
-                self.notify(", ".join(news), title=short_id(run.id), severity=severity, timeout=10, markup=False)
-                self._ring(f"kelly {short_id(run.id)}: {', '.join(news)}")
 
     def _ring(self, text: str) -> None:
         """Have the terminal show a notice, as ``[notify] terminal`` says."""
         if self._driver is not None and not self.is_headless:
             self._driver.write(terminal_sequence(self.session.settings.notify, text))
             self._driver.flush()
-
-    def _greet(self) -> None:
-        """Report runs that ended since the last session."""
-        self._greeted = True
-        memory = SEEN_RUNS.sound(self._state).get("runs", {})
-        seen, folder = memory.get("states", {}), memory.get("folder")
-        if folder != str(self.runs_folder.absolute()):
-            return
-        news = [f"{short_id(run.id)} {run.state}" for run in self.run_list.runs if seen.get(run.id) != run.state]
-        live = [f"{short_id(run.id)} is still {run.state}" for run in self.run_list.runs if run.live and run.id in seen]
-        lines = [line for line in [*live, *news][:5] if line]
-        if lines:
-            self.notify("\n".join(lines), title=f"Since you left, {age_text(memory['time'])}", timeout=8)
-
-    def _remember_states(self) -> None:
-        states = {run.id: run.state for run in self.run_list.runs}
-        self._save_state(runs={"folder": str(self.runs_folder.absolute()), "states": states, "time": time.time()})
 
     def attach(self, run_id: str) -> None:
         """Select the run that the Train screen shows."""
@@ -545,37 +379,13 @@ class KellyApp(App[None]):
         ]
         self.push_screen(HelpDialog(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Yield the current screen's actions for the command palette."""
-        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
-        for each in reversed(self.run_list.runs):
-            attach = partial(self._go_to, "train", partial(self.attach, each.id))
-            yield SystemCommand(f"Run {short_id(each.id)}", f"{each.state}: watch it on Train", attach)
-        for spec in MODELS:
-            choose = partial(self._go_to, "models", partial(self.choose_model, spec.name))
-            yield SystemCommand(f"Model {spec.name}", "Its layers and settings", choose)
-        for name, about in COMMANDS.items():
-            yield SystemCommand(f"Copy kelly-core {name}", about, partial(self.copy, f"kelly-core {name}"))
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if active.enabled and binding.tooltip and binding.action != "command_palette":
-                run = self._runner(binding.action, active.node)
-                yield SystemCommand(binding.description, binding.tooltip, run)
-
-    def _go_to(self, mode: str, first: Callable[[], None]) -> None:
-        """Do something, then show a screen."""
-        first()
-        self.switch_mode(mode)
-
     def choose_model(self, name: str) -> None:
         """Have Models show a model when it comes to the front."""
         self.chosen_model = name
 
-    def _runner(self, action: str, node: Any) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
-            await self.run_action(action, node)
-
-        return run
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Return the entries of the command palette."""
+        return system_commands(self, screen)
 
 
 def run(options: Options, *, mouse: bool) -> None:

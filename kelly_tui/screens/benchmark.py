@@ -159,7 +159,7 @@ class Benchmark(ChartScreen):
         def answered(command: str | None) -> None:
             if command is not None:
                 self._engine = command
-                self.kelly.keep(_ENGINE, {"command": command})
+                self.kelly.state.keep(_ENGINE, {"command": command})
                 self.refresh_frame()
 
         about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
@@ -203,7 +203,7 @@ class Benchmark(ChartScreen):
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
         if message.report is not None:
             self._reports[str(Path(message.folder).absolute())] = message.report
-            self.kelly.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
+            self.kelly.state.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
         self._read_history(Path(self._folder))
         self._draw()
 

@@ -316,7 +316,7 @@ class Datasets(BaseScreen):
                 "stamp": message.stamp,
             }
             self._stamps[message.name] = message.stamp
-            self.kelly.keep(_STATE_NAME, self._reports)
+            self.kelly.state.keep(_STATE_NAME, self._reports)
         self._next()
 
     def action_preview(self) -> None:

@@ -117,7 +117,7 @@ class Runs(RunScreen):
         super().__init__()
         self._compared_model = 0
         self._filter = RunFilter(())
-        kept = self.kelly.remembered("runs")
+        kept = self.kelly.state.remembered("runs")
         self._sorted_by = next((name for name in _SORT_KEYS if name == kept.get("sort")), _AGE)
         self._reversed = kept.get("reversed") is True
         self._first_filter = str(kept.get("filter", ""))
@@ -265,7 +265,7 @@ class Runs(RunScreen):
         return Row(waiting.id, ("", short_id(waiting.id), state, name, *[""] * (len(_COLUMNS) - 4)))
 
     def _remember(self, text: str) -> None:
-        self.kelly.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text)
+        self.kelly.state.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text)
 
     def draw_run(self) -> None:
         """Show the selected run, or the comparison of the marked runs."""
@@ -436,6 +436,7 @@ class Runs(RunScreen):
     def action_pin(self) -> None:
         """Make the selected run the reference, or have none."""
         self.kelly.pinned = "" if self.kelly.pinned == self.run_id else self.run_id
+        self.kelly.state.remember("app", pinned=self.kelly.pinned)
         self._draw_list()
         self.follow()
         self.draw_run()

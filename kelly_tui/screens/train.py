@@ -61,7 +61,7 @@ class Train(RunScreen):
     def __init__(self) -> None:
         super().__init__()
         self._overlay = False
-        kept = self.kelly.remembered("train").get("chart")
+        kept = self.kelly.state.remembered("train").get("chart")
         self._kind = _KINDS.index(kept) if kept in _KINDS else 0
         self._alarm = ""
 
@@ -279,7 +279,7 @@ class Train(RunScreen):
     def action_chart(self) -> None:
         """Show the next kind of chart in the large panel."""
         self._kind = (self._kind + 1) % len(_KINDS)
-        self.kelly.remember("train", chart=_KINDS[self._kind])
+        self.kelly.state.remember("train", chart=_KINDS[self._kind])
         self._draw_curves()
 
     def action_others(self) -> None:

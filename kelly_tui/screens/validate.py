@@ -244,7 +244,7 @@ class Validate(ChartScreen):
                 "checks": message.report["checks"],
                 "former": None if former is None else former["checks"],
             }
-            self.kelly.keep(_STATE_NAME, self._results)
+            self.kelly.state.keep(_STATE_NAME, self._results)
         self._next()
 
     def action_mark(self) -> None:

@@ -297,6 +297,7 @@ async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(
         await until(pilot, lambda: read_labels(finished_run).tags == ("best",))
         await pilot.press("o")
     again = make_app()
+    assert again.pinned == finished_run.id
     async with again.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: again.run_list.runs)
         await pilot.press("6")

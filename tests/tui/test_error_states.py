@@ -23,6 +23,7 @@ from kelly_core.spec import MODELS
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.run_news import news_since
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
@@ -252,8 +253,7 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
             datasets._draw()
             assert list(datasets._facts("deam"))
             validate._draw()
-            app._state = load_state("screens")
-            app._greet()
+            news_since(load_state("screens"), app.run_list, app.runs_folder)
             make_app()
         await pilot.pause()
 
