@@ -137,6 +137,7 @@ class _Frame:
 
     Attributes:
         left, right: x of the first and of the last column.
+        last: last x of the curves; after it there is room for names.
         low, high: y of the lowest and of the highest line.
         ticks: y of the ticks, and their labels.
         has_title: there is a line with the title of the x axis.
@@ -146,6 +147,7 @@ class _Frame:
 
     left: float
     right: float
+    last: float
     low: float
     high: float
     ticks: tuple[tuple[float, str], ...]
@@ -180,7 +182,7 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], piece
     ticks = tuple((math.log10(value) if wanted.logarithmic else value, _label(value)) for value in values)
     curves = [each for each, several in drawn if several and not each.faint and not each.dashed]
     names = tuple(curves) if len(curves) > 1 and wanted.size.width >= _LEAST_FOR_NAMES else ()
-    frame = _Frame(left, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
+    frame = _Frame(left, right, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
     stretched = left + (right - left) * (frame.columns - 1) / max(1, frame.columns - 1 - room)
     return replace(frame, right=stretched)
@@ -271,7 +273,7 @@ def _plot_mark(wanted: PlotRequest, series: Series, plot: Plot) -> None:
 def _set_axes(wanted: PlotRequest, frame: _Frame, plot: Plot) -> None:
     plot.xlim(frame.left, frame.right)
     plot.ylim(frame.low, frame.high)
-    ticks = nice_ticks(frame.left, frame.right, max(1, wanted.size.width // 12))
+    ticks = nice_ticks(frame.left, frame.last, max(1, wanted.size.width // 12))
     columns = [tick for tick in ticks if tick == int(tick)]
     plot.xticks(columns, [f"{tick:.0f}" for tick in columns])
     plot.yticks([value for value, _ in frame.ticks], [label for _, label in frame.ticks])

@@ -25,8 +25,10 @@ from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
 from kelly_tui.run_watcher import Curves, curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
+from kelly_tui.screens.export_details import check_rows, metadata_rows
 from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
+from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.drawing import Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -35,7 +37,6 @@ from kelly_tui.widgets.updates import set_border_title
 _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss", "gain", "p99 µs")
 _STATE_NAME = "validation"
 _PARITY_CHECKS = ("parity", "golden")
-_NO_QUALITY = "The export has no quality record: a training that runs to its end writes one."
 _BASELINES = ("baseline_loss", "val_loss")
 
 
@@ -123,7 +124,7 @@ class Validate(ChartScreen):
             details = DetailsPanel(id="checks")
             details.border_title = "checks"
             yield details
-            yield Drawing(_NO_QUALITY, id="forest")
+            yield Drawing("", id="forest")
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:
@@ -150,6 +151,7 @@ class Validate(ChartScreen):
         """Redraw everything."""
         super().repaint()
         self._draw()
+        self._chosen()
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
@@ -384,53 +386,27 @@ class Validate(ChartScreen):
         self._draw_quality(current)
 
     def _draw_quality(self, file: str | None) -> None:
-        """Draw the gains over the baselines, or say why there are none."""
+        """Draw the gains over the baselines; without any, the details have the room."""
         quality = recorded_quality(self._facts.get(file or "", {}).get("metadata"))
         gains = () if quality is None else gains_of(quality)
-        title = "gain over baselines" + ("" if quality is None else f", {quality.split}, {quality.groups:,} groups")
-        reason = "" if quality is None else f"No baseline to compare with: {quality.summary()}"
-        self.query_one("#forest", Drawing).show(title, ForestPlot(gains) if gains else None, reason)
+        self.set_class(bool(gains), "-gains")
+        if quality is not None and gains:
+            title = f"gain over baselines, {quality.split}, {quality.groups:,} groups"
+            self.query_one("#forest", Drawing).show(title, ForestPlot(gains))
 
     def _checks(self, file: str) -> Text | LabeledRows:
-        colors, result = self.theme_colors, self._result(file)
-        if "error" in self._facts.get(file, {}):
-            return LabeledRows([("problem", Text(self._facts[file]["error"], colors.bad))], colors.muted)
+        colors, result, facts = self.theme_colors, self._result(file), self._facts.get(file)
+        if facts is not None and "error" in facts:
+            return LabeledRows([("problem", Text(facts["error"], colors.bad))], colors.muted)
+        metadata = [("reading", "…")] if facts is None else list(metadata_rows(facts, colors))
         if result is None:
-            return LabeledRows([*self._metadata_rows(file), ("next", "press v to check it, a for all")], colors.muted)
-        former = {check["name"]: check["passed"] for check in result.get("former") or ()}
-        rows = []
-        for check in result["checks"]:
-            if check["passed"] and self._only_failed:
-                continue
-            mark = ("✓", colors.good) if check["passed"] else ("✗", f"bold {colors.bad}")
-            name = Text.assemble(mark, (f" {check['name']}", colors.muted if check["passed"] else colors.text))
-            news = "" if former.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
-            rows.append((name, Text.assemble(check["detail"], (news, colors.accent))))
-        if not rows:
-            return Text("Every check passed.", colors.good)
-        return LabeledRows([*rows, ("", ""), *self._metadata_rows(file)], colors.muted)
+            return LabeledRows([("next", "press v to check it, a for all"), *metadata], colors.muted)
+        checks = list(check_rows(result, colors, only_failed=self._only_failed))
+        return LabeledRows([*checks, ("", ""), *metadata], colors.muted) if checks else _passed(colors)
 
-    def _metadata_rows(self, file: str) -> list[tuple[str, str | Text]]:
-        facts = self._facts.get(file)
-        if facts is None:
-            return [("reading", "…")]
-        trained = facts["metadata"].get("trained_on")
-        rows: list[tuple[str, str | Text]] = [
-            ("sizes", f"{facts['input_size']} in, {facts['output_size']} out"),
-            ("layout", facts["layout"]),
-        ]
-        if isinstance(trained, dict):
-            kind = "synthetic " if trained.get("synthetic") else ""
-            rows.append(("trained on", f"{kind}{trained.get('dataset')}"))
-        quality = recorded_quality(facts["metadata"])
-        if quality is not None:
-            rows.append(
-                (
-                    "quality",
-                    Text(quality.summary(), self.theme_colors.good if quality.trained else self.theme_colors.warning),
-                )
-            )
-        return rows
+
+def _passed(colors: ThemeColors) -> Text:
+    return Text("Every check passed.", colors.good)
 
 
 def _number(metrics: object, name: str) -> float | None:

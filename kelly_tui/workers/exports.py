@@ -1,8 +1,6 @@
 """Read exports for the Validate screen: ``python -m kelly_tui.workers.exports FILE…`` prints one line per file.
 
 Some exports hold 16 MB of JSON; parsing them in the screens' process would block it.
-
-Some hold sixteen megabytes of JSON: parsing that in the screens' own process would make them stutter.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
 from kelly_core.io.json import dumps
@@ -30,6 +29,7 @@ def _facts(path: Path) -> dict[str, Any]:
         return {"error": error.problem}
     return {
         "layout": export.layout,
+        "layers": list(map(describe_layer, export.layers)),
         "input_size": export.in_size,
         "output_size": export.layers[-1].out_size,
         "parameters": export.parameter_count,

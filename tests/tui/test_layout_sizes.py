@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kelly_core.export.quality_record import QualityRecord
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.state_store import save_state
+from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, lines
-from tests.tui.conftest import until
+from tests.tui.conftest import Script, until
 from tests.tui.test_screens import RESULT
 
 MakeApp = Callable[..., KellyApp]
@@ -34,15 +36,29 @@ async def test_nothing_is_cut_at_the_right(make_app: MakeApp, width: int) -> Non
                 )
 
 
-async def test_a_wide_window_shows_the_losses_of_an_export(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_check(
+    make_app: MakeApp, workplace: Path
+) -> None:
     history = workplace / "models" / "history" / "groovepredictor_history.json"
     history.parent.mkdir(parents=True)
     (workplace / "models" / "groovepredictor.json").write_text("{}")
     rows = [{"epoch": number, "train_loss": 1 / number, "val_loss": 2 / number} for number in (1, 2, 3)]
     history.write_text(json.dumps({"epochs": rows, "metrics": {"best_epoch": 3, "val_loss": 2 / 3}}))
-    app = make_app()
+    name = "models/groovepredictor.json"
+    quality = QualityRecord(
+        "validation", "trained", ("rmse",), 64, 64, {"rmse": 0.25}, epsilon=0.01, epsilon_limit=0.05
+    )
+    facts = {"file": name, "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
+             "layers": ["dense 1→2"], "metadata": {"quality": quality.to_json()}}  # fmt: skip
+    app = make_app(lambda command: Script([json.dumps(facts)] if name in command else []))
     async with app.run_test(size=(200, 60)) as pilot:
         await pilot.press("4")
+        details = app.screen.query_one("#checks", DetailsPanel)
+        await until(pilot, lambda: "rmse\t0.25" in details.value_to_copy())
+        assert "layers\tdense 1→2" in details.value_to_copy()
+        # Without gains over baselines there is no empty panel for them.
+        assert not app.screen.query_one("#forest").display
+        await until(pilot, lambda: details.size.height > 40)
         chart = app.screen.query_one("#losses", CurveChart)
         await until(pilot, lambda: chart.series and chart.up_to_date)
         assert [(series.name, list(series.ys), series.mark) for series in chart.series] == [
