@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from kelly_core.config.keys import flatten
 from kelly_core.config.loading import MODEL_OVERRIDES
+from kelly_core.config.schema import Settings
 from kelly_core.formatting import MISSING
 from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
@@ -154,7 +155,7 @@ class RunDiff:
 
 
 def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
-    """Compare runs by the values in force; a setting that one of them does not have is None there.
+    """Compare runs by the values in force; a setting that a run does not know has its default there.
 
     A setting of a model that is not set has the value of [training] or of the model's specification. It is the same in
     two runs if it was set to the same value, or not set in either: then only the setting that it follows differs.
@@ -163,7 +164,8 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
         runs: two or more.
         only_differences: leave out settings that are the same in all runs.
     """
-    asked = [flatten(run.record.settings) for run in runs]
+    defaults = flatten(Settings().model_dump(mode="json"))
+    asked = [defaults | flatten(run.record.settings) for run in runs]
     in_force = [dict(_values_in_force(settings)) for settings in asked]
     reached = [{model.model: model for model in run.snapshot.models} for run in runs]
     keys = dict.fromkeys(key for settings in asked for key in settings)
