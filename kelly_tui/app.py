@@ -25,7 +25,7 @@ from textual.widget import AwaitMount
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.notify import terminal_sequence
-from kelly_core.runs.queue import WaitingRun, ensure_dispatcher, waiting_runs
+from kelly_core.runs.queue import WaitingRun, enqueue, ensure_dispatcher, waiting_runs
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
@@ -73,7 +73,7 @@ class KellyApp(DisplayApp):
         Binding(
             "question_mark", "help", "Help", key_display="?", tooltip="Describe the focused part and list all keys"
         ),
-        Binding("ctrl+p", "command_palette", "Palette", tooltip="Every action by name", show=False),
+        Binding("ctrl+p,colon", "command_palette", "Palette", tooltip="Every action by name", show=False),
         Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
@@ -113,6 +113,7 @@ class KellyApp(DisplayApp):
         self.pinned = str(self.state.remembered("app").get("pinned", ""))
         self.export_folder: Path | None = None
         self.chosen_model = ""
+        self.drilled_from = ""
         self._has_input = False
         self._greeted = False
         self._runs_problem = ""
@@ -184,8 +185,15 @@ class KellyApp(DisplayApp):
 
     def switch_mode(self, mode: str) -> AwaitMount:
         """Show a screen, and remember it for the next start."""
+        self.drilled_from = ""
         self.state.remember("app", screen=mode)
         return super().switch_mode(mode)
+
+    def drill_into(self, mode: str) -> None:
+        """Show a screen for what is chosen on the present one, to which escape leads back."""
+        origin = self.current_mode
+        self.switch_mode(mode)
+        self.drilled_from = origin if origin != mode else ""
 
     def next_export_folder(self) -> None:
         """Look at the exports of another folder: that of the settings, then those of the runs, the latest first."""
@@ -275,9 +283,13 @@ class KellyApp(DisplayApp):
 
     @work(thread=True, group="start")
     def start_training(self, order: TrainingRequest) -> None:
-        """Start a run in its own process."""
+        """Start a run in its own process, now or when its device is free."""
         try:
             settings = self.session.load(order.typed).settings
+            if order.queued:
+                waiting = enqueue(settings, order.models, command=order.command)
+                self.notify("It starts when its device is free.", title=f"{short_id(waiting.id)} waits", timeout=6)
+                return
             self.post_message(self.Started(start(settings, order.models, command=order.command).id))
         except KellyError as error:
             self.notify(str(error), title="Not started", severity="error", timeout=12)
@@ -362,8 +374,6 @@ class KellyApp(DisplayApp):
 
     def action_jump(self) -> None:
         """Show a letter over every part of the screen or dialog; the part whose letter is pressed gets the focus."""
-        if isinstance(self.screen, JumpDialog):
-            return
         targets = jump_targets(self.screen)
         self.push_screen(JumpDialog(targets), lambda widget: None if widget is None else widget.focus())
 

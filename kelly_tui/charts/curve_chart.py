@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from rich.text import Text
 from textual import on, work
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
-from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.events import Click, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual_plotext import PlotextPlot
 
+from kelly_core.formatting import format_loss
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.plotting import PlotLines, PlotRequest, changed_columns, draw, too_small
 from kelly_tui.themes import ThemeColors
@@ -114,10 +116,11 @@ class CurveChart(PlotextPlot, can_focus=True):
 
     def action_cursor(self, step: int) -> None:
         """Move the cursor by epochs; the first time it comes to the last one."""
-        xs = sorted({x for each in self.series if not each.dashed for x in each.xs})
+        start = self._limits[1] if self.cursor is None else self.cursor
+        xs = self._epochs_around(start, abs(step))
         if not xs:
             return
-        place = len(xs) - 1 if self.cursor is None else bisect_left(xs, self.cursor) + step
+        place = bisect_left(xs, start) + (0 if self.cursor is None else step)
         self.post_message(self.Changed(xs[min(len(xs) - 1, max(0, place))], self.window))
 
     def action_zoom(self, factor: float) -> None:
@@ -152,12 +155,30 @@ class CurveChart(PlotextPlot, can_focus=True):
             return None
         left, right = self._picture.xs
         wanted = left + (right - left) * column / max(1, columns - 1)
-        xs = [x for each in self.series if not each.dashed for x in each.xs]
-        return min(xs, key=lambda x: abs(x - wanted), default=None)
+        return min(self._epochs_around(wanted, 1), key=lambda x: abs(x - wanted), default=None)
+
+    def _epochs_around(self, center: float, count: int) -> list[float]:
+        """Return the epochs of all curves next to one, at least ``count`` before and after it where there are as many.
+
+        A run may have a hundred thousand epochs: all of them would take too long for each key.
+        """
+        found: set[float] = set()
+        for each in self.series:
+            if not each.dashed:
+                place = bisect_left(each.xs, center)
+                found.update(each.xs[max(0, place - count) : place + count + 1])
+        return sorted(found)
 
     def on_click(self, event: Click) -> None:
         """Put the cursor at the epoch that was clicked."""
         self.post_message(self.Changed(self._epoch_at(event.x), self.window))
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """Tell the values at the epoch under the mouse."""
+        epoch = self._epoch_at(event.x)
+        values = [] if epoch is None else [(each.name, each.value_at(epoch)) for each in self.series if each.xs]
+        lines = [f"{name} {format_loss(value)}" for name, value in values if math.isfinite(value)]
+        self.tooltip = None if not lines else Text("\n".join([f"epoch {epoch:.0f}", *lines]))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         """Zoom in at the mouse."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from textual import on, work
@@ -33,11 +33,15 @@ _INPUTS = (
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A requested training: models, settings by dotted key, and the equivalent command line."""
+    """A requested training: models, settings by dotted key, and the equivalent command line.
+
+    ``queued`` lets it wait until its device is free.
+    """
 
     models: tuple[str, ...]
     typed: dict[str, tuple[str, object]]
     command: tuple[str, ...]
+    queued: bool = False
 
 
 class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
@@ -47,6 +51,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("ctrl+s", "start", "Start", priority=True),
+        Binding("ctrl+t", "queue", "Queue", priority=True),
         Binding("space", "choose", "Choose"),
         *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
         Binding("ctrl+y", "synthetic", "Synthetic data", priority=True),
@@ -79,11 +84,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Label("1-5 or space model · ^y synthetic · ^e estimate · ^s start", classes="hint")
+            yield Label("1-5 or space model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
             yield Static("", id="order", markup=False)
             yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):
                 yield Button("Start", id="start", variant="primary", compact=True)
+                yield Button("Queue", id="queue", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
 
     def on_mount(self) -> None:
@@ -172,7 +178,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         command = " ".join([*map(shlex.quote, self._session.variables), shlex.join(order.command)])
         shown.update(problem or f"$ {command}")
         shown.set_class(bool(problem), "-problem")
-        self.query_one("#start", Button).disabled = bool(problem)
+        for name in ("#start", "#queue"):
+            self.query_one(name, Button).disabled = bool(problem)
 
     def action_estimate(self) -> None:
         """Train for a few seconds and estimate the total time."""
@@ -205,6 +212,18 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         order = self._order()
         if not self._problem(order):
             self.dismiss(order)
+
+    @on(Button.Pressed, "#queue")
+    def action_queue(self) -> None:
+        """Let the training wait until its device is free, if the request is valid."""
+        order = self._order()
+        if not self._problem(order):
+            command = tuple("--queue" if word == "--detach" else word for word in order.command)
+            self.dismiss(replace(order, command=command, queued=True))
+
+    @on(RecordTable.MarkClicked)
+    def _mark_clicked(self) -> None:
+        self.action_choose()
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:

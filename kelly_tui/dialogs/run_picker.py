@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -73,6 +74,10 @@ class RunPicker(ModalScreen[list[str] | None]):
         if current is not None:
             self._marked = toggle_mark(self._marked, current)
             self._show()
+
+    @on(RecordTable.MarkClicked)
+    def _mark_clicked(self) -> None:
+        self.action_mark()
 
     def action_done(self) -> None:
         """Return the marked runs."""

@@ -43,6 +43,7 @@ class BaseScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy_command", "Copy command", show=False, tooltip="Copy the command line shown below"),
+        Binding("escape", "back", "Back", show=False, tooltip="Back to the screen that led here"),
         Binding("c", "copy_value", "Copy value", show=False, tooltip="Copy what is under the cursor"),
     ]
 
@@ -174,6 +175,8 @@ class BaseScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
+        if action == "back" and not self.kelly.drilled_from:
+            return False
         return self.is_mounted and not (self.kelly.session.options.read_only and action in self.MUTATING_ACTIONS)
 
     @on(RecordTable.Opened)
@@ -181,6 +184,10 @@ class BaseScreen(Screen[None]):
         """Show more of the row that was double-clicked."""
         if self.OPEN_ACTION and self.check_action(self.OPEN_ACTION, ()):
             await self.run_action(self.OPEN_ACTION)
+
+    def action_back(self) -> None:
+        """Go back to the screen that led here."""
+        self.kelly.switch_mode(self.kelly.drilled_from)
 
     def action_copy_command(self) -> None:
         """Copy the command line."""

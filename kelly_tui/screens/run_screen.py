@@ -221,7 +221,7 @@ class RunScreen(ChartScreen):
         """Show the exports of the run on Validate."""
         if self.view is not None:
             self.kelly.export_folder = Path(self.view.snapshot.output)
-            self.app.switch_mode("validate")
+            self.kelly.drill_into("validate")
 
     def action_generate(self) -> None:
         """Ask for audio or an emotion, then generate music with the best weights so far."""

@@ -19,7 +19,7 @@ from kelly_core.errors import RunError
 from kelly_core.export.quality_record import TRAINED
 from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
-from kelly_core.runs.queue import WaitingRun, drop
+from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
 from kelly_core.runs.state import RunSnapshot
@@ -106,6 +106,8 @@ class Runs(RunScreen):
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
         Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
         Binding("o", "sort", "Sort", tooltip="Sort by the next column; a click on a header sorts, too"),
+        Binding("K", "move(-1)", "Sooner", show=False, tooltip="Let a waiting training start sooner"),
+        Binding("J", "move(1)", "Later", show=False, tooltip="Let a waiting training start later"),
         Binding("O", "reverse", "Reverse", show=False, tooltip="Reverse the order"),
         Binding("equals_sign", "pin", "Pin", show=False, tooltip="Make it the reference that others are compared with"),
         Binding("T", "tags", "Tags", show=False, tooltip="Edit the tags of the run"),
@@ -203,6 +205,10 @@ class Runs(RunScreen):
         self.refresh_frame()
         self.follow()
 
+    @on(RecordTable.MarkClicked)
+    def _mark_clicked(self) -> None:
+        self.action_mark()
+
     @on(Input.Changed, "#filter")
     def _draw_list(self) -> None:
         if not self.is_mounted:
@@ -285,7 +291,7 @@ class Runs(RunScreen):
         if self._waiting is not None:
             set_border_title(facts, self._waiting.id)
             rows = [
-                ("state", "waits until its device is free; d drops it"),
+                ("state", "waits until its device is free; d drops it, K and J move it"),
                 ("command", " ".join(self._waiting.record.command) or MISSING),
             ]
             facts.show(LabeledRows(rows, self.theme_colors.muted))
@@ -370,6 +376,8 @@ class Runs(RunScreen):
         """Enable the model action only if there are several models."""
         if action == "delete" and self._waiting is not None:
             return not self.kelly.session.options.read_only
+        if action == "move":
+            return self._waiting is not None and not self.kelly.session.options.read_only
         if action == "model":
             return bool(self.other_ids) and len(self._shared) > 1
         return super().check_action(action, parameters)
@@ -409,6 +417,21 @@ class Runs(RunScreen):
     def _drop(self, run_id: str) -> None:
         try:
             drop(self.kelly.runs_folder, run_id)
+        except RunError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=10)
+
+    def action_move(self, step: int) -> None:
+        """Let the waiting training under the cursor start sooner or later."""
+        waiting = self._waiting
+        if waiting is not None:
+            place = self.kelly.waiting.index(waiting) + 1 + step
+            if 1 <= place <= len(self.kelly.waiting):
+                self._move(waiting.id, place)
+
+    @work(thread=True, group="queue")
+    def _move(self, run_id: str, place: int) -> None:
+        try:
+            move(self.kelly.runs_folder, run_id, place)
         except RunError as error:
             self.notify(str(error), severity="error", markup=False, timeout=10)
 
@@ -479,7 +502,7 @@ class Runs(RunScreen):
             self.query_one("#runs").focus()
         elif self.run_id:
             self.kelly.attach(self.run_id)
-            self.app.switch_mode("train")
+            self.kelly.drill_into("train")
 
     def action_filter(self) -> None:
         """Focus the filter."""

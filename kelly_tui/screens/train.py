@@ -34,6 +34,7 @@ _KINDS = ("loss", "baseline", "rate", "pace")
 """Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
 _ROWS_FOR_ALL_CHARTS = 48
 _PROGRESS_WIDTH = 10
+_ENDED = ("finished", "stopped", "failed", "died")
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
@@ -150,6 +151,10 @@ class Train(RunScreen):
         parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
         if len(run.models) > 1:
             parts.append(_progress_text(run))
+            left = _seconds_left(run)
+            parts += [] if left is None else [f"ETA {format_duration(left)}"]
+        row = self.kelly.run_list.overviews.get(run.id)
+        parts += [] if row is None or row.gain is None else [f"gain {row.gain:+.0%}"]
         if run.attempt > 1:
             parts.append(f"attempt {run.attempt}")
         if run.epochs_left is not None and run.live:
@@ -327,17 +332,29 @@ class Train(RunScreen):
 
 def _progress_text(run: RunSnapshot) -> str:
     """Return which model is trained, with the share of all epochs; a model that has ended counts as complete."""
-    ended = [model.state in ("finished", "stopped", "failed", "died") for model in run.models]
-    shares = [
-        1.0 if over else model.epoch / model.epochs if model.epochs else 0.0
-        for model, over in zip(run.models, ended, strict=True)
-    ]
-    share = sum(shares) / len(shares)
-    number = min(len(run.models), sum(ended) + 1)
+    share = _share(run)
+    number = min(len(run.models), sum(model.state in _ENDED for model in run.models) + 1)
     return f"model {number} of {len(run.models)} {bar(share, _PROGRESS_WIDTH, ('', '')).plain} {share:.0%}"
+
+
+def _share(run: RunSnapshot) -> float:
+    """Return the share of all epochs that are done."""
+    shares = [
+        1.0 if model.state in _ENDED else model.epoch / model.epochs if model.epochs else 0.0 for model in run.models
+    ]
+    return sum(shares) / len(shares)
+
+
+def _seconds_left(run: RunSnapshot) -> float | None:
+    """Estimate the seconds until all models are trained: each epoch so far took as long as one to come does.
+
+    None if the run has ended, or was resumed, since then the share that this attempt has done is not known.
+    """
+    share = _share(run)
+    return (run.updated - run.began) * (1 - share) / share if run.live and share and run.attempt == 1 else None
 
 
 def _is_constant(series: Sequence[Series]) -> bool:
     """Return True if there are values, and all are the same."""
-    values = {y for each in series for y in each.ys}
-    return len(values) == 1
+    curves = [each.ys for each in series if each.ys]
+    return bool(curves) and all(curve.count(curves[0][0]) == len(curve) for curve in curves)

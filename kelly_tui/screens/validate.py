@@ -249,6 +249,10 @@ class Validate(ChartScreen):
             self.kelly.state.keep(_STATE_NAME, self._results)
         self._next()
 
+    @on(RecordTable.MarkClicked)
+    def _mark_clicked(self) -> None:
+        self.action_mark()
+
     def action_mark(self) -> None:
         """Toggle the mark of the selected export; a third mark drops the first."""
         current = self.query_one("#exports", RecordTable).current

@@ -55,6 +55,9 @@ class RecordTable(DataTable[Text]):
     class Opened(Message):
         """The row under the cursor was double-clicked."""
 
+    class MarkClicked(Message):
+        """The column of marks, which has no label, was clicked in the row under the cursor."""
+
     def __init__(
         self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
     ) -> None:
@@ -101,8 +104,14 @@ class RecordTable(DataTable[Text]):
         self._current = event.row_key.value
 
     def on_click(self, event: Click) -> None:
-        """Report a double click on a row."""
-        if event.chain == 2 and event.style.meta.get("row", -1) >= 0 and self.current is not None:
+        """Report a click on a mark, or else a double click on a row."""
+        row, column = event.style.meta.get("row", -1), event.style.meta.get("column", -1)
+        if row < 0 or self.current is None:
+            return
+        if 0 <= column < len(self._labels) and not self._labels[column]:
+            self.move_cursor(row=row, animate=False)
+            self.post_message(self.MarkClicked())
+        elif event.chain == 2:
             self.post_message(self.Opened())
 
     def show(self, rows: Iterable[Row]) -> None:

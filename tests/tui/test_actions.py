@@ -23,6 +23,7 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.cli import tui
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.dialogs.jump import jump_targets
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
 from kelly_tui.folder_stamp import folder_stamp
@@ -311,7 +312,11 @@ async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(mak
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series and chart.up_to_date)
-        await pilot.press("left", "left", "t")
+        await pilot.hover(chart, offset=(chart._picture.left + 1, 3))
+        await until(pilot, lambda: str(chart.tooltip).startswith("epoch 1\n") and "train 0.42" in str(chart.tooltip))
+        await pilot.press("shift+left", "shift+left")
+        await until(pilot, lambda: chart.cursor == 1)
+        await pilot.press("shift+right", "left", "t")
         await until(pilot, lambda: chart.cursor == 6 and chart.smooth and chart.up_to_date)
         assert "validation 0.0967" in str(chart.border_subtitle)
         assert app.screen.query_one("#baseline", CurveChart).cursor == 6
@@ -368,8 +373,15 @@ async def test_waiting_trainings_are_listed_and_dropped(
         assert cells(app, "#runs")[0][1:4] == [short_id(waiting.id), "waits, 1.", "GroovePredictor"]
         await pilot.press("g")
         await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-facts", DetailsPanel).value_to_copy())
+        await pilot.press("3", "n", "5", "ctrl+t")
+        await until(pilot, lambda: len(app.waiting) == 2)
+        assert app.waiting[1].record.command[:3] == ("kelly-core", "train", "--queue")
+        second = app.waiting[1].id
+        await pilot.press("6", "K")
+        await pilot.press("J")
+        await until(pilot, lambda: [each.id for each in waiting_runs(workplace / "runs")] == [second, waiting.id])
         await pilot.press("d", "right", "enter")
-        await until(pilot, lambda: waiting_runs(workplace / "runs") == [] and len(cells(app, "#runs")) == 1)
+        await until(pilot, lambda: [each.id for each in waiting_runs(workplace / "runs")] == [second])
 
 
 @pytest.mark.usefixtures("finished_run")
@@ -378,6 +390,8 @@ async def test_a_double_click_attaches_a_run_and_the_chart_is_remembered(make_ap
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
+        await pilot.click("#runs", offset=(2, 2))
+        await until(pilot, lambda: len(app.marked) == 1)
         await pilot.double_click("#runs", offset=(10, 2))
         await until(pilot, lambda: isinstance(app.screen, Train))
         await pilot.press("v")
@@ -471,7 +485,9 @@ async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
 async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("2", "ctrl+o")
+        await pilot.press("2")
+        await until(pilot, lambda: len(jump_targets(app.screen)) > 2)
+        await pilot.press("ctrl+o")
         shown = "\n".join(lines(app))
         assert " a " in shown
         assert " s " in shown
@@ -479,5 +495,7 @@ async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: 
         assert app.focused is app.screen.query_one("#field-epochs")
         await pilot.press("ctrl+o", "ctrl+o", "ctrl+o", "exclamation_mark")
         assert app.focused is app.screen.query_one("#field-epochs")
-        await pilot.press("ctrl+o", "a", "3", "n", "ctrl+o", "d")
+        await pilot.press("ctrl+o", "a", "3", "n")
+        await until(pilot, lambda: len(jump_targets(app.screen)) > 2)
+        await pilot.press("ctrl+o", "d")
         assert app.focused is app.screen.query_one("#device")

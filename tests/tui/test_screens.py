@@ -514,6 +514,10 @@ async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: Ru
         await pilot.press("down", "enter")
         assert isinstance(app.screen, Train)
         assert app.attached == finished_run.id
+        await pilot.press("escape")
+        assert isinstance(app.screen, Runs)
+        await pilot.press("3", "escape")
+        assert isinstance(app.screen, Train)
 
 
 async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) -> None:
