@@ -373,7 +373,7 @@ class KellyApp(DisplayApp):
         self.notify(shown, title="Copied", timeout=2)
 
     def action_jump(self) -> None:
-        """Show a letter over every part of the screen or dialog; the part whose letter is pressed gets the focus."""
+        """Show a letter over every part of the screen; the part whose letter is pressed gets the focus."""
         targets = jump_targets(self.screen)
         self.push_screen(JumpDialog(targets), lambda widget: None if widget is None else widget.focus())
 

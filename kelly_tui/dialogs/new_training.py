@@ -52,6 +52,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("ctrl+s", "start", "Start", priority=True),
         Binding("ctrl+t", "queue", "Queue", priority=True),
+        Binding("ctrl+o", "app.jump", "Jump", show=False),
         Binding("space", "choose", "Choose"),
         *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
         Binding("ctrl+y", "synthetic", "Synthetic data", priority=True),

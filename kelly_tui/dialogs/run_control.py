@@ -28,6 +28,7 @@ class StopDialog(ModalScreen[StopRequest | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("ctrl+o", "app.jump", "Jump", show=False),
         Binding("left,up", "app.focus_previous", show=False),
         Binding("right,down", "app.focus_next", show=False),
     ]
