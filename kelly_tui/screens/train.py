@@ -33,7 +33,8 @@ _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patienc
 _KINDS = ("loss", "baseline", "rate", "pace")
 """Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
 _ROWS_FOR_ALL_CHARTS = 48
-_PROGRESS_WIDTH = 10
+_LEAST_WIDE = 90
+_PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
 _ENDED = ("finished", "stopped", "failed", "died")
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
@@ -150,7 +151,7 @@ class Train(RunScreen):
         run = self.view.snapshot
         parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
         if len(run.models) > 1:
-            parts.append(_progress_text(run))
+            parts.append(_progress_text(run, _PROGRESS_WIDTH if self._is_wide else _NARROW_PROGRESS_WIDTH))
             left = _seconds_left(run)
             parts += [] if left is None else [f"ETA {format_duration(left)}"]
         row = self.kelly.run_list.overviews.get(run.id)
@@ -162,7 +163,11 @@ class Train(RunScreen):
         if run.features is not None:
             parts.append(f"features of {run.features.dataset} {run.features.done}/{run.features.total}")
         device = next((model.device for model in run.models if model.device), "")
-        return " · ".join([*parts, device] if device else parts)
+        return " · ".join([*parts, device] if device and self._is_wide else parts)
+
+    @property
+    def _is_wide(self) -> bool:
+        return self.size.width >= _LEAST_WIDE
 
     def _row(self, model: ModelSnapshot) -> Row:
         colors = self.theme_colors
@@ -330,11 +335,11 @@ class Train(RunScreen):
         self.app.push_screen(NewTrainingDialog(self.kelly.session, self.kelly.start), answered)
 
 
-def _progress_text(run: RunSnapshot) -> str:
+def _progress_text(run: RunSnapshot, width: int) -> str:
     """Return which model is trained, with the share of all epochs; a model that has ended counts as complete."""
     share = _share(run)
     number = min(len(run.models), sum(model.state in _ENDED for model in run.models) + 1)
-    return f"model {number} of {len(run.models)} {bar(share, _PROGRESS_WIDTH, ('', '')).plain} {share:.0%}"
+    return f"model {number} of {len(run.models)} {bar(share, width, ('', '')).plain} {share:.0%}"
 
 
 def _share(run: RunSnapshot) -> float:
