@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.config.keys import flatten
-from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings, load_settings
+from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings, for_every_model, load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError
 
@@ -78,7 +78,7 @@ class Session:
         Raises:
             ConfigError: what is typed, or what the file or the environment says, cannot be used.
         """
-        return load_settings(self.options.config, {**self._overrides, **typed})
+        return load_settings(self.options.config, for_every_model({**self._overrides, **typed}))
 
     def reload(self) -> None:
         """Read the settings again; on error, ``problem`` holds it and the defaults apply."""

@@ -18,7 +18,7 @@ from kelly_core.cli.help import (
     TRAINING_PANEL,
     setting_option,
 )
-from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, load_settings
+from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
 from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
@@ -187,7 +187,7 @@ def settings_from(
     Raises:
         ConfigError: as ``load_settings``, or a configured folder of corpora is missing.
     """
-    loaded = load_settings(config, typed_settings(parameters))
+    loaded = load_settings(config, for_every_model(typed_settings(parameters)))
     if read_corpora:
         _require_folders(loaded)
     return loaded

@@ -59,8 +59,7 @@ def load_settings(
 
     Args:
         file: a ``.toml`` or ``.json`` file; None reads ``config.toml`` of the working folder if there is one.
-        options: typed options by dotted key, each with the option's name and its value; one that applies to every
-            model overrides the sections of the models.
+        options: typed options by dotted key, each with the option's name and its value.
         environment: variables; ``KELLY_TRAINING_EPOCHS`` sets ``training.epochs`` and so on.
 
     Raises:
@@ -74,7 +73,7 @@ def load_settings(
     layers = [
         {} if source is None else _of_file(source, values),
         _from_environment(environment, values),
-        for_every_model(options or {}),
+        dict(options or {}),
     ]
     return _merge(values, origins, layers)
 
