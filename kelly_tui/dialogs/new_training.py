@@ -85,7 +85,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
-            yield Label("1-5 or space model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
+            yield Label("1-5 model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
             yield Static("", id="order", markup=False)
             yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):

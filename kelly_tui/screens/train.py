@@ -150,7 +150,7 @@ class Train(RunScreen):
         assert self.view is not None
         run = self.view.snapshot
         parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
-        if len(run.models) > 1:
+        if len(run.models) > 1 and run.live:
             parts.append(_progress_text(run, _PROGRESS_WIDTH if self._is_wide else _NARROW_PROGRESS_WIDTH))
             left = _seconds_left(run)
             parts += [] if left is None else [f"ETA {format_duration(left)}"]
