@@ -91,7 +91,12 @@ def tonality_of(notes: Notes) -> Tonality:
 def semitones_to_c(key: Tonality) -> int:
     """Return the transposition, -6..+5 semitones, from a key to C major or A minor."""
     home = 0 if key.mode == "major" else 9
-    return (home - key.tonic + 6) % 12 - 6
+    return int(nearest_transposition(home - key.tonic))
+
+
+def nearest_transposition(semitones: ArrayLike) -> Doubles:
+    """Return the transpositions, -6..+5 semitones, that lead to the same keys as ``semitones`` [...]."""
+    return (np.asarray(semitones, np.float64) + 6) % 12 - 6
 
 
 def affect_features(notes: Notes) -> AffectFeatures:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
-from kelly_core.arrays import Doubles, Floats
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.errors import DataError
 
 BANDS = 128
@@ -98,6 +98,17 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     return decibels
 
 
+def transpose_frames(frames: Floats, semitones: int) -> Floats:
+    """Return mel frames [..., 128] in dB as if the music sounded some semitones higher, or lower if negative.
+
+    The spectrum moves along the frequency axis, with decibels interpolated between band centers. What would come from
+    beyond the lowest or the highest band has the level of that band.
+    """
+    lower, share = _transposition(semitones)
+    moved: Floats = frames[..., lower] * (1 - share) + frames[..., lower + 1] * share
+    return moved
+
+
 def frame_times(frames: int, sample_rate: int) -> Doubles:
     """Return start, end and completion time of frames in seconds: [frames, 3].
 
@@ -161,6 +172,15 @@ def _analysis(sample_rate: int) -> tuple[Floats, Floats]:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     bands = mel_filterbank(sample_rate, fft_size(sample_rate))
     return (hann / hann.sum()).astype(np.float32), bands.astype(np.float32)
+
+
+@lru_cache(maxsize=24)
+def _transposition(semitones: int) -> tuple[Indices, Floats]:
+    """Return the band below the place that each band's level comes from, and the share of the next one, both [128]."""
+    centers = band_centers()
+    place = np.interp(centers * 2 ** (-semitones / 12), centers, np.arange(BANDS))
+    lower: Indices = np.minimum(place.astype(np.intp), BANDS - 2)
+    return lower, (place - lower).astype(np.float32)
 
 
 def _band_edges() -> Doubles:

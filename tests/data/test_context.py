@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kelly_core.data import create_dataset
+from kelly_core.data.dataset import LABEL_WEIGHTS
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.evaluation.evaluate import evaluate
 from kelly_core.music.context import HEARD, NAMES
-from kelly_core.music.emotion import CONTEXT
+from kelly_core.music.emotion import CONTEXT, decode
 from kelly_core.spec import model_spec
 from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
@@ -96,3 +98,63 @@ def test_a_recording_with_notes_beside_it_has_their_context_and_needs_no_label(t
     labeled = dataset.validation[~np.isin(dataset.validation, pairs)]
     assert quality.groups == len(labeled), "others are not judged"
     assert [source.label_source for source in quality.sources] == ["static"]
+
+
+SCALE = (60, 62, 64, 65, 67, 69, 71, 72)
+
+
+def paired_songs(folder: Path, transpositions: Sequence[int]):
+    """Four labeled recordings, and one for each transposition of a tune beside its notes."""
+    root = tiny.deam(folder / "deam", songs=4, seconds=4)
+    for number, by in enumerate(transpositions):
+        tiny.write_tone(root / f"pairs/song {number}.wav", 4, 440 + number)
+        tiny.write_midi(root / f"pairs/song {number}.mid", {"Lead": tiny.melody_notes(40, [p + by for p in SCALE])})
+    return create_dataset("deam", root, cache_dir=folder / "cache", duration=4, validation_split=0.5)
+
+
+def test_a_transposed_recording_has_the_register_of_its_transposed_notes(tmp_path: Path) -> None:
+    dataset = paired_songs(tmp_path, (0, *range(-6, 0), *range(1, 6)))
+    pairs = np.flatnonzero(dataset.rows.sources == "none")
+    register = CONTEXT.start + NAMES.index("register")
+    low, *same = np.sort(dataset.eval_batch(pairs).targets[:, 0, register])
+    assert same[-1] - same[0] < 1e-6, "the register is that in C"
+    assert low < same[0], "six semitones down are an octave below it"
+    chosen = np.repeat(pairs[:1], 200)
+    batch = dataset.train_batch(chosen, seeded_rng(0))
+    seen = batch.targets[:, 0, register]
+    assert set(seen.tolist()) == {low, same[0]}
+    assert (seen == low).mean() == pytest.approx(0.8 / 12, abs=0.06), "a twelfth of four fifths"
+    others = np.delete(np.arange(8), NAMES.index("register")) + CONTEXT.start
+    plain = dataset.eval_batch(chosen)
+    np.testing.assert_array_equal(batch.targets[..., others], plain.targets[..., others])
+    again = dataset.train_batch(chosen, seeded_rng(0))
+    np.testing.assert_array_equal(batch.inputs, again.inputs)
+
+
+def test_the_emotion_of_notes_is_learned_where_no_label_is_known_and_never_judged(tmp_path: Path) -> None:
+    dataset = paired_songs(tmp_path, range(6))
+    every = np.arange(len(dataset))
+    emotion = slice(0, CONTEXT.start)
+    judged, trained = dataset.eval_batch(every), dataset.train_batch(every, seeded_rng(0))
+    unlabeled = dataset.rows.sources == "none"
+    learned = unlabeled & np.isin(every, dataset.train)
+    assert 0 < learned.sum() < unlabeled.sum()
+    assert not judged.weights[unlabeled][..., emotion].any()
+    assert (
+        trained.weights[learned][..., emotion].max(axis=(1, 2)).tolist() == [LABEL_WEIGHTS["estimated"]] * learned.sum()
+    )
+    assert not trained.weights[unlabeled & ~learned][..., emotion].any(), "estimates know no validation song"
+    affect = decode(trained.targets[learned, -1])
+    assert np.ptp(affect.arousal) == pytest.approx(0, abs=1e-5), "all are as dense"
+    np.testing.assert_array_equal(trained.targets[~unlabeled], judged.targets[~unlabeled])
+    np.testing.assert_array_equal(trained.weights[~unlabeled], judged.weights[~unlabeled])
+
+
+def test_notes_beside_some_recordings_change_no_draw_for_the_others(tmp_path: Path) -> None:
+    with_pairs, without = paired_songs(tmp_path / "one", [0, 3]), paired_songs(tmp_path / "two", [])
+    names = dict(zip(without.rows.groups.tolist(), range(len(without)), strict=True))
+    labeled = np.flatnonzero(with_pairs.rows.sources != "none")
+    same = np.array([names[name] for name in with_pairs.rows.groups[labeled]])
+    one = with_pairs.normalizer.invert(with_pairs.train_batch(labeled, seeded_rng(0)).inputs)
+    other = without.normalizer.invert(without.train_batch(same, seeded_rng(0)).inputs)
+    np.testing.assert_allclose(one, other, atol=1e-3)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kelly_core.errors import DataError
 from kelly_core.music import mel
-from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, window_length
+from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, transpose_frames, window_length
 from tests.seeds import seeded_rng
 
 
@@ -151,3 +151,21 @@ def test_frames_that_are_not_finite_are_refused(value: float) -> None:
     samples[5_000] = value
     with pytest.raises(DataError, match="not finite"):
         mel_frames(samples, 22_050)
+
+
+@pytest.mark.parametrize("semitones", [-6, -1, 5])
+def test_transposed_frames_are_about_those_of_transposed_music(semitones: int) -> None:
+    rate = 22_050
+    time = np.arange(2 * rate) / rate
+
+    def chord(by: int) -> NDArray[np.float32]:
+        waves = [np.sin(2 * np.pi * hertz * 2 ** (by / 12) * time) for hertz in (440, 660, 880, 2000, 3000)]
+        return mel_frames((0.05 * np.sum(waves, axis=0)).astype(np.float32), rate)
+
+    plain, moved = chord(0), chord(semitones)
+    transposed = transpose_frames(plain, semitones)
+    assert transposed.dtype == np.float32
+    np.testing.assert_array_equal(transpose_frames(plain, 0), plain)
+    # The width of a tone is that of the window at any pitch, and that of a band changes with it.
+    assert np.abs(transposed - moved).mean() < 0.5 * np.abs(plain - moved).mean()
+    assert np.corrcoef(transposed.ravel(), moved.ravel())[0, 1] > 0.9

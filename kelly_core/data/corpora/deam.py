@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kelly_core.arrays import Floats, Indices
+from kelly_core.arrays import Doubles, Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import (
     AudioContext,
     CorpusDataset,
@@ -26,7 +26,7 @@ from kelly_core.data.corpus_dataset import (
     extract,
     require_usable,
 )
-from kelly_core.data.dataset import UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
+from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.files import LeftOut, find_files, finite_text, has_files, merge_left_out, read_table, spread
 from kelly_core.data.label_tables import (
     LabelIndex,
@@ -51,13 +51,19 @@ from kelly_core.data.labels import (
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
-from kelly_core.data.splits import group_by_artist, song_of_clip
+from kelly_core.data.splits import TRAIN, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
-from kelly_core.music.emotion import CODE_SIZE, CONTEXT, encode
-from kelly_core.music.key import semitones_to_c, tonality_of
-from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames
+from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
+from kelly_core.music.key import (
+    AffectFeatures,
+    affect_features,
+    nearest_transposition,
+    semitones_to_c,
+    tonality_of,
+)
+from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
 from kelly_core.music.melody import find_melody
 from kelly_core.spec import LabelScale
 
@@ -65,7 +71,15 @@ _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
 """DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
-_VERSION = 5
+_TRANSPOSED_SHARE = 0.8
+"""Share of the examples with notes that are transposed in training, by -6 to +5 semitones."""
+_NOTED_CONTEXT_WEIGHT = 8.0
+"""Loss weight of a context that notes tell, relative to one that is measured in the audio."""
+_READ_LENGTHS = 2
+"""Lengths of an example that are read of a long recording, so that training takes its part from anywhere in them."""
+_NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatures._fields)}
+"""Features of a MIDI file, and the numbers in each."""
+_VERSION = 6
 
 _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
@@ -140,8 +154,51 @@ def _file_key(name: str) -> str:
     return song_key(name).rpartition("/")[2]
 
 
+@dataclass(frozen=True)
+class _Notes:
+    """What the MIDI files beside recordings tell, one row a recording; NaN for those without one.
+
+    Attributes:
+        measures: of the descriptors that can be heard, [n, 2] in the order of ``HEARD``.
+        shift: semitones from the key to C major or A minor, [n].
+        features: rows of ``music.key.AffectFeatures``, [n, 5].
+        hashes: content hashes of the files.
+    """
+
+    measures: Doubles
+    shift: Doubles
+    features: Doubles
+    hashes: Sequence[str] = ()
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which recordings have notes, [n]."""
+        return np.isfinite(self.shift)
+
+    def estimated_affect(self, training: NDArray[np.bool_]) -> Floats:
+        """Return valence and arousal from the notes of recordings in ``training`` [n], [n, 2]; NaN for the others."""
+        affect = np.full((len(self.shift), 2), np.nan, np.float32)
+        chosen = training & self.known
+        if chosen.any():
+            affect[chosen] = np.stack(AffectEstimator.fit(self.features[chosen])(self.features[chosen]), axis=1)
+        return affect
+
+    def transposed_context(self, rows: Indices, semitones: Ints) -> Floats:
+        """Return the context [k, 8] of recordings with notes that sound some semitones [k] higher.
+
+        The register is that in C major or A minor, so that it stays the same or moves by an octave.
+        """
+        shift = self.shift[rows]
+        measures = dict(zip(HEARD, self.measures[rows].T, strict=True))
+        measures["register"] = measures["register"] - shift + semitones + nearest_transposition(shift - semitones)
+        return encode_context(measures)
+
+
 class EmotionDataset(CorpusDataset):
     """Sequences of mel frames (dB), with the emotion code of each frame as target.
+
+    In training, recordings with notes begin anywhere and are transposed, with the register of the transposed notes,
+    and the emotion of those without a label is estimated from the notes. None of this is done in validation.
 
     Args:
         report: what was found.
@@ -149,7 +206,7 @@ class EmotionDataset(CorpusDataset):
         table: features of the recordings.
         labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown and do not count.
         context: musical context of each recording, [n, 8], the same in all frames.
-        note_hashes: content hashes of the files of notes that the context is measured from.
+        notes: what MIDI files beside the recordings tell.
     """
 
     input_size = BANDS
@@ -162,18 +219,22 @@ class EmotionDataset(CorpusDataset):
         table: FeatureTable,
         labels: Floats,
         context: Floats,
-        note_hashes: Sequence[str] = (),
+        notes: _Notes,
     ) -> None:
         self.sequence_length = labels.shape[1]
         counts = table.counts["frames"]
         self._frames = table.arrays["frames"]
         self._starts = np.cumsum(counts) - counts
-        self._heard = np.minimum(counts, self.sequence_length)
+        self._read, self._heard = counts, np.minimum(counts, self.sequence_length)
         self._targeted_context = context
+        self._notes = notes
         frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
         self._settled = (frame >= _first_settled(heard)) & (frame < heard)
-        super().__init__(report, rows, [*table.hashes, *note_hashes], labels, table.arrays["content"])
+        # Estimates differ in their last bits from processor to processor: their version stands for them.
+        versions = [f"estimates {LABEL_VERSION}"] if notes.hashes else []
+        super().__init__(report, rows, [*table.hashes, *notes.hashes, *versions], labels, table.arrays["content"])
+        self._estimates = notes.estimated_affect((rows.splits == TRAIN) & (rows.sources == UNLABELED))
         self._pooled = rows.sources != "dynamic"
         self.training_frames = int(self._heard[self.train].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
@@ -190,30 +251,59 @@ class EmotionDataset(CorpusDataset):
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        frames = self._padded(indices)
+        affect, labeled, settled = self.labels[indices], self._mask[indices], self._settled[indices]
+        weights = np.repeat(labeled.astype(np.float32), CODE_SIZE, axis=2)
         if augment:
-            gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
-            # A recording has no band below the floor, however quiet it is.
-            frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
+            frames, context = self._augmented(indices, rng)
+            estimates = self._estimates[indices, np.newaxis]
+            guessed = settled & np.isfinite(estimates).all(axis=2, keepdims=True)
+            affect = np.where(guessed, estimates, affect)
+            weights = np.where(guessed, np.float32(LABEL_WEIGHTS["estimated"]), weights)
+        else:
+            frames, context = self._padded(indices), self._targeted_context[indices]
+        context_weights = np.where(self._notes.known[indices], np.float32(_NOTED_CONTEXT_WEIGHT), np.float32(1))
+        weights[..., CONTEXT] = (labeled | settled) * context_weights[:, np.newaxis, np.newaxis]
+        weights *= self._example_weights(indices)
         # Unknown labels have weight 0, but NaN · 0 is NaN.
-        affect = np.nan_to_num(self.labels[indices])
-        targets = encode(affect[..., 0], affect[..., 1], context=self._targeted_context[indices, np.newaxis])
-        mask = np.repeat(self._mask[indices], CODE_SIZE, axis=2)
-        mask[..., CONTEXT] |= self._settled[indices]
-        weights = mask * self._example_weights(indices)
-        return Batch(frames, targets, weights.astype(np.float32), self._pooled[indices])
+        affect = np.nan_to_num(affect)
+        targets = encode(affect[..., 0], affect[..., 1], context=context[:, np.newaxis])
+        return Batch(frames, targets, weights, self._pooled[indices])
 
-    def _padded(self, indices: Indices) -> Floats:
-        """Return frames of some files as [n, T, 128]; short files are padded with silence that the mask excludes."""
+    def _augmented(self, indices: Indices, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Return frames [n, T, 128] and context [n, 8] of examples with another level, and, where there are notes,
+        from another place and in another key.
+
+        A label belongs to the beginning of a recording, so that only those without one begin elsewhere. Nothing but the
+        level is drawn for recordings without notes: they are trained on as if no other had notes.
+        """
+        noted, context = np.flatnonzero(self._notes.known[indices]), self._targeted_context[indices]
+        first = np.zeros(len(indices), np.intp)
+        free = noted[self.rows.sources[indices[noted]] == UNLABELED]
+        first[free] = rng.integers(self._read[indices[free]] - self._heard[indices[free]], endpoint=True)
+        frames = self._padded(indices, first)
+        gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
+        # A recording has no band below the floor, however quiet it is.
+        frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
+        semitones = rng.integers(-6, 6, len(noted)) * (rng.random(len(noted)) < _TRANSPOSED_SHARE)
+        for number, by in zip(noted, semitones.tolist(), strict=True):
+            frames[number] = transpose_frames(frames[number], by)
+        context[noted] = self._notes.transposed_context(indices[noted], semitones)
+        return frames, context
+
+    def _padded(self, indices: Indices, first: Indices | None = None) -> Floats:
+        """Return frames of some files from the ``first`` [n] on, [n, T, 128]; short files are padded with silence that
+        the mask excludes.
+        """
         padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
-        for frames, index in zip(padded, indices, strict=True):
-            own = self._own_frames(index)
+        starts = np.zeros(len(indices), np.intp) if first is None else first
+        for frames, index, start in zip(padded, indices, starts, strict=True):
+            own = self._own_frames(index, start)
             frames[: len(own)] = own
         return padded
 
-    def _own_frames(self, index: int) -> Floats:
-        """Return the frames of one file, memory-mapped."""
-        start = self._starts[index]
+    def _own_frames(self, index: int, first: int = 0) -> Floats:
+        """Return the frames of one file, memory-mapped: as many as an example has, from the ``first`` on."""
+        start = self._starts[index] + first
         own: Floats = self._frames[start : start + self._heard[index]]
         return own
 
@@ -268,10 +358,10 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
     table = extract(root, known, extraction, options)
-    context, note_table = _contexts(
-        root, table, notes, replace(extraction, settings={}, extract=_extract_notes), options
-    )
-    skipped = merge_left_out(skipped, table.skipped, note_table.skipped, labels.left_out())
+    noted, skipped_notes = _read_notes(root, table, notes, extraction, options)
+    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
+    context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
+    skipped = merge_left_out(skipped, table.skipped, skipped_notes, labels.left_out())
     if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
     require_usable(table.files, skipped, root)
@@ -298,7 +388,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         label_tables=labels.tables,
         warnings=labels.warnings,
     )
-    return EmotionDataset(report, rows, table, values, context, note_table.hashes)
+    return EmotionDataset(report, rows, table, values, context, noted)
 
 
 def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str, str]:
@@ -308,34 +398,34 @@ def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str
     return {file: scores[stem] for file, stem in stems.items() if stem in scores}
 
 
-def _contexts(
+def _read_notes(
     root: Path, table: FeatureTable, notes: Mapping[str, str], extraction: FeatureExtractor, options: LoadOptions
-) -> tuple[Floats, FeatureTable]:
-    """Return the context of each recording, [n, 8], from its notes or else from the audio; and the notes' features.
-
-    Both have the descriptors that can be heard.
-    """
-    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
+) -> tuple[_Notes, LeftOut]:
+    """Return what the MIDI files beside the recordings of a table tell, and those that are left out, by reason."""
     scores = [notes[file] for file in table.files if file in notes]
-    if not scores:
-        return context, FeatureTable([], [], {}, {}, {})
-    found = extract(root, scores, extraction, options)
-    measures = dict(zip(found.files, found.arrays.get("measures", ()), strict=True))
-    for row, file in enumerate(table.files):
-        if (measured := measures.get(notes.get(file, ""))) is not None:
-            context[row] = encode_context(dict(zip(HEARD, measured, strict=True)))
-    return context, found
+    own = replace(extraction, settings={"features": list(_NOTE_FEATURES)}, extract=_extract_notes)
+    found = extract(root, scores, own, options) if scores else FeatureTable([], [], {}, {}, {})
+    rows = {file: number for number, file in enumerate(found.files)}
+    pairs = [(row, rows[notes[file]]) for row, file in enumerate(table.files) if notes.get(file) in rows]
+    columns = []
+    for name, size in _NOTE_FEATURES.items():
+        column = np.full((len(table.files), size), np.nan)
+        for row, number in pairs:
+            column[row] = found.arrays[name][number]
+        columns.append(column)
+    measures, shift, features = columns
+    return _Notes(measures, shift[:, 0], features, found.hashes), found.skipped
 
 
 def _extract(path: Path, seconds: float) -> Features:
-    samples, sample_rate = read_audio(path, seconds)
+    samples, sample_rate = read_audio(path, _READ_LENGTHS * seconds)
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio shorter than one frame of half a second", where=path)
     return {
         "frames": frames,
-        "content": audio_fingerprints(frames, _length(seconds))[np.newaxis],
-        "measures": audio_measures(samples, sample_rate)[np.newaxis],
+        "content": audio_fingerprints(frames[: _length(seconds)], _length(seconds))[np.newaxis],
+        "measures": audio_measures(samples[: round(seconds * sample_rate)], sample_rate)[np.newaxis],
     }
 
 
@@ -344,7 +434,11 @@ def _extract_notes(path: Path) -> Features:
     melody, pitched = find_melody(notes), notes.pitched()
     shift = semitones_to_c(tonality_of(pitched))
     measures = note_measures(notes, melody.notes, shift)
-    return {"measures": np.array([[measures[name] for name in HEARD]])}
+    return {
+        "measures": np.array([[measures[name] for name in HEARD]]),
+        "shift": np.array([[float(shift)]]),
+        "affect": np.array([affect_features(notes)]),
+    }
 
 
 def _first_settled(heard: ArrayLike) -> Indices:
