@@ -122,8 +122,9 @@ def test_a_transposed_recording_has_the_register_of_its_transposed_notes(tmp_pat
     chosen = np.repeat(pairs[:1], 200)
     batch = dataset.train_batch(chosen, seeded_rng(0))
     seen = batch.targets[:, 0, register]
-    assert set(seen.tolist()) == {low, same[0]}
-    assert (seen == low).mean() == pytest.approx(0.8 / 12, abs=0.06), "a twelfth of four fifths"
+    is_low = np.isclose(seen, low, atol=1e-6)
+    np.testing.assert_allclose(seen[~is_low], same[0], atol=1e-6)
+    assert is_low.mean() == pytest.approx(0.8 / 12, abs=0.06), "a twelfth of four fifths"
     others = np.delete(np.arange(8), NAMES.index("register")) + CONTEXT.start
     plain = dataset.eval_batch(chosen)
     np.testing.assert_array_equal(batch.targets[..., others], plain.targets[..., others])
