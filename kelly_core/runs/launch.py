@@ -128,7 +128,12 @@ def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
     """Return the command that sends the message about the end of a run, [] if nobody wants it."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
 
-    return notifier(folder, ENDED) if is_wanted(settings_of(folder, record).notify) else []
+    try:
+        notify = settings_of(folder, record).notify
+    except RunError:
+        # The run's own process ends with this error and reports it.
+        return []
+    return notifier(folder, ENDED) if is_wanted(notify) else []
 
 
 def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
