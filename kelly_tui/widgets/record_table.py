@@ -39,8 +39,8 @@ class RecordTable(DataTable[Text]):
     """
 
     HELP = (
-        "Move with the arrow keys or j and k, by pages with ctrl+d and ctrl+u, to the ends with g and G. The row under "
-        "the cursor is what the keys below act on."
+        "Move with the arrow keys or j and k, by pages with ctrl+d and ctrl+u, to the ends with ctrl+home and "
+        "ctrl+end, or g and G where they have no other use. The row under the cursor is what the keys below act on."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,9 +79,11 @@ class RecordTable(DataTable[Text]):
         self._current: str | None = None
         self._numbers = frozenset(numbers)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Leave a key to its screen where that has a use of its own for it."""
-        return action != "end_of_list" or "g" not in self.screen._bindings.key_to_bindings
+        if action != "end_of_list":
+            return True
+        return ("g" if parameters == ("top",) else "G") not in self.screen._bindings.key_to_bindings
 
     def action_end_of_list(self, end: str) -> None:
         """Go to the first or to the last row."""
