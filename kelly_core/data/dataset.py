@@ -210,6 +210,7 @@ class Dataset(ABC):
         tables: official tables that were used, by path in the corpus folder.
         licenses: license of each corpus that training examples come from, in short, by its name.
         warnings: what a person should know of the data before training on it, one sentence each.
+        averages_weights: whether a moving mean of the weights over the epochs is validated and kept, not single epochs.
     """
 
     name: str
@@ -232,6 +233,7 @@ class Dataset(ABC):
     tables: tuple[str, ...] = ()
     licenses: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
+    averages_weights: bool = False
 
     @property
     def has_context(self) -> bool:

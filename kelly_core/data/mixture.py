@@ -55,6 +55,7 @@ class MixedDataset(Dataset):
         self.tables = tuple(f"{part.name}/{table}" for part in parts for table in part.tables)
         self.licenses = {corpus: text for part in parts for corpus, text in part.licenses.items()}
         self.warnings = tuple(warning for part in parts for warning in part.warnings)
+        self.averages_weights = any(part.averages_weights for part in parts)
         self.metadata = first.metadata | {"corpora": self._metadata_of_parts()}
 
     @property

@@ -68,6 +68,7 @@ class Checkpoint:
         metrics: metrics of the best weights.
         rollbacks: number of automatic rollbacks to the best weights after a divergence.
         quality: ``QualityRecord`` of the best weights as JSON values; empty until the training has ended.
+        average: moving mean of the weights over the epochs; empty where none is taken and in older files.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Checkpoint:
     metrics: dict[str, Any]
     rollbacks: int
     quality: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def spec(self) -> ModelSpec:
@@ -260,6 +262,7 @@ _KINDS: dict[str, type] = {
     "metrics": dict,
     "rollbacks": int,
     "quality": dict,
+    "average": dict,
 }
 _DATASET_KINDS: dict[str, type] = {
     "name": str,
@@ -332,7 +335,7 @@ def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
             raise _corrupted(f"`{name}` has {found} entries, expected {size}", path)
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise _corrupted(f"`{name}` holds values that are not finite numbers", path)
-    for field_name in ("network", "best_network"):
+    for field_name in ("network", "best_network", "average"):
         for name, tensor in getattr(checkpoint, field_name).items():
             # A batch normalization counts its batches.
             kind = torch.int64 if name.endswith(".num_batches_tracked") else torch.float32
@@ -424,7 +427,7 @@ def _check_network(checkpoint: Checkpoint, path: Path) -> None:
         raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
     with torch.device("meta"):
         wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
-    for state in (checkpoint.network, checkpoint.best_network):
+    for state in (checkpoint.network, checkpoint.best_network, *filter(None, [checkpoint.average])):
         if _shapes(state) != wanted:
             hint = "It was written for another architecture"
             raise CheckpointError(f"does not fit {checkpoint.model}", where=path, hint=hint)

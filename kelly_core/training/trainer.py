@@ -49,6 +49,8 @@ MAX_ROLLBACKS = 3
 DIVERGENCE_FACTOR = 10.0
 """A validation loss this many times that of the first epoch, or the best, counts as divergence."""
 
+_KEPT_SHARE = 0.8
+"""Share of the mean of the weights that stays from epoch to epoch, once there are five."""
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 _GENERATED_EXAMPLES = 256
 """Generated examples from which the initial answer is taken: each is computed afresh, so all would take a minute."""
@@ -81,6 +83,7 @@ class Trainer:
     repeats it and ends with exactly the weights of an uninterrupted one.
 
     Attributes:
+        evaluated: what is validated and kept: the network, or a network with the moving mean of its weights.
         epoch: complete epochs.
         rollbacks: automatic rollbacks so far.
         batches: the examples, split as the device's memory requires.
@@ -136,6 +139,8 @@ class Trainer:
         fold_normalization(weights_of(network), dataset.normalizer)
         start_at(network, self.constant)
         self.network = network.to(self.device)
+        # Copied before the optimizer makes the parameters views of one vector.
+        self.evaluated = deepcopy(self.network) if dataset.averages_weights else self.network
         self.optimizer = FlatAdam(self.network, settings.learning_rate, settings.gradient_clip)
         self.gradients = GradientAccumulator(self.network, settings.loss, self.optimizer.gradient)
         self.rng = np.random.default_rng(settings.seed)
@@ -254,11 +259,12 @@ class Trainer:
             if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
                 self.listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
                 last_event = time.monotonic()
+        self._update_average()
         return float(mean_loss(total, weight))
 
     def validate(self) -> float:
         """Return the mean loss over the validation examples that choose the epoch."""
-        self.network.eval()
+        self.evaluated.eval()
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for batch in self.batches.validation():
             for loss_sum, weight_sum in self.parallel_map(self._loss, self.batches.split(batch)):
@@ -300,6 +306,7 @@ class Trainer:
             scale=torch.from_numpy(normalizer.scale),
             metrics=self.metrics(),
             rollbacks=self.rollbacks,
+            average=copy_weights(self.evaluated) if self.dataset.averages_weights else {},
         )
 
     def load_state(self, checkpoint: Checkpoint) -> None:
@@ -309,6 +316,8 @@ class Trainer:
         """
         # Copies into the existing parameters, which stay views of the optimizer's vector.
         self.network.load_state_dict(checkpoint.network)
+        if self.dataset.averages_weights:
+            self.evaluated.load_state_dict(checkpoint.average or checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimiser)
         self.best_network = {name: tensor.to(self.device) for name, tensor in checkpoint.best_network.items()}
         patience, min_delta = self.settings.patience, self.settings.min_delta
@@ -342,15 +351,27 @@ class Trainer:
 
     @torch.inference_mode()
     def _loss(self, batch: TensorBatch) -> LossSums:
-        logits, _ = self.network.logits(batch.inputs)
+        logits, _ = self.evaluated.logits(batch.inputs)
         return weighted_loss(self.settings.loss, self.spec.output_activation, logits, batch)
 
     def _keep_if_best(self, val_loss: float) -> bool:
         """Update early stopping, and keep the weights if the loss is the lowest so far. Return True if it is."""
         is_best = self.stopping.update(val_loss, self.epoch)
         if is_best:
-            self.best_network = copy_weights(self.network)
+            self.best_network = copy_weights(self.evaluated)
         return is_best
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Take the weights of the epoch that ends into their moving mean; the first five count alike."""
+        if not self.dataset.averages_weights:
+            return
+        kept = min(_KEPT_SHARE, self.epoch / (self.epoch + 1))
+        current = self.network.state_dict()
+        for name, average in self.evaluated.state_dict().items():
+            # A batch normalization counts its batches in whole numbers.
+            is_real = average.is_floating_point()
+            average.copy_(torch.lerp(current[name], average, kept) if is_real else current[name])
 
     def _divergence(self, train_loss: float, val_loss: float) -> str:
         """Describe why an epoch's losses count as divergence; "" if they do not."""
@@ -430,6 +451,7 @@ class Trainer:
                 self.files.save("latest", last)
         # No epoch is complete, so there are no validated weights to export yet.
         elif not self.files.best.exists():
+            self._update_average()
             self._keep_if_best(self.validate())
             if self.validated and self.settings.save_best:
                 self.files.save("best", self.state())

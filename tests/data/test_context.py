@@ -149,6 +149,8 @@ def test_the_emotion_of_notes_is_learned_where_no_label_is_known_and_never_judge
     assert np.ptp(affect.arousal) == pytest.approx(0, abs=1e-5), "all are as dense"
     np.testing.assert_array_equal(trained.targets[~unlabeled], judged.targets[~unlabeled])
     np.testing.assert_array_equal(trained.weights[~unlabeled], judged.weights[~unlabeled])
+    assert dataset.averages_weights
+    assert MixedDataset([dataset], [1.0]).averages_weights
 
 
 def test_notes_beside_some_recordings_change_no_draw_for_the_others(tmp_path: Path) -> None:
@@ -159,3 +161,4 @@ def test_notes_beside_some_recordings_change_no_draw_for_the_others(tmp_path: Pa
     one = with_pairs.normalizer.invert(with_pairs.train_batch(labeled, seeded_rng(0)).inputs)
     other = without.normalizer.invert(without.train_batch(same, seeded_rng(0)).inputs)
     np.testing.assert_allclose(one, other, atol=1e-3)
+    assert not without.averages_weights, "weights are averaged over the epochs where notes are learned from"

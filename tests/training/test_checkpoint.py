@@ -113,6 +113,7 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
         ({"model": "Nonesuch"}, "Nonesuch"),
         ({"network": {}}, "does not fit"),
         ({"best_network": {"layers.0.weight": 3}}, "does not fit|damaged"),
+        ({"average": {"layers.0.weight": torch.zeros(2)}}, "does not fit"),
         ({"network": [1, 2]}, "`network` is list, expected dict"),
         ({"model": ["DynamicsEngine"]}, "`model` is list, expected str"),
         ({"dataset": {}}, "`dataset.name` is NoneType, expected str"),

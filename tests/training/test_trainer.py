@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from threading import current_thread
 from typing import Any
@@ -53,7 +54,7 @@ def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
     """Weights, best weights, Adam, random generators, early stopping and losses are the same bit for bit."""
     assert one.checkpoint is not None
     assert other.checkpoint is not None
-    for name in ("epoch", "network", "best_network", "optimiser", "random", "metrics"):
+    for name in ("epoch", "network", "best_network", "average", "optimiser", "random", "metrics"):
         assert_same(getattr(one.checkpoint, name), getattr(other.checkpoint, name), name)
     timeless = [
         [{key: value for key, value in row.items() if "second" not in key} for row in result.checkpoint.history]
@@ -72,8 +73,10 @@ def first_weight(checkpoint: Checkpoint | None) -> torch.Tensor:
 
 @pytest.mark.parametrize("spec", [EMOTION, MELODY, GROOVE], ids=lambda spec: spec.name)
 def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> None:
-    whole = Run(spec, tmp_path / "whole")(epochs=4)
-    parts = Run(spec, tmp_path / "parts")
+    toy = ToyDataset(spec, frames=6 if spec.recurrent else 1)
+    toy.averages_weights = spec is EMOTION
+    whole = Run(spec, tmp_path / "whole", toy)(epochs=4)
+    parts = Run(spec, tmp_path / "parts", toy)
     parts(epochs=2)
     first = [path.read_bytes() for path in (tmp_path / "parts").rglob("*_latest.pt")]
     resumed = parts(epochs=4, resume=True)
@@ -240,6 +243,25 @@ def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monke
     assert result.checkpoint is not None
     assert_same(best.network, result.checkpoint.best_network)
     assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
+
+
+def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, validate = Run(GROOVE, tmp_path), Trainer.validate
+    run.dataset.averages_weights = True
+    script_validation_losses(monkeypatch, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    last = run(epochs=6, save_interval=1).checkpoint
+    assert last is not None
+    epochs = [first_weight(load_checkpoint(run.checkpoint_path(f"epoch{epoch:04}"))) for epoch in range(1, 7)]
+    expected = 0.8 * torch.stack(epochs[:5]).mean(dim=0) + 0.2 * epochs[5]
+    # Rounding of float32 in another order.
+    torch.testing.assert_close(last.best_network["layers.0.weight"], expected, rtol=1e-5, atol=1e-6)
+    trainer = Trainer(GROOVE, run.dataset, settings(GROOVE), tmp_path / "other")
+    trainer.load_state(last)
+    averaged = validate(trainer)
+    trainer.load_state(replace(last, network=last.best_network, average={}))
+    assert validate(trainer) == averaged
+    trainer.load_state(replace(last, average={}))
+    assert validate(trainer) != averaged
 
 
 def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

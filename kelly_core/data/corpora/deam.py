@@ -198,7 +198,8 @@ class EmotionDataset(CorpusDataset):
     """Sequences of mel frames (dB), with the emotion code of each frame as target.
 
     In training, recordings with notes begin anywhere and are transposed, with the register of the transposed notes,
-    and the emotion of those without a label is estimated from the notes. None of this is done in validation.
+    and the emotion of those without a label is estimated from the notes. None of this is done in validation. With
+    such recordings the weights are averaged over the epochs.
 
     Args:
         report: what was found.
@@ -236,6 +237,8 @@ class EmotionDataset(CorpusDataset):
         super().__init__(report, rows, [*table.hashes, *notes.hashes, *versions], labels, table.arrays["content"])
         self._estimates = notes.estimated_affect((rows.splits == TRAIN) & (rows.sources == UNLABELED))
         self._pooled = rows.sources != "dynamic"
+        # Melodies that follow the context of single epochs differ by several percent.
+        self.averages_weights = bool(notes.known[self.train].any())
         self.training_frames = int(self._heard[self.train].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
 
