@@ -32,7 +32,7 @@ from kelly_core.runs.state import (
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _QUICK_READ_BYTES = 2**20
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_END = 30.0
 """Seconds that a process may take to exit after it has reported its end."""
 
 
