@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,21 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that hold slow tests, so that no process is left with a long one at the end."""
+    """Deal the files to the test processes, each of which gets an equal part of the list to begin with.
+
+    Files that hold slow tests come first in each part, so that no process is left with a long one at the end.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    parts: list[list[pytest.Item]] = [[] for _ in range(max(1, _processes))]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    longest = {item.path for item in items if item.get_closest_marker("timeout")}
+    for number, path in enumerate(sorted(slow, key=lambda path: (path not in longest, path))):
+        parts[number % len(parts)] += files.pop(path)
+    for held in files.values():
+        min(parts, key=len).extend(held)
+    items[:] = chain.from_iterable(parts)
 
 
 def pytest_collection_finish() -> None:
