@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import threading
+from itertools import dropwhile
 from pathlib import Path
 
 import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.runs.event_log import AttemptBegun, HostLoad, RunEnded, StateChanged
+from kelly_core.runs.event_log import AttemptBegun, HostLoad, LogRecord, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
@@ -69,6 +70,11 @@ def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
     assert summary.snapshot.state == "finished"
 
 
+def since(run: Run, event: object) -> list[LogRecord]:
+    """The records from the first of an event on."""
+    return list(dropwhile(lambda record: record.event != event, run.records()))
+
+
 def test_pause_and_continue(start: Start, folder: Path) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
@@ -76,14 +82,13 @@ def test_pause_and_continue(start: Start, folder: Path) -> None:
     until(run, "paused")
     epoch = run.snapshot.models[0].epoch
     assert run.snapshot.models[0].state == "paused"
-    reported = run.follow()
-    while next(reported).event != StateChanged("paused"):
-        pass
     # While it holds, nothing but the load of the machine is reported, and no training time passes.
-    first = next(reported)
+    while len(found := since(run, StateChanged("paused"))) < 2:
+        next(run.follow())
+    paused, first = found[:2]
     assert isinstance(first.event, HostLoad)
     assert run.snapshot.models[0].epoch == epoch
-    assert first.busy - [record.busy for record in run.records()][-2] < 1.0
+    assert first.busy - paused.busy < 1.0
     run.request_resume()
     until(run, "running")
     until_epoch(run, epoch + 1)
