@@ -59,5 +59,5 @@ def news_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> N
         return None
     news = [f"{short_id(run.id)} {run.state}" for run in run_list.runs if seen.get(run.id) != run.state]
     live = [f"{short_id(run.id)} is still {run.state}" for run in run_list.runs if run.live and run.id in seen]
-    lines = [line for line in [*live, *news][:_MAX_LINES] if line]
+    lines = [*live, *news][:_MAX_LINES]
     return News(f"Since you left, {age_text(memory['time'])}", "\n".join(lines), "information") if lines else None

@@ -19,12 +19,10 @@ from kelly_core.cli.help import (
     setting_option,
 )
 from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
-from kelly_core.config.schema import DataSettings, Settings
+from kelly_core.config.schema import SERVICE_ADDRESS, DataSettings, Settings
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import MKDIR, Output, check_not_inputs
 from kelly_core.spec import MODELS, ModelSpec, find_model
-
-_SERVICE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$")
 
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "epochs": ("training.epochs", "--epochs", "-e"),
@@ -102,10 +100,7 @@ BatchSizeOption = Annotated[int | None, _option("batch_size", panel=TRAINING_PAN
 LearningRateOption = Annotated[float | None, _option("learning_rate", panel=TRAINING_PANEL)]
 ValidationSplitOption = Annotated[float | None, _option("validation_split", panel=TRAINING_PANEL)]
 PatienceOption = Annotated[int | None, _option("patience", panel=TRAINING_PANEL)]
-MinDeltaOption = Annotated[
-    float | None,
-    _option("min_delta", panel=TRAINING_PANEL),
-]
+MinDeltaOption = Annotated[float | None, _option("min_delta", panel=TRAINING_PANEL)]
 SeedOption = Annotated[int | None, _option("seed", panel=TRAINING_PANEL)]
 SetOption = Annotated[
     list[str] | None,
@@ -166,7 +161,7 @@ def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
     services = []
     for place in places:
         is_address = place.startswith(("http://", "https://"))
-        if not is_address and _SERVICE_ADDRESS.match(place):
+        if not is_address and re.match(SERVICE_ADDRESS, place):
             services.append(place)
             continue
         kind = "terminal" if place in ("bell", "osc9", "osc777") else "webhook" if is_address else "command"

@@ -352,6 +352,10 @@ class SweepSettings(_Section):
     )
 
 
+SERVICE_ADDRESS = r"^[A-Za-z][A-Za-z0-9+.-]*://\S+$"
+"""Pattern of an address in the form of Apprise."""
+
+
 class NotifySettings(_Section):
     """Messages when a run ends, diverges, overfits or is on a plateau."""
 
@@ -369,7 +373,7 @@ class NotifySettings(_Section):
         description="Address to which the message is posted as JSON; tried up to five times",
         json_schema_extra=_extra(zero="none"),
     )
-    apprise: list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://\S+$")]] = Field(
+    apprise: list[Annotated[str, Field(pattern=SERVICE_ADDRESS)]] = Field(
         default_factory=list,
         description="Addresses of services in the form of Apprise, such as ntfy://topic or "
         "mailto://user:password@example.org (needs the extra notify)",

@@ -28,7 +28,6 @@ from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_details import check_rows, metadata_rows
 from kelly_tui.screens.export_files import ExportFile, exports_in
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
-from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.drawing import Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -406,11 +405,9 @@ class Validate(ChartScreen):
         if result is None:
             return LabeledRows([("next", "press v to check it, a for all"), *metadata], colors.muted)
         checks = list(check_rows(result, colors, only_failed=self._only_failed))
-        return LabeledRows([*checks, ("", ""), *metadata], colors.muted) if checks else _passed(colors)
-
-
-def _passed(colors: ThemeColors) -> Text:
-    return Text("Every check passed.", colors.good)
+        if not checks:
+            return Text("Every check passed.", colors.good)
+        return LabeledRows([*checks, ("", ""), *metadata], colors.muted)
 
 
 def _number(metrics: object, name: str) -> float | None:
