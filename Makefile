@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Each program that a target starts would compile the whole project again, a third of a short command's time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo real format lint types layers words check test test-fast test-portable coverage snapshots screens \
 	bench hooks clean

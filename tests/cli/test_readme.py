@@ -29,21 +29,21 @@ SMALLER = {
     "--epochs +50": "--epochs +100000",
     "-o out --json": "-o out -m harmony,groove --epochs 1 --json",
     # These watch until Ctrl-C.
-    "kelly-core runs attach last": "ctrl-c-after-2s kelly-core runs attach last",
-    "kelly-core runs logs last -f": "{ ctrl-c-after-2s kelly-core runs logs last -f || test $? -eq 130; }",
+    "kelly-core runs attach last": "ctrl-c-after-a-line kelly-core runs attach last",
+    "kelly-core runs logs last -f": "{ ctrl-c-after-a-line kelly-core runs logs last -f || test $? -eq 130; }",
 }
 """Parts of lines that only set a size are made smaller, and what watches is interrupted."""
 
 
 INTERRUPTER = """
 import signal, subprocess, sys
-process = subprocess.Popen(sys.argv[1:])
-try:
-    sys.exit(process.wait(2))
-except subprocess.TimeoutExpired:
-    process.send_signal(signal.SIGINT)
-    sys.exit(process.wait())
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+process.stdout.readline()
+process.send_signal(signal.SIGINT)
+process.communicate()
+sys.exit(process.returncode)
 """
+"""Presses Ctrl-C when a program has written its first line: before, it may still be starting."""
 
 
 def typed_lines() -> list[str]:
@@ -59,10 +59,10 @@ def typed_lines() -> list[str]:
 
 
 def write_programs(folder: Path) -> Path:
-    """Write the programs that the lines call: ``kelly-core``, and one that presses Ctrl-C after two seconds."""
+    """Write the programs that the lines call: ``kelly-core``, and one that presses Ctrl-C."""
     folder.mkdir()
     (folder / "interrupter.py").write_text(INTERRUPTER)
-    for name, arguments in (("kelly-core", "-m kelly_core"), ("ctrl-c-after-2s", f'"{folder}/interrupter.py"')):
+    for name, arguments in (("kelly-core", "-m kelly_core"), ("ctrl-c-after-a-line", f'"{folder}/interrupter.py"')):
         program = folder / name
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         program.chmod(0o755)
