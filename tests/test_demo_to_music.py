@@ -17,7 +17,7 @@ from kelly_core.events import Event, Listener, ModelResult, TrainingWarning
 from kelly_core.music.chords import minor_share
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
-from kelly_core.training.session import train_models
+from kelly_core.training.session import train_model
 from tests.seeds import shifted
 
 SONGS = 120
@@ -34,7 +34,7 @@ def train_on(datasets: Path, output: Path, listen: Listener) -> list[ModelResult
     }
     config = datasets / "config.toml"
     settings = load_settings(config, {key: ("test", value) for key, value in options.items()}, {}).settings
-    return train_models(settings, MODELS, listen=listen)
+    return [train_model(settings, spec, listen=listen) for spec in MODELS]
 
 
 def pieces(chain: ModelChain, valence: float, arousal: float) -> list[Score]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from kelly_core.cli.training_display import print_resume_command
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.runs.control import parse_changes
-from kelly_core.runs.event_log import describe
+from kelly_core.runs.event_log import LogRecord, describe
 from kelly_core.runs.launch import resume, settings_of
 from kelly_core.runs.queue import drop, move, waiting_runs
 from kelly_core.runs.registry import find_run
@@ -205,12 +205,21 @@ def wait_until_stopped(run: Run) -> None:
         pass
 
 
-def _wait(run: Run, seconds: float, done: Callable[[], bool]) -> None:
-    """Read a run's log until ``done``, or for some seconds."""
+def _new_records(run: Run, seconds: float) -> Iterator[list[LogRecord]]:
+    """Poll a run's log for some seconds; yield the records of each poll, [] before the first."""
     deadline = time.monotonic() + seconds
-    while not done() and time.monotonic() < deadline:
+    records: list[LogRecord] = []
+    while True:
+        yield records
+        if time.monotonic() >= deadline:
+            return
         time.sleep(_POLL_SECONDS)
-        run.poll()
+        records = run.poll()
+
+
+def _wait(run: Run, seconds: float, done: Callable[[], bool]) -> None:
+    """Poll a run's log until ``done``, or for some seconds."""
+    any(done() for _ in _new_records(run, seconds))
 
 
 def _wait_until_training(run: Run) -> None:
@@ -267,11 +276,10 @@ def _print_state(run: Run, *expected: str) -> None:
 
 def _next_rollback(run: Run, model: str) -> str:
     """Return the next message about a rollback of a model, "" if none arrives in time."""
-    deadline = time.monotonic() + _SECONDS_TO_ANSWER
-    while run.snapshot.live and time.monotonic() < deadline:
-        for record in run.poll():
-            event = record.event
+    for records in _new_records(run, _SECONDS_TO_ANSWER):
+        for event in (record.event for record in records):
             if isinstance(event, TrainingWarning) and (event.model, event.kind) == (model, "rollback"):
                 return describe(event) or ""
-        time.sleep(_POLL_SECONDS)
+        if not run.snapshot.live:
+            break
     return ""

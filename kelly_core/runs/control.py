@@ -162,7 +162,7 @@ class RunController:
         """Return whether to stop after a step; blocks while the training is paused."""
         # Read without the lock at every step: an outdated value delays a pause by one step.
         if self._paused:
-            while self.holding():
+            while self.is_paused():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._stop
 
@@ -178,8 +178,8 @@ class RunController:
         with self._lock:
             return self._changes.pop(model, {})
 
-    def holding(self) -> bool:
-        """Return whether the training is paused now; for a caller that polls."""
+    def is_paused(self) -> bool:
+        """Return True while the training must wait, and report when a pause begins or ends; for a caller that polls."""
         with self._lock:
             hold = self._paused and not self._stop
             if hold and self._pause_began is None:
@@ -188,7 +188,7 @@ class RunController:
             elif self._pause_began is not None and not hold:
                 self._pauses += time.monotonic() - self._pause_began
                 self._pause_began = None
-                self._enter(self._at_work())
+                self._enter(self._working_state())
             return hold
 
     def epoch_done(self) -> None:
@@ -202,7 +202,7 @@ class RunController:
     def begin(self) -> None:
         """Report that training begins."""
         with self._lock:
-            self._enter(self._at_work())
+            self._enter(self._working_state())
 
     def handle(self, request: Request) -> None:
         """Handle a request of an observer; called from the monitor thread."""
@@ -218,7 +218,7 @@ class RunController:
                 self._paused = True
             elif not self._stop:
                 self._paused = False
-                self._enter(self._at_work())
+                self._enter(self._working_state())
 
     def fail(self, problem: str) -> None:
         """End the run at once as failed; called from the monitor thread."""
@@ -290,7 +290,7 @@ class RunController:
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.interrupt()
 
-    def _at_work(self) -> LiveState:
+    def _working_state(self) -> LiveState:
         return "stopping" if self._stop or self._epochs_left is not None else "running"
 
     def _enter(self, state: LiveState) -> None:

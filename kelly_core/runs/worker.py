@@ -160,7 +160,7 @@ class _Training:
     def _train(self, settings: Settings) -> bool:
         """Train the models. Return True if none was stopped or left out."""
         # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
-        from kelly_core.training.session import train_models
+        from kelly_core.training.session import Requests, train_model
 
         if settings.output.tensorboard:
             from kelly_core.training.tensorboard import TensorBoardWriter
@@ -168,21 +168,21 @@ class _Training:
             self._board = TensorBoardWriter(settings.output.dir / "tensorboard")
         if settings.training.jobs > 1 and len(self._record.models) > 1:
             return self._train_side_by_side(settings)
+        controller = self._controller
+        requests = Requests(controller.should_stop, controller.should_roll_back, controller.take_changes)
         for name in self._record.models:
             if self._controller.stopping:
                 return False
             self._model_began = time.monotonic()
             spec = model_spec(name)
-            (result,) = train_models(
+            result = train_model(
                 settings,
-                [spec],
+                spec,
                 resume=self._continues(spec, settings),
                 renew_patience=self._extended,
-                listen=self._listen,
-                should_stop=self._controller.should_stop,
-                should_roll_back=self._controller.should_roll_back,
-                take_changes=self._controller.take_changes,
                 unsaved_rate=self._unsaved_rates.get(name),
+                listen=self._listen,
+                requests=requests,
                 progress=self._progress,
             )
             self._end_model(result)
@@ -193,7 +193,9 @@ class _Training:
     def _train_side_by_side(self, settings: Settings) -> bool:
         """Train the models in parallel. Return True if none was stopped."""
         from kelly_core.training.multiprocess import train_side_by_side
+        from kelly_core.training.session import Requests
 
+        controller = self._controller
         specs = [model_spec(name) for name in self._record.models]
         self._model_began = time.monotonic()
         results = train_side_by_side(
@@ -202,10 +204,9 @@ class _Training:
             settings.training.jobs,
             renew_patience=self._extended,
             listen=self._listen,
-            should_stop=lambda: self._controller.stopping,
-            holding=self._controller.holding,
-            should_roll_back=self._controller.should_roll_back,
-            take_changes=self._controller.take_changes,
+            # Not controller.should_stop: that blocks during a pause, in which events must still be forwarded.
+            requests=Requests(lambda: controller.stopping, controller.should_roll_back, controller.take_changes),
+            is_paused=controller.is_paused,
             unsaved_rates=self._unsaved_rates,
         )
         complete = True
@@ -260,17 +261,11 @@ class _Training:
     def _export_pending(self, settings: Settings) -> None:
         """Export the best weights on disk after an immediate stop."""
         from kelly_core.training.checkpoint import load_checkpoint
-        from kelly_core.training.exporting import replace_export
+        from kelly_core.training.session import export_checkpoint
 
         for model, path in list(self._unexported.items()):
             checkpoint = load_checkpoint(path)
-            export = settings.output.dir / f"{checkpoint.spec.file_stem}.json"
-            keep_best = settings.output.keep_best
-            replacement = replace_export(checkpoint, export, settings.output.layout, keep_best=keep_best)
-            if replacement.text:
-                self._listen(events.TrainingWarning(model, "replaced", replacement.text))
-            if replacement.written:
-                self._listen(events.Exported(model, str(export)))
+            export = export_checkpoint(checkpoint, settings.output, self._listen)
             data = checkpoint.dataset
             seconds = time.monotonic() - self._model_began
             self._end_model(

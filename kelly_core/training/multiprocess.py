@@ -20,7 +20,7 @@ from kelly_core.errors import TrainingError
 from kelly_core.events import Event, Listener, ModelResult
 from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
-from kelly_core.training.session import train_models
+from kelly_core.training.session import Requests, train_model
 
 _POLL_SECONDS = 0.05
 
@@ -32,10 +32,8 @@ def train_side_by_side(
     *,
     renew_patience: bool = False,
     listen: Listener = lambda _event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    holding: Callable[[], bool] = lambda: False,
-    should_roll_back: Callable[[str], bool] = lambda _model: False,
-    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {},
+    requests: Requests = Requests(),  # noqa: B008 - immutable
+    is_paused: Callable[[], bool] = lambda: False,
     unsaved_rates: Mapping[str, float | None] | None = None,
 ) -> Iterator[ModelResult]:
     """Train and export models in up to ``jobs`` processes; yield the results as the models end.
@@ -47,12 +45,10 @@ def train_side_by_side(
         settings: all settings.
         specs: models, each with True to resume it.
         jobs: maximum number of processes.
-        renew_patience: as for ``train_models``.
+        renew_patience: as for ``train_model``.
         listen: called with every event of every model, in the order of arrival.
-        should_stop: polled; True ends all trainings after the current step.
-        holding: polled; while it is True, all trainings wait.
-        should_roll_back: polled; True returns the named model to its best weights.
-        take_changes: polled; returns new settings of the named model, see ``Trainer``.
+        requests: polled and passed on to the processes.
+        is_paused: polled; while it is True, all trainings wait.
         unsaved_rates: learning rates by model, see ``Trainer.fit``.
 
     Raises:
@@ -60,33 +56,26 @@ def train_side_by_side(
     """
     # Not fork: a forked copy of PyTorch's threads or of a CUDA context does not work in a child.
     context = multiprocessing.get_context("spawn")
-    rollbacks = {spec.name: context.Event() for spec, _ in specs}
-    changes: dict[str, Queue[Mapping[str, float]]] = {spec.name: context.Queue() for spec, _ in specs}
-    channel = _Channel(context.Queue(), context.Event(), context.Event(), rollbacks, changes, os.getpid())
+    channel = _Channel(
+        context.Queue(),
+        context.Event(),
+        context.Event(),
+        {spec.name: context.Event() for spec, _ in specs},
+        {spec.name: context.Queue() for spec, _ in specs},
+        os.getpid(),
+    )
     rates = unsaved_rates or {}
-    # A queue, because the pool gives its processes no numbers: each takes one GPU as it starts.
-    gpus: Queue[int | None] = context.Queue()
-    for worker in range(jobs):
-        gpus.put(_gpu_of(worker))
     # Without a share each process would start as many threads as there are cores, and they would wait for each other.
     share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
     training = settings.training.model_copy(update={"threads": share})
     shared = settings.model_copy(update={"training": training})
-    with _pool(jobs, context, channel, gpus) as pool:
+    with _pool(jobs, context, channel) as pool:
         pending = {
             pool.submit(_train_in_child, shared, spec, resume, renew_patience, rates.get(spec.name))
             for spec, resume in specs
         }
         while pending:
-            if should_stop():
-                channel.stop.set()
-            (channel.hold.set if holding() else channel.hold.clear)()
-            for model, flag in rollbacks.items():
-                if should_roll_back(model):
-                    flag.set()
-            for model, waiting in changes.items():
-                if new := take_changes(model):
-                    waiting.put(new)
+            channel.send(requests, is_paused=is_paused())
             _forward_events(channel, listen)
             ended = {future for future in pending if future.done()}
             pending -= ended
@@ -106,14 +95,59 @@ class _Channel:
     changes: dict[str, Queue[Mapping[str, float]]]
     parent: int
 
+    def send(self, requests: Requests, *, is_paused: bool) -> None:
+        """Pass on what the observers request to the children."""
+        if requests.should_stop():
+            self.stop.set()
+        (self.hold.set if is_paused else self.hold.clear)()
+        for model, flag in self.rollbacks.items():
+            if requests.should_roll_back(model):
+                flag.set()
+        for model, waiting in self.changes.items():
+            if new := requests.take_changes(model):
+                waiting.put(new)
+
+    def should_stop(self) -> bool:
+        """Return whether a child must stop; blocks while the training is paused."""
+        while self.hold.is_set() and not self.stop.is_set():
+            self._end_with_parent()
+            time.sleep(_POLL_SECONDS)
+        self._end_with_parent()
+        return self.stop.is_set()
+
+    def should_roll_back(self, model: str) -> bool:
+        """Return True once per request."""
+        requested = self.rollbacks[model].is_set()
+        if requested:
+            # A request that arrives between both lines is the same request.
+            self.rollbacks[model].clear()
+        return requested
+
+    def take_changes(self, model: str) -> dict[str, float]:
+        """Return the pending changes of a model; later ones override earlier ones."""
+        changes: dict[str, float] = {}
+        while True:
+            try:
+                changes |= self.changes[model].get_nowait()
+            except queue.Empty:
+                return changes
+
+    def _end_with_parent(self) -> None:
+        """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
+        if os.getppid() != self.parent:
+            # Not sys.exit: the handlers at exit would wait for a queue that nobody reads.
+            os._exit(1)
+
 
 _channel: _Channel | None = None
 
 
 @contextmanager
-def _pool(
-    jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel, gpus: Queue[int | None]
-) -> Iterator[ProcessPoolExecutor]:
+def _pool(jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel) -> Iterator[ProcessPoolExecutor]:
+    # A queue, because the pool gives its processes no numbers: each takes one GPU as it starts.
+    gpus: Queue[int | None] = context.Queue()
+    for worker in range(jobs):
+        gpus.put(_gpu_of(worker))
     pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_init_worker, initargs=(channel, gpus, folder_guards())
     )
@@ -173,49 +207,12 @@ def _train_in_child(
     """Train one model in a child."""
     channel = _channel
     assert channel is not None
-    (result,) = train_models(
+    return train_model(
         settings,
-        [spec],
+        spec,
         resume=resume,
         renew_patience=renew_patience,
-        listen=channel.events.put,
-        should_stop=lambda: _should_stop(channel),
-        should_roll_back=lambda model: _should_roll_back(channel.rollbacks[model]),
-        take_changes=lambda model: _changes_from(channel.changes[model]),
         unsaved_rate=unsaved_rate,
+        listen=channel.events.put,
+        requests=Requests(channel.should_stop, channel.should_roll_back, channel.take_changes),
     )
-    return result
-
-
-def _should_stop(channel: _Channel) -> bool:
-    while channel.hold.is_set() and not channel.stop.is_set():
-        _end_with_parent(channel)
-        time.sleep(_POLL_SECONDS)
-    _end_with_parent(channel)
-    return channel.stop.is_set()
-
-
-def _should_roll_back(flag: Flag) -> bool:
-    """Return True once per request."""
-    requested = flag.is_set()
-    if requested:
-        # A request that arrives between both lines is the same request.
-        flag.clear()
-    return requested
-
-
-def _changes_from(waiting: Queue[Mapping[str, float]]) -> dict[str, float]:
-    """Return the pending changes; later ones override earlier ones."""
-    changes: dict[str, float] = {}
-    while True:
-        try:
-            changes |= waiting.get_nowait()
-        except queue.Empty:
-            return changes
-
-
-def _end_with_parent(channel: _Channel) -> None:
-    """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
-    if os.getppid() != channel.parent:
-        # Not sys.exit: the handlers at exit would wait for a queue that nobody reads.
-        os._exit(1)

@@ -1,12 +1,15 @@
-"""A complete training: dataset, training and export of each model."""
+"""A complete training: dataset, training and export of a model."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from kelly_core.config.schema import Settings
+from kelly_core.config.schema import OutputSettings, Settings
 from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Dataset
 from kelly_core.data.leakage import find_leakage, implausible_gain
@@ -15,6 +18,7 @@ from kelly_core.evaluation.baselines import constant_loss
 from kelly_core.events import Exported, Listener, ModelResult, TrainingWarning
 from kelly_core.features.extraction import Progress
 from kelly_core.spec import CHAIN_MODELS, ModelSpec
+from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.exporting import replace_export
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer, TrainingResult
@@ -44,68 +48,42 @@ def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
     )
 
 
-def train_models(
+@dataclass(frozen=True)
+class Requests:
+    """Functions that a training calls to learn what its observers request.
+
+    Attributes:
+        should_stop: called after each step; True ends the training.
+        should_roll_back: called after each step; True returns the named model to its best weights.
+        take_changes: called before each epoch; new settings of the named model, see ``Trainer``.
+    """
+
+    should_stop: Callable[[], bool] = lambda: False
+    should_roll_back: Callable[[str], bool] = lambda _model: False
+    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {}
+
+
+def train_model(
     settings: Settings,
-    specs: Sequence[ModelSpec],
+    spec: ModelSpec,
     *,
     resume: bool = False,
     renew_patience: bool = False,
-    listen: Listener = lambda _event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    should_roll_back: Callable[[str], bool] = lambda _model: False,
-    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {},
     unsaved_rate: float | None = None,
+    listen: Listener = lambda _event: None,
+    requests: Requests = Requests(),
     progress: Callable[[str], Progress | None] = lambda _dataset: None,
-) -> list[ModelResult]:
-    """Train and export several models, one after the other.
-
-    If the data or the checkpoint of a model cannot be used, its result has the error and the others are trained.
+) -> ModelResult:
+    """Train and export one model. If its data or its checkpoint cannot be used, the result has the error.
 
     Args:
-        settings: all of them; ``settings.output.dir`` gets the exports.
-        specs: the models, in order.
-        resume: go on from the latest checkpoints.
-        renew_patience: let one that early stopping has ended go on, too.
-        listen: gets every event.
-        should_stop: asked after each step; True ends the training and leaves out the models that follow.
-        should_roll_back: called after each step; whether the named model returns to its best weights.
-        take_changes: called before each epoch; new settings of the named model, see ``Trainer``.
-        unsaved_rate: see ``Trainer.fit``.
-        progress: gives the callback for a corpus's features.
+        settings: all settings; ``settings.output.dir`` receives the export.
+        spec: the model.
+        resume, renew_patience, unsaved_rate: see ``Trainer.fit``.
+        listen: receives every event.
+        requests: polled between steps.
+        progress: returns the progress callback for a corpus's features.
     """
-    results = []
-    for spec in specs:
-        results.append(
-            _train_one(
-                settings,
-                spec,
-                resume,
-                renew_patience,
-                listen,
-                should_stop,
-                should_roll_back,
-                take_changes,
-                unsaved_rate,
-                progress,
-            )
-        )
-        if should_stop():
-            break
-    return results
-
-
-def _train_one(
-    settings: Settings,
-    spec: ModelSpec,
-    resume: bool,
-    renew_patience: bool,
-    listen: Listener,
-    should_stop: Callable[[], bool],
-    should_roll_back: Callable[[str], bool],
-    take_changes: Callable[[str], Mapping[str, float]],
-    unsaved_rate: float | None,
-    progress: Callable[[str], Progress | None],
-) -> ModelResult:
     started = time.monotonic()
     corpus = settings.models[spec.name].dataset
     dataset: Dataset | None = None
@@ -114,31 +92,23 @@ def _train_one(
     error = ""
     try:
         dataset = open_dataset(corpus, settings, progress(corpus))
-        for alarm in _data_warnings(spec, dataset, settings):
-            listen(alarm)
-        output = settings.output.dir
+        for warning in _data_warnings(spec, dataset, settings):
+            listen(warning)
         trainer = Trainer(
             spec,
             dataset,
             training_settings(settings, spec),
-            output,
+            settings.output.dir,
             listen=listen,
-            should_stop=should_stop,
-            should_roll_back=lambda: should_roll_back(spec.name),
-            take_changes=lambda: take_changes(spec.name),
+            should_stop=requests.should_stop,
+            should_roll_back=partial(requests.should_roll_back, spec.name),
+            take_changes=partial(requests.take_changes, spec.name),
         )
         result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
         if leak := _gain_leak(trainer, settings, result):
             listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
         if result.checkpoint is not None:
-            path = output / f"{spec.file_stem}.json"
-            export = str(path)
-            keep_best = settings.output.keep_best
-            replacement = replace_export(result.checkpoint, path, settings.output.layout, keep_best=keep_best)
-            if replacement.text:
-                listen(TrainingWarning(spec.name, "replaced", replacement.text))
-            if replacement.written:
-                listen(Exported(spec.name, export))
+            export = str(export_checkpoint(result.checkpoint, settings.output, listen))
     except KellyError as fault:
         error = str(fault)
     except Exception as fault:
@@ -159,6 +129,17 @@ def _train_one(
         error=error,
         verdict=result.quality.summary() if result and result.quality else "",
     )
+
+
+def export_checkpoint(checkpoint: Checkpoint, output: OutputSettings, listen: Listener) -> Path:
+    """Export the best weights of a checkpoint, report what is replaced or kept, and return the path of the export."""
+    path = output.dir / f"{checkpoint.spec.file_stem}.json"
+    replacement = replace_export(checkpoint, path, output.layout, keep_best=output.keep_best)
+    if replacement.text:
+        listen(TrainingWarning(checkpoint.model, "replaced", replacement.text))
+    if replacement.written:
+        listen(Exported(checkpoint.model, str(path)))
+    return path
 
 
 def _gain_leak(trainer: Trainer, settings: Settings, result: TrainingResult) -> str:
@@ -182,7 +163,7 @@ def _data_warnings(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Ite
     corpus = settings.models[spec.name].dataset
     missing = f"{corpus} is not in {settings.datasets.folder(corpus)}"
     if settings.datasets.use_synthetic:
-        yield TrainingWarning(spec.name, "synthetic", f"training on synthetic data, as asked, instead of {corpus}")
+        yield TrainingWarning(spec.name, "synthetic", f"training on synthetic data, as requested, instead of {corpus}")
     elif dataset.synthetic:
         yield TrainingWarning(spec.name, "synthetic", f"{missing}: training on SYNTHETIC data instead")
     elif corpus not in dataset.rows.corpora:

@@ -13,7 +13,7 @@ import pytest
 from kelly_core.config.loading import load_settings
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import model_spec
-from kelly_core.training.session import train_models
+from kelly_core.training.session import train_model
 from tests.helpers import tiny
 
 from .conftest import Run
@@ -33,7 +33,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "output.plots": ("", False),
         "training.epochs": ("", 1),
     }
-    (outcome,) = train_models(load_settings(None, typed).settings, [model_spec("GroovePredictor")])
+    outcome = train_model(load_settings(None, typed).settings, model_spec("GroovePredictor"))
     assert not outcome.error
     return folder
 

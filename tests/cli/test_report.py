@@ -26,7 +26,7 @@ from kelly_core.export.writer import write_export
 from kelly_core.formatting import printable
 from kelly_core.music.chords import CHORD_NAMES
 from kelly_core.spec import ModelSpec, model_spec
-from kelly_core.training.session import train_models
+from kelly_core.training.session import train_model
 from tests.helpers import tiny
 from tests.helpers.chain_outputs import output
 from tests.helpers.engine_programs import GOOD, engine
@@ -91,8 +91,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "output.dir": ("", folder / "out"),
         "training.epochs": ("", 2),
     }
-    outcomes = train_models(load_settings(None, typed).settings, [GROOVE, DYNAMICS])
-    assert not any(outcome.error for outcome in outcomes)
+    settings = load_settings(None, typed).settings
+    assert not any(train_model(settings, spec).error for spec in (GROOVE, DYNAMICS))
     return folder
 
 

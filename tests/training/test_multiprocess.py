@@ -17,7 +17,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
 from kelly_core.training.multiprocess import train_side_by_side
-from kelly_core.training.session import train_models
+from kelly_core.training.session import Requests, train_model
 from tests.seeds import shifted
 
 SPECS = [model_spec("DynamicsEngine"), model_spec("GroovePredictor")]
@@ -41,8 +41,8 @@ def test_models_side_by_side_equal_models_one_by_one(tmp_path: Path) -> None:
     tasks = [(spec, False) for spec in SPECS]
     together = settings(tmp_path / "together", epochs=2)
     outcomes = {o.model: o for o in train_side_by_side(together, tasks, 2, listen=events.append)}
-    train_models(settings(tmp_path / "alone", epochs=2, threads=1), SPECS)
     for spec in SPECS:
+        train_model(settings(tmp_path / "alone", epochs=2, threads=1), spec)
         assert outcomes[spec.name].error == ""
         files = [tmp_path / name / f"{spec.file_stem}.json" for name in ("together", "alone")]
         layers = [json.loads(file.read_text())["layers"] for file in files]
@@ -77,8 +77,8 @@ def test_all_of_them_hold_and_stop_when_asked(tmp_path: Path) -> None:
         [(spec, False) for spec in SPECS],
         2,
         listen=person.listen,
-        should_stop=lambda: person.stopping,
-        holding=person.holding,
+        requests=Requests(should_stop=lambda: person.stopping),
+        is_paused=person.holding,
     )
     assert {outcome.reason for outcome in outcomes} == {"stopped"}
     assert person.stopping

@@ -12,7 +12,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.events import Event, TrainingWarning
 from kelly_core.spec import MODELS
-from kelly_core.training.session import train_models
+from kelly_core.training.session import train_model
 from tests.helpers import tiny
 from tests.seeds import shifted
 
@@ -34,7 +34,7 @@ def alarms(tmp_path: Path):
         } | {key.replace("__", "."): value for key, value in options.items()}
         settings: Settings = load_settings(None, {key: ("test", value) for key, value in values.items()}, {}).settings
         heard: list[Event] = []
-        (outcome,) = train_models(settings, [SPECS[model]], listen=heard.append)
+        outcome = train_model(settings, SPECS[model], listen=heard.append)
         assert outcome.export is not None, outcome.error
         return [(event.kind, event.message) for event in heard if isinstance(event, TrainingWarning)]
 
