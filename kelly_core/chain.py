@@ -14,7 +14,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
-from kelly_core.music.context import context_metadata
+from kelly_core.music.context import ContextMean, context_metadata
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import CHAIN_MODELS, ModelSpec
@@ -84,15 +84,21 @@ class ChainFrame(NamedTuple):
     groove: Array
 
 
-def run_chain(models: Mapping[str, Compute], mel: Array, context: Array | None = None) -> ChainFrame:
-    """Run e = Emotion(mel); Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
+def run_chain(
+    models: Mapping[str, Compute], mel: Array, context: Array | None = None, mean: ContextMean | None = None
+) -> ChainFrame:
+    """Run e = Emotion(mel) with e[56:64] averaged; Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
 
     Args:
         models: by the model's name; each keeps its own state.
         mel: [..., 128] in dB, see ``music.mel``; one frame, or as many in sequence as the models take at once.
         context: musical context [..., 8] that the host knows; it replaces what Emotion estimates except where it is 0.
+        mean: running mean of the context that Emotion estimates, which keeps its own state; None for codes that were
+            not estimated, or have no context.
     """
     code = models[_EMOTION.name](mel)
+    if mean is not None:
+        code = mean.process(code)
     if context is not None:
         code = code.copy()
         code[..., CONTEXT] = np.where(context == 0, code[..., CONTEXT], context)
@@ -109,7 +115,7 @@ class ChainOutput(NamedTuple):
     """Output of the chain for one frame, or for T frames with a first axis more.
 
     Attributes:
-        code: [64], the emotion code that drives the other four networks, -1..1.
+        code: [64], the emotion code that drives the other four networks, -1..1; its context is averaged, or known.
         affect: what the plugin reads from the code.
         melody: [128], probability that each pitch sounds in a beat, in the C major / A minor frame.
         chords: [64], probability of each chord class, in the same frame.
@@ -134,7 +140,8 @@ class ChainOutput(NamedTuple):
 
 
 class ModelChain:
-    """The five networks of a folder, in NumPy; their state is carried from frame to frame until ``reset``.
+    """The five networks of a folder, in NumPy; their state, and the mean of the context that is heard, is carried from
+    frame to frame until ``reset``.
 
     Attributes:
         code_version: version of the emotion code between the networks.
@@ -147,6 +154,7 @@ class ModelChain:
     def __init__(self, exports: dict[str, Export]) -> None:
         self._paths = {name: export.path for name, export in exports.items()}
         self._networks = {name: NumpyEngine(export.layers) for name, export in exports.items()}
+        self._context_mean = ContextMean()
         self._neutral_audio = _neutral_audio(exports[_HARMONY.name])
         quality = recorded_quality(exports[_EMOTION.name].metadata)
         self._calibration = quality.calibration if quality else {}
@@ -188,6 +196,7 @@ class ModelChain:
         """Set all state to zero, as the plugin does once, when it loads a model."""
         for network in self._networks.values():
             network.reset()
+        self._context_mean.reset()
 
     def step(self, mel: ArrayLike) -> ChainOutput:
         """Compute one frame, half a second of audio: mel [128] in dB.
@@ -211,7 +220,8 @@ class ModelChain:
         """
         replaced = {_EMOTION.name: self._calibrated_codes} if calibrated and self._calibration else None
         known = self._checked_context(context)
-        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known)
+        mean = self._context_mean if self.takes_context else None
+        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known, mean)
 
     def follow(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
         """Compute the four other networks from the current state, without audio: codes of given affect, each [T],
@@ -247,11 +257,15 @@ class ModelChain:
         return known
 
     def _respond(
-        self, mel: Array, replaced: Mapping[str, Compute] | None = None, context: Array | None = None
+        self,
+        mel: Array,
+        replaced: Mapping[str, Compute] | None = None,
+        context: Array | None = None,
+        mean: ContextMean | None = None,
     ) -> ChainOutput:
         """Run the chain with other functions in place of some networks."""
         models = {name: self._checked(name) for name in self._networks} | dict(replaced or {})
-        frames = run_chain(models, mel, context)
+        frames = run_chain(models, mel, context, mean)
         return ChainOutput(
             code=frames.emotion,
             affect=decode(frames.emotion),

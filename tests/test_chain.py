@@ -15,7 +15,8 @@ from kelly_core.engines.layers import Array
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export, read_export
-from kelly_core.music.emotion import encode
+from kelly_core.music.context import ContextMean
+from kelly_core.music.emotion import CONTEXT, encode
 from kelly_core.spec import MODELS
 from tests.helpers.chain_files import NEUTRAL_DECIBELS, write_chain
 from tests.seeds import seeded_rng
@@ -75,10 +76,12 @@ def test_calibrated_answers_have_the_spread_of_the_labels(copy: Path) -> None:
 
 def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     chain = ModelChain.load(folder)
-    for mel in FRAMES:
+    heard = networks["emotionrecognizer"].process(FRAMES)
+    for count, (mel, code) in enumerate(zip(FRAMES, heard, strict=True), start=1):
         said = chain.step(mel)
-        code = networks["emotionrecognizer"].step(mel)
-        np.testing.assert_array_equal(said.code, code)
+        np.testing.assert_array_equal(said.code[:56], code[:56])
+        np.testing.assert_allclose(said.code[CONTEXT], heard[:count, CONTEXT].mean(axis=0), atol=1e-6)
+        code = said.code
         np.testing.assert_array_equal(said.melody, networks["melodytransformer"].step(code))
         np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].step(np.append(code, mel[:64])))
         np.testing.assert_array_equal(said.dynamics, networks["dynamicsengine"].step(code[:32]))
@@ -98,6 +101,19 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     for name in ("code", "melody", "chords", "dynamics", "groove"):
         np.testing.assert_array_equal(getattr(first, name), [getattr(frame, name) for frame in stepped])
     assert not np.array_equal(later.melody, first.melody)
+
+
+def test_the_context_that_is_heard_follows_another_piece_within_a_minute() -> None:
+    pieces = np.repeat(np.array([0.5, -0.7], np.float32), 120)[:, np.newaxis].repeat(64, axis=1)
+    mean = ContextMean()
+    averaged = mean.process(pieces)
+    np.testing.assert_array_equal(averaged[:, :56], pieces[:, :56])
+    np.testing.assert_allclose(averaged[:120, CONTEXT], 0.5, atol=1e-6)
+    np.testing.assert_allclose(averaged[150, CONTEXT], -0.7 + 1.2 * (29 / 30) ** 31, atol=1e-6)
+    np.testing.assert_allclose(averaged[-1, CONTEXT], -0.7, atol=0.03)
+    mean.reset()
+    np.testing.assert_array_equal(np.stack([mean.process(code) for code in pieces]), averaged)
+    assert pieces[-1, -1] == np.float32(-0.7), "the given codes are left as they are"
 
 
 def test_following_skips_the_recognizer_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:

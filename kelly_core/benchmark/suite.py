@@ -22,6 +22,7 @@ from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.provenance import without_previous
 from kelly_core.export.reader import Export, read_document, read_export
+from kelly_core.music.context import ContextMean
 from kelly_core.spec import CHAIN_MODELS, MODELS
 
 WARM_UP_CALLS = 200
@@ -165,7 +166,7 @@ def _time_engine(models: Mapping[str, Export], factory: EngineFactory, calls: in
 def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Array], calls: int) -> Latency | None:
     if not set(_NAMES) <= computes.keys():
         return None
-    return measure(partial(run_chain, computes), frames[_NAMES[0]], calls)
+    return measure(partial(run_chain, computes, mean=ContextMean()), frames[_NAMES[0]], calls)
 
 
 def _ask_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int) -> EngineResult:

@@ -19,7 +19,7 @@ from kelly_core.export.json_values import FormatError
 from kelly_core.export.reader import Export, read_export
 from kelly_core.io.atomic import atomic_write_all
 from kelly_core.music import mel
-from kelly_core.music.context import DESCRIPTORS, SPREAD, encode_context
+from kelly_core.music.context import DESCRIPTORS, MEAN_FRAMES, SPREAD, encode_context
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT
 from kelly_core.spec import CHAIN_MODELS
 
@@ -133,6 +133,7 @@ def _constants(exports: Sequence[Export]) -> dict[str, Any]:
         "context_begin": CONTEXT.start,
         "context_size": len(descriptors),
         "context_spread": SPREAD,
+        "context_mean_frames": MEAN_FRAMES,
         "descriptors": descriptors,
         "complexity_begin": _CIRCLE_BEGIN,
         "complexity_end": CODE_SIZE,

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import ConfigError, DataError, did_you_mean
-from kelly_core.music.emotion import CONTEXT, CONTEXT_SIZE
+from kelly_core.music.emotion import CODE_SIZE, CONTEXT, CONTEXT_SIZE
 from kelly_core.music.key import tonality_of
 from kelly_core.music.notes import Notes
 
@@ -28,6 +28,8 @@ UNKNOWN_EXAMPLES, UNKNOWN_DESCRIPTORS = 0.3, 0.3
 """Share of training examples without any context, and share of unknown descriptors in the others."""
 LEAST_RELIABILITY = 0.4
 """Smallest squared correlation of a noisy descriptor with the true one."""
+MEAN_FRAMES = 30
+"""Frames over which the chain averages a context that is heard: 15 s, over which DynamicsEngine learns, too."""
 
 _SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _MAX_SECONDS = 2.0
@@ -214,6 +216,32 @@ def heard_context(measures: ArrayLike) -> Floats:
         descriptor = DESCRIPTORS[number]
         context[:, number] = descriptor.agreement * _scaled(table[:, column], descriptor.heard)
     return context
+
+
+class ContextMean:
+    """Running mean of the musical context in the codes of a recognizer; its state lives until ``reset``.
+
+    A context belongs to a piece: the recognizer learns the mean of its answers, and the other models learn from
+    contexts that are constant. The mean is that of all frames up to 30, and later m += (x - m) / 30, so that it follows
+    another piece.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._frames = 0
+        self._mean = np.zeros(CONTEXT_SIZE, np.float32)
+
+    def process(self, codes: Floats) -> Floats:
+        """Return codes [64], or [T, 64] in sequence, with the mean of the contexts so far in the place of their own."""
+        averaged = np.array(codes, np.float32)
+        for context in averaged.reshape(-1, CODE_SIZE)[:, CONTEXT]:
+            self._frames = min(self._frames + 1, MEAN_FRAMES)
+            self._mean += (context - self._mean) / np.float32(self._frames)
+            context[:] = self._mean
+        return averaged
 
 
 def noisy_context(context: Floats, rng: np.random.Generator) -> Floats:
