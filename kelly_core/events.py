@@ -13,6 +13,9 @@ from kelly_core.bounds import MAX_COUNT, Count, Rate, Real, Seconds
 Concern = Literal["", "plateau", "overfitting"]
 """Problem that the loss curves show; "" is none."""
 
+EndReason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
+"""Why a training ended."""
+
 WarningKind = Literal[
     "synthetic",
     "made_by_rules",
@@ -34,8 +37,8 @@ WarningKind = Literal[
 class ModelStarted:
     """Training of one model begins, or continues after ``first_epoch - 1`` epochs.
 
-    ``baseline_loss`` is that of the best constant output; ``bayes_loss``, known of generated data only, the least that
-    any model could reach.
+    ``baseline_loss`` is that of the best constant output; ``bayes_loss``, known for generated data only, the lowest
+    that any model could reach.
     """
 
     model: str
@@ -128,7 +131,7 @@ class ModelEnded:
     """Training of one model is over; ``reason`` says why."""
 
     model: str
-    reason: Literal["epochs_done", "early_stopping", "stopped", "diverged"]
+    reason: EndReason
     epoch: Count
     best_epoch: Count
     best_loss: Real

@@ -15,11 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import unescape
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import unquote
+from typing import BinaryIO
 
 from kelly_core.data.files import (
     LeftOut,
@@ -30,15 +28,22 @@ from kelly_core.data.files import (
     read_table,
     table_columns,
 )
+from kelly_core.data.lead_sheets import (
+    HEADER,
+    NO_CHORDS,
+    Entry,
+    append_chord,
+    bars_of,
+    ireal_songs,
+    is_lead_sheet,
+    read_lead_sheet,
+    song_name,
+)
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
-from kelly_core.music.chord_symbols import parse_chord
 
 _log = logging.getLogger(__name__)
-
-Entry = dict[str, Any]
-"""A song: ``source`` (its name, equal for versions of one song), ``chords`` and, where known, ``durations``."""
 
 _MAX_TEXT_BYTES = 4 * 2**20
 _LAB_NAMES = ("full.lab", "majmin7inv.lab", "majmin7.lab", "majmininv.lab", "majmin.lab")
@@ -46,33 +51,14 @@ _LAB_NAMES = ("full.lab", "majmin7inv.lab", "majmin7.lab", "majmininv.lab", "maj
 _POP909_NAMES = ("chord_midi.txt", "chord_audio.txt")
 _SALAMI = "salami_chords.txt"
 _INDEX = re.compile(r"billboard-.*index\.csv")
-_NO_CHORDS = frozenset(("N", "X", "NC", "N.C.", "silence", "&pause", "n", ""))
 _SECTION = re.compile(r"<[^<>]*>")
 _SKIPPED_FOLDERS = frozenset(("versions", "__macosx"))
-_HEADER = re.compile(r"#?\s*(title|artist|composer|key|style|tempo|metre|tonic|time)\s*[:=]\s*(.*)", re.IGNORECASE)
 _TEXT_ENDINGS = (".txt", ".ireal", ".html", ".htm")
-_IREAL = re.compile(
-    r"""(?P<quote>["'])(?P<quoted>irealb(?:ook)?://[^<>]+?)(?P=quote)|(?P<bare>irealb(?:ook)?://[^\s"'<>]+)"""
-)
-_IREAL_PREFIX = "1r34LbKcu7"
-"""Beginning of the music of a song in an ``irealb://`` link, whose characters are out of order."""
-_IREAL_BLOCK = 50
-_IREAL_SWAPPED = (*range(5), *range(10, 24))
-"""Places of a block that are swapped with those as far from its end."""
-_IREAL_SHORT = (("XyQ", "   "), ("Kcl", "| x"), ("LZ", " |"))
-_IREAL_REPEATED_ROOT = re.compile(r"W(?:/[A-G][b#]?)?|(?<![a-z])p")
-"""A chord that is the one before, over another bass or as a slash."""
-_IREAL_ROOT = re.compile(r"(?<!/)(?=[A-G])")
-_IREAL_MARK = re.compile(r"N\d|\*[A-Za-z]|<[^<>]*>|\([^()]*\)|T\d{2}|[YQSU]|(?<![A-Za-z0-9^+#-])[slf]+(?=[A-G ])")
-_MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
-_REPEAT = re.compile(r"x(\d{1,2})")
 _CHORD_COLUMN = "chords"
 _UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
 _MAX_LINE = 2**20
 _MOST_LINES = 10
 """Lines of a row of CSV text at most."""
-_FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
-"""Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +152,10 @@ def _read_lab(path: Path) -> Entry:
         start, end = (finite_text(cell) for cell in (*cells[:2], "", "")[:2])
         if len(cells) != 3 or start is None or end is None or end < start:
             raise DataError(f"line {number} is not a start, an end and a chord", where=path)
-        if cells[2] in _NO_CHORDS or end == start:
+        if cells[2] in NO_CHORDS or end == start:
             continue
-        _append(chords, durations, cells[2], end - start)
+        append_chord(chords, durations, cells[2], end - start)
     return {"chords": chords, "durations": durations}
-
-
-def _append(chords: list[str], durations: list[float], chord: str, duration: float) -> None:
-    if chords and chords[-1] == chord:
-        durations[-1] += duration
-    else:
-        chords.append(chord)
-        durations.append(duration)
 
 
 def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> ChordFile:
@@ -207,12 +185,8 @@ def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None)
             continue
         for row in rows:
             if row.get("title"):
-                songs[row.get("id", "").lstrip("0")] = _song_name(row.get("artist", ""), row["title"])
+                songs[row.get("id", "").lstrip("0")] = song_name(row.get("artist", ""), row["title"])
     return songs
-
-
-def _song_name(artist: str, title: str) -> str:
-    return f"{artist}: {title}" if artist else title
 
 
 def _read_salami(path: Path) -> Entry:
@@ -220,42 +194,22 @@ def _read_salami(path: Path) -> Entry:
     headers: dict[str, str] = {}
     lines: list[tuple[float, list[list[str]]]] = []
     for line in _text(path).splitlines():
-        if match := _HEADER.fullmatch(line.strip()) if line.startswith("#") else None:
+        if match := HEADER.fullmatch(line.strip()) if line.startswith("#") else None:
             headers[match[1].lower()] = match[2].strip()
             continue
         start, _, rest = line.partition("\t")
         time = finite_text(start)
         if time is not None:
-            lines.append((time, _bars(rest)))
+            lines.append((time, bars_of(rest)))
     chords: list[str] = []
     durations: list[float] = []
     for (time, bars), (until, _) in pairwise(lines):
         for bar in bars:
             for chord in bar:
-                if chord not in _NO_CHORDS and until > time:
-                    _append(chords, durations, chord, (until - time) / len(bars) / len(bar))
-    song = _song_name(headers.get("artist", ""), headers["title"]) if headers.get("title") else ""
+                if chord not in NO_CHORDS and until > time:
+                    append_chord(chords, durations, chord, (until - time) / len(bars) / len(bar))
+    song = song_name(headers.get("artist", ""), headers["title"]) if headers.get("title") else ""
     return {"source": song, "chords": chords, "durations": durations}
-
-
-def _bars(text: str) -> list[list[str]]:
-    """Chords of each bar of a line; ``.`` and ``%`` repeat the chord before, ``x3`` repeats the line."""
-    first, last = text.find("|"), text.rfind("|")
-    if first < 0 or last == first:
-        return []
-    bars: list[list[str]] = []
-    before = ""
-    for cell in text[first + 1 : last].split("|"):
-        bar = []
-        for token in _MARK.sub(" ", cell).replace("{", " ").replace("}", " ").replace(",", " ").split():
-            chord = before if token in (".", "%", "/", "x", "-") else token.rstrip(":").lstrip(":")
-            if chord and chord != "*":
-                bar.append(chord)
-                before = chord
-        if bar:
-            bars.append(bar)
-    repeat = _REPEAT.search(text[last + 1 :])
-    return bars * max(1, int(repeat[1])) if repeat else bars
 
 
 def _chordonomicon(root: Path, names: Sequence[str]) -> Iterator[ChordFile]:
@@ -334,7 +288,7 @@ def _read_rows(path: Path) -> Iterator[Entry | DataError]:
             continue
         name = row.get("id", "") or f"row {number}"
         text = row.get(_CHORD_COLUMN, "")
-        chords = [chord for chord in _SECTION.sub(" ", text).split() if chord not in _NO_CHORDS]
+        chords = [chord for chord in _SECTION.sub(" ", text).split() if chord not in NO_CHORDS]
         if not chords:
             yield DataError("no chords", where=f"{path.name} row {number}")
             continue
@@ -358,19 +312,7 @@ def _count_songs(path: Path) -> int:
     except DataError:
         # A text that cannot be read is not a lead sheet.
         return 0
-    if songs := len(_ireal_songs(text, path.name)):
-        return songs
-    symbols = [symbol for line in text.splitlines() for bar in _bars(line) for symbol in bar]
-    # Tables of README files have bars, too.
-    return int(len(symbols) >= _FEWEST_CHORDS and sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols))
-
-
-def _is_chord(symbol: str) -> bool:
-    try:
-        parse_chord(symbol)
-    except DataError:
-        return False
-    return True
+    return len(ireal_songs(text, path.name)) or int(is_lead_sheet(text))
 
 
 def _read_texts(root: Path, names: Sequence[str]) -> Iterator[Entry | DataError]:
@@ -380,77 +322,7 @@ def _read_texts(root: Path, names: Sequence[str]) -> Iterator[Entry | DataError]
         except DataError as error:
             yield error
             continue
-        songs = _ireal_songs(text, name)
-        yield from songs or [_read_sheet(text, name)]
-
-
-def _read_sheet(text: str, name: str) -> Entry:
-    headers: dict[str, str] = {}
-    bars: list[list[str]] = []
-    for line in text.splitlines():
-        if match := _HEADER.fullmatch(line.strip()):
-            headers[match[1].lower()] = match[2].strip()
-        else:
-            bars += _bars(line)
-    title = headers.get("title") or name.rpartition("/")[2].rpartition(".")[0]
-    artist = headers.get("artist") or headers.get("composer", "")
-    return {"source": _song_name(artist, title), **_timed(bars)}
-
-
-def _timed(bars: Sequence[Sequence[str]]) -> Entry:
-    """Chords of bars that each last 1, shared evenly by the chords in it."""
-    chords: list[str] = []
-    durations: list[float] = []
-    for bar in bars:
-        for chord in bar:
-            if chord not in _NO_CHORDS:
-                _append(chords, durations, chord, 1 / len(bar))
-    return {"chords": chords, "durations": durations}
-
-
-def _ireal_songs(text: str, name: str) -> list[Entry | DataError]:
-    """Return the songs of all links of iReal Pro in a text, which may be HTML.
-
-    ``irealbook://Title=Composer=Style=Key=n=music`` is one song. An ``irealb://`` link has any number of
-    ``Title=Composer==Style=Key=Transposition=music=Style=Tempo=Repeats``, joined by ``===``.
-    """
-    songs: list[Entry | DataError] = []
-    for match in _IREAL.finditer(text):
-        link = unquote(unescape(match["quoted"] or match["bare"]))
-        scheme, _, content = link.partition("://")
-        fields = content.split("=")
-        if scheme == "irealbook" and len(fields) > 5:
-            songs.append(_ireal_song(fields[0], fields[1], fields[5]))
-            continue
-        music = [place for place, field in enumerate(fields) if field.startswith(_IREAL_PREFIX) and place >= 6]
-        songs += [_ireal_song(fields[at - 6], fields[at - 5], _in_order(fields[at])) for at in music]
-        if not music:
-            songs.append(DataError("a link that does not hold a song of iReal Pro", where=name))
-    return songs
-
-
-def _in_order(music: str) -> str:
-    """Return the music of an ``irealb://`` link with its characters in order and its short forms written out."""
-    text = music.removeprefix(_IREAL_PREFIX)
-    blocks = [text[start : start + _IREAL_BLOCK] for start in range(0, len(text), _IREAL_BLOCK)]
-    for number, block in enumerate(blocks):
-        # The last whole block stays as it is if at most one character follows it.
-        if len(text) - number * _IREAL_BLOCK > _IREAL_BLOCK + 1:
-            swapped = list(block)
-            for place in _IREAL_SWAPPED:
-                swapped[place], swapped[-1 - place] = block[-1 - place], block[place]
-            blocks[number] = "".join(swapped)
-    plain = "".join(blocks)
-    for short, long in _IREAL_SHORT:
-        plain = plain.replace(short, long)
-    return plain
-
-
-def _ireal_song(title: str, composer: str, music: str) -> Entry:
-    """Return a song from its music: bars between ``| { } [ ] Z``, in which chords may follow without a space."""
-    text = _IREAL_REPEATED_ROOT.sub(" / ", _IREAL_MARK.sub(" ", music))
-    text = _IREAL_ROOT.sub(" ", re.sub(r"[{}\[\]Z]", "|", text)).replace("n", " N.C. ")
-    return {"source": _song_name(composer, title), **_timed(_bars(f"|{text}|"))}
+        yield from ireal_songs(text, name) or [read_lead_sheet(text, name)]
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.spec import Activation, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
+from kelly_core.layer_specs import Activation, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
 
 Array = NDArray[np.float32]
 
@@ -19,8 +19,42 @@ GRU_GATE_ORDER = ("reset", "update", "new")
 """Order of a GRU's gates in PyTorch; RTNeural, like Keras, has update before reset."""
 
 
+class _Weighted:
+    """Base of dense and convolutional layers: ``weight`` [out, ...] and ``bias`` [out]."""
+
+    weight: Array
+    bias: Array
+    use_bias: bool
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return int(self.weight.shape[0])
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases."""
+        return self.weight.size + self.use_bias * self.bias.size
+
+
+class _SameSize:
+    """Base of layers whose outputs are as many as their inputs."""
+
+    size: int
+
+    @property
+    def in_size(self) -> int:
+        """Size of an input frame."""
+        return self.size
+
+    @property
+    def out_size(self) -> int:
+        """Size of an output frame."""
+        return self.size
+
+
 @dataclass(frozen=True)
-class DenseWeights:
+class DenseWeights(_Weighted):
     """A dense layer: ``weight`` [out, in], ``bias`` [out], and its activation.
 
     ``use_bias`` is False if the layer has no bias; ``bias`` is then zero. The same holds for the other layers.
@@ -35,16 +69,6 @@ class DenseWeights:
     def in_size(self) -> int:
         """Size of an input frame."""
         return int(self.weight.shape[1])
-
-    @property
-    def out_size(self) -> int:
-        """Size of an output frame."""
-        return int(self.weight.shape[0])
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of weights and biases."""
-        return self.weight.size + self.use_bias * self.bias.size
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class GruWeights(RecurrentWeights):
 
 
 @dataclass(frozen=True)
-class Conv1dWeights:
+class Conv1dWeights(_Weighted):
     """A causal convolution over time: ``weight`` [out, in / groups, kernel], ``bias`` [out], and its activation.
 
     The last tap, ``weight[..., -1]``, multiplies the current frame, the one before it the frame ``dilation`` earlier.
@@ -106,11 +130,6 @@ class Conv1dWeights:
         return int(self.weight.shape[1]) * self.groups
 
     @property
-    def out_size(self) -> int:
-        """Size of an output frame."""
-        return int(self.weight.shape[0])
-
-    @property
     def kernel_size(self) -> int:
         """Number of taps."""
         return int(self.weight.shape[2])
@@ -119,11 +138,6 @@ class Conv1dWeights:
     def history(self) -> int:
         """Number of earlier frames that an output depends on."""
         return (self.kernel_size - 1) * self.dilation
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of weights and biases."""
-        return self.weight.size + self.use_bias * self.bias.size
 
 
 @dataclass(frozen=True)
@@ -157,21 +171,11 @@ class BatchNormWeights:
 
 
 @dataclass(frozen=True)
-class PreluWeights:
+class PreluWeights(_SameSize):
     """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
 
     slope: Array
     size: int
-
-    @property
-    def in_size(self) -> int:
-        """Size of an input frame."""
-        return self.size
-
-    @property
-    def out_size(self) -> int:
-        """Size of an output frame."""
-        return self.size
 
     @property
     def parameter_count(self) -> int:
@@ -180,21 +184,11 @@ class PreluWeights:
 
 
 @dataclass(frozen=True)
-class ActivationLayer:
+class ActivationLayer(_SameSize):
     """An activation in a layer of its own, over ``size`` values."""
 
     activation: str
     size: int
-
-    @property
-    def in_size(self) -> int:
-        """Size of an input frame."""
-        return self.size
-
-    @property
-    def out_size(self) -> int:
-        """Size of an output frame."""
-        return self.size
 
     @property
     def parameter_count(self) -> int:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset
-from kelly_core.spec import BatchNorm1d, ModelSpec
+from kelly_core.errors import TrainingError
+from kelly_core.layer_specs import BatchNorm1d
+from kelly_core.spec import ModelSpec
 from kelly_core.training.hyperparameters import Hyperparameters
 
 _BATCHES_PER_READ = 16
@@ -83,7 +85,7 @@ class BatchLoader:
     """
 
     def __init__(self, spec: ModelSpec, dataset: Dataset, settings: Hyperparameters, device: torch.device) -> None:
-        self._dataset, self._size, self._device = dataset, settings.batch_size, device
+        self._model, self._dataset, self._size, self._device = spec.name, dataset, settings.batch_size, device
         self._single_frames = settings.state == "stateless"
         self.micro_batches = 1
         # A batch normalization updates its running statistics with each batch, in the order of the batches.
@@ -119,6 +121,21 @@ class BatchLoader:
         if self.parallel:
             size = min(size, max(_MIN_MICRO_BATCH_SIZE, -(-len(batch) // _MAX_MICRO_BATCHES)))
         return (batch,) if size == len(batch) else tuple(batch.batches(size))
+
+    def split_further(self) -> int:
+        """Double the number of micro-batches; return how many examples each has.
+
+        Raises:
+            TrainingError: one example is already too large for the memory.
+        """
+        if 2 * self.micro_batches > self._size:
+            hint = "Use another device, or shorter sequences"
+            raise TrainingError(f"not one example of {self._model} fits into memory", hint=hint)
+        self.micro_batches *= 2
+        if self._device.type == "cuda":
+            # Blocks that the allocator keeps for the larger size would otherwise count as used.
+            torch.cuda.empty_cache()
+        return -(-self._size // self.micro_batches)
 
     def _read(self, read: Callable[[Indices], Batch], indices: Indices) -> Iterator[TensorBatch]:
         step = _BATCHES_PER_READ * self._size

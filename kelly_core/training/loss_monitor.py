@@ -1,4 +1,4 @@
-"""Early stopping, and detection of plateaus and overfitting in the loss curves of a training."""
+"""Early stopping, and detection of divergence, plateaus and overfitting in the losses of a training."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ LONG_WITHOUT_PATIENCE = 10
 """Epochs without progress that count as a plateau if early stopping allows any number."""
 CLEAR_RISE = 0.02
 """Minimum relative rise of the loss that is reported, however small the noise."""
+DIVERGENCE_FACTOR = 10.0
+"""A validation loss this many times that of the first epoch, or the best, counts as divergence."""
 _RECENT = 40
 """Epochs from which noise is estimated; with twenty the estimate was sometimes so low that noise counted as a rise."""
 
@@ -119,10 +121,10 @@ class LossMonitor:
     @classmethod
     def of(cls, epochs: Iterable[tuple[float, float]], patience: int, min_delta: float) -> LossMonitor:
         """Return a monitor that has processed these training and validation losses."""
-        watch = cls(patience, min_delta)
+        monitor = cls(patience, min_delta)
         for train_loss, val_loss in epochs:
-            watch.update(train_loss, val_loss)
-        return watch
+            monitor.update(train_loss, val_loss)
+        return monitor
 
     def update(self, train_loss: float, val_loss: float) -> None:
         """Process the finite losses of one more epoch."""
@@ -166,6 +168,25 @@ class LossMonitor:
         margin = max(3 * noise(self._val[-_RECENT:]), CLEAR_RISE * abs(level))
         still_learning = median(self._train[-SEVERAL:]) < learned - self._progress.min_delta * abs(learned)
         return min(self._val[-SEVERAL:]) > level + margin and still_learning
+
+
+def divergence(
+    epoch: int, train_loss: float, val_loss: float, before: Sequence[tuple[float, float]], best_loss: float
+) -> str:
+    """Describe why an epoch's losses count as divergence; "" if they do not.
+
+    Args:
+        epoch: number of the epoch.
+        train_loss, val_loss: its losses.
+        before: training and validation loss of each epoch before it.
+        best_loss: the lowest validation loss so far.
+    """
+    # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
+    if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+        return f"the loss of epoch {epoch} is not a finite number"
+    if before and val_loss > DIVERGENCE_FACTOR * max(before[0][1], best_loss):
+        return f"the validation loss of epoch {epoch} diverged to {val_loss:.4g}"
+    return ""
 
 
 def noise(losses: Sequence[float]) -> float:

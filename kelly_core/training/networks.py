@@ -14,23 +14,15 @@ from torch.nn import functional
 from kelly_core.engines.layers import ActivationLayer, Layer, describe_layer, with_activation
 from kelly_core.engines.torch_engine import LayerStates, advance
 from kelly_core.export.torch_modules import read_layer
-from kelly_core.spec import (
-    MODELS,
-    ActivationOnly,
-    BatchNorm1d,
-    Conv1d,
-    Dense,
-    Gru,
-    LayerSpec,
-    Lstm,
-    ModelSpec,
-    Prelu,
-)
+from kelly_core.layer_specs import ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
+from kelly_core.spec import MODELS, ModelSpec
 
 _LEAST_PROBABILITY = 1e-6
 """Initial probability of what no training example has: about one in all beats of a small corpus."""
 _LARGEST_TANH = 0.99
 """Largest initial output of tanh, which still has a gradient there."""
+_KEPT_SHARE = 0.8
+"""Share of the mean of the weights that stays from epoch to epoch, once there are five."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda x: x,
@@ -138,6 +130,22 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
 def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
     """Return weights that later steps do not change; ``state_dict`` alone aliases them."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+@torch.no_grad()
+def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) -> None:
+    """Update the moving mean of the weights at the end of an epoch; the first five epochs count alike.
+
+    Args:
+        average: network with the mean, changed in place.
+        network: network with the weights of the epoch.
+        epochs: complete epochs before it.
+    """
+    kept = min(_KEPT_SHARE, epochs / (epochs + 1))
+    current = network.state_dict()
+    for name, mean in average.state_dict().items():
+        # A batch normalization counts its batches in whole numbers, which have no mean.
+        mean.copy_(torch.lerp(current[name], mean, kept) if mean.is_floating_point() else current[name])
 
 
 def weights_of(network: KellyNetwork) -> list[Layer]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from kelly_core.evaluation.baselines import best_constant, constant_loss
 from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.events import (
     BatchDone,
+    EndReason,
     EpochDone,
     Listener,
     ModelEnded,
@@ -38,22 +39,15 @@ from kelly_core.training.exporting import fold_normalization
 from kelly_core.training.files import TrainingFiles
 from kelly_core.training.history import EpochRow
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor
+from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor, divergence
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
-from kelly_core.training.networks import build_network, copy_weights, start_at, weights_of
+from kelly_core.training.networks import build_network, copy_weights, start_at, update_average, weights_of
 from kelly_core.training.plots import plot_losses
 
-Reason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
-
 MAX_ROLLBACKS = 3
-DIVERGENCE_FACTOR = 10.0
-"""A validation loss this many times that of the first epoch, or the best, counts as divergence."""
-
-_KEPT_SHARE = 0.8
-"""Share of the mean of the weights that stays from epoch to epoch, once there are five."""
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 _GENERATED_EXAMPLES = 256
-"""Generated examples from which the initial answer is taken: each is computed afresh, so all would take a minute."""
+"""Generated examples from which the initial output is computed: each is generated again, so all would take a minute."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class TrainingResult:
         quality: of the best weights; None if no weights were ever validated.
     """
 
-    reason: Reason
+    reason: EndReason
     epoch: int
     metrics: dict[str, Any]
     checkpoint: Checkpoint | None
@@ -187,13 +181,14 @@ class Trainer:
             reason = self._run_epochs()
             quality = self._evaluate(reason) if self.validated else None
         if self.settings.save_plots and self.history:
-            plot_losses(self.files.plot, f"{self.spec.name} on {self._data_name}", self.history, self.metrics())
+            data = f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
+            plot_losses(self.files.plot, f"{self.spec.name} on {data}", self.history, self.metrics())
         stopping = self.stopping
         self.listen(ModelEnded(self.spec.name, reason, self.epoch, stopping.best_epoch, stopping.best_loss))
         checkpoint = replace(self.state(), quality=quality.to_json()) if quality else None
         return TrainingResult(reason, self.epoch, self.metrics(), checkpoint, quality)
 
-    def _run_epochs(self) -> Reason:
+    def _run_epochs(self) -> EndReason:
         """Train epoch by epoch until there is a reason to end; the state then is that of a complete epoch."""
         last = self.state()
         # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
@@ -209,8 +204,8 @@ class Trainer:
                 seconds = time.perf_counter() - started
                 val_loss = None if train_loss is None else self.validate()
             # The epoch is repeated from its start, because its first steps have already changed the weights.
-            except torch.OutOfMemoryError as error:
-                self._split_batches(last, error)
+            except torch.OutOfMemoryError:
+                self._split_batches(last)
                 continue
             if train_loss is None or val_loss is None:
                 if self.should_stop():
@@ -218,7 +213,7 @@ class Trainer:
                     return "stopped"
                 last = self._roll_back(best, "as requested", requested=True)
                 continue
-            if problem := self._divergence(train_loss, val_loss):
+            if problem := divergence(self.epoch + 1, train_loss, val_loss, self._losses, self.stopping.best_loss):
                 if self.rollbacks == MAX_ROLLBACKS:
                     self._warn("diverged", f"{problem}, for the fourth time: training ends")
                     self.load_state(last)
@@ -235,7 +230,7 @@ class Trainer:
             if self.loss_monitor.is_new and self.loss_monitor.concern:
                 self._warn(self.loss_monitor.concern, self.loss_monitor.advice())
 
-    def _reason_to_end(self) -> Reason | None:
+    def _reason_to_end(self) -> EndReason | None:
         """Return why no further epoch is trained, None if one is."""
         if self.epoch >= self.settings.epochs:
             return "epochs_done"
@@ -253,13 +248,14 @@ class Trainer:
             self.optimizer.step(step_weight)
             total += step_total
             weight += step_weight
-            # Asked after the step, so that a request never waits for more than one step.
+            # Polled after the step, so that a request never waits for more than one step.
             if self.should_stop() or self.should_roll_back():
                 return None
             if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
                 self.listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
                 last_event = time.monotonic()
-        self._update_average()
+        if self.dataset.averages_weights:
+            update_average(self.evaluated, self.network, self.epoch)
         return float(mean_loss(total, weight))
 
     def validate(self) -> float:
@@ -326,8 +322,7 @@ class Trainer:
             self.stopping.renew_patience()
         self.history = list(checkpoint.history)
         # The monitor's state is a function of the losses, so that it needs no place in the checkpoint.
-        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
-        self.loss_monitor = LossMonitor.of(losses, patience, min_delta)
+        self.loss_monitor = LossMonitor.of(self._losses, patience, min_delta)
         self.epoch = checkpoint.epoch
         self.rollbacks = checkpoint.rollbacks
         restore_random_states(checkpoint.random, self.rng, self.device)
@@ -346,8 +341,9 @@ class Trainer:
         return bool(np.isfinite(self.stopping.best_loss))
 
     @property
-    def _data_name(self) -> str:
-        return f"{'synthetic ' if self.dataset.synthetic else ''}{self.dataset.name}"
+    def _losses(self) -> list[tuple[float, float]]:
+        """Training and validation loss of each epoch."""
+        return [(row["train_loss"], row["val_loss"]) for row in self.history]
 
     @torch.inference_mode()
     def _loss(self, batch: TensorBatch) -> LossSums:
@@ -360,29 +356,6 @@ class Trainer:
         if is_best:
             self.best_network = copy_weights(self.evaluated)
         return is_best
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Take the weights of the epoch that ends into their moving mean; the first five count alike."""
-        if not self.dataset.averages_weights:
-            return
-        kept = min(_KEPT_SHARE, self.epoch / (self.epoch + 1))
-        current = self.network.state_dict()
-        for name, average in self.evaluated.state_dict().items():
-            # A batch normalization counts its batches in whole numbers.
-            is_real = average.is_floating_point()
-            average.copy_(torch.lerp(current[name], average, kept) if is_real else current[name])
-
-    def _divergence(self, train_loss: float, val_loss: float) -> str:
-        """Describe why an epoch's losses count as divergence; "" if they do not."""
-        # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
-        if not np.isfinite([train_loss, val_loss]).all():
-            return f"the loss of epoch {self.epoch + 1} is not a finite number"
-        if self.history:
-            limit = DIVERGENCE_FACTOR * max(self.history[0]["val_loss"], self.stopping.best_loss)
-            if val_loss > limit:
-                return f"the validation loss of epoch {self.epoch + 1} diverged to {val_loss:.4g}"
-        return ""
 
     def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
         """Return to the best weights with half the learning rate. Return the state from which training continues.
@@ -409,8 +382,7 @@ class Trainer:
         new: dict[str, Any] = {name: int(changes[name]) for name in ("patience", "epochs") if name in changes}
         self.settings = replace(self.settings, **new)
         self.stopping.patience = self.settings.patience
-        losses = [(row["train_loss"], row["val_loss"]) for row in self.history]
-        self.loss_monitor = LossMonitor.of(losses, self.settings.patience, self.settings.min_delta)
+        self.loss_monitor = LossMonitor.of(self._losses, self.settings.patience, self.settings.min_delta)
         if "learning_rate" in changes:
             self.optimizer.learning_rate = changes["learning_rate"]
         self.listen(SettingsChanged(self.spec.name, self.epoch, changes.get("learning_rate"), **new))
@@ -420,22 +392,14 @@ class Trainer:
             self.files.save("latest", state)
         return state
 
-    def _split_batches(self, last: Checkpoint, error: torch.OutOfMemoryError) -> None:
+    def _split_batches(self, last: Checkpoint) -> None:
         """Double the number of micro-batches and repeat the epoch; the gradient of a step stays the same.
 
         Raises:
             TrainingError: not even a single example fits.
         """
-        micro_batches = 2 * self.batches.micro_batches
-        if micro_batches > self.settings.batch_size:
-            hint = "Use another device, or shorter sequences"
-            raise TrainingError(f"not one example of {self.spec.name} fits into memory", hint=hint) from error
+        size = self.batches.split_further()
         self.load_state(last)
-        self.batches.micro_batches = micro_batches
-        if self.device.type == "cuda":
-            # Blocks that the allocator keeps for the larger size would otherwise count as used.
-            torch.cuda.empty_cache()
-        size = -(-self.settings.batch_size // micro_batches)
         steps = f"steps of {self.settings.batch_size} examples"
         self._warn("out_of_memory", f"out of memory: {steps} are computed {size} at a time")
 
@@ -451,12 +415,13 @@ class Trainer:
                 self.files.save("latest", last)
         # No epoch is complete, so there are no validated weights to export yet.
         elif not self.files.best.exists():
-            self._update_average()
+            if self.dataset.averages_weights:
+                update_average(self.evaluated, self.network, self.epoch)
             self._keep_if_best(self.validate())
             if self.validated and self.settings.save_best:
                 self.files.save("best", self.state())
 
-    def _evaluate(self, reason: Reason) -> QualityRecord:
+    def _evaluate(self, reason: EndReason) -> QualityRecord:
         """Evaluate the best weights, and add the result to the checkpoints that hold them and to the history.
 
         A training killed before this is complete finds all epochs done when it is resumed, and does it then.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import (
@@ -27,30 +27,15 @@ from kelly_core.data.corpus_dataset import (
     require_usable,
 )
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, finite_text, has_files, merge_left_out, read_table, spread
+from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, spread
 from kelly_core.data.label_tables import (
-    LabelIndex,
-    has_known_columns,
-    is_affect_table,
-    is_frame_table,
-    is_other_table,
-    read_affect_table,
     read_artists,
-    read_frame_table,
     song_key,
-)
-from kelly_core.data.labels import (
-    DAMAGED_ENTRY,
-    DAMAGED_ROW,
-    SIDECAR,
-    UNREADABLE_LABELS,
-    ValenceArousal,
-    read_quadrants,
-    read_sidecar,
 )
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, read_audio
+from kelly_core.data.recording_labels import first_settled, read_labels
 from kelly_core.data.splits import TRAIN, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
@@ -65,11 +50,8 @@ from kelly_core.music.key import (
 )
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
 from kelly_core.music.melody import find_melody
-from kelly_core.spec import LabelScale
 
 _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
-_WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
-"""DEAM's raters had 15 s to settle; labels before that do not exist."""
 _GAIN_DB = 6.0
 _TRANSPOSED_SHARE = 0.8
 """Share of the examples with notes that are transposed in training, by -6 to +5 semitones."""
@@ -81,77 +63,9 @@ _NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatur
 """Features of a MIDI file, and the numbers in each."""
 _VERSION = 6
 
-_ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
 """Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
 _TABLE_SUFFIXES = (".csv", ".tsv")
-_SHOWN_ROWS = 3
-_DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
-_DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9}) ?ms")
-
-
-@dataclass
-class _Labels:
-    """Labels by song: one value per song or its quadrant, and one value per frame if raters annotated the song over
-    time.
-
-    Attributes:
-        static, quadrants, sidecar: valence and arousal by file.
-        dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
-        tables: the tables that gave labels, by path in the corpus.
-        damaged: one description of each row that is left out.
-        damaged_entries: names of the sidecar's entries that are left out.
-        warnings: what a person should know of the tables.
-        errors: why tables cannot be read, by their path in the corpus.
-    """
-
-    sidecar: LabelIndex = field(default_factory=lambda: LabelIndex({}))
-    static: LabelIndex = field(default_factory=lambda: LabelIndex({}))
-    quadrants: LabelIndex = field(default_factory=lambda: LabelIndex({}))
-    dynamic: dict[str, dict[int, dict[int, float]]] = field(default_factory=dict)
-    tables: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-    damaged_entries: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    errors: dict[str, DataError] = field(default_factory=dict)
-
-    def left_out(self) -> LeftOut:
-        """Rows, entries and tables that are left out, by reason."""
-        parts = {DAMAGED_ROW: self.damaged, DAMAGED_ENTRY: self.damaged_entries, UNREADABLE_LABELS: [*self.errors]}
-        return {reason: names for reason, names in parts.items() if names}
-
-    def source(self, file: str) -> str | None:
-        """Return the label source of a file: a sidecar if there is one, else the finest other label."""
-        if self.sidecar.find(file) is not None:
-            return "sidecar"
-        if any(len(pair) == 2 for pair in self._dynamic(file).values()):
-            return "dynamic"
-        if self.static.find(file) is not None:
-            return "static"
-        return "human_quadrant" if self.quadrants.find(file) is not None else None
-
-    def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
-        """Return valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
-        if source == "dynamic":
-            values = np.full((length, 2), np.nan, np.float32)
-            for frame, pair in self._dynamic(file).items():
-                if 0 <= frame < length and len(pair) == 2:
-                    values[frame] = pair[0], pair[1]
-            return values
-        if source == UNLABELED:
-            return np.full((length, 2), np.nan, np.float32)
-        table = {"sidecar": self.sidecar, "static": self.static, "human_quadrant": self.quadrants}[source]
-        values = np.full((length, 2), table.find(file), np.float32)
-        values[: int(_first_settled(heard))] = np.nan
-        return values
-
-    def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
-        return self.dynamic.get(_file_key(file), {})
-
-
-def _file_key(name: str) -> str:
-    """Return the song's key of a file or an ID, without its folders."""
-    return song_key(name).rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -231,7 +145,7 @@ class EmotionDataset(CorpusDataset):
         self._notes = notes
         frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
-        self._settled = (frame >= _first_settled(heard)) & (frame < heard)
+        self._settled = (frame >= first_settled(heard)) & (frame < heard)
         # Estimates differ in their last bits from processor to processor: their version stands for them.
         versions = [f"estimates {LABEL_VERSION}"] if notes.hashes else []
         super().__init__(report, rows, [*table.hashes, *notes.hashes, *versions], labels, table.arrays["content"])
@@ -354,7 +268,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     files = [file for file in everything if file.lower().endswith(tuple(SUFFIXES))]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
     notes = _files_of_notes(files, everything)
-    labels = _read_labels(root, tables, options.annotations_file, options.label_scale)
+    labels = read_labels(root, tables, options.annotations_file, options.label_scale)
     known = spread([file for file in files if labels.source(file) or file in notes], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
@@ -444,12 +358,6 @@ def _extract_notes(path: Path) -> Features:
     }
 
 
-def _first_settled(heard: ArrayLike) -> Indices:
-    """Return the first frame that counts where a label belongs to a whole recording of ``heard`` frames."""
-    first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(heard, np.intp) // 2)
-    return first
-
-
 def _length(seconds: float) -> int:
     """Return the number of frames in some seconds of audio."""
     return round(seconds / FRAME_SECONDS)
@@ -465,112 +373,3 @@ def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
 
 def _is_skipped(folder: str) -> bool:
     return _SKIPPED_FOLDER.search(folder.lower()) is not None
-
-
-def _read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> _Labels:
-    """Read labels from all tables, or from one; a damaged table among others is skipped with a warning."""
-    names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
-    labels = _Labels()
-    try:
-        sidecar, labels.damaged_entries = read_sidecar(root)
-        labels.sidecar = LabelIndex(sidecar)
-    except DataError as error:
-        labels.errors[SIDECAR] = error
-    # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
-    static: tuple[dict[str, ValenceArousal], dict[str, ValenceArousal]] = ({}, {})
-    quadrants: dict[str, ValenceArousal] = {}
-    frame_tables = _frame_tables(names)
-    for name in names:
-        path = root / name
-        try:
-            if name in frame_tables:
-                _read_dynamic(path, labels)
-            elif is_frame_table(path):
-                _read_frame_rows(path, labels)
-            elif is_affect_table(path):
-                table = read_affect_table(path, scale)
-                known = static[0 if has_known_columns(path) else 1]
-                known.update(table.labels | known)
-                labels.damaged += table.damaged
-                labels.warnings += [table.warning] if table.warning else []
-            else:
-                found, damaged = read_quadrants(path)
-                labels.damaged += damaged
-                if not found:
-                    continue
-                quadrants = found | quadrants
-            labels.tables.append(name)
-        except DataError as error:
-            labels.errors[name] = error
-    labels.static, labels.quadrants = LabelIndex(static[1] | static[0]), LabelIndex(quadrants)
-    if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
-        labels.warnings += [f"table of labels left out: {error}" for error in labels.errors.values()]
-        return labels
-    raise _no_labels(labels, root)
-
-
-def _no_labels(labels: _Labels, root: Path) -> DataError:
-    """Say why no table gives a label."""
-    if labels.errors:
-        return next(iter(labels.errors.values()))
-    if labels.damaged:
-        shown = ", ".join(labels.damaged[:_SHOWN_ROWS])
-        hint = "Valence and arousal must be numbers, 4Q a number from 1 to 4"
-        return DataError(
-            f"none of {len(labels.damaged)} rows of labels is usable ({shown}, ...)", where=root, hint=hint
-        )
-    hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
-    return DataError("no table of valence and arousal", where=root, hint=hint)
-
-
-def _candidates(tables: Sequence[str]) -> list[str]:
-    """Return tables that may hold labels, those nearest to the corpus folder first."""
-    return sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
-
-
-def _read_frame_rows(path: Path, labels: _Labels) -> None:
-    """Add values of a table with one row per half second, which ends at the row's time."""
-    table, damaged = read_frame_table(path)
-    for song, times in table.items():
-        frames = labels.dynamic.setdefault(_file_key(song), {})
-        for time, pair in times.items():
-            frames[round(time / FRAME_SECONDS) - 1] = dict(enumerate(pair))
-    labels.damaged += damaged
-
-
-def _annotations(root: Path, name: str) -> str:
-    for folder in ("", "annotations/"):
-        if (root / folder / name).is_file():
-            return folder + name
-    raise DataError("the annotations file is not there", where=root / name)
-
-
-def _frame_tables(names: Sequence[str]) -> set[str]:
-    """Return pairs of frame tables for valence and arousal."""
-    found: dict[str, dict[str, str]] = {}
-    for name in names:
-        folder, _, file = name.lower().rpartition("/")
-        if match := _DYNAMIC_FILE.fullmatch(file):
-            found.setdefault(folder, {})[match[1]] = name
-    return {name for pair in found.values() if len(pair) == 2 for name in pair.values()}
-
-
-def _read_dynamic(path: Path, labels: _Labels) -> None:
-    """Add one dimension's values by frame: the column ``sample_T ms`` is the half second that ends at T."""
-    dimension = 0 if path.name.lower().startswith("valence") else 1
-    for number, row in enumerate(read_table(path), start=2):
-        cells = {column.casefold(): text for column, text in row.items()}
-        song = next((cells[name] for name in _ID_COLUMNS if cells.get(name)), "")
-        damaged = not song
-        for column, text in cells.items():
-            match = _DYNAMIC_COLUMN.fullmatch(column)
-            if not match or not text or not song:
-                continue
-            value = finite_text(text)
-            if value is None or abs(value) > 1:
-                damaged = damaged or text.casefold() != "nan"  # how the tables write a missing value
-                continue
-            frame = round(int(match[1]) / 1000 / FRAME_SECONDS) - 1
-            labels.dynamic.setdefault(_file_key(song), {}).setdefault(frame, {})[dimension] = value
-        if damaged:
-            labels.damaged.append(f"{path.name} row {number}")
