@@ -10,7 +10,6 @@ from kelly_tui.screens.base_screen import BaseScreen
 
 _PAUSE = 0.01
 _SHARED = (
-    "textual_plotext",
     "tomlkit",
     "kelly_core.config.editing",
     "kelly_core.export.quality_record",
@@ -36,7 +35,7 @@ def screen_modules() -> list[str]:
 
 
 async def import_screens() -> None:
-    """Import what the screens need, then NumPy for their charts.
+    """Import what the screens need, then the canvas of their charts, which imports NumPy.
 
     The modules are small and the imports have pauses between them, in which keys are answered. A thread would not do
     better: an import holds the interpreter's lock for part of the time, and blocks a screen that needs the module
@@ -45,4 +44,4 @@ async def import_screens() -> None:
     for name in screen_modules():
         await asyncio.sleep(_PAUSE)
         import_module(name)
-    await asyncio.to_thread(import_module, "numpy")
+    await asyncio.to_thread(import_module, "kelly_tui.canvas")

@@ -107,7 +107,7 @@ ANSI16_THEME = Theme(
 
 @dataclass(frozen=True)
 class ThemeColors:
-    """Colors of the active theme for Rich and plotext; ``series`` are the curves' colors."""
+    """Colors of the active theme for Rich and the charts; ``series`` are the curves' colors."""
 
     good: str
     warning: str
@@ -135,8 +135,3 @@ def _hex(value: str, otherwise: str) -> str:
     except ColorParseError:
         return otherwise
     return otherwise if color.ansi is not None else Color(*color.rgb).hex
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """Convert ``#RRGGBB`` for plotext."""
-    return Color.parse(color).rgb

@@ -139,22 +139,31 @@ def _thinned(series: Series, columns: int, log: bool, first_x: float, last_x: fl
     if first >= end:
         return []
     if end - first > 2 * columns:
-        return _extremes(series.xs[first:end], series.ys[first:end], columns, log)
+        return _extremes(series, first, end, columns, log)
     return zip(series.xs[first:end], series.ys[first:end], strict=True)
 
 
-def _extremes(xs: Sequence[float], ys: Sequence[float], columns: int, log: bool) -> Iterator[tuple[float, float]]:
-    """Return the minimum and maximum of each column in order; NaN where a column has no drawable point."""
+def _extremes(series: Series, first: int, end: int, columns: int, log: bool) -> Iterator[tuple[float, float]]:
+    """Return the minimum and maximum of each column in order; NaN where a column has no drawable point.
+
+    Columns hold the same number of points: one more epoch leaves all but the last column as they are.
+    """
     # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
     import numpy as np
 
-    values = np.asarray(ys, dtype=np.float64)
+    values = np.asarray(series.ys, dtype=np.float64)[first:end]
     drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
-    low, high = (np.where(drawable, values, filler) for filler in (np.inf, -np.inf))
-    edges = [column * len(xs) // columns for column in range(columns + 1)]
-    for start, stop in itertools.pairwise(edges):
-        for index in sorted({start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}):
-            yield xs[index], ys[index]
+    size = -(-len(values) // columns)
+    # The last value again fills the last column: the first of two equal ones is taken, which has an x.
+    free = -len(values) % size
+    starts = np.arange(first, end, size)
+    filled = [values] if drawable.all() else [np.where(drawable, values, filler) for filler in (np.inf, -np.inf)]
+    by_column = [np.pad(each, (0, free), "edge").reshape(-1, size) for each in filled]
+    indices = np.sort([starts + by_column[0].argmin(axis=1), starts + by_column[-1].argmax(axis=1)], axis=0)
+    for index, other in indices.T.tolist():
+        yield series.xs[index], series.ys[index]
+        if other != index:
+            yield series.xs[other], series.ys[other]
 
 
 def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tuple[Series, list[Segment]]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import on, work
@@ -19,18 +17,21 @@ from textual.events import Click, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual_plotext import PlotextPlot
+from textual.widget import Widget
 
 from kelly_core.formatting import format_loss
 from kelly_tui.charts.chart_data import Series
-from kelly_tui.charts.plotting import PlotLines, PlotRequest, changed_columns, draw, too_small
+from kelly_tui.charts.plotting import Plot, PlotRequest, draw, too_small
 from kelly_tui.themes import ThemeColors
+
+if TYPE_CHECKING:
+    from kelly_tui.canvas import Canvas
 
 _LEAST_EPOCHS = 4.0
 """Epochs that stay in view, however far one zooms in."""
 
 
-class CurveChart(PlotextPlot, can_focus=True):
+class CurveChart(Widget, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
     The picture is made in a thread beside the screens, one at a time, down to the segments that Textual composes, and
@@ -66,14 +67,14 @@ class CurveChart(PlotextPlot, can_focus=True):
         """A chart was drawn: its lines, and the columns of each line that differ from the previous one."""
 
         wanted: PlotRequest
-        picture: PlotLines
+        plot: Plot
         strips: list[Strip]
         changed: list[range]
 
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self._placeholder = placeholder
-        self._picture = PlotLines((), "")
+        self._plot = Plot(None, "")
         self._strips: list[Strip] = []
         self._pictured: PlotRequest | None = None
         self._drawing = False
@@ -149,12 +150,11 @@ class CurveChart(PlotextPlot, can_focus=True):
 
     def _epoch_at(self, column: int) -> float | None:
         """Return the epoch at a column of the widget, None beside the curves."""
-        column -= self._picture.left + self.gutter.left
-        columns = self.size.width - self._picture.left
-        if not self._picture.lines or not 0 <= column < columns:
+        canvas = self._plot.canvas
+        if canvas is None or not 0 <= (column := column - canvas.margin - self.gutter.left) < canvas.columns:
             return None
-        left, right = self._picture.xs
-        wanted = left + (right - left) * column / max(1, columns - 1)
+        left, right = canvas.xs
+        wanted = left + (right - left) * column / (canvas.columns - 1)
         return min(self._epochs_around(wanted, 1), key=lambda x: abs(x - wanted), default=None)
 
     def _epochs_around(self, center: float, count: int) -> list[float]:
@@ -198,25 +198,25 @@ class CurveChart(PlotextPlot, can_focus=True):
         wanted = self.wanted
         if not self._drawing and wanted != self._pictured:
             self._drawing = True
-            self._draw_aside(wanted, self._picture, self.visual_style.rich_style)
+            self._draw_aside(wanted, self._plot.canvas, self.visual_style.rich_style)
 
     # Without a description, Textual would make one of all the numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, wanted: PlotRequest, former: PlotLines, ground: Style) -> None:
-        picture = draw(wanted, self.plt)
-        changed = list(itertools.starmap(changed_columns, zip(former.lines, picture.lines, strict=False)))
-        strips = [Strip(Segment.apply_style(line.render(self.app.console), ground)) for line in picture.lines]
-        self.post_message(self.Drawn(wanted, picture, strips, changed))
+    def _draw_aside(self, wanted: PlotRequest, former: Canvas | None, ground: Style) -> None:
+        plot = draw(wanted)
+        strips = [] if plot.canvas is None else plot.canvas.strips(ground)
+        changed = [] if plot.canvas is None or former is None else plot.canvas.changes_since(former)
+        self.post_message(self.Drawn(wanted, plot, strips, changed))
 
     @on(Drawn)
     def _on_drawn(self, message: Drawn) -> None:
         """Show the plot, and send only the changed parts of lines to the terminal."""
-        former, self._picture, self._pictured = self._picture, message.picture, message.wanted
-        self._strips = message.strips
+        self._plot, self._pictured = message.plot, message.wanted
+        former, self._strips = self._strips, message.strips
         self._drawing = False
-        if former.legend != self._picture.legend:
-            self.border_subtitle = self._picture.legend
-        if len(former.lines) != len(self._picture.lines) or not former.lines:
+        if (self.border_subtitle or "") != self._plot.legend:
+            self.border_subtitle = self._plot.legend
+        if len(former) != len(self._strips) or not former:
             self.refresh()
         for row, columns in enumerate(message.changed):
             if columns:

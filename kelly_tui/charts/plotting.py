@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.style import Style
-from rich.text import Text
 from textual.color import Color
 from textual.geometry import Size
-from textual_plotext.plot import Plot
 
 from kelly_core.formatting import format_loss
 from kelly_tui.charts.chart_data import (
@@ -24,7 +22,10 @@ from kelly_tui.charts.chart_data import (
     with_gaps_over,
     without_far_guides,
 )
-from kelly_tui.themes import ThemeColors, rgb
+from kelly_tui.themes import ThemeColors
+
+if TYPE_CHECKING:
+    from kelly_tui.canvas import Canvas
 
 TAIL_EPOCHS = 20
 LEAST_SIZE = Size(16, 4)
@@ -37,6 +38,7 @@ _DASH_COLUMNS = 3
 _LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
 """Columns that a chart must have to name curves at their ends, and lines to name its x axis."""
 _LONGEST_NAME = 18
+_X_TITLE = "epoch"
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,20 @@ class PlotRequest:
 
 
 @dataclass(frozen=True)
-class PlotLines:
-    """Plotted lines (empty if nothing can be drawn) and the curves' names in their colors.
+class Plot:
+    """A drawn chart, and the curves' names in their colors.
 
     Attributes:
-        lines: of the chart.
+        canvas: None if nothing can be drawn.
         legend: names, with the values at the cursor.
-        left: column of the first x.
-        xs: x of the first and of the last column.
     """
 
-    lines: tuple[Text, ...]
+    canvas: Canvas | None
     legend: str
-    left: int = 0
-    xs: tuple[float, float] = (0.0, 1.0)
 
 
-def draw(wanted: PlotRequest, plot: Plot) -> PlotLines:
-    """Draw the plot with the figure ``plot``, which must not be used by others meanwhile."""
+def draw(wanted: PlotRequest) -> Plot:
+    """Draw a chart."""
     columns = max(1, wanted.size.width)
     drawn = without_far_guides(
         [
@@ -109,15 +107,19 @@ def draw(wanted: PlotRequest, plot: Plot) -> PlotLines:
         ]
     )
     legend = _legend(wanted, [each for each, _ in drawn])
-    pieces = [piece for _, several in drawn for piece in several]
-    if too_small(wanted.size) or not pieces:
-        return PlotLines((), legend)
-    frame = _frame(wanted, drawn, pieces)
-    _plot(wanted, drawn, frame, plot)
-    _set_axes(wanted, frame, plot)
-    _plot_labels(drawn, frame, plot)
-    lines = Text.from_ansi(plot.build()).split("\n")
-    return PlotLines(tuple(map(_merge_colors, lines)), legend, frame.margin, (frame.left, frame.right))
+    drawn = [(each, several) for each, several in drawn if several]
+    if too_small(wanted.size) or not drawn:
+        return Plot(None, legend)
+    # It imports NumPy, for which the first screen does not wait.
+    from kelly_tui.canvas import Canvas
+
+    frame = _frame(wanted, drawn)
+    xs, ys = (frame.left, frame.right), (frame.low, frame.high)
+    canvas = Canvas(wanted.size, frame.margin, frame.rows, xs, ys, wanted.colors.muted)
+    _draw_axes(wanted, frame, canvas)
+    _draw_curves(wanted, drawn, frame, canvas)
+    _draw_labels(drawn, frame, canvas)
+    return Plot(canvas, legend)
 
 
 def _layers(wanted: PlotRequest) -> Iterator[Series]:
@@ -171,7 +173,8 @@ class _Frame:
         return max(2, self.size.height - 2 - self.has_title)
 
 
-def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], pieces: list[Segment]) -> _Frame:
+def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _Frame:
+    pieces = [piece for _, several in drawn for piece in several]
     xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
     low, high = min(ys), max(ys)
     if high - low < 1e-12:
@@ -180,7 +183,7 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], piece
     count = max(2, wanted.size.height // 3)
     values = log_ticks(low, high, count) if wanted.logarithmic else nice_ticks(low, high, count)
     ticks = tuple((math.log10(value) if wanted.logarithmic else value, _label(value)) for value in values)
-    curves = [each for each, several in drawn if several and not each.faint and not each.dashed]
+    curves = [each for each, _ in drawn if not each.faint and not each.dashed]
     names = tuple(curves) if len(curves) > 1 and wanted.size.width >= _LEAST_FOR_NAMES else ()
     frame = _Frame(left, right, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
@@ -188,78 +191,73 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], piece
     return replace(frame, right=stretched)
 
 
-def changed_columns(before: Text, after: Text) -> range:
-    """Return the range of columns in which two lines differ; all plot characters are one column wide."""
-    old, new = _cells(before), _cells(after)
-    if len(old) != len(new):
-        return range(len(new))
-    changed = [column for column, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
-    return range(changed[0], changed[-1] + 1) if changed else range(0)
-
-
-def _cells(line: Text) -> list[tuple[str, str | Style]]:
-    """Yield each character with its style; a blank's color is ignored."""
-    styles: list[str | Style] = [""] * len(line.plain)
-    for start, end, style in line.spans:
-        styles[start:end] = [style] * (end - start)
-    return [(sign, "" if sign == " " else style) for sign, style in zip(line.plain, styles, strict=True)]
-
-
 def too_small(size: Size) -> bool:
     """Return True if the size leaves no room for curves."""
     return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height
 
 
-def _plot(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], frame: _Frame, plot: Plot) -> None:
-    colors = wanted.colors
-    plot.clear_figure()
-    # plotsize() would hold the picture to the size that the terminal had when the program began.
-    plot._set_size(*wanted.size)
-    plot.canvas_color(rgb(colors.ground))
-    plot.axes_color(rgb(colors.ground))
-    plot.ticks_color(rgb(colors.muted))
-    plot.xaxes(True, False)
-    plot.yaxes(True, False)
+def _draw_axes(wanted: PlotRequest, frame: _Frame, canvas: Canvas) -> None:
+    """Draw both axes with their ticks, and the cursor."""
+    color, bottom = wanted.colors.muted, frame.rows
+    canvas.write(bottom, frame.margin - 1, "└" + "─" * frame.columns, color)
+    for row in range(frame.rows):
+        canvas.write(row, frame.margin - 1, "│", color)
+    for y, label in frame.ticks:
+        canvas.write(canvas.row(y), 0, f"{label:>{frame.margin - 1}}┤", color)
+    ticks = nice_ticks(frame.left, frame.last, max(1, wanted.size.width // 12))
+    for tick in (tick for tick in ticks if tick == int(tick)):
+        column, label = canvas.column(tick), f"{tick:.0f}"
+        canvas.write(bottom, column, "┬", color)
+        canvas.write(bottom + 1, min(column - len(label) // 2, wanted.size.width - len(label)), label, color)
+    if frame.has_title:
+        canvas.write(bottom + 2, frame.margin + (frame.columns - len(_X_TITLE)) // 2, _X_TITLE, color)
     if wanted.cursor is not None and frame.left <= wanted.cursor <= frame.right:
-        plot.vline(wanted.cursor, rgb(colors.muted))
+        canvas.draw_column(wanted.cursor, "│", color)
+        canvas.write(bottom, canvas.column(wanted.cursor), "┴", color)
+
+
+def _draw_curves(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
+    """Draw all curves, then the marks of their best epochs."""
     below: list[Segment] = []
     tolerance = (frame.high - frame.low) / (4 * frame.rows)
     step = _DASH_COLUMNS * (frame.right - frame.left) / frame.columns
     for number, (each, several) in enumerate(drawn):
-        marker = _ASCII_MARKERS[number % len(_ASCII_MARKERS)] if wanted.ascii else "braille"
-        plain = each.dashed or each.faint
-        for xs, ys in several if plain else with_gaps_over(several, below, tolerance, step):
-            if each.dashed:
-                plot.scatter(*_dashes(xs, ys, wanted.size.width), color=rgb(each.color), marker=wanted.dash)
-            else:
-                plot.plot(xs, ys, color=rgb(each.color), marker=marker)
-        below += [] if plain else several
+        if each.dashed:
+            canvas.draw_signs(several, wanted.dash, each.color)
+            continue
+        pieces = several if each.faint else with_gaps_over(several, below, tolerance, step)
+        if wanted.ascii:
+            canvas.draw_signs(pieces, _ASCII_MARKERS[number % len(_ASCII_MARKERS)], each.color)
+        else:
+            canvas.draw_dots(pieces, each.color)
+        below += [] if each.faint else several
     for each, _ in drawn:
-        _plot_mark(wanted, each, plot)
+        _draw_mark(wanted, each, canvas)
 
 
-def _plot_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, plot: Plot) -> None:
+def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
     """Write the name of each curve at its end, each in a line of its own."""
-    ends = {id(each): (several[-1][0][-1], several[-1][1][-1]) for each, several in drawn if several}
-    height = (frame.high - frame.low) / (frame.rows - 1)
-    column = (frame.right - frame.left) / (frame.columns - 1)
+    ends = {id(each): (several[-1][0][-1], several[-1][1][-1]) for each, several in drawn}
     taken: set[int] = set()
     for each in sorted(frame.names, key=lambda each: ends[id(each)][1]):
         x, y = ends[id(each)]
-        line = round((y - frame.low) / height)
-        free = [row for row in range(frame.rows) if row not in taken]
+        free = [row for row in reversed(range(frame.rows)) if row not in taken]
         if not free:
             return
-        line = min(free, key=lambda row: abs(row - line))
-        taken.add(line)
-        plot.text(_short(each.name), x + 2 * column, frame.low + line * height, color=rgb(each.color), alignment="left")
+        row = _nearest(canvas.row(y), free)
+        taken.add(row)
+        canvas.write(row, canvas.column(x) + 2, _short(each.name), each.color)
+
+
+def _nearest(wanted: int, among: list[int]) -> int:
+    return min(among, key=lambda each: abs(each - wanted))
 
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _plot_mark(wanted: PlotRequest, series: Series, plot: Plot) -> None:
+def _draw_mark(wanted: PlotRequest, series: Series, canvas: Canvas) -> None:
     if series.mark is None or not 0 <= series.mark < len(series.ys):
         return
     if not wanted.first_x <= series.xs[series.mark] <= wanted.last_x:
@@ -267,18 +265,7 @@ def _plot_mark(wanted: PlotRequest, series: Series, plot: Plot) -> None:
     y = series.ys[series.mark]
     if math.isfinite(y) and (y > 0 or not wanted.logarithmic):
         height = math.log10(y) if wanted.logarithmic else y
-        plot.scatter([series.xs[series.mark]], [height], color=rgb(wanted.colors.text), marker="◆")
-
-
-def _set_axes(wanted: PlotRequest, frame: _Frame, plot: Plot) -> None:
-    plot.xlim(frame.left, frame.right)
-    plot.ylim(frame.low, frame.high)
-    ticks = nice_ticks(frame.left, frame.last, max(1, wanted.size.width // 12))
-    columns = [tick for tick in ticks if tick == int(tick)]
-    plot.xticks(columns, [f"{tick:.0f}" for tick in columns])
-    plot.yticks([value for value, _ in frame.ticks], [label for _, label in frame.ticks])
-    if frame.has_title:
-        plot.xlabel("epoch")
+        canvas.write(canvas.row(height), canvas.column(series.xs[series.mark]), "◆", wanted.colors.text)
 
 
 def _legend(wanted: PlotRequest, near: list[Series]) -> str:
@@ -312,26 +299,8 @@ def _named(series: Series, cursor: float | None) -> str:
     return f"{name} {format_loss(value if math.isfinite(value) else None)}"
 
 
-def _dashes(xs: list[float], ys: list[float], columns: int) -> Segment:
-    """Yield a level as one point per column."""
-    return [xs[0] + (xs[-1] - xs[0]) * number / columns for number in range(columns + 1)], [ys[0]] * (columns + 1)
-
-
 def _label(value: float) -> str:
     """Format an axis label: short, with the same precision along the axis."""
     if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
         return f"{value:.0e}"
     return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"
-
-
-def _merge_colors(line: Text) -> Text:
-    """Let blanks continue the previous color: each color change costs bytes over a slow link."""
-    calm = Text()
-    pending = ""
-    current: str | Style = ""
-    for sign, style in _cells(line):
-        if sign != " " and style != current:
-            calm.append(pending, current)
-            pending, current = "", style
-        pending += sign
-    return calm.append(pending, current)

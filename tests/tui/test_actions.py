@@ -312,7 +312,8 @@ async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(mak
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series and chart.up_to_date)
-        await pilot.hover(chart, offset=(chart._picture.left + 1, 3))
+        assert chart._plot.canvas is not None
+        await pilot.hover(chart, offset=(chart._plot.canvas.margin + 1, 3))
         await until(pilot, lambda: str(chart.tooltip).startswith("epoch 1\n") and "train 0.42" in str(chart.tooltip))
         await pilot.press("shift+left", "shift+left")
         await until(pilot, lambda: chart.cursor == 1)

@@ -8,15 +8,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.text import Text
+from rich.style import Style
 from textual.geometry import Size
 
+from kelly_tui.canvas import Canvas
 from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, with_gaps_over, without_far_guides
 from kelly_tui.charts.forest_plot import ForestPlot, Gain
-from kelly_tui.charts.plotting import changed_columns
 from kelly_tui.themes import THEMES, ThemeColors
 
 COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
+RED, BLUE, GRAY = "#FF0000", "#0000FF", "#808080"
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -90,12 +91,41 @@ def test_logarithmic_ticks_are_round_too() -> None:
     assert log_ticks(math.log10(0.031), math.log10(0.039), 4) == nice_ticks(0.031, 0.039, 4)
 
 
+def _canvas(*writes: tuple[int, str, str]) -> Canvas:
+    canvas = Canvas(Size(8, 1), 0, 1, (0, 1), (0, 1), GRAY)
+    for column, text, color in writes:
+        canvas.write(0, column, text, color)
+    return canvas
+
+
 def test_only_what_differs_of_a_line_is_sent_again() -> None:
-    before = Text.assemble(("ab", "red"), "  ", ("cd", "blue"))
-    assert changed_columns(before, before.copy()) == range(0)
-    assert changed_columns(before, Text.assemble(("ab", "red"), " x", ("cd", "blue"))) == range(3, 4)
-    assert changed_columns(before, Text.assemble(("ab", "red"), "  ", ("c", "blue"), ("d", "red"))) == range(5, 6)
-    assert changed_columns(before, Text("longer line")) == range(11)
+    before = _canvas((0, "ab", RED), (4, "cd", BLUE))
+    assert _canvas((0, "ab", RED), (4, "cd", BLUE)).changes_since(before) == [range(0)]
+    assert _canvas((0, "ab  ", RED), (4, "cd", BLUE)).changes_since(before) == [range(0)]
+    assert _canvas((0, "ab x", RED), (4, "cd", BLUE)).changes_since(before) == [range(3, 4)]
+    assert _canvas((0, "ab", RED), (4, "c", BLUE), (5, "d", RED)).changes_since(before) == [range(5, 6)]
+    assert Canvas(Size(9, 1), 0, 1, (0, 1), (0, 1), GRAY).changes_since(before) == [range(9)]
+
+
+def test_blanks_take_the_color_before_them_and_a_text_that_does_not_fit_is_cut() -> None:
+    (strip,) = _canvas((0, "ab", RED), (4, "cd", BLUE), (6, "efg", BLUE)).strips(Style(bgcolor=GRAY))
+    assert [(text, style and style.color and style.color.name) for text, style, _ in strip] == [
+        ("ab  ", RED.lower()),
+        ("cdef", BLUE.lower()),
+    ]
+
+
+def test_curves_are_drawn_as_lines_of_dots_between_their_points() -> None:
+    canvas = Canvas(Size(6, 3), 2, 3, (0, 1), (0, 1), GRAY)
+    canvas.draw_dots([([0.0, 1.0], [0.0, 1.0])], RED)
+    assert canvas.texts() == ["    ⢠⠊", "   ⡰⠁ ", "  ⡜   "]
+    # No line from one piece to the next; a later curve leaves the dots of an earlier one.
+    canvas.draw_dots([([0.0, 0.4], [1.0, 1.0]), ([1.0], [0.0])], BLUE)
+    assert canvas.texts() == ["  ⠉⠉⢠⠊", "   ⡰⠁ ", "  ⡜  ⢀"]
+    canvas.draw_dots([([0.0, 1.0], [0.5, 0.5])], BLUE)
+    assert canvas.texts()[1] == "  ⠒⡲⠓⠒"
+    canvas.draw_signs([([0.0, 1.0], [0.0, 1.0])], "*", RED)
+    assert [line.index("*") for line in canvas.texts()] == [5, 4, 2]
 
 
 @pytest.mark.parametrize("low", [-0.03, 0.01, -20.0])

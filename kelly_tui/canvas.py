@@ -1,0 +1,155 @@
+"""Characters on which curves are drawn with braille dots.
+
+Arrays hold all cells: a chart is drawn every second while a training is watched, in a thread that shares the
+interpreter with the screens, and cell by cell in Python that would take fifty times as long.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Size
+from textual.strip import Strip
+
+from kelly_tui.charts.chart_data import Segment as Piece
+
+_BLANK = ord(" ")
+_BRAILLE = 0x2800
+_DOT_ROWS, _DOT_COLUMNS = 4, 2
+_DOT_BITS = np.array([0x01, 0x08, 0x02, 0x10, 0x04, 0x20, 0x40, 0x80], np.uint32)
+"""Bit of each dot of a braille character, by lines from the top left."""
+
+_ENCODING = f"utf-32-{sys.byteorder[0]}e"
+
+
+class Canvas:
+    """Characters with one color each, and a plot area in which points have coordinates.
+
+    Args:
+        size: columns and lines.
+        margin: columns left of the plot area.
+        rows: lines of the plot area, which begins at the top.
+        xs: x of its first and of its last column.
+        ys: y of its lowest and of its highest line.
+        color: ``#RRGGBB`` of blank cells.
+    """
+
+    def __init__(
+        self, size: Size, margin: int, rows: int, xs: tuple[float, float], ys: tuple[float, float], color: str
+    ) -> None:
+        self.margin, self.rows, self.columns = margin, rows, max(2, size.width - margin)
+        self.xs, self.ys = xs, ys
+        self._signs = np.full((size.height, margin + self.columns), _BLANK, np.uint32)
+        self._colors = np.full_like(self._signs, _number(color))
+
+    def column(self, x: float) -> int:
+        """Return the column of an x."""
+        return self.margin + _place(x, self.xs, self.columns)
+
+    def row(self, y: float) -> int:
+        """Return the line of a y, counted from the top."""
+        return self.rows - 1 - _place(y, self.ys, self.rows)
+
+    def write(self, row: int, column: int, text: str, color: str) -> None:
+        """Write characters of one column each; what does not fit is left out."""
+        height, width = self._signs.shape
+        text = text[: max(0, width - column)]
+        if 0 <= row < height and column >= 0 and text:
+            self._signs[row, column : column + len(text)] = [ord(sign) for sign in text]
+            self._colors[row, column : column + len(text)] = _number(color)
+
+    def draw_column(self, x: float, sign: str, color: str) -> None:
+        """Fill a column of the plot area with one character."""
+        self._signs[: self.rows, self.column(x)] = ord(sign)
+        self._colors[: self.rows, self.column(x)] = _number(color)
+
+    def draw_dots(self, pieces: Sequence[Piece], color: str) -> None:
+        """Draw the lines of a curve as braille dots; dots of earlier curves in the same cells stay."""
+        shape = (self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS)
+        rows, columns = self._cells_of(pieces, shape)
+        dots = np.zeros(shape, bool)
+        dots[rows, columns] = True
+        by_cell = dots.reshape(self.rows, _DOT_ROWS, self.columns, _DOT_COLUMNS).transpose(0, 2, 1, 3)
+        bits = by_cell.reshape(self.rows, self.columns, -1) @ _DOT_BITS
+        area = (slice(self.rows), slice(self.margin, None))
+        former = self._signs[area]
+        kept = np.where((former & ~np.uint32(0xFF)) == _BRAILLE, former, _BRAILLE)
+        self._signs[area] = np.where(bits > 0, kept | bits, former)
+        self._colors[area][bits > 0] = _number(color)
+
+    def draw_signs(self, pieces: Sequence[Piece], sign: str, color: str) -> None:
+        """Draw the lines of a curve with one character."""
+        rows, columns = self._cells_of(pieces, (self.rows, self.columns))
+        self._signs[rows, columns + self.margin] = ord(sign)
+        self._colors[rows, columns + self.margin] = _number(color)
+
+    def _cells_of(self, pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows, from the top, and columns of a grid over the plot area through which the lines go."""
+        xs = _places(np.concatenate([xs for xs, _ in pieces]), self.xs, shape[1])
+        ys = _places(np.concatenate([ys for _, ys in pieces]), self.ys, shape[0])
+        # From each point, cells up to the next one; from the last point of a piece only its own.
+        to_x, to_y = np.diff(xs, append=xs[-1]), np.diff(ys, append=ys[-1])
+        lasts = np.cumsum([len(xs) for xs, _ in pieces]) - 1
+        to_x[lasts] = to_y[lasts] = 0
+        counts = np.maximum(1, np.maximum(np.abs(to_x), np.abs(to_y)))
+        origin = np.repeat(np.arange(len(xs)), counts)
+        along = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
+        columns = xs[origin] + to_x[origin] * along // counts[origin]
+        rows = shape[0] - 1 - (ys[origin] + to_y[origin] * along // counts[origin])
+        within = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
+        return rows[within], columns[within]
+
+    def texts(self) -> list[str]:
+        """Return the characters of each line."""
+        return [line.tobytes().decode(_ENCODING) for line in self._signs]
+
+    def strips(self, ground: Style) -> list[Strip]:
+        """Return the lines for Textual, on a background.
+
+        A blank takes the color of what is before it: each change of color costs bytes over a slow link.
+        """
+        columns = np.arange(self._signs.shape[1])
+        inked = np.maximum.accumulate(np.where(self._signs != _BLANK, columns, 0), axis=1)
+        colors = np.take_along_axis(self._colors, inked, axis=1)
+        styles = {number: ground + Style(color=f"#{number:06x}") for number in np.unique(colors).tolist()}
+        strips = []
+        for text, line in zip(self.texts(), colors, strict=True):
+            starts = [0, *(np.flatnonzero(np.diff(line)) + 1).tolist(), len(line)]
+            numbers = line[starts[:-1]].tolist()
+            parts = zip(starts, starts[1:], numbers, strict=False)
+            strips.append(Strip([Segment(text[start:stop], styles[each]) for start, stop, each in parts], len(line)))
+        return strips
+
+    def changes_since(self, former: Canvas) -> list[range]:
+        """Return for each line the range of columns that differ from another canvas; a blank's color is not seen."""
+        if self._signs.shape != former._signs.shape:
+            return [range(self._signs.shape[1])] * len(self._signs)
+        recolored = (self._colors != former._colors) & (self._signs != _BLANK)
+        changed = (self._signs != former._signs) | recolored
+        width = changed.shape[1]
+        firsts, stops = changed.argmax(axis=1).tolist(), (width - changed[:, ::-1].argmax(axis=1)).tolist()
+        return [
+            range(first, stop) if some else range(0)
+            for first, stop, some in zip(firsts, stops, changed.any(axis=1).tolist(), strict=True)
+        ]
+
+
+def _number(color: str) -> int:
+    """Return ``#RRGGBB`` as a number."""
+    return int(color[1:7], 16)
+
+
+def _place(value: float, limits: tuple[float, float], count: int) -> int:
+    return int(_places(np.array([value]), limits, count)[0])
+
+
+def _places(values: NDArray[np.float64], limits: tuple[float, float], count: int) -> NDArray[np.int64]:
+    """Return the nearest of ``count`` places, of which the first and the last are at the limits."""
+    scaled = 0.5 + (count - 1) * (values - limits[0]) / (limits[1] - limits[0])
+    # Without rounding, 9.9999999999 would be the place before 10.
+    return np.floor(np.round(scaled, 8)).astype(np.int64)
