@@ -16,7 +16,8 @@ from rich.style import Style
 from textual.geometry import Size
 from textual.strip import Strip
 
-from kelly_tui.charts.chart_data import Segment as Piece
+Line = tuple[Sequence[float], Sequence[float]]
+"""x and y of the points of an unbroken line, at least one."""
 
 _BLANK = ord(" ")
 _BRAILLE = 0x2800
@@ -68,7 +69,7 @@ class Canvas:
         self._signs[: self.rows, self.column(x)] = ord(sign)
         self._colors[: self.rows, self.column(x)] = _number(color)
 
-    def draw_dots(self, pieces: Sequence[Piece], color: str) -> None:
+    def draw_dots(self, pieces: Sequence[Line], color: str) -> None:
         """Draw the lines of a curve as braille dots; dots of earlier curves in the same cells stay."""
         shape = (self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS)
         rows, columns = self._cells_of(pieces, shape)
@@ -82,13 +83,13 @@ class Canvas:
         self._signs[area] = np.where(bits > 0, kept | bits, former)
         self._colors[area][bits > 0] = _number(color)
 
-    def draw_signs(self, pieces: Sequence[Piece], sign: str, color: str) -> None:
+    def draw_signs(self, pieces: Sequence[Line], sign: str, color: str) -> None:
         """Draw the lines of a curve with one character."""
         rows, columns = self._cells_of(pieces, (self.rows, self.columns))
         self._signs[rows, columns + self.margin] = ord(sign)
         self._colors[rows, columns + self.margin] = _number(color)
 
-    def _cells_of(self, pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _cells_of(self, pieces: Sequence[Line], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows, from the top, and columns of a grid over the plot area through which the lines go."""
         xs = _places(np.concatenate([xs for xs, _ in pieces]), self.xs, shape[1])
         ys = _places(np.concatenate([ys for _, ys in pieces]), self.ys, shape[0])
