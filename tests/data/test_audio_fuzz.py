@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.data.readers.audio import read_audio
+from kelly_core.data.readers.audio import decode_audio, read_audio
 from kelly_core.errors import DataError
 from kelly_core.music.mel import mel_frames
 from tests.data.test_audio import RATE, noise, write_ffmpeg
@@ -27,7 +27,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a.flac": lambda path: soundfile.write(path, noise(SECONDS, 2), RATE),
     "a.ogg": lambda path: soundfile.write(path, noise(SECONDS), RATE),
     "a.mp3": lambda path: soundfile.write(path, noise(SECONDS), RATE),
-    "aac.m4a": lambda path: write_ffmpeg(path, noise(SECONDS), "aac", "fltp"),
+    "aac.m4a": lambda path: write_ffmpeg(path, noise(SECONDS), "aac", "fltp", movflags="faststart"),
     "alac.m4a": lambda path: write_ffmpeg(path, noise(SECONDS, 2), "alac", "s16p"),
 }
 
@@ -72,3 +72,39 @@ def test_a_damaged_file_is_read_with_finite_samples_or_refused(tmp_path: Path, n
             assert np.isfinite(samples).all()
             assert np.isfinite(mel_frames(samples, rate)).all()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "a.opus"])
+def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path, name: str, capfd) -> None:
+    path, seconds = tmp_path / name, 4.0
+    if name == "a.opus":
+        soundfile.write(path, noise(seconds), 48_000, format="OGG", subtype="OPUS")
+    elif name.endswith("m4a"):
+        codec, sample_format = ("aac", "fltp") if name == "aac.m4a" else ("alac", "s16p")
+        write_ffmpeg(path, noise(seconds), codec, sample_format, movflags="faststart")
+    else:
+        soundfile.write(path, noise(seconds), RATE)
+    whole = decode_audio(path, 30)
+    assert whole.intact
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 7 // 10])
+    cut = decode_audio(path, 30)
+    # Blocks and pages of up to a second are lost whole.
+    assert 0.3 * len(whole.samples) < len(cut.samples) < 0.75 * len(whole.samples)
+    assert not cut.intact
+    assert decode_audio(path, 0.5).intact, "what is read is whole"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "aac.m4a"])
+def test_what_cannot_be_decoded_in_the_middle_is_left_out(tmp_path: Path, name: str, caplog) -> None:
+    path = tmp_path / name
+    WRITERS[name](path)
+    content = bytearray(path.read_bytes())
+    whole = len(read_audio(path, 30)[0])
+    assert not caplog.messages
+    middle = len(content) // 2
+    content[middle : middle + 600] = b"\xff" * 600 if name != "a.flac" else seeded_rng(1).bytes(600)
+    path.write_bytes(content)
+    assert 0.4 * whole < len(read_audio(path, 30)[0]) < whole
+    assert "damaged or cut off" in caplog.text

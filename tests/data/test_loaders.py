@@ -277,6 +277,17 @@ class TestDeam:
         with pytest.raises(DataError, match=r"1\.\.9"):
             load("deam", root)
 
+    def test_recordings_that_are_cut_off_are_read_in_part_counted_and_named(self, load, tmp_path) -> None:
+        root = tiny.deam(tmp_path / "deam", seconds=4)
+        cut = root / "audio" / "3.wav"
+        cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+        for _ in ("computed", "from the cache"):
+            report = load("deam", root, duration=4).report
+            assert report.files == 4
+            assert [each for each in report.warnings if "cut off" in each] == [
+                "recordings damaged or cut off, of which the rest is used: 1: audio/3.wav"
+            ]
+
     def test_audio_without_a_label_is_skipped_by_name(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam", seconds=4)
         tiny.write_tone(root / "audio" / "99.wav", 4)

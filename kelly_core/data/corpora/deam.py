@@ -34,11 +34,12 @@ from kelly_core.data.label_tables import (
 )
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
-from kelly_core.data.readers.audio import SUFFIXES, read_audio
+from kelly_core.data.readers.audio import SUFFIXES, decode_audio
 from kelly_core.data.recording_labels import first_settled, read_labels
 from kelly_core.data.splits import TRAIN, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.formatting import printable
 from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
 from kelly_core.music.key import (
@@ -61,10 +62,11 @@ _READ_LENGTHS = 2
 """Lengths of an example that are read of a long recording, so that training takes its part from anywhere in them."""
 _NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatures._fields)}
 """Features of a MIDI file, and the numbers in each."""
-_VERSION = 6
+_VERSION = 7
 
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
 """Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
+_SHOWN_NAMES = 3
 _TABLE_SUFFIXES = (".csv", ".tsv")
 
 
@@ -303,7 +305,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         skipped=skipped,
         seconds=used,
         label_tables=labels.tables,
-        warnings=labels.warnings,
+        warnings=[*labels.warnings, *_damaged(table)],
     )
     return EmotionDataset(report, rows, table, values, context, noted)
 
@@ -335,7 +337,7 @@ def _read_notes(
 
 
 def _extract(path: Path, seconds: float) -> Features:
-    samples, sample_rate = read_audio(path, _READ_LENGTHS * seconds)
+    samples, sample_rate, intact = decode_audio(path, _READ_LENGTHS * seconds)
     frames = mel_frames(samples, sample_rate)
     if not len(frames):
         raise DataError("audio shorter than one frame of half a second", where=path)
@@ -343,7 +345,17 @@ def _extract(path: Path, seconds: float) -> Features:
         "frames": frames,
         "content": audio_fingerprints(frames[: _length(seconds)], _length(seconds))[np.newaxis],
         "measures": audio_measures(samples[: round(seconds * sample_rate)], sample_rate)[np.newaxis],
+        "intact": np.array([intact]),
     }
+
+
+def _damaged(table: FeatureTable) -> list[str]:
+    """Return a warning with the number and the first names of recordings that are read in part."""
+    names = [file for file, intact in zip(table.files, table.arrays["intact"], strict=True) if not intact]
+    if not names:
+        return []
+    shown = ", ".join(printable(name) for name in names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
+    return [f"recordings damaged or cut off, of which the rest is used: {len(names)}: {shown}"]
 
 
 def _extract_notes(path: Path) -> Features:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
 from kelly_core.data.readers.mpeg import frame_header, has_frames, read_stream, skip_tags
+from kelly_core.data.readers.ogg import has_last_page
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
@@ -89,33 +90,71 @@ _LOUD = 8.0
 _CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
 """FFmpeg's name of a format by its first bytes, where libsndfile needs a length that not every file has."""
 
-Decoder = Callable[[BinaryIO, Path, float], tuple[Floats, int]]
+_MISSING_SECONDS = 0.1
+"""A file is cut off if it holds less than its header says by more than this; encoders pad by up to two frames."""
+_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile reports of a chunk of samples that claims more bytes than the file holds."""
+_HOLE = "libogg reports a hole"
+_STREAMED_BYTES = 0x7FFFF000
+"""Sizes from this one on are placeholders of programs that write WAV to a pipe."""
+
+
+class Recording(NamedTuple):
+    """A decoded audio file.
+
+    Attributes:
+        samples: mono samples [n] (the mean of the channels), -1..1 unless the file holds larger floats.
+        sample_rate: samples per second.
+        intact: False if the file is cut off, or parts of it cannot be decoded and are left out.
+    """
+
+    samples: Floats
+    sample_rate: int
+    intact: bool
+
+
+_TIMED = ("flac", "mp4", "ogg")
+"""Formats of FFmpeg whose files tell how long they are."""
+
+Decoder = Callable[[BinaryIO, Path, float], Recording]
 
 
 def read_audio(path: Path, seconds: float) -> tuple[Floats, int]:
-    """Decode the first ``seconds`` of a file.
+    """Decode the first ``seconds`` of a file as ``decode_audio`` does, and log a warning if it is damaged.
 
     Returns:
-        Mono samples [n] (the mean of the channels), -1..1 unless the file holds larger floats, and the sample rate in
-        Hz.
+        Mono samples [n] and the sample rate in Hz.
 
     Raises:
-        DataError: the file cannot be read or decoded, holds samples that are not finite, or no decoder for it is
-            installed.
+        DataError: as ``decode_audio``.
+    """
+    samples, sample_rate, intact = decode_audio(path, seconds)
+    if not intact:
+        read = len(samples) / sample_rate
+        _log.warning("%s: damaged or cut off; the %.1f s that can be decoded are read", printable(str(path)), read)
+    return samples, sample_rate
+
+
+def decode_audio(path: Path, seconds: float) -> Recording:
+    """Decode the first ``seconds`` of a file. What is damaged is left out, in every format.
+
+    Raises:
+        DataError: the file cannot be read, nothing of it can be decoded, it holds samples that are not finite, or no
+            decoder for it is installed.
     """
     if not path.exists():
         raise DataError("no such file", where=path)
     try:
         with open_regular(path) as file:
-            samples, sample_rate = _decoder(file, path)(file, path, seconds)
+            recording = _decoder(file, path)(file, path, seconds)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    if not len(samples):
+    if not len(recording.samples):
         raise DataError("audio file holds no samples", where=path)
-    if not np.isfinite(samples).all():
+    if not np.isfinite(recording.samples).all():
         raise DataError("audio holds samples that are not numbers", where=path)
-    _check_level(samples, path)
-    return samples, sample_rate
+    _check_level(recording.samples, path)
+    return recording
 
 
 def _decoder(file: BinaryIO, path: Path) -> Decoder:
@@ -178,43 +217,95 @@ def _check_format(sample_rate: int, channels: int, path: Path) -> None:
         raise DataError(f"{channels} channels are outside 1..{_MAX_CHANNELS}", where=path)
 
 
-def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int]:
+def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> Recording:
     """Decode with libsndfile, in blocks: the length in the header may be wrong by any factor."""
     import soundfile
 
     try:
         with soundfile.SoundFile(file) as sound:
             _check_format(sound.samplerate, sound.channels, path)
-            blocks = _blocks(sound, round(seconds * sound.samplerate))
-            samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-            return samples, int(sound.samplerate)
+            wanted = round(seconds * sound.samplerate)
+            samples, intact = _joined(_blocks(sound, wanted), wanted)
+            claimed = sound.frames / _held_share(sound.extra_info)
+            whole = _is_whole(samples, sound.samplerate, seconds, claimed) and _HOLE not in sound.extra_info
+            return Recording(samples, sound.samplerate, intact and whole)
     except soundfile.LibsndfileError as error:
         raise DataError("audio cannot be decoded", where=path, hint=error.error_string) from error
 
 
-def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> tuple[Floats, int]:
+def _held_share(report: str) -> float:
+    """Return the part that a file holds of the bytes that its chunk of samples claims, from libsndfile's report."""
+    match = _CHUNK.search(report)
+    claimed, held = (int(match[1]), int(match[2])) if match else (1, 1)
+    return held / claimed if 0 < held < claimed < _STREAMED_BYTES else 1.0
+
+
+def _is_whole(samples: Floats, sample_rate: int, seconds: float, claimed: float) -> bool:
+    """Return True if the samples are all that were wanted, or about as many as the header claims."""
+    return len(samples) >= min(seconds * sample_rate, claimed) - _MISSING_SECONDS * sample_rate
+
+
+def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> Recording:
     """Decode with libsndfile, else with FFmpeg: encoders that write to a pipe leave the length of FLAC at 0, and
-    libsndfile finds no samples in a truncated Ogg file.
+    libsndfile stops at the first damage.
     """
     try:
-        samples, sample_rate = _decode_pcm(file, path, seconds)
+        first = _decode_pcm(file, path, seconds)
     except DataError as error:
         _log.debug("%s", error)
-    else:
-        if len(samples):
-            return samples, sample_rate
+        first = None
+    if first is not None and first.intact:
+        return first._replace(intact=_has_end(file, first, seconds, container_format))
     file.seek(0)
-    return _decode_ffmpeg(file, path, seconds, container_format)
+    try:
+        second = _decode_ffmpeg(file, path, seconds, container_format)
+    except DataError:
+        if first is None or not len(first.samples):
+            raise
+        return first
+    return second if first is None or len(second.samples) >= len(first.samples) else first
 
 
-def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats]:
-    """Mono blocks of at most ``wanted`` samples in all, until the file ends."""
+def _has_end(file: BinaryIO, recording: Recording, seconds: float, container_format: str) -> bool:
+    """Return False if an Ogg file is cut off before the wanted seconds: its last page marks its end."""
+    enough = len(recording.samples) >= round(seconds * recording.sample_rate)
+    return enough or container_format != "ogg" or has_last_page(file)
+
+
+def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
+    """Mono blocks of at most ``wanted`` samples in all, until the file ends or cannot be decoded: then None."""
+    from soundfile import LibsndfileError
+
     while wanted > 0:
-        block = sound.read(frames=min(wanted, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        try:
+            block = sound.read(frames=min(wanted, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        except LibsndfileError as error:
+            _log.debug("%s: %s", printable(str(sound.name)), error.error_string)
+            yield None
+            return
         if not len(block):
             return
         wanted -= len(block)
         yield _mean(block, 1)
+
+
+def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]:
+    """Return at most ``wanted`` samples, and False if a block before or between them is None: not decodable.
+
+    What cannot be decoded behind the last sample is not damage: tags are there, and the length shows the rest.
+    """
+    parts = [np.zeros(0, np.float32)]
+    count, broken, intact = 0, False, True
+    for block in blocks:
+        if block is None:
+            broken = count > 0
+            continue
+        intact = intact and not broken
+        parts.append(block)
+        count += len(block)
+        if count >= wanted:
+            break
+    return np.concatenate(parts)[:wanted], intact
 
 
 def _mean(block: NDArray[Any], axis: int) -> Floats:
@@ -224,7 +315,7 @@ def _mean(block: NDArray[Any], axis: int) -> Floats:
     return mean
 
 
-def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int]:
+def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> Recording:
     """Decode MP3 with libsndfile where its structure is clean, with FFmpeg otherwise.
 
     libsndfile is two to three times as fast, but believes an estimated length, and prints to the terminal where it has
@@ -234,22 +325,25 @@ def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, in
     stream = read_stream(content) if len(content) < _MAX_MPEG_BYTES else None
     if stream is not None and stream.clean:
         with without_mpg123_messages():
-            samples, sample_rate = _decode_pcm(io.BytesIO(content[stream.start : stream.stop]), path, seconds)
-        if len(samples) >= min(round(seconds * sample_rate), stream.samples - _DECODER_DELAY):
-            return samples, sample_rate
+            clean = _decode_pcm(io.BytesIO(content[stream.start : stream.stop]), path, seconds)
+        if len(clean.samples) >= min(round(seconds * clean.sample_rate), stream.samples - _DECODER_DELAY):
+            return clean
     file.seek(0)
-    return _decode_ffmpeg(file, path, seconds, "mp3")
+    recording = _decode_ffmpeg(file, path, seconds, "mp3")
+    claimed = 0 if stream is None else stream.claimed_samples - _DECODER_DELAY
+    whole = _is_whole(recording.samples, recording.sample_rate, seconds, claimed)
+    return recording._replace(intact=recording.intact and whole)
 
 
-def _decode_adts(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int]:
+def _decode_adts(file: BinaryIO, path: Path, seconds: float) -> Recording:
     return _decode_ffmpeg(file, path, seconds, "aac")
 
 
-def _decode_mp4(file: BinaryIO, path: Path, seconds: float) -> tuple[Floats, int]:
+def _decode_mp4(file: BinaryIO, path: Path, seconds: float) -> Recording:
     return _decode_ffmpeg(file, path, seconds, "mp4")
 
 
-def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> tuple[Floats, int]:
+def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> Recording:
     """Decode with PyAV, which brings FFmpeg's decoders; libsndfile has none for AAC and ALAC."""
     try:
         import av
@@ -266,42 +360,39 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
                 raise DataError("there is no decoder for its audio stream", where=path, hint="Convert it to FLAC")
             sample_rate = int(stream.rate or 0)
             _check_format(sample_rate, stream.channels, path)
-            samples = _mono(_frames(container, stream), sample_rate, round(seconds * sample_rate))
+            samples, intact = _joined(_mono(container, stream, sample_rate), round(seconds * sample_rate))
+            # The length of others is an estimate from the size of the file.
+            claimed = _duration(stream) * sample_rate if container_format in _TIMED else 0.0
     except av.FFmpegError as error:
-        raise DataError("audio cannot be decoded", where=path, hint=error.strerror) from error
+        no_index = "The index of its audio is missing or damaged: the file may be cut off"
+        hint = no_index if container_format == "mp4" else error.strerror
+        raise DataError("audio cannot be decoded", where=path, hint=hint or "") from error
     except ValueError as error:
         raise DataError("audio cannot be decoded", where=path, hint=str(error)) from error
-    return samples, sample_rate
+    recording = Recording(samples, sample_rate, intact and _is_whole(samples, sample_rate, seconds, claimed))
+    return recording._replace(intact=recording.intact and _has_end(file, recording, seconds, container_format))
 
 
-def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-    """Decoded frames; of MP3 the packets between frames are left out, as every MP3 decoder does."""
-    from av.error import InvalidDataError
-
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except InvalidDataError:
-            if container.format.name != "mp3":
-                raise
+def _duration(stream: av.AudioStream) -> float:
+    """Return the seconds that a stream claims to hold, 0 if they are not known."""
+    return float((stream.duration or 0) * (stream.time_base or 0))
 
 
-def _mono(frames: Iterator[av.AudioFrame], sample_rate: int, wanted: int) -> Floats:
-    """Return ``wanted`` samples, or all if the frames hold fewer, as float in -1..1.
+def _mono(container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int) -> Iterator[Floats | None]:
+    """Mono blocks as float in -1..1; None for a packet that cannot be decoded, as every MP3 decoder leaves them out.
 
     The resampler converts the type of the samples and keeps the channels: FFmpeg's own downmix to mono is not the mean
     of the channels.
     """
-    from av import AudioResampler
+    from av import AudioResampler, FFmpegError
 
     # Planar floats, whatever the decoder gives: one array per channel, to be averaged here.
     resampler = AudioResampler(format="fltp", rate=sample_rate)
-    parts = [np.zeros(0, np.float32)]
-    count = 0
-    for frame in frames:
-        for converted in resampler.resample(frame):
-            parts.append(_mean(converted.to_ndarray(), 0))
-            count += len(parts[-1])
-        if count >= wanted:
-            break
-    return np.concatenate(parts)[:wanted]
+    for packet in container.demux(stream):
+        try:
+            frames = [converted for frame in packet.decode() for converted in resampler.resample(frame)]
+        except (FFmpegError, ValueError) as error:  # ValueError: the frame has another rate or layout than those before
+            _log.debug("%s: a packet cannot be decoded: %s", printable(str(container.name)), error)
+            yield None
+            continue
+        yield from (_mean(frame.to_ndarray(), 0) for frame in frames)

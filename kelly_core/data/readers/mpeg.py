@@ -33,12 +33,14 @@ class Stream(NamedTuple):
     Attributes:
         start, stop: where its frames begin and end in the file.
         samples: samples per channel of all frames, the encoder's delay and padding included.
+        claimed_samples: samples per channel that the Xing header claims, 0 without one.
         clean: True if frame follows frame without a gap, and the Xing header, if there is one, has the right size.
     """
 
     start: int
     stop: int
     samples: int
+    claimed_samples: int
     clean: bool
 
 
@@ -97,7 +99,15 @@ def read_stream(content: bytes) -> Stream | None:
     # An ID3v1 tag is the last 128 bytes of a file, behind all frames.
     tagless = len(content) - (_ID3V1_BYTES if content[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
     clean = at == tagless and _xing_agrees(content[start : start + first.size], at - start)
-    return Stream(start, at, samples, clean)
+    return Stream(start, at, samples, _xing_frames(content[start : start + first.size]) * first.samples, clean)
+
+
+def _xing_frames(frame: bytes) -> int:
+    """Return the number of frames that the Xing header in the first frame claims, 0 without such a header."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or not int.from_bytes(frame[at + 4 : at + 8]) & 1:
+        return 0
+    return int.from_bytes(frame[at + 8 : at + 12])
 
 
 def _xing_agrees(frame: bytes, size: int) -> bool:
