@@ -56,7 +56,7 @@ def import_chords(
         raise ConfigError("exists already", where=target, hint="Name another folder, or use --force")
     files = find_chord_files(source)
     if not files:
-        hint = "Known layouts: chord_midi.txt, full.lab, salami_chords.txt, CSV with a column chords, text with bars"
+        hint = "Known layouts: chord_midi.txt, .lab files, salami_chords.txt, CSV with a column chords, text with bars"
         raise DataError("no chords of a known layout", where=source, hint=hint)
     folder = source if source.is_dir() else source.parent
     check_not_inputs([Output(target, "--output")], [folder / name for file in files for name in file.paths])

@@ -179,9 +179,14 @@ def parse_value(text: str, default: object) -> object:
 
 
 def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, Any]) -> None:
-    for key, (origin, _) in layer.items():
-        if key not in known:
-            raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
+    for key, (origin, value) in layer.items():
+        if key in known:
+            continue
+        if any(name.startswith(f"{key}.") for name in known):
+            kind = "an array of tables" if value and isinstance(value, list) else repr(value)
+            hint = f"Write [{key}] once, and its settings below it"
+            raise ConfigError(f"{key} is a section of settings, got {kind}", where=origin, hint=hint)
+        raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
 
 
 def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
@@ -268,6 +273,8 @@ def _toml_lines(text: str) -> dict[str, int]:
         stripped = line.strip()
         if stripped.startswith("["):
             table = stripped.strip("[] ").split("]")[0] + "."
+            if stripped.startswith("[["):
+                lines.setdefault(table[:-1], number)
         elif "=" in stripped:
             lines.setdefault(table + stripped.split("=")[0].strip(), number)
     return lines

@@ -1,7 +1,7 @@
 """Chord progressions in the layouts of public corpora, as entries of ``chord_progressions.json``.
 
-POP909 (``chord_midi.txt``), McGill Billboard (``.lab`` or ``salami_chords.txt``), Chordonomicon (CSV, read as a stream)
-and text with bar lines, as iReal Pro and lead sheets have it.
+POP909 (``chord_midi.txt``), McGill Billboard (``full.lab`` or ``salami_chords.txt``), ``.lab`` files of any name,
+Chordonomicon (CSV, read as a stream) and text with bar lines, as iReal Pro and lead sheets have it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from kelly_core.data.lead_sheets import (
     NO_CHORDS,
     Entry,
     append_chord,
+    are_chords,
     bars_of,
     ireal_songs,
     is_lead_sheet,
+    name_of_file,
     read_lead_sheet,
     song_name,
 )
@@ -95,6 +97,7 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
     found = [
         _by_folder("POP909", root, names, _POP909_NAMES, _read_pop909),
         _billboard(root, names, left_out),
+        _label_files(root, names),
         *_chordonomicon(root, names),
         _texts(root, names),
     ]
@@ -138,7 +141,7 @@ def _each(root: Path, paths: Sequence[str], read: Callable[[Path, str], Entry]) 
 
 def _read_pop909(path: Path, name: str) -> Entry:
     folder = name.rpartition("/")[0].rpartition("/")[2]
-    return {"source": f"POP909/{folder}", **_read_lab(path)}
+    return {"source": printable(f"POP909/{folder}"), **_read_lab(path)}
 
 
 def _read_lab(path: Path) -> Entry:
@@ -165,9 +168,26 @@ def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> Ch
         folder = name.rpartition("/")[0].rpartition("/")[2]
         entry = _read_salami(path) if path.name.lower() == _SALAMI else _read_lab(path)
         number = folder.lstrip("0")
-        return {**entry, "source": songs.get(number) or entry.get("source") or f"Billboard/{folder}"}
+        return {**entry, "source": songs.get(number) or entry.get("source") or printable(f"Billboard/{folder}")}
 
     return _by_folder("Billboard", root, names, (*_LAB_NAMES, _SALAMI), read)
+
+
+def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
+    """Take ``.lab`` files of other folders than Billboard's, each a song, as in Isophonics' collections."""
+    labels = [name for name in names if name.lower().endswith(".lab")]
+    billboard = {name.rpartition("/")[0] for name in labels if name.rpartition("/")[2].lower() in _LAB_NAMES}
+    paths = [name for name in labels if name.rpartition("/")[0] not in billboard]
+    return ChordFile("labels", paths, lambda: len(paths), partial(_each, root, paths, _read_label_file))
+
+
+def _read_label_file(path: Path, name: str) -> Entry:
+    """Chords and seconds of a song; labels of other things, such as beats and sections, are refused."""
+    entry = _read_lab(path)
+    chords = entry["chords"]
+    if not are_chords(chords):
+        raise DataError("its labels are not chords", where=path)
+    return {"source": name_of_file(name), **entry}
 
 
 def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None) -> dict[str, str]:
@@ -259,7 +279,8 @@ def _row_texts(path: Path) -> Iterator[str]:
     try:
         with open_regular(path) as binary:
             # A longer line is not a row: it is read in pieces, each of which is refused or has no chords.
-            lines = (line.decode("utf-8", "replace") for line in iter(lambda: binary.readline(_MAX_LINE), b""))
+            file = io.TextIOWrapper(binary, "utf-8", "replace")
+            lines = iter(lambda: file.readline(_MAX_LINE), "")
             plain = (line.replace("\0", "") for line in lines)
             pending: deque[str] = deque()
             while first := pending.popleft() if pending else next(plain, ""):

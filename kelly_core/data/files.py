@@ -255,7 +255,7 @@ def _row(line: str, options: dict[str, Any]) -> list[str]:
 
 def _delimiter(text: str) -> str:
     """The delimiter that the first line has most of, a comma if it has none."""
-    return max(",;\t|", key=text.split("\n", 1)[0].count)
+    return max(",;\t|", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
 
 
 def decode_text(content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from kelly_core.errors import DataError
+from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
 
 Entry = dict[str, Any]
@@ -34,14 +35,26 @@ _IREAL_MARK = re.compile(r"N\d|\*[A-Za-z]|<[^<>]*>|\([^()]*\)|T\d{2}|[YQSU]|(?<!
 # Sections, endings, meters, comments and signs such as segno, coda and fermata; what is left are chords.
 _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
 _REPEAT = re.compile(r"x(\d{1,2})")
+_MAX_NAME = 300
+"""Characters of a song's name that are kept of the path of its file."""
 _FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
-"""Chords that a text must have to be a lead sheet, and the share of its words between bars that must be chords."""
+"""Chords that a text must have to be a lead sheet, and the share of its words that must be chords."""
 
 
 def is_lead_sheet(text: str) -> bool:
     """Return True if a text has bars of chords; tables of README files have bars, too, but other words in them."""
     symbols = [symbol for line in text.splitlines() for bar in bars_of(line) for symbol in bar]
-    return len(symbols) >= _FEWEST_CHORDS and sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols)
+    return len(symbols) >= _FEWEST_CHORDS and are_chords(symbols)
+
+
+def are_chords(symbols: Sequence[str]) -> bool:
+    """Return True if most words are chord symbols."""
+    return sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols)
+
+
+def name_of_file(path: str) -> str:
+    """Return the name of a song from the path of its file without the ending, safe to show and of bounded length."""
+    return printable(path.rpartition(".")[0])[-_MAX_NAME:]
 
 
 def _is_chord(symbol: str) -> bool:
@@ -61,7 +74,7 @@ def read_lead_sheet(text: str, name: str) -> Entry:
             headers[match[1].lower()] = match[2].strip()
         else:
             bars += bars_of(line)
-    title = headers.get("title") or name.rpartition("/")[2].rpartition(".")[0]
+    title = headers.get("title") or name_of_file(name.rpartition("/")[2])
     artist = headers.get("artist") or headers.get("composer", "")
     return {"source": song_name(artist, title), **_timed(bars)}
 

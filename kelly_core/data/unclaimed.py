@@ -1,4 +1,4 @@
-"""Contents of the datasets folder that no corpus reads: folders of another name, and packed archives."""
+"""Contents of the datasets folder that no corpus reads: folders of another name, loose files, and packed archives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kelly_core.corpora import CORPORA
 from kelly_core.data.download.archives import is_archive
 from kelly_core.data.download.install import DOWNLOADS, installed
 from kelly_core.data.download.sources import SOURCES
+from kelly_core.data.labels import SIDECAR
 
 _MOST_FILES = 500_000
 _OTHER_ARCHIVES = (".7z", ".rar")
@@ -36,6 +37,7 @@ _MARKS = (
 )
 """Beginnings of names in published archives, in lower case, and their corpus; a slash ends the name of a folder."""
 _BY_KIND = {".mid": "lakh_midi", ".midi": "maestro", ".lab": "chords", ".mp3": "deam", ".wav": "emotion_audio"}
+_KNOWN_ENDINGS = frozenset((*_BY_KIND, ".csv", ".json", ".flac", ".ogg", ".m4a"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Unclaimed:
 
 
 def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
-    """Return packed archives in the datasets folder and its corpora, and folders of files under no corpus's name."""
+    """Return packed archives in the datasets folder and its corpora, folders of files under no corpus's name, and files
+    beside the folders of the corpora.
+    """
     folders = {name: datasets.folder(name) for name in CORPORA}
     claimed = {folder.absolute() for folder in folders.values()}
     found = list(_archives(datasets.dir, folders))
@@ -62,7 +66,7 @@ def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
         path = datasets.dir / entry.name
         if entry.is_dir() and path.absolute() not in claimed and not _holds_claimed(path, claimed):
             found += _folder(path)
-    return found
+    return found + list(_loose_files(datasets, claimed))
 
 
 def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
@@ -95,15 +99,31 @@ def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
                 yield Unclaimed(str(path), source.corpus, f"{path} is packed: {hint}")
 
 
+def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaimed]:
+    """Files of corpora that are in the datasets folder itself, together for each corpus that they may belong to."""
+    by_guess: dict[str, list[str]] = {}
+    for entry in _entries(datasets.dir):
+        ending = Path(entry.name).suffix.lower()
+        path = datasets.dir / entry.name
+        if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and entry.is_file() and path.absolute() not in claimed:
+            marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
+            # Of the corpora, only that of chords may be a JSON file alone.
+            guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")
+            by_guess.setdefault(guess, []).append(entry.name)
+    for guess, names in by_guess.items():
+        first = datasets.dir / names[0]
+        what = f"{first} and {len(names) - 1:,} more files are" if len(names) > 1 else f"{first} is"
+        hint = f": move to {datasets.folder(guess)} what is of {guess}" if guess else ""
+        yield Unclaimed(str(first), guess, f"{what} in no corpus's folder and not read{hint}")
+
+
 def _folder(path: Path) -> Iterator[Unclaimed]:
     counts: Counter[str] = Counter()
     marks: Counter[str] = Counter()
     for name in _names(path):
         counts[Path(name).suffix.lower()] += 1
         marks.update(corpus for mark, corpus in _MARKS if _is_marked(name.lower(), mark))
-    known = {
-        ending: count for ending, count in counts.items() if ending in (*_BY_KIND, ".csv", ".json", ".flac", ".ogg")
-    }
+    known = {ending: count for ending, count in counts.items() if ending in _KNOWN_ENDINGS}
     if not known:
         return
     ending, count = max(known.items(), key=lambda item: item[1])

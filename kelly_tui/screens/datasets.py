@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on, work
@@ -32,6 +32,9 @@ from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.drawing import Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
+
+if TYPE_CHECKING:
+    from kelly_core.data.unclaimed import Unclaimed
 
 _STATE_NAME = "datasets"
 _NAMES = 4
@@ -68,6 +71,7 @@ class Datasets(BaseScreen):
         """Which corpora are here, or why a folder cannot be looked into."""
 
         found: dict[str, bool | str]
+        unclaimed: list[Unclaimed]
 
     @dataclass
     class Stamped(Message):
@@ -122,6 +126,7 @@ class Datasets(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, bool | str] = {}
+        self._unclaimed: list[Unclaimed] = []
         self._reports: dict[str, dict[str, Any]] = {
             report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
         }
@@ -162,6 +167,8 @@ class Datasets(BaseScreen):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
+        from kelly_core.data.unclaimed import find_unclaimed  # loads NumPy, which the first screen must not wait for
+
         datasets = self.kelly.session.settings.datasets
         found: dict[str, bool | str] = {}
         for name in CORPORA:
@@ -169,7 +176,7 @@ class Datasets(BaseScreen):
                 found[name] = is_present(name, datasets.folder(name))
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
-        self.post_message(self.Looked(found))
+        self.post_message(self.Looked(found, find_unclaimed(datasets)))
         for name in [name for name, here in found.items() if here is True]:
             self.post_message(self.Stamped(name, folder_stamp(datasets.folder(name))))
 
@@ -183,7 +190,7 @@ class Datasets(BaseScreen):
     @on(Looked)
     def _on_looked(self, message: Looked) -> None:
         """Show what is here."""
-        self._found = message.found
+        self._found, self._unclaimed = message.found, message.unclaimed
         self._draw()
 
     @on(RecordTable.RowHighlighted)
@@ -417,6 +424,9 @@ class Datasets(BaseScreen):
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
             yield "missing", Text(stand_in(name, here), colors.warning)
+            for each in self._unclaimed:
+                if each.corpus in (name, ""):
+                    yield "found", Text(each.text, colors.warning)
             yield "get it", "press g"
             yield "", f"{corpus.advice} {folder}"
             if not here:

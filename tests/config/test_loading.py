@@ -97,6 +97,8 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
         ("[models.MelodyTransformer]\nstate = 'sometimes'\n", 2, "models.MelodyTransformer.state"),
         ("[models.DynamicsEngine]\nepochs = 3\nloss = 'soft_cross_entropy'\n", 3, "needs a softmax output"),
         ("[models.DynamicsEngine]\ndataset = 'deam'\n", 2, "trained on 'maestro'"),
+        ("\n[[training]]\nepochs = 3\n", 2, "training is a section of settings, got an array of tables"),
+        ("datasets = 3\n", 1, "datasets is a section of settings, got 3"),
         ("[models.Nobody]\nepochs = 3\n", 2, "unknown setting 'models.Nobody.epochs'"),
     ],
 )

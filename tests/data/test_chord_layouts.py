@@ -89,6 +89,26 @@ def test_billboard_is_read_from_its_finest_labels_and_grouped_by_song(tmp_path: 
     assert entries(tmp_path)[0]["chords"][2] == "A:min7"
 
 
+def test_label_files_of_any_name_are_songs_unless_they_label_something_else(tmp_path: Path) -> None:
+    billboard(tmp_path)
+    write(tmp_path / "song.lab", lab(["C:maj", "G:maj", "A:min", "F:maj"]))
+    write(tmp_path / "chordlab/Ada/CD 1/01_-_Song.LAB", lab(["C", "G:7", "A:min", "F:maj7"]).replace("\t", " "))
+    write(tmp_path / "seglab/Ada/01_-_Song.lab", lab(["verse", "bridge", "chorus", "outro"]))
+    report = create_dataset("chords", tmp_path).report
+    assert report.files == report.examples + 1 == 6
+    assert list(report.skipped) == ["its labels are not chords"]
+    assert {"song", "chordlab/Ada/CD 1/01_-_Song"} < {
+        each["source"] for each in entries(tmp_path) if isinstance(each, dict)
+    }
+
+
+def test_rows_that_end_in_carriage_returns_are_read(tmp_path: Path) -> None:
+    path = chordonomicon(tmp_path) / "Chordonomicon/chordonomicon_v2.csv"
+    before = entries(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    assert entries(tmp_path) == before
+
+
 def test_billboard_annotations_with_bars_are_read(tmp_path: Path) -> None:
     text = (
         "# title: Song One\n# artist: Ada\n# metre: 4/4\n# tonic: C\n\n0.0\tsilence\n"

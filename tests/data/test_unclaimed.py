@@ -49,14 +49,39 @@ def test_a_folder_of_another_name_is_named_with_a_guess(
     assert reported in found.text
 
 
+@pytest.mark.parametrize(
+    ("names", "guess", "reported"),
+    [
+        (["x.mid", "y.MID"], "lakh_midi", "x.mid and 1 more files are in no corpus's folder"),
+        (["info.csv"], "groove_midi", "info.csv is in no corpus's folder"),
+        (["progressions.json"], "chords", "chords what is of chords"),
+        (["song.lab"], "chords", "song.lab is"),
+        (["labels.csv"], "", "labels.csv is in no corpus's folder and not read"),
+    ],
+)
+def test_files_beside_the_folders_of_corpora_are_named(
+    tmp_path: Path, names: list[str], guess: str, reported: str
+) -> None:
+    for name in names:
+        write(tmp_path / name)
+    (found,) = find_unclaimed(DataSettings(dir=tmp_path))
+    assert found.corpus == guess
+    assert reported in found.text
+
+
 def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "Groove_MIDI")
     tiny.maestro(tmp_path / "elsewhere/piano")
     write(tmp_path / "README.md")
     write(tmp_path / ".downloads/a.mid")
     write(tmp_path / "notes/a.txt")
-    datasets = DataSettings(dir=tmp_path, maestro=DatasetSettings(path=str(tmp_path / "elsewhere/piano")))
-    assert find_unclaimed(datasets) == []
+    write(tmp_path / "song.json")
+    datasets = DataSettings(
+        dir=tmp_path,
+        maestro=DatasetSettings(path=str(tmp_path / "elsewhere/piano")),
+        chords=DatasetSettings(path=str(tmp_path / "song.json")),
+    )
+    assert not find_unclaimed(datasets)
     assert find_unclaimed(DataSettings(dir=tmp_path / "missing")) == []
 
 

@@ -125,3 +125,13 @@ async def test_splits_labels_and_examples_fill_the_room(
         await until(pilot, lambda: splits in app.screen.query_one("#details", DetailsPanel).value_to_copy())
         assert ("mean +0.52" in text()) == (size != (80, 24))
         assert ("Let it be · train, static" in text()) == (size == (200, 60))
+
+
+async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "datasets").mkdir(exist_ok=True)
+    (workplace / "datasets" / "x.mid").touch()
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("down")
+        details = app.screen.query_one("#details", DetailsPanel)
+        await until(pilot, lambda: "x.mid is in no corpus's folder" in details.value_to_copy())

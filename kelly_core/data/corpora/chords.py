@@ -63,6 +63,7 @@ _DISTINCTIVE_CHORDS = 16
 _LICENSES = {
     "POP909": "MIT",
     "Billboard": "CC0",
+    "labels": "that of the file's source",
     "Chordonomicon": "CC BY-NC 4.0, non-commercial",
     "text": "that of the file's source",
     "JSON": "that of the file's source",

@@ -280,7 +280,7 @@ def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
         try:
             block = sound.read(frames=min(wanted, _BLOCK_FRAMES), dtype="float32", always_2d=True)
         except LibsndfileError as error:
-            _log.debug("%s: %s", printable(str(sound.name)), error.error_string)
+            _log.debug("cannot be decoded: %s", error.error_string)
             yield None
             return
         if not len(block):
@@ -365,8 +365,8 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
             claimed = _duration(stream) * sample_rate if container_format in _TIMED else 0.0
     except av.FFmpegError as error:
         no_index = "The index of its audio is missing or damaged: the file may be cut off"
-        hint = no_index if container_format == "mp4" else error.strerror
-        raise DataError("audio cannot be decoded", where=path, hint=hint or "") from error
+        hint = no_index if container_format == "mp4" else error.strerror or ""
+        raise DataError("audio cannot be decoded", where=path, hint=hint) from error
     except ValueError as error:
         raise DataError("audio cannot be decoded", where=path, hint=str(error)) from error
     recording = Recording(samples, sample_rate, intact and _is_whole(samples, sample_rate, seconds, claimed))
