@@ -37,7 +37,7 @@ NEUTRAL_INPUT = "neutral_input"
 def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
     """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
 
-    Zeros in the place of a code would be read as neutral, too, but no emotion has that code, so no network has met it.
+    Zeros in place of a code would be read as neutral, too, but no emotion has that code, so none was trained on it.
 
     Args:
         spec: the model.

@@ -73,7 +73,7 @@ class ParallelError(KellyError):
 
 
 class RunError(KellyError):
-    """A run that cannot be found, started, steered or read."""
+    """A run that cannot be found, started, controlled or read."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -98,13 +98,14 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class TrainingWarning:
-    """Something a person should know.
+    """Warning for the user.
 
     ``synthetic``: generated examples stand in; ``made_by_rules``: the corpus is marked as made by rules; ``missing``:
     the main corpus is not here, an additional one takes its place; ``leak``: training and validation share what they
     should not, or a gain is too good to be true; ``split``: official splits are unknown or incomplete;
-    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss ran away or a person asked, so back to
-    the best weights at half the learning rate; ``diverged``: the loss ran away once too often, so training ends;
+    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss diverged or a user requested it, so
+    training returns to the best weights at half the learning rate; ``diverged``: it diverged too often and training
+    ends;
     ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``: the losses do not improve as they
     should (see ``training.loss_monitor``), reported once when it begins; ``replaced``: an export of another training
     was replaced, or kept as the better one.
@@ -128,7 +129,7 @@ class SettingsChanged:
 
 @dataclass(frozen=True)
 class ModelEnded:
-    """Training of one model is over; ``reason`` says why."""
+    """Training of one model is over; ``reason`` gives the cause."""
 
     model: str
     reason: EndReason

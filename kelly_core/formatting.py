@@ -52,7 +52,7 @@ def format_bytes(count: float | None) -> str:
     if count is None:
         return MISSING
     for unit in _UNITS[:-1]:
-        # What would be shown as 1000 of a unit is 1.0 of the next.
+        # A count that would round to 1000 of a unit is 1.0 of the next.
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
         count /= 1000
@@ -76,6 +76,6 @@ def format_loss(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}" if abs(value) < _SMALL_LOSS else f"{value:.4f}"
 
 
-def format_figure(value: float | None) -> str:
+def format_metric(value: float | None) -> str:
     """Return a measure of quality with four significant digits."""
     return MISSING if value is None else f"{value:.4g}"

@@ -1,6 +1,6 @@
 """Models as data: the only place where a layer size or a model name of the plugin is written down.
 
-What else belongs to one model alone is named here as a reference, ``"module:name"``, and imported when it is used.
+Everything else that belongs to one model is named here as a reference, ``"module:name"``, and imported when it is used.
 Installed packages add models by the entry point group ``kelly.models``; see docs/extending.md. A module that defines a
 ``ModelSpec`` for that group may import this module and ``corpora`` at its top, but no module that reads ``MODELS``.
 """

@@ -52,6 +52,14 @@ PHRASES = {
     r"rid of": "delete",
     r"thus": "so, therefore",
     r"save for": "except",
+    r"makes? no sense": "is invalid, has no effect",
+    r"(ran|runs?) away": "diverge",
+    r"in the place of": "in place of, instead of",
+    r"for good": "permanently, from then on",
+    r"the very": "the same, the",
+    r"put down to": "attribute to",
+    r"ever met": "was trained on, has seen",
+    r"bears? (it )?out": "agree with, confirm",
     r"as far as it (is|goes)": "if, where",
 }
 """Listed phrase (regular expression) and what to write in its place."""

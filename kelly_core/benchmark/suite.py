@@ -174,10 +174,10 @@ def _ask_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int
     latencies: dict[str, Latency] = {}
     for name, export in models.items():
         try:
-            figures = engine.bench(export.path, calls)
+            timing = engine.bench(export.path, calls)
         except KellyError as error:
             return EngineResult(latencies, None, str(error))
-        latencies[name] = Latency(figures.p50_us, None, figures.p99_us, figures.max_us, figures.n, None)
+        latencies[name] = Latency(timing.p50_us, None, timing.p99_us, timing.max_us, timing.n, None)
     if not set(_NAMES) <= latencies.keys():
         return EngineResult(latencies, None)
     parts = [latencies[name] for name in _NAMES]

@@ -119,16 +119,16 @@ def render(report: BenchmarkReport) -> Group:
     for name, engine in report.result.engines.items():
         table.add_row(Text(name, style="bold"))
         for part, latency in engine.parts.items():
-            table.add_row(Text(f"  {part}"), *_figures(latency), _change(since.get((name, part))))
+            table.add_row(Text(f"  {part}"), *_time_cells(latency), _change(since.get((name, part))))
     return Group(table, "", *_notes(report), _verdict(report.result))
 
 
-def _figures(latency: Latency) -> list[str]:
+def _time_cells(latency: Latency) -> list[str]:
     times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
-    return [*map(_figure, times), "" if latency.histogram is None else _bars(latency.histogram)]
+    return [*map(_format_us, times), "" if latency.histogram is None else _bars(latency.histogram)]
 
 
-def _figure(time_us: float | None) -> str:
+def _format_us(time_us: float | None) -> str:
     return "" if time_us is None else f"{time_us:,.1f}" if time_us < _WHOLE_US else f"{time_us:,.0f}"
 
 
@@ -159,7 +159,7 @@ def _notes(report: BenchmarkReport) -> list[RenderableType]:
         Text(f"{result.calls:,} calls each on one thread; spread: how many took how long, log-log", style="dim")
     )
     if result.load.busy:
-        note = f"{result.load.description} meanwhile: these figures are not compared, and trends leave them out"
+        note = f"{result.load.description} meanwhile: these times are not compared, and trends leave them out"
         notes.append(Text(f"{note}. Run it again when nothing else runs.", style="bold yellow"))
     notes += [
         Text(f"slower: {each.engine} {each.part}, {each.before_us:,.1f} → {each.now_us:,.1f} µs", style="bold red")

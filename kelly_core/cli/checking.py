@@ -16,7 +16,7 @@ from rich.text import Text
 from kelly_core.cli.help import CHECKS_PANEL
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError, NoSplitError
-from kelly_core.formatting import format_figure
+from kelly_core.formatting import format_metric
 
 if TYPE_CHECKING:
     from kelly_core.config.schema import Settings
@@ -143,13 +143,13 @@ def _named_checkpoint(path: Path) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, figures: bool = False) -> Group:
+def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metrics: bool = False) -> Group:
     """Return a table with a row per file and the verdicts on their quality, then the failed checks with their reasons.
 
     Args:
         reports: one a file.
         verbose: show the checks that passed, too.
-        figures: show every figure of their quality, too.
+        metrics: show every metric of their quality, too.
     """
     from kelly_core.report.quality import build_quality_section
     from kelly_core.report.terminal import render_blocks
@@ -166,7 +166,7 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, figu
     parts += [Text(), *map(_chain_verdict, heard)] if heard else []
     noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
     parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
-    for report in measured if figures else ():
+    for report in measured if metrics else ():
         assert report.quality is not None
         parts += [Text(f"\n{report.model}", style="bold"), render_blocks(build_quality_section(report.quality))]
     return Group(*parts)
@@ -190,8 +190,8 @@ def _chain_verdict(report: FileReport) -> Text:
 def _control(chain: ChainQuality) -> str:
     from kelly_core.export.quality_record import words
 
-    figures = (f"{words(name)} {format_figure((chain.control or {}).get(name))}" for name in chain.primary)
-    return f"given the context of the scored notes (control, not quality): {', '.join(figures)}"
+    metrics = (f"{words(name)} {format_metric((chain.control or {}).get(name))}" for name in chain.primary)
+    return f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
 
 
 def _details(report: FileReport, verbose: bool) -> Text:

@@ -176,7 +176,7 @@ def _labels(report: CorpusReport) -> str:
 
 
 def _weight(weight: float) -> str:
-    return f"{weight:g}" if weight else "0: not mixed in, only in the place of a missing corpus"
+    return f"{weight:g}" if weight else "0: not mixed in, only in place of a missing corpus"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -86,7 +86,7 @@ def validate(
     if as_json:
         print_json(to_json(reports))
     else:
-        print_result(render_reports(reports, verbose=verbose, figures=verbose or split is not None))
+        print_result(render_reports(reports, verbose=verbose, metrics=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

@@ -23,7 +23,7 @@ _MIDDLE_VELOCITY = 64.0
 _PIANO_EXPONENT, _SOFTEST_PIANO = 0.2, 0.25
 _MIDDLE_LEVEL = 0.8
 _MEAN_VELOCITY = {KICK: 94.0, SNARE: 94.0, CLOSED_HAT: 62.0}
-"""Of a bar of the pattern, before the level."""
+"""Hits of a bar of the pattern, before its level is applied."""
 
 
 class _Hit(NamedTuple):

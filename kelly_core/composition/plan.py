@@ -22,7 +22,7 @@ TEMPO_OCTAVES = 0.75
 
 _UNHEARD_CHANGE = 0.03
 _BPM_DECIMALS = 3
-"""Of the tempo of a recording; they keep ten minutes of it within some milliseconds."""
+"""Decimals of the tempo of a recording, enough to stay within some milliseconds of it for ten minutes."""
 
 
 class Bar(NamedTuple):

@@ -69,7 +69,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
 
 
 def stand_in(name: str, here: Collection[str]) -> str:
-    """Return what trainings do without the corpus ``name``, as text; ``here`` lists the available corpora."""
+    """Describe what trainings use in place of the missing corpus ``name``; ``here`` lists the available corpora."""
     if CORPORA[name].joins:
         return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
     others = [each for each in _joining(name) if each in here]

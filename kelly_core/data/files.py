@@ -189,7 +189,7 @@ def spread(items: list[T], most: int) -> list[T]:
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file by column name; spaces around names and values are stripped.
 
-    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. What precedes the header
+    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
     is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "". A
     quote that is never closed costs its own line. The encoding is UTF-8, UTF-16 with a byte order mark, or else
     Latin-1, in which every byte is a character.

@@ -29,8 +29,8 @@ NO_KEY = 0
 
 _BANDS_A_GROUP = 4
 _SAME_SIGNS = 0.75
-"""Of DEAM and EMOPIA clips, encoded again at 48 kbit/s, halved or shifted by 50 ms, at least .85 of the signs stay the
-same; of 1,770 pairs of different clips at most .60 are."""
+"""Clips of DEAM and EMOPIA that are encoded again at 48 kbit/s, halved or shifted by 50 ms keep at least .85 of the
+signs; 1,770 pairs of different clips share at most .60."""
 _LEAST_SIGNS = 150
 _CHUNK = 256
 

@@ -290,7 +290,7 @@ class Selection:
         return [self.rows[name]["split"] if name in self.rows else None for name in names]
 
     def split_source(self, names: Sequence[str]) -> str:
-        """Say where training and validation of the files come from: "official", "by seed", or a part from each."""
+        """Return the origin of training and validation files: "official", "by seed", or a part from each."""
         if not self.tables:
             return BY_SEED
         return OFFICIAL if has_both_sides(self.official(names)) else PARTLY_OFFICIAL

@@ -133,7 +133,7 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
         labels.sidecar = LabelIndex(sidecar)
     except DataError as error:
         labels.errors[SIDECAR] = error
-    # Of several labels of one song, those of a published table win, then those of the table nearest to the folder.
+    # If a song has several labels, that of a published table wins, then that of the table nearest to the folder.
     static: tuple[dict[str, ValenceArousal], dict[str, ValenceArousal]] = ({}, {})
     quadrants: dict[str, ValenceArousal] = {}
     frame_tables = _frame_tables(names)

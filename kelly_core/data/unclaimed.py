@@ -74,7 +74,7 @@ def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             visible = [each for each in entries if not each.name.startswith(".") and each.name != DOWNLOADS]
     except OSError:
-        # What opens the corpora reports a folder that cannot be read.
+        # The code that opens the corpora reports a folder that cannot be read.
         return []
     return sorted(visible, key=lambda entry: entry.name)
 

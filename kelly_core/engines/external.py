@@ -1,4 +1,4 @@
-"""The plugin's own engine as a command that the user names, run in a child process that can do no harm but fail."""
+"""The plugin's own engine as a command that the user names, run in a child process of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Microseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class EngineTiming(BaseModel):
-    """What an engine measured of itself: quantiles of the time of ``n`` calls, in µs."""
+    """Latency that an engine measured itself: quantiles of the time of ``n`` calls, in µs."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -88,17 +88,17 @@ class ExternalEngine:
         """Return the engine's own measurement over ``calls`` calls.
 
         Raises:
-            KellyError: the engine refuses the model, dies, hangs, or prints no such figures.
+            KellyError: the engine refuses the model, dies, hangs, or prints something else.
         """
         answer = self._ask(["--bench", str(model.resolve()), str(calls)])
         try:
-            figures = EngineTiming.model_validate_json(answer)
+            timing = EngineTiming.model_validate_json(answer)
         except ValidationError:
-            figures = None
-        if figures is None or figures.n != calls or not figures.p50_us <= figures.p99_us <= figures.max_us:
+            timing = None
+        if timing is None or timing.n != calls or not timing.p50_us <= timing.p99_us <= timing.max_us:
             wanted = f'{{"p50_us": …, "p99_us": …, "max_us": …, "n": {calls}}}'
             self._fail(f"was to print {wanted}, but printed {_shown(answer)}")
-        return figures
+        return timing
 
     def _ask(self, arguments: list[str], question: str = "") -> str:
         """Run the command to its end and return all that it printed."""

@@ -21,7 +21,7 @@ from kelly_core.engines.layers import (
 )
 
 TOLERANCE = 1e-5
-"""Largest difference between two float32 engines that is put down to rounding.
+"""Largest difference between two float32 engines that is attributed to rounding.
 
 On standardized inputs the five networks differ by 2e-7. With the standardization folded in, the first layer adds up 128
 terms of raw decibels, 30 to 80 in size, to a sum near 1. Folded against unfolded, that costs the emotion network 5e-7
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softmax": _softmax,
     "elu": lambda x: np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0))),
 }
-"""What the engine knows by name; any other name, "linear" among them, makes it read through a null pointer."""
+"""Activations of the engine; any other name, "linear" among them, makes it read through a null pointer."""
 
 
 class NumpyEngine:

@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 LayerStates = list[Any]
-"""What each module keeps from earlier frames; None for one that keeps nothing, or before the first frame."""
+"""State of each module after earlier frames; None for a module without state, and before the first frame."""
 
 
 class FrameSequential(nn.Sequential):

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
     """Return totals over groups drawn with replacement, as many as there are; the draws are always the same.
 
-    All sums are resampled with the same draws, so that figures made of them are paired.
+    All sums are resampled with the same draws, so that metrics made of them are paired.
 
     Args:
         sums: [..., groups], sums over each group's examples.

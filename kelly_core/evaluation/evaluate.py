@@ -28,8 +28,8 @@ from kelly_core.export.quality_record import (
     TRAINED,
     VERSION,
     Baseline,
-    Figures,
     MetricDifference,
+    Metrics,
     PublishedResult,
     QualityRecord,
     RelativeDifference,
@@ -69,9 +69,9 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     model = _MonitoredPredictor(predict)
     predictors = {MODEL: model} | fitted.baselines | fitted.references
     found = aggregate(unaware, indices, spec.loss, measures, predictors)
-    figures = {name: figures_of(measures, found.total(name)) for name in predictors}
-    baselines = tuple(compare_baselines(measures, found, figures, tuple(fitted.baselines)))
-    references = tuple(_references(measures, found, figures, tuple(fitted.references), dataset))
+    metrics = {name: metrics_from_sums(measures, found.total(name)) for name in predictors}
+    baselines = tuple(compare_baselines(measures, found, metrics, tuple(fitted.baselines)))
+    references = tuple(_references(measures, found, metrics, tuple(fitted.references), dataset))
     references += tuple(_control(spec, dataset, indices, predict))
     epsilon = None if dataset.reference is None else dataset.reference.excess(_loss(found.total(MODEL)))
     return QualityRecord(
@@ -80,7 +80,7 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
         primary=tuple(criterion.measure for criterion in measures.criteria),
         examples=len(indices),
         groups=found.group_count(),
-        metrics=figures[MODEL],
+        metrics=metrics[MODEL],
         baselines=baselines,
         references=references,
         sources=tuple(_sources(measures, found, tuple(fitted.baselines))),
@@ -150,10 +150,10 @@ def _indices(dataset: Dataset, split: Split) -> Indices:
     return indices
 
 
-def figures_of(measures: ModelMetrics, sums: Sums) -> Figures:
-    """Return every figure of one model from its sums; None where one is not defined."""
+def metrics_from_sums(measures: ModelMetrics, sums: Sums) -> Metrics:
+    """Return every metric of one model from its sums; None where one is not defined."""
     values = {criterion.measure: float(criterion.value(sums)) for criterion in measures.criteria}
-    values |= measures.figures(sums) | {"loss": _loss(sums)}
+    values |= measures.derived_metrics(sums) | {"loss": _loss(sums)}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
@@ -162,7 +162,7 @@ def _loss(sums: Sums) -> float:
 
 
 def compare_baselines(
-    measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...]
+    measures: ModelMetrics, found: GroupSums, metrics: Mapping[str, Metrics], names: tuple[str, ...]
 ) -> Iterator[Baseline]:
     """Yield each baseline with the differences of the predictor ``MODEL`` from it; all are resampled together."""
     if not names:
@@ -173,7 +173,7 @@ def compare_baselines(
     for name in names:
         ends = ((points[MODEL], drawn[MODEL]), (points[name], drawn[name]))
         differences = tuple(_difference(criterion, *ends) for criterion in measures.criteria)
-        yield Baseline(name, figures[name], differences)
+        yield Baseline(name, metrics[name], differences)
 
 
 def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[Sums, Sums]) -> MetricDifference:
@@ -213,7 +213,7 @@ def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: f
 
 
 def _references(
-    measures: ModelMetrics, found: GroupSums, figures: Mapping[str, Figures], names: tuple[str, ...], dataset: Dataset
+    measures: ModelMetrics, found: GroupSums, metrics: Mapping[str, Metrics], names: tuple[str, ...], dataset: Dataset
 ) -> Iterator[PublishedResult]:
     """Yield the reference losses of generated examples; else references, oracles and published results."""
     if dataset.reference is not None:
@@ -222,7 +222,7 @@ def _references(
         return
     for name in names:
         for criterion in measures.criteria:
-            value = figures[name][criterion.measure]
+            value = metrics[name][criterion.measure]
             if value is not None:
                 yield PublishedResult(name, criterion.measure, value)
     yield from measures.oracle(found.by_group(found.truth))
@@ -230,7 +230,7 @@ def _references(
 
 
 def _control(spec: ModelSpec, dataset: Dataset, indices: Indices, predict: Predictor) -> Iterator[PublishedResult]:
-    """What the model reaches with the musical context of the very pieces that are scored; it never counts as quality.
+    """Return the metrics of the model when given the musical context of the scored pieces; they never count as quality.
 
     It shows whether the model follows the context at all.
     """
@@ -245,15 +245,15 @@ def _control(spec: ModelSpec, dataset: Dataset, indices: Indices, predict: Predi
 def _sources(measures: ModelMetrics, found: GroupSums, names: tuple[str, ...]) -> Iterator[SourceQuality]:
     for corpus, source, cells in found.by_source():
         totals = {name: found.total(name, cells) for name in (MODEL, *names)}
-        figures = {name: figures_of(measures, sums) for name, sums in totals.items()}
+        metrics = {name: metrics_from_sums(measures, sums) for name, sums in totals.items()}
         yield SourceQuality(
             corpus=corpus,
             label_source=source,
             examples=int(found.examples[cells].sum()),
             groups=found.group_count(cells),
             weight=float(totals[MODEL]["weight"]),
-            metrics=figures[MODEL],
-            baselines={name: figures[name] for name in names},
+            metrics=metrics[MODEL],
+            baselines={name: metrics[name] for name in names},
         )
 
 
@@ -262,5 +262,5 @@ def _notes(found: GroupSums, dataset: Dataset, leaks: Sequence[str]) -> Iterator
     if not dataset.synthetic and groups < FEW_GROUPS:
         yield f"{groups} group{'s' if groups != 1 else ''} of examples: the intervals mean little"
     if dataset.made_by_rules:
-        yield "the examples are made by rules: the figures say nothing about real music"
-    yield from (f"the figures may be too good, {leak}" for leak in leaks)
+        yield "the examples are made by rules: the metrics say nothing about real music"
+    yield from (f"the metrics may be too good, {leak}" for leak in leaks)

@@ -16,7 +16,7 @@ from kelly_core.data.readers.audio import SUFFIXES, read_audio
 from kelly_core.errors import DataError
 from kelly_core.evaluation.aggregation import GroupSums
 from kelly_core.evaluation.baselines import weighted_median
-from kelly_core.evaluation.evaluate import MODEL, compare_baselines, figures_of, metrics_of
+from kelly_core.evaluation.evaluate import MODEL, compare_baselines, metrics_from_sums, metrics_of
 from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Labels, ModelMetrics, Sums, loss_sums, ratio
 from kelly_core.export.quality_record import ChainQuality, deciding_baseline
 from kelly_core.music.chords import chord_distribution, estimate_chords
@@ -216,16 +216,16 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Scored]) -> C
         truth=_stack([measures.truth(piece.labels) for piece in pieces]),
         errors={name: _errors(spec, measures, rows, pieces) for name, rows in outputs.items()},
     )
-    figures = {name: figures_of(measures, found.total(name)) for name in outputs}
+    metrics = {name: metrics_from_sums(measures, found.total(name)) for name in outputs}
     primary = tuple(criterion.measure for criterion in measures.criteria)
-    _, marginal = deciding_baseline(tuple(compare_baselines(measures, found, figures, tuple(marginals))), primary)
+    _, marginal = deciding_baseline(tuple(compare_baselines(measures, found, metrics, tuple(marginals))), primary)
     is_aware = chain.takes_context and spec.code_inputs == CODE_SIZE
     return ChainQuality(
         pieces=len(pieces),
         primary=primary,
-        metrics=figures[MODEL],
+        metrics=metrics[MODEL],
         marginal=marginal,
-        control=figures["control"] if is_aware else None,
+        control=metrics["control"] if is_aware else None,
     )
 
 

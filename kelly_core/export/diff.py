@@ -72,7 +72,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
         ExportError: the exports hold different models or different layers, or a golden vector is invalid.
     """
     _require_same_model(old, new)
-    metrics = _pairs(_figures(old.metadata), _figures(new.metadata))
+    metrics = _pairs(_metrics(old.metadata), _metrics(new.metadata))
     before, after = ({**export.metadata, "metrics": None, "quality": None, "golden": None} for export in (old, new))
     return ExportDiff(
         model=str(new.metadata.get("model_name", new.path.stem)),
@@ -83,7 +83,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
     )
 
 
-def _figures(metadata: dict[str, Any]) -> Any:
+def _metrics(metadata: dict[str, Any]) -> Any:
     """Return the recorded metrics, with the quality verdict and the model's quality metrics merged in."""
     metrics, quality = metadata.get("metrics", {}), metadata.get("quality")
     if not isinstance(metrics, dict) or not isinstance(quality, dict):

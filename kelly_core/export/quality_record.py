@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 """Measures by name; None where one is not defined, such as the correlation with a constant."""
 
 Split = Literal["validation", "test"]
@@ -29,7 +29,7 @@ SELF_LABELED = frozenset({"estimated", "imputed"})
 
 @dataclass(frozen=True)
 class RelativeDifference:
-    """A difference as a share of the baseline's figure, which is resampled with it; at least -1.
+    """A difference as a share of the baseline's metric, which is resampled with it; at least -1.
 
     Attributes:
         value: over all examples.
@@ -46,14 +46,14 @@ class RelativeDifference:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """The model's figure less the baseline's; below 0 the model is better.
+    """The model's metric less the baseline's; below 0 the model is better.
 
     Attributes:
-        measure: name of the figure; smaller is better.
+        measure: name of the metric; smaller is better.
         value: difference over all examples.
         low, high: 95 % interval by the paired bootstrap over groups.
-        share: the same beside the baseline's figure; None where that one may be 0.
-        margin: share of the baseline's figure by which the model may be worse and still count as as good.
+        share: the same beside the baseline's metric; None where that one may be 0.
+        margin: share of the baseline's metric by which the model may be worse and still count as equally good.
         beaten: whether the upper end of the interval of model - (1 + margin) · baseline is below 0.
     """
 
@@ -71,7 +71,7 @@ class Baseline:
     """Trivial predictor that the model must beat, fitted to the training examples only."""
 
     name: str
-    metrics: Figures
+    metrics: Metrics
     differences: tuple[MetricDifference, ...]
 
     @property
@@ -96,14 +96,14 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class SourceQuality:
-    """The figures on the examples of one corpus whose emotion labels come from one source.
+    """The metrics on the examples of one corpus whose emotion labels come from one source.
 
     Attributes:
         corpus, label_source: as in ``data.dataset.Rows``.
         examples, groups: how many there are.
-        weight: sum of the loss weights; figures that are means recombine to the overall ones by it.
+        weight: sum of the loss weights; metrics that are means recombine to the overall ones by it.
         metrics: of the model.
-        baselines: figures of each baseline.
+        baselines: metrics of each baseline.
     """
 
     corpus: str
@@ -111,8 +111,8 @@ class SourceQuality:
     examples: int
     groups: int
     weight: float
-    metrics: Figures
-    baselines: dict[str, Figures]
+    metrics: Metrics
+    baselines: dict[str, Metrics]
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ class QualityRecord:
         verdict: "trained", or in words why not.
         primary: the measures that decide; smaller is better.
         examples, groups: how many examples of how many songs, pieces or sessions.
-        metrics: figures of the model over all examples.
+        metrics: metrics of the model over all examples.
         baselines: what it must beat; none on generated data.
-        references: other figures to judge by.
-        sources: the figures by corpus and label source.
+        references: results to compare with.
+        sources: the metrics by corpus and label source.
         notes: what a reader should keep in mind.
         epsilon: share of the learnable part that is missing; None unless the examples were generated.
         epsilon_limit: largest ε that counts as trained.
@@ -152,7 +152,7 @@ class QualityRecord:
     primary: tuple[str, ...]
     examples: int
     groups: int
-    metrics: Figures
+    metrics: Metrics
     baselines: tuple[Baseline, ...] = ()
     references: tuple[PublishedResult, ...] = ()
     sources: tuple[SourceQuality, ...] = ()
@@ -170,7 +170,7 @@ class QualityRecord:
         return self.verdict == TRAINED
 
     def relative_differences(self) -> Iterator[tuple[Baseline, MetricDifference, RelativeDifference]]:
-        """Yield each difference from a baseline that is defined as a share of the baseline's figure."""
+        """Yield each difference from a baseline that is defined as a share of the baseline's metric."""
         for baseline in self.baselines:
             for difference in baseline.differences:
                 share = difference.share
@@ -178,7 +178,7 @@ class QualityRecord:
                     yield baseline, difference, share
 
     def summary(self) -> str:
-        """The verdict with the figures that it rests on and what weakens it, in one line."""
+        """The verdict in one line, with the metrics that it is based on and its limitations."""
         evidence = self._evidence()
         return "; ".join([f"{self.verdict}: {evidence}" if evidence else self.verdict, *self._reservations()])
 
@@ -217,7 +217,7 @@ class QualityRecord:
 
     @classmethod
     def from_json(cls, record: object) -> QualityRecord:
-        """Read what ``to_json`` gave.
+        """Read the result of ``to_json``.
 
         Raises:
             ValueError: it is something else; the text says what is wrong first.
@@ -227,14 +227,14 @@ class QualityRecord:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise ValueError(f'"quality" makes no sense at {where or "its beginning"}: {first["msg"]}') from error
+            raise ValueError(f'"quality" is invalid at {where or "its beginning"}: {first["msg"]}') from error
         if quality.version > VERSION:
             raise ValueError(f'"quality" is of version {quality.version}; this program reads up to {VERSION}')
         quality._check_complete()
         return quality
 
     def _check_complete(self) -> None:
-        """Raise a ValueError unless all that the verdict rests on is there, and bears it out."""
+        """Raise a ValueError unless everything that the verdict is based on is present and agrees with it."""
         if (self.epsilon is None) != (self.epsilon_limit is None):
             raise ValueError('"quality" has one of epsilon and epsilon_limit without the other')
         if self.epsilon is not None and self.epsilon_limit is not None:
@@ -243,8 +243,8 @@ class QualityRecord:
         if not self.primary or not self.baselines:
             raise ValueError('"quality" names no measure or no baseline that decides')
         for measure in self.primary:
-            if any(measure not in figures for figures in (self.metrics, *(each.metrics for each in self.baselines))):
-                raise ValueError(f'"quality" lacks a figure for {measure!r}, which decides')
+            if any(measure not in metrics for metrics in (self.metrics, *(each.metrics for each in self.baselines))):
+                raise ValueError(f'"quality" lacks a metric for {measure!r}, which decides')
         compared = [{difference.measure for difference in baseline.differences} for baseline in self.baselines]
         if any(measures != set(self.primary) for measures in compared):
             raise ValueError('"quality" lacks the difference from a baseline')
@@ -254,7 +254,7 @@ class QualityRecord:
 
     def _check_verdict(self, borne_out: bool) -> None:
         if self.trained != borne_out:
-            raise ValueError(f'"quality" says {self.verdict!r}, which its figures do not bear out')
+            raise ValueError(f'"quality" says {self.verdict!r}, which contradicts its metrics')
 
 
 @dataclass(frozen=True)
@@ -264,18 +264,18 @@ class ChainQuality:
     Attributes:
         pieces: recordings that were evaluated.
         primary: the measures that decide; smaller is better.
-        metrics: figures of the model.
+        metrics: metrics of the model.
         marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
             difference from it; if one is not beaten, that one.
-        control: figures of the model given the musical context of the very notes that are scored, which never counts
+        control: metrics of the model given the musical context of the scored notes, which never counts
             as quality; None where the model takes no context.
     """
 
     pieces: int
     primary: tuple[str, ...]
-    metrics: Figures
+    metrics: Metrics
     marginal: Baseline
-    control: Figures | None = None
+    control: Metrics | None = None
 
     def summary(self) -> str:
         """The result in one line."""

@@ -151,7 +151,7 @@ class _Reader:
                 inner.read(submodule, child, in_custom=True)
             inner.finish(name)
         if inner.layers:
-            _try_out(module, name, self.size, inner.layers)
+            _check_by_trial(module, name, self.size, inner.layers)
         self.layers += inner.layers
         self.names += inner.names
         self.size, self.padding = inner.size, 0
@@ -230,7 +230,7 @@ def read_layer(module: nn.Module, name: str, size: int) -> Layer:
     """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values a frame.
 
     Raises:
-        ExportError: RTNeural has no such layer, or a value is not finite; the error says it of ``name``.
+        ExportError: RTNeural has no such layer, or a value is not finite; the error names the submodule ``name``.
     """
     match module:
         case nn.Linear():
@@ -265,7 +265,7 @@ def _array(module: nn.Module, name: str, key: str) -> Array:
     return array
 
 
-def _try_out(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
+def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
     """Refuse a module whose forward computes something else than its layers in order."""
     history = sum(layer.history for layer in layers if isinstance(layer, Conv1dWeights))
     frames = np.random.default_rng(0).standard_normal((_PROBE_FRAMES + history, in_size)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Opening and writing files: whole or not at all, writable by the owner only, without waiting for FIFOs or devices."""
+"""Opening and writing files: atomically, writable by the owner only, without waiting for FIFOs or devices."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def guard_folder(folder: Path, is_owned: IsOwned) -> Iterator[None]:
 
     Args:
         folder: the folder.
-        is_owned: returns False for good once the folder has been removed, moved or taken by another process.
+        is_owned: returns False from the moment on when the folder has been removed, moved or taken by another process.
     """
     key = _absolute(folder)
     _guards[key] = is_owned
@@ -200,7 +200,7 @@ def deny_others_writing_new_files() -> None:
 
 
 def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError) -> KellyError:
-    """Say in words why a file or folder cannot be written."""
+    """Return an error with the reason why a file or folder cannot be written."""
     reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
     return error(f"cannot be written: {reason}", where=path, hint=hint)
 
@@ -208,7 +208,7 @@ def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError
 def remove_leftovers(folder: Path, prefix: str) -> None:
     """Remove what writers of files in ``folder`` that begin with ``prefix`` left when they were killed.
 
-    Only for who owns these files: another writer's temporary file would go, too.
+    Only for the owner of these files: another writer's temporary file would go, too.
     """
     for leftover in folder.glob(f".{prefix}*.tmp"):
         leftover.unlink(missing_ok=True)

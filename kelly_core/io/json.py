@@ -40,7 +40,7 @@ CHUNK = 2**20
 
 
 class LineTail:
-    """Gives the complete lines of a growing file, each once; a line without its end counts as not yet written.
+    """Reader of the complete lines of a growing file, each returned once; a line without its end is left for later.
 
     Attributes:
         path: the file; it need not exist yet.

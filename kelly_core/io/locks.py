@@ -38,7 +38,7 @@ class FileLock:
 
         Args:
             path: the file; its content stays as it is.
-            timeout: seconds to wait for a holder to let go; a reader that asks ``is_held`` holds it for an instant.
+            timeout: seconds to wait for its release; a reader that asks ``is_held`` holds it for an instant.
             error: kind of error to raise.
 
         Returns:

@@ -87,5 +87,5 @@ def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
     except (OSError, ValueError):
-        # Missing, a broken link, or a name that cannot be one: who reads or writes the file reports which.
+        # Missing, a broken link, or an invalid name: the code that reads or writes the file reports the reason.
         return None

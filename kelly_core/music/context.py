@@ -235,7 +235,7 @@ class ContextMean:
         self._mean = np.zeros(CONTEXT_SIZE, np.float32)
 
     def process(self, codes: Floats) -> Floats:
-        """Return codes [64], or [T, 64] in sequence, with the mean of the contexts so far in the place of their own."""
+        """Return codes [64], or [T, 64] in sequence, with the mean of the contexts so far in place of their own."""
         averaged = np.array(codes, np.float32)
         for context in averaged.reshape(-1, CODE_SIZE)[:, CONTEXT]:
             self._frames = min(self._frames + 1, MEAN_FRAMES)

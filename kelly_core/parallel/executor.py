@@ -137,8 +137,8 @@ def _map_in_chunks(
 ) -> Generator[Result, None, None]:
     """Yield results in order; a bounded number of chunks is in flight.
 
-    Chunks grow while they take less than ``_CHUNK_SECONDS``, so that short calls do not drown in the cost of passing
-    them to another process, and long calls spread over all workers.
+    Chunks grow while they take less than ``_CHUNK_SECONDS``, so that the cost of passing a chunk to another
+    process stays small beside that of its calls, and long calls spread over all workers.
     """
     pending: deque[Future[_TimedResults]] = deque()
     start, size = 0, 1
@@ -190,7 +190,7 @@ def _open_pool(
 class _LocalProcesses(Executor):
     """loky's reusable pool of worker processes.
 
-    A pool that lost a worker is broken for good, so each submission asks for the current one. Between two maps the
+    A pool that lost a worker stays broken, so each submission asks for the current one. Between two maps the
     workers stay for ten seconds, with the modules that they have imported.
     """
 

@@ -8,7 +8,7 @@ from kelly_core.benchmark.history import BenchmarkRun
 from kelly_core.benchmark.results import EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_baseline, words
-from kelly_core.formatting import MISSING, format_bytes, format_figure
+from kelly_core.formatting import MISSING, format_bytes, format_metric
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
 from kelly_core.report.document import (
     Attachment,
@@ -131,16 +131,16 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Re
 def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, ReportCell, ReportCell]]:
     """Return metric, the model's value, that of the deciding baseline, and the difference."""
     if quality.epsilon is not None:
-        limit = f"at most {format_figure(quality.epsilon_limit)} wanted"
+        limit = f"at most {format_metric(quality.epsilon_limit)} wanted"
         yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _MISSING
         return
     for measure in quality.primary:
         baseline = strongest_baseline(quality.baselines, measure)
-        ours = NumberCell(format_figure(quality.metrics.get(measure)))
+        ours = NumberCell(format_metric(quality.metrics.get(measure)))
         if baseline is None:
             yield TextCell(words(measure)), ours, _MISSING, _MISSING
             continue
-        theirs = TextCell(f"{format_figure(baseline.metrics[measure])} ({baseline.name})")
+        theirs = TextCell(f"{format_metric(baseline.metrics[measure])} ({baseline.name})")
         yield TextCell(words(measure)), ours, theirs, NumberCell(spread(baseline, measure))
 
 

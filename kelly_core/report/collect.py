@@ -207,7 +207,7 @@ def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, s
         return None, f"No losses by epoch: there is no {path.parent.name}/{path.name}"
     exported = metadata.get("metrics")
     if not isinstance(exported, dict) or any(exported.get(key) != history.metrics[key] for key in history.metrics):
-        return history, "These losses are of another training than the export, whose best epoch has other figures"
+        return history, "These losses are of another training than the export, whose best epoch has other metrics"
     return history, ""
 
 

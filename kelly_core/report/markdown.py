@@ -67,7 +67,7 @@ def _block(block: Component, folder: str) -> Iterator[str]:
             yield f"![{escape(block.title)}]({_link(folder, block.file)})"
         case Attachment():
             yield f"[{escape(block.file)}]({_link(folder, block.file)})"
-        case Forest():  # the same figures stand in the table before it
+        case Forest():  # the same numbers are in the table before it
             return
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kelly_core.export.quality_record import Baseline, ChainQuality, Figures, MetricDifference, QualityRecord, words
-from kelly_core.formatting import MISSING, format_figure
+from kelly_core.export.quality_record import Baseline, ChainQuality, MetricDifference, Metrics, QualityRecord, words
+from kelly_core.formatting import MISSING, format_metric
 from kelly_core.report.document import (
     Component,
     Forest,
@@ -38,11 +38,11 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
         yield _references(quality)
     if quality.sources:
         yield _by_source(quality)
-    yield _figures(quality)
+    yield _metrics_table(quality)
 
 
 def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
-    """What the model reaches behind the recognizer on audio, if that was measured."""
+    """Build the section on the model behind the recognizer, on audio; nothing if that was not measured."""
     if chain is None:
         return
     yield Heading("Quality from audio")
@@ -59,9 +59,7 @@ def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
     columns = ("measure", "the chain", chain.marginal.name, "model less this, 95 %", "context given (control)")
     yield Table(columns, rows)
     if chain.control is not None:
-        yield TextCell(
-            "The control is given the musical context of the very notes that are scored: it does not count as quality."
-        )
+        yield TextCell("The control is given the musical context of the scored notes: it does not count as quality.")
 
 
 def spread(baseline: Baseline, measure: str) -> str:
@@ -78,13 +76,13 @@ def _against(quality: QualityRecord) -> Table:
     """Return the table of every baseline by every deciding metric."""
     rows: list[tuple[ReportCell, ...]] = []
     for measure in quality.primary:
-        ours = NumberCell(format_figure(quality.metrics.get(measure)))
+        ours = NumberCell(format_metric(quality.metrics.get(measure)))
         rows.append((TextCell("the model"), TextCell(words(measure)), ours, *[TextCell("")] * 3))
         rows += [
             (
                 TextCell(baseline.name),
                 TextCell(words(measure)),
-                NumberCell(format_figure(baseline.metrics.get(measure))),
+                NumberCell(format_metric(baseline.metrics.get(measure))),
                 NumberCell(_interval(difference)),
                 NumberCell(MISSING if difference.share is None else str(difference.share)),
                 _beaten(difference),
@@ -93,7 +91,7 @@ def _against(quality: QualityRecord) -> Table:
             for difference in baseline.differences
             if difference.measure == measure
         ]
-    columns = ("", "measure", "figure", "model less this, 95 %", "as a share of it", "")
+    columns = ("", "metric", "value", "model less this, 95 %", "as a share of it", "")
     return Table(columns, tuple(rows), title="What it must beat (smaller is better)")
 
 
@@ -116,13 +114,13 @@ def _references(quality: QualityRecord) -> Table:
         (
             TextCell(reference.name),
             TextCell(words(reference.measure)),
-            NumberCell(format_figure(reference.value)),
-            NumberCell(format_figure(quality.metrics.get(reference.measure))),
+            NumberCell(format_metric(reference.value)),
+            NumberCell(format_metric(quality.metrics.get(reference.measure))),
             TextCell(reference.source or "these examples"),
         )
         for reference in quality.references
     )
-    return Table(("reference", "measure", "figure", "model's", "from"), rows, title="To judge by, deciding nothing")
+    return Table(("reference", "metric", "value", "model's", "from"), rows, title="To judge by, deciding nothing")
 
 
 def _by_source(quality: QualityRecord) -> Table:
@@ -142,13 +140,13 @@ def _by_source(quality: QualityRecord) -> Table:
     return Table(columns, rows, title="By corpus and source of the emotion labels")
 
 
-def _figures(quality: QualityRecord) -> Table:
+def _metrics_table(quality: QualityRecord) -> Table:
     """Return the table of all metrics of the model and of every baseline."""
     names = [baseline.name for baseline in quality.baselines]
-    figures = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
-    rows: Rows = tuple((TextCell(words(measure)), *_numbers(measure, figures)) for measure in quality.metrics)
-    return Table(("measure", "the model", *names), rows, title="Every figure", aside=True)
+    metrics = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
+    rows: Rows = tuple((TextCell(words(measure)), *_numbers(measure, metrics)) for measure in quality.metrics)
+    return Table(("metric", "the model", *names), rows, title="Every metric", aside=True)
 
 
-def _numbers(measure: str, figures: Sequence[Figures]) -> Iterator[NumberCell]:
-    return (NumberCell(format_figure(each.get(measure))) for each in figures)
+def _numbers(measure: str, metrics: Sequence[Metrics]) -> Iterator[NumberCell]:
+    return (NumberCell(format_metric(each.get(measure))) for each in metrics)

@@ -62,7 +62,7 @@ def _block(block: Component) -> Iterator[RenderableType]:
             yield Text(shown(block.summary()))
         case Picture() | Attachment():
             yield Text(shown(block.file))
-        case Forest():  # the same figures stand in the table before it
+        case Forest():  # the same numbers are in the table before it
             return
 
 

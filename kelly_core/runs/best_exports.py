@@ -15,7 +15,7 @@ from kelly_core.spec import CHAIN_MODELS, model_spec
 
 @dataclass(frozen=True)
 class BestExports:
-    """What ``export_best`` wrote.
+    """Exports that ``export_best`` wrote.
 
     Attributes:
         epochs: best epoch by model, of the run's own models.

@@ -35,7 +35,7 @@ class Request:
         attempt: number of the attempt that the request is for; a later attempt ignores it.
         kind: stop, pause, resume after a pause, rollback of one model to its best weights, or set to change settings
             of one model from its next epoch on.
-        at_once: stop without finishing the current step or whatever else is being done.
+        at_once: stop without finishing the current step or other work.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
         model: which one to roll back or to change.
         learning_rate, patience, epochs: new values of "set"; None leaves a setting as it is.
@@ -122,7 +122,7 @@ class StopNow(BaseException):
 
 
 class RunController:
-    """Answers the training's question whether to stop, from requests and signals.
+    """Controls a training by requests and signals: stop, pause, roll back, change of settings.
 
     SIGTERM and the first SIGINT stop after the current step, a second SIGINT stops at once, SIGHUP does nothing.
 

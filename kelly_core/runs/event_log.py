@@ -198,7 +198,7 @@ _ENDINGS = {
     "epochs_done": "all epochs done",
     "early_stopping": "stopped early, no more progress",
     "stopped": "stopped as asked",
-    "diverged": "stopped, the loss ran away again and again",
+    "diverged": "stopped, because the loss diverged again and again",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tell people elsewhere how a run is: by a command, a webhook, Apprise or the terminal, as ``[notify]`` says.
+"""Send messages about a run by a command, a webhook, Apprise or the terminal, as set in ``[notify]``.
 
 Each message is sent by a process of its own, so that a server that does not answer never delays or ends a training.
 """
@@ -57,7 +57,7 @@ def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model
 
 
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
-    """Return what a message says of a run, as JSON types."""
+    """Return the content of a message about a run, as JSON types."""
     snapshot = run.snapshot
     row = overview(snapshot, run.record, read_labels(run.folder))
     return {

@@ -112,7 +112,7 @@ def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifie
 
 
 def describe_exit(folder: RunDirectory, attempt: int) -> str:
-    """Say how the process of an attempt ended without writing so into its log, and what to do.
+    """Describe how a process ended that did not log its end, and what to do.
 
     The text is "its process is gone" where nothing is known, as after a power cut.
     """

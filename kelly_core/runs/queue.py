@@ -193,14 +193,14 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
 
 def main(runs: Path) -> None:
     """Start trainings until none waits; does nothing if another process does so already."""
-    # Held for life: however this process ends, the next command sees that none is running.
+    # Held until this process exits: however this process ends, the next command sees that none is running.
     lock = FileLock.acquire(_dispatcher_lock(runs), error=RunError)
     if lock is None:
         return
     printed: set[str] = set()
 
     def say(text: str) -> None:
-        # A training that cannot start is tried every second; why it waits is said once.
+        # A training that cannot start is tried every second; the reason is printed once.
         if text not in printed:
             printed.add(text)
             sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -43,7 +43,7 @@ class Run:
 
     Attributes:
         folder: its files.
-        record: what was asked for.
+        record: its manifest.
 
     Args:
         folder: its path.

@@ -161,7 +161,7 @@ class RunSnapshot:
 class SnapshotCache:
     """State of a log up to ``offset``; ``check`` identifies the log.
 
-    Only a help: it can be written again from the log, and a damaged or older one is not used.
+    It only saves time: it can be computed again from the log, and a damaged or older one is not used.
     """
 
     format: int

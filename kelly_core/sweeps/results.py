@@ -19,7 +19,7 @@ class TrialResult:
         run: id of its run.
         model, seed, point: what it was.
         state: "finished", "stopped", "failed" or "died"; "queued" where it never began.
-        epochs, best_epoch, best_loss, baseline_loss: figures of its training; None where it did not get there.
+        epochs, best_epoch, best_loss, baseline_loss: metrics of its training; None if it did not reach an epoch.
         export: file for the plugin, "" if there is none.
         error: why it failed, "" if it did not.
     """

@@ -87,7 +87,7 @@ class Sweep:
         output_lock = acquire_output_lock(self._output)
         try:
             with guard_folder(self._output, output_lock.identity.is_current):
-                yield from self._carry_out_all(waiting)
+                yield from self._run_trial_all(waiting)
         finally:
             self.live = False
             release_output_lock(output_lock)
@@ -127,7 +127,7 @@ class Sweep:
             atomic_write_all(contents, error=RunError)
         return targets
 
-    def _carry_out_all(self, waiting: Waiting) -> Iterator[TrialResult]:
+    def _run_trial_all(self, waiting: Waiting) -> Iterator[TrialResult]:
         make_folder(self._request_file.parent)
         self._request_file.unlink(missing_ok=True)
         self._begun = True
@@ -135,13 +135,13 @@ class Sweep:
             self._write_request()
         runs = self.trials[0].settings.runs.dir
         make_folder(runs)
-        self.write([_not_begun(trial) for trial in self.trials])
+        self.write([_not_start_trial(trial) for trial in self.trials])
         left = {trial.id: trial for trial in self.trials}
         with suppress(_StopWaitingError):
-            for result in self._as_done(runs, waiting):
+            for result in self._as_completed(runs, waiting):
                 del left[result.run]
                 yield result
-        yield from map(self._carry_out, left.values())
+        yield from map(self._run_trial, left.values())
 
     def _send_to_trials(self, request: str) -> None:
         """Pass a request to the trials; without the output lock it would reach another sweep's trials."""
@@ -152,7 +152,7 @@ class Sweep:
     def _write_request(self) -> None:
         atomic_write_all({self._request_file: self._request.encode()}, error=RunError)
 
-    def _as_done(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
+    def _as_completed(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
         """Yield results as they complete.
 
         Raises:
@@ -165,7 +165,7 @@ class Sweep:
             waiting(text)
 
         return map_unordered(
-            self._carry_out,
+            self._run_trial,
             self.trials,
             jobs=self._jobs,
             scheduler=self._settings.parallel.cluster,
@@ -174,8 +174,8 @@ class Sweep:
         )
 
     @property
-    def _carry_out(self) -> Callable[[Trial], TrialResult]:
-        return partial(_carry_out, request_file=self._request_file, command=self._command)
+    def _run_trial(self) -> Callable[[Trial], TrialResult]:
+        return partial(_run_trial, request_file=self._request_file, command=self._command)
 
     @property
     def _jobs(self) -> int:
@@ -192,16 +192,16 @@ def _content(run: str, export: Path) -> bytes:
         raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
 
 
-def _carry_out(trial: Trial, *, request_file: Path, command: Sequence[str]) -> TrialResult:
+def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> TrialResult:
     """Run a trial to its end and wait for it, on any machine and for any number of attempts."""
     try:
-        run = _begun(trial, request_file, command)
-        return _not_begun(trial) if run is None else _followed(trial, run, request_file)
+        run = _start_trial(trial, request_file, command)
+        return _not_start_trial(trial) if run is None else _follow_trial(trial, run, request_file)
     except RunError as error:
         return TrialResult(trial.id, trial.model, trial.seed, trial.point, "failed", error=str(error))
 
 
-def _begun(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | None:
+def _start_trial(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | None:
     """Return the run of a trial, started if necessary; None if it has none and may not be started."""
     folder = RunDirectory(trial.settings.runs.dir / trial.id)
     run = Run(folder) if folder.record.exists() else None
@@ -212,7 +212,7 @@ def _begun(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | No
     return start(trial.settings, [trial.model], command=command, name=trial.id)
 
 
-def _followed(trial: Trial, run: Run, request_file: Path) -> TrialResult:
+def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
     """Wait for a run, forward requests, and restart it if its process is lost."""
     asked, losses = "", 0
     while True:
@@ -247,7 +247,7 @@ def _ask(run: Run, wanted: str) -> None:
         run.request_stop(at_once=wanted == _STOP_AT_ONCE)
 
 
-def _not_begun(trial: Trial) -> TrialResult:
+def _not_start_trial(trial: Trial) -> TrialResult:
     return TrialResult(trial.id, trial.model, trial.seed, trial.point)
 
 

@@ -52,7 +52,7 @@ class FlatAdam:
             norm = torch.linalg.vector_norm(self.gradient) * factor
             factor = factor * (self._gradient_clip / norm).clamp_(max=1.0)
         self.gradient.mul_(factor)
-        # The function instead of torch.optim.Adam, which spends longer on its own books than on weights so few.
+        # The function instead of torch.optim.Adam, whose bookkeeping takes longer than the update of so few weights.
         adam(
             [self._weights],
             [self.gradient],

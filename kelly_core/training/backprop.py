@@ -19,7 +19,9 @@ LossSums = tuple[Tensor, Tensor]
 Map = Callable[..., Iterator[Any]]
 """Signature of the built-in ``map``; the map of an executor computes several items in parallel."""
 _Back = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""Function from the gradient by a layer's outputs to that by its inputs; it also writes those by its parameters."""
+"""Backward function of a layer: it takes the gradient with respect to the outputs, writes those with respect to the
+parameters, and returns that with respect to the inputs.
+"""
 
 
 class GradientAccumulator:
@@ -29,7 +31,7 @@ class GradientAccumulator:
     on how many are computed in parallel.
 
     Args:
-        network: network whose parameters the gradient is taken by.
+        network: network whose parameters the gradient is taken with respect to.
         loss: loss function.
         gradient: vector that receives the gradient of each batch, concatenated in the network's order.
     """
@@ -98,7 +100,7 @@ class BackwardPass:
 
 
 class _DenseLayer:
-    """Dense layer with its activation; the first layer computes no gradient by its inputs."""
+    """Dense layer with its activation; the first layer computes no gradient with respect to its inputs."""
 
     parameters = 2
 
@@ -114,7 +116,7 @@ class _DenseLayer:
             grad = activation_gradient(self._activation, grad, outputs)
             torch.mm(grad.t(), x, out=gradient[0])
             torch.sum(grad, dim=0, out=gradient[1])
-            # Nothing uses the gradient by the inputs of the network.
+            # Nothing uses the gradient with respect to the inputs of the network.
             return grad if self._first else grad @ weight
 
         return outputs, back
@@ -171,7 +173,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
 
 
 def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:
-    """Return the gradient by an activation's inputs, given that by its outputs; all have one shape [..., out]."""
+    """Return the gradient with respect to an activation's inputs from that with respect to its outputs [..., out]."""
     if name == "tanh":
         result: Tensor = torch.ops.aten.tanh_backward(gradient, outputs)
     elif name == "sigmoid":

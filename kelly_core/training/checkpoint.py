@@ -95,7 +95,7 @@ class Checkpoint:
 
     @property
     def state(self) -> State:
-        """Whether the plugin carries the network's state from call to call; a network without state is stateless."""
+        """State contract: "stateful" if the plugin carries a state from call to call, else "stateless"."""
         state: State = self.settings["state"] if self.spec.recurrent else "stateless"
         return state
 

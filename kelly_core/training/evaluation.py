@@ -54,7 +54,7 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
 
     Raises:
         NoSplitError: the dataset has no such split.
-        DataError: the dataset was generated again in the place of the examples that the file was trained on.
+        DataError: the dataset was generated again in place of the examples that the file was trained on.
         ExportError: the file does not fit the dataset, or the networks in PyTorch do not know a layer.
     """
     if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
@@ -62,8 +62,10 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
     trained_on = export.metadata.get("trained_on")
     known = isinstance(trained_on, dict) and trained_on.get("dataset_hash") == dataset.fingerprint
     if dataset.synthetic and not known:
-        raise DataError(f"{dataset.name} is not here, and what is generated in its place is not what the file learned")
-    runtime = TorchEngine(export.layers)
+        raise DataError(
+            f"{dataset.name} is not here, and the examples generated in its place are not those that the file learned"
+        )
+    engine = TorchEngine(export.layers)
 
     version = export.code_version or CODE_VERSION
 
@@ -71,7 +73,7 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
         inputs = dataset.normalizer.invert(batch.inputs)
         if spec.code_inputs == CODE_SIZE:
             inputs[..., :CODE_SIZE] = convert_code(inputs[..., :CODE_SIZE], CODE_VERSION, version)
-        outputs = runtime.sequences(inputs)
+        outputs = engine.sequences(inputs)
         return convert_code(outputs, version, CODE_VERSION) if spec.code_outputs else outputs
 
     quality = evaluate(spec, dataset, predict, split)

@@ -59,7 +59,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
             normalizer.mean.astype(np.float32),
             # An input that the network ignores stays at its mean.
             normalizer.deviation.astype(np.float32),
-            # Golden codes are those of the present version, which a network of another one has never met.
+            # Golden codes are those of the present version, which a network of another one was not trained on.
             spec.code_inputs if version == CODE_VERSION else 0,
         ),
         code_version=version if spec.has_code else None,
@@ -101,7 +101,7 @@ def replace_export(
     if keep_best and former is not None and is_other and _is_better(former, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
-            # What validate compares the export with must not be another training's checkpoint.
+            # `validate` compares an export with the checkpoint beside it, which must be of the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
         return Replacement(False, f"{path.name} is kept: {_compared(former, ours, checkpoint)}")
     kept = keep_other(path, weights_hash)
@@ -142,7 +142,7 @@ def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
 
 
 def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[Layer]:
-    """Let the first layer, dense or recurrent, take raw inputs: W' = W · scale, b' = b - W' · mean.
+    """Fold the normalization into the first layer, dense or recurrent: W' = W · scale, b' = b - W' · mean.
 
     Args:
         layers: weights trained on normalized inputs ``(x - mean) * scale``; another first layer takes raw inputs.
@@ -169,7 +169,7 @@ def _folded(weight: Array, bias: Array, normalizer: Normalizer) -> tuple[Array, 
 
 
 def fold_stateless(layers: Sequence[Layer]) -> list[Layer]:
-    """Make every LSTM forget at once, so that each call computes what a first call from zero state computes.
+    """Disable the memory of every LSTM, so that each call computes what a first call from zero state computes.
 
     The recurrent weights and the forget gate's input weights become 0 and the forget gate's bias -100: σ(-100) is
     below float32's resolution, so neither h nor c of the last frame reaches the next.

@@ -84,7 +84,7 @@ def write_history(
         path: the JSON file.
         model: name of the model.
         rows: one an epoch, all with the same keys.
-        metrics: figures of the best epoch; ``best_epoch`` among them.
+        metrics: metrics of the best epoch; ``best_epoch`` among them.
         quality: ``QualityRecord`` of the best epoch as JSON values; None until the training has ended.
 
     Raises:

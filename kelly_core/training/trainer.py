@@ -128,7 +128,7 @@ class Trainer:
         self.device = resolve_device(settings.device)
         self.constant = best_constant(dataset, settings.loss, _GENERATED_EXAMPLES if dataset.synthetic else 0)
         network = build_network(spec, settings.seed)
-        # What evaluation and export cannot use must not show only after the training.
+        # Problems of evaluation and export are raised here, not after hours of training.
         metrics_of(spec)
         fold_normalization(weights_of(network), dataset.normalizer)
         start_at(network, self.constant)

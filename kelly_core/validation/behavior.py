@@ -103,7 +103,7 @@ def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -
 
 def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
     finite = bool(np.isfinite(NumpyEngine(layers).process(probe)).all())
-    detail = "all finite" if finite else "some infinite or not a number, so further trials make no sense"
+    detail = "all finite" if finite else "some infinite or not a number, so further trials are left out"
     return Check("outputs", finite, f"{len(probe)} frames, {detail}")
 
 
@@ -214,7 +214,7 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
     The probe is played over and over. The second pass has its start-up behind it and meets exactly the inputs of the
-    last pass, so that nothing but the state can make the two differ: a state that runs away, settles slowly or lives a
+    last pass, so that nothing but the state can make the two differ: a state that diverges, settles slowly or lives a
     life of its own. The measure is the RMS of that difference over the RMS of the output.
     """
     runtime = NumpyEngine(layers)

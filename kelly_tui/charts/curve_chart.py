@@ -35,7 +35,7 @@ class CurveChart(Widget, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
     The picture is made in a thread beside the screens, one at a time, down to the segments that Textual composes, and
-    put in the place of the former one.
+    put in place of the former one.
 
     Attributes:
         series: what it shows, or will show as soon as that is drawn.

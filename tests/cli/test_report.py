@@ -311,7 +311,7 @@ def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
     assert "at epoch 77" in page.text
     assert "benchmarks.jsonl holds no run that can be read" in page.text
     assert page.row("parity with its checkpoint in PyTorch")[1] != "agrees"
-    assert '"quality" makes no sense' in page.row("quality record")[1]
+    assert '"quality" is invalid' in page.row("quality record")[1]
     assert page.row("GroovePredictor")[2:4] == ["not measured", "1 of 20 FAILED"]
 
 

@@ -393,7 +393,7 @@ def test_a_record_survives_json_and_nonsense_is_refused() -> None:
     record = json.loads(json.dumps(quality.to_json(), allow_nan=False))
     assert QualityRecord.from_json(record) == quality
     for broken in (None, [], {}, record | {"metrics": "good"}, record | {"split": "train"}):
-        with pytest.raises(ValueError, match="makes no sense"):
+        with pytest.raises(ValueError, match="is invalid"):
             QualityRecord.from_json(broken)
 
 
@@ -402,7 +402,7 @@ def test_a_record_survives_json_and_nonsense_is_refused() -> None:
     [
         ({"primary": []}, "no measure or no baseline"),
         ({"baselines": []}, "no measure or no baseline"),
-        ({"metrics": {}}, "lacks a figure for 'rmse'"),
+        ({"metrics": {}}, "lacks a metric for 'rmse'"),
         ({"primary": ["rmse", "loss"]}, "lacks the difference"),
         ({"sources": [{"baselines": {}}]}, "lacks the baselines of a source"),
     ],
@@ -420,10 +420,10 @@ def test_a_record_without_what_its_verdict_rests_on_is_refused(damage: dict[str,
     "dataset",
     [create_synthetic("maestro", examples=4, validation_examples=4, seed=shifted(0)), random_corpus(DYNAMICS)],
 )
-def test_a_verdict_that_its_figures_do_not_bear_out_is_refused(dataset: Dataset) -> None:
+def test_a_verdict_that_contradicts_its_metrics_is_refused(dataset: Dataset) -> None:
     poor = evaluate(DYNAMICS, dataset, constant(np.full(16, 0.9, np.float32)))
     assert not poor.trained
-    with pytest.raises(ValueError, match="'trained', which its figures do not bear out"):
+    with pytest.raises(ValueError, match="'trained', which contradicts its metrics"):
         QualityRecord.from_json(poor.to_json() | {"verdict": "trained"})
 
 

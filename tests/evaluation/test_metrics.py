@@ -22,7 +22,7 @@ def figures(name: str, outputs: Any, known: Labels) -> dict[str, float]:
     """The criteria and all other figures of a model."""
     measures = metrics_of(model_spec(name))
     sums = total(measures.truth(known) | measures.errors(np.asarray(outputs, np.float32), known))
-    return {each.measure: float(each.value(sums)) for each in measures.criteria} | measures.figures(sums)
+    return {each.measure: float(each.value(sums)) for each in measures.criteria} | measures.derived_metrics(sums)
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)

@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Forker:
-    """Starts workers; put ``spawn`` in the place of ``kelly_core.runs.launch.spawn``.
+    """Starts workers; put ``spawn`` in place of ``kelly_core.runs.launch.spawn``.
 
     Attributes:
         largest_file: limit of a worker's files in bytes, None for no limit.

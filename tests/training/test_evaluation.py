@@ -130,6 +130,6 @@ def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Pat
     export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
     export = read_export(tmp_path / "export.json")
     leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"
-    assert export.metadata["quality"]["notes"][-1] == f"the figures may be too good, {leak}"
+    assert export.metadata["quality"]["notes"][-1] == f"the metrics may be too good, {leak}"
     run.dataset.test = np.arange(8)
     assert not any("too good" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)

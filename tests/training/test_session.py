@@ -110,7 +110,7 @@ def test_a_corpus_made_by_rules_may_be_as_easy_as_it_is(alarms, easy_chords: Pat
     (easy_chords / "MADE_BY_RULES.md").write_text("C is happy, A minor is not.")
     ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
     assert kind == "made_by_rules"
-    assert message == "chords is made by rules: the figures say nothing about real music"
+    assert message == "chords is made by rules: the metrics say nothing about real music"
 
 
 def test_a_leak_within_a_corpus_made_by_rules_is_reported(alarms, easy_chords: Path) -> None:

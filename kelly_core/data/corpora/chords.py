@@ -248,7 +248,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
         left_out: receives the links, folders and files that cannot be read.
 
     Raises:
-        DataError: nothing is there, or the only file is a JSON file that makes no sense.
+        DataError: nothing is there, or the only file is an invalid JSON file.
     """
     path = root / annotations_file if annotations_file else root
     if root.is_file() or annotations_file:
@@ -286,7 +286,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     song with a value of the wrong kind or out of range is left out of the corpus; both are reported.
 
     Raises:
-        DataError: the file is missing or makes no sense, or no song is usable.
+        DataError: the file is missing or invalid, or no song is usable.
     """
     skipped: LeftOut = {}
     files = _find_songs(root, options.annotations_file, skipped)

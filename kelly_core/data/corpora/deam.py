@@ -57,7 +57,7 @@ _GAIN_DB = 6.0
 _TRANSPOSED_SHARE = 0.8
 """Share of the examples with notes that are transposed in training, by -6 to +5 semitones."""
 _NOTED_CONTEXT_WEIGHT = 8.0
-"""Loss weight of a context that notes tell, relative to one that is measured in the audio."""
+"""Loss weight of a context that is computed from notes, relative to one that is measured in the audio."""
 _READ_LENGTHS = 2
 """Lengths of an example that are read of a long recording, so that training takes its part from anywhere in them."""
 _NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatures._fields)}
@@ -72,7 +72,7 @@ _TABLE_SUFFIXES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class _Notes:
-    """What the MIDI files beside recordings tell, one row a recording; NaN for those without one.
+    """Features of the MIDI files beside recordings, one row a recording; NaN for those without one.
 
     Attributes:
         measures: of the descriptors that can be heard, [n, 2] in the order of ``HEARD``.
@@ -88,7 +88,7 @@ class _Notes:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Which recordings have notes, [n]."""
+        """True for recordings that have notes, [n]."""
         return np.isfinite(self.shift)
 
     def estimated_affect(self, training: NDArray[np.bool_]) -> Floats:
@@ -123,7 +123,7 @@ class EmotionDataset(CorpusDataset):
         table: features of the recordings.
         labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown and do not count.
         context: musical context of each recording, [n, 8], the same in all frames.
-        notes: what MIDI files beside the recordings tell.
+        notes: features of MIDI files beside the recordings.
     """
 
     input_size = BANDS
@@ -263,7 +263,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     read.
 
     Raises:
-        DataError: no labels, a table that makes no sense, or no usable file.
+        DataError: no labels, an invalid table, or no usable file.
     """
     skipped: LeftOut = {}
     everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES, *midi.SUFFIXES}, _is_skipped, skipped)
@@ -320,7 +320,7 @@ def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str
 def _read_notes(
     root: Path, table: FeatureTable, notes: Mapping[str, str], extraction: FeatureExtractor, options: LoadOptions
 ) -> tuple[_Notes, LeftOut]:
-    """Return what the MIDI files beside the recordings of a table tell, and those that are left out, by reason."""
+    """Return the features of the MIDI files beside recordings, and the files that are left out, by reason."""
     scores = [notes[file] for file in table.files if file in notes]
     own = replace(extraction, settings={"features": list(_NOTE_FEATURES)}, extract=_extract_notes)
     found = extract(root, scores, own, options) if scores else FeatureTable([], [], {}, {}, {})

@@ -46,7 +46,7 @@ class InstallListener(Protocol):
         """Bytes done and bytes in all, 0 if not known."""
 
     def note(self, text: str) -> None:
-        """A sentence for the person who waits."""
+        """Show a message to the user."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class _RetryError(Exception):
 
 
 class UnavailableError(DataError):
-    """An address that does not give the file."""
+    """An address from which the file cannot be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Downloaded:
 
 
 def part_of(target: Path) -> Path:
-    """Return the file that holds what has come of ``target`` so far."""
+    """Return the path of the partial download of ``target``."""
     return target.with_name(target.name + ".part")
 
 
 def discard_part(target: Path) -> None:
-    """Remove what has come of ``target`` so far."""
+    """Remove the partial download of ``target``."""
     part_of(target).unlink(missing_ok=True)
     _state_file(target).unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ def download(
     progress: ByteProgress = lambda _done, _total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Downloaded:
-    """Download a file to ``part_of(target)``, going on from what is there of it.
+    """Download a file to ``part_of(target)``, continuing a partial download.
 
     Args:
         url: its address; redirections are followed.
@@ -104,7 +104,7 @@ def download(
         pause: waits before another attempt.
 
     Raises:
-        UnavailableError: the address does not give the whole file. What has come stays for the next time.
+        UnavailableError: the address does not give the whole file. The partial file is kept for the next attempt.
         DataError: the part cannot be written.
     """
     before = _size(part_of(target))
@@ -115,7 +115,7 @@ def download(
 
 
 def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> str:
-    """Attempt one address until the file is whole; attempts that bring something on do not count."""
+    """Attempt one address until the file is whole; attempts that receive new bytes do not count."""
     fruitless = 0
     while True:
         before = transfer.received
@@ -148,7 +148,7 @@ class _Transfer:
         self.is_sized = True
 
     def attempt(self, url: str) -> str:
-        """Ask for what is missing and write it; return the content type once the file is whole.
+        """Request the missing bytes and write them; return the content type once the file is whole.
 
         Raises:
             _RetryError, UnavailableError: the connection broke or the server is busy; the file is not at this address.
@@ -221,7 +221,7 @@ class _Transfer:
                 file.seek(start)
                 for chunk in _chunks(response):
                     file.write(chunk)
-                    # What came so far outlives a kill.
+                    # Flushed, so that a killed process keeps what it has received.
                     file.flush()
                     done += len(chunk)
                     self.received += len(chunk)

@@ -40,7 +40,7 @@ _MPG123 = re.compile(rb"\[[^\]\n]*libmpg123/[^\n]*\n?")
 def without_mpg123_messages() -> Iterator[None]:
     """Remove libmpg123's messages from the standard error stream, and write them to the log at level DEBUG.
 
-    libsndfile does not let a caller set libmpg123's option to be quiet. What other threads print meanwhile appears at
+    libsndfile does not let a caller set libmpg123's option to be quiet. Output of other threads meanwhile appears at
     the end, unchanged.
     """
     with _lock:

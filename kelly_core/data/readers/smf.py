@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 
 DAMAGED = "damaged MIDI file"
 MAX_EVENTS = 1_000_000
-"""Of a file; the longest performance of MAESTRO has a tenth of it."""
+"""Maximum number of events of a file; the longest performance of MAESTRO has a tenth of it."""
 MAX_TRACKS = 1_000
 MAX_META = 100_000
 """Names, markers, tempo changes and time signatures of a file. Each is an object, so that they take the most memory."""

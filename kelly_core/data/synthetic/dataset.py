@@ -33,7 +33,7 @@ def create_synthetic(
     sequence_length: int = SEQUENCE_LENGTH,
     seed: int = 0,
 ) -> SyntheticDataset:
-    """Set up generated examples in the place of a corpus.
+    """Set up generated examples in place of a corpus.
 
     Args:
         name: the corpus to stand in for, one of ``spec.DATASETS``.
@@ -65,11 +65,11 @@ def create_synthetic(
 
 
 class SyntheticDataset(Dataset):
-    """A generator in the place of a corpus; ``create_synthetic`` makes one.
+    """A generator in place of a corpus; ``create_synthetic`` makes one.
 
     Attributes:
         reference: loss on the validation examples of the best possible predictor and of the best constant one. Both
-            are taken on the very targets that validation uses, not in expectation: luck with the noise then cancels
+            are taken on the targets that validation uses, not in expectation: luck with the noise then cancels
             in a network's excess, which makes its standard error three times smaller and a perfect network's 0.
     """
 

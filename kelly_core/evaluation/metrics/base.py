@@ -105,10 +105,10 @@ class Criterion:
     """Metric by which a model must beat its baselines; smaller is better.
 
     Attributes:
-        measure: its name among the figures.
+        measure: its name among the metrics.
         columns: the sums that it is made of.
         value: computes it from those sums, whatever their shape.
-        margin: share of the baseline's figure by which the model may be worse.
+        margin: share of the baseline's metric by which the model may be worse.
     """
 
     measure: str
@@ -123,7 +123,7 @@ class ModelMetrics(ABC):
     Attributes:
         criteria: the measures that decide, the first one being what predictors are ranked by.
         epsilon_limit: largest ε on generated data that counts as trained.
-        published: figures of others to judge by.
+        published: results of others to compare with.
     """
 
     criteria: ClassVar[tuple[Criterion, ...]]
@@ -138,7 +138,7 @@ class ModelMetrics(ABC):
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
 
-    def figures(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
+    def derived_metrics(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
         """Return further metrics from the sums over some examples; NaN if not defined."""
         return {}
 

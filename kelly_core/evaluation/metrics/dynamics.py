@@ -59,7 +59,7 @@ class DynamicsMetrics(ModelMetrics):
             "all_squares": squares.sum(axis=1),
         }
 
-    def figures(self, sums: Sums) -> dict[str, float]:
+    def derived_metrics(self, sums: Sums) -> dict[str, float]:
         """See ``ModelMetrics``."""
         weight = sums["weight"]
         mae = ratio(sums["absolute"], weight)
@@ -67,13 +67,13 @@ class DynamicsMetrics(ModelMetrics):
         variation = sums["values_squared"] - weight * mean**2
         r2 = np.where(variation > 1e-9 * weight, 1 - ratio(sums["squares"], variation), np.nan)
         defined = r2[np.isfinite(r2)]
-        figures = {
+        metrics = {
             "mae": float(mae.mean()),
             "r2": float(defined.mean()) if len(defined) else float("nan"),
         }
         for name, error, explained in zip(_PARAMETERS, mae, r2, strict=True):
-            figures |= {f"{name}_mae": float(error), f"{name}_r2": float(explained)}
-        return figures
+            metrics |= {f"{name}_mae": float(error), f"{name}_r2": float(explained)}
+        return metrics
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""

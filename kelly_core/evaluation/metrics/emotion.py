@@ -84,18 +84,18 @@ class EmotionMetrics(ModelMetrics):
             "quadrant": _by_kind((points * same).sum(axis=1), labels),
         }
 
-    def figures(self, sums: Sums) -> dict[str, float]:
+    def derived_metrics(self, sums: Sums) -> dict[str, float]:
         """See ``ModelMetrics``."""
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for kind, kind_name in enumerate(_KINDS):
             count = sums["points"][kind]
             if count > 0:
-                figures[f"{kind_name}_quadrant_accuracy"] = float(sums["quadrant"][kind] / count)
+                metrics[f"{kind_name}_quadrant_accuracy"] = float(sums["quadrant"][kind] / count)
             for dimension, name in enumerate(_DIMENSIONS if count > 0 else ()):
                 columns = ("wanted", "read", "wanted_squared", "read_squared", "product")
                 agreement = _agreement(*(float(sums[column][kind, dimension] / count) for column in columns))
-                figures |= {f"{kind_name}_{name}_{measure}": value for measure, value in agreement.items()}
-        return figures
+                metrics |= {f"{kind_name}_{name}_{measure}": value for measure, value in agreement.items()}
+        return metrics
 
     def calibration(self, sums: Sums) -> dict[str, Calibration]:
         """See ``ModelMetrics``; over the kind of label with more points."""

@@ -63,7 +63,7 @@ class HarmonyMetrics(ModelMetrics):
             "top3": (weight * taken.sum(axis=-1)).sum(axis=1),
         }
 
-    def figures(self, sums: Sums) -> dict[str, float]:
+    def derived_metrics(self, sums: Sums) -> dict[str, float]:
         """See ``ModelMetrics``."""
         weight = sums["weight"]
         return {

@@ -69,7 +69,7 @@ class MelodyMetrics(ModelMetrics):
             "diatonic": (weight * outputs[..., _DIATONIC].sum(axis=-1, dtype=np.float64)).sum(axis=1),
         }
 
-    def figures(self, sums: Sums) -> dict[str, float]:
+    def derived_metrics(self, sums: Sums) -> dict[str, float]:
         """See ``ModelMetrics``."""
         return {
             "top5_hit_rate": float(ratio(sums["hits"], sums["sounding_weight"])),
