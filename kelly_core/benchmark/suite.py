@@ -33,6 +33,7 @@ def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Laten
     """Time ``calls`` single calls, cycling through the frames [T, in], after an untimed warm-up."""
     for index in range(WARM_UP_CALLS):
         call(frames[index % len(frames)])
+    # Allocated beforehand: a growing list would allocate memory between the timed calls.
     nanoseconds = np.empty(calls)
     for index in range(calls):
         frame = frames[index % len(frames)]
@@ -50,6 +51,7 @@ def summarize(times_us: NDArray[np.float64]) -> Latency:
 
 def _histogram(times_us: NDArray[np.float64]) -> Histogram:
     """Return a histogram with half-octave bins; the bin edges are the same in every run."""
+    # 1 ns, the resolution of the clock: a time of 0 has no logarithm.
     octave = np.log2(np.maximum(times_us, 1e-3))
     bins = np.floor(_BINS_AN_OCTAVE * octave).astype(int)
     lowest, highest = int(bins.min()), int(bins.max())
@@ -158,6 +160,7 @@ def _time_engine(models: Mapping[str, Export], factory: EngineFactory, calls: in
     except KellyError as error:
         return EngineResult({}, None, str(error))
     frames = {name: probe_export(export, _FRAMES) for name, export in models.items()}
+    # The plugin computes a frame on one thread; BLAS would use all cores.
     with threadpool_limits(limits=1):
         latencies = {name: measure(compute, frames[name], calls) for name, compute in computes.items()}
         return EngineResult(latencies, _time_chain(computes, frames, calls))

@@ -6,6 +6,7 @@ import signal
 from types import FrameType
 from typing import Protocol
 
+# 128 + the signal's number, as shells report it.
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -47,6 +48,7 @@ class Signals:
         return self._interrupts > 2
 
     def __enter__(self) -> Signals:
+        # Not SIGHUP: the training has a session of its own and continues without this terminal.
         self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -66,6 +68,7 @@ class Signals:
         self._send()
 
     def _send(self) -> None:
+        # Before the start of the process there is nothing to send to; ``send_to`` sends what arrived until then.
         if self._work is None or not self._work.live:
             return
         if self.killed:

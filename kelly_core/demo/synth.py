@@ -81,6 +81,7 @@ def _wav(samples: Doubles) -> bytes:
     import soundfile
 
     stream = io.BytesIO()
+    # tanh limits smoothly: the sum of many loud notes exceeds full scale, and clipping would add noise to all bands.
     soundfile.write(stream, np.tanh(_LEVEL * samples), SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return stream.getvalue()
 
@@ -100,6 +101,7 @@ def _openness(count: int, rng: np.random.Generator) -> Doubles:
     """Return 1 while the wah is open and 0 while it is closed, with short ramps so that it does not click."""
     shortest, longest = _WAH_SECONDS
     time = np.arange(count) / SAMPLE_RATE
+    # Enough lengths even if each is the shortest one.
     lengths = rng.uniform(shortest, longest, 2 + int(time[-1] / shortest))
     switches = np.cumsum(lengths) - rng.uniform(0, longest)
     states = (np.arange(len(switches) + 1) + rng.integers(2)) % 2
@@ -112,6 +114,7 @@ def _note(pitch: int, velocity: int, seconds: float, slope: float) -> Doubles:
     """Return a decaying sum of partials."""
     hertz = 440 * 2 ** ((pitch - 69) / 12)
     time = np.arange(round((seconds + _RELEASE_SECONDS) * SAMPLE_RATE)) / SAMPLE_RATE
+    # Partials above half the sample rate would alias.
     partials = np.arange(1, min(_PARTIALS, int(_HIGHEST_HZ / hertz)) + 1)
     wave = partials**-slope @ np.sin(np.outer(2 * np.pi * hertz * partials, time).astype(np.float32))
     envelope = np.minimum(time / _ATTACK_SECONDS, 1) * np.exp(-time / _DECAY_SECONDS)

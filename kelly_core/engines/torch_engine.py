@@ -105,6 +105,7 @@ def advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]
         past = (module.kernel_size[0] - 1) * module.dilation[0]
         zeros = frames.new_zeros(frames.shape[0], past, frames.shape[2])
         joined = torch.cat([zeros if state is None else state, frames], dim=1)
+        # PyTorch's convolutions take channels second. Not [-past:], which would be everything for past = 0.
         return module(joined.transpose(1, 2)).transpose(1, 2), joined[:, joined.shape[1] - past :]
     if isinstance(module, nn.BatchNorm1d | nn.PReLU):
         return module(frames.transpose(1, 2)).transpose(1, 2), None

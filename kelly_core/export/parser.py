@@ -159,6 +159,7 @@ def _require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
 def _dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWeights:
     activation = _activation(layer)
     parts = read_parts(layer, 1, 2)
+    # RTNeural's weights are [in, out], as those of Keras; PyTorch's are [out, in].
     weight = read_matrix(parts[0], in_size, out_size, "weights[0]").T
     if len(parts) == 1:
         return DenseWeights(weight, np.zeros(out_size, np.float32), activation, use_bias=False)
@@ -187,6 +188,7 @@ def _lstm(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
     if not any(name in layer for name in _GATE_ARRAYS):
         return joined
     split = _gates(layer, in_size, hidden)
+    # A sum that overflows differs from the recorded one, which the comparison below reports.
     with np.errstate(over="ignore"):
         bias = split.bias_ih + split.bias_hh
     for name, ours, theirs in (
@@ -275,6 +277,7 @@ def _conv1d(layer: dict[str, Any], in_size: int, out_size: int) -> Conv1dWeights
         )
     matrices = [read_matrix(tap, in_size // groups, out_size, f"weights[0][{index}]") for index, tap in enumerate(taps)]
     vector = read_vector(bias, out_size, "weights[1], the bias,")
+    # [kernel, in / groups, out] becomes PyTorch's [out, in / groups, kernel].
     weight = np.ascontiguousarray(np.stack(matrices).transpose(2, 1, 0))
     return Conv1dWeights(weight, vector, _activation(layer), dilation, groups, _use_bias(layer, vector))
 

@@ -286,6 +286,7 @@ class Run:
             RunError: a process is working on it.
         """
         snapshot = Run(self.folder).snapshot
+        # A process that has reported its end holds the lock until it exits, so the lock is waited for.
         lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"

@@ -237,6 +237,7 @@ def _follows_batch(earlier: LogRecord, later: LogRecord) -> bool:
 
 
 def _advance(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
+    # The process of an earlier attempt may have written its last records after the next one began.
     if record.attempt < run.attempt:
         return run
     if record.attempt > run.attempt:
@@ -321,6 +322,7 @@ def _advance_model(model: ModelSnapshot, event: events.Event, busy: float) -> Mo
 
 
 def _model_started(model: ModelSnapshot, event: events.ModelStarted, busy: float) -> ModelSnapshot:
+    # A resumed training keeps its best epoch; one from the beginning keeps the warnings, which precede this event.
     known = (
         model if event.first_epoch > 1 else ModelSnapshot(model.model, alarm=model.alarm, alarm_kind=model.alarm_kind)
     )
@@ -348,6 +350,7 @@ def _model_ended(model: ModelSnapshot, event: events.ModelEnded) -> ModelSnapsho
 
 
 def _batch_done(model: ModelSnapshot, event: events.BatchDone, busy: float) -> ModelSnapshot:
+    # Steps since the last record, not since the beginning of the epoch: the pace changes with the load of the machine.
     taken = event.step - (model.step if event.epoch == model.epoch + 1 else 0)
     since = busy - model.measured_at
     pace = taken / since if taken > 0 and since > 0 else model.steps_per_second

@@ -48,7 +48,7 @@ class Sweep:
         self._output = settings.output.dir.absolute()
         self._request_file = self._output / "trials" / ".stop"
         self._request = ""
-        self._begun = False
+        self._has_lock = False
         self.live = True
 
     @property
@@ -87,7 +87,7 @@ class Sweep:
         output_lock = acquire_output_lock(self._output)
         try:
             with guard_folder(self._output, output_lock.identity.is_current):
-                yield from self._run_trial_all(waiting)
+                yield from self._run_trials(waiting)
         finally:
             self.live = False
             release_output_lock(output_lock)
@@ -127,26 +127,30 @@ class Sweep:
             atomic_write_all(contents, error=RunError)
         return targets
 
-    def _run_trial_all(self, waiting: Waiting) -> Iterator[TrialResult]:
+    def _run_trials(self, waiting: Waiting) -> Iterator[TrialResult]:
         make_folder(self._request_file.parent)
+        # A request of an earlier sweep in this folder must not stop this one.
         self._request_file.unlink(missing_ok=True)
-        self._begun = True
+        self._has_lock = True
+        # A signal may have arrived before the lock was acquired.
         if self._request:
             self._write_request()
         runs = self.trials[0].settings.runs.dir
         make_folder(runs)
-        self.write([_not_start_trial(trial) for trial in self.trials])
+        # Written first: a worker of a cluster must see this file before it runs a trial.
+        self.write([_queued_result(trial) for trial in self.trials])
         left = {trial.id: trial for trial in self.trials}
         with suppress(_StopWaitingError):
             for result in self._as_completed(runs, waiting):
                 del left[result.run]
                 yield result
-        yield from map(self._run_trial, left.values())
+        # Without workers nothing forwards a stop: these calls pass it to running trials, and start no others.
+        yield from map(self._runner, left.values())
 
     def _send_to_trials(self, request: str) -> None:
         """Pass a request to the trials; without the output lock it would reach another sweep's trials."""
         self._request = request
-        if self._begun:
+        if self._has_lock:
             self._write_request()
 
     def _write_request(self) -> None:
@@ -165,7 +169,7 @@ class Sweep:
             waiting(text)
 
         return map_unordered(
-            self._run_trial,
+            self._runner,
             self.trials,
             jobs=self._jobs,
             scheduler=self._settings.parallel.cluster,
@@ -174,7 +178,7 @@ class Sweep:
         )
 
     @property
-    def _run_trial(self) -> Callable[[Trial], TrialResult]:
+    def _runner(self) -> Callable[[Trial], TrialResult]:
         return partial(_run_trial, request_file=self._request_file, command=self._command)
 
     @property
@@ -196,7 +200,7 @@ def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> T
     """Run a trial to its end and wait for it, on any machine and for any number of attempts."""
     try:
         run = _start_trial(trial, request_file, command)
-        return _not_start_trial(trial) if run is None else _follow_trial(trial, run, request_file)
+        return _queued_result(trial) if run is None else _follow_trial(trial, run, request_file)
     except RunError as error:
         return TrialResult(trial.id, trial.model, trial.seed, trial.point, "failed", error=str(error))
 
@@ -220,6 +224,7 @@ def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
             pass
         wanted = _read(request_file)
         if run.snapshot.state == "died" and not wanted and losses < ALLOWED_FAILURES:
+            # Killed for memory, perhaps, or the machine was lost; the checkpoints make another attempt cheap.
             losses += 1
             run = resume(run)
         elif not run.live:
@@ -247,7 +252,7 @@ def _ask(run: Run, wanted: str) -> None:
         run.request_stop(at_once=wanted == _STOP_AT_ONCE)
 
 
-def _not_start_trial(trial: Trial) -> TrialResult:
+def _queued_result(trial: Trial) -> TrialResult:
     return TrialResult(trial.id, trial.model, trial.seed, trial.point)
 
 

@@ -109,6 +109,7 @@ def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
 
 def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that different inputs give different outputs at the same step, which a changing state alone does not."""
+    # The same frames in reverse are as plausible as the probe, and differ from it at every step.
     outputs, others = (NumpyEngine(layers).process(frames) for frames in (probe, probe[::-1].copy()))
     apart = float(np.abs(outputs.astype(np.float64) - others).max())
     if apart > DEPENDENCE_LIMIT:
@@ -148,6 +149,7 @@ def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Array) 
         yield Check("state", True, "no layer with state, so every frame is independent")
         return
     recurrent = [layer for layer in layers if isinstance(layer, RecurrentWeights)]
+    # A file that declares no state is stateless if its recurrent weights are 0, as those of a folded export are.
     folded = len(recurrent) == sum(map(carries_state, layers)) and not any(each.weight_hh.any() for each in recurrent)
     state = declared if declared in STATES else "stateless" if folded else "stateful"
     if state == "stateless":
@@ -168,12 +170,12 @@ def _not_recorded(name: str) -> Check:
 
 def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
     """Each frame must give bit for bit what it gives from zero state, whatever came before."""
-    runtime = NumpyEngine(layers)
-    in_sequence = runtime.process(probe)
+    engine = NumpyEngine(layers)
+    in_sequence = engine.process(probe)
     alone = np.empty_like(in_sequence)
     for frame, output in zip(probe, alone, strict=True):
-        runtime.reset()
-        output[:] = runtime.step(frame)
+        engine.reset()
+        output[:] = engine.step(frame)
     if np.array_equal(in_sequence, alone):
         return Check("state", True, f"stateless: {len(probe)} frames do not depend on what came before")
     apart = float(np.abs(in_sequence - alone).max())
@@ -214,11 +216,11 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
     The probe is played over and over. The second pass has its start-up behind it and meets exactly the inputs of the
-    last pass, so that nothing but the state can make the two differ: a state that diverges, settles slowly or lives a
-    life of its own. The measure is the RMS of that difference over the RMS of the output.
+    last pass, so that only the state can make the two differ: one that diverges, settles slowly or oscillates. The
+    measure is the RMS of that difference over the RMS of the output.
     """
-    runtime = NumpyEngine(layers)
-    passes = [runtime.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
+    engine = NumpyEngine(layers)
+    passes = [engine.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]
     steps = DRIFT_PASSES * len(probe)
     level = _rms(passes[-1])
     drift = _rms(passes[-1] - passes[1]) / level if level else 0.0

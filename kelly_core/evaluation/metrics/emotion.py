@@ -163,6 +163,7 @@ def _agreement(
     wanted: float, read: float, wanted_squared: float, read_squared: float, product: float
 ) -> dict[str, float]:
     """Return RMSE, Pearson's r, Lin's concordance (1989) and R² from means of two variables and of their products."""
+    # Rounding can make the difference of nearly equal sums negative.
     error = max(0.0, wanted_squared - 2 * product + read_squared)
     spread, own_spread = wanted_squared - wanted**2, read_squared - read**2
     covariance = product - wanted * read
