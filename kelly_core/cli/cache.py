@@ -77,7 +77,7 @@ def cache(
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
-        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _texts(corrupted)} if verify else {}))
+        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _by_path(corrupted)} if verify else {}))
     else:
         _show(folder, left, removed)
     corrupted = {cached.path: corrupted[cached.path] for cached in left if cached.path in corrupted}
@@ -90,7 +90,7 @@ def cache(
         raise typer.Exit(1)
 
 
-def _texts(corrupted: dict[Path, list[str]]) -> dict[str, list[str]]:
+def _by_path(corrupted: dict[Path, list[str]]) -> dict[str, list[str]]:
     return {str(path): found for path, found in corrupted.items()}
 
 

@@ -78,7 +78,7 @@ def get(
     settings = settings_from(config, {"datasets_dir": datasets_dir}).settings
     selected = default_sources(SOURCES) if everything else select_sources(names or [], SOURCES)
     mirrors = [_checked_mirror(url) for url in mirror or ()]
-    _agree([source for source in selected if not _is_there(source, settings)], yes)
+    _ask_for_agreement([source for source in selected if not _is_there(source, settings)], yes)
     results: list[dict[str, Any]] = []
     failed = False
     for source in selected:
@@ -131,7 +131,7 @@ def _checked_mirror(url: str) -> str:
     return url
 
 
-def _agree(sources: Sequence[Source], yes: bool) -> None:
+def _ask_for_agreement(sources: Sequence[Source], yes: bool) -> None:
     """Show the licences of what is to be downloaded, and ask for agreement.
 
     Raises:
@@ -189,7 +189,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
         raise
     result["archives"] = [asdict(receipt) for receipt in receipts]
     for receipt in receipts:
-        print_status(f"{source.name}: {_in_words(receipt)}")
+        print_status(f"{source.name}: {_describe_receipt(receipt)}")
     if not inventory.complete:
         hint = f"Remove {receipts[0].folder} and run the command again"
         print_error(source.name, f"{len(inventory.missing)} of its {inventory.expected} files are missing. {hint}")
@@ -197,7 +197,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
     return result | {"status": "present" if all(each.status == "present" for each in receipts) else "installed"}
 
 
-def _in_words(receipt: Receipt) -> str:
+def _describe_receipt(receipt: Receipt) -> str:
     files = f"{receipt.files:,} files in {receipt.folder}"
     if receipt.status == "present":
         return f"{receipt.archive} is there already: {files}"

@@ -82,7 +82,7 @@ def validate(
     if chain is not None:
         reports = with_measured_chain(reports, _folder_of(files), chain)
     if require_trained:
-        reports = list(map(_judged, reports))
+        reports = list(map(_with_trained_check, reports))
     if as_json:
         print_json(to_json(reports))
     else:
@@ -103,7 +103,7 @@ def _folder_of(files: Sequence[Path]) -> Path:
     return folders.pop()
 
 
-def _judged(report: FileReport) -> FileReport:
+def _with_trained_check(report: FileReport) -> FileReport:
     """Return the report with the verdict as a further check."""
     from kelly_core.validation.report import Check
 

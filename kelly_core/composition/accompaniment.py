@@ -42,9 +42,9 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
         center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
         if bar.arousal < 0 and not bar.last:
-            tones += _broken(bar, pitches, wanted, noise[bar.number])
+            tones += _broken_chord(bar, pitches, wanted, noise[bar.number])
         else:
-            tones += _struck(bar, pitches, wanted, noise[bar.number])
+            tones += _block_chord(bar, pitches, wanted, noise[bar.number])
     return tones
 
 
@@ -93,7 +93,7 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
             yield start, start + min(round(expression.pedal_share * span), span - _PEDAL_GAP)
 
 
-def _broken(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
+def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
     """Return the tones in sequence, up and down."""
     count = int(np.clip(round(wanted), *_BROKEN))
     wave = [*pitches, *pitches[-2:0:-1]]
@@ -103,7 +103,7 @@ def _broken(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> I
         yield _tone(bar, slot * _EIGHTH, length * _EIGHTH, wave[number % len(wave)], float(noise[slot]))
 
 
-def _struck(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
+def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
     """Return all tones together, spread upwards by the dynamics' chord spread."""
     hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
     slots = _STRUCK[hits - 1]

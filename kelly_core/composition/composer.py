@@ -58,7 +58,7 @@ def compose(
             Part("Melody", 0, instrument.program, _in_key(plan, write_melody(plan, instrument, melody))),
             Part("Chords", 1, _PIANO, _in_key(plan, write_chords(plan, accompaniment)), tuple(pedaling(plan))),
             Part("Bass", 2, _BASS, _in_key(plan, write_bass(plan, bass))),
-            Part("Drums", DRUM_CHANNEL, None, _apart(write_drums(plan))),
+            Part("Drums", DRUM_CHANNEL, None, _without_overlaps(write_drums(plan))),
         ),
         tempos=plan.tempos,
         key=_key_name(plan, tonic),
@@ -72,10 +72,10 @@ def _in_key(plan: Plan, tones: Sequence[Tone]) -> tuple[Tone, ...]:
     """Transpose tones from C major / A minor to the piece's key; pitches outside MIDI's range move by an octave."""
     moved = [tone.pitch + plan.shift for tone in tones]
     pitches = [pitch + 12 * (pitch < 0) - 12 * (pitch > 127) for pitch in moved]
-    return _apart([tone._replace(pitch=pitch) for tone, pitch in zip(tones, pitches, strict=True)])
+    return _without_overlaps([tone._replace(pitch=pitch) for tone, pitch in zip(tones, pitches, strict=True)])
 
 
-def _apart(tones: Sequence[Tone]) -> tuple[Tone, ...]:
+def _without_overlaps(tones: Sequence[Tone]) -> tuple[Tone, ...]:
     """Return the tones in order, each ended where its pitch starts again; of two with the same start one is kept."""
     ordered = sorted({(tone.tick, tone.pitch): tone for tone in tones}.values())
     following: dict[int, int] = {}

@@ -54,10 +54,10 @@ _PATTERN = (
 
 def write_drums(plan: Plan) -> list[Tone]:
     """Write the pattern bar by bar; the last bar has only kick and crash."""
-    return [tone for bar in plan.bars for tone in _play(bar)]
+    return [tone for bar in plan.bars for tone in _hits_of_bar(bar)]
 
 
-def _play(bar: Bar) -> list[Tone]:
+def _hits_of_bar(bar: Bar) -> list[Tone]:
     hits = [hit for hit in _PATTERN if bar.arousal >= hit.least_arousal]
     if bar.last:
         hits = [_PATTERN[0], _Hit(0, CRASH, 84, -1.0)]

@@ -190,7 +190,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
             model = _model_pitches(plan, phrase, bars, pitches)
             notes = np.stack([_note_weights(plan, phrase, slot, proposed[slot // 2], low, model) for slot in onsets])
             if phrase.last in bars:
-                _close(notes[-1], plan, phrase, mode, low)
+                _apply_cadence(notes[-1], plan, phrase, mode, low)
             chords = CHORD_TONES[[plan.bars[slot // _SLOTS].chord for slot in onsets]]
             foreign = (chords.any(axis=1, keepdims=True) & (chords == 0))[:, _pitch_classes(low)]
             line = draw_line(notes, foreign, draws.pitch[onsets], before)
@@ -276,7 +276,7 @@ def _note_weights(
     return weights
 
 
-def _close(weights: Doubles, plan: Plan, phrase: Phrase, mode: Mode, low: int) -> None:
+def _apply_cadence(weights: Doubles, plan: Plan, phrase: Phrase, mode: Mode, low: int) -> None:
     """Change the weights of a phrase's last note to those of its cadence."""
     classes = _pitch_classes(low)
     tonic = classes == HOME[mode] % 12

@@ -62,7 +62,7 @@ def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32]
     _draw_notes(axes["notes"], score)
     _draw_drums(axes["drums"], score.part("Drums"))
     for each in rows:
-        _tidy(each, score)
+        _format_axes(each, score)
     _name_sections(axes["chords"], score)
     rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
     figure.align_ylabels(rows)
@@ -88,7 +88,7 @@ def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:
     return edges
 
 
-def _tidy(axes: Axes, score: Score) -> None:
+def _format_axes(axes: Axes, score: Score) -> None:
     bars = score.bars
     axes.set_facecolor(_PAPER)
     axes.set_xlim(min(0.0, float(_frame_edges(1, score)[0])), bars)

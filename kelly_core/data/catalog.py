@@ -238,7 +238,7 @@ def _inspect_present(
     if not corpus.joins:
         return _checked(open_corpus(corpus.name, settings, progress), visit)
     reports = [_checked(open_corpus(corpus.name, settings, progress, main), visit) for main in corpus.joins]
-    return _together(reports, corpus.joins)
+    return _merge_reports(reports, corpus.joins)
 
 
 def _checked(dataset: CorpusDataset, visit: Callable[[CorpusDataset], None]) -> CorpusReport:
@@ -248,7 +248,7 @@ def _checked(dataset: CorpusDataset, visit: Callable[[CorpusDataset], None]) -> 
     return replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)])
 
 
-def _together(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
+def _merge_reports(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
     """Merge the reports of an additional corpus for each training that it joins; examples add up."""
     skipped: dict[str, list[str]] = {}
     for report in reports:

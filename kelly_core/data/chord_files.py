@@ -99,7 +99,7 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
         _billboard(root, names, left_out),
         _label_files(root, names),
         *_chordonomicon(root, names),
-        _texts(root, names),
+        _text_files(root, names),
     ]
     return [files for files in found if files.paths]
 
@@ -128,10 +128,10 @@ def _by_folder(
             rank = wanted.index(file.lower())
             best[folder] = min(best.get(folder, (len(wanted), "")), (rank, name))
     paths = [name for _, name in best.values()]
-    return ChordFile(kind, paths, lambda: len(paths), partial(_each, root, paths, read))
+    return ChordFile(kind, paths, lambda: len(paths), partial(_read_each, root, paths, read))
 
 
-def _each(root: Path, paths: Sequence[str], read: Callable[[Path, str], Entry]) -> Iterator[Entry | DataError]:
+def _read_each(root: Path, paths: Sequence[str], read: Callable[[Path, str], Entry]) -> Iterator[Entry | DataError]:
     for name in paths:
         try:
             yield read(root / name, name)
@@ -178,7 +178,7 @@ def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
     labels = [name for name in names if name.lower().endswith(".lab")]
     billboard = {name.rpartition("/")[0] for name in labels if name.rpartition("/")[2].lower() in _LAB_NAMES}
     paths = [name for name in labels if name.rpartition("/")[0] not in billboard]
-    return ChordFile("labels", paths, lambda: len(paths), partial(_each, root, paths, _read_label_file))
+    return ChordFile("labels", paths, lambda: len(paths), partial(_read_each, root, paths, _read_label_file))
 
 
 def _read_label_file(path: Path, name: str) -> Entry:
@@ -317,7 +317,7 @@ def _read_rows(path: Path) -> Iterator[Entry | DataError]:
         yield {"source": f"Chordonomicon/{row.get('spotify_song_id') or name}", "chords": chords}
 
 
-def _texts(root: Path, names: Sequence[str]) -> ChordFile:
+def _text_files(root: Path, names: Sequence[str]) -> ChordFile:
     """Text files with bars, each a song, and links of iReal Pro, of which one file may have many."""
     taken = (*_POP909_NAMES, _SALAMI)
     paths = [

@@ -58,7 +58,7 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
         return []
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=cache_dir) from error
-    looked = [seen for entry in entries for seen in _look(entry)]
+    looked = [seen for entry in entries for seen in _read_entry(entry)]
     latest_store: dict[tuple[str, ...], int] = {}
     for _, key in looked:
         if key:
@@ -91,7 +91,7 @@ def remove_cache(cached: CachedFeatures) -> None:
         raise DataError(f"cannot be removed ({error.strerror})", where=error.filename or cached.path) from error
 
 
-def _look(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
+def _read_entry(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
     """Yield the cache and its key if a folder entry is a cache that still exists."""
     match = _NAME.fullmatch(entry.name)
     if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):

@@ -155,12 +155,12 @@ def _shared_content(dataset: Dataset) -> Iterator[str]:
 
 
 def _copied_targets(dataset: Dataset) -> Iterator[str]:
-    chosen = _spread(dataset.train, _EXAMPLES, _RUN)
+    chosen = _evenly_spaced(dataset.train, _EXAMPLES, _RUN)
     if len(np.unique(dataset.rows.groups[chosen])) < _LEAST_GROUPS:
         return
     batch = dataset.eval_batch(chosen)
     weights = np.broadcast_to(batch.weights, batch.targets.shape).reshape(-1, dataset.output_size)
-    frames = _spread(np.flatnonzero(weights.any(axis=1)), _FRAMES)
+    frames = _evenly_spaced(np.flatnonzero(weights.any(axis=1)), _FRAMES)
     inputs = batch.inputs.reshape(-1, dataset.input_size)[frames]
     targets, counts = batch.targets.reshape(-1, dataset.output_size)[frames], weights[frames] > 0
     groups = dataset.rows.groups[chosen][frames // dataset.sequence_length]
@@ -176,7 +176,7 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
         yield f"targets copied into inputs: input {shown}"
 
 
-def _spread(indices: Indices, most: int, run: int = 1) -> Indices:
+def _evenly_spaced(indices: Indices, most: int, run: int = 1) -> Indices:
     """Return at most ``count`` indices, in runs of neighbors spread evenly."""
     if len(indices) <= most:
         return indices

@@ -337,7 +337,7 @@ def select_files(
     rows: dict[str, TableRow] = {}
     for name in found:
         row = _row(tables, name)
-        reason = unfit(name, row) or _reason(row, name, tables, whole, include_test)
+        reason = unfit(name, row) or _why_skipped(row, name, tables, whole, include_test)
         if reason:
             skipped.setdefault(reason, []).append(name)
             continue
@@ -346,7 +346,7 @@ def select_files(
             rows[name] = row
     tested = sides.pop(TEST, [])
     files = _in_proportion(sides, max_files) + spread(tested, max_files)
-    if not tables and (missing := _missing(found, advice)):
+    if not tables and (missing := _missing_table_warning(found, advice)):
         warnings.append(missing)
     return Selection(files, rows, skipped, len(found), [each.path for each in tables], others, warnings)
 
@@ -355,7 +355,9 @@ def _row(tables: Sequence[OfficialTable], name: str) -> TableRow | None:
     return most_held_out([row for table in tables if (row := table.row(name)) is not None])
 
 
-def _reason(row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool) -> str:
+def _why_skipped(
+    row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool
+) -> str:
     if row is not None and not row["split"]:
         return _NO_SPLIT_REASON
     if row is not None:
@@ -381,7 +383,7 @@ def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str
     return sorted(chosen, key=lambda name: name.split("/"))
 
 
-def _missing(found: Sequence[str], advice: str) -> str:
+def _missing_table_warning(found: Sequence[str], advice: str) -> str:
     """Return a warning for a corpus whose official split has no table; "" for any other corpus."""
     if not advice and any(map(is_clip, found)):
         advice = "Put EMOPIA's split/train_clip.csv, val_clip.csv and test_clip.csv into the folder"

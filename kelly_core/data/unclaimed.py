@@ -127,7 +127,7 @@ def _folder(path: Path) -> Iterator[Unclaimed]:
     if not known:
         return
     ending, count = max(known.items(), key=lambda item: item[1])
-    guess = _guess(path.name, marks, ending)
+    guess = _guess_corpus(path.name, marks, ending)
     hint = f": is this {guess}? Rename it to {guess}, or set [datasets.{guess}] path" if guess else ""
     yield Unclaimed(str(path), guess, f"{path} holds {count:,} {ending} files{hint}")
 
@@ -150,7 +150,7 @@ def _names(path: Path) -> Iterator[str]:
                 yield f"{below}/{file}"
 
 
-def _guess(name: str, marks: Counter[str], ending: str) -> str:
+def _guess_corpus(name: str, marks: Counter[str], ending: str) -> str:
     """Return the corpus that names inside a folder indicate, else by similarity of the folder's name, else by kind."""
     if marks:
         return marks.most_common(1)[0][0]

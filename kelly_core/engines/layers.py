@@ -37,7 +37,7 @@ class _Weighted:
         return self.weight.size + self.use_bias * self.bias.size
 
 
-class _SameSize:
+class _ElementwiseWeights:
     """Base of layers whose outputs are as many as their inputs."""
 
     size: int
@@ -171,7 +171,7 @@ class BatchNormWeights:
 
 
 @dataclass(frozen=True)
-class PreluWeights(_SameSize):
+class PreluWeights(_ElementwiseWeights):
     """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
 
     slope: Array
@@ -184,7 +184,7 @@ class PreluWeights(_SameSize):
 
 
 @dataclass(frozen=True)
-class ActivationLayer(_SameSize):
+class ActivationLayer(_ElementwiseWeights):
     """An activation in a layer of its own, over ``size`` values."""
 
     activation: str

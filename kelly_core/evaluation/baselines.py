@@ -79,7 +79,7 @@ class _BinMeans:
 
     def predictor(self, prior: Doubles | float, strength: float) -> Predictor:
         means = self.means(prior, strength).astype(np.float32)
-        return lambda batch: _spread(means[self._bins.of(batch)], batch)
+        return lambda batch: _repeat_over_time(means[self._bins.of(batch)], batch)
 
 
 def fit_bin_means(
@@ -106,7 +106,7 @@ def fit_bin_means(
 
 def constant(values: Floats) -> Predictor:
     """Return a predictor with the constant output ``values`` [out]."""
-    return lambda batch: _spread(np.broadcast_to(values, (len(batch), len(values))), batch)
+    return lambda batch: _repeat_over_time(np.broadcast_to(values, (len(batch), len(values))), batch)
 
 
 def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
@@ -262,7 +262,7 @@ def fit_curve(points: AffectPoints, loss: str) -> Predictor:
         return total
 
     predict = _cubic(points, loss, _best_penalty(points, error))
-    return lambda batch: _spread(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
+    return lambda batch: _repeat_over_time(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
 
 
 def _cubic(points: AffectPoints, loss: str, penalties: Doubles) -> Callable[[Floats], Doubles]:
@@ -355,7 +355,7 @@ def fit_nearest_neighbors(points: Points) -> Regression:
     return lambda inputs: model.predict(inputs).astype(np.float32)
 
 
-def _spread(values: Floats, batch: Batch) -> Floats:
+def _repeat_over_time(values: Floats, batch: Batch) -> Floats:
     """Return values [N, out] repeated at every frame, [N, T, out]."""
     n, frames = batch.inputs.shape[:2]
     return np.broadcast_to(values[:, np.newaxis], (n, frames, values.shape[-1]))

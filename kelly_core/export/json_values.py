@@ -32,7 +32,7 @@ def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
         raise FormatError("structure", f"{name} must be a list of lists of numbers")
     lengths = {len(row) for row in value}
     if len(value) != rows or lengths != {columns}:
-        misfit = _misfit(len(value), lengths, rows, columns)
+        misfit = _shape_error(len(value), lengths, rows, columns)
         raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
     return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
 
@@ -103,7 +103,7 @@ def brief(value: object) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def _misfit(rows: int, lengths: set[int], wanted_rows: int, wanted_columns: int) -> str:
+def _shape_error(rows: int, lengths: set[int], wanted_rows: int, wanted_columns: int) -> str:
     if rows == wanted_columns and lengths == {wanted_rows}:
         return f"is {rows} × {wanted_rows}: it is transposed"
     if len(lengths) > 1:

@@ -49,13 +49,13 @@ class FileLock:
         """
         deadline = time.monotonic() + timeout
         while True:
-            lock = cls._try(path, error)
+            lock = cls._try_acquire(path, error)
             if lock is not None or time.monotonic() > deadline:
                 return lock
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     @classmethod
-    def _try(cls, path: Path, error: type[KellyError]) -> FileLock | None:
+    def _try_acquire(cls, path: Path, error: type[KellyError]) -> FileLock | None:
         try:
             handle = open_for_writing(path, os.O_RDWR)
         except OSError as fault:

@@ -15,10 +15,10 @@ from kelly_core.report.document import (
     Component,
     DetailsTable,
     Document,
+    EmbeddedImage,
     Heading,
     LossCurves,
     NumberCell,
-    Picture,
     ReportCell,
     Rows,
     Section,
@@ -224,7 +224,7 @@ def _music(content: ReportData) -> Iterator[Component]:
             yield DetailsTable((("length", TextCell(length)), ("notes", TextCell(notes))))
             yield from _chord_table(tune)
         if tune.picture is not None:
-            yield Picture(tune.picture_file, tune.picture, f"Emotion, chords and notes of {tune.file}")
+            yield EmbeddedImage(tune.picture_file, tune.picture, f"Emotion, chords and notes of {tune.file}")
         elif tune.picture_problem:
             yield TextCell(f"The picture cannot be shown: {tune.picture_problem}.", "warn")
 
@@ -258,7 +258,7 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
         *_training(model),
         *build_quality_section(model.checked.quality),
         *build_chain_section(model.checked.chain),
-        *_compared(model),
+        *_parity_components(model),
         *_latency(model, benchmarks),
         *_file(model),
     )
@@ -308,7 +308,7 @@ def _training(model: ModelData) -> Iterator[Component]:
         yield LossCurves(model.name, model.history, model.plot)
 
 
-def _compared(model: ModelData) -> Iterator[Component]:
+def _parity_components(model: ModelData) -> Iterator[Component]:
     yield Heading("Parity")
     rows = tuple(
         (

@@ -119,7 +119,7 @@ class Forest:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """A PNG file of the reported folder: its name there, its bytes, and what it shows."""
 
     file: str
@@ -136,7 +136,7 @@ class Attachment:
     media_type: str
 
 
-Component = Heading | TextCell | DetailsTable | Table | LossCurves | Forest | Picture | Attachment
+Component = Heading | TextCell | DetailsTable | Table | LossCurves | Forest | EmbeddedImage | Attachment
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from io import BytesIO
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.report.document import Attachment, Document, Forest, LossCurves, Picture, shown
+from kelly_core.report.document import Attachment, Document, EmbeddedImage, Forest, LossCurves, shown
 
 INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
 """Color of axes and words by color scheme; the background is transparent."""
@@ -102,9 +102,9 @@ def _shown(value: object) -> object:
     return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _data_uri(block: Picture | Attachment) -> Markup:
+def _data_uri(block: EmbeddedImage | Attachment) -> Markup:
     """Return the bytes of a file as a URI, so that the page needs no other file."""
-    media_type = "image/png" if isinstance(block, Picture) else block.media_type
+    media_type = "image/png" if isinstance(block, EmbeddedImage) else block.media_type
     return Markup("data:{};base64,{}").format(media_type, b64encode(block.content).decode())
 
 

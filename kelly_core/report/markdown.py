@@ -11,11 +11,11 @@ from kelly_core.report.document import (
     Component,
     DetailsTable,
     Document,
+    EmbeddedImage,
     Forest,
     Heading,
     LossCurves,
     NumberCell,
-    Picture,
     ReportCell,
     Section,
     Table,
@@ -63,7 +63,7 @@ def _block(block: Component, folder: str) -> Iterator[str]:
             yield from _table(block)
         case LossCurves():
             yield from _curves(block, folder)
-        case Picture():
+        case EmbeddedImage():
             yield f"![{escape(block.title)}]({_link(folder, block.file)})"
         case Attachment():
             yield f"[{escape(block.file)}]({_link(folder, block.file)})"

@@ -30,7 +30,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
     yield TextCell(f"Measured on {quality.examples:,} {quality.split} examples in {quality.groups:,} groups.")
     yield from (TextCell(note + ".") for note in quality.notes)
     if quality.baselines:
-        yield _against(quality)
+        yield _baseline_table(quality)
     forest = Forest(tuple(_whiskers(quality)))
     if forest.whiskers:
         yield forest
@@ -72,7 +72,7 @@ def _interval(difference: MetricDifference) -> str:
     return f"{difference.value:+.3g} ({difference.low:+.3g} to {difference.high:+.3g})"
 
 
-def _against(quality: QualityRecord) -> Table:
+def _baseline_table(quality: QualityRecord) -> Table:
     """Return the table of every baseline by every deciding metric."""
     rows: list[tuple[ReportCell, ...]] = []
     for measure in quality.primary:

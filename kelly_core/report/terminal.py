@@ -15,11 +15,11 @@ from kelly_core.report.document import (
     Component,
     DetailsTable,
     Document,
+    EmbeddedImage,
     Forest,
     Heading,
     LossCurves,
     NumberCell,
-    Picture,
     ReportCell,
     Table,
     TextCell,
@@ -60,7 +60,7 @@ def _block(block: Component) -> Iterator[RenderableType]:
             yield from (Padding(_table(part), (1, 0, 0, 0), expand=False) for part in block.parts())
         case LossCurves():
             yield Text(shown(block.summary()))
-        case Picture() | Attachment():
+        case EmbeddedImage() | Attachment():
             yield Text(shown(block.file))
         case Forest():  # the same numbers are in the table before it
             return

@@ -46,7 +46,7 @@ class RunMonitor:
         self._is_owned = is_owned
         self._inbox = Inbox(run.folder.control, run.record.attempts)
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="run monitor", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="run monitor", daemon=True)
         self._last_beat = time.monotonic()
         self._last_load = self._last_beat
         self._reported_problems: set[str] = set()
@@ -61,7 +61,7 @@ class RunMonitor:
         self._thread.join()
         self._write_summary()
 
-    def _work(self) -> None:
+    def _serve(self) -> None:
         while not self._done.wait(_SECONDS_BETWEEN_REQUESTS):
             try:
                 self._tick(time.monotonic())

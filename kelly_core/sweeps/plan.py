@@ -50,7 +50,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class _SweepAxis:
     """One setting and the values to try, or a range from ``low`` to ``high`` if there are no values."""
 
     key: str
@@ -94,7 +94,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     return list(trials.values())
 
 
-def _parse(text: str) -> _Axis:
+def _parse(text: str) -> _SweepAxis:
     key, equals, values = text.partition("=")
     key = key.strip()
     if not equals or not values.strip():
@@ -106,19 +106,19 @@ def _parse(text: str) -> _Axis:
     if ".." in values and not isinstance(default, str | Path):
         return _range(key, values)
     found = tuple(parse_value(value.strip(), default) for value in values.split(","))
-    return _Axis(key, tuple(dict.fromkeys(found)))
+    return _SweepAxis(key, tuple(dict.fromkeys(found)))
 
 
-def _range(key: str, text: str) -> _Axis:
+def _range(key: str, text: str) -> _SweepAxis:
     low, _, high = text.partition("..")
     numbers = [parse_value(end.strip(), None) for end in (low, high)]
     if not all(isinstance(number, int | float) for number in numbers) or not numbers[0] < numbers[1]:  # type: ignore[operator]
         raise ConfigError(f"{key}={text}: a range goes from a number to a larger one", where=ORIGIN)
     whole = all(isinstance(number, int) for number in numbers)
-    return _Axis(key, (), float(numbers[0]), float(numbers[1]), whole)  # type: ignore[arg-type]
+    return _SweepAxis(key, (), float(numbers[0]), float(numbers[1]), whole)  # type: ignore[arg-type]
 
 
-def _points(axes: Sequence[_Axis], sweep: SweepSettings, seed: int) -> Iterator[Point]:
+def _points(axes: Sequence[_SweepAxis], sweep: SweepSettings, seed: int) -> Iterator[Point]:
     if sweep.random:
         yield from _random_points(axes, sweep.random, seed)
         return
@@ -129,7 +129,7 @@ def _points(axes: Sequence[_Axis], sweep: SweepSettings, seed: int) -> Iterator[
         yield tuple((axis.key, value) for axis, value in zip(axes, values, strict=True))
 
 
-def _random_points(axes: Sequence[_Axis], count: int, seed: int) -> Iterator[Point]:
+def _random_points(axes: Sequence[_SweepAxis], count: int, seed: int) -> Iterator[Point]:
     """Return up to ``count`` different random points. A larger count starts with the same points: no trial is
     repeated.
     """

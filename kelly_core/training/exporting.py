@@ -104,12 +104,12 @@ def replace_export(
         if best.is_file():
             # `validate` compares an export with the checkpoint beside it, which must be of the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
-        return Replacement(False, f"{path.name} is kept: {_compared(former, ours, checkpoint)}")
+        return Replacement(False, f"{path.name} is kept: {_compare_losses(former, ours, checkpoint)}")
     kept = keep_other(path, weights_hash)
     export_network(checkpoint, path, layout)
     if not kept:
         return Replacement(True)
-    comparison = "it cannot be read" if former is None else _compared(former, ours, checkpoint)
+    comparison = "it cannot be read" if former is None else _compare_losses(former, ours, checkpoint)
     return Replacement(
         True, f"{path.name} replaces a former export: {comparison}. That one is now {previous_of(path).name}"
     )
@@ -123,7 +123,7 @@ def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
     return same_data and former.val_loss is not None and former.val_loss <= ours
 
 
-def _compared(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
+def _compare_losses(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
     """Describe how the losses of the previous and the new training compare."""
     if former.synthetic is not None and former.synthetic != bool(checkpoint.dataset["synthetic"]):
         kinds = ("generated", "real") if former.synthetic else ("real", "generated")

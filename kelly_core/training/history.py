@@ -20,6 +20,20 @@ EpochRow = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
 
 
+def epoch_row(
+    epoch: int, train_loss: float, val_loss: float, learning_rate: float, seconds: float, frames: int
+) -> EpochRow:
+    """Return the row of an epoch in which ``frames`` were trained on in some seconds, validation not included."""
+    return {
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        "learning_rate": learning_rate,
+        "seconds": round(seconds, 4),
+        "frames_per_second": round(frames / seconds, 1),
+    }
+
+
 class _Epoch(BaseModel):
     """Columns of a row that a curve needs."""
 

@@ -37,7 +37,7 @@ from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.evaluation import evaluate_network
 from kelly_core.training.exporting import fold_normalization
 from kelly_core.training.files import TrainingFiles
-from kelly_core.training.history import EpochRow
+from kelly_core.training.history import EpochRow, epoch_row
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor, divergence
 from kelly_core.training.losses import check_loss, mean_loss, weighted_loss
@@ -271,16 +271,7 @@ class Trainer:
         """Record a finished epoch. Return True if it is the new best."""
         self.epoch += 1
         frames = len(self.dataset.train) * self.dataset.sequence_length
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                "learning_rate": self.optimizer.learning_rate,
-                "seconds": round(seconds, 4),
-                "frames_per_second": round(frames / seconds, 1),
-            }
-        )
+        self.history.append(epoch_row(self.epoch, train_loss, val_loss, self.optimizer.learning_rate, seconds, frames))
         self.loss_monitor.update(train_loss, val_loss)
         return self._keep_if_best(val_loss)
 
@@ -365,14 +356,10 @@ class Trainer:
         rollbacks, learning_rate = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
         self.load_state(best)
         self.rollbacks, self.optimizer.learning_rate = rollbacks, learning_rate
-        state = self.state()
         where = f"epoch {self.epoch}" if self.epoch else "the beginning"
         self._warn("rollback", f"{why}: back to {where} with a learning rate of {learning_rate:.3g}")
-        # A requested rollback is saved at once, so that a stop before the next complete epoch does not undo it. An
-        # automatic one needs no saving: the same loss diverges again after a resume.
-        if requested and self.epoch and self.settings.save_latest:
-            self.files.save("latest", state)
-        return state
+        # An automatic rollback needs no saving: the same loss diverges again after a resume.
+        return self._save_now() if requested else self.state()
 
     def _change(self, changes: Mapping[str, float]) -> Checkpoint:
         """Apply changed settings between two epochs. Return the state from which training continues.
@@ -386,8 +373,11 @@ class Trainer:
         if "learning_rate" in changes:
             self.optimizer.learning_rate = changes["learning_rate"]
         self.listen(SettingsChanged(self.spec.name, self.epoch, changes.get("learning_rate"), **new))
+        return self._save_now()
+
+    def _save_now(self) -> Checkpoint:
+        """Save the state before the next epoch is complete, so that a stop in that epoch keeps it."""
         state = self.state()
-        # Saved at once, so that a training killed in the next epoch resumes with them.
         if self.epoch and self.settings.save_latest:
             self.files.save("latest", state)
         return state

@@ -91,10 +91,10 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
     """Only this and parity can see a transposed square matrix: its shape is right."""
     detail = f"{len(golden.inputs)} recorded frames recomputed"
-    return _close("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
+    return _compare_outputs("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
 
 
-def _close(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
+def _compare_outputs(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
     apart = float(np.abs(ours.astype(np.float64) - theirs).max())
     if apart <= TOLERANCE:
         return Check(name, True, f"{success}, {f'within {apart:.1e}' if apart else 'identical'}")
@@ -242,4 +242,4 @@ def _check_parity(layers: Sequence[Layer], frames: Array, reference: ReferenceEn
     ours = NumpyEngine(layers).process(frames)
     if theirs.shape != ours.shape:
         return Check(name, False, f"it gave outputs of shape {theirs.shape}, the file gives {ours.shape}")
-    return _close(name, ours, theirs, f"{len(frames):,} frames in sequence")
+    return _compare_outputs(name, ours, theirs, f"{len(frames):,} frames in sequence")

@@ -95,7 +95,7 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
         table=options.annotations_file,
         whole=True,
         advice=_ADVICE,
-        unfit=_unfit,
+        unfit=_reason_to_skip,
         max_files=options.max_files,
         include_test=options.include_test,
     )
@@ -171,7 +171,7 @@ def _content(played: Floats) -> Keys:
     return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _DISTINCTIVE_POSITIONS)
 
 
-def _unfit(name: str, row: TableRow | None) -> str:
+def _reason_to_skip(name: str, row: TableRow | None) -> str:
     """Return why a recording cannot be used, by the official table or its own name; "" if it can."""
     named = _NAME.search(Path(name).stem)
     columns: Mapping[str, str] = row or (named.groupdict() if named else {})

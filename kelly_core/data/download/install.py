@@ -158,7 +158,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
     """
     needed = 0
     for archive in archives:
-        there = max((path.stat().st_size for path in _there(downloads, archive)), default=0)
+        there = max((path.stat().st_size for path in _kept_archives(downloads, archive)), default=0)
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
@@ -166,7 +166,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
         raise DataError(problem, where=downloads.parent, hint="Free some space, or name another --datasets-dir")
 
 
-def _there(downloads: Path, archive: Archive) -> list[Path]:
+def _kept_archives(downloads: Path, archive: Archive) -> list[Path]:
     target = downloads / archive.file
     return [path for path in (target, part_of(target)) if path.is_file()]
 
@@ -184,7 +184,7 @@ def _install_archive(
         return present
     downloads = datasets_dir / DOWNLOADS
     own = downloads / archive.file
-    path = next((each for each in _brought(archive, corpus_folder, datasets_dir, listener)), None)
+    path = next((each for each in _existing_archives(archive, corpus_folder, datasets_dir, listener)), None)
     fetched = Downloaded("", 0, 0, "")
     if path is None:
         fetched = _fetch(archive, own, listener, mirrors)
@@ -196,7 +196,9 @@ def _install_archive(
     return receipt
 
 
-def _brought(archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: InstallListener) -> Iterator[Path]:
+def _existing_archives(
+    archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: InstallListener
+) -> Iterator[Path]:
     """Archives that are there already, with the right sum: kept ones, and those that a person downloaded."""
     for folder in (datasets_dir / DOWNLOADS, datasets_dir, corpus_folder):
         path = folder / archive.file

@@ -162,10 +162,10 @@ class _Transfer:
             ) as response:
                 return self._receive(response, url, start if headers else 0)
         except (requests.ConnectionError, requests.Timeout) as fault:
-            raise _RetryError(_in_words(fault)) from fault
+            raise _RetryError(_describe_network_error(fault)) from fault
         except (requests.RequestException, HTTPError, ValueError) as fault:
             # A redirection to a malformed address raises ValueError.
-            raise UnavailableError(_in_words(fault), where=url) from fault
+            raise UnavailableError(_describe_network_error(fault), where=url) from fault
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
         """Headers that ask for the rest of the file; none asks for all of it."""
@@ -234,7 +234,7 @@ class _Transfer:
                 file.flush()
                 os.fsync(file.fileno())
         except _NETWORK_ERRORS as fault:
-            raise _RetryError(_in_words(fault)) from fault
+            raise _RetryError(_describe_network_error(fault)) from fault
         except OSError as fault:
             raise write_error(self._part, fault, DataError) from fault
         return done
@@ -269,13 +269,13 @@ def _retry_after(response: requests.Response) -> float:
     return float(text) if text.isdecimal() else 0.0
 
 
-def _in_words(fault: Exception) -> str:
+def _describe_network_error(fault: Exception) -> str:
     """The innermost reason of a nested network error."""
     while (inner := next((each for each in fault.args if isinstance(each, Exception)), None)) is not None:
         fault = inner
     reason = getattr(fault, "reason", None)
     if isinstance(reason, Exception):
-        return _in_words(reason)
+        return _describe_network_error(reason)
     # urllib3 begins with the representation of its connection.
     return printable(_CONNECTION.sub("", str(fault))) or type(fault).__name__
 

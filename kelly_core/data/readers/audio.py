@@ -99,7 +99,7 @@ _STREAMED_BYTES = 0x7FFFF000
 """Sizes from this one on are placeholders of programs that write WAV to a pipe."""
 
 
-class Recording(NamedTuple):
+class DecodedAudio(NamedTuple):
     """A decoded audio file.
 
     Attributes:
@@ -116,7 +116,7 @@ class Recording(NamedTuple):
 _TIMED = ("flac", "mp4", "ogg")
 """Formats of FFmpeg whose files tell how long they are."""
 
-Decoder = Callable[[BinaryIO, Path, float], Recording]
+Decoder = Callable[[BinaryIO, Path, float], DecodedAudio]
 
 
 def read_audio(path: Path, seconds: float) -> tuple[Floats, int]:
@@ -135,7 +135,7 @@ def read_audio(path: Path, seconds: float) -> tuple[Floats, int]:
     return samples, sample_rate
 
 
-def decode_audio(path: Path, seconds: float) -> Recording:
+def decode_audio(path: Path, seconds: float) -> DecodedAudio:
     """Decode the first ``seconds`` of a file. What is damaged is left out, in every format.
 
     Raises:
@@ -217,7 +217,7 @@ def _check_format(sample_rate: int, channels: int, path: Path) -> None:
         raise DataError(f"{channels} channels are outside 1..{_MAX_CHANNELS}", where=path)
 
 
-def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> Recording:
+def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     """Decode with libsndfile, in blocks: the length in the header may be wrong by any factor."""
     import soundfile
 
@@ -228,7 +228,7 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> Recording:
             samples, intact = _joined(_blocks(sound, wanted), wanted)
             claimed = sound.frames / _held_share(sound.extra_info)
             whole = _is_whole(samples, sound.samplerate, seconds, claimed) and _HOLE not in sound.extra_info
-            return Recording(samples, sound.samplerate, intact and whole)
+            return DecodedAudio(samples, sound.samplerate, intact and whole)
     except soundfile.LibsndfileError as error:
         raise DataError("audio cannot be decoded", where=path, hint=error.error_string) from error
 
@@ -245,7 +245,7 @@ def _is_whole(samples: Floats, sample_rate: int, seconds: float, claimed: float)
     return len(samples) >= min(seconds * sample_rate, claimed) - _MISSING_SECONDS * sample_rate
 
 
-def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> Recording:
+def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
     """Decode with libsndfile, else with FFmpeg: encoders that write to a pipe leave the length of FLAC at 0, and
     libsndfile stops at the first damage.
     """
@@ -266,7 +266,7 @@ def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format:
     return second if first is None or len(second.samples) >= len(first.samples) else first
 
 
-def _has_end(file: BinaryIO, recording: Recording, seconds: float, container_format: str) -> bool:
+def _has_end(file: BinaryIO, recording: DecodedAudio, seconds: float, container_format: str) -> bool:
     """Return False if an Ogg file is cut off before the wanted seconds: its last page marks its end."""
     enough = len(recording.samples) >= round(seconds * recording.sample_rate)
     return enough or container_format != "ogg" or has_last_page(file)
@@ -315,7 +315,7 @@ def _mean(block: NDArray[Any], axis: int) -> Floats:
     return mean
 
 
-def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> Recording:
+def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     """Decode MP3 with libsndfile where its structure is clean, with FFmpeg otherwise.
 
     libsndfile is two to three times as fast, but believes an estimated length, and prints to the terminal where it has
@@ -335,15 +335,15 @@ def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> Recording:
     return recording._replace(intact=recording.intact and whole)
 
 
-def _decode_adts(file: BinaryIO, path: Path, seconds: float) -> Recording:
+def _decode_adts(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     return _decode_ffmpeg(file, path, seconds, "aac")
 
 
-def _decode_mp4(file: BinaryIO, path: Path, seconds: float) -> Recording:
+def _decode_mp4(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     return _decode_ffmpeg(file, path, seconds, "mp4")
 
 
-def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> Recording:
+def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
     """Decode with PyAV, which brings FFmpeg's decoders; libsndfile has none for AAC and ALAC."""
     try:
         import av
@@ -369,7 +369,7 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
         raise DataError("audio cannot be decoded", where=path, hint=hint) from error
     except ValueError as error:
         raise DataError("audio cannot be decoded", where=path, hint=str(error)) from error
-    recording = Recording(samples, sample_rate, intact and _is_whole(samples, sample_rate, seconds, claimed))
+    recording = DecodedAudio(samples, sample_rate, intact and _is_whole(samples, sample_rate, seconds, claimed))
     return recording._replace(intact=recording.intact and _has_end(file, recording, seconds, container_format))
 
 
