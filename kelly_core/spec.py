@@ -64,8 +64,8 @@ class ModelSpec:
             "" if nothing can stand in for a missing corpus.
         code_inputs: number of leading inputs that hold an emotion code, 0 for a model that takes none.
         code_outputs: number of outputs that are an emotion code, 0 for a model that gives none.
-        plausible_gain: share of the constant answer's loss beyond which no model of real music can save; None if that
-            is not known. See ``data.leakage.implausible_gain``.
+        plausible_gain: largest share of a constant output's loss that a model of real music can save; None if that is
+            not known. See ``data.leakage.implausible_gain``.
         learning_rate: rate of Adam if another one than that of [training] is measurably better; see docs/contracts.md.
 
     Raises:

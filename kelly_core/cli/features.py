@@ -139,10 +139,10 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
     from kelly_core.music.context import DESCRIPTORS
     from kelly_core.music.emotion import CONTEXT
 
-    answer = chain.run(frames)
-    outputs: dict[str, Any] = {"chain": _chain_as_json(answer)}
+    output = chain.run(frames)
+    outputs: dict[str, Any] = {"chain": _chain_as_json(output)}
     if chain.takes_context:
-        values = answer.code[:, CONTEXT].mean(axis=0).tolist()
+        values = output.code[:, CONTEXT].mean(axis=0).tolist()
         outputs["context"] = {
             each.name: {"value": value, "measure": each.decode(value), "unit": each.unit}
             for each, value in zip(DESCRIPTORS, values, strict=False)
@@ -150,9 +150,9 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
     return outputs
 
 
-def _chain_as_json(answer: ChainOutput) -> dict[str, Any]:
+def _chain_as_json(output: ChainOutput) -> dict[str, Any]:
     """Return the outputs of the five networks, one list per frame."""
-    return {name: _exactly(values) for name, values in answer._asdict().items() if name != "affect"}
+    return {name: _exactly(values) for name, values in output._asdict().items() if name != "affect"}
 
 
 def _exactly(values: NDArray[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A curve of valence and arousal over time, as a table that a person writes."""
+"""A curve of valence and arousal over time, as a table that the user writes."""
 
 from __future__ import annotations
 

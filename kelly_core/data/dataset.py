@@ -209,7 +209,7 @@ class Dataset(ABC):
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
         licenses: license of each corpus that training examples come from, in short, by its name.
-        warnings: what a person should know of the data before training on it, one sentence each.
+        warnings: about the data, for the user, one sentence each.
         averages_weights: whether a moving mean of the weights over the epochs is validated and kept, not single epochs.
     """
 
@@ -292,7 +292,7 @@ class CorpusReport:
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
         license: in short.
         advice: what to do when it is missing.
-        warnings: what a person should know before training on it.
+        warnings: about the data, for the user.
         joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
         weight: with which they are mixed in; at 0 they only stand in for a missing corpus.
         problem: why nothing of it can be used, "" if it can.

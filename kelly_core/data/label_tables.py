@@ -53,7 +53,7 @@ class AffectTable:
     Attributes:
         labels: valence and arousal, both -1..1, by ID as written.
         damaged: one description of each row that is left out.
-        warning: what a person should know of the table, or "".
+        warning: about the table, for the user; "" if there is none.
     """
 
     labels: dict[str, ValenceArousal]

@@ -130,13 +130,13 @@ def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
     Args:
         spec: the model, trained with its own loss on real music.
         loss: its validation loss.
-        baseline: that of the best constant answer.
+        baseline: that of the best constant output.
     """
     bound = spec.plausible_gain
     if bound is None or loss >= (1 - bound) * baseline:
         return ""
     return (
-        f"too good to be true: {1 - loss / baseline:.0%} below the best constant answer, where real music allows for "
+        f"too good to be true: {1 - loss / baseline:.0%} below the best constant output, where real music allows for "
         f"{bound:.0%} at most; look for validation songs among the training ones and for labels made from the targets "
         f"(a corpus made by rules may be that easy; {RULES_FILE} in its folder marks one)"
     )

@@ -274,7 +274,7 @@ class Selection:
         found: number of files in the folder, tables not counted.
         tables: the official tables that were used, by path in the corpus.
         other_tables: all CSV and JSON files of the folder, by path in the corpus.
-        warnings: what a person should know of the split, one sentence each.
+        warnings: about the split, for the user, one sentence each.
     """
 
     files: list[str]

@@ -55,7 +55,7 @@ class RecordingLabels:
         tables: the tables that gave labels, by path in the corpus.
         damaged: one description of each row that is left out.
         damaged_entries: names of the sidecar's entries that are left out.
-        warnings: what a person should know of the tables.
+        warnings: about the tables, for the user.
         errors: why tables cannot be read, by their path in the corpus.
     """
 

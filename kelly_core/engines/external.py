@@ -25,7 +25,7 @@ from kelly_core.formatting import format_bytes
 TIME_LIMIT = 60.0
 """Seconds that one call may take; an engine needs well under one for the largest model."""
 
-_MAX_ANSWER = 32_000_000
+_MAX_OUTPUT = 32_000_000
 _LAST_WORDS = 400
 _SHOWN = 60
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -71,12 +71,12 @@ class ExternalEngine:
         """Outputs [T, out] for the frames [T, in], in sequence from zero state.
 
         Raises:
-            KellyError: the engine refuses the model, dies, hangs, or answers anything but a line of numbers a frame.
+            KellyError: the engine refuses the model, dies, hangs, or prints anything but a line of numbers per frame.
         """
         # Nine digits identify a float32.
         lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
-        answer = self._ask([str(model.resolve())], "".join(f"{line}\n" for line in lines))
-        rows = [self._numbers(line, number) for number, line in enumerate(answer.splitlines(), 1) if line.strip()]
+        output = self._ask([str(model.resolve())], "".join(f"{line}\n" for line in lines))
+        rows = [self._numbers(line, number) for number, line in enumerate(output.splitlines(), 1) if line.strip()]
         if len(rows) != len(frames):
             self._fail(f"gave {len(rows):,} frames for {len(frames):,}")
         sizes = {len(row) for row in rows}
@@ -90,28 +90,28 @@ class ExternalEngine:
         Raises:
             KellyError: the engine refuses the model, dies, hangs, or prints something else.
         """
-        answer = self._ask(["--bench", str(model.resolve()), str(calls)])
+        output = self._ask(["--bench", str(model.resolve()), str(calls)])
         try:
-            timing = EngineTiming.model_validate_json(answer)
+            timing = EngineTiming.model_validate_json(output)
         except ValidationError:
             timing = None
         if timing is None or timing.n != calls or not timing.p50_us <= timing.p99_us <= timing.max_us:
             wanted = f'{{"p50_us": …, "p99_us": …, "max_us": …, "n": {calls}}}'
-            self._fail(f"was to print {wanted}, but printed {_shown(answer)}")
+            self._fail(f"expected {wanted}, got {_shown(output)}")
         return timing
 
-    def _ask(self, arguments: list[str], question: str = "") -> str:
+    def _ask(self, arguments: list[str], input_text: str = "") -> str:
         """Run the command to its end and return all that it printed."""
-        answer, words = bytearray(), bytearray()
+        output, words = bytearray(), bytearray()
         deadline = time.monotonic() + self._time_limit
-        # A file, not a pipe: writing to a pipe would block while the engine answers before it has read everything.
+        # A file, not a pipe: writing to a pipe would block while the engine writes before it has read everything.
         with TemporaryFile() as stdin:
-            stdin.write(question.encode())
+            stdin.write(input_text.encode())
             stdin.seek(0)
             process = self._start(arguments, stdin)
         # Daemons: what a stray grandchild does with the pipes must not keep this program from ending.
         readers = [
-            Thread(target=_read_beginning, args=(process.stdout, answer), daemon=True),
+            Thread(target=_read_beginning, args=(process.stdout, output), daemon=True),
             Thread(target=_read_end, args=(process.stderr, words), daemon=True),
         ]
         try:
@@ -124,13 +124,13 @@ class ExternalEngine:
             status = None
         finally:
             _end(process)
-        if len(answer) > _MAX_ANSWER:
-            self._fail(f"printed more than {format_bytes(_MAX_ANSWER)}", words)
+        if len(output) > _MAX_OUTPUT:
+            self._fail(f"printed more than {format_bytes(_MAX_OUTPUT)}", words)
         if status is None or any(reader.is_alive() for reader in readers):
             self._fail(f"did not finish within {self._time_limit:g} s", words)
         if status != 0:
             self._fail(_ending(status), words)
-        return answer.decode("utf-8", "replace")
+        return output.decode("utf-8", "replace")
 
     def _start(self, arguments: list[str], stdin: IO[bytes]) -> subprocess.Popen[bytes]:
         try:
@@ -167,7 +167,7 @@ def _split(command: str) -> list[str]:
 def _read_beginning(pipe: IO[bytes], kept: bytearray) -> None:
     """Keep what comes, up to the limit; closing the pipe then stops an engine that prints without end."""
     with pipe:
-        while len(kept) <= _MAX_ANSWER and (chunk := os.read(pipe.fileno(), 2**16)):
+        while len(kept) <= _MAX_OUTPUT and (chunk := os.read(pipe.fileno(), 2**16)):
             kept += chunk
 
 

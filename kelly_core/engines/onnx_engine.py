@@ -118,8 +118,8 @@ class OnnxEngine:
 
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
-        answers = self._session.run(self._names, {"input": np.asarray(frames, np.float32), **self._state})
-        results = dict(zip(self._names, answers, strict=True))
+        values = self._session.run(self._names, {"input": np.asarray(frames, np.float32), **self._state})
+        results = dict(zip(self._names, values, strict=True))
         self._state = {name: results[f"{name}_next"] for name in self._state}
         outputs: Array = results["output"]
         return outputs

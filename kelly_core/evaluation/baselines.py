@@ -89,7 +89,7 @@ def fit_bin_means(
     prior: Doubles | float = 0.0,
     strength: float = 0.0,
 ) -> dict[str, Predictor]:
-    """Predictors that answer with the mean target of the input's bin, one a partition, in one pass over the examples.
+    """Return predictors of the mean target of the input's bin, one a partition, in one pass over the examples.
 
     Args:
         training: what to fit to.
@@ -134,13 +134,13 @@ def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
 
 def constant_loss(dataset: Dataset, loss: str, constant: Doubles, scored: Indices | None = None) -> float:
     """Return the loss of a constant output [out] on some examples, by default those that choose the epoch."""
-    answer = constant.astype(np.float32)
+    output = constant.astype(np.float32)
     total = weight = 0.0
     scored = dataset.choosing if scored is None else scored
     for start in range(0, len(scored), CHUNK):
         indices = scored[start : start + CHUNK]
         batch = dataset.eval_batch(indices)
-        outputs = np.broadcast_to(answer, batch.targets.shape)
+        outputs = np.broadcast_to(output, batch.targets.shape)
         losses, weights = loss_sums(loss, outputs, Labels.of(batch, dataset, indices))
         total, weight = total + float(losses.sum()), weight + float(weights.sum())
     return total / weight if weight else 0.0

@@ -103,12 +103,12 @@ def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQ
         DataError: a file cannot be read.
         ExportError: a network gave numbers that are not finite.
     """
-    answers: dict[str, dict[str, _Scored]] = {}
+    scored: dict[str, dict[str, _Scored]] = {}
     for pair in pairs:
-        for model, answer in _score_piece(chain, pair).items():
-            answers.setdefault(model, {})[pair.name] = answer
+        for model, piece in _score_piece(chain, pair).items():
+            scored.setdefault(model, {})[pair.name] = piece
     # A marginal of the other pieces needs another piece.
-    return {model: _quality(chain, model, each) for model, each in answers.items() if len(each) >= LEAST_PIECES}
+    return {model: _quality(chain, model, each) for model, each in scored.items() if len(each) >= LEAST_PIECES}
 
 
 def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
@@ -179,8 +179,8 @@ def _groove(unaware: ChainOutput, aware: ChainOutput, drums: Notes) -> Iterator[
     windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
     if drums.beats_per_bar == _BEATS_PER_BAR and len(windows.values):
         outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (unaware, aware))
-        answer = _Scored(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
-        yield _GROOVE.name, answer
+        piece = _Scored(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
+        yield _GROOVE.name, piece
 
 
 def _frames(seconds: Doubles, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -194,10 +194,10 @@ def _mean(outputs: Floats) -> Floats:
     return mean
 
 
-def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Scored]) -> ChainQuality:
+def _quality(chain: ModelChain, model: str, scored: Mapping[str, _Scored]) -> ChainQuality:
     spec = model_spec(model)
     measures = metrics_of(spec)
-    pieces = list(answers.values())
+    pieces = list(scored.values())
     marginals = {_OTHERS: _marginals(model, pieces)}
     if model in chain.marginals:
         least = _LEAST_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
@@ -207,7 +207,7 @@ def _quality(chain: ModelChain, model: str, answers: Mapping[str, _Scored]) -> C
         outputs[name] = [
             np.broadcast_to(each, piece.targets.shape) for each, piece in zip(constants, pieces, strict=True)
         ]
-    names = np.array(list(answers))
+    names = np.array(list(scored))
     found = GroupSums(
         corpora=np.full(len(names), "audio"),
         sources=np.full(len(names), "notes"),

@@ -117,7 +117,7 @@ class SourceQuality:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Mean and standard deviation of a model's answers and of the labels, on the examples of the record."""
+    """Mean and standard deviation of a model's predictions and of the labels, on the examples of the record."""
 
     answer_mean: float
     answer_sd: float
@@ -143,7 +143,7 @@ class QualityRecord:
         epsilon_limit: largest ε that counts as trained.
         version: of the record, at most ``VERSION``.
         chose_epoch: whether the same examples chose the epoch whose weights are judged; None if that is not known.
-        constant: whether the answers to all examples are the same.
+        constant: whether the outputs for all examples are the same.
         calibration: of valence and arousal, by name; empty for other models and in older records.
     """
 

@@ -309,7 +309,7 @@ class FeatureCache:
         except DataError:
             if self.folder.exists():
                 raise
-            # It was removed just now, by someone who clears the cache.
+            # Another process has just removed it, such as `kelly-core cache --clear`.
             return None
 
     def add_segment(

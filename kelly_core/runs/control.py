@@ -167,7 +167,7 @@ class RunController:
         return self._stop
 
     def should_roll_back(self, model: str) -> bool:
-        """Return whether to roll a model back to its best weights; each request is answered once."""
+        """Return whether to roll a model back to its best weights; each request is returned once."""
         if model not in self._rollbacks:
             return False
         self._rollbacks.discard(model)

@@ -108,7 +108,7 @@ class RunMonitor:
 
 
 def _output_lost(run: Run) -> str:
-    """Return the problem of a run whose output folder somebody removed or replaced."""
+    """Return the problem of a run whose output folder was removed or replaced."""
     hint = f"`kelly-core runs resume {run.id}` trains again into a folder of that name"
     return str(RunError("was removed or replaced while the run trained into it", where=run.record.output, hint=hint))
 

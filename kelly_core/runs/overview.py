@@ -36,7 +36,7 @@ class RunOverview:
         learning_rate: as set for its models.
         seed: random seed.
         duration: seconds from the begin of the latest attempt to the last record.
-        tags, note: as a person gave them.
+        tags, note: as the user gave them.
         sweep: name of the folder of its sweep, "" for a run of its own.
         device: as set, such as auto.
     """

@@ -193,7 +193,7 @@ class RunFilter:
 
 
 def _words(text: str) -> list[str]:
-    """Split at blanks outside quotes; a quote that is still open, while somebody types, ends with the text."""
+    """Split at blanks outside quotes; a quote that is still open, while the user types, ends with the text."""
     for closing in ("", "'", '"'):
         try:
             return shlex.split(text + closing)

@@ -1,4 +1,4 @@
-"""The ID of a run, the files of its directory, its manifest, and the labels that a person gives it."""
+"""The ID of a run, the files of its directory, its manifest, and the labels that the user gives it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RunDirectory:
 
     @property
     def labels(self) -> Path:
-        """Path of the tags and the note that a person gave it."""
+        """Path of the tags and the note that the user gave it."""
         return self.path / "labels.json"
 
     @property

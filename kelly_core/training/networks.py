@@ -102,7 +102,7 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
 
 
 def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
-    """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that answer.
+    """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that output.
 
     The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end
     of its range, where they are infinite, counts as just inside it. A last layer without a bias of its own stays.

@@ -37,7 +37,7 @@ PARITY_FRAMES = 1_200
 """As long, without repetition, for what another engine does with its state shows late."""
 
 DRIFT_LIMIT = 0.25
-"""Part of the output's RMS by which the network may answer the same input differently later on.
+"""Part of the output's RMS by which the output for the same input may differ later on.
 
 LSTMs trained on sequences stay below .001 where the task needs a memory of some frames, and reach .11 where it asks for
 a mean over all that was heard.
@@ -186,7 +186,7 @@ def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     """Check that the recurrent weights of a stateful network were trained.
 
     Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and stay what
-    the initialization drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network answers
+    the initialization drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network computes
     each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
     nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
     single step of training pushes some of them past 1/√H, and more steps bend the distribution.
@@ -226,7 +226,7 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     drift = _rms(passes[-1] - passes[1]) / level if level else 0.0
     if drift <= DRIFT_LIMIT:
         return Check("drift", True, f"{drift:.2%} of the output's level over {steps:,} steps")
-    return Check("drift", False, f"the same input is answered differently, by {drift:.0%}, over {steps:,} steps")
+    return Check("drift", False, f"the output for the same input changes by {drift:.0%}, over {steps:,} steps")
 
 
 def _rms(values: NDArray[np.float64]) -> float:

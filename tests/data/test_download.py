@@ -186,7 +186,7 @@ def test_addresses_are_tried_in_turn_after_a_wrong_sum_and_a_missing_file(
 def test_every_address_is_named_when_none_has_the_file(server: ArchiveServer, tmp_path: Path) -> None:
     server.files["b"] = b"wrong"
     source = source_of(CONTENT, f"{server.address}/a", f"{server.address}/b")
-    with pytest.raises(DataError, match=r"/a: HTTP 404 .*; .*/b: wrong sum"):
+    with pytest.raises(DataError, match=r"/a: HTTP 404 .*; .*/b: wrong checksum"):
         get(source, tmp_path)
 
 
@@ -314,7 +314,7 @@ def test_a_rebuilt_archive_is_used_from_its_publisher_and_refused_from_a_mirror(
     server.files[NAME] = CONTENT
     source = source_of(CONTENT, f"{server.address}/{NAME}", checksum=f"sha256:{'0' * 64}")
     source = replace(source, archives=(replace(source.archives[0], rebuilt=True),))
-    with pytest.raises(DataError, match="wrong sum"):
+    with pytest.raises(DataError, match="wrong checksum"):
         get(source, tmp_path, mirrors=[server.address])
     listener = Notes()
     assert get(source, tmp_path, listener)[0].files == 40
@@ -332,7 +332,7 @@ def test_a_file_without_a_published_sum_must_have_its_size(server: ArchiveServer
     receipt = get(source_of(server.files[name], url, file=name, checksum=""), tmp_path, listener)[0]
     assert (tmp_path / "maestro/table_v2/table_v2.csv").read_bytes() == server.files[name]
     assert receipt.sum == f"sha256:{hashlib.sha256(server.files[name]).hexdigest()}"
-    assert "no published sum" in listener.notes[0]
+    assert "no published checksum" in listener.notes[0]
 
 
 # Members of archives that are not trusted.

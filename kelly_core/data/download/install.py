@@ -110,7 +110,7 @@ def install(
     Args:
         source: with archives.
         corpus_folder: receives one folder per archive, each complete from the moment it appears.
-        datasets_dir: archives that a person put here are used instead of a download; parts are kept in ``DOWNLOADS``.
+        datasets_dir: archives that the user put here are used instead of a download; parts are kept in ``DOWNLOADS``.
         listener: receives progress and notes.
         mirrors: addresses of folders with the archives by name, instead of the published addresses.
         keep_archives: keep each archive after it was unpacked.
@@ -199,7 +199,7 @@ def _install_archive(
 def _existing_archives(
     archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: InstallListener
 ) -> Iterator[Path]:
-    """Archives that are there already, with the right sum: kept ones, and those that a person downloaded."""
+    """Yield archives on disk with the right checksum: kept ones, and those that the user downloaded."""
     for folder in (datasets_dir / DOWNLOADS, datasets_dir, corpus_folder):
         path = folder / archive.file
         if not path.is_file() or not archive.checksum:
@@ -268,16 +268,16 @@ def _problem(
     if not archive.checksum:
         if size != archive.bytes:
             return f"wrong size: expected {archive.bytes:,} bytes, got {size:,}{web_page}"
-        listener.note(f"{archive.file} has no published sum: only its size was checked")
+        listener.note(f"{archive.file} has no published checksum: only its size was checked")
         return ""
     found = checksum_of(part, archive.checksum, listener, archive.file)
     if found == archive.checksum:
         if archive.bytes not in (0, size):
             listener.note(
-                f"{archive.file} has the right sum, but {size:,} bytes instead of the {archive.bytes:,} noted"
+                f"{archive.file} has the right checksum, but {size:,} bytes instead of the {archive.bytes:,} noted"
             )
         return ""
-    problem = f"wrong sum: expected {archive.checksum}, got {found}, {size:,} bytes{web_page}"
+    problem = f"wrong checksum: expected {archive.checksum}, got {found}, {size:,} bytes{web_page}"
     if archive.rebuilt and from_publisher and is_zipfile(part):
         listener.note(f"{archive.file}: {problem}. Its publisher packs it on demand, so it is used anyway")
         return ""

@@ -1,4 +1,4 @@
-"""Registry of the sources of corpora: archives with addresses, sizes and sums, licenses, and what a person must do."""
+"""Registry of the sources of corpora: archives with addresses, sizes, checksums and licenses, and manual steps."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Source:
         corpus: key of ``corpora.CORPORA``, whose folder receives the files.
         title: description.
         license: in short.
-        archives: files to download; none if a person must get them.
-        steps: what a person must do if there are no archives.
+        archives: files to download; none if the user must get them.
+        steps: what the user must do if there are no archives.
         kinds: endings of the files by which completeness is counted, with the dot.
         count: number of these files in the complete source, 0 if not known.
         within: name of the folder that holds them, "" for the whole corpus folder.

@@ -99,7 +99,7 @@ def download(
         target: the complete file's path; the caller checks the part and renames it.
         limit: bytes beyond which the file cannot be the right one; 0 sets no limit.
         trust_any: what is there may be continued from another address or without a validator, because the caller
-            checks a sum. Otherwise only an unchanged file at the same address is continued.
+            compares a checksum. Otherwise only an unchanged file at the same address is continued.
         progress: called after each piece.
         pause: waits before another attempt.
 
@@ -249,7 +249,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 def _total_of_range(response: requests.Response, start: int) -> int:
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if not match or int(match[1]) != start:
-        raise UnavailableError("answers with another range than was asked for", where=response.url)
+        raise UnavailableError("sent another range than was requested", where=response.url)
     return 0 if match[2] == "*" else int(match[2])
 
 

@@ -143,7 +143,7 @@ class ModelMetrics(ABC):
         return {}
 
     def calibration(self, sums: Sums) -> dict[str, Calibration]:  # noqa: ARG002 - part of the interface
-        """Return the distributions of answers and labels from the sums over some examples, by dimension."""
+        """Return the distributions of predictions and labels from the sums over some examples, by dimension."""
         return {}
 
     @abstractmethod
