@@ -182,6 +182,9 @@ class KellyApp(DisplayApp):
         """Note the first key or click: from then on the user chooses the screen."""
         self._has_input = self._has_input or isinstance(event, Key | MouseDown)
         await super().on_event(event)
+        if isinstance(event, Key):
+            # Keys that have waited would be handled in one turn, a change of screen each.
+            await asyncio.sleep(0)
 
     def switch_mode(self, mode: str) -> AwaitMount:
         """Show a screen, and remember it for the next start."""

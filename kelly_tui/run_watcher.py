@@ -37,8 +37,6 @@ class Curves:
     """Losses of one model by epoch; ``best`` is the index of the lowest validation loss.
 
     The values are arrays: the garbage collector would visit every number of a list in each collection.
-
-    Arrays, not lists: the collector of garbage would look at each number of a list, again and again.
     """
 
     epochs: array[float] = field(default_factory=_numbers)
@@ -110,6 +108,9 @@ class RunView:
 class RunWatcher:
     """Reads a run from the beginning, a bounded part per poll, so that a long log never blocks the screen.
 
+    Attributes:
+        has_more: the last poll left records for the next one.
+
     Raises:
         RunError: there is no run, or its record cannot be read.
     """
@@ -121,6 +122,7 @@ class RunWatcher:
         self._curves: dict[str, Curves] = {}
         self._published: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
+        self.has_more = False
 
     def poll(self) -> RunView:
         """Read new records for a short time and return the state.
@@ -135,10 +137,12 @@ class RunWatcher:
         return RunView(self._run.record, self._run.snapshot, dict(self._published), tuple(self._lines))
 
     def _read_on(self, deadline: float) -> None:
+        self.has_more = True
         while time.monotonic() < deadline:
             found = list(islice(self._records, _RECORDS_AT_ONCE))
             if not found:
                 self._records = self._reader.one_by_one()
+                self.has_more = False
                 return
             for record in found:
                 self._take(record)
@@ -151,7 +155,9 @@ class RunWatcher:
             self._published.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
             self._published.pop(event.model, None)
-            self._curves.setdefault(event.model, Curves()).add(event)
+            if event.model not in self._curves:
+                self._curves[event.model] = Curves()
+            self._curves[event.model].add(event)
         text = describe(event)
         if text is not None:
             self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(record.time))}  {text}")

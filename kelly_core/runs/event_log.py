@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import TypeAdapter
 
 from kelly_core import events
@@ -160,7 +161,7 @@ def decode(line: bytes) -> LogRecord:
         UnknownKindError: it is one, of an unknown kind.
     """
     try:
-        fields = json.loads(line)
+        fields = _parse(line)
         kind = fields["kind"]
         if not isinstance(kind, str):
             raise DamagedLineError("its kind is not a text")
@@ -174,6 +175,14 @@ def decode(line: bytes) -> LogRecord:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedLineError(str(error)) from error
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # It also reads NaN and lone surrogates, which earlier versions wrote, but takes five times as long.
+        return json.loads(line)
 
 
 def _number(value: object, largest: float) -> float:

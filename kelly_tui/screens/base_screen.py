@@ -149,7 +149,12 @@ class BaseScreen(Screen[None]):
         super()._refresh_layout(size, scroll)
 
     async def _draw_layout(self) -> None:
+        """Draw each part in a turn of its own, which keeps its lines, then all of them at once."""
         await asyncio.sleep(0)
+        for widget, (region, clip) in list(self._compositor.visible_widgets.items()):
+            if self.is_current and widget.is_attached:
+                widget.render_lines(clip.intersection(region).translate(-region.offset))
+                await asyncio.sleep(0)
         self._waits_to_draw = False
         self._compositor_refresh()
 

@@ -136,7 +136,8 @@ class RunScreen(ChartScreen):
             if views != last and not worker.is_cancelled:
                 self.post_message(self.RunRead(views))
             last = views
-            pause.wait(POLL_SECONDS)
+            if not any(followers[folder.id].has_more for folder in folders):
+                pause.wait(POLL_SECONDS)
 
     @on(RunRead)
     def _on_run_read(self, message: RunRead) -> None:

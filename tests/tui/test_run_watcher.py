@@ -53,7 +53,9 @@ def test_a_log_that_takes_several_looks_is_read_completely(workplace: Path, monk
         for _ in range(5):
             view = follower.poll()
             seen.append(len(view.curves[MODEL].epochs) if MODEL in view.curves else 0)
+            assert follower.has_more or seen[-1] == 9
     assert seen[0] < 9
+    assert not follower.has_more
     assert list(view.curves[MODEL].epochs) == [*range(1, 10)]
     assert seen == sorted(seen)
 
