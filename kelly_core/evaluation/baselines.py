@@ -331,16 +331,19 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
     from sklearn.linear_model import Ridge
 
     inputs, targets, weights = (array.astype(np.float64) for array in (inputs, targets, weights))
-    # One fit a penalty: given them all at once, scikit-learn solves for each column of targets alone.
-    models = [Ridge(alpha=penalty * weights.sum(), solver="cholesky") for penalty in penalties]
+    columns = targets.shape[1]
+    # Given several penalties, scikit-learn multiplies the inputs once, and solves for each column of targets and
+    # penalty alone; given one, it multiplies them for each penalty, and solves for all columns at once.
+    parts = [penalties] if columns <= len(penalties) else list(penalties[:, np.newaxis])
+    models = [Ridge(alpha=np.repeat(part, columns) * weights.sum(), solver="cholesky") for part in parts]
     # NumPy and SciPy bring a pool of BLAS threads each, which on a busy machine spend most time waiting for each other.
     with get_cached_controller().limit(limits=1, user_api="blas"):
-        for model in models:
-            model.fit(inputs, targets, sample_weight=weights)
+        for part, model in zip(parts, models, strict=True):
+            model.fit(inputs, np.tile(targets, len(part)), sample_weight=weights)
 
     def predict(features: Reals) -> Doubles:
         outputs = [model.predict(features.astype(np.float64)) for model in models]
-        return np.stack(outputs, axis=1).reshape(len(features), len(models), targets.shape[1])
+        return np.concatenate(outputs, axis=-1).reshape(len(features), len(penalties), columns)
 
     return predict
 
