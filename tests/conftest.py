@@ -21,6 +21,7 @@ if _processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _processes)))
 
+_LONGEST_NAME = 60
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -40,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for held in files.values():
         min(parts, key=len).extend(held)
     items[:] = chain.from_iterable(parts)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a long parameter by its beginning and its length: the names of tests are sent, logged and shown."""
+    if isinstance(val, int) and val.bit_length() > 64:
+        return f"{'-' * (val < 0)}2 to the power of {val.bit_length()}"
+    if isinstance(val, str | bytes) and len(val) > _LONGEST_NAME:
+        start = val[: _LONGEST_NAME // 2]
+        return f"{start if isinstance(start, str) else start.decode('latin-1')!r} and more, {len(val)} in all"
+    return None
 
 
 def pytest_collection_finish() -> None:

@@ -303,7 +303,9 @@ def test_two_watchers_see_the_same_and_both_may_steer(start: Start) -> None:
     Run(run.folder).request_stop()
     for thread in threads:
         thread.join()
-    assert seen[0] == seen[1]
+    # One of them began a moment earlier, and may have seen a record more.
+    both = min(map(len, seen))
+    assert both and seen[0][-both:] == seen[1][-both:]
     assert isinstance(seen[0][-1].event, RunEnded)
 
 
