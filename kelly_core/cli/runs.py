@@ -12,6 +12,7 @@ import typer
 from kelly_core.cli.completion import complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.loss_plot import losses_by_model, plot_losses
 from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
 from kelly_core.cli.run_control import (
     config_of,
@@ -117,8 +118,21 @@ def _labels_as_json(run: RunOverview) -> dict[str, Any]:
 
 
 @app.command("show")
-def show_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Show one run: progress of its models, process, output folder and command."""
+def show_run(
+    context: typer.Context,
+    run_id: RunIdArgument,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw the losses of each model, too.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: progress of its models, process, output folder and command.
+
+    Examples:
+      kelly-core runs show last
+      kelly-core runs show brave-cadence --plot
+      kelly-core runs show last --json
+    """
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
         content = {"command": list(run.record.command), "settings": run.record.settings}
@@ -132,7 +146,16 @@ def show_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOption 
             print_result(f"{model.model}: {model.verdict}")
         if model.alarm:
             print_result(f"{model.model}: {model.alarm}", "yellow")
+    if plot:
+        _plot_losses(run)
     _warn_about_damage(snapshot)
+
+
+def _plot_losses(run: Run) -> None:
+    for model, losses in losses_by_model(run.records()).items():
+        target = console()
+        target.print()
+        target.print(plot_losses(model, losses, target), soft_wrap=True)
 
 
 @app.command()

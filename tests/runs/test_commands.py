@@ -20,7 +20,7 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.state import ModelSnapshot
 from tests.cli.conftest import Run as Command
-from tests.runs.test_registry import epoch, make_run
+from tests.runs.test_registry import MODEL, epoch, make_run
 
 from .conftest import Start, until, until_epoch
 
@@ -97,6 +97,23 @@ def test_show_prints_the_state(kelly_core: Command, ended: RunDirectory) -> None
     reported = json.loads(kelly_core("runs", "show", "last", "--json").out)
     assert reported["settings"]["training"]["batch_size"] == 16
     assert reported["damaged_lines"] == 1
+
+
+def test_losses_are_drawn_in_characters(kelly_core: Command, ended: RunDirectory) -> None:
+    events = [epoch(1, 0.75), epoch(2, float("nan")), epoch(3, 0.5), epoch(3, 0.25)]
+    make_run(ended.path.with_name("other"), AttemptBegun(), *events, epochs=7)
+    shown = kelly_core("runs", "show", "other", "--plot")
+    assert shown.code == 0
+    _, title, plot = shown.out.partition(f"{MODEL}: loss by epoch")
+    assert title
+    frame, *lines = plot.splitlines()[1:]
+    assert frame.lstrip().startswith("┌")
+    # The highest and the lowest value; that of the third epoch which a later attempt replaced is drawn nowhere.
+    assert lines[0].startswith("0.75")
+    assert any(line.startswith("0.25") for line in lines)
+    # Both losses are the same here, and validation is drawn last.
+    assert "v" in lines[0]
+    assert lines[-1].split() == ["t", "training", "v", "validation"]
 
 
 def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:

@@ -305,7 +305,8 @@ def test_two_watchers_see_the_same_and_both_may_steer(start: Start) -> None:
         thread.join()
     # One of them began a moment earlier, and may have seen a record more.
     both = min(map(len, seen))
-    assert both and seen[0][-both:] == seen[1][-both:]
+    assert both
+    assert seen[0][-both:] == seen[1][-both:]
     assert isinstance(seen[0][-1].event, RunEnded)
 
 
