@@ -60,7 +60,7 @@ def plot_losses(model: str, losses: Losses, target: Console) -> Text:
         if points := _points(losses.epochs, values, _POINTS_PER_COLUMN * columns):
             plotext.plot(*zip(*points, strict=True), color=color, marker="braille" if dots else name[0])
         legend.append("━" if dots else name[0], color).append(f" {name}   ")
-    return Text("\n").join([Text.from_ansi(plotext.build()), legend])
+    return Text("\n").join([Text.from_ansi(plotext.build().rstrip()), legend])
 
 
 def _points(epochs: list[int], values: list[float], most: int) -> list[tuple[int, float]]:
