@@ -105,7 +105,7 @@ def finished_run(workplace: Path) -> RunDirectory:
 def live_run(workplace: Path) -> Iterator[RunDirectory]:
     """A run in the middle of its first model, whose process this test plays.
 
-    Its heartbeat lies in the future: nobody renews it, and on a busy machine a test may take longer than it is valid.
+    Its heartbeat is of the future: nobody renews it, and on a busy machine a test may take longer than it is valid.
     """
     models = ["EmotionRecognizer", "GroovePredictor"]
     folder = make_run(
