@@ -58,11 +58,11 @@ class Deployment:
 def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Deployment:
     """Copy the five exports of a folder, if each passes every check and fits the plugin's specification.
 
-    A file that is there already with the same content is left alone.
+    An existing file with the same content is not replaced.
 
     Args:
         source: folder of the exports.
-        folder: where the plugin looks for them; made when missing.
+        folder: from which the plugin loads them; created if it is missing.
         allow_synthetic: copy exports that were trained on generated data, too.
 
     Raises:

@@ -53,7 +53,7 @@ class DataError(KellyError):
 
 
 class NoSplitError(DataError):
-    """A corpus has no official split of the kind that was asked for: a fact about the corpus, not a fault."""
+    """A corpus has no official split of the requested kind, which is not a fault of the corpus."""
 
 
 class TrainingError(KellyError):

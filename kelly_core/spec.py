@@ -89,7 +89,7 @@ class ModelSpec:
 
     @property
     def file_stem(self) -> str:
-        """Name of the model's files without their endings, as the plugin looks for it."""
+        """Name of the model's files without their endings, as the plugin loads it."""
         return self.name.lower()
 
     @property

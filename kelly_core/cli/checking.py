@@ -50,7 +50,7 @@ def check_files(files: Sequence[Path], *, check_specs: bool, engine: str | None)
     """Run every check on the files, including parity with the checkpoint beside each and with the plugin's engine.
 
     Args:
-        files: exports; the checkpoint is looked for in checkpoints/ beside each.
+        files: exports; the checkpoint of each is in checkpoints/ beside it.
         check_specs: also compare them with the models' specifications.
         engine: command of the plugin's own engine.
 

@@ -200,7 +200,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
 def _describe_receipt(receipt: Receipt) -> str:
     files = f"{receipt.files:,} files in {receipt.folder}"
     if receipt.status == "present":
-        return f"{receipt.archive} is there already: {files}"
+        return f"{receipt.archive} is installed already: {files}"
     kept = f"; the archive is kept in {receipt.kept}" if receipt.kept else ""
     return f"{receipt.archive}, {receipt.bytes:,} bytes, {receipt.sum}: {files}{kept}"
 

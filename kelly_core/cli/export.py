@@ -174,7 +174,7 @@ def _export_module(
 
 
 def _export_weights(source: Path, output: Path | None, *, onnx: bool, mkdir: bool) -> None:
-    """Write the weights of an export as a state dict, and the network as ONNX if asked for."""
+    """Write the weights of an export as a state dict, and the network as ONNX if requested."""
     target = output or source.with_suffix(".pt")
     if target.suffix not in (".pt", ".pth", ".safetensors"):
         raise ConfigError(f"{target} ends in none of .pt, .pth, .safetensors", where="--output")

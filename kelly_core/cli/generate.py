@@ -251,7 +251,7 @@ def _write(
     *,
     play: bool,
 ) -> None:
-    """Write a piece as MIDI, and its picture and sound if asked for; then play it."""
+    """Write a piece as MIDI, and its picture and sound if requested; then play it."""
     from kelly_core.composition import synthesizer
     from kelly_core.composition.picture import draw
     from kelly_core.composition.score import midi_bytes

@@ -169,7 +169,7 @@ def resume_run(
         typer.Option(
             "--epochs",
             metavar="+N",
-            help="Train N epochs more than are done (epochs; default the rest of those asked for).",
+            help="Train N epochs more than are done (epochs; default the rest of those requested).",
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,

@@ -206,7 +206,7 @@ def _estimate_table(estimates: Sequence[Estimate]) -> Table:
 
 
 def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
-    """Print how to get corpora if all selected models would train on generated data that was not asked for."""
+    """Print how to get corpora if all selected models would train on generated data that was not requested."""
     from kelly_core.data.catalog import active_corpora
     from kelly_core.data.unclaimed import find_unclaimed
 

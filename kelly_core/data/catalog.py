@@ -16,7 +16,7 @@ from kelly_core.errors import ConfigError, DataError, KellyError, did_you_mean
 from kelly_core.spec import DATASETS, MODELS
 
 if TYPE_CHECKING:
-    # To know the corpora by name takes none of what reading them does: the screens show them at once.
+    # Imported only where a corpus is read: the screens list the corpora without waiting for NumPy.
     from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
     from kelly_core.data.synthetic.dataset import SyntheticDataset
@@ -57,7 +57,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
     """Return the corpora that a training on the main corpus ``name`` reads: itself and those mixed in, if available.
 
     Where the main corpus is missing, any additional one stands in for it, whatever its weight. None where generated
-    examples are asked for or nothing is here.
+    examples are requested or nothing is here.
     """
     datasets = settings.datasets
     if datasets.use_synthetic:

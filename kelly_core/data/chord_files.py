@@ -120,7 +120,7 @@ def _by_folder(
     wanted: Sequence[str],
     read: Callable[[Path, str], Entry],
 ) -> ChordFile:
-    """Take from each folder the first of the wanted files that is there."""
+    """Take from each folder the first of the wanted files that exists."""
     best: dict[str, tuple[int, str]] = {}
     for name in names:
         folder, _, file = name.rpartition("/")

@@ -202,7 +202,7 @@ class Dataset(ABC):
         rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
         judging: validation examples whose groups do not choose the epoch; None if all of them choose it.
-        test: indices of the official test split, which no training sees; empty unless it was asked for.
+        test: indices of the official test split, which is not trained on; empty unless it was requested.
         metadata: description of the features for the export (JSON types only).
         reference: best possible loss and best constant one, where the examples were generated.
         bpm: tempo of each example, where it is known and matters.
@@ -237,7 +237,7 @@ class Dataset(ABC):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs hold a musical context, see ``music.context``; noisy unless asked for otherwise."""
+        """Return True if the inputs hold a musical context, see ``music.context``; noisy unless requested otherwise."""
         return False
 
     def with_context(self, kind: ContextKind) -> Self:  # noqa: ARG002 - for datasets that have a context
@@ -279,7 +279,7 @@ class CorpusReport:
 
     Attributes:
         name: the corpus.
-        path: where it was looked for.
+        path: its folder, whether it exists or not.
         found: whether it is there.
         files: files (songs for chords) that were found.
         examples: usable examples, over both splits.

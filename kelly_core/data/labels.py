@@ -187,7 +187,7 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
     """Read the labels of a corpus of MIDI files.
 
     Args:
-        root: the corpus folder, in which a sidecar is looked for; it wins over quadrants.
+        root: the corpus folder, in which a sidecar may be; it takes precedence over quadrants.
         tables: tables of the corpus, by path below ``root``; each ``label.csv`` may hold quadrants.
         sidecar_file: another name for the sidecar, relative to ``root``; it must then exist.
 

@@ -97,7 +97,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
         Bytes written by corpus.
 
     Raises:
-        DataError: too few songs, or one of the corpora is there already, or a file cannot be written.
+        DataError: too few songs, or one of the corpora already exists, or a file cannot be written.
     """
     if songs < LEAST_SONGS:
         raise DataError(
@@ -106,7 +106,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     for name in (spec.dataset for spec in CHAIN_MODELS):
         if (root / name).exists():
             hint = "Choose another folder, or remove it first"
-            raise DataError("is there already, and a demo must not mix with it", where=root / name, hint=hint)
+            raise DataError("already exists, and a demo must not mix with it", where=root / name, hint=hint)
     written = list(map_ordered(partial(_song, seed=seed), range(1, songs + 1), jobs=jobs))
     contents = {
         "deam": _deam(written),

@@ -302,7 +302,7 @@ def recorded_quality(metadata: object) -> QualityRecord | None:
     """Return the quality record of a file's metadata; None if there is none, or one that cannot be read."""
     try:
         return QualityRecord.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
-    except (KeyError, ValueError):  # a record that cannot be read fails a check of its own
+    except (KeyError, ValueError):  # a record that cannot be read fails its own check
         return None
 
 

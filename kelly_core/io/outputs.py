@@ -34,7 +34,7 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path], *, create_f
         create_folders: allow missing parent folders, which the writing then creates.
 
     Raises:
-        ConfigError: an output cannot be written as asked for.
+        ConfigError: an output cannot be written as requested.
     """
     check_not_inputs(outputs, inputs)
     seen: dict[Path, Output] = {}

@@ -61,7 +61,7 @@ class ModelData:
     """Data of one export.
 
     Attributes:
-        name: of the model whose file it is, whatever the file calls itself.
+        name: of the model whose file it is, which may differ from the name in its metadata.
         stem: name of its files without their endings.
         checked: the checks, and its quality.
         trained_on: None where the file has no such entry.

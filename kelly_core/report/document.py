@@ -58,7 +58,7 @@ class Table:
         rows: each as long as ``columns``.
         title: "" if what stands before says it.
         folds: columns before which a narrow medium starts another table, which repeats the first column.
-        aside: whether a reader may want to open it rather than to see it.
+        aside: whether it is folded until the reader opens it.
     """
 
     columns: tuple[str, ...]
@@ -129,7 +129,7 @@ class EmbeddedImage:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file of the reported folder that a reader may want to save: its name there, bytes and media type."""
+    """A file of the reported folder that a reader can save: its name there, bytes and media type."""
 
     file: str
     content: bytes

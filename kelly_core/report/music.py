@@ -36,7 +36,7 @@ class Tune:
         chords: name of each bar's chord, of the first bars only; empty if the file does not name chords.
         picture_file: name of the picture beside it, "" if there is none.
         picture: bytes of the picture, a PNG file; None if there is none.
-        picture_problem: why a picture that is there cannot be embedded, else "".
+        picture_problem: why an existing picture cannot be embedded, else "".
     """
 
     file: str

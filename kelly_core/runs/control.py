@@ -174,7 +174,7 @@ class RunController:
         return True
 
     def take_changes(self, model: str) -> dict[str, float]:
-        """Return the settings of a model that were asked for since the last call."""
+        """Return the settings of a model that were requested since the last call."""
         with self._lock:
             return self._changes.pop(model, {})
 

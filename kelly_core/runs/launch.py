@@ -125,7 +125,7 @@ def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
 
 
 def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
-    """Return the command that sends the message about the end of a run, [] if nobody wants it."""
+    """Return the command that sends the message about the end of a run, [] if the settings name no recipient."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
 
     try:

@@ -165,16 +165,16 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
         only_differences: leave out settings that are the same in all runs.
     """
     defaults = flatten(Settings().model_dump(mode="json"))
-    asked = [defaults | flatten(run.record.settings) for run in runs]
-    in_force = [dict(_values_in_force(settings)) for settings in asked]
+    requested = [defaults | flatten(run.record.settings) for run in runs]
+    in_force = [dict(_values_in_force(settings)) for settings in requested]
     reached = [{model.model: model for model in run.snapshot.models} for run in runs]
-    keys = dict.fromkeys(key for settings in asked for key in settings)
+    keys = dict.fromkeys(key for settings in requested for key in settings)
     names = dict.fromkeys(name for models in reached for name in models)
     settings = {key: tuple(each.get(key) for each in in_force) for key in keys}
     models = {name: tuple(_best(each.get(name)) for each in reached) for name in names}
     if not only_differences:
         return RunDiff(settings, models)
-    changed = {key for key in keys if _differ([each.get(key) for each in asked])}
+    changed = {key for key in keys if _differ([each.get(key) for each in requested])}
     return RunDiff({key: values for key, values in settings.items() if key in changed and _differ(values)}, models)
 
 

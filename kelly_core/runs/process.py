@@ -180,7 +180,7 @@ def acquire_output_lock(output: Path) -> FileLock:
 def release_output_lock(lock: FileLock) -> None:
     """Release the output folder; only for the process that holds the lock."""
     # Removing the name frees it: the lock that stays until this process ends is then on a file without a name.
-    # Where it cannot be removed, the end of the process frees it a moment later.
+    # Where it cannot be removed, the end of the process frees it shortly after.
     with contextlib.suppress(OSError):
         lock.remove()
 

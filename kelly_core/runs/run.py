@@ -157,7 +157,7 @@ class Run:
         """Request that a model in training return to its best weights and continue at half the learning rate.
 
         Done after the current step, the epoch in progress is dropped; of a paused run when it continues. It may be
-        asked for any number of times: only rollbacks that were not asked for are limited.
+        requested any number of times: only rollbacks that were not requested are limited.
 
         Args:
             model: its name; may be left out where only one is in training.

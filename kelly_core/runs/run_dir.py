@@ -31,7 +31,7 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\d-\d{4}-.")
 class RunDirectory:
     """Paths of a run's files.
 
-    ``run.json`` (what was asked for), ``environment.json`` (what it runs with), ``events.jsonl`` (what happened, the
+    ``run.json`` (what was requested), ``environment.json`` (what it runs with), ``events.jsonl`` (what happened, the
     truth), ``summary.json`` (how far the log has come, for a quick look), ``control.jsonl`` (what watchers ask for),
     ``console.log`` (what its process prints), ``exit_status`` (how its process ended), ``heartbeat`` (locked by the
     process for as long as it lives, its time of change renewed every second).

@@ -133,7 +133,7 @@ class _Training:
     def _with_changes(self, settings: Settings) -> Settings:
         """Apply what was changed on request in earlier attempts to the models that continue from them.
 
-        An extension, which was asked for later, decides on the number of epochs.
+        An extension, which was requested later, decides on the number of epochs.
         """
         models = dict(settings.models)
         for name in self._record.models:

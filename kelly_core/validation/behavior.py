@@ -215,9 +215,9 @@ def _uniformity(weights: Array) -> float:
 def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
-    The probe is played over and over. The second pass has its start-up behind it and meets exactly the inputs of the
-    last pass, so that only the state can make the two differ: one that diverges, settles slowly or oscillates. The
-    measure is the RMS of that difference over the RMS of the output.
+    The probe is repeated. The second pass is free of the start-up and has exactly the inputs of the last pass, so that
+    only the state can make the two differ: one that diverges, settles slowly or oscillates. The measure is the RMS of
+    that difference over the RMS of the output.
     """
     engine = NumpyEngine(layers)
     passes = [engine.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]

@@ -11,12 +11,12 @@ from kelly_core.export.quality_record import ChainQuality, QualityRecord
 
 @dataclass(frozen=True)
 class Check:
-    """One named question to a file, whether it passed, and what was seen.
+    """One named check of a file: whether it passed, and the observation.
 
     Attributes:
         name: of the check.
         passed: False only for a fault.
-        detail: what was seen.
+        detail: what was observed.
         applicable: False if there was nothing to check; ``passed`` is then True.
     """
 
@@ -28,15 +28,15 @@ class Check:
 
 @dataclass(frozen=True)
 class FileReport:
-    """All that was asked of one file.
+    """Results of all checks of one file.
 
     Attributes:
         file: its path.
-        model: the name that it gives itself.
+        model: the name in its metadata, or its stem.
         layout: None where the file could not be read at all.
         checks: in the order in which they were made.
-        quality: what it reaches, as it says itself or as it was measured now; None where neither is so.
-        chain: what it reaches behind the recognizer on audio; None unless that was measured.
+        quality: the recorded quality, or that measured now; None if there is neither.
+        chain: its quality behind the recognizer on audio; None unless that was measured.
     """
 
     file: str

@@ -13,6 +13,7 @@ import soundfile
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.export.reader import read_export
+from kelly_core.music.context import ContextMean
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
 from tests.helpers.chain_files import write_chain
@@ -157,9 +158,10 @@ def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run
     report = json.loads(run("features", clip, "--models", models, "--json").out)
     networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
     emotion, melody, harmony, dynamics, groove = networks
+    mean = ContextMean()
     assert len(report["db"]) > 3
     for index, frame in enumerate(np.array(report["db"], np.float32)):
-        code = emotion.step(frame)
+        code = mean.process(emotion.step(frame))
         wanted = {
             "code": code,
             "melody": melody.step(code),
@@ -255,7 +257,7 @@ def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     assert not any(corpus["warnings"] for corpus in report)
     again = run("datasets", "demo", "demo")
     assert again.code == 1
-    assert "demo/deam: is there already" in again.err
+    assert "demo/deam: already exists" in again.err
     assert run("datasets", "demo", "--help").code == 0
 
 

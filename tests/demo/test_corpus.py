@@ -173,7 +173,7 @@ def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:
 
 def test_it_never_mixes_with_a_corpus_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "maestro").mkdir()
-    with pytest.raises(DataError, match="maestro: is there already"):
+    with pytest.raises(DataError, match="maestro: already exists"):
         write_demo(tmp_path, songs=8)
     assert [path.name for path in tmp_path.iterdir()] == ["maestro"]
     with pytest.raises(DataError, match="7 songs are too few"):

@@ -277,7 +277,7 @@ def _json_file(path: Path) -> ChordFile:
 
 
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
-    """Read ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets, all that is there together.
+    """Read ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets, all that exists together.
 
     The JSON file holds a list of songs, or an object that has one under ``progressions``.
 

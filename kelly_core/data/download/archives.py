@@ -230,7 +230,7 @@ def _too_large(path: Path, limit: int) -> DataError:
 
 
 def _copy(member: _Member, target: Path, limit: int, path: Path) -> int:
-    """Write a member's content and return its size; a member that is there twice is written by the later one."""
+    """Write a member's content and return its size; of two members of one path the later one is kept."""
     assert member.open is not None
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0

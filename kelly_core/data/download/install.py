@@ -344,7 +344,7 @@ def _put_in_place(
 def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: Path) -> None:
     if target.exists():
         hint = f"Move it away and run the command again; the archive is in {archive}"
-        raise DataError("is there already and was not unpacked by this command", where=target, hint=hint)
+        raise DataError("already exists and was not unpacked by this command", where=target, hint=hint)
     try:
         if whole != beside:
             (beside / MEMBER_LIST).replace(whole / MEMBER_LIST)

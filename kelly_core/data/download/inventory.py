@@ -22,7 +22,7 @@ class Inventory:
 
     Attributes:
         source: its name.
-        folder: where it was looked for.
+        folder: its folder, whether it exists or not.
         basis: source of the expected list of files.
         expected, found: number of files.
         missing: files that are not there, by path or ID; empty if only their number is known.
@@ -44,7 +44,7 @@ class Inventory:
 
 
 def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
-    """Compare what is there of a source with what should be.
+    """Compare the files of a source with those it should have.
 
     Archives that ``datasets get`` unpacked have lists of their members with sizes. Otherwise the source's own table
     names its files, and without one their published number counts.

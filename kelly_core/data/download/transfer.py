@@ -25,7 +25,7 @@ from kelly_core.io.atomic import atomic_write, write_error
 
 CHUNK = 2**18
 ByteProgress = Callable[[int, int], None]
-"""Called with bytes that are there and bytes in all, 0 if not known."""
+"""Called with bytes received and bytes in all, 0 if not known."""
 
 _CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
 _TRIES = 4
@@ -38,7 +38,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class _RetryError(Exception):
-    """The same address may work a moment later."""
+    """The same address may work if it is tried again."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -98,7 +98,7 @@ def download(
         url: its address; redirections are followed.
         target: the complete file's path; the caller checks the part and renames it.
         limit: bytes beyond which the file cannot be the right one; 0 sets no limit.
-        trust_any: what is there may be continued from another address or without a validator, because the caller
+        trust_any: a partial file may be continued from another address or without a validator, because the caller
             compares a checksum. Otherwise only an unchanged file at the same address is continued.
         progress: called after each piece.
         pause: waits before another attempt.
@@ -211,7 +211,7 @@ class _Transfer:
             return str(response.headers.get("Content-Type", ""))
         discard_part(self._target)
         self.restarted = True
-        raise _RetryError("what was there of it is longer than the file")
+        raise _RetryError("the partial file is longer than the file")
 
     def _write(self, response: requests.Response, start: int, total: int) -> int:
         done = start
