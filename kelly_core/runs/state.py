@@ -26,10 +26,13 @@ _CHECKED_BYTES = 256
 _MAX_BYTES = 2**20
 
 RunState = LiveState | EndState | Literal["died"]
-ModelState = Literal["queued", "running", "paused", "finished", "stopped", "failed", "died"]
+ModelState = Literal["queued", "running", "paused"] | EndState | Literal["died"]
 
 LIVE: tuple[str, ...] = get_args(LiveState)
 """States in which a process is working."""
+
+ENDED: tuple[str, ...] = (*get_args(EndState), "died")
+"""States of a run, and of a model, that has ended."""
 
 CONCERNS: tuple[str, ...] = tuple(filter(None, get_args(events.Concern)))
 """Kinds of warnings that end when the losses improve."""

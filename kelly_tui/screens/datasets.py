@@ -115,7 +115,7 @@ class Datasets(BaseScreen):
         notes: tuple[str, ...]
 
     @dataclass
-    class Surveyed(Message):
+    class Inspected(Message):
         """A corpus was read; ``report`` is None if that failed or was cancelled."""
 
         name: str
@@ -223,7 +223,7 @@ class Datasets(BaseScreen):
         self._progress = None
         name = self._job_queue.advance()
         if name:
-            self._survey(name)
+            self._inspect(name)
         self._draw()
 
     def action_cancel(self) -> None:
@@ -290,10 +290,10 @@ class Datasets(BaseScreen):
         self._look()
         self._next_download()
 
-    @work(thread=True, exclusive=True, group="survey")
-    def _survey(self, name: str) -> None:
+    @work(thread=True, exclusive=True, group="inspect")
+    def _inspect(self, name: str) -> None:
         job = self._job_queue.attach(
-            self.kelly.start(worker("corpora", "survey", name, self.kelly.session.config_argument))
+            self.kelly.start(worker("corpora", "inspect", name, self.kelly.session.config_argument))
         )
         report, problem = None, ""
         # Taken before the files are read: those that change meanwhile then count as changed.
@@ -302,7 +302,7 @@ class Datasets(BaseScreen):
             if "total" in line:
                 self.post_message(self.FilesRead(name, line["done"], line["total"], line["note"]))
             report, problem = line.get("report"), line.get("error", "")
-        self.post_message(self.Surveyed(name, report, "" if job.cancelled else problem or job.problem, stamp))
+        self.post_message(self.Inspected(name, report, "" if job.cancelled else problem or job.problem, stamp))
 
     @on(FilesRead)
     def _on_files_read(self, message: FilesRead) -> None:
@@ -312,8 +312,8 @@ class Datasets(BaseScreen):
         self._progress = message
         self._draw()
 
-    @on(Surveyed)
-    def _on_surveyed(self, message: Surveyed) -> None:
+    @on(Inspected)
+    def _on_inspected(self, message: Inspected) -> None:
         """Store the report and inspect the next corpus."""
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
@@ -400,14 +400,14 @@ class Datasets(BaseScreen):
     def _draw_details(self) -> None:
         details = self.query_one("#details", DetailsPanel)
         set_border_title(details, self._corpus)
-        details.show(LabeledRows(self._facts(self._corpus), self.theme_colors.muted))
+        details.show(LabeledRows(self._details(self._corpus), self.theme_colors.muted))
         report = self._report(self._corpus) or {}
         labels, shown = report.get("labels"), report.get("shown")
         plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
         self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED if labels else "")
         self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
 
-    def _facts(self, name: str) -> Iterator[tuple[str, str | Text]]:
+    def _details(self, name: str) -> Iterator[tuple[str, str | Text]]:
         colors, corpus, found = self.theme_colors, CORPORA[name], self._found.get(name)
         folder = self.kelly.session.settings.datasets.folder(name)
         yield "what", corpus.title
@@ -416,9 +416,9 @@ class Datasets(BaseScreen):
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
         if name == self._download_queue.current:
-            yield from self._facts_of_download()
+            yield from self._download_details()
         elif name == self._job_queue.current:
-            yield from self._facts_of_progress()
+            yield from self._progress_details()
         elif isinstance(found, str):
             yield "problem", Text(found, colors.bad)
         elif found is False:
@@ -438,9 +438,9 @@ class Datasets(BaseScreen):
             report = self._report(name)
             if self._is_outdated(name):
                 yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
-            yield from self._facts_of_report(report) if report else [("next", "press p to read it and count examples")]
+            yield from self._report_details(report) if report else [("next", "press p to read it and count examples")]
 
-    def _facts_of_download(self) -> Iterator[tuple[str, str | Text]]:
+    def _download_details(self) -> Iterator[tuple[str, str | Text]]:
         progress = self._download
         if progress is None:
             yield "download", "starting …"
@@ -449,7 +449,7 @@ class Datasets(BaseScreen):
         yield progress.stage, bar(progress.done / max(1, progress.total), 24, colors)
         yield "", f"{progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB · x cancels"
 
-    def _facts_of_progress(self) -> Iterator[tuple[str, str | Text]]:
+    def _progress_details(self) -> Iterator[tuple[str, str | Text]]:
         if self._progress is None:
             yield "reading", "finding the files …"
             return
@@ -458,7 +458,7 @@ class Datasets(BaseScreen):
         yield "reading", bar(done / total, 24, colors)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
-    def _facts_of_splits(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+    def _splits_details(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         """Yield the splits as a bar and as numbers.
 
         Training and validation are counted in examples. Test files are not read, so that their share is that of files.
@@ -479,14 +479,14 @@ class Datasets(BaseScreen):
         if source := report.get("split_source"):
             yield "", source
 
-    def _facts_of_report(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+    def _report_details(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         colors = self.theme_colors
         if report["problem"]:
             yield "problem", Text(report["problem"], colors.bad)
             return
         yield "files", f"{report['files']:,}"
         yield "examples", f"{report['examples']:,}"
-        yield from self._facts_of_splits(report)
+        yield from self._splits_details(report)
         for number, table in enumerate(report.get("tables", ())):
             yield "" if number else "tables", table
         yield "labels", _counts(report["label_sources"]) or "not needed"

@@ -34,13 +34,13 @@ def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool
         yield name, Text.assemble(check["detail"], (news, colors.accent))
 
 
-def metadata_rows(facts: dict[str, Any], colors: ThemeColors) -> Iterator[LabeledRow]:
+def metadata_rows(content: dict[str, Any], colors: ThemeColors) -> Iterator[LabeledRow]:
     """Yield what the worker for exports found in a file: sizes, layers, data, verdict and metrics."""
-    yield "sizes", f"{facts['input_size']} in, {facts['output_size']} out"
-    yield "layout", facts["layout"]
-    for number, layer in enumerate(facts.get("layers", ())):
+    yield "sizes", f"{content['input_size']} in, {content['output_size']} out"
+    yield "layout", content["layout"]
+    for number, layer in enumerate(content.get("layers", ())):
         yield "" if number else "layers", layer
-    metadata = facts["metadata"]
+    metadata = content["metadata"]
     trained = metadata.get("trained_on")
     if isinstance(trained, dict):
         yield from _data_rows(trained)

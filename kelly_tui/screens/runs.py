@@ -138,7 +138,7 @@ class Runs(RunScreen):
             yield table
         with Vertical(id="runs-right"):
             yield CurveChart("Curves appear after an epoch.", id="run-curves")
-            yield DetailsPanel(id="run-facts")
+            yield DetailsPanel(id="run-details")
 
     @property
     def run_id(self) -> str:
@@ -278,29 +278,29 @@ class Runs(RunScreen):
         if not self.is_mounted:
             return
         self.refresh_frame()
-        facts, chart = self.query_one("#run-facts", DetailsPanel), self.query_one(CurveChart)
+        panel, chart = self.query_one("#run-details", DetailsPanel), self.query_one(CurveChart)
         if self.other_ids:
-            self._draw_comparison(facts, chart)
+            self._draw_comparison(panel, chart)
             return
-        set_border_title(facts, self.run_id or "runs")
+        set_border_title(panel, self.run_id or "runs")
         if self.view is not None:
-            facts.show(LabeledRows(self._facts(self.view), self.theme_colors.muted))
+            panel.show(LabeledRows(self._details(self.view), self.theme_colors.muted))
             chart.show("validation loss", self._curves_of_models(self.view))
             return
         chart.show("validation loss", [])
         if self._waiting is not None:
-            set_border_title(facts, self._waiting.id)
+            set_border_title(panel, self._waiting.id)
             rows = [
                 ("state", "waits until its device is free; d drops it, K and J move it"),
                 ("command", " ".join(self._waiting.record.command) or MISSING),
             ]
-            facts.show(LabeledRows(rows, self.theme_colors.muted))
+            panel.show(LabeledRows(rows, self.theme_colors.muted))
             return
         unreadable = self.kelly.run_list.unreadable.get(self.run_id)
         empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
-        facts.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
+        panel.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
 
-    def _facts(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
+    def _details(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
         run, colors = view.snapshot, self.theme_colors
         yield "state", run_state_text(run, colors)
         if run.error:
@@ -338,12 +338,12 @@ class Runs(RunScreen):
         drawn = {name for view in self._compared for name in view.curves}
         return [name for name, count in begun.items() if count > 1 and name in drawn]
 
-    def _draw_comparison(self, facts: DetailsPanel, chart: CurveChart) -> None:
-        set_border_title(facts, "compared")
+    def _draw_comparison(self, panel: DetailsPanel, chart: CurveChart) -> None:
+        set_border_title(panel, "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self.other_ids):
             chart.show("validation loss", [])
-            facts.show(Text("Comparing …", self.theme_colors.muted))
+            panel.show(Text("Comparing …", self.theme_colors.muted))
             return
         title, series = "no model in common", []
         if shared:
@@ -352,7 +352,7 @@ class Runs(RunScreen):
             title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
             series = overlaid_series(shared[number], views, self.theme_colors)
         chart.show(title, series)
-        facts.show(LabeledRows(self._differences(views), self.theme_colors.muted))
+        panel.show(LabeledRows(self._differences(views), self.theme_colors.muted))
         self.refresh_bindings()
 
     def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:

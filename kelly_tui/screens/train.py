@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_duration, format_loss
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.state import CONCERNS, ModelSnapshot, RunSnapshot
+from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series
@@ -35,7 +35,6 @@ _KINDS = ("loss", "baseline", "rate", "pace")
 _ROWS_FOR_ALL_CHARTS = 48
 _LEAST_WIDE = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
-_ENDED = ("finished", "stopped", "failed", "died")
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
 
@@ -94,7 +93,7 @@ class Train(RunScreen):
     def chosen_model(self) -> str:
         """Name of the model under the cursor if it has not ended, "" otherwise."""
         model = self._chosen
-        return model.model if model is not None and model.state in ("queued", "running", "paused") else ""
+        return model.model if model is not None and model.state not in ENDED else ""
 
     def command(self) -> tuple[str, ...]:
         """Return ``runs attach``, or ``train`` if no run is attached."""
@@ -338,14 +337,14 @@ class Train(RunScreen):
 def _progress_text(run: RunSnapshot, width: int) -> str:
     """Return which model is trained, with the share of all epochs; a model that has ended counts as complete."""
     share = _share(run)
-    number = min(len(run.models), sum(model.state in _ENDED for model in run.models) + 1)
+    number = min(len(run.models), sum(model.state in ENDED for model in run.models) + 1)
     return f"model {number} of {len(run.models)} {bar(share, width, ('', '')).plain} {share:.0%}"
 
 
 def _share(run: RunSnapshot) -> float:
     """Return the share of all epochs that are done."""
     shares = [
-        1.0 if model.state in _ENDED else model.epoch / model.epochs if model.epochs else 0.0 for model in run.models
+        1.0 if model.state in ENDED else model.epoch / model.epochs if model.epochs else 0.0 for model in run.models
     ]
     return sum(shares) / len(shares)
 

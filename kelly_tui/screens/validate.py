@@ -73,7 +73,7 @@ class Validate(ChartScreen):
         """Metadata of an export, as text."""
 
         file: str
-        facts: dict[str, Any]
+        content: dict[str, Any]
 
     @dataclass
     class Compared(Message):
@@ -100,7 +100,7 @@ class Validate(ChartScreen):
     def __init__(self) -> None:
         super().__init__()
         self._files: dict[str, ExportFile] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._contents: dict[str, dict[str, Any]] = {}
         self._results: dict[str, dict[str, Any]] = CHECKED_EXPORTS.load(_STATE_NAME)
         self._folder_problem = ""
         self._looked = False
@@ -160,9 +160,9 @@ class Validate(ChartScreen):
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))
-            for facts in job.records():
-                new.remove(facts["file"])
-                self.post_message(self.Described(facts.pop("file"), facts))
+            for content in job.records():
+                new.remove(content["file"])
+                self.post_message(self.Described(content.pop("file"), content))
             for file in new if job.problem else []:
                 self.post_message(self.Described(file, {"error": job.problem}))
 
@@ -181,12 +181,12 @@ class Validate(ChartScreen):
     @on(Described)
     def _on_described(self, message: Described) -> None:
         """Show the metadata."""
-        self._facts[message.file] = message.facts
+        self._contents[message.file] = message.content
         self._draw()
 
     def action_rescan(self) -> None:
         """Look for new exports."""
-        self._files, self._facts = {}, {}
+        self._files, self._contents = {}, {}
         self._look()
 
     def action_folder(self) -> None:
@@ -322,11 +322,11 @@ class Validate(ChartScreen):
 
     def _row(self, file: ExportFile) -> Row:
         key = str(file.path)
-        facts = self._facts.get(key, {})
-        metadata = facts.get("metadata", {})
+        content = self._contents.get(key, {})
+        metadata = content.get("metadata", {})
         baseline, value = (_number(metadata.get("metrics"), name) for name in _BASELINES)
         gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else MISSING
-        parameters = f"{facts['parameters']:,}" if "parameters" in facts else MISSING
+        parameters = f"{content['parameters']:,}" if "parameters" in content else MISSING
         state = str(metadata.get("state", MISSING))
         mark = Text("◆" if key in self._marked else " ", self.theme_colors.accent)
         deploy = (
@@ -364,7 +364,7 @@ class Validate(ChartScreen):
             return Text("checking", colors.accent)
         if key in self._job_queue.waiting:
             return Text("waiting", colors.accent)
-        if "error" in self._facts.get(key, {}):
+        if "error" in self._contents.get(key, {}):
             return Text("unreadable", colors.bad)
         if result is None:
             return Text("not checked", colors.muted)
@@ -390,7 +390,7 @@ class Validate(ChartScreen):
 
     def _draw_quality(self, file: str | None) -> None:
         """Draw the gains over the baselines; without any, the details have the room."""
-        quality = recorded_quality(self._facts.get(file or "", {}).get("metadata"))
+        quality = recorded_quality(self._contents.get(file or "", {}).get("metadata"))
         gains = () if quality is None else gains_of(quality)
         self.set_class(bool(gains), "-gains")
         if quality is not None and gains:
@@ -398,10 +398,10 @@ class Validate(ChartScreen):
             self.query_one("#forest", Drawing).show(title, ForestPlot(gains))
 
     def _checks(self, file: str) -> Text | LabeledRows:
-        colors, result, facts = self.theme_colors, self._result(file), self._facts.get(file)
-        if facts is not None and "error" in facts:
-            return LabeledRows([("problem", Text(facts["error"], colors.bad))], colors.muted)
-        metadata = [("reading", "…")] if facts is None else list(metadata_rows(facts, colors))
+        colors, result, content = self.theme_colors, self._result(file), self._contents.get(file)
+        if content is not None and "error" in content:
+            return LabeledRows([("problem", Text(content["error"], colors.bad))], colors.muted)
+        metadata = [("reading", "…")] if content is None else list(metadata_rows(content, colors))
         if result is None:
             return LabeledRows([("next", "press v to check it, a for all"), *metadata], colors.muted)
         checks = list(check_rows(result, colors, only_failed=self._only_failed))

@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> None:
     try:
         settings = load_settings(Path(config) if config else None).settings
         match task:
-            case "survey":
-                _say(survey(name, settings))
+            case "inspect":
+                _say(inspect(name, settings))
             case "get":
                 _say(_get(name, settings))
             case _:
@@ -83,7 +83,7 @@ def _get(name: str, settings: Settings) -> dict[str, Any]:
     return {"got": [asdict(receipt) for receipt in receipts]}
 
 
-def survey(name: str, settings: Settings) -> dict[str, Any]:
+def inspect(name: str, settings: Settings) -> dict[str, Any]:
     """Read a corpus, and return its report with what the screen draws of it, as JSON values."""
     datasets: list[CorpusDataset] = []
     report = inspect_corpus(name, settings, _progress, datasets.append)

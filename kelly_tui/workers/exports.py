@@ -18,11 +18,11 @@ from kelly_core.io.json import dumps
 def main(files: list[str]) -> None:
     """Print each file's metadata, or the error."""
     for file in files:
-        sys.stdout.write(dumps({"file": file} | _facts(Path(file))) + "\n")
+        sys.stdout.write(dumps({"file": file} | _content_of(Path(file))) + "\n")
         sys.stdout.flush()
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _content_of(path: Path) -> dict[str, Any]:
     try:
         export = read_export(path)
     except ExportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.jump import jump_targets
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
+from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.export_files import exports_in
 from kelly_tui.screens.train import Train
@@ -373,7 +375,7 @@ async def test_waiting_trainings_are_listed_and_dropped(
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         assert cells(app, "#runs")[0][1:4] == [short_id(waiting.id), "waits, 1.", "GroovePredictor"]
         await pilot.press("g")
-        await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-facts", DetailsPanel).value_to_copy())
+        await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-details", DetailsPanel).value_to_copy())
         await pilot.press("3", "n", "5", "ctrl+t")
         await until(pilot, lambda: len(app.waiting) == 2)
         assert app.waiting[1].record.command[:3] == ("kelly-core", "train", "--queue")
@@ -500,3 +502,40 @@ async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: 
         await until(pilot, lambda: len(jump_targets(app.screen)) > 2)
         await pilot.press("ctrl+o", "d")
         assert app.focused is app.screen.query_one("#device")
+
+
+@pytest.mark.usefixtures("live_run", "finished_run")
+async def test_the_palette_finds_a_run_and_train_shows_time_left_and_gain_of_all_models(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: len(app.run_list.runs) == 2)
+        await pilot.press("colon")
+        await until(pilot, lambda: app.screen.query(Input))
+        await pilot.press(*"brave")
+        await until(pilot, lambda: "Run brave-cadence" in "\n".join(lines(app)))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.attached.endswith("brave-cadence"))
+        table = app.screen.query_one("#training")
+        await until(pilot, lambda: " · gain +" in str(table.border_title))
+        assert re.search(r"model 1 of 2 .* 35% · ETA \d+ s · gain \+\d+%", str(table.border_title))
+
+
+@pytest.mark.usefixtures("live_run", "finished_run")
+async def test_marks_of_the_dialog_are_toggled_by_keys_and_clicks_and_kept_by_escape(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: len(app.run_list.runs) == 2)
+        await pilot.press("3", "w")
+        await until(pilot, lambda: isinstance(app.screen, RunPicker) and cells(app, "#others"))
+        await pilot.press("space")
+        await until(pilot, lambda: cells(app, "#others")[0][0] == "[x]")
+        await pilot.click("#others", offset=(2, 1))
+        await until(pilot, lambda: cells(app, "#others")[0][0] == "[ ]")
+        await pilot.press("space", "enter")
+        await until(pilot, lambda: app.marked == [app.run_list.runs[0].id])
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, RunPicker) and cells(app, "#others"))
+        assert cells(app, "#others")[0][0] == "[x]"
+        await pilot.press("space", "escape")
+        await until(pilot, lambda: isinstance(app.screen, Train))
+        assert app.marked == [app.run_list.runs[0].id]

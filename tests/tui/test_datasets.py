@@ -21,7 +21,7 @@ from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
 from kelly_tui.widgets.details_panel import DetailsPanel
-from kelly_tui.workers.corpora import LABEL_BINS, label_pairs, survey
+from kelly_tui.workers.corpora import LABEL_BINS, inspect, label_pairs
 from tests.helpers import tiny
 from tests.helpers.rendered import lines
 from tests.tui.conftest import until
@@ -51,9 +51,9 @@ def settings(tmp_path: Path) -> Settings:
     ).settings
 
 
-def test_a_survey_counts_labels_and_official_test_files(settings: Settings, tmp_path: Path) -> None:
+def test_an_inspection_counts_labels_and_official_test_files(settings: Settings, tmp_path: Path) -> None:
     tiny.emopia_split(tiny.emotion_midi(tmp_path / "data" / "emotion_midi") / "EMOPIA_1.0")
-    report = survey("emotion_midi", settings)["report"]
+    report = inspect("emotion_midi", settings)["report"]
     examples = report["examples"]
     assert report["test_files"] == 1
     assert [sum(report["labels"][name]) for name in ("valence", "arousal")] == [examples, examples]
@@ -64,7 +64,7 @@ def test_a_survey_counts_labels_and_official_test_files(settings: Settings, tmp_
 
 def test_an_imputed_valence_is_not_counted(settings: Settings, tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "data" / "groove_midi")
-    labels = survey("groove_midi", settings)["report"]["labels"]
+    labels = inspect("groove_midi", settings)["report"]["labels"]
     assert sum(labels["valence"]) == sum(map(sum, labels["plane"])) == 0
     assert sum(labels["arousal"]) > 0
 

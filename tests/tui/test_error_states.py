@@ -45,7 +45,7 @@ async def test_nothing_at_all(make_app: MakeApp) -> None:
     async with app.run_test() as pilot:
         for key in "123456":
             await pilot.press(key)
-        assert "No runs in runs yet" in details(app, "#run-facts")
+        assert "No runs in runs yet" in details(app, "#run-details")
         await pilot.press("enter", "space", "d", "s", "R")
         await pilot.press("4")
         await until(pilot, lambda: "does not exist yet" in details(app, "#checks"))
@@ -113,7 +113,7 @@ async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: 
     async with app.run_test() as pilot:
         await pilot.press("6")
         await until(pilot, lambda: cells(app, "#runs") and cells(app, "#runs")[0][2] == "unreadable")
-        await until(pilot, lambda: "damaged" in details(app, "#run-facts"))
+        await until(pilot, lambda: "damaged" in details(app, "#run-details"))
 
 
 async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
@@ -251,7 +251,7 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
             datasets._found = dict.fromkeys(CORPORA, True)
             validate._results = CHECKED_EXPORTS.load("validation")
             datasets._draw()
-            assert list(datasets._facts("deam"))
+            assert list(datasets._details("deam"))
             validate._draw()
             news_since(load_state("screens"), app.run_list, app.runs_folder)
             make_app()

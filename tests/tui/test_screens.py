@@ -152,7 +152,7 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
         await until(
             pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
         )
-        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "survey", "chords"]
+        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "inspect", "chords"]
         assert [toast.message for toast in app._notifications] == ["no workers"]
         assert "2 × unknown chord" in details(app, "#details")
         assert "one, two" in details(app, "#details")
@@ -443,8 +443,8 @@ async def test_two_marked_runs_are_compared(make_app: MakeApp) -> None:
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         assert [row[2] for row in cells(app, "#runs")] == ["running", "finished"]
         await pilot.press("space", "down", "space")
-        await until(pilot, lambda: "brave-cadence → calm-melody" in details(app, "#run-facts"))
-        assert "settings\tthe same" in details(app, "#run-facts")
+        await until(pilot, lambda: "brave-cadence → calm-melody" in details(app, "#run-details"))
+        assert "settings\tthe same" in details(app, "#run-details")
         assert len(app.screen.query_one(CurveChart).series) == 2
         assert "diff 2026-09-21-1100-brave-cadence" in app.screen.query_one(CommandLine).command
 
@@ -469,7 +469,7 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
         await until(pilot, lambda: len(chart.series) == 3)
         assert chart.border_title == "validation loss of EmotionRecognizer, 1 of 2"
         assert len({series.color for series in chart.series}) == 3
-        assert "settings" not in details(app, "#run-facts")
+        assert "settings" not in details(app, "#run-details")
 
 
 @pytest.mark.usefixtures("live_run")
