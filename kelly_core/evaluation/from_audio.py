@@ -37,7 +37,7 @@ _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS[1:]
 _OTHERS = "marginal of the other pieces"
 _TRAINING = "marginal of the training examples"
 _LEAST_PROBABILITY = 1e-6
-"""Probability of what no training example has."""
+"""Smallest probability of a constant, so that a note or chord that no training example has is not impossible."""
 _BEATS_PER_BAR = 4
 
 
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class _Scored:
-    """Outputs of one model for one piece beside the truth, both [T, out], with weights [T, 1] or [T, out]."""
+    """Outputs of one model for one piece beside the targets, both [T, out], with weights [T, 1] or [T, out]."""
 
     outputs: Floats
     control: Floats
@@ -61,7 +61,7 @@ class _Scored:
 
     @property
     def labels(self) -> Labels:
-        """The truth as the measures take it: one example."""
+        """Return targets and weights as one example."""
         return Labels(self.targets[np.newaxis], self.weights[np.newaxis], np.zeros(1, bool), np.array([self.bpm]))
 
 
@@ -93,7 +93,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQuality]:
-    """Measure the four models behind the recognizer on recordings, by name; a model without any truth is left out.
+    """Measure the four models behind the recognizer on recordings, by name; a model without targets is left out.
 
     Args:
         chain: the five exports.
@@ -153,6 +153,7 @@ def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Mel
     sounding = np.flatnonzero(roll.any(axis=1))
     steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
     first = np.floor(melody.notes.onset_beats.min()) + (sounding[0] if len(sounding) else 0)
+    # An output is compared at the middle of its beat, which the notes' own onsets map to seconds.
     middles = first + np.arange(len(steps)) + 0.5
     frames = _frames(np.interp(middles, played.onset_beats, played.onset), len(unaware.melody))
     weights = np.ones((len(steps), 1), np.float32)

@@ -136,6 +136,7 @@ class _Songs:
         self.modes.append(song.mode)
         self.minor_shares.append(song.minor_share)
         self.affect.extend(song.affect)
+        # A song has a few of the 64 classes, so only these are stored.
         used = np.flatnonzero(song.distribution)
         self.classes.frombytes(used.astype(np.uint8).tobytes())
         self.shares.frombytes(song.distribution[used].astype(np.float32).tobytes())
@@ -161,7 +162,7 @@ class HarmonyDataset(CorpusDataset):
     """A song's emotion code and an audio frame in, its distribution of chords in C major or A minor out.
 
     The audio half is a frame (dB) of a training clip whose emotion is near the song's, half the time the mean frame;
-    without any audio at hand its inputs are switched off, so that the network ignores what the plugin feeds there.
+    without any audio its inputs are disabled.
     """
 
     input_size = CODE_SIZE + _CONTEXT_BANDS
@@ -181,6 +182,7 @@ class HarmonyDataset(CorpusDataset):
         self.musical_context = encode_context({"mode": songs.modes})
         super().__init__(report, rows, songs.hashes(), affect, np.frombuffer(songs.contents, np.uint64))
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
+        # Scale 0 disables an input, whatever the plugin feeds there.
         scale[CODE_SIZE:] = 0.0
         if context is not None:
             mean[CODE_SIZE:] = context.normalizer.mean[:_CONTEXT_BANDS]
@@ -211,6 +213,7 @@ class _Neighborhood:
         axis = np.linspace(-1, 1, self._STEPS)
         count = min(_NEIGHBORS, len(self._rows))
         by_row = []
+        # Row by row: the distances of all frames to all points of the grid would not fit into memory.
         for valence in axis:
             points = (context.valence - valence) ** 2 + (context.arousal - axis[:, np.newaxis]) ** 2
             by_row.append(np.argpartition(points, count - 1, axis=1)[:, :count])
@@ -226,7 +229,7 @@ class _Neighborhood:
 
 
 def is_present(root: Path) -> bool:
-    """Return True if chords of any layout are there; ``root`` may name the folder or the file."""
+    """Return True if ``root``, a folder or a file, holds chords of any layout."""
     if root.is_file():
         return True
     return root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file() or is_chord_source(root))

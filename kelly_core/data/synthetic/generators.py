@@ -50,7 +50,7 @@ class Generator(ABC):
 
 
 class EmotionGenerator(Generator):
-    """A noisy view of a walk in 128 numbers, whose code is the target: averaging over time takes the noise out."""
+    """A noisy view of a walk in 128 numbers, whose code is the target: averaging over time reduces the noise."""
 
     formula = "z AR(1); target = code of (valence, arousal) = tanh z; input = gain U z + N(0, 1), U orthonormal 128x2"
     constants: ClassVar[dict[str, float]] = {
@@ -76,6 +76,7 @@ class EmotionGenerator(Generator):
         mean, covariance = self.posterior(inputs)
         spread = np.linalg.cholesky(covariance)
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        # hermegauss integrates against exp(-x² / 2), whose factor 1 / √(2π) this division adds.
         weights = weights / weights.sum()
         expected = np.zeros((*mean.shape[:2], CODE_SIZE), np.float32)
         for i, j in np.ndindex(_NODES, _NODES):
@@ -93,6 +94,7 @@ class EmotionGenerator(Generator):
         means, covariances = np.empty(observed.shape), np.empty((inputs.shape[1], 2, 2))
         mean, covariance = np.zeros((len(inputs), 2)), WALK_COVARIANCE
         for step in range(inputs.shape[1]):
+            # Prediction by the AR(1) walk, whose stationary covariance is WALK_COVARIANCE, then the update.
             if step > 0:
                 mean = coefficient * mean
                 covariance = coefficient**2 * covariance + (1 - coefficient**2) * WALK_COVARIANCE
