@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 from typer.core import TyperCommand
@@ -13,6 +13,7 @@ from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import HelpGroup, use_help_classes
 from kelly_core.errors import KellyError
+from kelly_core.formatting import printable_lines
 
 COMMANDS = {
     "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",
@@ -36,6 +37,9 @@ COMMANDS = {
 The module of that name contains a function or a ``typer.Typer`` called ``app``.
 """
 
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
+"""Base of all wrong usage: some versions of Typer take it from click, others have their own."""
+
 
 class _Commands(HelpGroup):
     """The commands; a command's module is imported only when the command runs, not for the list of commands."""
@@ -48,6 +52,14 @@ class _Commands(HelpGroup):
         """Return name, command and remaining arguments, as click does; the command is imported here."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else _load(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, as click does; a wrong option is reported as JSON, too, if that is the output."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            _print_json_error(error.format_message())
+            raise
 
 
 def _load(name: str) -> Any:
@@ -108,7 +120,10 @@ def main() -> None:
     except OSError as fault:
         # Errors of known files are KellyErrors; this is mostly a standard output that cannot be written.
         place = f"{fault.filename}: " if fault.filename else ""
-        _fail(f"{place}{fault.strerror or fault}", 1)
+        from kelly_core.cli.console import print_error
+
+        print_error("error", f"{place}{fault.strerror or fault}")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -117,4 +132,13 @@ def _fail(problem: str, exit_code: int) -> NoReturn:
     from kelly_core.cli.console import print_error
 
     print_error("error", problem)
+    _print_json_error(problem)
     sys.exit(exit_code)
+
+
+def _print_json_error(problem: str) -> None:
+    """Print an error as the JSON document that a program expects on standard output after ``--json``."""
+    from kelly_core.cli.console import print_json
+
+    if "--json" in sys.argv:
+        print_json({"error": printable_lines(problem)})

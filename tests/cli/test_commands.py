@@ -396,3 +396,18 @@ def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> N
     assert {model["model"] for model in json.loads(trained.out)["models"]} == {"DynamicsEngine", "GroovePredictor"}
     assert run("validate", "out/dynamicsengine.json", "out/groovepredictor.json", "--check-specs").code == 0
     assert list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        ("datasets get nowhere --json", 2, "no source is called 'nowhere'"),
+        ("validate --json --nope", 2, "No such option: --nope"),
+        ("report missing --json", 1, "missing: "),
+    ],
+)
+def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: str, code: int, problem: str) -> None:
+    done = run(*words.split())
+    assert done.code == code
+    assert problem in json.loads(done.out)["error"]
+    assert problem in done.err
