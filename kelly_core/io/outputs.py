@@ -57,8 +57,8 @@ def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
     for output in outputs:
         path = read.get(_identity(output.path) or (0, 0))
         if path is not None:
-            same = "" if path == output.path else f", the same file as {path}"
-            problem = f"{output.path}{same}, is an input and would be overwritten"
+            same = "" if path == output.path else f", the same file as {path},"
+            problem = f"{output.path}{same} is an input and would be overwritten"
             raise ConfigError(problem, where=output.option, hint="Choose another place for the output")
 
 
