@@ -87,7 +87,8 @@ class ChainFrame(NamedTuple):
 def run_chain(
     models: Mapping[str, Compute], mel: Array, context: Array | None = None, mean: ContextMean | None = None
 ) -> ChainFrame:
-    """Run e = Emotion(mel) with e[56:64] averaged; Melody(e); Harmony([e, mel[0:64]]); Dynamics(e[0:32]); Groove(e).
+    """Run e = Emotion(mel), with e[56] averaged and e[57:64] = 0; Melody(e); Harmony([e, mel[0:64]]);
+    Dynamics(e[0:32]); Groove(e).
 
     Args:
         models: by the model's name; each keeps its own state.
@@ -115,7 +116,8 @@ class ChainOutput(NamedTuple):
     """Output of the chain for one frame, or for T frames with a first axis more.
 
     Attributes:
-        code: [64], the emotion code that drives the other four networks, -1..1; its context is averaged, or known.
+        code: [64], the emotion code that drives the other four networks, -1..1; its context is the register
+            that is heard, averaged, or what is known.
         affect: what the plugin reads from the code.
         melody: [128], probability that each pitch sounds in a beat, in the C major / A minor frame.
         chords: [64], probability of each chord class, in the same frame.
@@ -191,6 +193,11 @@ class ModelChain:
     def takes_context(self) -> bool:
         """Whether the networks take a musical context."""
         return self.code_version == CODE_VERSION
+
+    @property
+    def heard_context(self) -> Array:
+        """Running mean of the musical context [8] as estimated, of which the register reaches the others."""
+        return self._context_mean.mean.copy()
 
     def reset(self) -> None:
         """Set all state to zero, as the plugin does once, when it loads a model."""

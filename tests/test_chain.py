@@ -80,7 +80,8 @@ def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dic
     for count, (mel, code) in enumerate(zip(FRAMES, heard, strict=True), start=1):
         said = chain.step(mel)
         np.testing.assert_array_equal(said.code[:56], code[:56])
-        np.testing.assert_allclose(said.code[CONTEXT], heard[:count, CONTEXT].mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(chain.heard_context, heard[:count, CONTEXT].mean(axis=0), atol=1e-6)
+        np.testing.assert_array_equal(said.code[CONTEXT], [chain.heard_context[0], *[0] * 7], "the register alone")
         code = said.code
         np.testing.assert_array_equal(said.melody, networks["melodytransformer"].step(code))
         np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].step(np.append(code, mel[:64])))
@@ -103,14 +104,15 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     assert not np.array_equal(later.melody, first.melody)
 
 
-def test_the_context_that_is_heard_follows_another_piece_within_a_minute() -> None:
+def test_the_register_that_is_heard_follows_another_piece_within_a_minute() -> None:
     pieces = np.repeat(np.array([0.5, -0.7], np.float32), 120)[:, np.newaxis].repeat(64, axis=1)
     mean = ContextMean()
     averaged = mean.process(pieces)
     np.testing.assert_array_equal(averaged[:, :56], pieces[:, :56])
-    np.testing.assert_allclose(averaged[:120, CONTEXT], 0.5, atol=1e-6)
-    np.testing.assert_allclose(averaged[150, CONTEXT], -0.7 + 1.2 * (29 / 30) ** 31, atol=1e-6)
-    np.testing.assert_allclose(averaged[-1, CONTEXT], -0.7, atol=0.03)
+    np.testing.assert_allclose(averaged[:120, 56], 0.5, atol=1e-6)
+    np.testing.assert_allclose(averaged[150, 56], -0.7 + 1.2 * (29 / 30) ** 31, atol=1e-6)
+    np.testing.assert_allclose(averaged[-1, 56], -0.7, atol=0.03)
+    np.testing.assert_array_equal(averaged[:, 57:], 0)
     mean.reset()
     np.testing.assert_array_equal(np.stack([mean.process(code) for code in pieces]), averaged)
     assert pieces[-1, -1] == np.float32(-0.7), "the given codes are left as they are"

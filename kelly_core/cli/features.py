@@ -135,14 +135,13 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
 
 
 def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
-    """Return the outputs of the chain and, if its models take one, the mean musical context with its measures."""
+    """Return the outputs of the chain and, if its models take one, the context heard last, with its measures."""
     from kelly_core.music.context import DESCRIPTORS
-    from kelly_core.music.emotion import CONTEXT
 
     output = chain.run(frames)
     outputs: dict[str, Any] = {"chain": _chain_as_json(output)}
     if chain.takes_context:
-        values = output.code[:, CONTEXT].mean(axis=0).tolist()
+        values = chain.heard_context.tolist()
         outputs["context"] = {
             each.name: {"value": value, "measure": each.decode(value), "unit": each.unit}
             for each, value in zip(DESCRIPTORS, values, strict=False)

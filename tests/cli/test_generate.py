@@ -13,7 +13,7 @@ import soundfile
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.export.reader import read_export
-from kelly_core.music.context import ContextMean
+from kelly_core.music.emotion import CONTEXT
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
 from tests.helpers.chain_files import write_chain
@@ -158,10 +158,12 @@ def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run
     report = json.loads(run("features", clip, "--models", models, "--json").out)
     networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
     emotion, melody, harmony, dynamics, groove = networks
-    mean = ContextMean()
     assert len(report["db"]) > 3
+    registers = []
     for index, frame in enumerate(np.array(report["db"], np.float32)):
-        code = mean.process(emotion.step(frame))
+        code = emotion.step(frame)
+        registers.append(code[56])
+        code[CONTEXT] = [np.mean(registers), *[0] * 7]
         wanted = {
             "code": code,
             "melody": melody.step(code),
@@ -170,9 +172,10 @@ def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run
             "groove": groove.step(code),
         }
         assert report["chain"].keys() == wanted.keys()
-        assert set(report["context"]) == {"register", "density", "loudness", "tempo", "mode"}
         for name, values in wanted.items():
             np.testing.assert_allclose(report["chain"][name][index], values, rtol=0, atol=2e-6, err_msg=name)
+    assert set(report["context"]) == {"register", "density", "loudness", "tempo", "mode"}
+    assert report["context"]["register"]["value"] == pytest.approx(np.mean(registers), abs=1e-6)
     refused = run("features", clip, "--models", models)
     assert refused.code == 2
     assert "add --json" in refused.err
@@ -257,7 +260,7 @@ def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     assert not any(corpus["warnings"] for corpus in report)
     again = run("datasets", "demo", "demo")
     assert again.code == 1
-    assert "demo/deam: already exists" in again.err
+    assert "demo/deam: is there already" in again.err
     assert run("datasets", "demo", "--help").code == 0
 
 
