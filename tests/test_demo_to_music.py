@@ -20,7 +20,7 @@ from kelly_core.spec import MODELS
 from kelly_core.training.session import train_model
 from tests.seeds import shifted
 
-SONGS = 120
+SONGS = 80
 CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))
 
 
