@@ -31,10 +31,10 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\d-\d{4}-.")
 class RunDirectory:
     """Paths of a run's files.
 
-    ``run.json`` (what was requested), ``environment.json`` (what it runs with), ``events.jsonl`` (what happened, the
-    truth), ``summary.json`` (how far the log has come, for a quick look), ``control.jsonl`` (what watchers ask for),
-    ``console.log`` (what its process prints), ``exit_status`` (how its process ended), ``heartbeat`` (locked by the
-    process for as long as it lives, its time of change renewed every second).
+    ``run.json`` (the request), ``environment.json`` (versions and machine), ``events.jsonl`` (the log,
+    from which state and result are derived), ``summary.json`` (snapshot of the log, for quick reads), ``control.jsonl``
+    (requests of observers), ``console.log`` (output of the process), ``exit_status`` (how it ended), ``heartbeat``
+    (locked by the process while it runs; its modification time is renewed every second).
     """
 
     path: Path

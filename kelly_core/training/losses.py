@@ -3,7 +3,7 @@
 A spec may name a loss of its own: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
 with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and what to divide by. The
 loss of several examples is the sum of the totals over the sum of the sizes. Sizes must not depend on the outputs. The
-function must be differentiable by the outputs; training and evaluation both use it.
+function must be differentiable with respect to the outputs; training and evaluation both use it.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch
 
 def mean_loss(total: Tensor, weight: Tensor) -> Tensor:
     """Return the mean loss of a batch; 0 if everything in it is masked."""
+    # The smallest normal number in place of 0 makes 0 / 0 a loss of 0 instead of NaN.
     return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 

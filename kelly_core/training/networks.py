@@ -137,10 +137,12 @@ def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) ->
     """Update the moving mean of the weights at the end of an epoch; the first five epochs count alike.
 
     Args:
-        average: network with the mean, changed in place.
+        average: network with the mean, changed in place; ``network`` itself if no mean is taken.
         network: network with the weights of the epoch.
         epochs: complete epochs before it.
     """
+    if average is network:
+        return
     kept = min(_KEPT_SHARE, epochs / (epochs + 1))
     current = network.state_dict()
     for name, mean in average.state_dict().items():

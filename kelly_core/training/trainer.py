@@ -59,8 +59,7 @@ class TrainingResult:
         epoch: complete epochs.
         metrics: of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
             ``bayes_loss`` and ``epsilon``.
-        checkpoint: final state, with the best weights; None if no weights were ever validated.
-        quality: of the best weights; None if no weights were ever validated.
+        checkpoint, quality: final state with the best weights, and their quality; None if none was validated.
     """
 
     reason: EndReason
@@ -77,7 +76,7 @@ class Trainer:
     repeats it and ends with exactly the weights of an uninterrupted one.
 
     Attributes:
-        evaluated: what is validated and kept: the network, or a network with the moving mean of its weights.
+        evaluated: the network that is validated and exported: ``network``, or one with the moving mean of its weights.
         epoch: complete epochs.
         rollbacks: automatic rollbacks so far.
         batches: the examples, split as the device's memory requires.
@@ -196,8 +195,8 @@ class Trainer:
         while True:
             if changes := self.take_changes():
                 last = self._change(changes)
-            if reason := self._reason_to_end():
-                return reason
+            if self.epoch >= self.settings.epochs or self.stopping.exhausted:
+                return "epochs_done" if self.epoch >= self.settings.epochs else "early_stopping"
             started = time.perf_counter()
             try:
                 train_loss = self.train_epoch()
@@ -230,12 +229,6 @@ class Trainer:
             if self.loss_monitor.is_new and self.loss_monitor.concern:
                 self._warn(self.loss_monitor.concern, self.loss_monitor.advice())
 
-    def _reason_to_end(self) -> EndReason | None:
-        """Return why no further epoch is trained, None if one is."""
-        if self.epoch >= self.settings.epochs:
-            return "epochs_done"
-        return "early_stopping" if self.stopping.exhausted else None
-
     def train_epoch(self) -> float | None:
         """Pass once over the training examples. Return the mean loss, or None if interrupted by a request."""
         self.network.train()
@@ -254,8 +247,7 @@ class Trainer:
             if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
                 self.listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))
                 last_event = time.monotonic()
-        if self.dataset.averages_weights:
-            update_average(self.evaluated, self.network, self.epoch)
+        update_average(self.evaluated, self.network, self.epoch)
         return float(mean_loss(total, weight))
 
     def validate(self) -> float:
@@ -405,8 +397,7 @@ class Trainer:
                 self.files.save("latest", last)
         # No epoch is complete, so there are no validated weights to export yet.
         elif not self.files.best.exists():
-            if self.dataset.averages_weights:
-                update_average(self.evaluated, self.network, self.epoch)
+            update_average(self.evaluated, self.network, self.epoch)
             self._keep_if_best(self.validate())
             if self.validated and self.settings.save_best:
                 self.files.save("best", self.state())
@@ -450,13 +441,12 @@ class Trainer:
         )
 
     def _epoch_event(self) -> EpochDone:
-        stopping = self.stopping
         return EpochDone(
             model=self.spec.name,
             epochs=self.settings.epochs,
-            best_loss=stopping.best_loss,
-            best_epoch=stopping.best_epoch,
-            patience_left=stopping.patience_left,
+            best_loss=self.stopping.best_loss,
+            best_epoch=self.stopping.best_epoch,
+            patience_left=self.stopping.patience_left,
             steps=self.batches.steps_per_epoch,
             concern=self.loss_monitor.concern,
             **self.history[-1],
