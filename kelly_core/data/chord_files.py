@@ -134,9 +134,11 @@ def _by_folder(
 def _read_each(root: Path, paths: Sequence[str], read: Callable[[Path, str], Entry]) -> Iterator[Entry | DataError]:
     for name in paths:
         try:
-            yield read(root / name, name)
+            entry = read(root / name, name)
         except DataError as error:
             yield error
+        else:
+            yield entry if entry["chords"] else DataError("no chords", where=root / name)
 
 
 def _read_pop909(path: Path, name: str) -> Entry:

@@ -102,6 +102,12 @@ def test_label_files_of_any_name_are_songs_unless_they_label_something_else(tmp_
     }
 
 
+def test_a_file_without_chords_is_no_song(tmp_path: Path) -> None:
+    write(tmp_path / "a.lab", "")
+    write(tmp_path / "POP909/001/chord_midi.txt", "0\t1\tN\n")
+    assert [str(entry).rpartition(": ")[2] for entry in entries(tmp_path)] == ["no chords"] * 2
+
+
 def test_rows_that_end_in_carriage_returns_are_read(tmp_path: Path) -> None:
     path = chordonomicon(tmp_path) / "Chordonomicon/chordonomicon_v2.csv"
     before = entries(tmp_path)
@@ -202,7 +208,7 @@ def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
     pop909(tmp_path)
     folder = tmp_path / "POP909-Dataset-d83e6ed/POP909"
     write(folder / "004/chord_midi.txt", "0.0 1.0 C:maj\nbroken\n")
-    write(folder / "005/chord_midi.txt", "")
+    write(folder / "005/chord_midi.txt", "0.0 1.0 C:maj\n")
     chordonomicon(tmp_path)
     with (tmp_path / "Chordonomicon/chordonomicon_v2.csv").open("ab") as file:
         file.write(b'9,"<intro_1>",,\n\xff\xfe,\x00,,\n')
