@@ -12,7 +12,7 @@ import typer
 from kelly_core.cli.completion import complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import OUTPUT_PANEL
-from kelly_core.cli.loss_plot import losses_by_model, plot_losses
+from kelly_core.cli.loss_plot import curves_by_model, plot_losses
 from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
 from kelly_core.cli.run_control import (
     config_of,
@@ -152,10 +152,10 @@ def show_run(
 
 
 def _plot_losses(run: Run) -> None:
-    for model, losses in losses_by_model(run.records()).items():
+    for model, curves in curves_by_model(run.records()).items():
         target = console()
         target.print()
-        target.print(plot_losses(model, losses, target), soft_wrap=True)
+        target.print(plot_losses(model, curves, target), soft_wrap=True)
 
 
 @app.command()

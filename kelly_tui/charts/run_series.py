@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kelly_core.runs.curves import Curves
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import ModelSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.formatting import model_color, run_colors
-from kelly_tui.run_watcher import Curves, RunView
+from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
 
 

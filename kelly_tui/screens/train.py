@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.runs.curves import Curves
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series
@@ -23,7 +24,6 @@ from kelly_tui.dialogs.run_control import rollback_dialog
 from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import bar, best_text, epochs_text, host_text, model_color, model_state_text, state_text
-from kelly_tui.run_watcher import Curves
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.run_log import RunLog

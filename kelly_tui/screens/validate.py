@@ -17,13 +17,14 @@ from textual.widget import Widget
 
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_loss
+from kelly_core.runs.curves import Curves
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
-from kelly_tui.run_watcher import Curves, curves_of_history
+from kelly_tui.run_watcher import curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_details import check_rows, metadata_rows
 from kelly_tui.screens.export_files import ExportFile, exports_in

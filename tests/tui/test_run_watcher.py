@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kelly_core.runs.curves import Curves
 from kelly_core.runs.event_log import LogRecord, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui import run_watcher
-from kelly_tui.run_watcher import Curves, RunWatcher
+from kelly_tui.run_watcher import RunWatcher
 from tests.tui.conftest import BEGAN, epoch, make_run, trained
 
 MODEL = "EmotionRecognizer"
