@@ -6,7 +6,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kelly_core.config.schema import DataSettings
@@ -15,6 +15,7 @@ from kelly_core.data.download.archives import is_archive
 from kelly_core.data.download.install import DOWNLOADS, installed
 from kelly_core.data.download.sources import SOURCES
 from kelly_core.data.labels import SIDECAR
+from kelly_core.formatting import printable
 
 _MOST_FILES = 500_000
 _OTHER_ARCHIVES = (".7z", ".rar")
@@ -47,7 +48,7 @@ class Unclaimed:
     Attributes:
         path: where it is.
         corpus: the corpus that it may be, "" if there is no guess.
-        text: one sentence with what to do.
+        text: one sentence with what to do, safe to show.
     """
 
     path: str
@@ -66,7 +67,8 @@ def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
         path = datasets.dir / entry.name
         if entry.is_dir() and path.absolute() not in claimed and not _holds_claimed(path, claimed):
             found += _folder(path)
-    return found + list(_loose_files(datasets, claimed))
+    found += _loose_files(datasets, claimed)
+    return [replace(each, text=printable(each.text)) for each in found]
 
 
 def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:

@@ -56,6 +56,7 @@ def test_a_folder_of_another_name_is_named_with_a_guess(
         (["info.csv"], "groove_midi", "info.csv is in no corpus's folder"),
         (["progressions.json"], "chords", "chords what is of chords"),
         (["song.lab"], "chords", "song.lab is"),
+        (["a\nb\x1b[2J.mid"], "lakh_midi", "a\\nb\\x1b[2J.mid is"),
         (["labels.csv"], "", "labels.csv is in no corpus's folder and not read"),
     ],
 )
