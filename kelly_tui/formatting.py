@@ -20,11 +20,13 @@ from kelly_core.spec import MODELS
 from kelly_tui.themes import ThemeColors
 
 _LEAST_FOR_VALUES = 20
+_LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
+"""Share of the width that labels take at most; they always may take so many columns."""
 _NAMES = [spec.name for spec in MODELS]
 
 
 class LabeledRows:
-    """Lines of a label and a value each, the values in a column of their own.
+    """Lines of a label and a value each, the values in a column of their own; long labels are wrapped.
 
     Args:
         rows: an empty label continues the line above.
@@ -51,11 +53,12 @@ class LabeledRows:
         return "\n".join(f"{label.plain}\t{value.plain}" for label, value in self._rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        labels = max((label.cell_len for label, _ in self._rows), default=0)
+        most = max(_LABEL_COLUMNS, int(_LABELS_AT_MOST * options.max_width))
+        labels = min(most, max((label.cell_len for label, _ in self._rows), default=0))
         if options.max_width < labels + _LEAST_FOR_VALUES:
             yield from self._stacked(options.max_width)
         else:
-            yield self._side_by_side()
+            yield self._side_by_side(labels)
 
     def _stacked(self, width: int) -> Iterator[Text | Padding]:
         """Long labels in a narrow place: each value beside its own if there is room, or else below it."""
@@ -68,9 +71,9 @@ class LabeledRows:
                 yield label
             yield Padding(value, (0, 0, 0, 2))
 
-    def _side_by_side(self) -> Table:
+    def _side_by_side(self, labels: int) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
+        table.add_column(width=labels)
         table.add_column(overflow="fold")
         for label, value in self._rows:
             table.add_row(label, value)

@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 _STATE_NAME = "datasets"
 _NAMES = 4
 _MOST_BAR_COLUMNS, _LABEL_COLUMNS = 32, 14
-_NO_LABELS = "p reads the corpus; then its labels are shown here."
 _UNLABELED = "Its examples have no emotion labels."
-_NO_EXAMPLES = "Some examples are shown here once the corpus was read."
+_NO_EXAMPLES = "It has no examples."
 
 
 class Datasets(BaseScreen):
@@ -143,7 +142,7 @@ class Datasets(BaseScreen):
         table.border_title = "corpora"
         with Vertical(id="corpora-left"):
             yield table
-            yield Drawing(_NO_LABELS, id="labels")
+            yield Drawing(_UNLABELED, id="labels")
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
             yield Drawing(_NO_EXAMPLES, id="examples")
@@ -402,9 +401,10 @@ class Datasets(BaseScreen):
         set_border_title(details, self._corpus)
         details.show(LabeledRows(self._details(self._corpus), self.theme_colors.muted))
         report = self._report(self._corpus) or {}
+        self.set_class(not report, "-unread")
         labels, shown = report.get("labels"), report.get("shown")
         plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
-        self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED if labels else "")
+        self.query_one("#labels", Drawing).show("labels", plane)
         self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
 
     def _details(self, name: str) -> Iterator[tuple[str, str | Text]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from kelly_core.export.quality_record import QualityRecord
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
+from kelly_tui.formatting import LabeledRows
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
@@ -68,3 +71,15 @@ async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_ch
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
         assert not chart.display
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_long_label_leaves_room_for_the_values(width: int) -> None:
+    rows = LabeledRows([("sizes", "64 in, 32 out"), ("a label of " + "several words " * 6, "0.25 against 0.5")], "red")
+    console = Console(width=width, file=io.StringIO())
+    console.print(rows)
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "64 in, 32 out" in written.splitlines()[0]
+    assert written.splitlines()[0].index("64 in") <= width * 0.45
+    assert "0.25 against 0.5" in written
+    assert written.count("several") == 6
