@@ -21,7 +21,7 @@ from kelly_tui.themes import ThemeColors
 
 _LEAST_FOR_VALUES = 20
 _LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
-"""Share of the width that labels take at most; they always may take so many columns."""
+"""Share of the width that labels take at most, and columns that they always may take."""
 _NAMES = [spec.name for spec in MODELS]
 
 
