@@ -114,9 +114,9 @@ def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaim
             by_guess.setdefault(guess, []).append(entry.name)
     for guess, names in by_guess.items():
         first = datasets.dir / names[0]
-        what = f"{first} and {len(names) - 1:,} more files are" if len(names) > 1 else f"{first} is"
-        hint = f": move to {datasets.folder(guess)} what is of {guess}" if guess else ""
-        yield Unclaimed(str(first), guess, f"{what} in no corpus's folder and not read{hint}")
+        what, them = (f"{first} and {len(names) - 1:,} more are", "them") if len(names) > 1 else (f"{first} is", "it")
+        hint = f". If of {guess}, move {them} into {datasets.folder(guess)}" if guess else ""
+        yield Unclaimed(str(first), guess, f"{what} in no corpus's folder, so not read{hint}")
 
 
 def _folder(path: Path) -> Iterator[Unclaimed]:

@@ -102,6 +102,12 @@ def test_label_files_of_any_name_are_songs_unless_they_label_something_else(tmp_
     }
 
 
+def test_a_json_file_of_another_name_is_named_with_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "mine.json", '[["C", "G", "Am", "F"]]')
+    with pytest.raises(DataError, match=r"but mine\.json is here\. Rename it"):
+        create_dataset("chords", tmp_path)
+
+
 def test_a_file_without_chords_is_no_song(tmp_path: Path) -> None:
     write(tmp_path / "a.lab", "")
     write(tmp_path / "POP909/001/chord_midi.txt", "0\t1\tN\n")

@@ -260,6 +260,9 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
     others = find_chord_files(root, left_out) if root.is_dir() else []
     if others and not usual.is_file():
         return others
+    if names := [] if usual.is_file() else sorted(path.name for path in root.glob("*.json")):
+        hint = f"Rename it to {FILE}, or name it in [datasets.chords] annotations_file"
+        raise DataError(f"no file is called {FILE}, but {names[0]} is here", where=root, hint=hint)
     try:
         return [_json_file(usual), *others]
     except DataError as error:
