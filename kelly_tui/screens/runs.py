@@ -235,8 +235,8 @@ class Runs(RunScreen):
         set_border_title(table, "runs", problem or self._list_text(len(shown), bool(text)))
         table.show(shown)
         self._remember(text)
-        if not self.run_id:
-            self.draw_run()
+        # The row under the cursor may be another one, or the same again after a filter that kept none.
+        self.draw_run()
 
     def _list_text(self, count: int, filtered: bool) -> str:
         """How many runs are shown, and by what they are sorted if not by age."""
@@ -298,6 +298,8 @@ class Runs(RunScreen):
             return
         unreadable = self.kelly.run_list.unreadable.get(self.run_id)
         empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
+        if self._filter.conditions and self.kelly.run_list.runs:
+            empty = "No run fits the filter; esc removes it."
         panel.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
 
     def _details(self, view: RunView) -> Iterator[tuple[str, str | Text]]:

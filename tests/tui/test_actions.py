@@ -37,7 +37,7 @@ from kelly_tui.widgets.command_line import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses
-from tests.helpers.rendered import lines
+from tests.helpers.rendered import has_curves, lines
 from tests.tui.conftest import BEGAN, Script, make_run, trained, until
 from tests.tui.test_screens import cells
 
@@ -539,3 +539,17 @@ async def test_marks_of_the_dialog_are_toggled_by_keys_and_clicks_and_kept_by_es
         await pilot.press("space", "escape")
         await until(pilot, lambda: isinstance(app.screen, Train))
         assert app.marked == [app.run_list.runs[0].id]
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_a_run_is_shown_again_after_a_filter_that_kept_none(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        details = app.screen.query_one("#run-details", DetailsPanel)
+        await until(pilot, lambda: "calm-melody" in str(details.border_title) and has_curves(app))
+        await pilot.press("slash", *"tag:none")
+        await until(pilot, lambda: "No run fits the filter" in details.value_to_copy())
+        assert not app.screen.query_one(CurveChart).series
+        await pilot.press("escape")
+        await until(pilot, lambda: "finished" in details.value_to_copy() and has_curves(app))
