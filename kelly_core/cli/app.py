@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn, cast
@@ -104,6 +105,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
+    _open_standard_streams()
     replace_unencodable(sys.stdout, sys.stderr)
     try:
         # The name is given, because usage and completion must not depend on how Python was started.
@@ -126,6 +128,22 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for each standard stream that is closed.
+
+    Otherwise the next file that is opened takes its number, and a process that is started with that file, such as the
+    lock of an output folder, has its own standard stream in its place.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _fail(problem: str, exit_code: int) -> NoReturn:

@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from kelly_core.bounds import Pid
-from kelly_core.errors import KellyError
-from kelly_core.io.atomic import open_for_writing, open_regular
+from kelly_core.errors import KellyError, RunError
+from kelly_core.io.atomic import open_for_writing, open_regular, write_error
 
 _SECONDS_BETWEEN_TRIES = 0.02
 _MAX_SIGNATURE = 4096
@@ -93,11 +93,18 @@ class FileLock:
             self.path.unlink(missing_ok=True)
 
     def write_owner(self, run_id: str, pid: int) -> None:
-        """Write the owner into the file, for ``LockOwner.read``."""
+        """Write the owner into the file, for ``LockOwner.read``.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
         text = json.dumps({"run": run_id, "pid": pid, "host": socket.gethostname()})
         # Written in place: a file renamed over this one would have another inode and no lock.
-        os.ftruncate(self.handle, 0)
-        os.pwrite(self.handle, text.encode(), 0)
+        try:
+            os.ftruncate(self.handle, 0)
+            os.pwrite(self.handle, text.encode(), 0)
+        except OSError as fault:
+            raise write_error(self.path, fault, RunError) from fault
 
     def release(self) -> None:
         """Close this process's handle; the lock is free once no process has one."""

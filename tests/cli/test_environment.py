@@ -74,6 +74,24 @@ def test_what_a_terminal_cannot_show_ends_nothing(tmp_path: Path, encoding: str)
     assert not shown.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-"])
+def test_a_training_without_a_standard_stream_keeps_its_output_folder(tmp_path: Path, closed: str) -> None:
+    words = "train -m groove --use-synthetic --epochs 1 --no-plots -o out"
+    environment = os.environ | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": "64"}
+    line = f"exec {sys.executable} -m kelly_core {words} {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "groovepredictor.json").is_file()
+
+
+def test_a_question_without_an_input_to_answer_it_is_an_error_in_words(tmp_path: Path) -> None:
+    line = f"exec {sys.executable} -m kelly_core datasets get maestro --datasets-dir . <&-"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, timeout=300)
+    assert done.returncode == 2
+    assert b"--yes" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["config"], ["config", "--json"]])
 def test_a_full_disk_under_the_answer_is_an_error_in_words(tmp_path: Path, arguments: list[str]) -> None:
