@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.style import Style
@@ -54,7 +55,9 @@ class LabeledRows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         most = max(_LABEL_COLUMNS, int(_LABELS_AT_MOST * options.max_width))
-        labels = min(most, max((label.cell_len for label, _ in self._rows), default=0))
+        # Only blanks are places to wrap at: a name such as that of a setting is kept whole.
+        words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
+        labels = min(max(most, *words), max((label.cell_len for label, _ in self._rows), default=0))
         if options.max_width < labels + _LEAST_FOR_VALUES:
             yield from self._stacked(options.max_width)
         else:
@@ -73,7 +76,7 @@ class LabeledRows:
 
     def _side_by_side(self, labels: int) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(width=labels)
+        table.add_column(width=labels, overflow="fold")
         table.add_column(overflow="fold")
         for label, value in self._rows:
             table.add_row(label, value)

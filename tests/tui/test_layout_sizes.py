@@ -83,3 +83,10 @@ def test_a_long_label_leaves_room_for_the_values(width: int) -> None:
     assert written.splitlines()[0].index("64 in") <= width * 0.45
     assert "0.25 against 0.5" in written
     assert written.count("several") == 6
+
+
+def test_the_name_of_a_setting_is_shown_whole_in_a_narrow_panel() -> None:
+    name = "models.EmotionRecognizer.learning_rate"
+    console = Console(width=46, file=io.StringIO())
+    console.print(LabeledRows([("output.dir", "models"), (name, "0.004 → 0.001")], "red"))
+    assert name in console.file.getvalue()  # type: ignore[attr-defined]
