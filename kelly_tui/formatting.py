@@ -57,7 +57,7 @@ class LabeledRows:
         most = max(_LABEL_COLUMNS, int(_LABELS_AT_MOST * options.max_width))
         # Only blanks are places to wrap at: a name such as that of a setting is kept whole.
         words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
-        labels = min(max(most, *words), max((label.cell_len for label, _ in self._rows), default=0))
+        labels = min(max([most, *words]), max((label.cell_len for label, _ in self._rows), default=0))
         if options.max_width < labels + _LEAST_FOR_VALUES:
             yield from self._stacked(options.max_width)
         else:
