@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import stat
 import tarfile
 import zipfile
@@ -155,6 +156,19 @@ def test_a_part_longer_than_the_file_and_a_complete_part_end_well(server: Archiv
         part.write_bytes(start)
         get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path / str(number))
     assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_in_the_place_of_a_part_is_replaced(server: ArchiveServer, tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"keep")
+    part = tmp_path / DOWNLOADS / f"{NAME}.part"
+    part.parent.mkdir()
+    for path in (part, part.with_name(f"{part.name}.json")):
+        os.mkfifo(path) if kind == "fifo" else path.symlink_to(other)
+    server.files[NAME] = CONTENT
+    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    assert other.read_bytes() == b"keep"
 
 
 def test_a_server_without_ranges_sends_the_file_again(server: ArchiveServer, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from kelly_core.data.download.sources import Archive, Source
 from kelly_core.data.download.transfer import Downloaded, UnavailableError, discard_part, download, part_of
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import write_error
+from kelly_core.io.atomic import open_regular, write_error
 from kelly_core.io.locks import FileLock
 
 DOWNLOADS = ".downloads"
@@ -299,7 +299,7 @@ def checksum_of(path: Path, like: str, listener: InstallListener | None = None, 
     done = 0
     try:
         total = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 done += len(chunk)

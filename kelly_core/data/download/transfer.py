@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from kelly_core import __version__
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
-from kelly_core.io.atomic import atomic_write, write_error
+from kelly_core.io.atomic import atomic_write, open_regular, write_error
 
 CHUNK = 2**18
 ByteProgress = Callable[[int, int], None]
@@ -216,7 +217,10 @@ class _Transfer:
     def _write(self, response: requests.Response, start: int, total: int) -> int:
         done = start
         try:
-            with self._part.open("r+b" if start else "wb") as file:
+            if not start:
+                # Whatever is in its place, a link or a FIFO too, is replaced and not written to.
+                self._part.unlink(missing_ok=True)
+            with self._part.open("r+b" if start else "xb") as file:
                 file.truncate(start)
                 file.seek(start)
                 for chunk in _chunks(response):
@@ -281,14 +285,17 @@ def _describe_network_error(fault: Exception) -> str:
 
 
 def _size(path: Path) -> int:
+    """Return the size of a regular file; 0 for anything else, links too."""
     with suppress(FileNotFoundError):
-        return path.stat().st_size
+        status = path.lstat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
     return 0
 
 
 def _read_state(target: Path) -> dict[str, Any]:
     try:
-        state = json.loads(_state_file(target).read_bytes())
+        with open_regular(_state_file(target)) as file:
+            state = json.loads(file.read())
     except (OSError, ValueError):
         # Without its state a part is continued without If-Range, or not at all.
         return {}
