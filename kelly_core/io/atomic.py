@@ -110,7 +110,7 @@ def guard_folder(folder: Path, is_owned: IsOwned) -> Iterator[None]:
 
     Args:
         folder: the folder.
-        is_owned: returns False from the moment on when the folder has been removed, moved or taken by another process.
+        is_owned: returns False once the folder has been removed, moved or taken by another process, and from then on.
     """
     key = _absolute(folder)
     _guards[key] = is_owned
