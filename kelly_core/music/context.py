@@ -29,7 +29,7 @@ UNKNOWN_EXAMPLES, UNKNOWN_DESCRIPTORS = 0.3, 0.3
 LEAST_RELIABILITY = 0.4
 """Smallest squared correlation of a noisy descriptor with the true one."""
 MEAN_FRAMES = 30
-"""Frames over which the chain averages a context that is heard: 15 s, over which DynamicsEngine learns, too."""
+"""Frames over which the chain averages a context that is heard: 15 s, as long as a window of the dynamics."""
 
 _SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _MAX_SECONDS = 2.0

@@ -260,7 +260,7 @@ def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     assert not any(corpus["warnings"] for corpus in report)
     again = run("datasets", "demo", "demo")
     assert again.code == 1
-    assert "demo/deam: is there already" in again.err
+    assert "demo/deam: already exists" in again.err
     assert run("datasets", "demo", "--help").code == 0
 
 

@@ -164,7 +164,7 @@ def test_trouble_is_reported_once_and_ends_nothing(
     (tmp_path / "run" / "control.jsonl").mkdir()
     waits = iter([False, False, False, True])
     monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
-    monitor._work()
+    monitor._serve()
     assert capsys.readouterr().out.count("cannot be read") == 1
 
 
@@ -178,7 +178,7 @@ def test_a_fault_of_its_own_leaves_it_listening(
     monitor._last_load = -1e9
     waits = iter([False, False, True])
     monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))  # type: ignore[assignment]
-    monitor._work()
+    monitor._serve()
     assert capsys.readouterr().out.count("GPU is lost") == 1
     assert next(waits, None) is None
 
