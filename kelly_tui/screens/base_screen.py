@@ -156,6 +156,8 @@ class BaseScreen(Screen[None]):
                 widget.render_lines(clip.intersection(region).translate(-region.offset))
                 await asyncio.sleep(0)
         self._waits_to_draw = False
+        # Textual then forgets which widgets have changed: those that did since the layout are drawn with it.
+        self._compositor.update_widgets(self._dirty_widgets)
         self._compositor_refresh()
 
     def _compositor_refresh(self) -> None:
