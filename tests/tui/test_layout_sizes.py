@@ -90,3 +90,11 @@ def test_the_name_of_a_setting_is_shown_whole_in_a_narrow_panel() -> None:
     console = Console(width=46, file=io.StringIO())
     console.print(LabeledRows([("output.dir", "models"), (name, "0.004 → 0.001")], "red"))
     assert name in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [4, 60])
+def test_labeled_rows_without_a_row_draw_nothing(width: int) -> None:
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(LabeledRows([], "red"), end="")
+    assert not shown.get().strip()
