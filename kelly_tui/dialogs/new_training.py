@@ -50,13 +50,14 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (22, "-low")]  # noqa: RUF012 - declared by Screen without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("ctrl+s", "start", "Start", priority=True),
-        Binding("ctrl+t", "queue", "Queue", priority=True),
+        Binding("ctrl+s", "start", "Start"),
+        Binding("ctrl+t", "queue", "Queue"),
         Binding("ctrl+o", "app.jump", "Jump", show=False),
         Binding("space", "choose", "Choose"),
         *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
-        Binding("ctrl+y", "synthetic", "Synthetic data", priority=True),
-        # An input field has a binding of its own for this key.
+        Binding("ctrl+y", "synthetic", "Synthetic data"),
+        # An input field has a binding of its own for this key. The others are handled in the order in which they are
+        # typed: a key with priority would come before those typed ahead of it that still wait.
         Binding("ctrl+e", "estimate", "Estimate", priority=True),
     ]
 

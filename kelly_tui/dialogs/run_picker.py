@@ -33,7 +33,7 @@ class RunPicker(ModalScreen[list[str] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("space", "mark", "Mark"),
-        Binding("enter", "done", "Done", priority=True),
+        Binding("enter", "done", "Done"),
     ]
 
     def __init__(self, runs: Sequence[RunSnapshot], marked: Sequence[str]) -> None:

@@ -66,6 +66,8 @@ _NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
 _EXTRAS = ("seed", "rate", "sweep", "verdict", "epoch", "time", "tags", "gain", "best", "models")
 """Columns that a narrow table leaves out, in this order."""
 _DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
+_NEEDS_RUN = frozenset({"attach", "mark", "pin", "tags", "note", "validate", "generate"})
+"""Actions on a run, which a training that waits is not yet."""
 _AGE = "age"
 _SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
     _AGE: lambda run: -run.created,
@@ -98,7 +100,7 @@ class Runs(RunScreen):
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "attach", "Attach", tooltip="Watch this run on the Train screen", priority=True),
+        Binding("enter", "attach", "Attach", tooltip="Watch this run on the Train screen"),
         Binding("space", "mark", "Mark", tooltip="Mark runs to compare"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
@@ -106,8 +108,8 @@ class Runs(RunScreen):
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
         Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
         Binding("o", "sort", "Sort", tooltip="Sort by the next column; a click on a header sorts, too"),
-        Binding("K", "move(-1)", "Sooner", show=False, tooltip="Let a waiting training start sooner"),
-        Binding("J", "move(1)", "Later", show=False, tooltip="Let a waiting training start later"),
+        Binding("K", "move(-1)", "Sooner", tooltip="Let a waiting training start sooner"),
+        Binding("J", "move(1)", "Later", tooltip="Let a waiting training start later"),
         Binding("O", "reverse", "Reverse", show=False, tooltip="Reverse the order"),
         Binding("equals_sign", "pin", "Pin", show=False, tooltip="Make it the reference that others are compared with"),
         Binding("T", "tags", "Tags", show=False, tooltip="Edit the tags of the run"),
@@ -203,6 +205,7 @@ class Runs(RunScreen):
     @on(RecordTable.RowHighlighted)
     def _highlighted(self) -> None:
         self.refresh_frame()
+        self.refresh_bindings()
         self.follow()
 
     @on(RecordTable.MarkClicked)
@@ -380,6 +383,8 @@ class Runs(RunScreen):
             return not self.kelly.session.options.read_only
         if action == "move":
             return self._waiting is not None and not self.kelly.session.options.read_only
+        if action in _NEEDS_RUN and self._waiting is not None:
+            return False
         if action == "model":
             return bool(self.other_ids) and len(self._shared) > 1
         return super().check_action(action, parameters)
@@ -500,9 +505,7 @@ class Runs(RunScreen):
 
     def action_attach(self) -> None:
         """Show the run on the Train screen."""
-        if self.query_one("#filter").has_focus:
-            self.query_one("#runs").focus()
-        elif self.run_id:
+        if self.run_id:
             self.kelly.attach(self.run_id)
             self.kelly.drill_into("train")
 
@@ -510,6 +513,10 @@ class Runs(RunScreen):
         """Focus the filter."""
         self.query_one("#filter").display = True
         self.query_one("#filter").focus()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_typed(self) -> None:
+        self.query_one("#runs").focus()
 
     def action_unfilter(self) -> None:
         """Clear the filter."""

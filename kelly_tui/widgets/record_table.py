@@ -81,9 +81,13 @@ class RecordTable(DataTable[Text]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Leave a key to its screen where that has a use of its own for it."""
-        if action != "end_of_list":
+        if action == "select_cursor":
+            key = "enter"
+        elif action == "end_of_list":
+            key = "g" if parameters == ("top",) else "G"
+        else:
             return True
-        return ("g" if parameters == ("top",) else "G") not in self.screen._bindings.key_to_bindings
+        return key not in self.screen._bindings.key_to_bindings
 
     def action_end_of_list(self, end: str) -> None:
         """Go to the first or to the last row."""

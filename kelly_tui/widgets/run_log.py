@@ -23,7 +23,8 @@ class RunLog(Log):
 
     HELP = (
         "What the training said. It follows the last line until you scroll up; f follows again. / searches, n and N go "
-        "to the next and the previous match; # shows line numbers. A time such as 14:05 goes to that time."
+        "to the next and the previous match, escape ends the search; # shows line numbers. A time such as 14:05 goes "
+        "to that time."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -34,9 +35,10 @@ class RunLog(Log):
         Binding("ctrl+d", "page_down", show=False),
         Binding("ctrl+u", "page_up", show=False),
         Binding("h", "scroll_left", show=False),
-        Binding("slash", "search", "Search", show=False, tooltip="Search the log for a text, or go to a time"),
-        Binding("n", "match(1)", "Next match", show=False, tooltip="Go to the next match"),
+        Binding("slash", "search", "Search", tooltip="Search the log for a text, or go to a time"),
+        Binding("n", "match(1)", "Next match", tooltip="Go to the next match"),
         Binding("N", "match(-1)", "Previous match", show=False, tooltip="Go to the match before"),
+        Binding("escape", "end_search", "End search", tooltip="End the search; n has its other meaning again"),
         Binding("f", "follow", "Follow", show=False, tooltip="Follow the last line, or stay here"),
         Binding("number_sign", "numbers", "Line numbers", show=False, tooltip="Show or hide line numbers"),
     ]
@@ -132,10 +134,19 @@ class RunLog(Log):
     def search(self, text: str) -> None:
         """Go to the first match of a text from here on; a time of day goes to that time."""
         if _TIME.fullmatch(text):
-            self._go_to(next((n for n, line in enumerate(self.lines) if line[: len(text)] >= text), None))
+            self._go_to_time(text.zfill(len("00:00") if text.count(":") == 1 else len("00:00:00")))
             return
         self._wanted = text
+        self.refresh_bindings()
         self.action_match(1)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave the keys of a search to the screen while nothing is searched."""
+        return bool(self._wanted) if action in ("match", "end_search") else super().check_action(action, parameters)
+
+    def action_end_search(self) -> None:
+        """Forget what was searched."""
+        self.search("")
 
     def action_match(self, step: int) -> None:
         """Go to the next match in a direction; after the last one the first comes again."""
@@ -146,6 +157,15 @@ class RunLog(Log):
         self._go_to(next(iter(ends), None))
         if self._wanted and not matches:
             self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", markup=False, timeout=4)
+
+    def _go_to_time(self, text: str) -> None:
+        """Go to the first line that is not older than a time of day; lines without a time are passed over."""
+        found = (n for n, line in enumerate(self.lines) if _TIME.match(line) and line[: len(text)] >= text)
+        number = next(found, None)
+        if number is None:
+            self.app.notify(f"The log has no line from {text} on.", severity="warning", markup=False, timeout=4)
+            return
+        self._go_to(number)
 
     def show_epoch(self, epoch: float | None) -> None:
         """Point at the line about an epoch; None points at none."""
