@@ -20,7 +20,7 @@ class ConfirmDialog(ModalScreen[str]):
         title: the question.
         text: what follows from the answers.
         answers: id and label of each; the first has the focus, so the harmless one belongs there.
-        destructive: id of the answer that cannot be undone.
+        destructive: id of the answer that cannot be undone, "" for none.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,7 +41,7 @@ class ConfirmDialog(ModalScreen[str]):
             with Horizontal(classes="answers"):
                 for answer, label in self._answers:
                     button = Button(label, id=answer or "none", compact=True)
-                    button.set_class(answer == self._destructive, "-error")
+                    button.set_class(bool(answer) and answer == self._destructive, "-error")
                     yield button
 
     @on(Button.Pressed)

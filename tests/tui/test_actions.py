@@ -580,3 +580,11 @@ async def test_a_change_between_layout_and_drawing_is_drawn(make_app: MakeApp) -
         app.screen._dirty_widgets.add(table)
         await until(pilot, lambda: not app.screen._dirty_widgets)
         assert not table._repaint_regions
+
+
+async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave running"), ("", "Cancel")]))
+        await until(pilot, lambda: app.screen.query("#leave"))
+        assert not app.screen.query(".-error")
