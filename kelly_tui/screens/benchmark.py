@@ -244,14 +244,19 @@ class Benchmark(ChartScreen):
         changes = " ".join(f"{ours / theirs - 1:+5.0%}" for ours, theirs in pairs if theirs)
         return Text(changes, self.theme_colors.bad if slower else "")
 
+    @property
+    def _empty_text(self) -> str:
+        if not self._runs:
+            return f"Nothing of {self._folder} has been timed yet. Press b."
+        return f"{self._folder} was last timed at {self._runs[-1].time}. Press b to time it again and compare."
+
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
         details, current = self.query_one("#spread", DetailsPanel), self.query_one("#latencies", RecordTable).current
         report = self._report
         set_border_title(details, current or "benchmark")
         if current is None or report is None:
-            empty = self._timing or f"Nothing of {self._folder} has been timed yet. Press b."
-            details.show(Text(empty, self.theme_colors.muted))
+            details.show(Text(self._timing or self._empty_text, self.theme_colors.muted))
             return
         engine, part = current.split("/", 1)
         histogram = report.result.engines[engine].parts[part].histogram

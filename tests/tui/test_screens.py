@@ -589,7 +589,9 @@ async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_i
 
     app = make_app(script)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("5", "e")
+        await pilot.press("5")
+        await until(pilot, lambda: "last timed at 2026-01-03" in details(app, "#spread"))
+        await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, TextPrompt))
         await pilot.press(*"engine", "space", "x", "enter", "b")
         await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != MISSING)
