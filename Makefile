@@ -65,11 +65,11 @@ words: $(STAMP)  ## check texts against the word list
 
 check: lint types layers words  ## run all checks but the tests
 
-test: $(STAMP)  ## run the whole test suite on four processes, which wait part of the time
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+test: $(STAMP)  ## run the whole test suite on three processes, which wait a quarter of the time
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-fast: $(STAMP)  ## run the tests that are not marked as slow
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-portable: $(STAMP)  ## run the numeric tests under other instruction sets, threads and seeds; QUICK=--quick for a part
 	$(BIN)/python -m tests.portable $(QUICK)
