@@ -20,6 +20,8 @@ from kelly_core.runs.state import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.themes import ThemeColors
 
+_GAP = 2
+"""Columns between a label and its value, and before a value below its label."""
 _LEAST_FOR_VALUES = 20
 _LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
 """Share of the width that labels take at most, and columns that they always may take."""
@@ -58,8 +60,12 @@ class LabeledRows:
         # Only blanks are places to wrap at: a name such as that of a setting is kept whole.
         words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
         labels = min(max([most, *words]), max((label.cell_len for label, _ in self._rows), default=0))
-        if options.max_width < labels + _LEAST_FOR_VALUES:
-            yield from self._stacked(options.max_width)
+        width, longest = options.max_width, max((value.cell_len for _, value in self._rows), default=0)
+        beside = width - labels - _GAP
+        # Where labels take half of the width, values that only fit below them are put there instead of wrapped.
+        fit_below_only = beside < width // 2 and beside < longest <= width - _GAP
+        if width < labels + _LEAST_FOR_VALUES or fit_below_only:
+            yield from self._stacked(width)
         else:
             yield self._side_by_side(labels)
 
@@ -72,10 +78,10 @@ class LabeledRows:
                 continue
             if label:
                 yield label
-            yield Padding(value, (0, 0, 0, 2))
+            yield Padding(value, (0, 0, 0, _GAP))
 
     def _side_by_side(self, labels: int) -> Table:
-        table = Table.grid(padding=(0, 2, 0, 0))
+        table = Table.grid(padding=(0, _GAP, 0, 0))
         table.add_column(width=labels, overflow="fold")
         table.add_column(overflow="fold")
         for label, value in self._rows:

@@ -92,6 +92,14 @@ def test_the_name_of_a_setting_is_shown_whole_in_a_narrow_panel() -> None:
     assert name in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_values_that_fit_below_wide_labels_are_not_wrapped_beside_them() -> None:
+    console = Console(width=44, file=io.StringIO())
+    rows = [("training.learning_rate", "0.001 → 0.0001"), ("HarmonyPredictor", "2.5441 @17 → 2.5512 @34")]
+    console.print(LabeledRows(rows, "red"))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(value in shown for _, value in rows)
+
+
 @pytest.mark.parametrize("width", [4, 60])
 def test_labeled_rows_without_a_row_draw_nothing(width: int) -> None:
     console = Console(width=width)
