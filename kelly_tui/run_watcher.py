@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -64,7 +64,7 @@ class RunWatcher:
         self._run = Run(folder)
         self._reader = LogReader(folder.events)
         self._records = self._reader.one_by_one()
-        self._curves: dict[str, Curves] = {}
+        self._curves: defaultdict[str, Curves] = defaultdict(Curves)
         self._published: dict[str, Curves] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
         self.has_more = False
@@ -100,8 +100,6 @@ class RunWatcher:
             self._published.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
             self._published.pop(event.model, None)
-            if event.model not in self._curves:
-                self._curves[event.model] = Curves()
             self._curves[event.model].add(event)
         text = describe(event)
         if text is not None:

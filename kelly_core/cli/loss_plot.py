@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -19,10 +20,10 @@ _POINTS_PER_COLUMN = 2
 
 def curves_by_model(records: Iterable[LogRecord]) -> dict[str, Curves]:
     """Return the curves of each model that completed an epoch in the log of a run."""
-    curves: dict[str, Curves] = {}
+    curves: defaultdict[str, Curves] = defaultdict(Curves)
     for record in records:
         if isinstance(record.event, EpochDone):
-            curves.setdefault(record.event.model, Curves()).add(record.event)
+            curves[record.event.model].add(record.event)
     return curves
 
 

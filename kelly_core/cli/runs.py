@@ -152,8 +152,8 @@ def show_run(
 
 
 def _plot_losses(run: Run) -> None:
+    target = console()
     for model, curves in curves_by_model(run.records()).items():
-        target = console()
         target.print()
         target.print(plot_losses(model, curves, target), soft_wrap=True)
 
