@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # control characters: they move the cursor, clear the screen, or end a line
@@ -30,6 +31,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return text of several lines as ``printable`` does, but keep its line feeds and tabs."""
     return _UNSAFE_IN_LINES.sub(_escape, text)
+
+
+def first_names(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` names, escaped, with dots behind them if there are more."""
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def _escape(found: re.Match[str]) -> str:

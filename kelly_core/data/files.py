@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from kelly_core.errors import DataError
-from kelly_core.formatting import format_bytes, printable
+from kelly_core.formatting import first_names, format_bytes, printable
 from kelly_core.io.atomic import open_regular
 
 RULES_FILE = "MADE_BY_RULES.md"
@@ -432,6 +432,5 @@ def is_made_by_rules(path: Path) -> bool:
 def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
     """Log how many entries of a file are left out, and the first of them; nothing if ``names`` is empty."""
     if names:
-        first = ", ".join(printable(str(name)) for name in names[:_LISTED])
-        more = ", ..." if len(names) > _LISTED else ""
-        _log.warning("%s: %s left out: %s: %s%s", printable(str(path)), len(names), what, first, more)
+        first = first_names(names, _LISTED)
+        _log.warning("%s: %s left out: %s: %s", printable(str(path)), len(names), what, first)

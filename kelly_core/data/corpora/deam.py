@@ -39,7 +39,7 @@ from kelly_core.data.recording_labels import first_settled, read_labels
 from kelly_core.data.splits import TRAIN, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
-from kelly_core.formatting import printable
+from kelly_core.formatting import first_names
 from kelly_core.music.context import HEARD, audio_measures, encode_context, heard_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
 from kelly_core.music.key import (
@@ -354,7 +354,7 @@ def _damaged(table: FeatureTable) -> list[str]:
     names = [file for file, intact in zip(table.files, table.arrays["intact"], strict=True) if not intact]
     if not names:
         return []
-    shown = ", ".join(printable(name) for name in names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
+    shown = first_names(names, _SHOWN_NAMES)
     return [f"recordings damaged or cut off, of which the rest is used: {len(names)}: {shown}"]
 
 
