@@ -10,13 +10,11 @@ from typing import Literal
 import orjson
 
 from kelly_core.errors import ExportError
-from kelly_core.export.provenance import provenance_of
+from kelly_core.export.provenance import SYNTHETIC_HINT, provenance_of, synthetic_refusal
 from kelly_core.io.atomic import atomic_write_all, open_regular
 from kelly_core.spec import CHAIN_MODELS
 from kelly_core.validation.checks import validate_file
 from kelly_core.validation.report import Check, FileReport
-
-_SYNTHETIC = Check("real data", False, "trained on synthetic data; --allow-synthetic deploys it anyway")
 
 CopyStatus = Literal["new", "changed", "unchanged", "refused"]
 
@@ -75,8 +73,8 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
         name = f"{spec.file_stem}.json"
         report, content = _checked(source / name)
         data = provenance_of(_metadata(content))
-        if report.passed and data.synthetic and not allow_synthetic:
-            report = replace(report, checks=(*report.checks, _SYNTHETIC))
+        if report.passed and (refusal := synthetic_refusal(data, allow_synthetic=allow_synthetic)):
+            report = replace(report, checks=(*report.checks, Check("real data", False, f"{refusal}. {SYNTHETIC_HINT}")))
         status = _status(folder / name, content) if report.passed else "refused"
         files.append(Deployed(report, folder / name, status, tuple(data.non_commercial)))
         if status in {"new", "changed"}:

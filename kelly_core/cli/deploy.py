@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import console, print_json, print_result, print_status
-from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
-from kelly_core.cli.options import JsonOption, MkdirOption
+from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.options import AllowSyntheticOption, JsonOption, MkdirOption
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import CHAIN_MODELS
 
@@ -27,14 +27,7 @@ def deploy(
         Path, typer.Option("--to", help="Folder from which the plugin loads its models.", rich_help_panel=OUTPUT_PANEL)
     ],
     mkdir: MkdirOption = False,
-    allow_synthetic: Annotated[
-        bool,
-        typer.Option(
-            "--allow-synthetic",
-            help="Also deploy exports that were trained on generated data.",
-            rich_help_panel=CHECKS_PANEL,
-        ),
-    ] = False,
+    allow_synthetic: AllowSyntheticOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy the five exports into the plugin's folder if every check passes, otherwise none of them.

@@ -116,6 +116,14 @@ TensorboardOption = Annotated[bool, _option("tensorboard", panel=OUTPUT_PANEL)]
 ExportFolderOption = Annotated[
     Path, typer.Option("--models", help="Folder of the five exports (default models).", rich_help_panel=MODELS_PANEL)
 ]
+AllowSyntheticOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-synthetic",
+        help="Also accept exports that were trained on generated data.",
+        rich_help_panel=CHECKS_PANEL,
+    ),
+]
 MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.", rich_help_panel=OUTPUT_PANEL)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 

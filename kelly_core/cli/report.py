@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,18 @@ import typer
 from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, MkdirOption, settings_from
-from kelly_core.errors import ConfigError, KellyError
+from kelly_core.cli.options import (
+    AllowSyntheticOption,
+    ConfigOption,
+    DatasetsDirOption,
+    EngineOption,
+    JsonOption,
+    MkdirOption,
+    settings_from,
+)
+from kelly_core.errors import ConfigError, ExportError, KellyError
+from kelly_core.export.provenance import SYNTHETIC_HINT, read_provenance, synthetic_refusal
+from kelly_core.formatting import first_names
 from kelly_core.io.json import to_json
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
@@ -44,6 +55,7 @@ def report(
     split: SplitOption = None,
     chain: ChainOption = None,
     engine: EngineOption = None,
+    allow_synthetic: AllowSyntheticOption = False,
     mkdir: MkdirOption = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
@@ -52,7 +64,8 @@ def report(
     """Check exports and write report.html, a single self-contained file, and report.md.
 
     The report shows data, losses, quality beside every baseline, parity, latency and size of each model, and names
-    what is missing. The exit status is 1 only if a check fails.
+    what is missing. Exports that were trained on generated data are refused without --allow-synthetic. The exit status
+    is 1 only if a check fails or exports are refused.
 
     Examples:
       kelly-core report models
@@ -76,6 +89,7 @@ def report(
         files = [Output(target / name, option) for name in _FILES]
         check_outputs(files, _inputs(folder, config), create_folders=mkdir)
     exports = export_files(source)
+    _refuse_synthetic(exports, allow_synthetic=allow_synthetic)
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
     reports = check_files(exports, check_specs=all(path.name in plugin_files for path in exports), engine=engine)
     if split is not None:
@@ -91,6 +105,22 @@ def report(
     else:
         _write(build_document(content), folder, target)
     raise typer.Exit(0 if content.passed else 1)
+
+
+def _refuse_synthetic(exports: Sequence[Path], *, allow_synthetic: bool) -> None:
+    """Raise an error for exports of synthetic data, before the checks, which take longer.
+
+    Raises:
+        ExportError: an export was trained on synthetic data, which was not allowed.
+    """
+    refused = {
+        path: refusal
+        for path in exports
+        if (refusal := synthetic_refusal(read_provenance(path), allow_synthetic=allow_synthetic))
+    }
+    if refused:
+        where = first_names([str(path) for path in refused], 5)
+        raise ExportError(next(iter(refused.values())), where=where, hint=SYNTHETIC_HINT)
 
 
 def _inputs(folder: Path, config: Path | None) -> list[Path]:

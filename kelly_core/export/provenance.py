@@ -14,6 +14,9 @@ from kelly_core.io.atomic import atomic_write_all, open_regular
 PREVIOUS_ENDING = ".previous.json"
 """End of the name of the export that a training replaced."""
 
+SYNTHETIC_HINT = "Train it on a corpus, or add --allow-synthetic"
+"""How to get past ``synthetic_refusal``."""
+
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bBY-NC\b|research only", re.IGNORECASE)
 
 
@@ -59,6 +62,16 @@ def provenance_of(metadata: object) -> Provenance:
         checkpoint=str(table.get("checkpoint", "")),
         val_loss=float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None,
     )
+
+
+def synthetic_refusal(provenance: Provenance | None, *, allow_synthetic: bool) -> str:
+    """Return why an export may not be deployed or reported on, "" if it may: it was trained on synthetic data.
+
+    One that records nothing about its data, or cannot be read (``None``), is not refused here.
+    """
+    if allow_synthetic or provenance is None or not provenance.synthetic:
+        return ""
+    return "expected an export trained on a real corpus, got one trained on synthetic data"
 
 
 def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:

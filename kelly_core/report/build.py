@@ -51,7 +51,7 @@ def build_document(content: ReportData) -> Document:
         lead=f"{content.folder} · {content.written} · kelly-core {content.version}",
         badges=tuple(_badges(content)),
         sections=(
-            Section("Summary", "summary", blocks=(_summary(content), *_missing(content))),
+            Section("Summary", "summary", blocks=(*_synthetic(content), _summary(content), *_missing(content))),
             Section("The chain's latency", "latency", blocks=tuple(_chain(content.benchmarks))),
             *([Section("Music", "music", blocks=tuple(_music(content)))] if content.tunes else []),
             *(_model(model, content.benchmarks) for model in content.models),
@@ -66,8 +66,8 @@ def _badges(content: ReportData) -> Iterator[TextCell]:
     text = f"{len(trained)} of {len(content.models)} trained"
     yield TextCell(text, "good" if len(trained) == len(content.models) else "warn")
     yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
-    if any(model.trained_on and model.trained_on.synthetic for model in content.models):
-        yield TextCell("SYNTHETIC data among it", "warn")
+    if names := content.synthetic:
+        yield TextCell(f"SYNTHETIC data: {len(names)} of {len(content.models)} models", "bad")
     if corpora := {
         name: None for model in content.models if model.trained_on for name in model.trained_on.non_commercial
     }:
@@ -99,6 +99,12 @@ def _summary(content: ReportData) -> Table:
     rows += [(TextCell(name), TextCell("no file", "warn"), *others) for name in content.missing]
     folds = (len(_SUMMARY), len(_SUMMARY + _DECISIVE))
     return Table((*_SUMMARY, *_DECISIVE, *_FITNESS), tuple(rows), folds=folds)
+
+
+def _synthetic(content: ReportData) -> Iterator[TextCell]:
+    if names := content.synthetic:
+        text = "trained on SYNTHETIC data, generated in place of a corpus: the figures do not hold for real music."
+        yield TextCell(f"{', '.join(names)}: {text}", "bad")
 
 
 def _missing(content: ReportData) -> Iterator[TextCell]:
@@ -249,7 +255,7 @@ def _chord_table(tune: Tune) -> Iterator[Component]:
 def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
     badges = [_verdict(model.checked.quality)]
     if model.trained_on and model.trained_on.synthetic:
-        badges.append(TextCell("SYNTHETIC data", "warn"))
+        badges.append(TextCell("SYNTHETIC data", "bad"))
     if model.trained_on and model.trained_on.non_commercial:
         badges.append(TextCell("trained on non-commercial data", "warn"))
     badges.append(_checks(len(model.failed), len(model.checked.checks)))

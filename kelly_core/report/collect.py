@@ -119,6 +119,11 @@ class ReportData:
         """True if every check of every file passed."""
         return all(model.checked.passed for model in self.models)
 
+    @property
+    def synthetic(self) -> list[str]:
+        """Names of the models that were trained on synthetic data."""
+        return [model.name for model in self.models if model.trained_on and model.trained_on.synthetic]
+
     def without_files(self) -> ReportData:
         """Return the same without the bytes of embedded files."""
         return replace(self, tunes=tuple(replace(tune, content=None, picture=None) for tune in self.tunes))

@@ -123,7 +123,7 @@ def change(path: Path, **entries: Any) -> None:
 
 
 def page_of(run: Run, *options: object, code: int = 0) -> tuple[Page, Finished]:
-    shown = run("report", "out", *options)
+    shown = run("report", "out", "--allow-synthetic", *options)
     assert shown.code == code, shown.err
     assert "Traceback" not in shown.err
     return Page(Path("out/report.html").read_text()), shown
@@ -206,6 +206,23 @@ def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run
     assert page.row("parity with its checkpoint in PyTorch")[1] == "agrees"
 
 
+def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run: Run, trained: Path) -> None:
+    refused = run("report", "out")
+    assert refused.code == 1
+    for words in ("out/dynamicsengine.json: expected", "real corpus", "got", "synthetic data", "--allow-synthetic"):
+        assert words in refused.err
+    assert "groovepredictor" not in refused.err
+    assert not list(trained.glob("report.*"))
+    answer = run("report", "out", "--json")
+    assert answer.code == 1
+    assert "--allow-synthetic" in json.loads(answer.out)["error"]
+    assert run("report", "out/groovepredictor.json", "--text").code == 0
+    page, _ = page_of(run)
+    assert page.text.index("DynamicsEngine: trained on SYNTHETIC data") < page.text.index("verdict")
+    assert "SYNTHETIC data: 1 of 2 models" in page.text
+    assert "trained on SYNTHETIC data" in (trained / "report.md").read_text()
+
+
 def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     remember(trained, 99_000.0)
     page, _ = page_of(run)
@@ -215,7 +232,7 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     assert "TOO SLOW" in twin.text
     pictures = [attributes["src"] for tag, attributes in twin.tags if tag == "img"]
     assert pictures == ["./plots/dynamicsengine_loss.png", "./plots/groovepredictor_loss.png"]
-    assert run("report", "out", "-o", "other place/report", "--mkdir").code == 0
+    assert run("report", "out", "--allow-synthetic", "-o", "other place/report", "--mkdir").code == 0
     moved = Page(rendered(Path("other place/report/report.md").read_text()))
     pictures = [attributes["src"] or "" for tag, attributes in moved.tags if tag == "img"]
     assert all((Path("other place/report") / picture).is_file() for picture in pictures)
@@ -238,7 +255,7 @@ def test_generated_music_is_in_the_report_with_its_chords(run: Run, trained: Pat
         "./tune.mid",
         "./tune.png",
     }
-    (tune,) = json.loads(run("report", "out", "--json").out)["tunes"]
+    (tune,) = json.loads(run("report", "out", "--allow-synthetic", "--json").out)["tunes"]
     assert tune["chords"] == names
     assert tune["content"] is tune["picture"] is None
 
@@ -273,7 +290,7 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
         assert "x" * 700 not in reader.text
     assert sum(tag == "h1" for tag, _ in twin.tags) == 1
     assert not [a for tag, a in twin.tags if tag == "a"]
-    assert "\x1b" not in run("report", "out", "--text").out
+    assert "\x1b" not in run("report", "out", "--allow-synthetic", "--text").out
 
 
 def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> None:
@@ -347,13 +364,13 @@ def test_a_benchmark_beside_other_programs_says_so(run: Run, trained: Path) -> N
 def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(trained.rglob("*"))
     monkeypatch.setenv("COLUMNS", "80")
-    shown = run("report", "out", "--text")
+    shown = run("report", "out", "--allow-synthetic", "--text")
     assert shown.code == 0
     assert max(map(len, shown.out.splitlines())) <= 80
     assert "GroovePredictor" in shown.out
     assert "SYNTHETIC" in shown.out
     assert "What it must beat" in shown.out
-    printed = run("report", "out", "--json")
+    printed = run("report", "out", "--allow-synthetic", "--json")
     report = json.loads(printed.out)
     recorded = json.loads((trained / "groovepredictor.json").read_text())["metadata"]["quality"]
     assert report["passed"]
