@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.arrays import Doubles
 from kelly_core.music.key import Tonality, tonality
+from kelly_core.music.librosa_cache import librosa_cache_lock
 
 BEATS_PER_BAR = 4
 MIN_BEATS = 8
@@ -96,7 +97,8 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
         sample_rate: Hz.
         bpm: tempo if it is known, constant throughout; None finds it.
     """
-    import librosa
+    with librosa_cache_lock():
+        import librosa.beat
 
     audio = np.asarray(samples, np.float32)
     if sample_rate != _RATE:

@@ -18,6 +18,7 @@ from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, CONTEXT_SIZE
 from kelly_core.music.key import tonality_of
+from kelly_core.music.librosa_cache import librosa_cache_lock
 from kelly_core.music.notes import Notes
 
 LIMIT = 0.9
@@ -187,10 +188,11 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
     Raises:
         DataError: the audio is shorter than one window.
     """
-    import librosa
-
     if len(samples) < _FFT:
         raise DataError(f"audio shorter than {_FFT} samples")
+    with librosa_cache_lock():
+        import librosa.onset
+
     hop = round(_HOP_SECONDS * sample_rate)
     spectrum = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop))
     with warnings.catch_warnings():

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 
-import librosa
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from kelly_core.errors import DataError
 from kelly_core.music import mel
+from kelly_core.music.librosa_cache import librosa_cache_lock
 from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, transpose_frames, window_length
 from tests.seeds import seeded_rng
+
+with librosa_cache_lock():
+    import librosa.util.utils
 
 
 def band_limited_noise(sample_rate: int, seconds: int, cutoff: float) -> NDArray[np.float64]:
