@@ -17,7 +17,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import Event, Key, MouseDown
+from textual.events import Event, Key, MouseDown, Paste
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import AwaitMount
@@ -36,6 +36,7 @@ from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.key_queue import KeyQueue
 from kelly_tui.project_state import ProjectState
 from kelly_tui.run_news import news_of, news_since, seen_states
 from kelly_tui.screen_modules import import_screens, make_screen
@@ -115,6 +116,7 @@ class KellyApp(DisplayApp):
         self.chosen_model = ""
         self.drilled_from = ""
         self._has_input = False
+        self._keys = KeyQueue(self, super().on_event)
         self._greeted = False
         self._runs_problem = ""
         self._jobs: list[Job] = []
@@ -125,6 +127,7 @@ class KellyApp(DisplayApp):
 
     def on_mount(self) -> None:
         """Show the first screen."""
+        self.run_worker(self._keys.run(), group="keys")
         self._freeze_objects()
         self.app_resume_signal.subscribe(self, lambda _app: self.action_redraw())
         self.theme_changed_signal.subscribe(self, lambda theme: self.state.save(theme=theme.name))
@@ -179,12 +182,12 @@ class KellyApp(DisplayApp):
         return dict(entry.split("=", 1) for entry in self.session.settings.tui.keys)
 
     async def on_event(self, event: Event) -> None:
-        """Note the first key or click: from then on the user chooses the screen."""
+        """Note the first key or click: from then on the user chooses the screen. Handle keys one at a time."""
         self._has_input = self._has_input or isinstance(event, Key | MouseDown)
-        await super().on_event(event)
-        if isinstance(event, Key):
-            # Keys that have waited would be handled in one turn, a change of screen each.
-            await asyncio.sleep(0)
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._keys.give(event)
+        else:
+            await super().on_event(event)
 
     def switch_mode(self, mode: str) -> AwaitMount:
         """Show a screen, and remember it for the next start."""

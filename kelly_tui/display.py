@@ -29,6 +29,8 @@ class DisplayApp(App[None]):
 
     def __init__(self, *, ascii_only: bool, wanted_theme: str) -> None:
         super().__init__(driver_class=Driver)
+        # Each step of an animated scroll would be sent, which a slow link does not keep up with.
+        self.animation_level = "none"
         self._ascii_only = ascii_only
         self._shown_frame = ShownFrame()
         self._theme_in_rules = ""

@@ -176,11 +176,11 @@ class Models(BaseScreen):
 
     def action_edit(self) -> None:
         """Go to the first setting."""
-        self.query_one("#field-epochs").focus()
+        self.set_focus(self.query_one("#field-epochs"))
 
     def action_leave(self) -> None:
         """Go back to the models."""
-        self.query_one("#models").focus()
+        self.set_focus(self.query_one("#models"))
 
     def action_revert(self) -> None:
         """Forget what was typed."""

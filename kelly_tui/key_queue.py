@@ -1,0 +1,81 @@
+"""Keys in the order typed: each is handled after the one before has had its effect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from textual.app import App
+from textual.events import Event, Key
+from textual.message_pump import MessagePump
+from textual.widgets import Input
+
+_SECONDS_AT_MOST = 1.0
+"""A part that takes longer than this for its messages does not hold up the keys."""
+_ROUNDS = 3
+"""At least: the key, the messages of its action, and what these lead to, such as the end of a dialog."""
+
+
+class KeyQueue:
+    """Hands keys and pasted text to an application one at a time.
+
+    Textual gives keys that arrive together, as over a slow connection, to the widget that has the focus then. If the
+    first of them moves the focus or opens a screen, the others must wait until that is there.
+
+    Args:
+        app: the application.
+        handle: handles one event.
+    """
+
+    def __init__(self, app: App[None], handle: Callable[[Event], Awaitable[None]]) -> None:
+        self._app, self._handle = app, handle
+        self._waiting: deque[Event] = deque()
+        self._unsettled: Event | None = None
+        self._given = asyncio.Event()
+
+    async def give(self, event: Event) -> None:
+        """Handle an event now, or after those that came before it."""
+        if self._unsettled is not None:
+            self._waiting.append(event)
+            return
+        self._unsettled = event
+        await self._handle(event)
+        self._given.set()
+
+    async def run(self) -> None:
+        """Handle the events that wait, until canceled."""
+        while True:
+            await self._given.wait()
+            self._given.clear()
+            while self._unsettled is not None:
+                await self._settle(self._unsettled)
+                # After quitting, there is no screen that could handle the rest.
+                self._unsettled = self._waiting.popleft() if self._waiting and not self._app._exit else None
+                if self._unsettled is not None:
+                    await self._handle(self._unsettled)
+
+    async def _settle(self, event: Event) -> None:
+        """Wait until an event has had its effect.
+
+        It goes from the widget with the focus to the parents in turn, and to the application, which runs the action of
+        a key. The messages of that action take the same way, and again those of a screen that it opens.
+        """
+        focused = self._app.focused
+        if isinstance(focused, Input) and isinstance(event, Key) and event.is_printable:
+            # The field takes it, and nothing else changes where the next one goes.
+            return
+        places: list[tuple[object, object]] = []
+        while self._app.screen_stack and (len(places) < _ROUNDS or places[-1] != places[-2]):
+            places.append((self._app.screen, self._app.focused))
+            for part in (self._app.focused or self._app.screen).ancestors_with_self:
+                await _handle_messages(part)
+
+
+async def _handle_messages(part: MessagePump) -> None:
+    """Wait until a part of the application has handled the messages that it has now."""
+    handled = asyncio.Event()
+    if part.call_later(handled.set):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(handled.wait(), _SECONDS_AT_MOST)
