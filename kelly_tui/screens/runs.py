@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from kelly_core.errors import RunError
-from kelly_core.export.quality_record import TRAINED
-from kelly_core.formatting import MISSING, format_duration, format_loss
-from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
+from kelly_core.formatting import MISSING
+from kelly_core.runs.overview import compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
@@ -27,7 +25,7 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series
 from kelly_tui.dialogs.confirm import ConfirmDialog
-from kelly_tui.dialogs.run_picker import toggle_mark
+from kelly_tui.dialogs.run_picker import MAX_MARKED_RUNS, toggle_mark
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import (
     LabeledRows,
@@ -35,57 +33,35 @@ from kelly_tui.formatting import (
     best_text,
     epochs_text,
     model_color,
-    models_text,
     run_colors,
     run_state_text,
 )
 from kelly_tui.jobs import KELLY_CORE
+from kelly_tui.run_rows import (
+    AGE,
+    COLUMNS,
+    EXTRAS,
+    NUMBERS,
+    SORT_KEYS,
+    SweepGroup,
+    group_row,
+    grouped,
+    in_order,
+    run_row,
+    unreadable_rows,
+    waiting_row,
+)
 from kelly_tui.run_watcher import RunView
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.updates import set_border_title
 
-_COLUMNS = (
-    "",
-    "run",
-    "state",
-    "models",
-    "epoch",
-    "best",
-    "gain",
-    "verdict",
-    "rate",
-    "seed",
-    "time",
-    "sweep",
-    "tags",
-    "age",
-)
-_NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
-_EXTRAS = ("seed", "rate", "sweep", "verdict", "epoch", "time", "tags", "gain", "best", "models")
-"""Columns that a narrow table leaves out, in this order."""
 _DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
-_NEEDS_RUN = frozenset({"attach", "mark", "pin", "tags", "note", "validate", "generate"})
-"""Actions on a run, which a training that waits is not yet."""
-_AGE = "age"
-_SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
-    _AGE: lambda run: -run.created,
-    "run": lambda run: short_id(run.id),
-    "state": lambda run: run.state,
-    "models": lambda run: " ".join(run.models),
-    "epoch": lambda run: run.epoch,
-    "best": lambda run: run.best_loss,
-    "gain": lambda run: run.gain,
-    "verdict": lambda run: " ".join(run.verdicts) or None,
-    "rate": lambda run: run.learning_rate,
-    "seed": lambda run: run.seed,
-    "time": lambda run: run.duration,
-    "sweep": lambda run: run.sweep or None,
-    "tags": lambda run: " ".join(run.tags) or None,
-}
-_FALLING = frozenset({"epoch", "gain", "time"})
-"""Columns of which the largest value comes first."""
+_NEEDS_RUN = frozenset({"mark", "pin", "tags", "note", "validate", "generate"})
+"""Actions on a run, which a training that waits, or the group of a sweep, is not."""
+_MAX_UNFOLDED = 100
+"""Sweeps of which it is remembered that their runs are shown."""
 
 
 class Runs(RunScreen):
@@ -95,13 +71,15 @@ class Runs(RunScreen):
     OPEN_ACTION = "attach"
     ABOUT = (
         "Every run in the runs folder, the latest first. Mark up to four with the space bar to compare their curves, "
-        "results and the settings that differ; = pins one as the reference of every comparison. Train lays marked runs "
-        "over the one that it shows. Deleting a run removes its log, never what it trained."
+        "results and the settings that differ; the row of a sweep compares its best runs, and enter lists all of them. "
+        "= pins one as the reference of every comparison. Train lays marked runs over the one that it shows. Deleting "
+        "a run removes its log, never what it trained."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "attach", "Attach", tooltip="Watch this run on the Train screen"),
         Binding("space", "mark", "Mark", tooltip="Mark runs to compare"),
+        Binding("z", "fold", "Fold", tooltip="Hide the runs of a sweep, or show them"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
@@ -122,9 +100,12 @@ class Runs(RunScreen):
         self._compared_model = 0
         self._filter = RunFilter(())
         kept = self.kelly.state.remembered("runs")
-        self._sorted_by = next((name for name in _SORT_KEYS if name == kept.get("sort")), _AGE)
+        self._sorted_by = next((name for name in SORT_KEYS if name == kept.get("sort")), AGE)
         self._reversed = kept.get("reversed") is True
         self._first_filter = str(kept.get("filter", ""))
+        unfolded = kept.get("unfolded")
+        self._unfolded = list(map(str, unfolded)) if isinstance(unfolded, list) else []
+        self._groups: dict[str, SweepGroup] = {}
 
     def body(self) -> Iterator[Widget]:
         """Lay out filter and table; chart and details."""
@@ -135,7 +116,7 @@ class Runs(RunScreen):
         text.display = bool(self._first_filter)
         with Vertical(id="runs-left"):
             yield text
-            table = RecordTable(_COLUMNS, numbers=_NUMBERS, extras=_EXTRAS, id="runs")
+            table = RecordTable(COLUMNS, numbers=NUMBERS, extras=EXTRAS, id="runs")
             table.border_title = "runs"
             yield table
         with Vertical(id="runs-right"):
@@ -144,15 +125,22 @@ class Runs(RunScreen):
 
     @property
     def run_id(self) -> str:
-        """Return the id of the run under the cursor, "" for one that waits in the queue."""
-        current = self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
-        return "" if self._waiting else current
+        """Return the id of the run under the cursor, "" for one that waits in the queue and for a sweep."""
+        return "" if self._waiting or self._group else self._current
+
+    @property
+    def _current(self) -> str:
+        return self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
 
     @property
     def _waiting(self) -> WaitingRun | None:
         """The waiting training under the cursor."""
-        current = self.query_one("#runs", RecordTable).current if self.is_mounted else None
-        return next((each for each in self.kelly.waiting if each.id == current), None)
+        return next((each for each in self.kelly.waiting if each.id == self._current), None)
+
+    @property
+    def _group(self) -> SweepGroup | None:
+        """The sweep under the cursor."""
+        return self._groups.get(self._current)
 
     @property
     def _marked(self) -> list[str]:
@@ -160,9 +148,13 @@ class Runs(RunScreen):
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Return the ids of the runs to compare, the reference first; () if there are not two."""
-        known = {run.id for run in self.kelly.run_list.runs}
-        chosen = self._marked if len(self._marked) > 1 else [self.run_id]
+        """Return the ids of the runs to compare, the reference first; () if there are not two.
+
+        These are the marked runs, or else the best ones of the sweep under the cursor.
+        """
+        known, group = {run.id for run in self.kelly.run_list.runs}, self._group
+        best = [self.run_id] if group is None else group.best_ids(self.kelly.run_list.overviews, MAX_MARKED_RUNS)
+        chosen = self._marked if len(self._marked) > 1 else best
         ids = tuple(run_id for run_id in dict.fromkeys([self.kelly.pinned, *chosen]) if run_id in known)
         return ids if len(ids) > 1 else ()
 
@@ -210,7 +202,10 @@ class Runs(RunScreen):
 
     @on(RecordTable.MarkClicked)
     def _mark_clicked(self) -> None:
-        self.action_mark()
+        if self._group is None:
+            self.action_mark()
+        else:
+            self.action_fold()
 
     @on(Input.Changed, "#filter")
     def _draw_list(self) -> None:
@@ -229,13 +224,12 @@ class Runs(RunScreen):
         kept = [
             run for run in listed.runs if run.id not in listed.overviews or self._filter.keeps(listed.overviews[run.id])
         ]
-        shown = [] if self._filter.conditions else list(map(self._waiting_row, self.kelly.waiting, itertools.count(1)))
-        shown += [self._row(run) for run in self._in_order(kept)]
-        names = [] if self._filter.conditions else list(listed.unreadable)
-        unreadable = Text("unreadable", self.theme_colors.bad)
-        shown += [Row(name, ("", short_id(name), unreadable, *[""] * (len(_COLUMNS) - 3))) for name in names]
+        colors, shown = self.theme_colors, list(self._rows(kept))
+        if not self._filter.conditions:
+            waiting = [waiting_row(each, place, colors) for place, each in enumerate(self.kelly.waiting, 1)]
+            shown = [*waiting, *shown, *unreadable_rows(listed.unreadable, colors)]
         table = self.query_one("#runs", RecordTable)
-        set_border_title(table, "runs", problem or self._list_text(len(shown), bool(text)))
+        set_border_title(table, "runs", problem or self._list_text(len(kept), bool(self._filter.conditions)))
         table.show(shown)
         self._remember(text)
         # The row under the cursor may be another one, or the same again after a filter that kept none.
@@ -244,37 +238,32 @@ class Runs(RunScreen):
     def _list_text(self, count: int, filtered: bool) -> str:
         """How many runs are shown, and by what they are sorted if not by age."""
         total = len(self.kelly.run_list.runs) + len(self.kelly.run_list.unreadable)
-        order = "" if (self._sorted_by, self._reversed) == (_AGE, False) else f"by {self._sorted_by}"
+        order = "" if (self._sorted_by, self._reversed) == (AGE, False) else f"by {self._sorted_by}"
         return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))
 
-    def _in_order(self, runs: Sequence[RunSnapshot]) -> list[RunSnapshot]:
-        """Return the runs as sorted; those without a value come last in either order."""
-        key, overviews = _SORT_KEYS[self._sorted_by], self.kelly.run_list.overviews
-        values = {run.id: key(overviews[run.id]) if run.id in overviews else None for run in runs}
-        latest_first = sorted(runs, key=lambda run: (run.created, run.id), reverse=True)
-        known = [run for run in latest_first if values[run.id] is not None]
-        falling = (self._sorted_by in _FALLING) != self._reversed
-        known.sort(key=lambda run: values[run.id], reverse=falling)  # type: ignore[arg-type, return-value]
-        return known + [run for run in latest_first if values[run.id] is None]
+    def _rows(self, runs: Sequence[RunSnapshot]) -> Iterator[Row]:
+        """Yield the rows of runs, those of a sweep below its summary unless it is folded; a filter unfolds all."""
+        overviews, colors = self.kelly.run_list.overviews, self.theme_colors
+        self._groups = {}
+        for each in grouped(in_order(runs, overviews, self._sorted_by, self._reversed), overviews):
+            if isinstance(each, RunSnapshot):
+                yield self._row(each, in_group=False)
+                continue
+            self._groups[each.key] = each
+            unfolded = bool(self._filter.conditions) or each.folder in self._unfolded
+            yield group_row(each, overviews, unfolded, colors)
+            if unfolded:
+                yield from (self._row(run, in_group=True) for run in each.runs)
 
-    def _row(self, run: RunSnapshot) -> Row:
-        colors = self.theme_colors
-        color = run_colors(self._marked if run.id in self._marked else [run.id], colors)[run.id]
+    def _row(self, run: RunSnapshot, *, in_group: bool) -> Row:
+        color = run_colors(self._marked if run.id in self._marked else [run.id], self.theme_colors)[run.id]
         pinned = run.id == self.kelly.pinned
         mark = Text("★" if pinned else "◆" if run.id in self._marked else "●", color)
-        when = age_text(run.created).removesuffix(" ago")
-        more = self.kelly.run_list.overviews.get(run.id)
-        figures = [""] * (len(_COLUMNS) - 5) if more is None else _figures(more)
-        return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models_text(run), *figures, when))
-
-    def _waiting_row(self, waiting: WaitingRun, place: int) -> Row:
-        models = waiting.record.models
-        name = models[0] if len(models) == 1 else f"{len(models)} models"
-        state = Text(f"waits, {place}.", self.theme_colors.muted)
-        return Row(waiting.id, ("", short_id(waiting.id), state, name, *[""] * (len(_COLUMNS) - 4)))
+        return run_row(run, self.kelly.run_list.overviews.get(run.id), mark, in_group, self.theme_colors)
 
     def _remember(self, text: str) -> None:
-        self.kelly.state.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text)
+        unfolded = self._unfolded[-_MAX_UNFOLDED:]
+        self.kelly.state.remember("runs", sort=self._sorted_by, reversed=self._reversed, filter=text, unfolded=unfolded)
 
     def draw_run(self) -> None:
         """Show the selected run, or the comparison of the marked runs."""
@@ -298,6 +287,10 @@ class Runs(RunScreen):
                 ("command", " ".join(self._waiting.record.command) or MISSING),
             ]
             panel.show(LabeledRows(rows, self.theme_colors.muted))
+            return
+        if self._group is not None:
+            set_border_title(panel, Path(self._group.folder).name)
+            panel.show(Text("No run of this sweep has a result yet.", self.theme_colors.muted))
             return
         unreadable = self.kelly.run_list.unreadable.get(self.run_id)
         empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
@@ -344,7 +337,8 @@ class Runs(RunScreen):
         return [name for name, count in begun.items() if count > 1 and name in drawn]
 
     def _draw_comparison(self, panel: DetailsPanel, chart: CurveChart) -> None:
-        set_border_title(panel, "compared")
+        best = len(self._marked) < 2 and self._group is not None
+        set_border_title(panel, "the best of the sweep" if best else "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self.other_ids):
             chart.show("validation loss", [])
@@ -383,8 +377,12 @@ class Runs(RunScreen):
             return not self.kelly.session.options.read_only
         if action == "move":
             return self._waiting is not None and not self.kelly.session.options.read_only
-        if action in _NEEDS_RUN and self._waiting is not None:
+        if action == "attach" and self._waiting is not None:
             return False
+        if action in _NEEDS_RUN and not self.run_id and self._current:
+            return False
+        if action == "fold":
+            return self._group_of_row is not None
         if action == "model":
             return bool(self.other_ids) and len(self._shared) > 1
         return super().check_action(action, parameters)
@@ -444,7 +442,7 @@ class Runs(RunScreen):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        names = list(_SORT_KEYS)
+        names = list(SORT_KEYS)
         self._sort_by(names[(names.index(self._sorted_by) + 1) % len(names)])
 
     def action_reverse(self) -> None:
@@ -455,7 +453,7 @@ class Runs(RunScreen):
     @on(RecordTable.HeaderSelected, "#runs")
     def _header_clicked(self, event: RecordTable.HeaderSelected) -> None:
         """Sort by the clicked column; a second click reverses the order."""
-        if event.column_key.value in _SORT_KEYS:
+        if event.column_key.value in SORT_KEYS:
             self._sort_by(event.column_key.value)
 
     def _sort_by(self, name: str) -> None:
@@ -504,25 +502,49 @@ class Runs(RunScreen):
         self.draw_run()
 
     def action_attach(self) -> None:
-        """Show the run on the Train screen."""
-        if self.run_id:
+        """Show the run on the Train screen; of a sweep show or hide the runs."""
+        if self._group is not None:
+            self.action_fold()
+        elif self.run_id:
             self.kelly.attach(self.run_id)
             self.kelly.drill_into("train")
 
+    @property
+    def _group_of_row(self) -> SweepGroup | None:
+        """The sweep under the cursor, or that of the run under the cursor."""
+        groups = self._groups.values()
+        return self._group or next((each for each in groups if self.run_id in {run.id for run in each.runs}), None)
+
+    def action_fold(self) -> None:
+        """Hide the runs of a sweep, or show them."""
+        group = self._group_of_row
+        if group is None:
+            return
+        if self._filter.conditions:
+            self.notify("A filter shows all runs that it finds.", timeout=4)
+        elif group.folder in self._unfolded:
+            self.query_one("#runs", RecordTable).select(group.key)
+            self._unfolded = [folder for folder in self._unfolded if folder != group.folder]
+        else:
+            self._unfolded = [*self._unfolded, group.folder]
+        self._draw_list()
+        self.follow()
+
     def action_filter(self) -> None:
         """Focus the filter."""
-        self.query_one("#filter").display = True
-        self.query_one("#filter").focus()
+        text = self.query_one("#filter")
+        text.display = True
+        self.set_focus(text)
 
     @on(Input.Submitted, "#filter")
     def _filter_typed(self) -> None:
-        self.query_one("#runs").focus()
+        self.set_focus(self.query_one("#runs"))
 
     def action_unfilter(self) -> None:
         """Clear the filter."""
         self.query_one("#filter", Input).value = ""
         self.query_one("#filter").display = False
-        self.query_one("#runs").focus()
+        self.set_focus(self.query_one("#runs"))
 
     def action_export(self) -> None:
         """Export the run's best weights."""
@@ -537,22 +559,3 @@ class Runs(RunScreen):
             self.notify(job.problem or "nothing was exported", title="Export", severity="error", timeout=10)
         else:
             self.notify(f"{len(lines)} file{'s' * (len(lines) > 1)} written to {output}", title="Export")
-
-
-def _figures(run: RunOverview) -> list[str]:
-    """Return the cells between models and age."""
-    epochs = f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch) if run.epoch else MISSING
-    at = "" if run.best_epoch is None else f" @{run.best_epoch}"
-    trained = sum(verdict == TRAINED for verdict in run.verdicts)
-    several = f"{trained}/{len(run.verdicts)} trained"
-    return [
-        epochs,
-        MISSING if run.best_loss is None else f"{format_loss(run.best_loss)}{at}",
-        MISSING if run.gain is None else f"{run.gain:+.0%}",
-        MISSING if not run.verdicts else run.verdicts[0] if len(run.verdicts) == 1 else several,
-        MISSING if run.learning_rate is None else f"{run.learning_rate:g}",
-        MISSING if run.seed is None else str(run.seed),
-        format_duration(run.duration),
-        run.sweep,
-        " ".join(run.tags),
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from typer.testing import CliRunner
 
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.event_log import LogRecord, RunEnded, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode
 from kelly_core.runs.queue import enqueue, waiting_runs
-from kelly_core.runs.run_dir import RunDirectory, read_labels, short_id
+from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, short_id, write_manifest
 from kelly_core.spec import MODELS, model_spec
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
@@ -38,7 +39,7 @@ from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses
 from tests.helpers.rendered import has_curves, lines
-from tests.tui.conftest import BEGAN, Script, make_run, trained, until
+from tests.tui.conftest import BEGAN, Script, epoch, make_run, trained, until
 from tests.tui.test_screens import cells
 
 MakeApp = Callable[..., KellyApp]
@@ -93,6 +94,38 @@ async def test_quitting_asks_about_unsaved_settings(make_app: MakeApp) -> None:
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
+    make_app: MakeApp, finished_run: RunDirectory
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.run_list.runs)
+        # As over a slow connection: a screen and its filter, a dialog and its field, the filter again, and the end.
+        opened = [
+            "6",
+            "slash",
+            *"calm",
+            "enter",
+            "T",
+            *"best",
+            "enter",
+            "slash",
+            "x",
+            "escape",
+            "2",
+            "e",
+            "7",
+            "escape",
+        ]
+        for key in opened:
+            app.simulate_key(key)
+        await until(pilot, lambda: app.current_mode == "models" and app.screen.unsaved_text)
+        assert read_labels(finished_run).tags == ("best",)
+        for key in ["q", "right", "enter", "6", "slash", "x"]:
+            app.simulate_key(key)
         await until(pilot, lambda: not app.is_running)
 
 
@@ -588,3 +621,52 @@ async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: Ma
         app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave running"), ("", "Cancel")]))
         await until(pilot, lambda: app.screen.query("#leave"))
         assert not app.screen.query(".-error")
+
+
+async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, workplace: Path) -> None:
+    for number, val in enumerate((0.3, 0.1, 0.2)):
+        folder = make_run(workplace / "runs", f"groove-seed{number}", ["GroovePredictor"], [], BEGAN + number)
+        record = read_manifest(folder)
+        output = record.settings["output"] | {"dir": f"/data/lr/trials/groove-seed{number}"}
+        write_manifest(folder, replace(record, settings=record.settings | {"output": output}))
+        events = [
+            *trained("GroovePredictor", 1, of=2),
+            replace(epoch("GroovePredictor", 2, 2, val), best_loss=val),
+            RunEnded("finished"),
+        ]
+        records = [LogRecord(BEGAN, float(each), 1, event) for each, event in enumerate(events)]
+        folder.events.write_bytes(b"".join(map(encode, [LogRecord(BEGAN, 0.0, 1, AttemptBegun()), *records])))
+    make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["GroovePredictor"], trained("GroovePredictor"))
+    app = make_app()
+
+    def names() -> list[str]:
+        return [row[1] for row in cells(app, "#runs")]
+
+    runs = ["  groove-seed2", "  groove-seed1", "  groove-seed0"]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
+        assert cells(app, "#runs")[0][2] == "3 finished"
+        await pilot.press("g")
+        # The row of a sweep compares its best runs; it is no run that could be tagged.
+        await until(
+            pilot,
+            lambda: (
+                [view.snapshot.id for view in app.screen._compared] == ["groove-seed1", "groove-seed2", "groove-seed0"]
+            ),
+        )
+        assert "T" not in app.screen.active_bindings
+        await pilot.press("enter")
+        await until(pilot, lambda: names() == ["lr: 3 runs", *runs, "calm-melody"])
+        await pilot.press("down", "space", "down", "space", "z")
+        await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
+        assert app.marked == ["groove-seed2", "groove-seed1"]
+        assert "diff groove-seed2 groove-seed1" in app.screen.query_one(CommandLine).command
+        await pilot.press("slash", *"sweep", "colon", *"lr", "enter")
+        await until(pilot, lambda: names() == ["lr: 3 runs", *runs])
+        await pilot.press("escape", "z")
+        await until(pilot, lambda: len(names()) == 5)
+    again = make_app()
+    async with again.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(cells(again, "#runs")) == 5)

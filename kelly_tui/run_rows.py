@@ -1,0 +1,163 @@
+"""Rows of the list of runs: columns, order, and the runs of a sweep as a group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from kelly_core.export.quality_record import TRAINED
+from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.queue import WaitingRun
+from kelly_core.runs.run_dir import short_id
+from kelly_core.runs.state import RunSnapshot
+from kelly_tui.formatting import age_text, models_text, run_state_text
+from kelly_tui.themes import ThemeColors
+from kelly_tui.widgets.record_table import Row
+
+COLUMNS = ("", "run", "state", "models", "epoch", "best", "gain", "verdict", "rate", "seed", "time", "tags", "age")
+NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
+EXTRAS = ("seed", "rate", "verdict", "epoch", "time", "tags", "gain", "best", "models")
+"""Columns that a narrow table leaves out, in this order."""
+AGE = "age"
+SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
+    AGE: lambda run: -run.created,
+    "run": lambda run: short_id(run.id),
+    "state": lambda run: run.state,
+    "models": lambda run: " ".join(run.models),
+    "epoch": lambda run: run.epoch,
+    "best": lambda run: run.best_loss,
+    "gain": lambda run: run.gain,
+    "verdict": lambda run: " ".join(run.verdicts) or None,
+    "rate": lambda run: run.learning_rate,
+    "seed": lambda run: run.seed,
+    "time": lambda run: run.duration,
+    "tags": lambda run: " ".join(run.tags) or None,
+}
+_FALLING = frozenset({"epoch", "gain", "time"})
+"""Columns of which the largest value comes first."""
+Overviews = Mapping[str, RunOverview]
+
+
+@dataclass(frozen=True)
+class SweepGroup:
+    """Runs of a sweep, two or more, in the order of the list.
+
+    Attributes:
+        folder: output folder of the sweep.
+        runs: its runs.
+    """
+
+    folder: str
+    runs: tuple[RunSnapshot, ...]
+
+    @property
+    def key(self) -> str:
+        """Key of its row, which cannot be the id of a run."""
+        return f"{self.folder}/"
+
+    def best_ids(self, overviews: Overviews, count: int) -> list[str]:
+        """Return the ids of the runs with the largest gains, or, of one model, with the least losses, best first."""
+        known = [overviews[run.id] for run in self.runs if run.id in overviews]
+        if len({run.models for run in known}) == 1 and all(len(run.models) == 1 for run in known):
+            ranks = {run.id: run.best_loss for run in known}
+        else:
+            ranks = {run.id: None if run.gain is None else -run.gain for run in known}
+        ranked = sorted((rank, run_id) for run_id, rank in ranks.items() if rank is not None)
+        return [run_id for _, run_id in ranked[:count]]
+
+
+def in_order(runs: Sequence[RunSnapshot], overviews: Overviews, sorted_by: str, reverse: bool) -> list[RunSnapshot]:
+    """Return the runs sorted by a column; those without a value come last in either order."""
+    key = SORT_KEYS[sorted_by]
+    values = {run.id: key(overviews[run.id]) if run.id in overviews else None for run in runs}
+    latest_first = sorted(runs, key=lambda run: (run.created, run.id), reverse=True)
+    known = [run for run in latest_first if values[run.id] is not None]
+    falling = (sorted_by in _FALLING) != reverse
+    known.sort(key=lambda run: values[run.id], reverse=falling)  # type: ignore[arg-type, return-value]
+    return known + [run for run in latest_first if values[run.id] is None]
+
+
+def grouped(runs: Sequence[RunSnapshot], overviews: Overviews) -> list[RunSnapshot | SweepGroup]:
+    """Return the runs in their order, those of a sweep as one group in the place of the first of them."""
+    sweeps: dict[str, list[RunSnapshot]] = {}
+    for run in runs:
+        sweeps.setdefault(_sweep_of(run, overviews) or run.id, []).append(run)
+    return [each[0] if len(each) == 1 else SweepGroup(key, tuple(each)) for key, each in sweeps.items()]
+
+
+def _sweep_of(run: RunSnapshot, overviews: Overviews) -> str:
+    """Return the output folder of a run's sweep, "" for a run of its own."""
+    overview = overviews.get(run.id)
+    return str(Path(run.output).parent.parent) if overview is not None and overview.sweep else ""
+
+
+def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: ThemeColors) -> Row:
+    """Return the summary of a sweep: how many runs in which states, and the best result."""
+    states = Counter(run.state for run in group.runs)
+    text = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    known = [overviews[run.id] for run in group.runs if run.id in overviews]
+    best = next((overviews[run_id] for run_id in group.best_ids(overviews, 1)), None)
+    models = {run.models for run in known}
+    verdicts = [verdict for run in known for verdict in run.verdicts]
+    cells = {
+        "": Text("▼" if unfolded else "▶", colors.accent),
+        "run": f"{Path(group.folder).name}: {len(group.runs)} runs",
+        "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.good),
+        "models": models_text(group.runs[0]) if len(models) == 1 else "several",
+        "best": MISSING if best is None or best.best_loss is None else format_loss(best.best_loss),
+        "gain": MISSING if best is None or best.gain is None else f"{best.gain:+.0%}",
+        "verdict": f"{verdicts.count(TRAINED)}/{len(verdicts)} trained" if verdicts else MISSING,
+        "time": format_duration(sum(run.duration or 0.0 for run in known)),
+        "age": _age(max(run.created for run in group.runs)),
+    }
+    return Row(group.key, tuple(cells.get(column, "") for column in COLUMNS))
+
+
+def run_row(run: RunSnapshot, overview: RunOverview | None, mark: Text, in_group: bool, colors: ThemeColors) -> Row:
+    """Return the row of a run."""
+    figures = [""] * (len(COLUMNS) - 5) if overview is None else _figures(overview)
+    name = f"  {short_id(run.id)}" if in_group else short_id(run.id)
+    return Row(run.id, (mark, name, run_state_text(run, colors), models_text(run), *figures, _age(run.created)))
+
+
+def waiting_row(waiting: WaitingRun, place: int, colors: ThemeColors) -> Row:
+    """Return the row of a training that waits in the queue."""
+    models = waiting.record.models
+    name = models[0] if len(models) == 1 else f"{len(models)} models"
+    return _padded(waiting.id, Text(f"waits, {place}.", colors.muted), name)
+
+
+def unreadable_rows(names: Iterable[str], colors: ThemeColors) -> list[Row]:
+    """Return the rows of runs that cannot be read."""
+    return [_padded(name, Text("unreadable", colors.bad)) for name in names]
+
+
+def _padded(run_id: str, *cells: str | Text) -> Row:
+    return Row(run_id, ("", short_id(run_id), *cells, *[""] * (len(COLUMNS) - 2 - len(cells))))
+
+
+def _age(created: float) -> str:
+    return age_text(created).removesuffix(" ago")
+
+
+def _figures(run: RunOverview) -> list[str]:
+    """Return the cells between models and age."""
+    epochs = f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch) if run.epoch else MISSING
+    at = "" if run.best_epoch is None else f" @{run.best_epoch}"
+    trained = sum(verdict == TRAINED for verdict in run.verdicts)
+    several = f"{trained}/{len(run.verdicts)} trained"
+    return [
+        epochs,
+        MISSING if run.best_loss is None else f"{format_loss(run.best_loss)}{at}",
+        MISSING if run.gain is None else f"{run.gain:+.0%}",
+        MISSING if not run.verdicts else run.verdicts[0] if len(run.verdicts) == 1 else several,
+        MISSING if run.learning_rate is None else f"{run.learning_rate:g}",
+        MISSING if run.seed is None else str(run.seed),
+        format_duration(run.duration),
+        " ".join(run.tags),
+    ]
