@@ -83,7 +83,7 @@ def in_order(runs: Sequence[RunSnapshot], overviews: Overviews, sorted_by: str, 
 
 
 def grouped(runs: Sequence[RunSnapshot], overviews: Overviews) -> list[RunSnapshot | SweepGroup]:
-    """Return the runs in their order, those of a sweep as one group in the place of the first of them."""
+    """Return the runs in their order, those of a sweep as one group where the first of them is."""
     sweeps: dict[str, list[RunSnapshot]] = {}
     for run in runs:
         sweeps.setdefault(_sweep_of(run, overviews) or run.id, []).append(run)
@@ -104,7 +104,7 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
     best = next((overviews[run_id] for run_id in group.best_ids(overviews, 1)), None)
     models = {run.models for run in known}
     verdicts = [verdict for run in known for verdict in run.verdicts]
-    cells = {
+    cells: dict[str, str | Text] = {
         "": Text("▼" if unfolded else "▶", colors.accent),
         "run": f"{Path(group.folder).name}: {len(group.runs)} runs",
         "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.good),

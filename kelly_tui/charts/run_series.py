@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from kelly_core.runs.curves import Curves
 from kelly_core.runs.run_dir import short_id
@@ -11,6 +12,9 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.formatting import model_color, run_colors
 from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
+
+_LONG_NAME = 20
+"""Columns; trials of a sweep have names such as groovepredictor-seed0-4e5ee2c984."""
 
 
 def validation_series(name: str, curves: Curves, color: str) -> Series:
@@ -44,11 +48,21 @@ def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -
 def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
     """Return the validation losses of one model in several runs, one color per run; empty ones before an epoch."""
     of_runs = run_colors([view.snapshot.id for view in views], colors)
+    names = _distinct_names([short_id(view.snapshot.id) for view in views])
     return [
-        validation_series(short_id(view.snapshot.id), view.curves.get(model, Curves()), of_runs[view.snapshot.id])
-        for view in views
+        validation_series(name, view.curves.get(model, Curves()), of_runs[view.snapshot.id])
+        for view, name in zip(views, names, strict=True)
         if model in view.curves or any(each.model == model for each in view.snapshot.models)
     ]
+
+
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """Return names without the words that all begin with if one is long, since a chart would cut off what differs."""
+    words = [name.split("-") for name in names]
+    if max(map(len, names), default=0) <= _LONG_NAME:
+        return list(names)
+    shared = sum(1 for _ in takewhile(lambda place: len(set(place)) == 1, zip(*words, strict=False)))
+    return ["-".join(each[shared:] or each) for each in words]
 
 
 def _level(name: str, curves: Curves, value: float | None, colors: ThemeColors, *, guide: bool = False) -> list[Series]:

@@ -625,9 +625,9 @@ async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: Ma
 
 async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, workplace: Path) -> None:
     for number, val in enumerate((0.3, 0.1, 0.2)):
-        folder = make_run(workplace / "runs", f"groove-seed{number}", ["GroovePredictor"], [], BEGAN + number)
+        folder = make_run(workplace / "runs", f"groovepredictor-seed{number}", ["GroovePredictor"], [], BEGAN + number)
         record = read_manifest(folder)
-        output = record.settings["output"] | {"dir": f"/data/lr/trials/groove-seed{number}"}
+        output = record.settings["output"] | {"dir": f"/data/lr/trials/groovepredictor-seed{number}"}
         write_manifest(folder, replace(record, settings=record.settings | {"output": output}))
         events = [
             *trained("GroovePredictor", 1, of=2),
@@ -642,26 +642,29 @@ async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, wor
     def names() -> list[str]:
         return [row[1] for row in cells(app, "#runs")]
 
-    runs = ["  groove-seed2", "  groove-seed1", "  groove-seed0"]
+    runs = ["  groovepredictor-seed2", "  groovepredictor-seed1", "  groovepredictor-seed0"]
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
         await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
         assert cells(app, "#runs")[0][2] == "3 finished"
         await pilot.press("g")
-        # The row of a sweep compares its best runs; it is no run that could be tagged.
+        # The row of a sweep compares its best runs; tags are for runs only.
         await until(
             pilot,
             lambda: (
-                [view.snapshot.id for view in app.screen._compared] == ["groove-seed1", "groove-seed2", "groove-seed0"]
+                [view.snapshot.id for view in app.screen._compared]
+                == ["groovepredictor-seed1", "groovepredictor-seed2", "groovepredictor-seed0"]
             ),
         )
+        chart = app.screen.query_one(CurveChart)
+        await until(pilot, lambda: [each.name for each in chart.series] == ["seed1", "seed2", "seed0"])
         assert "T" not in app.screen.active_bindings
         await pilot.press("enter")
         await until(pilot, lambda: names() == ["lr: 3 runs", *runs, "calm-melody"])
         await pilot.press("down", "space", "down", "space", "z")
         await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
-        assert app.marked == ["groove-seed2", "groove-seed1"]
-        assert "diff groove-seed2 groove-seed1" in app.screen.query_one(CommandLine).command
+        assert app.marked == ["groovepredictor-seed2", "groovepredictor-seed1"]
+        assert "diff groovepredictor-seed2 groovepredictor-seed1" in app.screen.query_one(CommandLine).command
         await pilot.press("slash", *"sweep", "colon", *"lr", "enter")
         await until(pilot, lambda: names() == ["lr: 3 runs", *runs])
         await pilot.press("escape", "z")
