@@ -98,8 +98,11 @@ class CurveChart(Widget, can_focus=True):
         """Return True if the latest plot is drawn."""
         return self._pictured == self.wanted
 
-    def show(self, title: str, series: Sequence[Series]) -> None:
-        """Draw these series soon."""
+    def show(self, title: str, series: Sequence[Series], placeholder: str | None = None) -> None:
+        """Draw these series soon; without a point, show the placeholder, which stays the former one if it is None."""
+        if placeholder is not None and placeholder != self._placeholder:
+            self._placeholder = placeholder
+            self.refresh()
         if self.border_title != title:
             self.border_title = title
         self.series = tuple(series)

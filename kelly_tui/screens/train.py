@@ -29,6 +29,7 @@ from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.updates import set_border_title
 
+_NO_CURVES = "The curves appear after the first epoch."
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
 _KINDS = ("loss", "baseline", "rate", "pace")
 """Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
@@ -71,7 +72,7 @@ class Train(RunScreen):
         yield RecordTable(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
         yield Static("", id="alarm", markup=False)
         with Horizontal(id="curves"):
-            yield CurveChart("The curves appear after the first epoch.", id="loss")
+            yield CurveChart(_NO_CURVES, id="loss")
             with Vertical(id="side"):
                 for kind in _KINDS[1:]:
                     yield CurveChart("After the first epoch.", id=kind)
@@ -160,7 +161,7 @@ class Train(RunScreen):
         if run.epochs_left is not None and run.live:
             parts.append(f"stops after {run.epochs_left} more epoch{'s' * (run.epochs_left != 1)}")
         if run.features is not None:
-            parts.append(f"features of {run.features.dataset} {run.features.done}/{run.features.total}")
+            parts.append(f"reading {run.features.dataset} {run.features.done:,}/{run.features.total:,}")
         device = next((model.device for model in run.models if model.device), "")
         return " · ".join([*parts, device] if device and self._is_wide else parts)
 
@@ -230,10 +231,29 @@ class Train(RunScreen):
             # The chart that is large leaves its place at the side to the one that is there otherwise.
             kind = {"loss": large, large: "loss"}.get(place, place) if large != "loss" else place
             chart = self.query_one(f"#{place}", CurveChart)
-            chart.show(*self._chart(kind))
+            chart.show(*self._chart(kind), self._activity() if place == "loss" else None)
             if place != "loss":
                 # A level line shows nothing that the table does not: its room goes to the other charts.
                 chart.display = self._has_room(place) and not (kind == "rate" and _is_constant(chart.series))
+
+    def _activity(self) -> str:
+        """Return what the run does before the chosen model has a curve."""
+        model, run = self._chosen, None if self.view is None else self.view.snapshot
+        if model is None or run is None or not run.live:
+            return _NO_CURVES
+        if model.steps and model.epochs:
+            return f"Epoch {model.epoch + 1} of {model.epochs:,}: step {model.step:,} of {model.steps:,}. {_NO_CURVES}"
+        if model.epochs is not None:
+            return f"{model.model} begins. {_NO_CURVES}"
+        busy = next((each.model for each in run.models if each.state not in (*ENDED, "queued")), "")
+        if busy:
+            return f"{model.model} waits until {busy} has ended."
+        if run.features is None:
+            prepared = next(each.model for each in run.models if each.state not in ENDED)
+            return f"{'Starting' if run.state == 'queued' else f'Preparing the data of {prepared}'} … {_NO_CURVES}"
+        done, total = run.features.done, run.features.total
+        progress = bar(done / total if total else 0.0, _PROGRESS_WIDTH, ("", "")).plain
+        return f"Reading {run.features.dataset}: {done:,} of {total:,} files {progress} {run.features.note}".rstrip()
 
     def _chart(self, kind: str) -> tuple[str, list[Series]]:
         """Return title and curves of one kind of chart."""

@@ -15,8 +15,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from kelly_core.config.loading import load_settings
+from kelly_core.events import BatchDone, ModelEnded, ModelStarted
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, FeaturesRead, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.queue import enqueue, waiting_runs
 from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, short_id, write_manifest
 from kelly_core.spec import MODELS, model_spec
@@ -294,6 +295,31 @@ async def test_settings_of_a_live_run_are_changed(make_app: MakeApp, live_run: R
         await until(pilot, live_run.control.exists)
     request = json.loads(live_run.control.read_text())
     assert (request["kind"], request["model"], request["patience"]) == ("set", "EmotionRecognizer", 7)
+
+
+async def test_the_chart_of_a_model_without_a_curve_says_what_the_run_does(
+    make_app: MakeApp, live_run: RunDirectory
+) -> None:
+    app = make_app()
+
+    def report(*reported: RunEvent) -> None:
+        with live_run.events.open("ab") as file:
+            file.writelines(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)) for event in reported)
+
+    def shown(text: str) -> bool:
+        return any(text in line for line in lines(app))
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3", "j")
+        await until(pilot, lambda: shown("GroovePredictor waits until EmotionRecognizer has ended."))
+        report(ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967))
+        await until(pilot, lambda: shown("Preparing the data of GroovePredictor"))
+        report(FeaturesRead("groove_midi", 340, 1276))
+        await until(pilot, lambda: shown("Reading groove_midi: 340 of 1,276 files"))
+        report(ModelStarted("GroovePredictor", "groove_midi", False, 800, 120, 1, 10, "cpu", 0.25))
+        await until(pilot, lambda: shown("GroovePredictor begins."))
+        report(BatchDone("GroovePredictor", 1, 25, 100))
+        await until(pilot, lambda: shown("Epoch 1 of 10: step 25 of 100."))
 
 
 async def test_the_end_of_a_run_is_told(make_app: MakeApp, live_run: RunDirectory) -> None:
