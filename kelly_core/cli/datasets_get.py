@@ -198,7 +198,7 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
 
 
 def _describe_receipt(receipt: Receipt) -> str:
-    files = f"{receipt.files:,} files in {receipt.folder}"
+    files = f"{receipt.files:,} {'file' if receipt.files == 1 else 'files'} in {receipt.folder}"
     if receipt.status == "present":
         return f"{receipt.archive} is installed already: {files}"
     kept = f"; the archive is kept in {receipt.kept}" if receipt.kept else ""

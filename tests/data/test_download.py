@@ -223,12 +223,12 @@ def test_an_answer_that_ends_early_without_a_length_is_continued(
     assert [wanted for _, wanted in server.asked] == ["", "bytes=1000-", "bytes=2700-" if ranges else "bytes=1700-"]
 
 
-@pytest.mark.parametrize("target", ["http://[::bad", "file:///etc/passwd"])
-def test_a_redirection_to_what_is_no_web_address_is_an_error_in_words(
+@pytest.mark.parametrize("target", ["http://[::bad", "file:///etc/passwd", NAME])
+def test_a_redirection_to_what_is_no_other_web_address_is_an_error_in_words(
     server: ArchiveServer, tmp_path: Path, target: str
 ) -> None:
     server.redirects[NAME] = target
-    with pytest.raises(DataError, match="Nothing was unpacked"):
+    with pytest.raises(DataError, match=r"[^.]\. Nothing was unpacked"):
         get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
 
 

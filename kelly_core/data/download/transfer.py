@@ -281,7 +281,7 @@ def _describe_network_error(fault: Exception) -> str:
     if isinstance(reason, Exception):
         return _describe_network_error(reason)
     # urllib3 begins with the representation of its connection.
-    return printable(_CONNECTION.sub("", str(fault))) or type(fault).__name__
+    return printable(_CONNECTION.sub("", str(fault)).rstrip(".")) or type(fault).__name__
 
 
 def _size(path: Path) -> int:
