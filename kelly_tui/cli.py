@@ -10,7 +10,7 @@ import typer
 
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
-from kelly_core.cli.help import use_help_classes
+from kelly_core.cli.help import option, use_help_classes
 from kelly_core.cli.options import ConfigOption
 from kelly_tui.session import Options
 
@@ -41,47 +41,42 @@ def _check_theme(name: str) -> None:
         raise typer.BadParameter(f"{name!r} is not a theme. Use one of: {', '.join(known)}", param_hint="--theme")
 
 
+DemoOption = Annotated[bool, option(_SESSION_PANEL, "Start a training on generated data and show it.", "--demo")]
+ReadOnlyOption = Annotated[
+    bool,
+    option(
+        _SESSION_PANEL,
+        "Watch only: start, control and write nothing, not even the state of the screens.",
+        "--read-only",
+    ),
+]
+ThemeOption = Annotated[
+    str,
+    option(
+        _DISPLAY_PANEL,
+        "Color theme: kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or one of Textual's "
+        "(default the one chosen last, or one that suits the terminal).",
+        "--theme",
+        metavar="NAME",
+        autocompletion=_complete_theme,
+    ),
+]
+MouseOption = Annotated[
+    bool, option(_DISPLAY_PANEL, "Take mouse events from the terminal (default --mouse).", "--mouse/--no-mouse")
+]
+AsciiOnlyOption = Annotated[
+    bool,
+    option(_DISPLAY_PANEL, "Draw with ASCII characters only (default if the output encoding is not UTF).", "--ascii"),
+]
+
+
 def tui(
     config: ConfigOption = None,
-    demo: Annotated[
-        bool,
-        typer.Option("--demo", help="Start a training on generated data and show it.", rich_help_panel=_SESSION_PANEL),
-    ] = False,
-    read_only: Annotated[
-        bool,
-        typer.Option(
-            "--read-only",
-            help="Watch only: start, control and write nothing, not even the state of the screens.",
-            rich_help_panel=_SESSION_PANEL,
-        ),
-    ] = False,
-    theme: Annotated[
-        str,
-        typer.Option(
-            "--theme",
-            metavar="NAME",
-            help="Color theme: kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or one of Textual's "
-            "(default the one chosen last, or one that suits the terminal).",
-            rich_help_panel=_DISPLAY_PANEL,
-            autocompletion=_complete_theme,
-        ),
-    ] = "",
-    mouse: Annotated[
-        bool,
-        typer.Option(
-            "--mouse/--no-mouse",
-            help="Take mouse events from the terminal (default --mouse).",
-            rich_help_panel=_DISPLAY_PANEL,
-        ),
-    ] = True,
-    ascii_only: Annotated[
-        bool,
-        typer.Option(
-            "--ascii",
-            help="Draw with ASCII characters only (default if the output encoding is not UTF).",
-            rich_help_panel=_DISPLAY_PANEL,
-        ),
-    ] = False,
+    demo: DemoOption = False,
+    read_only: ReadOnlyOption = False,
+    theme: ThemeOption = "",
+    mouse: MouseOption = True,
+    ascii_only: AsciiOnlyOption = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.console import print_json, print_result, print_status
-from kelly_core.cli.help import CHECKS_PANEL
+from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import KellyError
 from kelly_core.io.outputs import Output, check_not_inputs
@@ -34,21 +34,21 @@ def bench(
     engine: EngineOption = None,
     calls: Annotated[
         int,
-        typer.Option(
+        option(
+            CHECKS_PANEL,
+            f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
             "--calls",
             min=_MIN_CALLS,
             metavar="N",
-            help=f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
-            rich_help_panel=CHECKS_PANEL,
         ),
     ] = _MIN_CALLS,
     budget_ms: Annotated[
         float,
-        typer.Option(
+        option(
+            CHECKS_PANEL,
+            f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
             "--budget-ms",
             metavar="MS",
-            help=f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
-            rich_help_panel=CHECKS_PANEL,
         ),
     ] = BUDGET_MS,
     as_json: JsonOption = False,

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import print_error, print_json, print_result
-from kelly_core.cli.help import CHECKS_PANEL
+from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.errors import DataError
@@ -22,39 +22,36 @@ _DAY = 86400.0
 _DELETE_PANEL = "Caches to delete"
 
 
+PruneOption = Annotated[
+    bool,
+    option(
+        _DELETE_PANEL, "Delete stale caches: of an older version of the code, or of a corpus that is gone.", "--prune"
+    ),
+]
+UnusedForOption = Annotated[
+    float | None,
+    option(
+        _DELETE_PANEL,
+        "Delete caches that were not read for this time (days; default none).",
+        "--unused-for",
+        metavar="DAYS",
+        min=0,
+    ),
+]
+ClearOption = Annotated[
+    bool, option(_DELETE_PANEL, "Delete all caches; they are computed again when needed.", "--clear")
+]
+VerifyOption = Annotated[
+    bool,
+    option(CHECKS_PANEL, "Read every byte and compare checksums; with --prune, delete corrupted caches.", "--verify"),
+]
+
+
 def cache(
-    prune: Annotated[
-        bool,
-        typer.Option(
-            "--prune",
-            help="Delete stale caches: of an older version of the code, or of a corpus that is gone.",
-            rich_help_panel=_DELETE_PANEL,
-        ),
-    ] = False,
-    unused_for: Annotated[
-        float | None,
-        typer.Option(
-            "--unused-for",
-            metavar="DAYS",
-            min=0,
-            help="Delete caches that were not read for this time (days; default none).",
-            rich_help_panel=_DELETE_PANEL,
-        ),
-    ] = None,
-    clear: Annotated[
-        bool,
-        typer.Option(
-            "--clear", help="Delete all caches; they are computed again when needed.", rich_help_panel=_DELETE_PANEL
-        ),
-    ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify",
-            help="Read every byte and compare checksums; with --prune, delete corrupted caches.",
-            rich_help_panel=CHECKS_PANEL,
-        ),
-    ] = False,
+    prune: PruneOption = False,
+    unused_for: UnusedForOption = None,
+    clear: ClearOption = False,
+    verify: VerifyOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kelly_core.cli.help import CHECKS_PANEL
+from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError, NoSplitError
 from kelly_core.formatting import format_metric
@@ -28,20 +27,20 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[
     Literal["validation", "test"] | None,
-    typer.Option(
+    option(
+        CHECKS_PANEL,
+        "Measure quality again on this split of the corpora; test is the official one (default: do not measure).",
         "--split",
-        help="Measure quality again on this split of the corpora; test is the official one (default: do not measure).",
-        rich_help_panel=CHECKS_PANEL,
     ),
 ]
 
 ChainOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        CHECKS_PANEL,
+        "Recordings with MIDI files of the same name: also measure the whole chain from audio (default none).",
         "--chain",
         metavar="FOLDER",
-        help="Recordings with MIDI files of the same name: also measure the whole chain from audio (default none).",
-        rich_help_panel=CHECKS_PANEL,
     ),
 ]
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import print_json, print_result
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
 
 app = typer.Typer(add_completion=False)
@@ -20,9 +20,7 @@ app = typer.Typer(add_completion=False)
 def config(
     context: typer.Context,
     config: ConfigOption = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Also show the description of each setting.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
+    explain: Annotated[bool, option(OUTPUT_PANEL, "Also show the description of each setting.", "--explain")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the effective settings and the origin of each.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
-from kelly_core.cli.help import MUSIC_PANEL
+from kelly_core.cli.help import MUSIC_PANEL, option
 from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
     BackendOption,
@@ -105,18 +105,15 @@ def demo(
     ],
     songs: Annotated[
         int,
-        typer.Option(
+        option(
+            MUSIC_PANEL,
+            f"Songs, each of which is in all five corpora (songs; default {DEFAULT_SONGS}).",
             min=1,
             metavar="N",
-            help=f"Songs, each of which is in all five corpora (songs; default {DEFAULT_SONGS}).",
-            rich_help_panel=MUSIC_PANEL,
         ),
     ] = DEFAULT_SONGS,
     seed: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Random seed; each gives other songs (default 0).", rich_help_panel=MUSIC_PANEL
-        ),
+        int, option(MUSIC_PANEL, "Random seed; each gives other songs (default 0).", min=0, metavar="N")
     ] = 0,
 ) -> None:
     """Write five small demo corpora in the layouts of the real ones, and settings to train on them.

@@ -12,7 +12,7 @@ import typer
 
 from kelly_core.cli.completion import complete_sources
 from kelly_core.cli.console import print_error, print_json, print_result, print_status
-from kelly_core.cli.help import MODELS_PANEL
+from kelly_core.cli.help import MODELS_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, DataError
@@ -34,31 +34,29 @@ NamesArgument = Annotated[
 ]
 
 
+EverythingOption = Annotated[
+    bool,
+    option(MODELS_PANEL, "Download every source that can be downloaded; of Lakh MIDI, the matched part.", "--all"),
+]
+MirrorOption = Annotated[
+    list[str] | None,
+    option(
+        MODELS_PANEL,
+        "Address of a folder with the archives, used in place of the publishers' (may be repeated; default none).",
+        "--mirror",
+        metavar="URL",
+    ),
+]
+KeepArchiveOption = Annotated[bool, option(MODELS_PANEL, "Keep archives after unpacking.", "--keep-archive")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")]
+
+
 def get(
     names: NamesArgument = None,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Download every source that can be downloaded; of Lakh MIDI, the matched part.",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mirror",
-            metavar="URL",
-            help="Address of a folder with the archives, used in place of the publishers' (may be repeated; "
-            "default none).",
-            rich_help_panel=MODELS_PANEL,
-        ),
-    ] = None,
-    keep_archive: Annotated[
-        bool,
-        typer.Option("--keep-archive", help="Keep archives after unpacking.", rich_help_panel=MODELS_PANEL),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")] = False,
+    everything: EverythingOption = False,
+    mirror: MirrorOption = None,
+    keep_archive: KeepArchiveOption = False,
+    yes: YesOption = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import console, print_json, print_result, print_status
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import AllowSyntheticOption, JsonOption, MkdirOption
 from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import CHAIN_MODELS
@@ -23,9 +23,7 @@ _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim", "refused": "
 
 def deploy(
     source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the five exports.")],
-    to: Annotated[
-        Path, typer.Option("--to", help="Folder from which the plugin loads its models.", rich_help_panel=OUTPUT_PANEL)
-    ],
+    to: Annotated[Path, option(OUTPUT_PANEL, "Folder from which the plugin loads its models.", "--to")],
     mkdir: MkdirOption = False,
     allow_synthetic: AllowSyntheticOption = False,
     as_json: JsonOption = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.cli.console import print_result, print_status
-from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL
+from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import MkdirOption
 from kelly_core.errors import ConfigError, ExportError
 from kelly_core.io.outputs import Output, check_outputs
@@ -23,54 +23,48 @@ SourceArgument = Annotated[
 ]
 LayoutOption = Annotated[
     Literal["rtneural", "legacy"],
-    typer.Option("--layout", help="Layout of the JSON files (default rtneural).", rich_help_panel=OUTPUT_PANEL),
+    option(OUTPUT_PANEL, "Layout of the JSON files (default rtneural).", "--layout"),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        MODELS_PANEL,
+        "State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
         "--weights",
         metavar="FILE",
-        help="State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
-        rich_help_panel=MODELS_PANEL,
     ),
 ]
 InputSizeOption = Annotated[
     int | None,
-    typer.Option(
+    option(
+        MODELS_PANEL,
+        "Values in an input frame of FACTORY's module (default as its layers say).",
         "--input-size",
         metavar="N",
         min=1,
-        help="Values in an input frame of FACTORY's module (default as its layers say).",
-        rich_help_panel=MODELS_PANEL,
     ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        OUTPUT_PANEL,
+        "Folder for the exports (default the training's output folder), or the file for another SOURCE.",
         "--output",
         "-o",
-        help="Folder for the exports (default the training's output folder), or the file for another SOURCE.",
-        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
-OnnxOption = Annotated[
-    bool,
-    typer.Option("--onnx", help="Also write ONNX files (needs the extra onnx).", rich_help_panel=OUTPUT_PANEL),
-]
+OnnxOption = Annotated[bool, option(OUTPUT_PANEL, "Also write ONNX files (needs the extra onnx).", "--onnx")]
 CppOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        OUTPUT_PANEL,
+        "Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
         "--cpp",
         metavar="DIR",
-        help="Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
-        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 JuceOption = Annotated[
-    bool,
-    typer.Option(
-        "--juce", help="Also write a loader from JUCE's binary data (with --cpp).", rich_help_panel=OUTPUT_PANEL
-    ),
+    bool, option(OUTPUT_PANEL, "Also write a loader from JUCE's binary data (with --cpp).", "--juce")
 ]
 
 
@@ -124,9 +118,9 @@ def _check_options(
     """Raise an error for an option that has no effect with this source and the other options."""
     if juce and cpp is None:
         raise ConfigError("belongs to --cpp DIR", where="--juce")
-    for option, value in (("--weights", weights), ("--input-size", input_size)):
+    for name, value in (("--weights", weights), ("--input-size", input_size)):
         if value is not None and not factory:
-            raise ConfigError(f"{option} belongs to PKG.MODULE:FACTORY, but SOURCE is {source}", where=option)
+            raise ConfigError(f"{name} belongs to PKG.MODULE:FACTORY, but SOURCE is {source}", where=name)
 
 
 def _export_cpp(source: Path, target: Path, *, juce: bool) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from kelly_core.arrays import Floats
 from kelly_core.cli.console import print_json, print_result
-from kelly_core.cli.help import MODELS_PANEL
+from kelly_core.cli.help import MODELS_PANEL, option
 from kelly_core.cli.options import JsonOption
 from kelly_core.errors import DataError
 
@@ -33,21 +33,21 @@ def features(
     ],
     duration: Annotated[
         float,
-        typer.Option(
+        option(
+            MODELS_PANEL,
+            "Length of audio to read from the start (seconds; default 45).",
             "--duration",
             min=1,
             max=600,
             metavar="SECONDS",
-            help="Length of audio to read from the start (seconds; default 45).",
-            rich_help_panel=MODELS_PANEL,
         ),
     ] = 45.0,
     models: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            MODELS_PANEL,
+            "Folder of the five exports; adds the outputs of the chain to --json (default none).",
             "--models",
-            help="Folder of the five exports; adds the outputs of the chain to --json (default none).",
-            rich_help_panel=MODELS_PANEL,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -10,7 +10,7 @@ import typer
 
 from kelly_core.cli.console import print_result, print_status
 from kelly_core.cli.features import load_audio
-from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL
+from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import ExportFolderOption, MkdirOption
 from kelly_core.errors import ConfigError, DataError, KellyError
 from kelly_core.io.outputs import Output, check_outputs
@@ -54,128 +54,106 @@ AudioArgument = Annotated[
 ]
 ValenceOption = Annotated[
     float | None,
-    typer.Option(
+    option(
+        _EMOTION_PANEL,
+        "Constant valence in place of audio; needs --arousal (default none).",
         min=-1,
         max=1,
         metavar="X",
-        help="Constant valence in place of audio; needs --arousal (default none).",
-        rich_help_panel=_EMOTION_PANEL,
     ),
 ]
 ArousalOption = Annotated[
     float | None,
-    typer.Option(
+    option(
+        _EMOTION_PANEL,
+        "Constant arousal in place of audio; needs --valence (default none).",
         min=-1,
         max=1,
         metavar="X",
-        help="Constant arousal in place of audio; needs --valence (default none).",
-        rich_help_panel=_EMOTION_PANEL,
     ),
 ]
 CurveOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        _EMOTION_PANEL,
+        "Table with the columns time (s), valence and arousal, in place of audio (default none).",
         metavar="CSV",
-        help="Table with the columns time (s), valence and arousal, in place of audio (default none).",
-        rich_help_panel=_EMOTION_PANEL,
     ),
 ]
 RegisterOption = Annotated[
     float | None,
-    typer.Option(
+    option(
+        _CONTEXT_PANEL,
+        "Mean pitch of the melody (MIDI pitch, 60 is middle C; default as heard).",
         min=0,
         max=127,
         metavar="PITCH",
-        help="Mean pitch of the melody (MIDI pitch, 60 is middle C; default as heard).",
-        rich_help_panel=_CONTEXT_PANEL,
     ),
 ]
 DensityOption = Annotated[
-    float | None,
-    typer.Option(
-        min=0, metavar="N", help="Onsets (notes per second; default as heard).", rich_help_panel=_CONTEXT_PANEL
-    ),
+    float | None, option(_CONTEXT_PANEL, "Onsets (notes per second; default as heard).", min=0, metavar="N")
 ]
 LoudnessOption = Annotated[
     float | None,
-    typer.Option(
-        min=1,
-        max=127,
-        metavar="VELOCITY",
-        help="Mean loudness (MIDI velocity; default unknown).",
-        rich_help_panel=_CONTEXT_PANEL,
-    ),
+    option(_CONTEXT_PANEL, "Mean loudness (MIDI velocity; default unknown).", min=1, max=127, metavar="VELOCITY"),
 ]
 BarsOption = Annotated[
     int | None,
-    typer.Option(
+    option(
+        MUSIC_PANEL,
+        f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
         min=1,
         max=_MOST_BARS,
         metavar="N",
-        help=f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
-        rich_help_panel=MUSIC_PANEL,
     ),
 ]
 BpmOption = Annotated[
     float | None,
-    typer.Option(
+    option(
+        MUSIC_PANEL,
+        "Constant tempo (beats per minute; default that of the audio, otherwise it follows arousal).",
         "--tempo",
         "--bpm",
         min=30,
         max=300,
         metavar="BPM",
-        help="Constant tempo (beats per minute; default that of the audio, otherwise it follows arousal).",
-        rich_help_panel=MUSIC_PANEL,
     ),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TONIC",
-        help="Tonic, such as F# or Bb (default that of the audio, otherwise C). The audio decides on major or minor; "
+    option(
+        MUSIC_PANEL,
+        "Tonic, such as F# or Bb (default that of the audio, otherwise C). The audio decides on major or minor; "
         "without it positive valence gives major, negative minor.",
-        rich_help_panel=MUSIC_PANEL,
+        metavar="TONIC",
     ),
 ]
 FollowOption = Annotated[
     bool,
-    typer.Option(
+    option(
+        MUSIC_PANEL,
+        "Write the piece on the beats and bars of the audio and in its key (default --follow).",
         "--follow/--no-follow",
-        help="Write the piece on the beats and bars of the audio and in its key (default --follow).",
-        rich_help_panel=MUSIC_PANEL,
     ),
 ]
 SeedOption = Annotated[
-    int,
-    typer.Option(
-        min=0, metavar="N", help="Random seed; each gives another piece (default 0).", rich_help_panel=MUSIC_PANEL
-    ),
+    int, option(MUSIC_PANEL, "Random seed; each gives another piece (default 0).", min=0, metavar="N")
 ]
-OutputOption = Annotated[
-    Path,
-    typer.Option("--output", "-o", help="MIDI file to write (default out.mid).", rich_help_panel=OUTPUT_PANEL),
-]
+OutputOption = Annotated[Path, option(OUTPUT_PANEL, "MIDI file to write (default out.mid).", "--output", "-o")]
 WavOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        OUTPUT_PANEL,
+        "Sound of the piece to write, with fluidsynth or timidity if one is installed (default none).",
         metavar="WAV",
-        help="Sound of the piece to write, with fluidsynth or timidity if one is installed (default none).",
-        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 PlayOption = Annotated[
-    bool,
-    typer.Option(
-        "--play", help="Play the piece with fluidsynth or timidity if one is installed.", rich_help_panel=OUTPUT_PANEL
-    ),
+    bool, option(OUTPUT_PANEL, "Play the piece with fluidsynth or timidity if one is installed.", "--play")
 ]
 PlotOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="PNG",
-        help="Image of audio, emotion, chords and notes to write (default none).",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
+    option(OUTPUT_PANEL, "Image of audio, emotion, chords and notes to write (default none).", metavar="PNG"),
 ]
 
 

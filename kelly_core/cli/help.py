@@ -22,6 +22,18 @@ _GENERAL = frozenset(
 _EXAMPLES = "Examples:"
 
 
+def option(panel: str, help: str, *names: str, **attributes: Any) -> Any:
+    """Return an option of a command, for ``Annotated``.
+
+    Args:
+        panel: title of its panel in the help.
+        help: a noun phrase with default and unit.
+        names: the option and its short forms; none are those of the parameter.
+        attributes: further arguments of ``typer.Option``.
+    """
+    return typer.Option(*names, help=help, rich_help_panel=panel, **attributes)
+
+
 def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
     """Return the option that sets a setting; its help is the setting's description, unit, limits and default.
 
@@ -37,7 +49,7 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
     info = setting(key)
     if info.choices:
         attributes["autocompletion"] = lambda incomplete: [word for word in info.choices if word.startswith(incomplete)]
-    return typer.Option(*names, help=info.help, rich_help_panel=panel, **attributes)
+    return option(panel, info.help, *names, **attributes)
 
 
 def reflow(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from kelly_core.cli.console import print_json, print_status
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import JsonOption
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.io.outputs import Output, check_not_inputs
@@ -16,31 +16,31 @@ from kelly_core.io.outputs import Output, check_not_inputs
 _SHOWN = 5
 
 
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="Folder or file with POP909, Billboard or Chordonomicon data, or with lead sheets."
+    ),
+]
+OutputOption = Annotated[Path, option(OUTPUT_PANEL, "Folder for chord_progressions.json.", "--output", "-o")]
+MaxSongsOption = Annotated[
+    int,
+    option(
+        OUTPUT_PANEL,
+        "Maximum number of songs, evenly spaced in the source (songs; 0 = all; default 0).",
+        "--max-songs",
+        min=0,
+        metavar="N",
+    ),
+]
+ForceOption = Annotated[bool, option(OUTPUT_PANEL, "Replace an existing chord_progressions.json.", "--force")]
+
+
 def import_chords(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", help="Folder or file with POP909, Billboard or Chordonomicon data, or with lead sheets."
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder for chord_progressions.json.", rich_help_panel=OUTPUT_PANEL),
-    ],
-    max_songs: Annotated[
-        int,
-        typer.Option(
-            "--max-songs",
-            min=0,
-            metavar="N",
-            help="Maximum number of songs, evenly spaced in the source (songs; 0 = all; default 0).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = 0,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace an existing chord_progressions.json.", rich_help_panel=OUTPUT_PANEL),
-    ] = False,
+    source: SourceArgument,
+    output: OutputOption,
+    max_songs: MaxSongsOption = 0,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song."""

@@ -16,6 +16,7 @@ from kelly_core.cli.help import (
     MODELS_PANEL,
     OUTPUT_PANEL,
     TRAINING_PANEL,
+    option,
     setting_option,
 )
 from kelly_core.config.loading import ENVIRONMENT_PREFIX, LoadedSettings, for_every_model, load_settings
@@ -70,12 +71,12 @@ RunIdArgument = Annotated[
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        MODELS_PANEL,
+        "Models to train: names or their beginnings, separated by commas (default all).",
         "--model",
         "-m",
         metavar="NAMES",
-        help="Models to train: names or their beginnings, separated by commas (default all).",
-        rich_help_panel=MODELS_PANEL,
         autocompletion=complete_models,
     ),
 ]
@@ -84,12 +85,12 @@ DatasetsDirOption = Annotated[Path | None, _option("datasets_dir", panel=MODELS_
 MaxFilesOption = Annotated[int | None, _option("max_files", panel=MODELS_PANEL)]
 EngineOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        CHECKS_PANEL,
+        "Command of the plugin's own engine: COMMAND MODEL.json reads frames from standard input and writes "
+        "frames to standard output (default none).",
         "--engine",
         metavar="COMMAND",
-        help="Command of the plugin's own engine: COMMAND MODEL.json reads frames from standard input and writes "
-        "frames to standard output (default none).",
-        rich_help_panel=CHECKS_PANEL,
     ),
 ]
 BackendOption = Annotated[Literal["local", "dask"] | None, _option("backend", panel=EXECUTION_PANEL)]
@@ -113,18 +114,11 @@ JobsOption = Annotated[int | None, _option("jobs", panel=EXECUTION_PANEL)]
 TrialJobsOption = Annotated[int | None, _option("trial_jobs", panel=EXECUTION_PANEL)]
 KeepBestOption = Annotated[bool, _option("keep_best", panel=OUTPUT_PANEL)]
 TensorboardOption = Annotated[bool, _option("tensorboard", panel=OUTPUT_PANEL)]
-ExportFolderOption = Annotated[
-    Path, typer.Option("--models", help="Folder of the five exports (default models).", rich_help_panel=MODELS_PANEL)
-]
+ExportFolderOption = Annotated[Path, option(MODELS_PANEL, "Folder of the five exports (default models).", "--models")]
 AllowSyntheticOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-synthetic",
-        help="Also accept exports that were trained on generated data.",
-        rich_help_panel=CHECKS_PANEL,
-    ),
+    bool, option(CHECKS_PANEL, "Also accept exports that were trained on generated data.", "--allow-synthetic")
 ]
-MkdirOption = Annotated[bool, typer.Option(MKDIR, help="Create missing output folders.", rich_help_panel=OUTPUT_PANEL)]
+MkdirOption = Annotated[bool, option(OUTPUT_PANEL, "Create missing output folders.", MKDIR)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
@@ -152,11 +146,11 @@ def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, obj
     """
     notify = parameters.get("notify")
     typed = _notify_settings(notify) if isinstance(notify, list) else {}
-    for name, (key, option, *_) in _SETTINGS.items():
+    for name, (key, typed_as, *_) in _SETTINGS.items():
         value = parameters.get(name)
         # Not by truth: a typed 0 counts.
         if value is not None and value is not False and value != []:
-            typed[key] = (option, not name.startswith("no_") if value is True else value)
+            typed[key] = (typed_as, not name.startswith("no_") if value is True else value)
     return typed
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from kelly_core.cli.console import print_json, print_status
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, SeedOption, settings_from
 from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ConfigError, DataError
@@ -22,33 +22,21 @@ _SHOWN = 5
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")]
 SplitOption = Annotated[
     Literal["train", "validation"],
-    typer.Option(
-        "--split",
-        help="Songs that the melody network learns from, or those held out (default train).",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
+    option(OUTPUT_PANEL, "Songs that the melody network learns from, or those held out (default train).", "--split"),
 ]
 SongsOption = Annotated[
     int,
-    typer.Option(
+    option(
+        OUTPUT_PANEL,
+        "Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
         "--songs",
         min=0,
         metavar="N",
-        help="Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
-        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
-SecondsOption = Annotated[
-    float,
-    typer.Option("--seconds", min=5, max=600, help="Maximum length (s; default 100).", rich_help_panel=OUTPUT_PANEL),
-]
+SecondsOption = Annotated[float, option(OUTPUT_PANEL, "Maximum length (s; default 100).", "--seconds", min=5, max=600)]
 SoundfontOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Instruments for fluidsynth (default the first installed).",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
+    Path | None, option(OUTPUT_PANEL, "Instruments for fluidsynth (default the first installed).", metavar="FILE")
 ]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import (
     AllowSyntheticOption,
     ConfigOption,
@@ -35,23 +35,20 @@ if TYPE_CHECKING:
 _FILES = ("report.html", "report.md")
 
 
+SourceArgument = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export.")
+]
+OutputOption = Annotated[
+    Path | None,
+    option(OUTPUT_PANEL, "Folder for report.html and report.md (default that of the exports).", "--output", "-o"),
+]
+TextOption = Annotated[bool, option(OUTPUT_PANEL, "Print the report instead of writing files.", "--text")]
+
+
 def report(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export.")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder for report.html and report.md (default that of the exports).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
-    text: Annotated[
-        bool,
-        typer.Option("--text", help="Print the report instead of writing files.", rich_help_panel=OUTPUT_PANEL),
-    ] = False,
+    source: SourceArgument,
+    output: OutputOption = None,
+    text: TextOption = False,
     split: SplitOption = None,
     chain: ChainOption = None,
     engine: EngineOption = None,

@@ -11,7 +11,7 @@ import typer
 
 from kelly_core.cli.completion import complete_changes, complete_model
 from kelly_core.cli.console import print_json, print_result, print_status
-from kelly_core.cli.help import MODELS_PANEL, TRAINING_PANEL
+from kelly_core.cli.help import MODELS_PANEL, TRAINING_PANEL, option
 from kelly_core.cli.options import JsonOption, RunIdArgument
 from kelly_core.cli.training_display import print_resume_command
 from kelly_core.errors import RunError
@@ -34,20 +34,16 @@ _POLL_SECONDS = 0.1
 def stop(
     context: typer.Context,
     run_id: RunIdArgument,
-    now: Annotated[
-        bool, typer.Option("--now", help="Stop immediately, within the current step.", rich_help_panel=_STOP_PANEL)
-    ] = False,
-    after_epoch: Annotated[
-        bool, typer.Option("--after-epoch", help="Stop after the current epoch.", rich_help_panel=_STOP_PANEL)
-    ] = False,
+    now: Annotated[bool, option(_STOP_PANEL, "Stop immediately, within the current step.", "--now")] = False,
+    after_epoch: Annotated[bool, option(_STOP_PANEL, "Stop after the current epoch.", "--after-epoch")] = False,
     after: Annotated[
         int | None,
-        typer.Option(
+        option(
+            _STOP_PANEL,
+            "Stop after N epochs, the current one included (epochs; default none).",
             "--after",
             min=1,
             metavar="N",
-            help="Stop after N epochs, the current one included (epochs; default none).",
-            rich_help_panel=_STOP_PANEL,
         ),
     ] = None,
 ) -> None:
@@ -75,12 +71,12 @@ def rollback(
     run_id: RunIdArgument,
     model: Annotated[
         str | None,
-        typer.Option(
+        option(
+            MODELS_PANEL,
+            "Model to roll back (default the only one in training).",
             "--model",
             "-m",
             metavar="NAME",
-            help="Model to roll back (default the only one in training).",
-            rich_help_panel=MODELS_PANEL,
             autocompletion=complete_model,
         ),
     ] = None,
@@ -141,11 +137,11 @@ def set_settings(
     ],
     model: Annotated[
         str | None,
-        typer.Option(
+        option(
+            MODELS_PANEL,
+            "Model to change (default the only one in training).",
             "--model",
             "-m",
-            help="Model to change (default the only one in training).",
-            rich_help_panel=MODELS_PANEL,
             autocompletion=complete_model,
         ),
     ] = None,
@@ -166,11 +162,11 @@ def resume_run(
     run_id: RunIdArgument,
     epochs: Annotated[
         str | None,
-        typer.Option(
+        option(
+            TRAINING_PANEL,
+            "Train N epochs more than are done (epochs; default the rest of those requested).",
             "--epochs",
             metavar="+N",
-            help="Train N epochs more than are done (epochs; default the rest of those requested).",
-            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from kelly_core.cli.completion import complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
-from kelly_core.cli.help import OUTPUT_PANEL
+from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.loss_plot import curves_by_model, plot_losses
 from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
 from kelly_core.cli.run_control import (
@@ -42,12 +42,12 @@ app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 FilterOption = Annotated[
     str,
-    typer.Option(
+    option(
+        OUTPUT_PANEL,
+        "Conditions that a run must meet, such as 'state:running model:melody loss<0.03 tag:x age<2d'; "
+        "-state:failed excludes; a word alone is searched in ID, state, models, tags and note (default all runs).",
         "--filter",
         metavar="TEXT",
-        help="Conditions that a run must meet, such as 'state:running model:melody loss<0.03 tag:x age<2d'; "
-        "-state:failed excludes; a word alone is searched in ID, state, models, tags and note (default all runs).",
-        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 _POLL_SECONDS = 0.1
@@ -121,9 +121,7 @@ def _labels_as_json(run: RunOverview) -> dict[str, Any]:
 def show_run(
     context: typer.Context,
     run_id: RunIdArgument,
-    plot: Annotated[
-        bool, typer.Option("--plot", help="Draw the losses of each model, too.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
+    plot: Annotated[bool, option(OUTPUT_PANEL, "Draw the losses of each model, too.", "--plot")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: progress of its models, process, output folder and command.
@@ -185,10 +183,7 @@ def logs(
     context: typer.Context,
     run_id: RunIdArgument,
     follow: Annotated[
-        bool,
-        typer.Option(
-            "--follow", "-f", help="Print new lines until the run ends or Ctrl-C.", rich_help_panel=OUTPUT_PANEL
-        ),
+        bool, option(OUTPUT_PANEL, "Print new lines until the run ends or Ctrl-C.", "--follow", "-f")
     ] = False,
 ) -> None:
     """Print the log of a run."""
@@ -244,8 +239,7 @@ def compare(
         ),
     ],
     only_differences: Annotated[
-        bool,
-        typer.Option("--only-differences", help="Show only settings that differ.", rich_help_panel=OUTPUT_PANEL),
+        bool, option(OUTPUT_PANEL, "Show only settings that differ.", "--only-differences")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -272,13 +266,7 @@ def tag(
     tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="Tags to add.")] = None,
     remove: Annotated[
         list[str] | None,
-        typer.Option(
-            "--remove",
-            "-r",
-            metavar="TAG",
-            help="Tag to remove (may be repeated; default none).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
+        option(OUTPUT_PANEL, "Tag to remove (may be repeated; default none).", "--remove", "-r", metavar="TAG"),
     ] = None,
 ) -> None:
     """Add and remove tags of a run, and print its tags."""

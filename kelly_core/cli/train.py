@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, print_error, print_json, print_result, print_status
-from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL
+from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, option
 from kelly_core.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -55,48 +55,30 @@ if TYPE_CHECKING:
     from kelly_core.training.estimate import Estimate
 
 ResumeOption = Annotated[
-    bool,
-    typer.Option(
-        "--resume", help="Continue from the latest checkpoints in the output folder.", rich_help_panel=TRAINING_PANEL
-    ),
+    bool, option(TRAINING_PANEL, "Continue from the latest checkpoints in the output folder.", "--resume")
 ]
-DetachOption = Annotated[
-    bool,
-    typer.Option("--detach", help="Run in the background: print the run ID and exit.", rich_help_panel=EXECUTION_PANEL),
-]
+DetachOption = Annotated[bool, option(EXECUTION_PANEL, "Run in the background: print the run ID and exit.", "--detach")]
 EstimateOption = Annotated[
     bool,
-    typer.Option(
-        "--estimate",
-        help="Estimate time and memory from a few seconds of training, then exit.",
-        rich_help_panel=EXECUTION_PANEL,
-    ),
+    option(EXECUTION_PANEL, "Estimate time and memory from a few seconds of training, then exit.", "--estimate"),
 ]
 QueueOption = Annotated[
     bool,
-    typer.Option(
-        "--queue",
-        help="Wait in the background until the device is free: print the run ID and exit.",
-        rich_help_panel=EXECUTION_PANEL,
-    ),
+    option(EXECUTION_PANEL, "Wait in the background until the device is free: print the run ID and exit.", "--queue"),
 ]
 NotifyOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--notify",
-        metavar="WHERE",
-        help="Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
+    option(
+        EXECUTION_PANEL,
+        "Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
         "this terminal, https://... for a webhook, other addresses (ntfy://...) for Apprise, or else a command; may be "
         "repeated (default as in [notify]).",
-        rich_help_panel=EXECUTION_PANEL,
+        "--notify",
+        metavar="WHERE",
     ),
 ]
-NoHistoryOption = Annotated[
-    bool, typer.Option("--no-history", help="Do not write the training history.", rich_help_panel=OUTPUT_PANEL)
-]
-NoPlotsOption = Annotated[
-    bool, typer.Option("--no-plots", help="Do not draw loss plots.", rich_help_panel=OUTPUT_PANEL)
-]
+NoHistoryOption = Annotated[bool, option(OUTPUT_PANEL, "Do not write the training history.", "--no-history")]
+NoPlotsOption = Annotated[bool, option(OUTPUT_PANEL, "Do not draw loss plots.", "--no-plots")]
 
 
 def train(
@@ -233,13 +215,13 @@ def _command_line(
     words = ["kelly-core", "train"]
     for spec in specs:
         words += ["--model", spec.name]
-    for option, value in typed.values():
+    for name, value in typed.values():
         if isinstance(value, bool):
-            words.append(option)
+            words.append(name)
         elif isinstance(value, list):
-            words += [word for each in value for word in (option, str(each))]
+            words += [word for each in value for word in (name, str(each))]
         elif value is not None:
-            words += [option, str(value)]
+            words += [name, str(value)]
     return words + (["--resume"] if resume else []) + (["--config", str(config)] if config else [])
 
 

@@ -18,7 +18,7 @@ from kelly_core.cli.checking import (
     with_measured_quality,
 )
 from kelly_core.cli.console import print_json, print_result
-from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL
+from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
 from kelly_core.errors import ConfigError
 
@@ -26,35 +26,30 @@ if TYPE_CHECKING:
     from kelly_core.validation.report import FileReport
 
 
+FilesArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILES", help="Exports to check, or folders that contain them.")
+]
+CheckSpecsOption = Annotated[
+    bool,
+    option(CHECKS_PANEL, "Also compare layers and sizes with the specification of the model.", "--check-specs"),
+]
+RequireTrainedOption = Annotated[
+    bool,
+    option(CHECKS_PANEL, "Fail exports that are not better than every trivial baseline.", "--require-trained"),
+]
+VerboseOption = Annotated[bool, option(OUTPUT_PANEL, "Show passed checks and all metrics.", "--verbose")]
+
+
 def validate(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES", help="Exports to check, or folders that contain them.")
-    ],
-    check_specs: Annotated[
-        bool,
-        typer.Option(
-            "--check-specs",
-            help="Also compare layers and sizes with the specification of the model.",
-            rich_help_panel=CHECKS_PANEL,
-        ),
-    ] = False,
+    files: FilesArgument,
+    check_specs: CheckSpecsOption = False,
     engine: EngineOption = None,
     split: SplitOption = None,
     chain: ChainOption = None,
-    require_trained: Annotated[
-        bool,
-        typer.Option(
-            "--require-trained",
-            help="Fail exports that are not better than every trivial baseline.",
-            rich_help_panel=CHECKS_PANEL,
-        ),
-    ] = False,
+    require_trained: RequireTrainedOption = False,
     datasets_dir: DatasetsDirOption = None,
     config: ConfigOption = None,
-    verbose: Annotated[
-        bool,
-        typer.Option("--verbose", help="Show passed checks and all metrics.", rich_help_panel=OUTPUT_PANEL),
-    ] = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.
