@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from kelly_core.arrays import Floats
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import MODELS_PANEL, option
 from kelly_core.cli.options import JsonOption
