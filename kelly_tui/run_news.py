@@ -12,10 +12,12 @@ from textual.notifications import SeverityLevel
 
 from kelly_core.runs.registry import RunList
 from kelly_core.runs.run_dir import short_id
+from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot
 from kelly_tui.formatting import age_text
 from kelly_tui.state_store import SEEN_RUNS
 
 _MAX_LINES = 5
+_DIVERGED = ("rollback", "diverged")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,12 @@ def news_of(former: RunList, current: RunList) -> Iterator[News]:
     for run in current.runs:
         if run.id not in known:
             continue
-        news = [concern for concern in run.concerns if concern not in known[run.id].concerns]
+        former_models = {model.model: model for model in known[run.id].models}
+        news = [
+            f"{model.model}: {model.alarm or model.alarm_kind}"
+            for model in run.models
+            if _is_alarming(model, former_models.get(model.model))
+        ]
         if not run.live:
             row = current.overviews.get(run.id)
             gain = "" if row is None or row.gain is None else f", {row.gain:+.0%} on the baseline"
@@ -42,7 +49,16 @@ def news_of(former: RunList, current: RunList) -> Iterator[News]:
             severity: SeverityLevel = (
                 "error" if run.state in ("failed", "died") else "warning" if run.live else "information"
             )
-            yield News(short_id(run.id), ", ".join(news), severity)
+            yield News(short_id(run.id), "\n".join(news), severity)
+
+
+def _is_alarming(model: ModelSnapshot, former: ModelSnapshot | None) -> bool:
+    """Return True if a model diverged, or its losses have got a new reason to worry while it is in training."""
+    kind = model.alarm_kind
+    if kind in CONCERNS:
+        # Its text changes with each epoch.
+        return model.state not in ENDED and (former is None or former.alarm_kind != kind)
+    return kind in _DIVERGED and (former is None or (former.alarm_kind, former.alarm) != (kind, model.alarm))
 
 
 def seen_states(run_list: RunList, runs_folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from kelly_core.config.loading import load_settings
-from kelly_core.events import BatchDone, ModelEnded, ModelStarted
+from kelly_core.events import BatchDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import AttemptBegun, FeaturesRead, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.queue import enqueue, waiting_runs
@@ -322,13 +322,26 @@ async def test_the_chart_of_a_model_without_a_curve_says_what_the_run_does(
         await until(pilot, lambda: shown("Epoch 1 of 10: step 25 of 100."))
 
 
-async def test_the_end_of_a_run_is_told(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
+async def test_alarms_and_the_end_of_a_run_are_told(
+    make_app: MakeApp, live_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, rung = make_app(), list[str]()
+    monkeypatch.setattr(app, "_ring", rung.append)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.live_text)
-        with live_run.events.open("ab") as file:
-            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, RunEnded("failed", "disk full"))))
-        await until(pilot, lambda: [notice.message for notice in app._notifications] == ["failed: disk full"])
+
+        async def told(event: RunEvent, *texts: str) -> None:
+            with live_run.events.open("ab") as file:
+                file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)))
+            await until(pilot, lambda: [notice.message for notice in app._notifications] == list(texts))
+
+        model = "EmotionRecognizer"
+        first, second = f"{model}: no progress", f"{model}: diverged, back to epoch 6"
+        await told(TrainingWarning(model, "plateau", "no progress"), first)
+        await told(TrainingWarning(model, "rollback", "diverged, back to epoch 6"), first, second)
+        await told(RunEnded("failed", "disk full"), first, second, "failed: disk full")
+    # Each is told with the bell, or as the settings say.
+    assert len(rung) == 3
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
