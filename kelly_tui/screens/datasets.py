@@ -18,7 +18,7 @@ from kelly_core.corpora import CORPORA
 from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.data.files import RULES_FILE
-from kelly_core.formatting import MISSING
+from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
 from kelly_tui.charts.label_plane import LabelPlane
 from kelly_tui.dialogs.confirm import ConfirmDialog
@@ -143,6 +143,9 @@ class Datasets(BaseScreen):
         with Vertical(id="corpora-left"):
             yield table
             yield Drawing(_UNLABELED, id="labels")
+            guide = DetailsPanel(id="corpora-guide")
+            guide.border_title = "what they are and how to get them"
+            yield guide
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
             yield Drawing(_NO_EXAMPLES, id="examples")
@@ -402,10 +405,20 @@ class Datasets(BaseScreen):
         details.show(LabeledRows(self._details(self._corpus), self.theme_colors.muted))
         report = self._report(self._corpus) or {}
         self.set_class(not report, "-unread")
+        self.query_one("#corpora-guide", DetailsPanel).show(LabeledRows(self._guide(), self.theme_colors.muted))
         labels, shown = report.get("labels"), report.get("shown")
         plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
         self.query_one("#labels", Drawing).show("labels", plane)
         self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
+
+    def _guide(self) -> Iterator[tuple[str, str | Text]]:
+        """Yield what each corpus is, its license and how it is got, for the room that one not read leaves."""
+        for name, corpus in CORPORA.items():
+            yield name, corpus.title
+            yield "", Text(corpus.license, self.theme_colors.muted)
+            size = sum(archive.bytes for source in sources_of(name, SOURCES) for archive in source.archives)
+            way = f"g downloads {format_bytes(size)}" if size else "got by hand: g shows the steps"
+            yield "", f"for {', '.join(self._models(name)) or 'no model'} · {'here' if self._found.get(name) else way}"
 
     def _details(self, name: str) -> Iterator[tuple[str, str | Text]]:
         colors, corpus, found = self.theme_colors, CORPORA[name], self._found.get(name)
@@ -434,11 +447,21 @@ class Datasets(BaseScreen):
                     "",
                     "No corpus is here yet: kelly-core datasets get --all downloads all, make demo writes a small one",
                 )
+            yield from self._sources(name)
         elif found:
             report = self._report(name)
             if self._is_outdated(name):
                 yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
             yield from self._report_details(report) if report else [("next", "press p to read it and count examples")]
+
+    def _sources(self, name: str) -> Iterator[tuple[str, str | Text]]:
+        """Yield what a corpus can be got from, with the license and the size of each."""
+        for source in sources_of(name, SOURCES):
+            size = sum(archive.bytes for archive in source.archives)
+            yield "", ""
+            yield source.name, source.title
+            yield "", Text(source.license, self.theme_colors.muted)
+            yield "", format_bytes(size) if size else source.steps
 
     def _download_details(self) -> Iterator[tuple[str, str | Text]]:
         progress = self._download

@@ -29,8 +29,9 @@ class Models(BaseScreen):
     NAME = "models"
     OPEN_ACTION = "edit"
     ABOUT = (
-        "The networks and how each is trained. What is typed is checked at once; saving changes only what you "
-        "changed in the settings file and keeps its comments. Environment variables win over the file."
+        "The networks and how each is trained; * marks one with unsaved changes. What is typed is checked at once; "
+        "saving changes only what you changed in the settings file and keeps its comments. Environment variables win "
+        "over the file."
     )
     MUTATING_ACTIONS = frozenset({"save"})
 
@@ -49,7 +50,7 @@ class Models(BaseScreen):
 
     def body(self) -> Iterator[Widget]:
         """The table, the layers and the form."""
-        table = RecordTable(("model", "parameters", ""), numbers=("parameters",), id="models")
+        table = RecordTable(("model", "parameters"), numbers=("parameters",), id="models")
         table.border_title = "models"
         yield table
         with Vertical(id="model"):
@@ -123,8 +124,8 @@ class Models(BaseScreen):
 
     def _row(self, spec: ModelSpec) -> Row:
         edited = any(key.startswith(f"models.{spec.name}.") for key in self._edits)
-        mark = Text("edited" if edited else "", self.theme_colors.accent)
-        return Row(spec.name, (spec.name, f"{spec.parameter_count:,}", mark))
+        name = Text.assemble(spec.name, (" *" if edited else "", self.theme_colors.accent))
+        return Row(spec.name, (name, f"{spec.parameter_count:,}"))
 
     def _layers(self, spec: ModelSpec) -> Text:
         muted = self.theme_colors.muted
