@@ -134,8 +134,9 @@ class Conv1d(_Layer):
             yield f"{self.groups} groups do not divide {self.in_size} inputs and {self.out_size} outputs"
 
 
-@dataclass(frozen=True)
-class _SameSize(_Layer):
+class SameSize:
+    """Base of layers whose outputs are as many as their inputs, here and as weights in ``engines.layers``."""
+
     size: int
 
     @property
@@ -147,6 +148,11 @@ class _SameSize(_Layer):
     def out_size(self) -> int:
         """Size of an output frame."""
         return self.size
+
+
+@dataclass(frozen=True)
+class _SameSizeLayer(SameSize, _Layer):
+    size: int
 
     @property
     def parameter_count(self) -> int:
@@ -160,7 +166,7 @@ class _SameSize(_Layer):
 
 
 @dataclass(frozen=True)
-class BatchNorm1d(_SameSize):
+class BatchNorm1d(_SameSizeLayer):
     """A batch normalization with affine weights, epsilon 1e-5."""
 
     kind = "batchnorm"
@@ -172,7 +178,7 @@ class BatchNorm1d(_SameSize):
 
 
 @dataclass(frozen=True)
-class Prelu(_SameSize):
+class Prelu(_SameSizeLayer):
     """A PReLU with one slope for all values, or one for each."""
 
     slopes: int = 1
@@ -190,7 +196,7 @@ class Prelu(_SameSize):
 
 
 @dataclass(frozen=True)
-class ActivationOnly(_SameSize):
+class ActivationOnly(_SameSizeLayer):
     """An activation in a layer of its own, where it cannot be part of a dense or convolutional layer."""
 
     activation: Activation

@@ -8,7 +8,18 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.layer_specs import Activation, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
+from kelly_core.layer_specs import (
+    Activation,
+    ActivationOnly,
+    BatchNorm1d,
+    Conv1d,
+    Dense,
+    Gru,
+    LayerSpec,
+    Lstm,
+    Prelu,
+    SameSize,
+)
 
 Array = NDArray[np.float32]
 
@@ -35,22 +46,6 @@ class _Weighted:
     def parameter_count(self) -> int:
         """Number of weights and biases."""
         return self.weight.size + self.use_bias * self.bias.size
-
-
-class _ElementwiseWeights:
-    """Base of layers whose outputs are as many as their inputs."""
-
-    size: int
-
-    @property
-    def in_size(self) -> int:
-        """Size of an input frame."""
-        return self.size
-
-    @property
-    def out_size(self) -> int:
-        """Size of an output frame."""
-        return self.size
 
 
 @dataclass(frozen=True)
@@ -171,7 +166,7 @@ class BatchNormWeights:
 
 
 @dataclass(frozen=True)
-class PreluWeights(_ElementwiseWeights):
+class PreluWeights(SameSize):
     """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
 
     slope: Array
@@ -184,7 +179,7 @@ class PreluWeights(_ElementwiseWeights):
 
 
 @dataclass(frozen=True)
-class ActivationLayer(_ElementwiseWeights):
+class ActivationLayer(SameSize):
     """An activation in a layer of its own, over ``size`` values."""
 
     activation: str
