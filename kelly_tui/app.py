@@ -37,15 +37,15 @@ from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import KELLY_CORE, Job
 from kelly_tui.key_queue import KeyQueue
-from kelly_tui.project_state import ProjectState
 from kelly_tui.run_news import news_of, news_since, seen_states
 from kelly_tui.screen_modules import import_screens, make_screen
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
 from kelly_tui.shutdown import exit_on_signals
+from kelly_tui.state_store import ProjectState
 from kelly_tui.system_commands import system_commands
 from kelly_tui.themes import ANSI16_THEME
-from kelly_tui.widgets.header import SCREENS
+from kelly_tui.widgets.bars import SCREENS
 
 if TYPE_CHECKING:
     from kelly_tui.dialogs.new_training import TrainingRequest

@@ -15,7 +15,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
-from kelly_tui.widgets.header import SCREENS
+from kelly_tui.widgets.bars import SCREENS
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
 THEMES = ("kelly-dark", "kelly-light")

@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from kelly_core.cli.console import feature_progress
 from kelly_core.cli.help import CHECKS_PANEL, option
-from kelly_core.cli.progress import feature_progress
 from kelly_core.errors import ExportError, KellyError, NoSplitError
 from kelly_core.formatting import format_metric
 

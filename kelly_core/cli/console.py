@@ -1,17 +1,25 @@
-"""Output of commands: text on a terminal, JSON for programs."""
+"""Output of commands: text and progress on a terminal, JSON for programs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from kelly_core.formatting import printable_lines
+from kelly_core.formatting import printable, printable_lines
 from kelly_core.io.json import dumps
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    # At run time this import would load NumPy, which the help and the completion of commands do not need.
+    from kelly_core.features.extraction import Progress as ProgressCallback
 
 _WIDTH_OF_A_LOG = 200
 FIRST_STEPS = (
@@ -59,3 +67,33 @@ def print_error(subject: str, problem: str) -> None:
 def print_json(content: object, indent: int | None = 2) -> None:
     """Print JSON on standard output; a number that is not finite is null."""
     typer.echo(dumps(content, indent=indent))
+
+
+@contextmanager
+def feature_progress(name: str) -> Iterator[ProgressCallback]:
+    """Context manager for a progress bar on standard error; on a terminal it appears when something is computed.
+
+    Messages are printed as lines above it, also if standard error is not a terminal.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    error_console = console(stderr=True)
+    with Progress(*columns, console=error_console, transient=True, disable=not error_console.is_terminal) as progress:
+        yield _advance(progress, name)
+
+
+def _advance(progress: Progress, name: str) -> ProgressCallback:
+    task: TaskID | None = None
+    printed = ""
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        nonlocal task, printed
+        if note and note != printed:
+            printed = note
+            progress.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
+        if task is None:
+            task = progress.add_task(f"features of {name}", total=total)
+        progress.update(task, completed=done)
+
+    return advance

@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from kelly_core.cli.console import FIRST_STEPS, print_json, print_result
+from kelly_core.cli.console import FIRST_STEPS, feature_progress, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
+from kelly_core.cli.datasets_write import import_chords, render
 from kelly_core.cli.help import MUSIC_PANEL, option
-from kelly_core.cli.import_chords import import_chords
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -24,8 +24,6 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
-from kelly_core.cli.progress import feature_progress
-from kelly_core.cli.render_pairs import render
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.data.files import RULES_FILE
 from kelly_core.demo import DEFAULT_SONGS

@@ -1,23 +1,28 @@
-"""Runs as tables on a terminal."""
+"""Runs as tables on a terminal, and their losses drawn with characters."""
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from kelly_core.events import EpochDone
 from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
-from kelly_core.runs.event_log import HostLoad
+from kelly_core.runs.curves import Curves, thinned
+from kelly_core.runs.event_log import HostLoad, LogRecord
 from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change, setting_text
 from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 
+_PLOT_LINES, _MOST_PLOT_COLUMNS, _LEAST_PLOT_COLUMNS = 14, 100, 40
 _STYLES = {
     "queued": "dim",
     "running": "bold green",
@@ -170,3 +175,40 @@ def _best_epoch(best: Best) -> str:
 
 def _or_dash(value: object) -> str:
     return MISSING if value is None else str(value)
+
+
+def curves_by_model(records: Iterable[LogRecord]) -> dict[str, Curves]:
+    """Return the curves of each model that completed an epoch in the log of a run."""
+    curves: defaultdict[str, Curves] = defaultdict(Curves)
+    for record in records:
+        if isinstance(record.event, EpochDone):
+            curves[record.event.model].add(record.event)
+    return curves
+
+
+def plot_losses(model: str, curves: Curves, target: Console) -> Text:
+    """Draw training and validation loss of a model, as wide as the terminal but at most 100 columns."""
+    import plotext
+
+    columns = max(_LEAST_PLOT_COLUMNS, min(target.width, _MOST_PLOT_COLUMNS))
+    plotext.clear_figure()
+    # The size would otherwise be held to that of the terminal, which a pipe does not have.
+    plotext.limit_size(False, False)
+    plotext.plotsize(columns, _PLOT_LINES)
+    plotext.theme("clear")
+    plotext.title(f"{model}: loss by epoch")
+    plotext.xticks(_whole_ticks(curves.epochs))
+    # Without colors letters tell the curves apart.
+    dots = target.encoding.startswith("utf") and target.color_system is not None
+    legend = Text(" " * 5)
+    for name, values, color in (("training", curves.train_loss, "cyan"), ("validation", curves.val_loss, "yellow")):
+        if points := [(x, y) for x, y in thinned(curves.epochs, values, columns) if math.isfinite(y)]:
+            plotext.plot(*zip(*points, strict=True), color=color, marker="braille" if dots else name[0])
+        legend.append("━" if dots else name[0], color).append(f" {name}   ")
+    return Text("\n").join([Text.from_ansi(plotext.build().rstrip()), legend])
+
+
+def _whole_ticks(epochs: Sequence[float]) -> list[int]:
+    """Return at most five whole epochs from the first to the last."""
+    first, last = int(epochs[0]), int(epochs[-1])
+    return sorted({first + (last - first) * number // 4 for number in range(5)})

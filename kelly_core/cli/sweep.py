@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from rich.table import Table
 
-from kelly_core.cli.console import print_json, print_result, print_status
+from kelly_core.cli.console import feature_progress, print_json, print_result, print_status
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -29,7 +29,6 @@ from kelly_core.cli.options import (
     selected_models,
     settings_from,
 )
-from kelly_core.cli.progress import feature_progress
 from kelly_core.cli.signals import INTERRUPTED, Signals
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import MISSING

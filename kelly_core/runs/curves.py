@@ -1,10 +1,11 @@
-"""Losses and pace of a model by epoch, as they arrive in the log of a run."""
+"""Losses and pace of a model by epoch, as they arrive in the log of a run, and their decimation for drawing."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -61,3 +62,39 @@ class Curves:
 
 def _figures(event: events.EpochDone) -> tuple[float, ...]:
     return event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second
+
+
+def thinned(
+    xs: Sequence[float], ys: Sequence[float], columns: int, first: int = 0, end: int | None = None, *, log: bool = False
+) -> Iterator[tuple[float, float]]:
+    """Yield the points of a curve, at most two for each column of a picture: its minimum and its maximum, in order.
+
+    Columns hold the same number of points: one more epoch leaves all but the last column as they are. A column without
+    a value that can be drawn yields NaN or another such value.
+
+    Args:
+        xs, ys: of the points.
+        columns: width of the picture.
+        first, end: range of the points; ``end`` None is all of them.
+        log: values that are not positive cannot be drawn, either.
+    """
+    end = len(xs) if end is None else end
+    if end - first <= 2 * columns:
+        yield from zip(xs[first:end], ys[first:end], strict=True)
+        return
+    # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
+    import numpy as np
+
+    values = np.asarray(ys, dtype=np.float64)[first:end]
+    drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
+    size = -(-len(values) // columns)
+    # The last value again fills the last column: the first of two equal ones is taken, which has an x.
+    free = -len(values) % size
+    starts = np.arange(first, end, size)
+    filled = [values] if drawable.all() else [np.where(drawable, values, filler) for filler in (np.inf, -np.inf)]
+    by_column = [np.pad(each, (0, free), "edge").reshape(-1, size) for each in filled]
+    indices = np.sort([starts + by_column[0].argmin(axis=1), starts + by_column[-1].argmax(axis=1)], axis=0)
+    for index, other in indices.T.tolist():
+        yield xs[index], ys[index]
+        if other != index:
+            yield xs[other], ys[other]

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
+from kelly_core.runs.curves import thinned
+
 
 @dataclass(frozen=True)
 class Series:
@@ -117,7 +119,7 @@ def segments(
     """
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
-    for x, y in [*_thinned(series, columns, log, first_x, last_x), (math.nan, math.nan)]:
+    for x, y in [*_points(series, columns, log, first_x, last_x), (math.nan, math.nan)]:
         if _can_be_drawn(y, log):
             open_piece.append((x, math.log10(y) if log else y))
         elif open_piece:
@@ -130,40 +132,13 @@ def _can_be_drawn(y: float, log: bool) -> bool:
     return math.isfinite(y) and (y > 0 or not log)
 
 
-def _thinned(series: Series, columns: int, log: bool, first_x: float, last_x: float) -> Iterable[tuple[float, float]]:
+def _points(series: Series, columns: int, log: bool, first_x: float, last_x: float) -> Iterable[tuple[float, float]]:
     """Return the points between two x, decimated to the columns; of a level its end points."""
     first, end = bisect_left(series.xs, first_x), bisect_right(series.xs, last_x)
     if series.dashed:
         left, right = max(series.xs[0], first_x), min(series.xs[-1], last_x)
         return [(left, series.ys[0]), (right, series.ys[-1])] if left <= right else []
-    if first >= end:
-        return []
-    if end - first > 2 * columns:
-        return _extremes(series, first, end, columns, log)
-    return zip(series.xs[first:end], series.ys[first:end], strict=True)
-
-
-def _extremes(series: Series, first: int, end: int, columns: int, log: bool) -> Iterator[tuple[float, float]]:
-    """Return the minimum and maximum of each column in order; NaN where a column has no drawable point.
-
-    Columns hold the same number of points: one more epoch leaves all but the last column as they are.
-    """
-    # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
-    import numpy as np
-
-    values = np.asarray(series.ys, dtype=np.float64)[first:end]
-    drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
-    size = -(-len(values) // columns)
-    # The last value again fills the last column: the first of two equal ones is taken, which has an x.
-    free = -len(values) % size
-    starts = np.arange(first, end, size)
-    filled = [values] if drawable.all() else [np.where(drawable, values, filler) for filler in (np.inf, -np.inf)]
-    by_column = [np.pad(each, (0, free), "edge").reshape(-1, size) for each in filled]
-    indices = np.sort([starts + by_column[0].argmin(axis=1), starts + by_column[-1].argmax(axis=1)], axis=0)
-    for index, other in indices.T.tolist():
-        yield series.xs[index], series.ys[index]
-        if other != index:
-            yield series.xs[other], series.ys[other]
+    return thinned(series.xs, series.ys, columns, first, end, log=log)
 
 
 def without_far_guides(drawn: Sequence[tuple[Series, list[Segment]]]) -> list[tuple[Series, list[Segment]]]:

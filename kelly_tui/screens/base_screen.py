@@ -18,9 +18,7 @@ from textual.widgets import Label, Static
 
 from kelly_tui.action_names import name_bindings
 from kelly_tui.themes import ThemeColors
-from kelly_tui.widgets.command_line import CommandLine
-from kelly_tui.widgets.footer import KeyFooter
-from kelly_tui.widgets.header import Header
+from kelly_tui.widgets.bars import CommandLine, Header, KeyFooter
 from kelly_tui.widgets.record_table import RecordTable
 
 if TYPE_CHECKING:

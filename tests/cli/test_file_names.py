@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.color import Color
 
-from kelly_core.cli.console import SafeConsole
-from kelly_core.cli.progress import feature_progress
+from kelly_core.cli.console import SafeConsole, feature_progress
 from kelly_core.errors import DataError
 from kelly_tui.color_filters import PRINTABLE_FILTER
 from tests.helpers import tiny

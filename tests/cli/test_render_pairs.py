@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.cli.render_pairs import write_pairs
+from kelly_core.cli.datasets_write import write_pairs
 from kelly_core.data.catalog import create_dataset
 from kelly_core.demo import rendering
 from kelly_core.demo.rendering import render

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from kelly_core.data.readers.audio import read_audio, without_mpg123_messages
-from kelly_core.data.readers.mpeg import read_stream
+from kelly_core.data.readers.containers import read_stream
 from kelly_core.errors import DataError
 from kelly_core.music.mel import mel_frames
 from tests.seeds import seeded_rng

@@ -116,6 +116,14 @@ def test_losses_are_drawn_in_characters(kelly_core: Command, ended: RunDirectory
     assert lines[-1].split() == ["t", "training", "v", "validation"]
 
 
+def test_the_greatest_loss_of_many_epochs_is_drawn(kelly_core: Command, ended: RunDirectory) -> None:
+    losses = [0.25] * 400
+    losses[201] = 0.75
+    make_run(ended.path.with_name("other"), AttemptBegun(), *(epoch(n, loss) for n, loss in enumerate(losses, 1)))
+    _, _, plot = kelly_core("runs", "show", "other", "--plot").out.partition("loss by epoch")
+    assert plot.splitlines()[2].startswith("0.75")
+
+
 def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
     shown = kelly_core("runs", "diff", "2026", "other")

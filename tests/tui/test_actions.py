@@ -35,7 +35,7 @@ from kelly_tui.screens.export_files import exports_in
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
 from kelly_tui.state_store import save_state
-from kelly_tui.widgets.command_line import CommandLine
+from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses

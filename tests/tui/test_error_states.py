@@ -29,7 +29,7 @@ from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
 from kelly_tui.state_store import CHECKED_EXPORTS, CORPUS_REPORTS, load_state, save_state
 from kelly_tui.themes import THEMES
-from kelly_tui.widgets.header import SCREENS as NAMES
+from kelly_tui.widgets.bars import SCREENS as NAMES
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.mutations import mutated_documents
 from tests.helpers.rendered import SCREENS, has_curves, lines, segments

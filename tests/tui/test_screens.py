@@ -29,7 +29,7 @@ from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.models import Models
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
-from kelly_tui.widgets.command_line import CommandLine
+from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.run_log import RunLog

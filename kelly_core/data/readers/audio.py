@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
-from kelly_core.data.readers.mpeg import frame_header, has_frames, read_stream, skip_tags
-from kelly_core.data.readers.ogg import has_last_page
+from kelly_core.data.readers.containers import frame_header, has_frames, has_last_page, read_stream, skip_tags
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular

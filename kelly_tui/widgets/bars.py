@@ -1,13 +1,41 @@
-"""Footer with the active keys."""
+"""Lines above and below every screen: header with tabs and live run, shell command, footer with keys."""
 
 from __future__ import annotations
 
 from rich.cells import cell_len
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Label, Static
 from textual.widgets._footer import FooterKey
+
+SCREENS = ("datasets", "models", "train", "validate", "benchmark", "runs")
+"""The screens in the order of their keys 1 to 6."""
+
+
+class Header(Horizontal):
+    """Tabs of the six screens with their keys; the live run on the right."""
+
+    def __init__(self, current: str) -> None:
+        super().__init__()
+        self._current = current
+        self._live = ""
+
+    def compose(self) -> ComposeResult:
+        """Lay out name, tabs and live run."""
+        yield Label("kelly", id="brand")
+        for number, name in enumerate(SCREENS, 1):
+            classes = "tab -current" if name == self._current else "tab"
+            yield Label(f"[@click=app.switch_mode('{name}')][b]{number}[/b] {name.title()}[/]", classes=classes)
+        yield Label("", id="live", markup=False)
+
+    def show_live(self, text: str) -> None:
+        """Show text about the live run."""
+        if text != self._live:
+            self._live = text
+            self.query_one("#live", Label).update(text)
 
 
 class KeyFooter(Footer):
@@ -47,3 +75,18 @@ class KeyFooter(Footer):
         if keys != self._shown and self.is_attached and screen.app.app_focus:
             self._shown = keys
             super().bindings_changed(screen)
+
+
+class CommandLine(Static):
+    """Shell command that does the same as the screen."""
+
+    def __init__(self) -> None:
+        super().__init__(id="command", markup=False)
+        self.command = ""
+
+    def show(self, command: str) -> None:
+        """Show another command."""
+        if command == self.command:
+            return
+        self.command = command
+        self.update(Text.assemble(("$ ", "bold"), command))

@@ -1,8 +1,9 @@
-"""Structure of MPEG audio (MP3) streams: tags and frame headers, read without decoding."""
+"""Structure of MPEG audio (MP3) and Ogg files, read without decoding: tags, frame headers, the last page."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from typing import BinaryIO, NamedTuple
 
 _KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -17,6 +18,12 @@ _ID3V1_BYTES = 128
 _XING_BYTES_TOLERANCE = 0.01
 _FRAMES_IN_A_ROW = 3
 """Fewer frames that follow each other are found by chance in any content."""
+
+_OGG_MAGIC = b"OggS"
+_OGG_HEADER_BYTES = 27
+_OGG_MAX_PAGE_BYTES = _OGG_HEADER_BYTES + 255 + 255 * 255
+_OGG_END_OF_STREAM = 4
+"""Flag of the last page of a stream."""
 
 
 class FrameHeader(NamedTuple):
@@ -120,3 +127,21 @@ def _xing_agrees(frame: bytes, size: int) -> bool:
         return True
     counted = at + (12 if flags & 1 else 8)
     return abs(int.from_bytes(frame[counted : counted + 4]) - size) <= _XING_BYTES_TOLERANCE * size
+
+
+def has_last_page(file: BinaryIO) -> bool:
+    """Return True if the last page of an Ogg file is whole and marked as the end of its stream."""
+    size = file.seek(0, os.SEEK_END)
+    # A page and what may follow it, such as a tag.
+    file.seek(max(0, size - 2 * _OGG_MAX_PAGE_BYTES))
+    tail = file.read(2 * _OGG_MAX_PAGE_BYTES)
+    at = tail.rfind(_OGG_MAGIC)
+    if at < 0 or len(tail) < at + _OGG_HEADER_BYTES:
+        return False
+    lengths = tail[at + _OGG_HEADER_BYTES : at + _OGG_HEADER_BYTES + tail[at + _OGG_HEADER_BYTES - 1]]
+    end = at + _OGG_HEADER_BYTES + len(lengths) + sum(lengths)
+    return (
+        bool(tail[at + 5] & _OGG_END_OF_STREAM)
+        and len(lengths) == tail[at + _OGG_HEADER_BYTES - 1]
+        and end <= len(tail)
+    )
