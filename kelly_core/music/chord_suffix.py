@@ -5,7 +5,7 @@ The grammar, with spaces allowed between items:
     suffix    = [quality] {item}
     quality   = major | minor | diminished | half diminished | augmented | dominant, each as word, letter or sign
     item      = degrees | "add" degrees | "sus" [2 | 4] | "no" (3 | 5) | "alt" | major | augmented
-              | "(" item {[","] item} ")" | "/" degrees
+              | "(" item {[","] item} ")" | "/" (degrees | add | sus | no)
     degrees   = degree {degree}
     degree    = [accidental] number | number accidental
 
@@ -61,7 +61,7 @@ _EXTENSIONS = (9, 11, 13)
 _SIGNS = {"#": 1, "s": 1, "+": 1, "b": -1, "-": -1, "": 0}
 
 
-_FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major"), "noun": ()}
+_FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major", "add", "sus", "omit"), "noun": ()}
 """Kinds of token that may follow some kinds; any may follow the others."""
 
 
@@ -245,8 +245,8 @@ class _Chord:
             self._wants_number = token.text == "j"
         elif self._previous == "run" and self._seventh == 10 and self._named in ("", "minor", "aug"):
             # 7M: the number stands before its sign.
-            self._seventh = 11
-        elif self._seventh is None:
+            self._seventh, self._major_seventh = 11, True
+        elif self._seventh is None or (self._previous in ("open", "comma", "slash") and self._extended_minor()):
             self._major_seventh = self._wants_number = True
         else:
             raise NotAChordError(f"{token.text!r} cannot stand there")
@@ -335,12 +335,17 @@ class _Chord:
 
     def _take_seventh(self, degree: Degree, minor: int) -> None:
         implied = not self._seen and self._named in ("half", "dom", "major", "dim")
+        implied = implied or (self._previous == "major" and self._extended_minor())
         if self._takes_all_added or (self._seventh is not None and not (implied or self._previous == "delta")):
             raise NotAChordError("there are two sevenths")
         major = degree.accidental > 0 or (
             not degree.accidental and (self._major_seventh or self._named == "major" or self._previous == "delta")
         )
         self._seventh = 11 if major else minor
+
+    def _extended_minor(self) -> bool:
+        """Return True if only the ninth or another extension of a minor chord implies its seventh: Cm9(maj7)."""
+        return self._named == "minor" and all(degree.number != 7 for degree in self._seen)
 
     def _take_power_fifth(self, number: int) -> None:
         if number == 3 or self._seen or self._named not in ("", "aug"):

@@ -84,6 +84,7 @@ def _semitones(degree: str) -> int:
 LONGEST_SYMBOL = 64
 """Characters of the longest symbol that is read; the longest in use have about 30."""
 
+_SHIFTS = {"#": 1, "s": 1, "x": 2, "b": -1}
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
 
 # What compatibility normalization (NFKC) leaves or would spoil.
@@ -103,7 +104,7 @@ _AFTER_NFKC = str.maketrans(
         "]": ")",
     }
 )
-_NO_CHORD = re.compile(r"\(?(?:N|X|(?i:n\.?\s?c\.?|n/c|no ?chord))\)?")
+_NO_CHORD = re.compile(r"\(?(?:N|X|(?i:n\.?\s?c\.?|n/c|no ?chord|tacet))\)?")
 _ENCLOSED = re.compile(r"\(([^()]*)\)")
 _BEATS = re.compile(r"(?:\s*/){2,}$")
 _ORDINALS = {
@@ -118,23 +119,26 @@ _ORDINALS = {
     "thirteenth": "13",
 }
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b|(?<=\d)(?:nd|rd|th)\b", re.IGNORECASE)
-_ACCIDENTAL_WORD = re.compile(r"[\s-]*(sharp|flat)\b\s*", re.IGNORECASE)
+_ACCIDENTAL_WORD = re.compile(r"[\s-]*(sharp|flat)\s*", re.IGNORECASE)
+_FIFTH_WORD = re.compile(r"(?<=[\d(])\s*(dim|aug)(?:inished|mented)?\.?\s*5(?!\d)", re.IGNORECASE)
+_NATURAL = re.compile("(?<=^[A-Ha-h])♮")
 _WORD_HYPHEN = re.compile(r"(?<=[a-z]{3})-(?=[a-z]{3})|(?<=[a-z]{5})-(?=\d)")
 
-_GERMAN = r"(?:[CDEFGA]is|[CDFG]es|Bes)"
+_GERMAN = r"(?:[CDFGA]isis|[CDFGH]eses|Eses|As[ae]s|[CDEFGA]is|[CDFG]es|Bes)"
 _GERMAN_AMBIGUOUS = r"[AE]s(?!us)"
 _CHORDONOMICON = re.compile(r"min|maj|aug|dim|sus|add|no3d|[bs]?\d")
 _BEFORE_ALTERED = r"(?=(?:5|9|11|13)|7[b\d])"
 _ROOT = re.compile(
     rf"(?P<german>{_GERMAN})|(?P<ambiguous>{_GERMAN_AMBIGUOUS})"
     # Two accidentals before a number that is altered often are one of the root and one of the number: Dbb9 is Db(b9).
-    rf"|(?P<plain>[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
+    rf"|(?P<plain>[CDFG]x"
+    rf"|[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
 )
-_NOTE = rf"(?:{_GERMAN}|{_GERMAN_AMBIGUOUS}|[A-H](?:##|bb|#|b|s)?)"
-_BASS = re.compile(rf"\s*/\s*(?:{_NOTE}|[a-g](?:#|b)?)$|\s*(?:on|over)\s*{_NOTE}$")
+_NOTE = rf"(?:{_GERMAN}|{_GERMAN_AMBIGUOUS}|[CDFG]x|[A-H](?:##|bb|#|b|s)?)"
+_BASS = re.compile(rf"\s*(?P<open>\()?/\s*(?:{_NOTE}|[a-g](?:#|b)?)(?(open)\))$|\s*(?:on|over)\s*{_NOTE}$")
 _WORDLIKE = re.compile(r"[oh0]|(?i:alt|dom)|ma(?!j)|mi(?!n)|M(?!\d)")
 """Suffixes that make a word, not a chord, of a root in lower case, of H and of a German name: go, Halt, Fish."""
-_LETTER_ROOT = re.compile(r"[A-G](?:##|bb|#|b)?")
+_LETTER_ROOT = re.compile(r"[A-G](?:##|bb|#|b|x)?")
 
 _HINT = "Examples: C, F#m7, Bb7(b9), Am7/G, C:min7/b3, N.C."
 
@@ -143,8 +147,8 @@ def parse_chord(symbol: str) -> int:
     """Read a chord symbol (C#m7, B♭7M/9, F#ø, A:min7/b3, Fsmin, C minor seventh, N.C. ...) as one of the 64 classes.
 
     The whole symbol is parsed: a label with a colon by Harte's syntax, any other by the grammar of ``chord_suffix``. H
-    and the German names (Fis, Es) are accepted; B is always the English B. Bass notes are ignored;
-    ``chords.chord_class`` defines the class of the tones.
+    and the German names (Fis, Es) are accepted, x is a double sharp (Fx); B is always the English B. Bass notes are
+    ignored; ``chords.chord_class`` defines the class of the tones.
 
     Raises:
         DataError: this is not one chord symbol.
@@ -188,7 +192,7 @@ def parse_note(name: str) -> int:
 def _normalize(symbol: str) -> str:
     text = symbol
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_BEFORE_NFKC))
+        text = _NATURAL.sub("", unicodedata.normalize("NFKC", text.translate(_BEFORE_NFKC)).strip())
     text = text.strip()
     # An accidental or a bracket at the start belongs to no chord symbol, so the first character stays as it is.
     return text[:1] + text[1:].translate(_AFTER_NFKC).rstrip()
@@ -214,9 +218,10 @@ def _read_lead_sheet(text: str) -> int:
 
 def _digits_for_words(text: str) -> str:
     """Write ordinals and accidentals in digits and signs: C sharp minor seventh becomes C# minor 7."""
-    if text.isascii() and len(text) < 5:
+    if text.isascii() and len(text) < 4:
         return text
     text = _ORDINAL.sub(lambda word: _ORDINALS.get(word[0].lower(), ""), text)
+    text = _FIFTH_WORD.sub(lambda word: "#5" if word[1].lower() == "aug" else "b5", text)
     text = _ACCIDENTAL_WORD.sub(lambda word: "#" if word[1].lower() == "sharp" else "b", text)
     return _WORD_HYPHEN.sub(" ", text)
 
@@ -224,10 +229,8 @@ def _digits_for_words(text: str) -> str:
 def _pitch_class(name: str, *, german: bool = False) -> int:
     letter, accidentals = name[0].upper(), name[1:]
     if german:
-        shift = 1 if accidentals == "is" else -1
-    else:
-        shift = accidentals.count("#") + accidentals.count("s") - accidentals.count("b")
-    return (_NATURALS[letter] + shift) % 12
+        return (_NATURALS[letter] + (accidentals.count("is") or -accidentals.count("s"))) % 12
+    return (_NATURALS[letter] + sum(_SHIFTS[sign] for sign in accidentals)) % 12
 
 
 def _refusal(symbol: str, reason: str) -> DataError:

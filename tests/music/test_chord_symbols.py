@@ -17,10 +17,12 @@ from kelly_core.music.chords import CHORD_NAMES, chord_class, transpose
 LEAD_SHEET = {
     "C": "C Cmaj CM Cmajor C6 C6/9 C69 C2 C4 C5 Cadd9 CMadd9 C(add9) Cadd11 Csus Csus2 Csus4 Csus24 Csusb9 C/E Caug C+ "
     "C_over_G Csus2add3 C/Bb Dbb C(b5) C-5 C5- C5+ CM6 C6#11 C6b5 Cno3 C(no3) Cno5 Cadd9/E CM#5add9 C+add#9 "
-    "(C) C// C_/_/_/ c C/e ConE",
+    "(C) C// C_/_/_/ c C/e ConE C6th C(/E) C6/add9 C/sus4",
     "Cm": "Cm Cmin Cmi CMIN C- Cminor Cm6 Cm69 Cm6/9 Cmadd9 Cm(add9) Cmadd11 C-/G CmMaj7 CmM7 Cmmaj7 Cm(maj7) C-Δ7 "
+    "Cm9(maj7) Cm9maj7 Cm11/M7 "
     "C-maj7 C-^7 Cm#5 Cm+ Cmb6 Cmin(maj9) Cm7M Cm(#7) Cmsus4 Cm-maj7 Cm/maj7 Cmin-Maj9 C-b6 C-#5 cm",
-    "C7": "C7 C9 C11 C13 C7b9 C7(#9) C7alt Calt C7sus4 C9sus4 Csus7 Csus9 C7b9sus Caug7 C+7 C7+ C9+ C7#5 C7+5 C7-9 "
+    "C7": "C7th C7aug5 C7(dim5) C7sharp9 "
+    "C7 C9 C11 C13 C7b9 C7(#9) C7alt Calt C7sus4 C9sus4 Csus7 Csus9 C7b9sus Caug7 C+7 C7+ C9+ C7#5 C7+5 C7-9 "
     "Cdom7 C[7] C67 C7add6 C7(b9,#11) C7(b9_#11) C7(b9/13) C13#11 C7no3 C7omit5 C7b5 C+9 C9(13) C7susadd3 "
     "C79b13b C7911# Csus79 C+79 c7",
     "Cmaj7": "Cmaj7 CMaj7 CMAJ7 Cma7 CM7 CΔ CΔ7 C^ C^7 Cmaj9 CM9 Cmaj13 Cmaj7#11 C+M7 C(maj7) C_maj7 Cj7 CM7#5 "
@@ -28,15 +30,15 @@ LEAD_SHEET = {
     "Cm7": "Cm7 C-7 Cmin7 Cmi7 CMin7 CMI7 Cm9 Cm11 Cm13 C-9 Cm7add11 Cminor7 Cm7b9 Cm7#5 Cm7sus4 Cm7(9) Cm7/9",
     "Cdim7": "Cdim Cdim7 CDIM Co Co7 C0 C07 Cø Cø7 Ch Ch7 Chdim7 Cm7b5 Cm7-5 C-7b5 Cm7(b5) C-7(b5) Cmin7b5 Cmb5 Cm11b5 "
     "Cm7(11,b5) Cm7b9b5 Cdim. Cdim9 Cdimmaj7 Ebdim F#o7 Aø",
-    "N": "N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. nc N.c. X No_chord NO_CHORD",
+    "N": "Tacet N NC NC. N/C N.C N.C. N._C. (N.C.) n.c. nc N.c. X No_chord NO_CHORD",
     "G": "Gmno3 Gm(no3)",
     "Bbmaj7": "Bbmaj7 A#maj7 Cbbmaj7",
-    "F#m7": "F#m7 Gbm7 F#-7 E##m7",
+    "F#m7": "F#m7 Gbm7 F#-7 E##m7 Fsharpm7",
     "B": "B Cb A## B/D# Cb5 b",
     "F": "F E# Gbb",
 }
 UNICODE = {
-    "C": "Ｃ C⁶ C⁶⁄₉ D𝄫 C＋",
+    "C": "C♮ Ｃ C⁶ C⁶⁄₉ D𝄫 C＋",
     "Cm": "C− C– C— C－ C−⁶ Cᵐ CmΔ7 C-Δ⁷",
     "C7": "C⁷ C７ C7♭9 C7(♯9) C7−9 C7（♭９） \u00a0C7 C\u00a07",
     "Cmaj7": "C△ C△7 C∆ CΔ⁷ C▲7 CΔ♯11",
@@ -55,6 +57,7 @@ BRAZILIAN = {
 }
 GERMAN = {
     "B": "H Ces H-Dur",
+    "D": "Cisis Eses Cx",
     "Am": "A-Moll a-Moll a_moll",
     "Bm7": "Hm7",
     "C#": "Cis Des Cis/Eis",
@@ -109,7 +112,7 @@ REFUSED = (
     "|Gm7x|C7xyz|A_B|Am_F|C7_F7|C/H7|C/X|C/|C/E/G|C/Em|C*|C7?|Cm...|C,|C!|C#b|Cmaj7#|C7b|C7#|C7-|C1|C3|C8|C10|C77"
     "|C7maj7|C7m|Cmm|Cdimm|C_-|C_+|A_b|C()|C(|C)|C(b5|Cb5)|C((b5))|C(b5,)|Cadd|Cadd7|Cno|Cno4|Cj|C65|C119|C139"
     "|C:|C:foo|C:m7|C:maj()|C:maj7(b5|C:maj(15)|C:maj/|C:maj/E|C::maj|c:maj|:maj|N:maj|C:maj_G:min|C♯♭|С|C\x00|C\x1b[2J"
-    "|C\ud83c|Cis_is|Fisis|A_minor_key|C_major_scale"
+    "|C\ud83c|Cis_is|Fisisis|A_minor_key|C_major_scale"
 )
 
 ROOTS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
