@@ -85,8 +85,7 @@ def render(
         print_json(content | {"left_out": list(map(str, left_out))})
         return
     print_status(f"wrote {output}: {written:,} songs, rendered by {how}")
-    for reason in left_out[:_SHOWN]:
-        print_status(f"skipped: {reason}")
+    _print_skipped(left_out)
 
 
 def _instruments(soundfont: Path | None) -> Path | None:
@@ -187,6 +186,10 @@ def import_chords(
         print_json({"file": str(target), "songs": written, "layouts": kinds, "left_out": reasons})
         return
     print_status(f"wrote {target}: {written:,} songs of {', '.join(kinds)}")
+    _print_skipped(left_out)
+
+
+def _print_skipped(left_out: Sequence[DataError]) -> None:
     for reason in left_out[:_SHOWN]:
         print_status(f"skipped: {reason}")
     if len(left_out) > _SHOWN:
