@@ -360,3 +360,11 @@ async def test_without_colors(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
             listing = app.screen.query(RecordTable).first()
             if listing.row_count:
                 assert any(listing.get_row_at(listing.cursor_row)[1].plain in text for text in reversed_text)
+        # So are the title of the part that has the focus and the place in its field.
+        await pilot.press("2", "e")
+        field = app.screen.query_one("#field-epochs")
+        await until(pilot, lambda: field.has_focus)
+        assert field.get_component_rich_style("input--cursor").reverse
+        settings = app.screen.query_one("#settings")
+        assert "reverse" in str(settings.styles.border_title_style)
+        assert "reverse" not in str(app.screen.query_one("#models").styles.border_title_style)
