@@ -30,6 +30,8 @@ _HEADER_BYTES = 64 * 2**10
 _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
+EXTRA_CELLS = "(beyond the header)"
+"""Name of the cells for which a table has no column. A decimal comma without quotes, for example, makes two cells."""
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
 _COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
 _MOST_PREAMBLE = 20
@@ -190,16 +192,22 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file by column name; spaces around names and values are stripped.
 
     The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
-    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "". A
-    quote that is never closed costs its own line. The encoding is UTF-8, UTF-16 with a byte order mark, or else
-    Latin-1, in which every byte is a character.
+    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "".
+    Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed costs its own line. The
+    encoding is UTF-8, UTF-16 with a byte order mark, or else Latin-1, in which every byte is a character.
 
     Raises:
         DataError: the file cannot be read or is too large.
     """
     rows = _rows(_from_header(decode_text(read_regular(path, MAX_TABLE_BYTES))))
     header = next(rows, [])
-    return [dict(zip(header, row + [""] * (len(header) - len(row)), strict=False)) for row in rows if any(row)]
+    return [_named(header, row) for row in rows if any(row)]
+
+
+def _named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    named = dict(zip(header, (*row, *[""] * (len(header) - len(row))), strict=False))
+    extra = " ".join(row[len(header) :]).strip()
+    return {**named, EXTRA_CELLS: extra} if extra else named
 
 
 def table_columns(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelly_core.data.files import finite_text, read_table, table_columns
+from kelly_core.data.files import EXTRA_CELLS, finite_text, read_table, table_columns
 from kelly_core.data.labels import ValenceArousal
 from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
@@ -43,7 +43,8 @@ _MOST_OUTLIERS = 0.05
 _MOST_REPEATED = 0.5
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
 _SPACES = re.compile(r"[\s_-]+")
-_ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a)$")
+_IN_BRACKETS = re.compile(r"_?([()])_?")
+_ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a|midi?)$")
 
 
 @dataclass
@@ -164,7 +165,7 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]]
     for number, cells in enumerate(read_table(path), start=2):
         row = {_plain(name): value for name, value in cells.items()}
         time, valence, arousal = (finite_text(row.get(name, "")) for name in ("frametime", *_PMEMO_VALUES))
-        song = row.get("musicid", "")
+        song = row.get("musicid", "") if _EXTRA not in row else ""
         in_range = valence is not None and arousal is not None and 0 <= valence <= 1 and 0 <= arousal <= 1
         if not song or time is None or not in_range:
             damaged.append(f"{path.name} row {number}")
@@ -192,7 +193,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     numbers: list[tuple[int, str, float, float]] = []
     for number, row in enumerate(rows, start=2):
         values = [finite_text(row.get(column, "")) for column in columns]
-        name = row.get(song, "")
+        name = row.get(song, "") if _EXTRA not in row else ""
         if name and values[0] is not None and values[1] is not None:
             numbers.append((number, name, values[0], values[1]))
         else:
@@ -228,7 +229,11 @@ def _to_unit(value: float, low: float, high: float) -> float:
 
 def _plain(column: str) -> str:
     """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
-    return _SPACES.sub("_", column.strip().casefold()).replace("_(", "(")
+    return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
+
+
+_EXTRA = _plain(EXTRA_CELLS)
+"""Cells beyond the header: those before them may be in the wrong column, so the row is damaged."""
 
 
 def _column(header: Iterable[str], names: Sequence[str]) -> str:

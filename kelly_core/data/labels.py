@@ -95,11 +95,10 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     damaged: list[str] = []
     for number, row in enumerate(rows, start=2):
         quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))
-        if row.get(column) and quadrant in QUADRANT_AFFECT:
-            labels[row[column]] = QUADRANT_AFFECT[int(quadrant)]
-        else:
+        affect = QUADRANT_AFFECT[int(quadrant)] if row.get(column) and quadrant in QUADRANT_AFFECT else None
+        if affect is None or labels.setdefault(row[column], affect) != affect:
             damaged.append(f"{path.name} row {number}")
-    warn_left_out(path, "rows whose 4Q is not 1, 2, 3 or 4", damaged)
+    warn_left_out(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
     return labels, damaged
 
 

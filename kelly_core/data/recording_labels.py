@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import UNLABELED
-from kelly_core.data.files import LeftOut, finite_text, read_table
+from kelly_core.data.files import EXTRA_CELLS, LeftOut, finite_text, read_table
 from kelly_core.data.label_tables import (
     LabelIndex,
     has_known_columns,
@@ -217,7 +217,9 @@ def _read_dynamic(path: Path, labels: RecordingLabels) -> None:
     dimension = 0 if path.name.lower().startswith("valence") else 1
     for number, row in enumerate(read_table(path), start=2):
         cells = {column.casefold(): text for column, text in row.items()}
-        song = next((cells[name] for name in _ID_COLUMNS if cells.get(name)), "")
+        # With cells beyond the header, those before them may be in the wrong column.
+        ids = () if EXTRA_CELLS in row else _ID_COLUMNS
+        song = next((cells[name] for name in ids if cells.get(name)), "")
         damaged = not song
         for column, text in cells.items():
             match = _DYNAMIC_COLUMN.fullmatch(column)

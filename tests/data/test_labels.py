@@ -35,7 +35,20 @@ def write(path: Path, text: str | bytes) -> Path:
 
 class TestRows:
     @pytest.mark.parametrize(
-        "row", ["2,,4", "2,nan,4", "2,inf,4", "2,x,4", "2,5", "2", ",5,5", "2,55,4", "2,1e400,4", f"2,{'9' * 5000},4"]
+        "row",
+        [
+            "2,,4",
+            "2,nan,4",
+            "2,inf,4",
+            "2,x,4",
+            "2,5",
+            "2",
+            ",5,5",
+            "2,55,4",
+            "2,1e400,4",
+            "2,5,5,6,5",
+            f"2,{'9' * 5000},4",
+        ],
     )
     def test_a_damaged_row_costs_that_row(self, tmp_path: Path, row: str) -> None:
         table = read_affect_table(write(tmp_path / "a.csv", HEADER + SOUND + row + "\n3,5,9\n"))
@@ -121,6 +134,7 @@ class TestScales:
             ("song_id, valence_mean, arousal_mean", "1,9,5", (1, 0)),
             ("song_id,mean_arousal,std_arousal,mean_valence,std_valence", "1,3,.5,9,.5", (1, -0.5)),
             ("musicId,Arousal(mean),Valence(mean)", "1,0.25,1", (1, -0.5)),
+            ("musicId,Arousal (mean),Valence ( mean )", "1,0.25,1", (1, -0.5)),
             ("Number,valence,energy", "001,9,3", (1, -0.5)),
             ("Number,valence,energy", "001,1,1", (-1, -1)),
         ],
@@ -196,12 +210,12 @@ class TestSidecarsAndQuadrants:
         assert read_sidecar(tmp_path) == ({"é.mid": (0.5, 0.0)}, [])
 
     def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\n")
+        path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\na,2\n")
         with caplog.at_level(logging.WARNING):
             labels, damaged = read_quadrants(path)
-        assert set(labels) == {"a", "d"}
-        assert damaged == [f"label.csv row {number}" for number in (3, 4, 6, 7)]
-        assert "4 left out" in caplog.text
+        assert labels == {"a": QUADRANT_AFFECT[1], "d": QUADRANT_AFFECT[2]}
+        assert damaged == [f"label.csv row {number}" for number in (3, 4, 6, 7, 8)]
+        assert "5 left out" in caplog.text
 
     @pytest.mark.parametrize(
         "written", ["Q1_A_0", "q1_a_0.MID", "midis/Q1_a_0.mid", ".\\midis\\Q1_a_0", " Q1_a_0.midi "]
@@ -302,7 +316,7 @@ class TestCorpus:
 
     def test_soundtracks_and_emomusic_are_read_by_their_columns(self, load, tmp_path: Path) -> None:
         layouts = {
-            "soundtracks": ("001.wav", "Number,valence,energy,tension", "1,7,3,5", "set1/ratings.csv"),
+            "soundtracks": ("001.wav", "Number,valence,energy,tension,fear", "1,7,3,5,5", "set1/ratings.csv"),
             "emomusic": (
                 "clips_45seconds/2.wav",
                 "song_id,mean_arousal,std_arousal,mean_valence,std_valence",

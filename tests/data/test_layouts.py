@@ -88,7 +88,7 @@ class TestMaestro:
         (root / "maestro-v1.0.0.json").write_text(json.dumps(documents[form]))
         assert_test_kept_out(load("maestro", tmp_path / "maestro"), f"maestro-v1.0.0/{MAESTRO_TEST}")
 
-    @pytest.mark.parametrize("name", ["maestro-v1.0.0.csv", "maestro-v2.0.0.csv", "MAESTRO-V3.0.0.CSV", "my table.csv"])
+    @pytest.mark.parametrize("name", ["maestro-v1.0.0.csv", "MAESTRO-V3.0.0.CSV", "my table.csv", "maestro.csv.txt"])
     def test_older_and_renamed_tables(self, load, tmp_path, name) -> None:
         root = tiny.maestro(tmp_path / "maestro" / "unpacked")
         (root / "maestro-v3.0.0.csv").rename(root / name)
@@ -101,8 +101,8 @@ class TestMaestro:
         table = root / "maestro-v3.0.0.csv"
         words = {"train": "Training", "validation": "dev", "test": "TEST"}
         rows = [
-            {key.upper(): value for key, value in row.items()}
-            | {"SPLIT": words[row["split"]], "MIDI_FILENAME": ".\\" + row["midi_filename"].replace("/", "\\").upper()}
+            {key.upper(): value for key, value in row.items() if key != "midi_filename"}
+            | {"SPLIT": words[row["split"]], "MIDI Filename": ".\\" + row["midi_filename"].replace("/", "\\").upper()}
             for row in rows_of(table)
         ]
         write_rows(table, rows)
