@@ -147,11 +147,11 @@ def _read_pop909(path: Path, name: str) -> Entry:
 
 
 def _read_lab(path: Path) -> Entry:
-    """Chords and seconds of lines ``start end label``; equal neighbors are one chord."""
+    """Chords and seconds of lines ``start end label``; equal neighbors are one chord, ``#`` begins a comment."""
     chords: list[str] = []
     durations: list[float] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
+        if not line.strip() or line.startswith("#"):
             continue
         cells = line.split()
         start, end = (finite_text(cell) for cell in (*cells[:2], "", "")[:2])

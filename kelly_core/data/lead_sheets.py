@@ -19,7 +19,9 @@ Entry = dict[str, Any]
 NO_CHORDS = frozenset(("N", "X", "NC", "N.C.", "silence", "&pause", "n", ""))
 HEADER = re.compile(r"#?\s*(title|artist|composer|key|style|tempo|metre|tonic|time)\s*[:=]\s*(.*)", re.IGNORECASE)
 _IREAL = re.compile(
-    r"""(?P<quote>["'])(?P<quoted>irealb(?:ook)?://[^<>]+?)(?P=quote)|(?P<bare>irealb(?:ook)?://[^\s"'<>]+)"""
+    r"""(?P<quote>["'])(?P<quoted>irealb(?:ook)?://[^<>]+?)(?P=quote)"""
+    # A link without percent signs has its spaces as they are, so it goes to the end of its line.
+    r"""|(?P<bare>irealb(?:ook)?://(?:(?=\S*%)[^\s"'<>]+|[^\r\n"<>]+))"""
 )
 _IREAL_PREFIX = "1r34LbKcu7"
 """Beginning of the music of a song in an ``irealb://`` link, whose characters are out of order."""
@@ -34,6 +36,7 @@ _IREAL_ROOT = re.compile(r"(?<!/)(?=[A-G])")
 _IREAL_MARK = re.compile(r"N\d|\*[A-Za-z]|<[^<>]*>|\([^()]*\)|T\d{2}|[YQSU]|(?<![A-Za-z0-9^+#-])[slf]+(?=[A-G ])")
 # Sections, endings, meters, comments and signs such as segno, coda and fermata; what is left are chords.
 _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
+_REPEATED_BARS = {"%": 1, "x": 1, "r": 2}
 _REPEAT = re.compile(r"x(\d{1,2})")
 _MAX_NAME = 300
 """Characters of a song's name that are kept of the path of its file."""
@@ -73,7 +76,7 @@ def read_lead_sheet(text: str, name: str) -> Entry:
         if match := HEADER.fullmatch(line.strip()):
             headers[match[1].lower()] = match[2].strip()
         else:
-            bars += bars_of(line)
+            bars += bars_of(line, bars)
     title = headers.get("title") or name_of_file(name.rpartition("/")[2])
     artist = headers.get("artist") or headers.get("composer", "")
     return {"source": song_name(artist, title), **_timed(bars)}
@@ -90,8 +93,12 @@ def _timed(bars: Sequence[Sequence[str]]) -> Entry:
     return {"chords": chords, "durations": durations}
 
 
-def bars_of(text: str) -> list[list[str]]:
-    """Chords of each bar of a line; ``.`` and ``%`` repeat the chord before, ``x3`` repeats the line."""
+def bars_of(text: str, earlier: Sequence[list[str]] = ()) -> list[list[str]]:
+    """Chords of each bar of a line, which follows some ``earlier`` bars.
+
+    A bar of ``%`` or ``x`` alone repeats the bar before it, one of ``r`` alone the two bars before it. Beside chords,
+    ``.`` and ``%`` repeat the chord before; ``x3`` behind the line repeats the line.
+    """
     first, last = text.find("|"), text.rfind("|")
     if first < 0 or last == first:
         return []
@@ -99,7 +106,12 @@ def bars_of(text: str) -> list[list[str]]:
     before = ""
     for cell in text[first + 1 : last].split("|"):
         bar = []
-        for token in _MARK.sub(" ", cell).replace("{", " ").replace("}", " ").replace(",", " ").split():
+        tokens = _MARK.sub(" ", cell).replace("{", " ").replace("}", " ").replace(",", " ").split()
+        if len(tokens) == 1 and (repeated := _REPEATED_BARS.get(tokens[0])):
+            bars += [*earlier[-2:], *bars[-2:]][-repeated:]
+            before = bars[-1][-1] if bars else before
+            continue
+        for token in tokens:
             chord = before if token in (".", "%", "/", "x", "-") else token.rstrip(":").lstrip(":")
             if chord and chord != "*":
                 bar.append(chord)

@@ -145,8 +145,8 @@ def test_lead_sheets_are_read_by_bars_and_tables_of_text_are_not(tmp_path: Path)
     one, two = entries(sheets(tmp_path))
     assert one == {
         "source": "Ada: One",
-        "chords": ["C^7", "A-7", "D7", "G7", "C6"],
-        "durations": [1.0, 0.5, 1.5, 1.0, 1.0],
+        "chords": ["C^7", "A-7", "D7", "A-7", "D7", "G7", "C6"],
+        "durations": [1.0, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0],
     }
     assert two["chords"] == ["C", "F", "G7", "C", "F", "G7", "C"]
     assert two["source"] == "two"
@@ -191,6 +191,15 @@ def test_scrambled_links_of_ireal_pro_are_read(tmp_path: Path, bars: int, ending
     assert first["chords"] == second["chords"]
     assert first["chords"] == ["C^7", "A-7", "D7sus", "G7", "Bb7#9", "C/E", *["E-7b5", "A7", "D-"] * bars]
     assert first["durations"][:6] == [1.0, 0.5, 0.5, 2.0, 1.0, 1.0]
+
+
+def test_links_with_plain_spaces_and_signs_of_repeated_bars_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "irealbook://One=Ada=Waltz=C=n=[T34C^7 |A-7 D7|r|  |G7 |x Z\nEnd\n")
+    write(tmp_path / "b.txt", "| C | F |\n| G |\n| r | . |\n")
+    song, two = entries(tmp_path)
+    assert (two["chords"], two["durations"]) == (["C", "F", "G", "F", "G"], [1.0, 1.0, 1.0, 1.0, 2.0])
+    assert song["chords"] == ["C^7", "A-7", "D7", "C^7", "A-7", "D7", "G7"]
+    assert song["durations"] == [1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]
 
 
 def test_a_link_without_a_song_is_counted(tmp_path: Path) -> None:
