@@ -195,11 +195,11 @@ def test_scrambled_links_of_ireal_pro_are_read(tmp_path: Path, bars: int, ending
 
 def test_links_with_plain_spaces_and_signs_of_repeated_bars_are_read(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "irealbook://One=Ada=Waltz=C=n=[T34C^7 |A-7 D7|r|  |G7 |x Z\nEnd\n")
-    write(tmp_path / "b.txt", "| C | F |\n| G |\n| r | . |\n")
-    song, two = entries(tmp_path)
-    assert (two["chords"], two["durations"]) == (["C", "F", "G", "F", "G"], [1.0, 1.0, 1.0, 1.0, 2.0])
-    assert song["chords"] == ["C^7", "A-7", "D7", "C^7", "A-7", "D7", "G7"]
-    assert song["durations"] == [1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]
+    write(tmp_path / "b.txt", "| C | F |\n| G | C |\n| r | . |\n")
+    one, two = entries(tmp_path)
+    assert one["chords"] == ["C^7", "A-7", "D7", "C^7", "A-7", "D7", "G7"]
+    assert one["durations"] == [1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]
+    assert (two["chords"], two["durations"]) == (["C", "F", "G", "C", "G", "C"], [1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
 
 
 def test_a_link_without_a_song_is_counted(tmp_path: Path) -> None:
