@@ -172,7 +172,9 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]]
             continue
         assert valence is not None
         assert arousal is not None
-        labels.setdefault(song_key(song), {})[time] = (2 * valence - 1, 2 * arousal - 1)
+        affect = (2 * valence - 1, 2 * arousal - 1)
+        if labels.setdefault(song_key(song), {}).setdefault(time, affect) != affect:
+            damaged.append(f"{path.name} row {number}")
     return labels, damaged
 
 

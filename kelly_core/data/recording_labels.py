@@ -221,6 +221,7 @@ def _read_dynamic(path: Path, labels: RecordingLabels) -> None:
         ids = () if EXTRA_CELLS in row else _ID_COLUMNS
         song = next((cells[name] for name in ids if cells.get(name)), "")
         damaged = not song
+        values: dict[int, float] = {}
         for column, text in cells.items():
             match = _DYNAMIC_COLUMN.fullmatch(column)
             if not match or not text or not song:
@@ -229,7 +230,12 @@ def _read_dynamic(path: Path, labels: RecordingLabels) -> None:
             if value is None or abs(value) > 1:
                 damaged = damaged or text.casefold() != "nan"  # how the tables write a missing value
                 continue
-            frame = round(int(match[1]) / 1000 / FRAME_SECONDS) - 1
-            labels.dynamic.setdefault(_file_key(song), {}).setdefault(frame, {})[dimension] = value
+            values[round(int(match[1]) / 1000 / FRAME_SECONDS) - 1] = value
+        frames = labels.dynamic.setdefault(_file_key(song), {}) if values else {}
+        if any(frames.get(frame, {}).get(dimension, value) != value for frame, value in values.items()):
+            # A second row of the song with other values: the first counts.
+            damaged, values = True, {}
+        for frame, value in values.items():
+            frames.setdefault(frame, {})[dimension] = value
         if damaged:
             labels.damaged.append(f"{path.name} row {number}")

@@ -299,13 +299,13 @@ class TestCorpus:
         tables = root / "annotations"
         static = "musicId,Arousal(mean),Valence(mean)\n1,0.25,0.75\n4,0.5,0.5\n"
         write(tables / "static_annotations.csv", static)
-        frames = "musicId,frameTime,Arousal(mean),Valence(mean)\n1,15.0,1,0\n1,15.5,0.5,0.75\n1,16.0,7,0\n,1,0,0\n"
+        header = "musicId,frameTime,Arousal(mean),Valence(mean)\n"
+        frames = header + "1,15.0,1,0\n1,15.5,0.5,0.75\n1,16.0,7,0\n,1,0,0\n1,15.0,0,0\n"
         write(tables / "dynamic_annotations.csv", frames)
         dataset = load("deam", tmp_path, duration=20)
         assert dataset.report.label_sources == {"dynamic": 1, "static": 1}
         assert dataset.report.skipped["damaged row of a table of labels"] == [
-            "dynamic_annotations.csv row 4",
-            "dynamic_annotations.csv row 5",
+            f"dynamic_annotations.csv row {number}" for number in (4, 5, 6)
         ]
         (index,) = np.flatnonzero(dataset.rows.sources == "dynamic")
         batch = dataset.eval_batch(np.array([index]))
@@ -346,7 +346,9 @@ class TestCorpus:
         folder = root / "annotations" / "dynamic"
         header = f"Song_ID,sample_15000ms,sample_15500ms,sample_{'9' * 5000}ms\n"
         write(folder / "valence.csv", header + "002.0,0.5,x,1\n,1,1,1\n")
-        write(folder / "arousal.csv", header + "audio/2.mp3,0.1,0.2,1\n")
+        write(folder / "arousal.csv", header + "audio/2.mp3,0.1,0.2,1\n2,0.9,0.2,1\n3,0,1,0,2\n")
         report = load("deam", root, duration=20).report
         assert report.label_sources == {"dynamic": 1, "static": 2}
-        assert report.skipped["damaged row of a table of labels"] == ["valence.csv row 2", "valence.csv row 3"]
+        assert report.skipped["damaged row of a table of labels"] == [
+            f"{table}.csv row {row}" for table, row in (("arousal", 3), ("arousal", 4), ("valence", 2), ("valence", 3))
+        ]
