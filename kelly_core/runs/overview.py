@@ -15,6 +15,12 @@ from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 
+_PLACES = frozenset({"output.dir", "runs.dir"})
+"""Settings that say where a run writes. They do not influence its results, and differ between most runs."""
+
+_COMMON = {own: common for common, own in MODEL_OVERRIDES.items()}
+"""Names of settings of a model, and the settings of [training] that they override."""
+
 _TRIALS = "trials"
 """Folder between the output of a sweep and those of its trials."""
 
@@ -159,10 +165,11 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
 
     A setting of a model that is not set has the value of [training] or of the model's specification. It is the same in
     two runs if it was set to the same value, or not set in either: then only the setting that it follows differs.
+    An option repeats the value of [training] for each model: it is one difference, that of [training].
 
     Args:
         runs: two or more.
-        only_differences: leave out settings that are the same in all runs.
+        only_differences: leave out settings that are the same in all runs, and where each run writes.
     """
     defaults = flatten(Settings().model_dump(mode="json"))
     requested = [defaults | flatten(run.record.settings) for run in runs]
@@ -174,19 +181,26 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
     models = {name: tuple(_best(each.get(name)) for each in reached) for name in names}
     if not only_differences:
         return RunDiff(settings, models)
-    changed = {key for key in keys if _differ([each.get(key) for each in requested])}
-    return RunDiff({key: values for key, values in settings.items() if key in changed and _differ(values)}, models)
+    changed = {key for key in keys if _differ([each.get(key) for each in requested]) and key not in _PLACES}
+    repeated = {key for key in keys if settings.get(_followed(key)) == settings[key]}
+    differences = {key: values for key, values in settings.items() if key in changed - repeated and _differ(values)}
+    return RunDiff(differences, models)
+
+
+def _followed(key: str) -> str:
+    """Return the setting of [training] that a setting of a model follows if it is not set, "" if there is none."""
+    section, _, rest = key.partition(".")
+    return _COMMON.get(rest.partition(".")[2], "") if section == "models" else ""
 
 
 def _values_in_force(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield every setting of a run by dotted key, with the value that it follows in place of None."""
-    followed = {own: common for common, own in MODEL_OVERRIDES.items()}
     losses = {spec.name: spec.loss for spec in MODELS}
     for key, value in settings.items():
         section, _, rest = key.partition(".")
         model, _, name = rest.partition(".")
         if value is None and section == "models":
-            value = losses.get(model) if name == "loss" else settings.get(followed.get(name, ""))
+            value = losses.get(model) if name == "loss" else settings.get(_followed(key))
         yield key, value
 
 

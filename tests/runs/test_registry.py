@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core import events
+from kelly_core.config.loading import for_every_model
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock, LockOwner
 from kelly_core.runs import launch
@@ -307,6 +308,22 @@ def test_a_comparison_shows_the_values_in_force(tmp_path: Path) -> None:
     del record["settings"]["notify"]["apprise"]
     folder.record.write_text(json.dumps(record))
     assert compare_runs(first, Run(folder)).settings == {}
+
+
+def test_a_comparison_shows_an_option_for_all_models_once_and_no_output_folders(tmp_path: Path) -> None:
+    def run(name: str, batch_size: int, **own: int) -> Run:
+        options = for_every_model({"training.batch_size": ("--set", batch_size)})
+        values = {key.replace(".", "__"): value for key, (_, value) in options.items()} | own
+        del values["training__batch_size"]
+        folder = make_run(tmp_path / name, batch_size=batch_size, output__dir=tmp_path / f"models-{name}", **values)
+        return Run(folder)
+
+    first, second = run("a", 16), run("b", 32)
+    assert compare_runs(first, second).settings == {"training.batch_size": (16, 32)}
+    assert compare_runs(first, second, only_differences=False).settings["output.dir"][0].endswith("models-a")
+    apart = f"models.{MODEL}.batch_size"
+    other = run("c", 32, **{apart.replace(".", "__"): 64})
+    assert compare_runs(first, other).settings == {"training.batch_size": (16, 32), apart: (16, 64)}
 
 
 def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
