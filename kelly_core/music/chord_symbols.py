@@ -119,7 +119,7 @@ _ORDINALS = {
     "thirteenth": "13",
 }
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b|(?<=\d)(?:nd|rd|th)\b", re.IGNORECASE)
-_ACCIDENTAL_WORD = re.compile(r"[\s-]*(sharp|flat)\s*", re.IGNORECASE)
+_ACCIDENTAL_WORD = re.compile(r"(?<=\S)[\s-]*(sharp|flat)\s*", re.IGNORECASE)
 _FIFTH_WORD = re.compile(r"(?<=[\d(])\s*(dim|aug)(?:inished|mented)?\.?\s*5(?!\d)", re.IGNORECASE)
 _NATURAL = re.compile("(?<=^[A-Ha-h])♮")
 _WORD_HYPHEN = re.compile(r"(?<=[a-z]{3})-(?=[a-z]{3})|(?<=[a-z]{5})-(?=\d)")

@@ -112,7 +112,7 @@ REFUSED = (
     "|Gm7x|C7xyz|A_B|Am_F|C7_F7|C/H7|C/X|C/|C/E/G|C/Em|C*|C7?|Cm...|C,|C!|C#b|Cmaj7#|C7b|C7#|C7-|C1|C3|C8|C10|C77"
     "|C7maj7|C7m|Cmm|Cdimm|C_-|C_+|A_b|C()|C(|C)|C(b5|Cb5)|C((b5))|C(b5,)|Cadd|Cadd7|Cno|Cno4|Cj|C65|C119|C139"
     "|C:|C:foo|C:m7|C:maj()|C:maj7(b5|C:maj(15)|C:maj/|C:maj/E|C::maj|c:maj|:maj|N:maj|C:maj_G:min|C♯♭|С|C\x00|C\x1b[2J"
-    "|C\ud83c|Cis_is|Fisisis|A_minor_key|C_major_scale"
+    "|C\ud83c|Cis_is|Fisisis|Flat|A_minor_key|C_major_scale"
 )
 
 ROOTS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
