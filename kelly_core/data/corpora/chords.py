@@ -74,7 +74,7 @@ _SHORTEST, _LONGEST = 1e-6, 1e9
 """Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
 _MAX_NAME = 500
 _SHOWN_SYMBOL = 40
-_READING = 2
+_READING = 3
 """Version of what is made of an entry; another one changes the fingerprint of the examples."""
 
 
