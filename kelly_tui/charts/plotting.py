@@ -272,7 +272,8 @@ def _legend(wanted: PlotRequest, near: list[Series]) -> str:
     shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
     # Of a smoothed curve the value itself is shown.
     raw = {each.name: each for each in wanted.series}
-    window = "" if wanted.window is None else f"{wanted.window[0]:.0f}-{wanted.window[1]:.0f}"
+    # A window may begin and end between epochs: only those inside are shown.
+    window = "" if wanted.window is None else f"{math.ceil(wanted.window[0])}-{math.floor(wanted.window[1])}"
     tail = f"last {TAIL_EPOCHS}" if wanted.tail and not window else ""
     notes = [
         "" if wanted.cursor is None else f"epoch {wanted.cursor:.0f}",

@@ -399,7 +399,10 @@ async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(mak
         assert log._pointed is not None
         assert "epoch 6/" in log.lines[log._pointed]
         await pilot.press("plus")
-        await until(pilot, lambda: chart.window is not None)
+        await until(pilot, lambda: chart.window is not None and chart.up_to_date)
+        shown = [int(epoch) for epoch in str(chart.border_subtitle).rpartition(" ")[2].split("-")]
+        assert chart.window is not None
+        assert chart.window[0] <= shown[0] < shown[1] <= chart.window[1]
         await pilot.press("0")
         await until(pilot, lambda: chart.window is None and chart.cursor is None)
 
