@@ -60,6 +60,7 @@ from kelly_tui.widgets.updates import set_border_title
 _DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
 _NEEDS_RUN = frozenset({"mark", "pin", "tags", "note", "validate", "generate"})
 """Actions on a run, which a training that waits, or the group of a sweep, is not."""
+_NO_CURVES = "Curves appear after an epoch."
 _MAX_UNFOLDED = 100
 """Sweeps of which it is remembered that their runs are shown."""
 
@@ -120,7 +121,7 @@ class Runs(RunScreen):
             table.border_title = "runs"
             yield table
         with Vertical(id="runs-right"):
-            yield CurveChart("Curves appear after an epoch.", id="run-curves")
+            yield CurveChart(_NO_CURVES, id="run-curves")
             yield DetailsPanel(id="run-details")
 
     @property
@@ -277,9 +278,9 @@ class Runs(RunScreen):
         set_border_title(panel, self.run_id or "runs")
         if self.view is not None:
             panel.show(LabeledRows(self._details(self.view), self.theme_colors.muted))
-            chart.show("validation loss", self._curves_of_models(self.view))
+            chart.show("validation loss", self._curves_of_models(self.view), _NO_CURVES)
             return
-        chart.show("validation loss", [])
+        chart.show("validation loss", [], _NO_CURVES)
         if self._waiting is not None:
             set_border_title(panel, self._waiting.id)
             rows = [
@@ -341,7 +342,7 @@ class Runs(RunScreen):
         set_border_title(panel, "the best of the sweep" if best else "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self.other_ids):
-            chart.show("validation loss", [])
+            chart.show("validation loss", [], _NO_CURVES)
             panel.show(Text("Comparing …", self.theme_colors.muted))
             return
         title, series = "no model in common", []
@@ -350,7 +351,7 @@ class Runs(RunScreen):
             title = f"validation loss of {shared[number]}"
             title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
             series = overlaid_series(shared[number], views, self.theme_colors)
-        chart.show(title, series)
+        chart.show(title, series, _NO_CURVES if shared else "No model has curves in two of them.")
         panel.show(LabeledRows(self._differences(views), self.theme_colors.muted))
         self.refresh_bindings()
 

@@ -454,10 +454,12 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
     for number, name in enumerate(["calm-melody", "golden-march", "brave-cadence"]):
         reported = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
         make_run(workplace / "runs", f"2026-09-21-100{number}-{name}", models, reported, created=BEGAN + number)
+    other = [*trained("MelodyTransformer"), RunEnded("finished")]
+    make_run(workplace / "runs", "2026-09-21-0900-snug-lute", ["MelodyTransformer"], other, created=BEGAN - 1)
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("6")
-        await until(pilot, lambda: len(cells(app, "#runs")) == 3)
+        await until(pilot, lambda: len(cells(app, "#runs")) == 4)
         assert not app.screen.check_action("model", ())
         await pilot.press("space", "down", "space")
         chart = app.screen.query_one(CurveChart)
@@ -470,6 +472,9 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
         assert chart.border_title == "validation loss of EmotionRecognizer, 1 of 2"
         assert len({series.color for series in chart.series}) == 3
         assert "settings" not in details(app, "#run-details")
+        await pilot.press("u", "space", "down", "space")
+        await until(pilot, lambda: chart.border_title == "no model in common")
+        assert "No model has curves in two" in str(chart.render())
 
 
 @pytest.mark.usefixtures("live_run")
