@@ -142,13 +142,13 @@ class Datasets(BaseScreen):
         table.border_title = "corpora"
         with Vertical(id="corpora-left"):
             yield table
-            yield Drawing(_UNLABELED, id="labels")
+            yield Drawing("", id="labels")
             guide = DetailsPanel(id="corpora-guide")
             guide.border_title = "what they are and how to get them"
             yield guide
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
-            yield Drawing(_NO_EXAMPLES, id="examples")
+            yield Drawing("", id="examples")
 
     def command(self) -> tuple[str, ...]:
         """``datasets``."""
@@ -408,8 +408,8 @@ class Datasets(BaseScreen):
         self.query_one("#corpora-guide", DetailsPanel).show(LabeledRows(self._guide(), self.theme_colors.muted))
         labels, shown = report.get("labels"), report.get("shown")
         plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
-        self.query_one("#labels", Drawing).show("labels", plane)
-        self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None)
+        self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED)
+        self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None, _NO_EXAMPLES)
 
     def _guide(self) -> Iterator[tuple[str, str | Text]]:
         """Yield what each corpus is, its license and how it is got, for the room that one not read leaves."""

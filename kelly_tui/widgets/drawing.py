@@ -25,19 +25,18 @@ class Drawing(Widget):
     """Panel with a picture that is drawn for the room there is; drawn again only if it is another one.
 
     Args:
-        placeholder: text in place of no picture.
+        placeholder: text until the first ``show``.
         id: of the widget.
     """
 
     def __init__(self, placeholder: str, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
-        self._default = self._placeholder = placeholder
+        self._placeholder = placeholder
         self._picture: Picture | None = None
 
     def show(self, title: str, picture: Picture | None, placeholder: str = "") -> None:
-        """Show a picture, or a text in place of it; "" is the text that the widget was made with."""
+        """Show a picture, or a text in place of it."""
         set_border_title(self, title)
-        placeholder = placeholder or self._default
         if (picture, placeholder) != (self._picture, self._placeholder):
             self._picture, self._placeholder = picture, placeholder
             self.refresh()
