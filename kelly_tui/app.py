@@ -159,6 +159,11 @@ class KellyApp(DisplayApp):
         self._screens.append(screen)
         self.call_after_refresh(self._freeze_objects)
 
+    @property
+    def keys_wait(self) -> bool:
+        """True while there are more keys to handle after the current one."""
+        return self._keys.some_wait
+
     def _freeze_objects(self) -> None:
         """Move all current objects out of garbage collection (``gc.freeze``).
 

@@ -35,6 +35,11 @@ class KeyQueue:
         self._unsettled: Event | None = None
         self._given = asyncio.Event()
 
+    @property
+    def some_wait(self) -> bool:
+        """True while there are events to handle after the current one."""
+        return bool(self._waiting)
+
     async def give(self, event: Event) -> None:
         """Handle an event now, or after those that came before it."""
         if self._unsettled is not None:

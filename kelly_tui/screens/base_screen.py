@@ -146,6 +146,11 @@ class BaseScreen(Screen[None]):
             self.call_later(self._draw_layout)
         super()._refresh_layout(size, scroll)
 
+    def _on_timer_update(self) -> None:
+        """Lay out and draw what has changed, after the last of several keys: it takes longer than what most keys do."""
+        if not self.kelly.keys_wait:
+            super()._on_timer_update()
+
     async def _draw_layout(self) -> None:
         """Draw each part in a turn of its own, which keeps its lines, then all of them at once."""
         await asyncio.sleep(0)

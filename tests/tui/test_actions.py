@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual._compositor import Compositor
 from textual.app import App, ComposeResult
 from textual.widgets import Input, Label, Static
 from typer import Typer
@@ -37,6 +38,7 @@ from kelly_tui.screens.validate import Validate
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.run_log import RunLog
 from kelly_tui.widgets.settings_form import usable_losses
 from tests.helpers.rendered import has_curves, lines
@@ -128,6 +130,29 @@ async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
         for key in ["q", "right", "enter", "6", "slash", "x"]:
             app.simulate_key(key)
         await until(pilot, lambda: not app.is_running)
+
+
+async def test_what_keys_that_arrive_together_change_is_drawn_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        drawn = 0
+        render = Compositor.render_update
+
+        def counted(self: Compositor, *arguments: object, **named: object) -> object:
+            nonlocal drawn
+            drawn += 1
+            return render(self, *arguments, **named)
+
+        monkeypatch.setattr(Compositor, "render_update", counted)
+        for key in [*10 * "jk", *"jjj"]:
+            app.simulate_key(key)
+        await until(pilot, lambda: app.screen.query_one("#models", RecordTable).cursor_row == 3)
+        await pilot.pause()
+        assert 1 <= drawn <= 6
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
