@@ -132,6 +132,7 @@ async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(make_
     (workplace / "datasets" / "x.mid").touch()
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: cells(app, "#corpora"))
         await pilot.press("down")
         details = app.screen.query_one("#details", DetailsPanel)
         await until(pilot, lambda: "x.mid is in no corpus's folder" in details.value_to_copy())
