@@ -241,6 +241,8 @@ class Train(RunScreen):
         model, run = self._chosen, None if self.view is None else self.view.snapshot
         if model is None or run is None or not run.live:
             return _NO_CURVES
+        if model.state in ENDED:
+            return f"{model.model}: {model.state} before its first epoch."
         if model.steps and model.epochs:
             return f"Epoch {model.epoch + 1} of {model.epochs:,}: step {model.step:,} of {model.steps:,}. {_NO_CURVES}"
         if model.epochs is not None:

@@ -16,7 +16,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from kelly_core.config.loading import load_settings
-from kelly_core.events import BatchDone, ModelEnded, ModelStarted, TrainingWarning
+from kelly_core.events import BatchDone, ModelEnded, ModelResult, ModelStarted, TrainingWarning
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import AttemptBegun, FeaturesRead, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.queue import enqueue, waiting_runs
@@ -345,6 +345,22 @@ async def test_the_chart_of_a_model_without_a_curve_says_what_the_run_does(
         await until(pilot, lambda: shown("GroovePredictor begins."))
         report(BatchDone("GroovePredictor", 1, 25, 100))
         await until(pilot, lambda: shown("Epoch 1 of 10: step 25 of 100."))
+
+
+async def test_a_run_whose_last_model_failed_before_it_began_is_drawn(
+    make_app: MakeApp, live_run: RunDirectory
+) -> None:
+    app = make_app()
+    ended = ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967)
+    with live_run.events.open("ab") as file:
+        failed = ModelResult("GroovePredictor", "groove_midi", False, None, None, 0, {}, 1.0, "no groups")
+        for event in (ended, failed):
+            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3", "j")
+        await until(
+            pilot, lambda: any("GroovePredictor: failed before its first epoch." in line for line in lines(app))
+        )
 
 
 async def test_alarms_and_the_end_of_a_run_are_told(
