@@ -32,6 +32,8 @@ _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
 EXTRA_CELLS = "(beyond the header)"
 """Name of the cells for which a table has no column. A decimal comma without quotes, for example, makes two cells."""
+_SPACES = re.compile(r"[\s_-]+")
+_IN_BRACKETS = re.compile(r"_?([()])_?")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
 _COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
 _MOST_PREAMBLE = 20
@@ -208,6 +210,11 @@ def _named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     named = dict(zip(header, (*row, *[""] * (len(header) - len(row))), strict=False))
     extra = " ".join(row[len(header) :]).strip()
     return {**named, EXTRA_CELLS: extra} if extra else named
+
+
+def plain_column(column: str) -> str:
+    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
+    return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
 
 
 def table_columns(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelly_core.data.files import EXTRA_CELLS, finite_text, read_table, table_columns
+from kelly_core.data.files import EXTRA_CELLS, finite_text, plain_column, read_table, table_columns
 from kelly_core.data.labels import ValenceArousal
 from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
@@ -42,8 +42,6 @@ _MOST_OUTLIERS = 0.05
 """Share of values outside a scale up to which it is the table's and the rows are damaged."""
 _MOST_REPEATED = 0.5
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
-_SPACES = re.compile(r"[\s_-]+")
-_IN_BRACKETS = re.compile(r"_?([()])_?")
 _ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a|midi?)$")
 
 
@@ -122,7 +120,7 @@ def is_affect_table(path: Path) -> bool:
     Raises:
         DataError: the file cannot be read.
     """
-    columns = [_plain(column) for column in table_columns(path)]
+    columns = [plain_column(column) for column in table_columns(path)]
     if len(columns) > _MOST_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
         return False
     return all(set(columns) & set(names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
@@ -139,7 +137,7 @@ def has_known_columns(path: Path) -> bool:
     Raises:
         DataError: the file cannot be read.
     """
-    return bool(_known_scale({_plain(column) for column in table_columns(path)}))
+    return bool(_known_scale({plain_column(column) for column in table_columns(path)}))
 
 
 def is_frame_table(path: Path) -> bool:
@@ -148,7 +146,7 @@ def is_frame_table(path: Path) -> bool:
     Raises:
         DataError: the file cannot be read.
     """
-    return {_plain(column) for column in table_columns(path)} >= _PMEMO_FRAMES
+    return {plain_column(column) for column in table_columns(path)} >= _PMEMO_FRAMES
 
 
 def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]], list[str]]:
@@ -163,7 +161,7 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]]
     labels: dict[str, dict[float, ValenceArousal]] = {}
     damaged: list[str] = []
     for number, cells in enumerate(read_table(path), start=2):
-        row = {_plain(name): value for name, value in cells.items()}
+        row = {plain_column(name): value for name, value in cells.items()}
         time, valence, arousal = (finite_text(row.get(name, "")) for name in ("frametime", *_PMEMO_VALUES))
         song = row.get("musicid", "") if _EXTRA not in row else ""
         in_range = valence is not None and arousal is not None and 0 <= valence <= 1 and 0 <= arousal <= 1
@@ -188,7 +186,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     Raises:
         DataError: the table cannot be read, or its scale is neither known nor given.
     """
-    rows = [{_plain(name): value for name, value in row.items()} for row in read_table(path)]
+    rows = [{plain_column(name): value for name, value in row.items()} for row in read_table(path)]
     header = rows[0].keys() if rows else ()
     song, *columns = (_column(header, names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
     damaged: list[str] = []
@@ -229,12 +227,7 @@ def _to_unit(value: float, low: float, high: float) -> float:
     return (value - middle) / (high - middle)
 
 
-def _plain(column: str) -> str:
-    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
-    return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
-
-
-_EXTRA = _plain(EXTRA_CELLS)
+_EXTRA = plain_column(EXTRA_CELLS)
 """Cells beyond the header: those before them may be in the wrong column, so the row is damaged."""
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from kelly_core.data.files import LeftOut, find_files, read_json, read_table, spread, table_columns
+from kelly_core.data.files import LeftOut, find_files, plain_column, read_json, read_table, spread, table_columns
 from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.io.atomic import open_regular
@@ -36,7 +36,6 @@ _SHOWN_ROWS = 5
 _CLIP_SPLITS = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.csv": TEST}
 _CLIP_FOLDER = "split"
 _CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
-_SPACES = re.compile(r"[\s-]+")
 _MIDI_ENDING = re.compile(r"\.midi?$")
 _MAX_SEARCHED = 512
 """Tables without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
@@ -176,7 +175,7 @@ def _has_columns(path: Path) -> bool:
     """Return True if a file names both columns of an official table. One that cannot be read has none."""
     try:
         if path.suffix.lower() != ".json":
-            return {_FILE, _SPLIT} <= {_plain(column) for column in table_columns(path)}
+            return {_FILE, _SPLIT} <= {plain_column(column) for column in table_columns(path)}
         with open_regular(path) as file:
             start = file.read(_MAX_JSON_BYTES)
     except (DataError, OSError):
@@ -202,19 +201,14 @@ def _as_prefix(folder: str) -> str:
 
 
 def _lower(row: Mapping[str, Any]) -> dict[str, str]:
-    return {_plain(column): "" if value is None else str(value).strip() for column, value in row.items()}
-
-
-def _plain(column: str) -> str:
-    """Return a column's name as it is compared: ``MIDI Filename`` is ``midi_filename``."""
-    return _SPACES.sub("_", column.strip().lower())
+    return {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
 
 
 def _json_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a JSON table: a list of rows, {row number: row}, or {column: {row number: value}} as MAESTRO has it."""
     document = read_json(path)
     entries = list(document.values()) if isinstance(document, dict) else document
-    if isinstance(document, dict) and _FILE in map(_plain, document):
+    if isinstance(document, dict) and _FILE in map(plain_column, document):
         entries = _rows_of_columns(document, path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError("must hold a list of rows or {column: {row: value}}", where=path)

@@ -23,7 +23,7 @@ def librosa_cache_lock() -> Iterator[None]:
     spec = importlib.util.find_spec("librosa")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("No module named 'librosa'", name="librosa")
-    # NFS locks only what may be written; a module that may not be written can be locked by reading it elsewhere.
+    # NFS grants an exclusive lock only on a file that is open for writing; other file systems need no right to write.
     access = os.O_RDWR if os.access(spec.origin, os.W_OK) else os.O_RDONLY
     handle = os.open(spec.origin, access | os.O_CLOEXEC)
     try:
