@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
-from rich.console import Console
 from rich.table import Table
 
 from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
+from kelly_core.cli.console import print_result
 
 WIDEST_SPREAD = 0.3
 """Range of the rounds as a share of their median above which a figure is not judged."""
@@ -29,6 +29,7 @@ class Figure:
         met: whether it is; None where there is no target, and where the measurement cannot be trusted.
         note: what a reader should know besides.
         spread: range of the rounds as a share of their median; None for a figure of one round.
+        doubt: why the measurement cannot be trusted; "" if it can.
     """
 
     name: str
@@ -38,11 +39,7 @@ class Figure:
     met: bool | None = None
     note: str = ""
     spread: float | None = None
-
-    @property
-    def trusted(self) -> bool:
-        """False where the rounds differ too much to say whether the target is met."""
-        return self.spread is None or self.spread <= WIDEST_SPREAD
+    doubt: str = ""
 
     @classmethod
     def at_least(cls, name: str, value: float, unit: str, wanted: float, note: str = "") -> Figure:
@@ -54,34 +51,42 @@ class Figure:
         """A number that should be ``wanted`` or less."""
         return cls(name, value, unit, f"≤ {wanted:g}", value <= wanted, note)
 
+    def doubted(self, doubt: str) -> Figure:
+        """The same number, not judged, with the reason."""
+        return replace(self, met=None, doubt=doubt)
+
 
 def median_at_least(name: str, rounds: Sequence[float], unit: str, wanted: float, note: str = "") -> Figure:
     """The median of several rounds with their spread; judged only if the spread is narrow enough."""
     middle = median(rounds)
-    figure = Figure.at_least(name, middle, unit, wanted, note)
-    figure = replace(figure, spread=(max(rounds) - min(rounds)) / middle)
-    return figure if figure.trusted else replace(figure, met=None, note=f"rounds differ too much to judge; {note}")
+    spread = (max(rounds) - min(rounds)) / middle
+    figure = replace(Figure.at_least(name, middle, unit, wanted, note), spread=spread)
+    return figure if spread <= WIDEST_SPREAD else figure.doubted("its rounds differ too much")
 
 
 def marked(figures: Sequence[Figure], load: MachineLoad) -> list[Figure]:
-    """Return figures measured under a load: not judged, with a note, if other programs disturbed them."""
-    if not load.busy:
-        return list(figures)
-    return [replace(figure, met=None, note=f"not judged, {load.description}; {figure.note}") for figure in figures]
+    """Return figures measured under a load: not judged, with the reason, if other programs disturbed them."""
+    return [figure.doubted(load.description) for figure in figures] if load.busy else list(figures)
 
 
 def print_table(figures: Sequence[Figure], title: str = "") -> None:
-    """Print figures, each with its target and whether it is met; yellow are those that are not judged."""
+    """Print figures, each with its target and whether it is met; reasons for what is not judged stand below, once."""
     table = Table("figure", title=title or None)
     for column in ("value", "spread", "unit", "target"):
         table.add_column(column, justify="left" if column == "unit" else "right")
+    table.add_column("met")
     table.add_column("note")
-    colors = {True: "green", False: "red", None: ""}
+    doubts = list(dict.fromkeys(figure.doubt for figure in figures if figure.doubt))
     for figure in figures:
-        spread = "" if figure.spread is None else f"{figure.spread:.0%}"
-        table.add_row(figure.name, f"{figure.value:,.4g}", spread, figure.unit, figure.target, figure.note)
-        table.rows[-1].style = "yellow" if figure.target and figure.met is None else colors[figure.met]
-    Console().print(table)
+        spread = "" if figure.spread is None else f"{figure.spread:.0%}".replace("%", " %")
+        mark = f"({doubts.index(figure.doubt) + 1})" if figure.doubt else ""
+        met = {True: "yes", False: "no", None: ""}[figure.met] or (f"not judged {mark}" if figure.target else mark)
+        color = {True: "green", False: "red", None: "yellow" if figure.doubt else ""}[figure.met]
+        row = (figure.name, f"{figure.value:,.4g}", spread, figure.unit, figure.target, met.strip(), figure.note)
+        table.add_row(*row, style=color)
+    print_result(table)
+    for number, doubt in enumerate(doubts, 1):
+        print_result(f"({number}) {doubt}", "yellow")
 
 
 def main(measure: Callable[[], Sequence[Figure]], description: str) -> None:

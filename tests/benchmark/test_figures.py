@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.figures import Figure, marked, median_at_least
+from benchmarks.figures import Figure, marked, median_at_least, print_table
 from kelly_core.benchmark.machine_load import MachineLoad
 
 
@@ -18,7 +18,7 @@ def test_rounds_that_agree_are_judged_by_their_median() -> None:
 def test_rounds_that_differ_too_much_are_not_judged() -> None:
     figure = median_at_least("speed", [3.3, 332.0, 3.1], "×", 3.0)
     assert figure.met is None
-    assert "differ too much" in figure.note
+    assert "differ too much" in figure.doubt
 
 
 def test_figures_beside_other_programs_are_not_judged() -> None:
@@ -26,7 +26,20 @@ def test_figures_beside_other_programs_are_not_judged() -> None:
     assert marked(figures, MachineLoad(0.01, 0.0)) == figures
     busy = marked(figures, MachineLoad(0.5, 0.0))
     assert [figure.met for figure in busy] == [None, None]
-    assert busy[0].note == "not judged, other programs used 50 % of the processor; note"
+    assert {figure.doubt for figure in busy} == {"other programs used 50 % of the processor"}
+    assert busy[0].note == "note"
+
+
+def test_the_table_says_in_words_what_is_met_and_once_why_something_is_not_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    met = [Figure.at_least("speed", 4.0, "×", 3.0), Figure.at_most("size", 9.0, "MB", 3.0), Figure("length", 1.0, "s")]
+    print_table([*met, *(figure.doubted("a busy machine") for figure in met)])
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert [row[5] for row in rows] == ["yes", "no", "", "not judged (1)", "not judged (1)", "(1)"]
+    assert shown.splitlines()[-1] == "(1) a busy machine"
+    assert shown.count("a busy machine") == 1
 
 
 def test_a_share_above_the_limit_is_an_error_of_the_benchmark() -> None:
