@@ -134,7 +134,7 @@ _BUILT_IN: tuple[Corpus, ...] = (
         "CC BY-NC-SA 4.0, non-commercial",
         "Optional: kelly-core datasets get emopia, or unpack EMOPIA_1.0.zip (zenodo.org/record/5090631) into",
         joins=("lakh_midi", "maestro"),
-        weight=0.0,  # Measured: mixed in, it makes both models worse on their own corpora (docs/contracts.md).
+        weight=0.0,  # Measured: mixed in, it makes both models worse on their own corpora (docs/experiments.md).
     ),
     Corpus(
         "emotion_audio",
