@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kelly_core.data.dataset import Dataset
+from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
 from kelly_core.data.synthetic.generators import WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
 from kelly_core.errors import ConfigError
@@ -144,17 +144,24 @@ def test_every_seed_leaves_much_to_learn(seed: int) -> None:
 # Memory
 
 
-def test_emotion_without_memory_misses_two_fifths_of_what_can_be_learnt() -> None:
+def memoryless_emotion_loss(dataset: SyntheticDataset, batch: Batch) -> float:
+    """Loss of the best answers to each frame alone, without those before it."""
+    frames, targets = batch.inputs.reshape(-1, 1, 128), batch.targets.reshape(-1, 1, 64)
+    return float(losses("deam", dataset.best(frames), targets).mean())
+
+
+def test_emotion_needs_the_frames_before() -> None:
     dataset = synthetic("deam")
     batch = dataset.train_batch(np.arange(256), seeded_rng(0))
-    frames, targets = batch.inputs.reshape(-1, 1, 128), batch.targets.reshape(-1, 1, 64)
-    memoryless = losses("deam", dataset.best(frames), targets).mean()
-    assert memoryless == pytest.approx(0.0551, rel=0.15)
-    assert memoryless > 1.6 * losses("deam", dataset.best(batch.inputs), batch.targets).mean()
+    best = losses("deam", dataset.best(batch.inputs), batch.targets).mean()
+    assert memoryless_emotion_loss(dataset, batch) > 1.6 * best
 
 
 def test_emotion_of_single_frames_has_the_memoryless_loss_as_its_best() -> None:
-    assert synthetic("deam", sequence_length=1).reference.bayes == pytest.approx(0.0551, rel=0.15)
+    dataset = synthetic("deam")
+    memoryless = memoryless_emotion_loss(dataset, dataset.train_batch(np.arange(256), seeded_rng(0)))
+    # Frames of one sequence are alike, so the mean over 256 sequences differs by 3 % from draw to draw.
+    assert synthetic("deam", sequence_length=1).reference.bayes == pytest.approx(memoryless, rel=0.15)
 
 
 def test_later_emotion_frames_are_easier() -> None:

@@ -155,7 +155,9 @@ def test_performances_follow_arousal_and_progressions_valence(demo: Path, emotio
     assert correlation(emotions, pace, 1) > 0.9
     songs = json.loads((demo / "chords" / "chord_progressions.json").read_text())
     dark = {song["source"]: minor_share([parse_chord(symbol) for symbol in song["chords"]]) for song in songs}
-    assert correlation(emotions, dark, 0) < -0.85
+    # The rule decides how likely a minor chord is, and a song draws a few: -.77 to -.90 over twelve seeds. Without a
+    # rule, one set of 24 songs in a thousand would come below -.6.
+    assert correlation(emotions, dark, 0) < -0.6
 
 
 def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:

@@ -19,7 +19,7 @@ from tests.seeds import shifted
     [
         ("EmotionRecognizer", 0.05, 9, 16, 1e-3),
         ("MelodyTransformer", 0.05, 2, 4, 2e-3),
-        ("HarmonyPredictor", 0.10, 14, 128, 5e-4),
+        ("HarmonyPredictor", 0.10, 20, 128, 5e-4),
         ("DynamicsEngine", 0.05, 2, 128, 2e-3),
         ("GroovePredictor", 0.05, 2, 128, 2e-3),
     ],
