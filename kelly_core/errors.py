@@ -10,6 +10,8 @@ from kelly_core.formatting import printable_lines
 
 _CLOSE = 0.6
 """Least ``difflib`` ratio of two names of which one may be meant for the other."""
+_LEAST_BEGINNING = 5
+"""Letters of a name that is compared with the beginnings of names, at least: shorter ones resemble many."""
 
 
 class KellyError(Exception):
@@ -80,12 +82,16 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint for a name that is not known: "Did you mean …? " with the closest one, then ``otherwise``.
 
     Case does not matter. Besides whole names, what follows their last dot or dash counts, so that ``epoch`` finds
-    ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``.
+    ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. Last, the beginnings of names
+    count, so that ``trainings`` finds ``training.epochs``.
     """
     whole = {each.casefold(): each for each in known}
     parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
     wanted = name.casefold()
-    for names in (whole, parts):
+    beginnings = (
+        {each[: len(wanted)]: known for each, known in whole.items()} if len(wanted) >= _LEAST_BEGINNING else {}
+    )
+    for names in (whole, parts, beginnings):
         if close := difflib.get_close_matches(wanted, names, n=1, cutoff=_CLOSE):
             return f"Did you mean {names[close[0]]}? {otherwise}".rstrip()
     return otherwise

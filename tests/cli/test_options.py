@@ -22,7 +22,15 @@ def test_models_are_selected_by_name_beginning_and_commas() -> None:
     assert selected_models(None) == MODELS
 
 
-@pytest.mark.parametrize(("typed", "guess"), [("harmoni", "HarmonyPredictor"), ("groovepredicter", "GroovePredictor")])
+@pytest.mark.parametrize(
+    ("typed", "guess"),
+    [
+        ("harmoni", "HarmonyPredictor"),
+        ("groovepredicter", "GroovePredictor"),
+        ("emotions", "EmotionRecognizer"),
+        ("grooves", "GroovePredictor"),
+    ],
+)
 def test_a_misspelled_model_is_refused_with_a_guess(typed: str, guess: str) -> None:
     with pytest.raises(ConfigError, match=f"no model is called '{typed}'.*Did you mean {guess}"):
         names(typed)
