@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -27,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 MAX_TABLE_BYTES = 256_000_000
 _HEADER_BYTES = 64 * 2**10
+_MARKLESS_BYTES = 32
+"""Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
+_GZIP = b"\x1f\x8b"
 _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
@@ -196,12 +200,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
     The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
     is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "".
     Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed costs its own line. The
-    encoding is UTF-8, UTF-16 with a byte order mark, or else Latin-1, in which every byte is a character.
+    encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is a character. The
+    file may be compressed by gzip.
 
     Raises:
         DataError: the file cannot be read or is too large.
     """
-    rows = _rows(_from_header(decode_text(read_regular(path, MAX_TABLE_BYTES))))
+    rows = _rows(_from_header(decode_text(_read_plain(path))))
     header = next(rows, [])
     return [_named(header, row) for row in rows if any(row)]
 
@@ -223,7 +228,38 @@ def table_columns(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read.
     """
-    return next(_rows(_from_header(decode_text(read_regular(path, MAX_TABLE_BYTES, _HEADER_BYTES)))), [])
+    return next(_rows(_from_header(read_beginning(path, _HEADER_BYTES))), [])
+
+
+def read_beginning(path: Path, count: int) -> str:
+    """Return the text of the first ``count`` bytes of a table, which may be compressed by gzip.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return decode_text(_read_plain(path, count))
+
+
+def _read_plain(path: Path, count: int = -1) -> bytes:
+    """The first ``count`` bytes of a table, -1 for all, without gzip's compression."""
+    content = read_regular(path, MAX_TABLE_BYTES, count)
+    if not content.startswith(_GZIP):
+        return content
+    most = MAX_TABLE_BYTES + 1 if count < 0 else count
+    plain = b""
+    try:
+        # Some programs write several compressed parts one after the other.
+        while content.startswith(_GZIP) and len(plain) < most:
+            inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            plain += inflater.decompress(content, most - len(plain))
+            content = inflater.unused_data
+    except zlib.error as error:
+        raise DataError(f"is not gzip data ({error})", where=path) from error
+    if len(plain) > MAX_TABLE_BYTES:
+        raise DataError(f"is larger than {format_bytes(MAX_TABLE_BYTES)} when it is decompressed", where=path)
+    if count < 0 and not inflater.eof:
+        raise DataError("is gzip data without its end", where=path, hint="Copy the file again")
+    return plain
 
 
 def _from_header(text: str) -> str:
@@ -274,9 +310,17 @@ def _delimiter(text: str) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of bytes in UTF-8, in UTF-16 with a byte order mark, or else in Latin-1."""
+    """Return the text of bytes in UTF-8, UTF-16, UTF-32 with a byte order mark, or else in Latin-1."""
+    # The mark of UTF-32 begins with that of UTF-16.
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", errors="replace")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
+    even, odd = content[:_MARKLESS_BYTES:2], content[1:_MARKLESS_BYTES:2]
+    # Without a mark, every second byte of a text in Latin letters is 0 in UTF-16.
+    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros and not any(zeros) and all(others):
+            return content.decode(encoding, errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -299,12 +343,12 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON document in UTF-8, UTF-16, UTF-32, or else in Latin-1.
+    """Read a JSON document in UTF-8, UTF-16, UTF-32, or else in Latin-1. The file may be compressed by gzip.
 
     Raises:
         DataError: the file cannot be read, is too large, or is not JSON text.
     """
-    content = read_regular(path, MAX_TABLE_BYTES)
+    content = _read_plain(path)
     try:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,12 +11,22 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from kelly_core.data.files import LeftOut, find_files, plain_column, read_json, read_table, spread, table_columns
+from kelly_core.data.files import (
+    LeftOut,
+    find_files,
+    plain_column,
+    read_beginning,
+    read_json,
+    read_table,
+    spread,
+    table_columns,
+)
 from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRAIN, VALIDATION, has_both_sides
 from kelly_core.errors import DataError
-from kelly_core.io.atomic import open_regular
 
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".csv.txt", ".tsv.txt"})
+TABLE_SUFFIXES = frozenset(
+    f"{ending}{gzip}" for ending in (".csv", ".tsv", ".tab", ".txt", ".json") for gzip in ("", ".gz")
+)
 KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns."""
 
@@ -37,6 +48,7 @@ _CLIP_SPLITS = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.
 _CLIP_FOLDER = "split"
 _CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _MAX_SEARCHED = 512
 """Tables without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
 _MAX_JSON_BYTES = 16 * 2**20
@@ -174,13 +186,16 @@ def _is_clip_table(name: str) -> bool:
 def _has_columns(path: Path) -> bool:
     """Return True if a file names both columns of an official table. One that cannot be read has none."""
     try:
-        if path.suffix.lower() != ".json":
+        if not _is_json(path):
             return {_FILE, _SPLIT} <= {plain_column(column) for column in table_columns(path)}
-        with open_regular(path) as file:
-            start = file.read(_MAX_JSON_BYTES)
-    except (DataError, OSError):
+        start = read_beginning(path, _MAX_JSON_BYTES).lower()
+    except DataError:
         return False
-    return all(f'"{column}"'.encode() in start.lower() for column in (_FILE, _SPLIT))
+    return all(f'"{column}"' in start for column in (_FILE, _SPLIT))
+
+
+def _is_json(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".json")
 
 
 def _read(root: Path, name: str) -> OfficialTable:
@@ -191,7 +206,7 @@ def _read(root: Path, name: str) -> OfficialTable:
         rows = [{_FILE: row.get(_CLIP, ""), _SPLIT: split} for row in map(_lower, read_table(path))]
         checked, damaged = _checked(rows, path)
         return OfficialTable(name, _as_prefix(folder.rpartition("/")[0]), checked, by_clip=True, damaged=damaged)
-    rows = _json_rows(path) if path.suffix.lower() == ".json" else [_lower(row) for row in read_table(path)]
+    rows = _json_rows(path) if _is_json(path) else [_lower(row) for row in read_table(path)]
     checked, damaged = _checked(rows, path)
     return OfficialTable(name, _as_prefix(folder), checked, damaged=damaged)
 
@@ -232,6 +247,8 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
     Raises:
         DataError: no row has a file name and a known split.
     """
+    if not any(any(row.values()) for row in rows):
+        raise DataError("has no rows", where=path, hint="Copy the official table again")
     checked: list[TableRow] = []
     damaged: list[int] = []
     for number, row in enumerate(rows, start=2):
@@ -242,15 +259,30 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
             damaged.append(number)
         if row.get(_FILE):
             checked.append({**row, _FILE: row[_FILE].replace("\\", "/"), _SPLIT: split})
+    folder = _common_folder([row[_FILE] for row in checked])
+    checked = [{**row, _FILE: row[_FILE].removeprefix(folder)} for row in checked]
     if damaged and not any(row[_SPLIT] for row in checked):
         problem = f"row {damaged[0]} needs a midi_filename and a split (train, validation or test)"
         raise DataError(problem, where=path)
     return checked, damaged
 
 
+def _common_folder(files: Sequence[str]) -> str:
+    """Folder of another machine above all files of a table, with its "/"; "" if a path is relative.
+
+    What is below it is compared, because the corpus has another folder here.
+    """
+    if not files or not all(map(_ABSOLUTE.match, files)):
+        return ""
+    try:
+        return f"{posixpath.commonpath([posixpath.dirname(file) for file in files]).rstrip('/')}/"
+    except ValueError:  # some paths begin with a drive, others with a slash
+        return ""
+
+
 def _path_key(path: str) -> str:
     """A path as it is compared: neither case, nor the ending .mid or .midi, nor the form of accents counts."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
+    parts = [part for part in posixpath.normpath(path).split("/") if part not in ("", ".", "..")]
     return _MIDI_ENDING.sub("", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 

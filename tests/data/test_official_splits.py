@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kelly_core.data.catalog import create_dataset
+from kelly_core.data.official_splits import Selection, select_files
 from kelly_core.data.splits import TEST
+from kelly_core.errors import DataError
 from tests.helpers import tiny
 
 
@@ -51,3 +56,58 @@ def test_the_number_of_files_is_limited_on_each_side(tmp_path: Path) -> None:
     asked = create_dataset("maestro", root, cache_dir=tmp_path / "cache", max_files=3, include_test=True)
     assert asked.fingerprint == usual.fingerprint
     assert len(asked.test) > 0
+
+
+_SPLITS = {"2004/a.midi": "train", "2005/b.midi": "validation", "2006/c.midi": "test"}
+_TABLE = "midi_filename,split\n" + "".join(f"{file},{split}\n" for file, split in _SPLITS.items())
+_ROWS = json.dumps([{"midi_filename": file, "split": split} for file, split in _SPLITS.items()])
+
+
+def _select(root: Path, table: str, content: bytes) -> Selection:
+    for file in _SPLITS:
+        (root / "moved" / file).parent.mkdir(parents=True)
+        (root / "moved" / file).touch()
+    (root / "moved" / table).write_bytes(content)
+    return select_files(root, {".midi"}, whole=True)
+
+
+@pytest.mark.parametrize(
+    ("table", "encode"),
+    [
+        ("table.csv", lambda text: text.encode("utf-16-le")),
+        ("table.csv", lambda text: text.encode("utf-16-be")),
+        ("table.csv", lambda text: text.encode("utf-32")),
+        ("table.CSV.gz", lambda text: gzip.compress(text.encode())),
+        ("table.csv", lambda text: gzip.compress(text.encode())),
+        ("table.csv.gz", lambda text: gzip.compress(text[:20].encode()) + gzip.compress(text[20:].encode())),
+        ("table.txt", lambda text: text.encode()),
+        ("table.tab", lambda text: text.replace(",", "\t").encode()),
+        ("table.json", lambda _: _ROWS.encode("utf-16")),
+        ("table.json.gz", lambda _: gzip.compress(_ROWS.encode())),
+    ],
+)
+def test_a_renamed_table_is_read_in_any_encoding_and_compressed(
+    table: str, encode: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    selection = _select(tmp_path, table, encode(_TABLE))
+    assert selection.tables == [f"moved/{table}"]
+    assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+    assert selection.split_source(selection.files) == "official"
+
+
+@pytest.mark.parametrize("before", ["/home/someone/maestro/", "C:\\music\\maestro\\", "../moved/", "./"])
+def test_rows_with_the_paths_of_another_machine_find_their_files(before: str, tmp_path: Path) -> None:
+    content = "".join(f"{before}{file},{split}\n" for file, split in _SPLITS.items())
+    selection = _select(tmp_path, "table.csv", f"midi_filename,split\n{content}".encode())
+    assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+
+
+@pytest.mark.parametrize("content", [b"", b"midi_filename,split\n"])
+def test_a_table_without_rows_is_damaged(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no rows"):
+        _select(tmp_path, "maestro-v3.0.0.csv", content)
+
+
+def test_a_compressed_table_without_its_end_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="without its end"):
+        _select(tmp_path, "table.csv.gz", gzip.compress(_TABLE.encode(), 0)[:-8])
