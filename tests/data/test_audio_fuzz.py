@@ -108,3 +108,17 @@ def test_what_cannot_be_decoded_in_the_middle_is_left_out(tmp_path: Path, name: 
     path.write_bytes(content)
     assert 0.4 * whole < len(read_audio(path, 30)[0]) < whole
     assert "damaged or cut off" in caplog.text
+
+
+# pytest collects exceptions in callbacks as warnings; outside it they are printed.
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("at", range(36, 46))
+@pytest.mark.parametrize("byte", [0x7F, 0x80, 0xFF])
+def test_a_position_before_the_file_raises_nothing_in_callbacks(tmp_path: Path, at: int, byte: int) -> None:
+    path = tmp_path / "a.aiff"
+    soundfile.write(path, noise(0.1), RATE)
+    content = bytearray(path.read_bytes())
+    content[at] = byte
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        read_audio(path, SECONDS)

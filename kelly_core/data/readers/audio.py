@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,12 +216,31 @@ def _check_format(sample_rate: int, channels: int, path: Path) -> None:
         raise DataError(f"{channels} channels are outside 1..{_MAX_CHANNELS}", where=path)
 
 
+class _SafeSeeks:
+    """A file for libsndfile, whose seeks never raise.
+
+    A damaged header leads to positions before the beginning of the file. libsndfile then refuses the file, but an
+    exception in its callback would print a traceback.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; stay where it does not exist."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()
+
+
 def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     """Decode with libsndfile, in blocks: the length in the header may be wrong by any factor."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(cast("BinaryIO", _SafeSeeks(file))) as sound:
             _check_format(sound.samplerate, sound.channels, path)
             wanted = round(seconds * sound.samplerate)
             samples, intact = _joined(_blocks(sound, wanted), wanted)
