@@ -82,6 +82,12 @@ def format_loss(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}" if abs(value) < _SMALL_LOSS else f"{value:.4f}"
 
 
+def format_change(share: float, digits: int = 0) -> str:
+    """Return a share as a change in percent, such as +21% or, with a digit, -0.8%; one that rounds to 0 has no sign."""
+    text = f"{share:+.{digits}%}"
+    return text if any(digit in text for digit in "123456789") else text[1:]
+
+
 def format_metric(value: float | None) -> str:
     """Return a measure of quality with four significant digits."""
     return MISSING if value is None else f"{value:.4g}"

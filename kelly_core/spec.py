@@ -66,7 +66,7 @@ class ModelSpec:
         code_outputs: number of outputs that are an emotion code, 0 for a model that gives none.
         plausible_gain: largest share of a constant output's loss that a model of real music can save; None if that is
             not known. See ``data.leakage.implausible_gain``.
-        learning_rate: rate of Adam if another one than that of [training] is measurably better; see docs/experiments.md.
+        learning_rate: rate of Adam if another one than that of [training] is measurably better (docs/experiments.md).
 
     Raises:
         ConfigError: the layers do not fit together or RTNeural cannot compute them, or a name or reference is invalid.

@@ -10,6 +10,7 @@ from typing import Any
 
 from textual.notifications import SeverityLevel
 
+from kelly_core.formatting import format_change
 from kelly_core.runs.registry import RunList
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot
@@ -43,7 +44,7 @@ def news_of(former: RunList, current: RunList) -> Iterator[News]:
         ]
         if not run.live:
             row = current.overviews.get(run.id)
-            gain = "" if row is None or row.gain is None else f", {row.gain:+.0%} on the baseline"
+            gain = "" if row is None or row.gain is None else f", {format_change(row.gain)} on the baseline"
             news = [f"{run.state}{f': {run.error}' if run.error else gain}"]
         if news:
             severity: SeverityLevel = (

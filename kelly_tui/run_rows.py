@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from kelly_core.export.quality_record import TRAINED
-from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.formatting import MISSING, format_change, format_duration, format_loss
 from kelly_core.runs.overview import RunOverview
 from kelly_core.runs.queue import WaitingRun
 from kelly_core.runs.run_dir import short_id
@@ -110,7 +110,7 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
         "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.good),
         "models": models_text(group.runs[0]) if len(models) == 1 else "several",
         "best": MISSING if best is None or best.best_loss is None else format_loss(best.best_loss),
-        "gain": MISSING if best is None or best.gain is None else f"{best.gain:+.0%}",
+        "gain": MISSING if best is None or best.gain is None else format_change(best.gain),
         "verdict": f"{verdicts.count(TRAINED)}/{len(verdicts)} trained" if verdicts else MISSING,
         "time": format_duration(sum(run.duration or 0.0 for run in known)),
         "age": _age(max(run.created for run in group.runs)),
@@ -154,7 +154,7 @@ def _figures(run: RunOverview) -> list[str]:
     return [
         epochs,
         MISSING if run.best_loss is None else f"{format_loss(run.best_loss)}{at}",
-        MISSING if run.gain is None else f"{run.gain:+.0%}",
+        MISSING if run.gain is None else format_change(run.gain),
         MISSING if not run.verdicts else run.verdicts[0] if len(run.verdicts) == 1 else several,
         MISSING if run.learning_rate is None else f"{run.learning_rate:g}",
         MISSING if run.seed is None else str(run.seed),

@@ -22,7 +22,8 @@ if _processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _processes)))
 
-# A shell ignores signals for what it runs in the background, and programs inherit that; tests press Ctrl-C and close terminals.
+# A shell ignores signals for what it runs in the background, and programs inherit that. Tests press Ctrl-C and close
+# terminals.
 for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, _handler)

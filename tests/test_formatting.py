@@ -6,7 +6,15 @@ import os
 
 import pytest
 
-from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss, printable, printable_lines
+from kelly_core.formatting import (
+    MISSING,
+    format_bytes,
+    format_change,
+    format_duration,
+    format_loss,
+    printable,
+    printable_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +82,8 @@ def test_every_character_gives_text_that_can_be_written_without_a_control_charac
 
 def test_lines_and_tabs_of_a_text_are_kept() -> None:
     assert printable_lines("a\tb\n\x1bc\r\n") == "a\tb\n\\x1bc\\r\n"
+
+
+def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
+    assert [format_change(share) for share in (0.214, -0.004, 0.004, -0.5, 0.0)] == ["+21%", "0%", "0%", "-50%", "0%"]
+    assert [format_change(share, 1) for share in (-0.0081, -0.0004)] == ["-0.8%", "0.0%"]

@@ -17,6 +17,7 @@ from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import EngineOption, JsonOption
 from kelly_core.errors import KellyError
+from kelly_core.formatting import format_change
 from kelly_core.io.outputs import Output, check_not_inputs
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _bars(histogram: Histogram) -> str:
 def _change(change: Change | None) -> Text:
     if change is None or not change.before_us:
         return Text("")
-    return Text(f"{change.now_us / change.before_us - 1:+.0%}", style="bold red" if change.slower else "")
+    return Text(format_change(change.now_us / change.before_us - 1), style="bold red" if change.slower else "")
 
 
 def _notes(report: BenchmarkReport) -> list[RenderableType]:

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.events import EpochDone
-from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
+from kelly_core.formatting import MISSING, format_bytes, format_change, format_duration, format_loss
 from kelly_core.runs.curves import Curves, thinned
 from kelly_core.runs.event_log import HostLoad, LogRecord
 from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change, setting_text
@@ -107,7 +107,7 @@ def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
 def _loss_against(best: Best, reference: Best) -> str:
     """A best loss, and how much it is above or below that of the reference."""
     change = None if best is reference else relative_change(best.best_loss, reference.best_loss)
-    return format_loss(best.best_loss) + ("" if change is None else f" ({change:+.1%})")
+    return format_loss(best.best_loss) + ("" if change is None else f" ({format_change(change, 1)})")
 
 
 def _folding(header: str) -> Column:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kelly_core.formatting import format_change
+
 Metrics = dict[str, float | None]
 """Measures by name; None where one is not defined, such as the correlation with a constant."""
 
@@ -41,7 +43,7 @@ class RelativeDifference:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%})"
+        return f"{format_change(self.value, 1)} ({format_change(self.low, 1)} to {format_change(self.high, 1)})"
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,9 @@ class QualityRecord:
         groups = f"of {_count(self.groups, 'group')}"
         share = difference.share
         interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
-        return f"{comparison} (95 % {f'{share.low:+.1%} to {share.high:+.1%}' if share else interval}, {groups})"
+        if share:
+            interval = f"{format_change(share.low, 1)} to {format_change(share.high, 1)}"
+        return f"{comparison} (95 % {interval}, {groups})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -289,7 +293,7 @@ class ChainQuality:
             if ours is None or theirs is None:
                 continue
             share = difference.share or RelativeDifference(difference.value, difference.low, difference.high)
-            interval = f"{share.low:+.1%} to {share.high:+.1%}"
+            interval = f"{format_change(share.low, 1)} to {format_change(share.high, 1)}"
             if difference.share is None:
                 interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
             yield (

@@ -20,7 +20,7 @@ from typing import Any
 
 from kelly_core.config.schema import NotifySettings
 from kelly_core.errors import KellyError, RunError
-from kelly_core.formatting import printable
+from kelly_core.formatting import format_change, printable
 from kelly_core.io.json import dumps
 from kelly_core.runs.launch import settings_of
 from kelly_core.runs.overview import overview
@@ -81,7 +81,7 @@ def message_text(run: Run, event: str, model: str = "") -> str:
     snapshot = run.snapshot
     row = overview(snapshot, run.record, read_labels(run.folder))
     what = snapshot.state if event == ENDED else f"{model} {event}"
-    gain = "" if row.gain is None else f", {row.gain:+.0%} on the baseline"
+    gain = "" if row.gain is None else f", {format_change(row.gain)} on the baseline"
     return printable(f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -39,6 +40,8 @@ _LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
 """Columns that a chart must have to name curves at their ends, and lines to name its x axis."""
 _LONGEST_NAME = 18
 _X_TITLE = "epoch"
+_MOST_DIGITS = 12
+"""Of a label of the vertical axis."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,8 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _F
     left, right = min(xs), max(max(xs), min(xs) + 1)
     count = max(2, wanted.size.height // 3)
     values = log_ticks(low, high, count) if wanted.logarithmic else nice_ticks(low, high, count)
-    ticks = tuple((math.log10(value) if wanted.logarithmic else value, _label(value)) for value in values)
+    heights = [math.log10(value) if wanted.logarithmic else value for value in values]
+    ticks = tuple(zip(heights, axis_labels(values), strict=True))
     curves = [each for each, _ in drawn if not each.faint and not each.dashed]
     names = tuple(curves) if len(curves) > 1 and wanted.size.width >= _LEAST_FOR_NAMES else ()
     frame = _Frame(left, right, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
@@ -300,8 +304,17 @@ def _named(series: Series, cursor: float | None) -> str:
     return f"{name} {format_loss(value if math.isfinite(value) else None)}"
 
 
-def _label(value: float) -> str:
-    """Format an axis label: short, with the same precision along the axis."""
-    if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
-        return f"{value:.0e}"
-    return f"{value / 1000:.3g}k" if abs(value) >= 1e4 else f"{value:.3g}"
+def axis_labels(values: Sequence[float]) -> list[str]:
+    """Format the labels of an axis: as few digits as tell the values exactly, compared with the steps between them."""
+    ordered = sorted(values)
+    steps = [after - before for before, after in pairwise(ordered)]
+    tolerance = 1e-3 * min(steps, default=abs(ordered[0]))
+    return [_label(value, tolerance) for value in values]
+
+
+def _label(value: float, tolerance: float) -> str:
+    if 1e4 <= abs(value) < 1e7:
+        return _label(value / 1000, tolerance / 1000) + "k"
+    texts = (f"{value:.{digits}g}" for digits in range(1, _MOST_DIGITS))
+    text = next((text for text in texts if abs(float(text) - value) <= tolerance), f"{value:.{_MOST_DIGITS}g}")
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e4 else text

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from kelly_core.errors import RunError
-from kelly_core.formatting import MISSING
+from kelly_core.formatting import MISSING, format_change
 from kelly_core.runs.overview import compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
@@ -85,6 +85,7 @@ class Runs(RunScreen):
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
+        Binding("d", "drop", "Drop", tooltip="Take a waiting training out of the queue, after asking"),
         Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
         Binding("o", "sort", "Sort", tooltip="Sort by the next column; a click on a header sorts, too"),
         Binding("K", "move(-1)", "Sooner", tooltip="Let a waiting training start sooner"),
@@ -365,7 +366,7 @@ class Runs(RunScreen):
             losses = [models[name].best_loss if name in models else None for models in reached]
             changes = [relative_change(loss, losses[0]) for loss in losses[1:]]
             if any(change is not None for change in changes):
-                yield "", ", ".join(MISSING if change is None else f"{change:+.1%}" for change in changes)
+                yield "", ", ".join(MISSING if change is None else format_change(change, 1) for change in changes)
         settings = compare_runs(*views).settings
         if not settings and len(views) == 2:
             yield "settings", "the same"
@@ -374,11 +375,9 @@ class Runs(RunScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable the model action only if there are several models."""
-        if action == "delete" and self._waiting is not None:
-            return not self.kelly.session.options.read_only
-        if action == "move":
+        if action in ("drop", "move"):
             return self._waiting is not None and not self.kelly.session.options.read_only
-        if action == "attach" and self._waiting is not None:
+        if action in ("delete", "attach") and self._waiting is not None:
             return False
         if action in _NEEDS_RUN and not self.run_id and self._current:
             return False
@@ -405,11 +404,10 @@ class Runs(RunScreen):
         self.follow()
         self.draw_run()
 
-    def action_delete(self) -> None:
-        """Drop a waiting training, or delete an ended run, after asking."""
+    def action_drop(self) -> None:
+        """Take a waiting training out of the queue, after asking."""
         waiting = self._waiting
         if waiting is None:
-            super().action_delete()
             return
 
         def answered(answer: str | None) -> None:

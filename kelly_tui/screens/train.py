@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from kelly_core.formatting import MISSING, format_duration, format_loss
+from kelly_core.formatting import MISSING, format_change, format_duration, format_loss
 from kelly_core.runs.curves import Curves
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
@@ -155,7 +155,7 @@ class Train(RunScreen):
             left = _seconds_left(run)
             parts += [] if left is None else [f"ETA {format_duration(left)}"]
         row = self.kelly.run_list.overviews.get(run.id)
-        parts += [] if row is None or row.gain is None else [f"gain {row.gain:+.0%}"]
+        parts += [] if row is None or row.gain is None else [f"gain {format_change(row.gain)}"]
         if run.attempt > 1:
             parts.append(f"attempt {run.attempt}")
         if run.epochs_left is not None and run.live:

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.export.quality_record import recorded_quality
-from kelly_core.formatting import MISSING, format_bytes, format_loss
+from kelly_core.formatting import MISSING, format_bytes, format_change, format_loss
 from kelly_core.runs.curves import Curves
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
@@ -326,7 +326,7 @@ class Validate(ChartScreen):
         content = self._contents.get(key, {})
         metadata = content.get("metadata", {})
         baseline, value = (_number(metadata.get("metrics"), name) for name in _BASELINES)
-        gain = f"{1 - value / baseline:+.0%}" if baseline and value is not None else MISSING
+        gain = format_change(1 - value / baseline) if baseline and value is not None else MISSING
         parameters = f"{content['parameters']:,}" if "parameters" in content else MISSING
         state = str(metadata.get("state", MISSING))
         mark = Text("◆" if key in self._marked else " ", self.theme_colors.accent)

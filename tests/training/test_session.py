@@ -100,17 +100,16 @@ def easy_chords(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("easy_chords")
 def test_an_implausible_gain_is_reported_after_training(alarms) -> None:
-    ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
-    assert kind == "leak"
+    message = dict(alarms("HarmonyPredictor", training__epochs=30))["leak"]
     assert "too good to be true" in message
     assert "MADE_BY_RULES.md" in message
 
 
 def test_a_corpus_made_by_rules_may_be_as_easy_as_it_is(alarms, easy_chords: Path) -> None:
     (easy_chords / "MADE_BY_RULES.md").write_text("C is happy, A minor is not.")
-    ((kind, message),) = alarms("HarmonyPredictor", training__epochs=30)
-    assert kind == "made_by_rules"
-    assert message == "chords is made by rules: the metrics say nothing about real music"
+    messages = dict(alarms("HarmonyPredictor", training__epochs=30))
+    assert messages["made_by_rules"] == "chords is made by rules: the metrics say nothing about real music"
+    assert "leak" not in messages
 
 
 def test_a_leak_within_a_corpus_made_by_rules_is_reported(alarms, easy_chords: Path) -> None:

@@ -14,6 +14,7 @@ from textual.geometry import Size
 from kelly_tui.canvas import Canvas
 from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, with_gaps_over, without_far_guides
 from kelly_tui.charts.forest_plot import ForestPlot, Gain
+from kelly_tui.charts.plotting import axis_labels
 from kelly_tui.themes import THEMES, ThemeColors
 
 COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
@@ -89,6 +90,29 @@ def test_logarithmic_ticks_are_round_too() -> None:
     assert log_ticks(-2, 0, 8) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert log_ticks(-6, 0, 3) == [1e-6, 1e-4, 1e-2, 1.0]
     assert log_ticks(math.log10(0.031), math.log10(0.039), 4) == nice_ticks(0.031, 0.039, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0.1, 0.2], ["0.1", "0.2"]),
+        ([0.2535, 0.254, 0.2545], ["0.2535", "0.254", "0.2545"]),
+        ([4000.0, 6000.0], ["4000", "6000"]),
+        ([9998.5, 9999.5], ["9998.5", "9999.5"]),
+        ([5000.0, 20_000.0, 20_005.0], ["5000", "20k", "20.005k"]),
+        ([1e-5, 2e-5], ["1e-05", "2e-05"]),
+    ],
+)
+def test_labels_of_an_axis_are_short_and_differ(values: list[float], labels: list[str]) -> None:
+    assert axis_labels(values) == labels
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(1, 20))
+def test_labels_of_ticks_differ_and_have_no_exponent(low: float, span: float, count: int) -> None:
+    ticks = nice_ticks(low, low + span, count)
+    labels = axis_labels(ticks)
+    assert len(set(labels)) == len(ticks)
+    assert not any("e+" in label for label in labels)
 
 
 def _canvas(*writes: tuple[int, str, str]) -> Canvas:
