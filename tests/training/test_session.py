@@ -109,7 +109,7 @@ def test_a_corpus_made_by_rules_may_be_as_easy_as_it_is(alarms, easy_chords: Pat
     (easy_chords / "MADE_BY_RULES.md").write_text("C is happy, A minor is not.")
     messages = dict(alarms("HarmonyPredictor", training__epochs=30))
     assert messages["made_by_rules"] == "chords is made by rules: the metrics say nothing about real music"
-    assert "leak" not in messages
+    assert not any("too good to be true" in message for message in messages.values())
 
 
 def test_a_leak_within_a_corpus_made_by_rules_is_reported(alarms, easy_chords: Path) -> None:
