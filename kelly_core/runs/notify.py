@@ -57,13 +57,13 @@ def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model
 
 
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
-    """Return the content of a message about a run, as JSON types."""
+    """Return the content of a message about a run, as JSON types; without a model it is about all of them."""
     snapshot = run.snapshot
     row = overview(snapshot, run.record, read_labels(run.folder))
     return {
         "event": snapshot.state if event == ENDED else event,
         "run": run.id,
-        "model": model,
+        "model": model or ", ".join(row.models),
         "models": list(row.models),
         "state": snapshot.state,
         "verdict": {each.model: each.verdict for each in snapshot.models if each.verdict},

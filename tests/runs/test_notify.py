@@ -73,6 +73,7 @@ def test_a_webhook_is_tried_again_until_it_answers(server: Server, tmp_path: Pat
     assert waited == [1.0, 2.0]
     posted = server.posted[-1]
     assert (posted["event"], posted["run"], posted["best"]) == ("finished", run.id, {MODEL: 0.1})
+    assert (posted["model"], posted["models"]) == (MODEL, [MODEL])
     assert posted["gain"] == pytest.approx(0.8)
     assert posted["text"] == "kelly brave-cadence: finished, +80% on the baseline"
 
