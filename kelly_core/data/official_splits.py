@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import unicodedata
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.data.files import (
+    MAX_TABLE_BYTES,
     LeftOut,
     find_files,
     plain_column,
@@ -25,10 +27,12 @@ from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, TRA
 from kelly_core.errors import DataError
 
 TABLE_SUFFIXES = frozenset(
-    f"{ending}{gzip}" for ending in (".csv", ".tsv", ".tab", ".txt", ".json") for gzip in ("", ".gz")
+    f"{ending}{gzip}"
+    for ending in (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson")
+    for gzip in ("", ".gz")
 )
 KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
-"""File names of official tables. Other tables are recognized by their columns."""
+"""File names of official tables. Other tables are recognized by their columns, or else by their values."""
 
 TableRow = Mapping[str, str]
 """One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
@@ -48,9 +52,11 @@ _CLIP_SPLITS = {"train_clip.csv": TRAIN, "val_clip.csv": VALIDATION, "test_clip.
 _CLIP_FOLDER = "split"
 _CLIP_ID = re.compile(r"Q[1-4]_.+_\d+", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
+_SPLIT_WORD = re.compile(rf"\b({'|'.join(_SPLITS)})\b", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _MAX_SEARCHED = 512
 """Tables without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
+_JSON_LINES = (".jsonl", ".ndjson")
 _MAX_JSON_BYTES = 16 * 2**20
 """In a JSON table of columns the names of the last columns are near the end of the file."""
 
@@ -184,18 +190,48 @@ def _is_clip_table(name: str) -> bool:
 
 
 def _has_columns(path: Path) -> bool:
-    """Return True if a file names both columns of an official table. One that cannot be read has none."""
+    """Return True if a file holds both columns of an official table. One that cannot be read has none."""
     try:
-        if not _is_json(path):
-            return {_FILE, _SPLIT} <= {plain_column(column) for column in table_columns(path)}
+        if not _is_json(path) and {_FILE, _SPLIT} <= {plain_column(column) for column in table_columns(path)}:
+            return True
         start = read_beginning(path, _MAX_JSON_BYTES).lower()
+        if _is_json(path) and all(f'"{column}"' in start for column in (_FILE, _SPLIT)):
+            return True
+        # Most other files hold no such words and need not be parsed.
+        if ".mid" not in start or not _SPLIT_WORD.search(start):
+            return False
+        return any({_FILE, _SPLIT} <= row.keys() for row in _table_rows(path))
     except DataError:
         return False
-    return all(f'"{column}"' in start for column in (_FILE, _SPLIT))
 
 
 def _is_json(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(".json")
+    return path.name.lower().removesuffix(".gz").endswith((".json", *_JSON_LINES))
+
+
+def _table_rows(path: Path) -> list[dict[str, str]]:
+    return _with_known_columns(_json_rows(path) if _is_json(path) else [_lower(row) for row in read_table(path)])
+
+
+def _with_known_columns(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Name the columns of files and of splits as MAESTRO does if their values show which columns they are."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    file, split = (
+        name if name in columns else next((column for column in columns if _all_fit(rows, column, fits)), "")
+        for name, fits in ((_FILE, _names_midi), (_SPLIT, _SPLITS.__contains__))
+    )
+    if not file or not split:
+        return rows
+    return [{**row, _FILE: row.get(file, ""), _SPLIT: row.get(split, "")} for row in rows]
+
+
+def _all_fit(rows: Sequence[Mapping[str, str]], column: str, fits: Callable[[str], bool]) -> bool:
+    values = [value for row in rows if (value := row.get(column, "").lower())]
+    return bool(values) and all(map(fits, values))
+
+
+def _names_midi(value: str) -> bool:
+    return _MIDI_ENDING.search(value) is not None
 
 
 def _read(root: Path, name: str) -> OfficialTable:
@@ -206,8 +242,7 @@ def _read(root: Path, name: str) -> OfficialTable:
         rows = [{_FILE: row.get(_CLIP, ""), _SPLIT: split} for row in map(_lower, read_table(path))]
         checked, damaged = _checked(rows, path)
         return OfficialTable(name, _as_prefix(folder.rpartition("/")[0]), checked, by_clip=True, damaged=damaged)
-    rows = _json_rows(path) if _is_json(path) else [_lower(row) for row in read_table(path)]
-    checked, damaged = _checked(rows, path)
+    checked, damaged = _checked(_table_rows(path), path)
     return OfficialTable(name, _as_prefix(folder), checked, damaged=damaged)
 
 
@@ -220,14 +255,43 @@ def _lower(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _json_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a JSON table: a list of rows, {row number: row}, or {column: {row number: value}} as MAESTRO has it."""
-    document = read_json(path)
-    entries = list(document.values()) if isinstance(document, dict) else document
-    if isinstance(document, dict) and _FILE in map(plain_column, document):
-        entries = _rows_of_columns(document, path)
+    """Rows of a JSON table.
+
+    It is a list of rows, {any name: list of rows}, {row number: row}, {column: {row number: value}} as MAESTRO has it,
+    {file: split}, {split: list of files}, or one row a line.
+    """
+    document = _json_document(path)
+    entries = _entries(document, path) if isinstance(document, dict) else document
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError("must hold a list of rows or {column: {row: value}}", where=path)
     return [_lower(entry) for entry in entries]
+
+
+def _entries(document: dict[str, Any], path: Path) -> list[Any]:
+    if _FILE in map(plain_column, document):
+        return _rows_of_columns(document, path)
+    values = list(document.values())
+    if all(isinstance(value, str) for value in values):
+        return [{_FILE: file, _SPLIT: split} for file, split in document.items()]
+    lists = {name: value for name, value in document.items() if isinstance(value, list)}
+    by_split = {name: files for name, files in lists.items() if name.lower() in _SPLITS}
+    if by_split:
+        return [
+            {**(entry if isinstance(entry, dict) else {_FILE: entry}), _SPLIT: split}
+            for split, files in by_split.items()
+            for entry in files
+        ]
+    return next(iter(lists.values())) if len(lists) == 1 else values
+
+
+def _json_document(path: Path) -> object:
+    if not path.name.lower().removesuffix(".gz").endswith(_JSON_LINES):
+        return read_json(path)
+    try:
+        text = read_beginning(path, MAX_TABLE_BYTES)
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not one JSON object a line ({error})", where=path) from error
 
 
 def _rows_of_columns(columns: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -111,3 +111,35 @@ def test_a_table_without_rows_is_damaged(content: bytes, tmp_path: Path) -> None
 def test_a_compressed_table_without_its_end_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without its end"):
         _select(tmp_path, "table.csv.gz", gzip.compress(_TABLE.encode(), 0)[:-8])
+
+
+_BY_SPLIT = {split: [file] for file, split in _SPLITS.items()}
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        *(
+            ("table.csv", _TABLE.replace("midi_filename", file).replace("split", split))
+            for file, split in (
+                ("filename", "subset"),
+                ("path", "partition"),
+                ("file", "Fold"),
+                ("midi_filename", "set"),
+            )
+        ),
+        ("table.json", json.dumps(_SPLITS)),
+        ("table.json", json.dumps(_BY_SPLIT)),
+        ("table.json", json.dumps({"version": "1", "data": json.loads(_ROWS)})),
+        ("table.jsonl", "\n".join(map(json.dumps, json.loads(_ROWS)))),
+    ],
+)
+def test_a_table_is_recognized_by_its_values(table: str, text: str, tmp_path: Path) -> None:
+    selection = _select(tmp_path, table, text.encode())
+    assert selection.tables == [f"moved/{table}"]
+    assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+
+
+def test_a_column_with_other_words_is_not_one_of_splits(tmp_path: Path) -> None:
+    selection = _select(tmp_path, "notes.csv", b"file,part\n2004/a.midi,train\n2006/c.midi,chorus\n")
+    assert selection.tables == []
