@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 
+from kelly_core.cli.signals import INTERRUPTED, Interrupts
+
 
 def run() -> None:
-    """Run the command line. Ctrl-C during its imports, too, ends with exit status 130 and without a traceback."""
+    """Run the command line. Ctrl-C, during its imports too, ends with exit status 130 and without a traceback."""
+    interrupts = Interrupts()
     try:
+        interrupts.install()
         from kelly_core.cli.app import main
 
         main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except Exception:
+        if interrupts.arrived:
+            sys.exit(INTERRUPTED)
+        raise
+    finally:
+        interrupts.exit_at_once()
 
 
 if __name__ == "__main__":
