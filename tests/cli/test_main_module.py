@@ -45,6 +45,10 @@ def interrupt():
     assert _run(interrupt) == (130, "", "")
 
 
+def test_ctrl_c_in_code_that_is_made_from_a_string_ends_with_the_exit_code_of_an_interrupt() -> None:
+    assert _run('def interrupt(): exec("signal.raise_signal(signal.SIGINT)")') == (130, "", "")
+
+
 def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
     interrupt = """
 import time
