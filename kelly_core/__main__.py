@@ -23,8 +23,9 @@ def run() -> None:
         raise
     finally:
         interrupts.exit_at_once()
-        # CPython ends by SIGINT, whatever the exit status, if the last exec() of a string was interrupted (dataclasses
-        # and named tuples are made by exec); another one clears its mark: run_eval_code_obj in Python/pythonrun.c.
+        # After python -m, CPython ends by SIGINT, whatever the exit status, if the last exec() of a string was
+        # interrupted; dataclasses and named tuples are made by exec(). Another exec() clears its mark (see
+        # run_eval_code_obj in CPython's Python/pythonrun.c).
         exec("")
 
 

@@ -51,7 +51,7 @@ def _has_code(metadata: dict[str, Any]) -> bool:
     Early files do not record the version, so that only a spec without a code, or the names of a PyTorch module's
     submodules, tell.
     """
-    codeless = {spec.name for spec in MODELS if not spec.has_code}
+    codeless = [spec.name for spec in MODELS if not spec.has_code]
     return "code_version" in metadata or not ("modules" in metadata or metadata.get("model_name") in codeless)
 
 

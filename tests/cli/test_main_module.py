@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_python_m_kelly_core_shows_the_version() -> None:
@@ -24,17 +25,20 @@ run()
 """
 
 
-def _run(interrupt: str) -> tuple[int, str, str]:
-    script = interrupt + INTERRUPT_AT_IMPORT
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+def _run(folder: Path, interrupt: str) -> tuple[int, str, str]:
+    """Run the command line with a function that is called at the import of typer."""
+    (folder / "interrupted.py").write_text(interrupt + INTERRUPT_AT_IMPORT)
+    # With -m, as the command is run: Python ends a script in another way.
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_ctrl_c_during_the_imports_ends_without_a_traceback() -> None:
-    assert _run("def interrupt(): signal.raise_signal(signal.SIGINT)") == (130, "", "")
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(tmp_path: Path) -> None:
+    assert _run(tmp_path, "def interrupt(): signal.raise_signal(signal.SIGINT)") == (130, "", "")
 
 
-def test_ctrl_c_that_a_library_converts_to_another_exception_ends_without_a_traceback() -> None:
+def test_ctrl_c_that_a_library_converts_to_another_exception_ends_without_a_traceback(tmp_path: Path) -> None:
     interrupt = """
 def interrupt():
     try:
@@ -42,14 +46,14 @@ def interrupt():
     except KeyboardInterrupt as error:
         raise ValueError("error calling a function") from error
 """
-    assert _run(interrupt) == (130, "", "")
+    assert _run(tmp_path, interrupt) == (130, "", "")
 
 
-def test_ctrl_c_in_code_that_is_made_from_a_string_ends_with_the_exit_code_of_an_interrupt() -> None:
-    assert _run('def interrupt(): exec("signal.raise_signal(signal.SIGINT)")') == (130, "", "")
+def test_ctrl_c_in_code_that_is_made_from_a_string_ends_with_the_exit_code_of_an_interrupt(tmp_path: Path) -> None:
+    assert _run(tmp_path, 'def interrupt(): exec("signal.raise_signal(signal.SIGINT)")') == (130, "", "")
 
 
-def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
+def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
     interrupt = """
 import time
 class Destroyed:
@@ -59,20 +63,20 @@ def interrupt():
     Destroyed()
     time.sleep(30)
 """
-    assert _run(interrupt) == (130, "", "")
+    assert _run(tmp_path, interrupt) == (130, "", "")
 
 
-def test_ctrl_c_while_python_shuts_down_ends_without_a_traceback() -> None:
+def test_ctrl_c_while_python_shuts_down_ends_without_a_traceback(tmp_path: Path) -> None:
     interrupt = """
 import atexit
 def interrupt():
     atexit.register(signal.raise_signal, signal.SIGINT)
     raise SystemExit(0)
 """
-    assert _run(interrupt) == (130, "", "")
+    assert _run(tmp_path, interrupt) == (130, "", "")
 
 
-def test_a_fault_without_ctrl_c_keeps_its_traceback() -> None:
-    code, _, errors = _run("def interrupt(): raise ValueError('a fault')")
+def test_a_fault_without_ctrl_c_keeps_its_traceback(tmp_path: Path) -> None:
+    code, _, errors = _run(tmp_path, "def interrupt(): raise ValueError('a fault')")
     assert code == 1
     assert "ValueError: a fault" in errors

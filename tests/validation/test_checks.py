@@ -296,6 +296,15 @@ def test_the_version_of_the_emotion_code_is_named(tmp_path: Path) -> None:
     assert passed(report)["emotion code"] == "version 1, no musical context"
 
 
+def test_a_model_name_that_is_not_a_string_is_a_failed_check(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path)
+    document = json.loads(path.read_text())
+    del document["metadata"]["code_version"]
+    document["metadata"]["model_name"] = []
+    path.write_text(json.dumps(document))
+    assert not validate_file(path).passed
+
+
 def test_every_faulty_layer_is_reported_not_only_the_first(tmp_path: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["layers"][0]["activation"] = "linear"
