@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any, NoReturn, cast
@@ -13,7 +14,7 @@ from typer.core import TyperCommand
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import HelpGroup, use_help_classes
-from kelly_core.errors import KellyError
+from kelly_core.errors import KellyError, did_you_mean
 from kelly_core.formatting import printable_lines
 
 COMMANDS = {
@@ -41,6 +42,8 @@ The module of that name contains a function or a ``typer.Typer`` called ``app``.
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 """Base of all wrong usage: some versions of Typer take it from click, others have their own."""
 
+_EXTRA_WORD = re.compile(r"unexpected extra argument(?:\(s\)|s)? \((\S+?)[ )]")
+
 
 class _Commands(HelpGroup):
     """The commands; a command's module is imported only when the command runs, not for the list of commands."""
@@ -59,8 +62,25 @@ class _Commands(HelpGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
+            if hint := _usage_hint(error):
+                error.message = f"{error.message.rstrip('.')}. {hint}"
             _print_json_error(error.format_message())
             raise
+
+
+def _usage_hint(error: Any) -> str:
+    """Return the fix of a wrong option, or of a word where the command takes none; "" if there is no guess."""
+    if error.ctx is None:
+        return ""
+    params = error.ctx.command.get_params(error.ctx)
+    options = [name for param in params for name in param.opts if name.startswith("--")]
+    if wrong := getattr(error, "option_name", ""):
+        error.possibilities = None
+        return did_you_mean(wrong, options)
+    if word := _EXTRA_WORD.search(error.message):
+        guess = did_you_mean(f"--{word[1]}", options)
+        return guess or (f"Models are given as -m {word[1]}" if "--model" in options else "")
+    return ""
 
 
 def _load(name: str) -> Any:

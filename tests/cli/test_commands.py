@@ -403,6 +403,9 @@ def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> N
     [
         ("datasets get nowhere --json", 2, "no source is called 'nowhere'"),
         ("validate --json --nope", 2, "No such option: --nope"),
+        ("cache --json clear", 2, "Did you mean --clear?"),
+        ("train --json emotion", 2, "Models are given as -m emotion"),
+        ("train --json --epoch 3", 2, "Did you mean --epochs?"),
         ("report missing --json", 1, "missing: "),
     ],
 )
