@@ -272,12 +272,13 @@ def _entries(document: dict[str, Any], path: Path) -> list[Any]:
         return _rows_of_columns(document, path)
     values = list(document.values())
     if all(isinstance(value, str) for value in values):
-        return [{_FILE: file, _SPLIT: split} for file, split in document.items()]
+        # Their values must show that these are files and splits: a file on one song has such a form, too.
+        return [{"key": key, "value": value} for key, value in document.items()]
     lists = {name: value for name, value in document.items() if isinstance(value, list)}
     by_split = {name: files for name, files in lists.items() if name.lower() in _SPLITS}
     if by_split:
         return [
-            {**(entry if isinstance(entry, dict) else {_FILE: entry}), _SPLIT: split}
+            {**(entry if isinstance(entry, dict) else {"key": entry}), "value": split}
             for split, files in by_split.items()
             for entry in files
         ]

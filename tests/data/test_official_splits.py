@@ -143,3 +143,8 @@ def test_a_table_is_recognized_by_its_values(table: str, text: str, tmp_path: Pa
 def test_a_column_with_other_words_is_not_one_of_splits(tmp_path: Path) -> None:
     selection = _select(tmp_path, "notes.csv", b"file,part\n2004/a.midi,train\n2006/c.midi,chorus\n")
     assert selection.tables == []
+
+
+def test_a_json_file_on_one_song_is_not_a_table(tmp_path: Path) -> None:
+    selection = _select(tmp_path, "song.json", b'{"midi": "2006/c.midi", "part": "test"}')
+    assert selection.tables == []
