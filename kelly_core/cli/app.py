@@ -16,6 +16,7 @@ from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import HelpGroup, use_help_classes
 from kelly_core.errors import KellyError, did_you_mean
 from kelly_core.formatting import printable_lines
+from kelly_core.spec import MODELS
 
 COMMANDS = {
     "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",
@@ -73,14 +74,15 @@ def _usage_hint(error: Any) -> str:
     if error.ctx is None:
         return ""
     params = error.ctx.command.get_params(error.ctx)
-    options = [name for param in params for name in param.opts if name.startswith("--")]
+    options = [name for param in params for name in param.opts if name.startswith("-") and name != "--help"]
     if wrong := getattr(error, "option_name", ""):
         error.possibilities = None
-        return did_you_mean(wrong, options)
-    if word := _EXTRA_WORD.search(error.message):
-        guess = did_you_mean(f"--{word[1]}", options)
-        return guess or (f"Models are given as -m {word[1]}" if "--model" in options else "")
-    return ""
+        return did_you_mean(wrong.lstrip("-"), options)
+    if not (word := _EXTRA_WORD.search(error.message)):
+        return ""
+    about_models = "Models are given with -m" if "--model" in options else ""
+    known = [*options, *(spec.name for spec in MODELS if about_models)]
+    return did_you_mean(word[1], known, about_models)
 
 
 def _load(name: str) -> Any:

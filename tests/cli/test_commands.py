@@ -404,7 +404,9 @@ def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> N
         ("datasets get nowhere --json", 2, "no source is called 'nowhere'"),
         ("validate --json --nope", 2, "No such option: --nope"),
         ("cache --json clear", 2, "Did you mean --clear?"),
-        ("train --json emotion", 2, "Models are given as -m emotion"),
+        ("train --json emotoin", 2, "Did you mean EmotionRecognizer? Models are given with -m"),
+        ("train --json --lr 3", 2, "Did you mean -lr?"),
+        ("cache --json --delet", 2, "No such option: --delet"),
         ("train --json --epoch 3", 2, "Did you mean --epochs?"),
         ("report missing --json", 1, "missing: "),
     ],
@@ -414,3 +416,4 @@ def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: 
     assert done.code == code
     assert problem in json.loads(done.out)["error"]
     assert problem in done.err
+    assert "Did you mean --help" not in done.err
