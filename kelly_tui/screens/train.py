@@ -58,6 +58,7 @@ class Train(RunScreen):
         Binding("o", "overlay", "All models", tooltip="Curves of all models, or of the chosen one"),
         Binding("w", "others", "Overlay", tooltip="Lay the curves of other runs over this one's"),
         Binding("g", "pane", "Log", tooltip="Log of the run, instead of the curves in a small window"),
+        Binding("slash", "search_log", show=False, tooltip="Show the log and search it for a text, or go to a time"),
     ]
 
     def __init__(self) -> None:
@@ -345,6 +346,13 @@ class Train(RunScreen):
     def action_pane(self) -> None:
         """Toggle between log and curves."""
         self.toggle_class("-log")
+
+    def action_search_log(self) -> None:
+        """Show the log, give it the focus, so that n and N go from match to match, and ask what to search for."""
+        log = self.query_one("#log", RunLog)
+        self.set_class(self.has_class("-log") or not log.display, "-log")
+        log.focus()
+        log.action_search()
 
     def action_new(self) -> None:
         """Ask for models and settings, then start a training."""

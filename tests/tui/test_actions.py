@@ -31,6 +31,7 @@ from kelly_tui.dialogs.jump import jump_targets
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.preview import _titled
 from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.export_files import exports_in
 from kelly_tui.screens.train import Train
@@ -475,6 +476,24 @@ async def test_the_log_is_searched() -> None:
         assert not log.is_vertical_scroll_end
         log.action_follow()
         await until(pilot, lambda: log.is_vertical_scroll_end)
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_slash_shows_and_searches_the_log_wherever_the_focus_is(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        log = app.screen.query_one(RunLog)
+        await until(pilot, lambda: log.line_count)
+        assert not log.display
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, TextPrompt))
+        await pilot.press(*"epoch", "enter")
+        await until(pilot, lambda: log.display and log.has_focus and log._pointed is not None)
+        first = log._pointed
+        await pilot.press("n")
+        await until(pilot, lambda: log._pointed != first)
+        assert "epoch" in log.lines[log._pointed]
 
 
 async def test_keys_of_the_settings_file_replace_those_of_actions(make_app: MakeApp, workplace: Path) -> None:
