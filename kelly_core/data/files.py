@@ -27,7 +27,7 @@ RULES_FILE = "MADE_BY_RULES.md"
 _log = logging.getLogger(__name__)
 
 MAX_TABLE_BYTES = 256_000_000
-_HEADER_BYTES = 64 * 2**10
+HEADER_BYTES = 64 * 2**10
 _MARKLESS_BYTES = 32
 """Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
 _GZIP = b"\x1f\x8b"
@@ -228,7 +228,7 @@ def table_columns(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read.
     """
-    return next(_rows(_from_header(read_beginning(path, _HEADER_BYTES))), [])
+    return next(_rows(_from_header(read_beginning(path, HEADER_BYTES))), [])
 
 
 def read_beginning(path: Path, count: int) -> str:
@@ -365,7 +365,7 @@ def is_large_list(path: Path) -> bool:
         with open_regular(path) as file:
             return (
                 os.fstat(file.fileno()).st_size > _MAX_ELEMENT
-                and decode_text(file.read(_HEADER_BYTES)).lstrip()[:1] == "["
+                and decode_text(file.read(HEADER_BYTES)).lstrip()[:1] == "["
             )
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kelly_core.data.files import (
+    HEADER_BYTES,
     MAX_TABLE_BYTES,
     LeftOut,
     find_files,
@@ -194,7 +195,7 @@ def _has_columns(path: Path) -> bool:
     try:
         if not _is_json(path) and {_FILE, _SPLIT} <= {plain_column(column) for column in table_columns(path)}:
             return True
-        start = read_beginning(path, _MAX_JSON_BYTES).lower()
+        start = read_beginning(path, _MAX_JSON_BYTES if _is_json(path) else HEADER_BYTES).lower()
         if _is_json(path) and all(f'"{column}"' in start for column in (_FILE, _SPLIT)):
             return True
         # Most other files hold no such words and need not be parsed.
