@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 MAX_TABLE_BYTES = 256_000_000
 HEADER_BYTES = 64 * 2**10
+"""Beginning of a table that shows what its columns are."""
 _MARKLESS_BYTES = 32
 """Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
 _GZIP = b"\x1f\x8b"
