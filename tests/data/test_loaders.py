@@ -488,7 +488,7 @@ class TestMaestro:
 
     def test_a_table_without_its_columns_is_refused(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro")
-        (root / "maestro-v3.0.0.csv").write_text("file,split\na.midi,train\n")
+        (root / "maestro-v3.0.0.csv").write_text("piece,set\nFirst Waltz,train\n")
         with pytest.raises(DataError, match="row 2 needs a midi_filename"):
             load("maestro", root)
 
