@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 
-from benchmarks.figures import Figure, main
+from benchmarks.figures import Figure, main, measured
 from kelly_core.config.loading import load_settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import is_present
@@ -277,4 +278,4 @@ def own_memory() -> float:
 
 
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(partial(measured, measure), __doc__)

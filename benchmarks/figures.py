@@ -69,6 +69,12 @@ def marked(figures: Sequence[Figure], load: MachineLoad) -> list[Figure]:
     return [figure.doubted(load.description) for figure in figures] if load.busy else list(figures)
 
 
+def measured(measure: Callable[[], Sequence[Figure]]) -> list[Figure]:
+    """Measure, and mark the figures if other programs disturbed them."""
+    meter = LoadMeter()
+    return marked(measure(), meter.read())
+
+
 def print_table(figures: Sequence[Figure], title: str = "") -> None:
     """Print figures, each with its target and whether it is met; reasons for what is not judged stand below, once."""
     table = Table("figure", title=title or None)
@@ -94,8 +100,7 @@ def main(measure: Callable[[], Sequence[Figure]], description: str) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    meter = LoadMeter()
-    figures = marked(measure(), meter.read())
+    figures = measure()
     if options.json:
         print(json.dumps([asdict(figure) for figure in figures]))
     else:

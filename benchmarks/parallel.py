@@ -12,11 +12,12 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from statistics import fmean
 from typing import Literal
 
-from benchmarks.figures import Figure, main
+from benchmarks.figures import Figure, main, measured
 from kelly_core.spec import MODELS, ModelSpec
 
 Way = Literal["alone", "together", "all cores"]
@@ -124,4 +125,4 @@ def figures_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) -> list
 
 
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(partial(measured, measure), __doc__)

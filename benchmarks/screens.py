@@ -23,9 +23,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.figures import Figure, main
+from benchmarks.figures import Figure, main, marked, measured
 from benchmarks.terminal import Terminal
 from kelly_core import events
+from kelly_core.benchmark.machine_load import load_of
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEvent, StateChanged, encode
@@ -53,15 +54,24 @@ use_synthetic = true
 FIRST_SCREEN_SECONDS = 0.7
 LOOP_MS, REDRAW_MS, KEY_MS = 50.0, 60.0, 100.0
 BYTES_A_SECOND = 20_000.0
+SECONDS_BEFORE = 1.0
+"""How long the load of other programs is measured before a training is started."""
 
 
 def measure() -> list[Figure]:
     """All figures; takes about a minute, and needs the machine for itself."""
     with _working_folder() as folder:
-        figures = [_first_screen(folder)]
-        with _long_run(folder):
-            figures += asyncio.run(_loop_and_redraw())
-        return [*figures, *_beside_a_training(folder)]
+        figures = measured(partial(_alone, folder))
+        # The training is a program of its own: what else runs is measured before it starts.
+        load = load_of(SECONDS_BEFORE)
+        return [*figures, *marked(_beside_a_training(folder), load)]
+
+
+def _alone(folder: Path) -> list[Figure]:
+    """The first screen, and the loop with a long log."""
+    first = _first_screen(folder)
+    with _long_run(folder):
+        return [first, *asyncio.run(_loop_and_redraw())]
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.features import alone, corpora, write_corpus
-from benchmarks.figures import Figure, main
+from benchmarks.figures import Figure, main, measured
 
 ROUNDS = 9
 TIMES_BARE = 3.0
@@ -71,4 +72,4 @@ def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str
 
 
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(partial(measured, measure), __doc__)

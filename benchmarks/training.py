@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -30,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.figures import Figure, main, median_at_least
+from benchmarks.figures import Figure, main, measured, median_at_least
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.events import EpochDone, Event
@@ -359,4 +360,4 @@ def measure() -> list[Figure]:
 
 
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(partial(measured, measure), __doc__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.figures import Figure, marked, median_at_least, print_table
-from kelly_core.benchmark.machine_load import MachineLoad
+from benchmarks.figures import Figure, marked, measured, median_at_least, print_table
+from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
 
 
 def test_rounds_that_agree_are_judged_by_their_median() -> None:
@@ -28,6 +28,13 @@ def test_figures_beside_other_programs_are_not_judged() -> None:
     assert [figure.met for figure in busy] == [None, None]
     assert {figure.doubt for figure in busy} == {"other programs used 50 % of the processor"}
     assert busy[0].note == "note"
+
+
+def test_what_is_measured_beside_other_programs_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure.at_least("speed", 4.0, "×", 3.0)
+    for load, met in ((MachineLoad(0.5, 0.0), None), (MachineLoad(0.0, 0.0), True)):
+        monkeypatch.setattr(LoadMeter, "read", lambda _meter, load=load: load)
+        assert [each.met for each in measured(lambda: [figure])] == [met]
 
 
 def test_the_table_says_in_words_what_is_met_and_once_why_something_is_not_judged(
