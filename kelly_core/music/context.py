@@ -191,18 +191,20 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
     if len(samples) < _FFT:
         raise DataError(f"audio shorter than {_FFT} samples")
     with librosa_cache_lock():
+        import librosa.feature
         import librosa.onset
 
     hop = round(_HOP_SECONDS * sample_rate)
-    spectrum = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop))
+    power = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop)) ** 2
     with warnings.catch_warnings():
         # At high sample rates librosa warns of bands without a bin, whose strength is 0.
         warnings.simplefilter("ignore", UserWarning)
-        strength = librosa.onset.onset_strength(y=samples, sr=sample_rate, hop_length=hop)
+        bands = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=sample_rate))
+    strength = librosa.onset.onset_strength(S=bands, sr=sample_rate, n_fft=_FFT, hop_length=hop)
     onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
     hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_FFT)
     pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])
-    weights = (spectrum[pitched] ** 2).sum(axis=1) + _SILENCE
+    weights = power[pitched].sum(axis=1) + _SILENCE
     register = float(np.average(librosa.hz_to_midi(hertz[pitched]), weights=weights))
     return np.array([register, len(onsets) * sample_rate / len(samples)])
 
