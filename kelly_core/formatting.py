@@ -88,6 +88,11 @@ def format_change(share: float, digits: int = 0) -> str:
     return text if any(digit in text for digit in "123456789") else text[1:]
 
 
+def format_interval(low: float, high: float) -> str:
+    """Return the ends of an interval of changes, such as -0.8% to +2.3%."""
+    return f"{format_change(low, 1)} to {format_change(high, 1)}"
+
+
 def format_metric(value: float | None) -> str:
     """Return a measure of quality with four significant digits."""
     return MISSING if value is None else f"{value:.4g}"

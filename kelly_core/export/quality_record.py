@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from kelly_core.formatting import format_change
+from kelly_core.formatting import format_change, format_interval
 
 Metrics = dict[str, float | None]
 """Measures by name; None where one is not defined, such as the correlation with a constant."""
@@ -43,7 +43,7 @@ class RelativeDifference:
     high: float
 
     def __str__(self) -> str:
-        return f"{format_change(self.value, 1)} ({format_change(self.low, 1)} to {format_change(self.high, 1)})"
+        return f"{format_change(self.value, 1)} ({format_interval(self.low, self.high)})"
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class QualityRecord:
         share = difference.share
         interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
         if share:
-            interval = f"{format_change(share.low, 1)} to {format_change(share.high, 1)}"
+            interval = format_interval(share.low, share.high)
         return f"{comparison} (95 % {interval}, {groups})"
 
     def to_json(self) -> dict[str, Any]:
@@ -293,7 +293,7 @@ class ChainQuality:
             if ours is None or theirs is None:
                 continue
             share = difference.share or RelativeDifference(difference.value, difference.low, difference.high)
-            interval = f"{format_change(share.low, 1)} to {format_change(share.high, 1)}"
+            interval = format_interval(share.low, share.high)
             if difference.share is None:
                 interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
             yield (

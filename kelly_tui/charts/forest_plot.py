@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.geometry import Size
 
 from kelly_core.export.quality_record import QualityRecord, words
-from kelly_core.formatting import format_change
+from kelly_core.formatting import format_change, format_interval
 from kelly_tui.charts.chart_data import nice_ticks
 from kelly_tui.themes import ThemeColors
 
@@ -38,7 +38,7 @@ class Gain:
     @property
     def text(self) -> str:
         """Value and interval in percent."""
-        return f"{format_change(self.value, 1)} ({format_change(self.low, 1)} to {format_change(self.high, 1)})"
+        return f"{format_change(self.value, 1)} ({format_interval(self.low, self.high)})"
 
 
 @dataclass(frozen=True)
