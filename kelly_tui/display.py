@@ -2,21 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from rich.console import RenderableType
-from textual._compositor import ChopsUpdate, LayoutUpdate
+from rich.cells import cell_len
+from rich.color import Color as RichColor
+from rich.color import ColorSystem, ColorType
+from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.palette import Palette as Numbered
+from rich.segment import Segment
+from rich.style import Style
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding
-from textual.filter import LineFilter, Monochrome
+from textual.color import Color
+from textual.filter import LineFilter, Monochrome, NoColor
+from textual.geometry import Size
 from textual.screen import Screen
+from textual.strip import Strip
 
-from kelly_tui.color_filters import ANSI16_FILTER, ASCII_FILTER, KEY_NAMES, NO_COLOR_FILTER, PRINTABLE_FILTER
-from kelly_tui.frame import ChangesUpdate, ShownFrame
+from kelly_core.ascii import to_ascii
+from kelly_core.formatting import printable
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.shutdown import Driver
 from kelly_tui.themes import ANSI16_THEME, THEMES
+
+KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
+"""Names of keys for which Textual shows a sign."""
+
+_RGB = (
+    (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
+    (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
+    (255, 255, 255),
+)  # fmt: skip
+"""The colors as the Linux console shows them; every terminal's are near these."""
+
+LEGIBLE = {
+    0: (2, 6, 7, 9, 10, 11, 13, 14, 15),
+    1: (11, 15),
+    2: (0,),
+    4: (7, 10, 11, 14, 15),
+    6: (0,),
+    7: (0, 4),
+}
+"""Grounds that may be used, each with the colors in which text on it is legible, in xterm and on the Linux console.
+
+The bright ones are no grounds, for the console has none; nor is yellow, which is brown there.
+"""
+
+_BLACK = 0
+_FAINT, _AT_MOST = 8, 0x60
+"""Limit for dark gray on black, which borders and the background of dialogs use."""
+
+
+class Ansi16Filter(LineFilter):
+    """Replace every color by the nearest of 16; for text, by the nearest legible one."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
+        """Return the segments in 16 colors."""
+        return [
+            Segment(text, style if style is None else to_ansi16(style), control) for text, style, control in segments
+        ]
+
+
+@lru_cache(4096)
+def to_ansi16(style: Style) -> Style:
+    """Convert a style to 16 colors; dim text gets a darker color instead of the attribute."""
+    ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
+    faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _AT_MOST
+    sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
+    # Many a terminal shows what is bold in the bright variant of its color: black would become gray.
+    bold = False if sign == _BLACK else None
+    return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(ground), bold=bold, dim=False)
+
+
+def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) -> int:
+    """Return the number of the nearest color; ``otherwise`` for the terminal's default."""
+    if color is None or color.type is ColorType.DEFAULT:
+        return otherwise
+    if color.type is ColorType.STANDARD and color.number in among:
+        return color.number
+    return among[Numbered([_RGB[number] for number in among]).match(color.get_truecolor())]
+
+
+class AsciiFilter(LineFilter):
+    """Replace non-ASCII characters everywhere, including file names, borders and scroll bars."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
+        """Return the segments in ASCII."""
+        return [Segment(to_ascii(text), style, control) for text, style, control in segments]
+
+
+ANSI16_FILTER = Ansi16Filter()
+
+
+class PrintableFilter(LineFilter):
+    """Escapes control characters and surrogates in text from data and file names."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
+        """Return the same segments with escapes."""
+        return [Segment(text if control else printable(text), style, control) for text, style, control in segments]
+
+
+PRINTABLE_FILTER = PrintableFilter()
+ASCII_FILTER = AsciiFilter()
+NO_COLOR_FILTER = NoColor()
 
 
 class DisplayApp(App[None]):
@@ -86,3 +181,121 @@ class DisplayApp(App[None]):
         """Draw the whole screen again, after something else has written to the terminal."""
         self._shown_frame.forget()
         self.refresh(layout=True)
+
+
+StyledCell = tuple[str, Style]
+"""A character of one column, and its style."""
+
+_PLAIN = Style()
+_MAX_GAP = 8
+"""Unchanged cells between two changed ones that are sent with them: moving the cursor takes as many bytes."""
+
+
+class ShownFrame:
+    """Keeps what the terminal shows, cell by cell; None where that is not known."""
+
+    def __init__(self) -> None:
+        self._size = Size(0, 0)
+        self._lines: list[list[StyledCell | None]] = []
+
+    def forget(self) -> None:
+        """Send the next frame in full: the terminal may show something else."""
+        self._size = Size(0, 0)
+
+    def changes(self, update: LayoutUpdate | ChopsUpdate, size: Size) -> Iterator[tuple[int, int, Strip]]:
+        """Yield line, column and content of each run of changed cells, and remember what is shown afterwards."""
+        if size != self._size:
+            self._size, self._lines = size, [[None] * size.width for _ in range(size.height)]
+        for y, x, strip in _pieces(update):
+            if 0 <= y < size.height:
+                yield from ((y, start, run) for start, run in self._changes_of(self._lines[y], x, strip))
+
+    def _changes_of(self, line: list[StyledCell | None], x: int, strip: Strip) -> Iterator[tuple[int, Strip]]:
+        end = x + strip.cell_length
+        if not all(text.isascii() or all(map(_is_narrow, text)) for text, *_ in strip):
+            # Terminals differ in the width of some of these characters: such a piece is always sent as a whole.
+            line[x:end] = [None] * (len(line[x:end]))
+            yield x, strip
+            return
+        new = [(character, style) for text, style, _ in strip for style in [_look(style)] for character in text]
+        for start, stop in _changed_runs(line[x:end], new):
+            parts = groupby(new[start:stop], itemgetter(1))
+            yield x + start, Strip(Segment("".join(sign for sign, _ in cells), style) for style, cells in parts)
+        line[x:end] = new[: len(line[x:end])]
+
+
+@dataclass
+class ChangesUpdate(CompositorUpdate):
+    """Sends what differs from the shown frame; found when it is written, for Textual drops some updates."""
+
+    frame: ShownFrame
+    update: LayoutUpdate | ChopsUpdate
+    size: Size
+
+    def render_segments(self, console: Console) -> str:
+        """Return the control sequences and texts for the terminal; a style stays in force until another one comes."""
+        parts: list[str] = []
+        colors = console._color_system or ColorSystem.TRUECOLOR
+        current = _PLAIN
+        for y, x, strip in self.frame.changes(self.update, self.size):
+            parts.append(Control.move_to(x, y).segment.text)
+            for text, style, _ in strip:
+                look = _look(style)
+                parts += (_transition(current, look, colors), text)
+                current = look
+        return "".join([*parts, _transition(current, _PLAIN, colors)])
+
+
+def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Strip]]:
+    """Yield line, column and content of everything that Textual would send."""
+    if isinstance(update, LayoutUpdate):
+        for y, strips in enumerate(update.strips, update.region.y):
+            x = update.region.x
+            for strip in strips:
+                yield y, x, strip
+                x += strip.cell_length
+        return
+    for y, x1, x2 in update.spans:
+        for end, (x, piece) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
+            if piece is not None and x < x2 and end > x1:
+                yield y, x, piece if end <= x2 else piece.crop(0, x2 - x)
+
+
+def _changed_runs(old: Sequence[StyledCell | None], new: Sequence[StyledCell]) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of runs of cells that differ; short gaps between two of them are closed."""
+    changed: Iterable[int] = (index for index, cells in enumerate(zip(old, new, strict=False)) if cells[0] != cells[1])
+    start = stop = -1
+    for index in changed:
+        if start >= 0 and index - stop > _MAX_GAP:
+            yield start, stop
+            start = -1
+        start, stop = (index if start < 0 else start), index + 1
+    if start >= 0:
+        yield start, stop
+
+
+@lru_cache(maxsize=4096)
+def _is_narrow(character: str) -> bool:
+    return cell_len(character) == 1
+
+
+@lru_cache(maxsize=4096)
+def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
+    """Return the sequence that changes one style into another, of the colors only what differs."""
+    if before == after:
+        return ""
+    codes: list[str] = []
+    if before.without_color != after.without_color or None in (after.color, after.bgcolor):
+        codes, before = ["0"], _PLAIN
+        codes += filter(None, [after.without_color._make_ansi_codes(colors)])
+    if after.color not in (None, before.color):
+        codes += after.color.downgrade(colors).get_ansi_codes(foreground=True)
+    if after.bgcolor not in (None, before.bgcolor):
+        codes += after.bgcolor.downgrade(colors).get_ansi_codes(foreground=False)
+    return f"\x1b[{';'.join(codes)}m"
+
+
+@lru_cache(maxsize=4096)
+def _look(style: Style | None) -> Style:
+    """Return what a style looks like, without the places in a table and the actions that Textual keeps in it."""
+    return _PLAIN if style is None else style.clear_meta_and_links()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelly_core.config.keys import flatten
-from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings, for_every_model, load_settings
+from kelly_core.config.loading import DEFAULT_FILE, LoadedSettings, flatten, for_every_model, load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError
 

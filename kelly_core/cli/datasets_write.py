@@ -90,11 +90,11 @@ def render(
 
 def _instruments(soundfont: Path | None) -> Path | None:
     """Return the SoundFont that was typed, else an installed one; None if there is none or no fluidsynth."""
-    from kelly_core.demo.rendering import find_soundfont
+    from kelly_core.demo.rendering import playable_soundfont
 
     if soundfont is not None and not soundfont.is_file():
         raise ConfigError("no such file", where=soundfont, hint="Name a SoundFont, a file .sf2 or .sf3")
-    return soundfont or find_soundfont()
+    return soundfont or playable_soundfont()
 
 
 def write_pairs(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from kelly_core.errors import KellyError
 
-_SOUND_FONTS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/sounds/sf3",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
+SOUNDFONT_FOLDERS = (
+    Path("/usr/share/sounds/sf2"),
+    Path("/usr/share/sounds/sf3"),
+    Path("/usr/share/soundfonts"),
+    Path("/usr/local/share/soundfonts"),
+    Path("/opt/homebrew/share/soundfonts"),
 )
+"""Folders in which distributions and Homebrew install SoundFonts."""
 _RATE = "44100"
 
 
@@ -42,7 +43,9 @@ def find_synthesizer() -> Synthesizer:
         KellyError: there is neither.
     """
     if program := shutil.which("fluidsynth"):
-        font = _sound_font()
+        soundfont = find_soundfont()
+        # Without the argument, fluidsynth takes the SoundFont of its own settings.
+        font = [] if soundfont is None else [str(soundfont)]
         return Synthesizer(
             program,
             lambda midi: ["-qni", *font, midi],
@@ -56,10 +59,13 @@ def find_synthesizer() -> Synthesizer:
     )
 
 
-def _sound_font() -> list[str]:
-    """Return the first SoundFont of the usual folders; [] leaves the choice to the program."""
-    found = (file for folder in _SOUND_FONTS for file in sorted(Path(folder).glob("*.sf[23]")))
-    return [str(file) for file in found][:1]
+def find_soundfont() -> Path | None:
+    """Return the first installed SoundFont, by folder and name; None if there is none."""
+    for folder in SOUNDFONT_FOLDERS:
+        for file in sorted(folder.glob("*")):
+            if file.suffix.lower() in {".sf2", ".sf3"}:
+                return file
+    return None
 
 
 def play(synthesizer: Synthesizer, midi: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from kelly_core.config.keys import flatten
+from kelly_core.config.loading import flatten
 from kelly_core.config.reference import SCHEMA_FILE
 from kelly_core.errors import ConfigError
 from kelly_core.io.atomic import atomic_write, open_regular

@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from kelly_core.config import legacy_json
-from kelly_core.config.keys import flatten, unflatten
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.io.atomic import open_regular
@@ -278,3 +277,26 @@ def _toml_lines(text: str) -> dict[str, int]:
         elif "=" in stripped:
             lines.setdefault(table + stripped.split("=")[0].strip(), number)
     return lines
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one table with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with dotted keys as nested tables."""
+    tree: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *tables, key = dotted.split(".")
+        node = tree
+        for table in tables:
+            node = node.setdefault(table, {})
+        node[key] = value
+    return tree

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.splits import BY_SEED, judging_part
+from kelly_core.spec import load_reference
 
 Names = NDArray[np.object_]
 """Strings that are shared: an example of a file costs a reference, however long the file's name is."""
@@ -324,3 +325,22 @@ class CorpusReport:
         skipped = {reason: {"count": len(files), "first": files[:names]} for reason, files in self.skipped.items()}
         content = {"licence" if key == "license" else key: value for key, value in asdict(self).items()}
         return content | {"skipped": skipped}
+
+
+def own_loss_sums(
+    loss: str, outputs: NDArray[np.floating], targets: NDArray[np.floating], weights: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weighted loss of each example and its size, both [N], by a function of tensors.
+
+    Args:
+        loss: reference to the function, see ``training.losses``.
+        outputs, targets: [N, T, out].
+        weights: [N, T, 1 or out].
+    """
+    import torch
+
+    # Double precision: sums over many frames lose digits. The copy makes a broadcast array writable for torch.
+    tensors = (torch.from_numpy(np.array(array, np.float64)) for array in (outputs, targets, weights))
+    with torch.inference_mode():
+        totals, sizes = load_reference(loss)(*tensors)
+    return totals.numpy(), sizes.numpy()

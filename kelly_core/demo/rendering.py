@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
 import numpy as np
 
 from kelly_core.arrays import Floats
+from kelly_core.composition.synthesizer import find_soundfont
 from kelly_core.data.readers import midi
 from kelly_core.demo.synth import notes_wav_bytes
 from kelly_core.errors import DataError
 
 PROGRAM = "fluidsynth"
 SAMPLE_RATE = 22_050
-SOUNDFONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"), Path("/usr/share/soundfonts"))
-"""Folders in which distributions install SoundFonts."""
 
 _CHANNELS, _SAMPLE_BYTES = 2, 2
 _GAIN = 0.6
@@ -28,16 +26,9 @@ _MOST_SECONDS = 120.0
 _TAIL_SECONDS = 1.0
 
 
-def find_soundfont() -> Path | None:
-    """Return the first installed SoundFont by name; None if there is none, or no fluidsynth to play it."""
-    if shutil.which(PROGRAM) is None:
-        return None
-    return next(_soundfonts(), None)
-
-
-def _soundfonts() -> Iterator[Path]:
-    for folder in SOUNDFONT_FOLDERS:
-        yield from sorted(path for path in folder.glob("*") if path.suffix.lower() in {".sf2", ".sf3"})
+def playable_soundfont() -> Path | None:
+    """Return the first installed SoundFont; None if there is none, or no fluidsynth to play it."""
+    return find_soundfont() if shutil.which(PROGRAM) is not None else None
 
 
 def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:

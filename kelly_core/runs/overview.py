@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kelly_core.config.keys import flatten
-from kelly_core.config.loading import MODEL_OVERRIDES
+from kelly_core.config.loading import MODEL_OVERRIDES, flatten
 from kelly_core.config.schema import Settings
 from kelly_core.formatting import MISSING
 from kelly_core.runs.run_dir import RunLabels, RunManifest

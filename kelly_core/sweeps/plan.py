@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kelly_core.config.keys import flatten
-from kelly_core.config.loading import for_every_model, parse_value, with_options
+from kelly_core.config.loading import flatten, for_every_model, parse_value, with_options
 from kelly_core.config.schema import ParallelSettings, Settings, SweepSettings
 from kelly_core.errors import ConfigError
 from kelly_core.spec import ModelSpec

@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
 
-from kelly_tui.action_names import name_bindings
+from kelly_tui.keys import name_bindings
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.bars import CommandLine, Header, KeyFooter
 from kelly_tui.widgets.record_table import RecordTable

@@ -14,7 +14,7 @@ from textual.color import Color
 
 from kelly_core.cli.console import SafeConsole, feature_progress
 from kelly_core.errors import DataError
-from kelly_tui.color_filters import PRINTABLE_FILTER
+from kelly_tui.display import PRINTABLE_FILTER
 from tests.helpers import tiny
 
 HARMFUL = "\x1b[2J\udce9\u202e"

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from kelly_core.cli.datasets_write import write_pairs
+from kelly_core.composition import synthesizer
 from kelly_core.data.catalog import create_dataset
 from kelly_core.demo import rendering
 from kelly_core.demo.rendering import render
@@ -23,7 +24,7 @@ from tests.helpers import tiny
 
 @pytest.fixture
 def sines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "SOUNDFONT_FOLDERS", ())
+    monkeypatch.setattr(synthesizer, "SOUNDFONT_FOLDERS", ())
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def soundfont(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"{code}o.write(bytes(10**7))\"\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.setattr(rendering, "SOUNDFONT_FOLDERS", (program.parent,))
+    monkeypatch.setattr(synthesizer, "SOUNDFONT_FOLDERS", (program.parent,))
     font = program.parent / "piano.SF2"
     font.write_bytes(b"RIFF")
     return font
@@ -75,7 +76,7 @@ def test_songs_whose_flattened_names_agree_do_not_replace_each_other(tmp_path: P
 
 def test_fluidsynth_plays_a_song_until_there_is_enough(soundfont: Path, tmp_path: Path) -> None:
     tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
-    assert rendering.find_soundfont() == soundfont
+    assert rendering.playable_soundfont() == soundfont
     samples, sample_rate = render(tmp_path / "song.mid", 2.0, soundfont)
     assert (len(samples), sample_rate) == (44_100, 22_050)
     np.testing.assert_allclose(samples[:22_050], 0.375, atol=1e-6)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.config.keys import flatten
-from kelly_core.config.loading import environment_name, load_settings
+from kelly_core.config.loading import environment_name, flatten, load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError
 

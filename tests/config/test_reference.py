@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core.config import editing
-from kelly_core.config.keys import flatten
+from kelly_core.config.loading import flatten
 from kelly_core.config.reference import all_settings, json_schema, markdown_table, setting
 from kelly_core.config.schema import Settings
 from kelly_core.spec import MODELS

@@ -11,7 +11,7 @@ from rich.color import ColorSystem
 from rich.style import Style
 
 from kelly_tui.app import KellyApp
-from kelly_tui.color_filters import LEGIBLE
+from kelly_tui.display import LEGIBLE
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.record_table import RecordTable

@@ -13,7 +13,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region, Size
 from textual.strip import Strip
 
-from kelly_tui.frame import ChangesUpdate, ShownFrame
+from kelly_tui.display import ChangesUpdate, ShownFrame
 from tests.seeds import seeded_rng
 
 SIZE = Size(24, 6)

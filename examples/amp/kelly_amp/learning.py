@@ -9,9 +9,8 @@ import numpy as np
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, own_loss_sums
 from kelly_core.data.leakage import content_keys
-from kelly_core.data.own_loss import own_loss_sums
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.data.splits import OFFICIAL, TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError

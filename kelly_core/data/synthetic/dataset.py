@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer, ReferenceLosses
-from kelly_core.data.own_loss import own_loss_sums
+from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer, ReferenceLosses, own_loss_sums
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.data.synthetic.generators import Generator
 from kelly_core.errors import ConfigError, DataError, did_you_mean

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
-from kelly_core.data.dataset import Batch, Dataset, Names
-from kelly_core.data.own_loss import own_loss_sums
+from kelly_core.data.dataset import Batch, Dataset, Names, own_loss_sums
 from kelly_core.export.quality_record import Calibration, PublishedResult
 from kelly_core.spec import is_own_loss
 

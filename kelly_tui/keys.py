@@ -1,4 +1,4 @@
-"""Keys in the order typed: each is handled after the one before has had its effect."""
+"""Keys: names of their actions, and a queue that handles them in the order typed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,30 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from textual.app import App
+from textual.binding import Binding, BindingsMap
 from textual.events import Event, Key
 from textual.message_pump import MessagePump
 from textual.widgets import Input
+
+
+def name_bindings(bindings: BindingsMap, place: str) -> None:
+    """Give every binding an id such as ``train.stop``; Textual's keymap finds it by that.
+
+    Args:
+        bindings: of the application or of a screen; changed in place.
+        place: name of the screen, or app.
+    """
+    for key, several in bindings.key_to_bindings.items():
+        bindings.key_to_bindings[key] = [replace(each, id=f"{place}.{action_name(each)}") for each in several]
+
+
+def action_name(binding: Binding) -> str:
+    """Return the name of an action; one with parameters is named by its description."""
+    return binding.description.casefold().replace(" ", "_") if "(" in binding.action else binding.action
+
 
 _SECONDS_AT_MOST = 1.0
 """A part that takes longer than this for its messages does not hold up the keys."""
