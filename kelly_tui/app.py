@@ -34,13 +34,13 @@ from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.display import DisplayApp
-from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
 from kelly_tui.keys import KeyQueue, name_bindings
 from kelly_tui.run_news import news_of, news_since, seen_states
 from kelly_tui.screen_modules import import_screens, make_screen
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
-from kelly_tui.shutdown import exit_on_signals
+from kelly_tui.shutdown import exit_on_signals, limit_exit
 from kelly_tui.state_store import ProjectState
 from kelly_tui.system_commands import system_commands
 from kelly_tui.themes import ANSI16_THEME
@@ -248,7 +248,7 @@ class KellyApp(DisplayApp):
                 ensure_dispatcher(self.runs_folder)
         except RunError as error:
             problem = problem or str(error)
-        self.post_message(self.RunsListed(run_list, problem, waiting))
+        post_unless_replaced(self, self.RunsListed(run_list, problem, waiting))
 
     @on(RunsListed)
     def _on_runs_listed(self, message: RunsListed) -> None:
@@ -424,3 +424,4 @@ async def _show(app: KellyApp, mouse: bool) -> None:
 
     exit_on_signals(leave, app.cancel_jobs)
     await app.run_async(mouse=mouse)
+    limit_exit()

@@ -1,4 +1,4 @@
-"""Worker processes of the screens: start, read line by line, cancel."""
+"""Worker processes of the screens: start, read line by line, cancel. Messages of worker threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.worker import get_current_worker
+
 KELLY_CORE = (sys.executable, "-c", "from kelly_core.cli.app import main; main()")
 """The start of a command line that runs ``kelly-core`` as it is installed here."""
 
@@ -21,6 +25,15 @@ _MAX_ERROR_BYTES = 2000
 def worker(module: str, *arguments: str) -> list[str]:
     """Return the command line of a program in ``kelly_tui.workers``."""
     return [sys.executable, "-m", f"kelly_tui.workers.{module}", *arguments]
+
+
+def post_unless_replaced(receiver: MessagePump, message: Message) -> None:
+    """Post a message from a worker thread, unless a later worker of its exclusive group has taken its place.
+
+    A thread cannot be interrupted, so one that was replaced may finish after its successor: what it read is older.
+    """
+    if not get_current_worker().is_cancelled:
+        receiver.post_message(message)
 
 
 class Job:

@@ -92,6 +92,16 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
         threading.Thread(target=_watch, args=(terminal,), daemon=True).start()
 
 
+def limit_exit() -> None:
+    """End the process within ``SHUTDOWN_SECONDS``, after the screens have given the terminal back.
+
+    Python waits for its threads without a limit, and one that reads a folder on a lost network drive may never end.
+    """
+    deadline = threading.Timer(SHUTDOWN_SECONDS, os._exit, (0,))
+    deadline.daemon = True
+    deadline.start()
+
+
 def _watch(terminal: int) -> None:
     """Wait until the terminal is gone, then signal it like the terminal itself."""
     poll = select.poll()

@@ -23,7 +23,7 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import bar
-from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.state_store import BENCHMARKS, load_benchmarks, load_state
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -131,7 +131,7 @@ class Benchmark(ChartScreen):
         except KellyError:
             # The command bench reports it; the figures of the last result are shown without it.
             runs = []
-        self.post_message(self.HistoryRead(runs))
+        post_unless_replaced(self, self.HistoryRead(runs))
 
     @on(HistoryRead)
     def _on_history_read(self, message: HistoryRead) -> None:

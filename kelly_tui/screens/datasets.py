@@ -25,7 +25,7 @@ from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.formatting import LabeledRows, bar, split_bar
-from kelly_tui.jobs import JobQueue, worker
+from kelly_tui.jobs import JobQueue, post_unless_replaced, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import CORPUS_REPORTS
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -178,9 +178,9 @@ class Datasets(BaseScreen):
                 found[name] = is_present(name, datasets.folder(name))
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
-        self.post_message(self.Looked(found, find_unclaimed(datasets)))
+        post_unless_replaced(self, self.Looked(found, find_unclaimed(datasets)))
         for name in [name for name, here in found.items() if here is True]:
-            self.post_message(self.Stamped(name, folder_stamp(datasets.folder(name))))
+            post_unless_replaced(self, self.Stamped(name, folder_stamp(datasets.folder(name))))
 
     @on(Stamped)
     def _on_stamped(self, message: Stamped) -> None:

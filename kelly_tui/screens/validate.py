@@ -23,7 +23,7 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
 from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
-from kelly_tui.jobs import KELLY_CORE, JobQueue, worker
+from kelly_tui.jobs import KELLY_CORE, JobQueue, post_unless_replaced, worker
 from kelly_tui.run_watcher import curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.export_details import check_rows, metadata_rows
@@ -157,7 +157,7 @@ class Validate(ChartScreen):
     def _look(self) -> None:
         folder = self.kelly.exports
         files, problem = exports_in(folder)
-        self.post_message(self.Found(folder, files, problem))
+        post_unless_replaced(self, self.Found(folder, files, problem))
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
 
+import pytest
+
+from kelly_core.runs.registry import RunList, list_runs
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.jobs import Job, JobQueue
+from tests.tui.conftest import SECONDS_AT_MOST, until
 
 LINE_THEN_KILLED = 'import os; print(\'{"done": 1}\\n{"do\', flush=True); os.kill(os.getpid(), 9)'
 
@@ -37,3 +45,26 @@ def test_a_job_started_while_the_application_closes_is_cancelled() -> None:
     assert [list(job.lines()) for job in (first, second)] == [[], []]
     assert first.cancelled
     assert second.cancelled
+
+
+async def test_a_slow_listing_of_runs_does_not_replace_a_later_one(
+    make_app: Callable[..., KellyApp], finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, ends, listings = Event(), Event(), []
+
+    def list_slowly_once(folder: Path) -> RunList:
+        listings.append(folder)
+        if len(listings) > 1:
+            return list_runs(folder)
+        waits.wait(SECONDS_AT_MOST)
+        ends.set()
+        return RunList((), {})
+
+    monkeypatch.setattr("kelly_tui.app.list_runs", list_slowly_once)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: len(listings) > 1 and app.run_list.runs)
+        waits.set()
+        await until(pilot, ends.is_set)
+        await pilot.pause(0.2)
+        assert [run.id for run in app.run_list.runs] == [finished_run.id]

@@ -62,6 +62,26 @@ def test_a_terminal_that_takes_no_more_output_does_not_hold_it_up(asked: Termina
     assert not live_run.control.exists()
 
 
+HANGING = """
+from threading import Event
+import kelly_tui.screens.datasets as datasets
+from kelly_tui.cli import main
+
+datasets.is_present = lambda *_: Event().wait()
+main()
+"""
+
+
+def test_a_folder_that_never_answers_does_not_hold_up_quitting(workplace: Path) -> None:
+    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"}
+    terminal = Terminal([sys.executable, "-c", HANGING], workplace, environment)
+    terminal.read_until("corpora")
+    terminal.press("q")
+    assert terminal.wait(SHUTDOWN_SECONDS + MARGIN) == 0
+    assert terminal.local_modes() & termios.ICANON
+
+
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_gives_the_terminal_back(asked: Terminal, live_run: RunDirectory, number: signal.Signals) -> None:

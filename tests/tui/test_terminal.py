@@ -90,6 +90,7 @@ def open_terminal(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Call
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
         yield open_one
         for terminal in opened:
+            print(terminal.screen())  # Shown where the test failed.
             terminal.tmux("kill-server")
     for run in list_runs(tmp_path / "runs").runs:
         if run.live:
