@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import platform
@@ -131,10 +132,7 @@ class DaskCluster:
         self._no_worker_since: float | None = None
         self._reported = False
         self._client = _connect(scheduler)
-        # pure=False: equal arguments must not be answered from results that Dask still holds.
-        self.executor: Executor = _GuardedExecutor(
-            self._client.get_executor(pure=False), Requirements.of_this_process(required_paths)
-        )
+        self.executor: Executor = _GuardedExecutor(self._client, Requirements.of_this_process(required_paths))
         self._cleanup = ExitStack()
 
     def __enter__(self) -> DaskCluster:
@@ -178,15 +176,41 @@ class DaskCluster:
 
 
 class _GuardedExecutor(Executor):
-    """Another executor, whose functions refuse to run on a worker that could give another result."""
+    """The workers of a Dask client, on which functions refuse to run if a worker could give another result.
 
-    def __init__(self, executor: Executor, requirements: Requirements) -> None:
-        self._executor = executor
+    Dask's own executor takes a result for an error if the worker that holds it is lost while the result arrives.
+    """
+
+    def __init__(self, client: Any, requirements: Requirements) -> None:
+        self._client = client
         self._requirements = requirements
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Start one call on a worker."""
-        return self._executor.submit(Guarded(function, self._requirements), *arguments, **options)
+        # pure=False: equal arguments must not be answered from results that Dask still holds.
+        task = self._client.submit(Guarded(function, self._requirements), *arguments, pure=False, **options)
+        future: Future[Result] = Future()
+        future.add_done_callback(lambda done: task.cancel() if done.cancelled() and not task.cancelled() else None)
+        self._client.loop.add_callback(_deliver, task, future)
+        return future
+
+
+async def _deliver(task: Any, future: Future[Any]) -> None:
+    """Set the outcome of a task of Dask in a future; a result that was lost with its worker is computed again."""
+    result = problem = None
+    try:
+        result = await task
+    except (CancelledError, asyncio.CancelledError):
+        future.cancel()
+    # The function may raise anything; whoever waits for the future gets it.
+    except BaseException as error:  # noqa: BLE001
+        problem = error
+    if not future.set_running_or_notify_cancel():
+        return
+    if problem is None:
+        future.set_result(result)
+    else:
+        future.set_exception(problem)
 
 
 def _connect(scheduler: str) -> Any:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -43,10 +44,22 @@ def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     serving = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     with ExitStack() as stack:
         scheduler = stack.enter_context(_process(folder, serving))
+        _wait_until_it_answers(port, scheduler)
         one = Cluster(f"tcp://127.0.0.1:{port}", folder, stack, scheduler)
         for _ in range(workers):
             one.add_worker()
         yield one
+
+
+def _wait_until_it_answers(port: int, scheduler: subprocess.Popen[bytes]) -> None:
+    """Wait for a scheduler, which on a busy machine starts later than a client gives up."""
+    while scheduler.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,25 @@ def _content(dataset: CorpusDataset) -> tuple[object, ...]:
     batch = dataset.eval_batch(np.arange(len(dataset)))
     arrays = [(array.shape, array.tobytes()) for array in (batch.inputs, batch.targets, batch.weights)]
     return dataset.fingerprint, dataset.report.files, dataset.report.skipped, arrays
+
+
+@pytest.mark.parametrize("run", [executor.map_ordered, executor.map_unordered])
+def test_a_result_whose_worker_is_lost_while_it_arrives_is_a_result(
+    two_workers: Cluster, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    from distributed import Client
+
+    gather = Client._gather
+
+    async def gather_and_lose(client: Client, futures: list[Any], **options: object) -> object:
+        result = await gather(client, futures, **options)
+        for future in futures:
+            client._handle_lost_data(key=future.key)
+        return result
+
+    monkeypatch.setattr(Client, "_gather", gather_and_lose)
+    results = run(square, range(20), scheduler=two_workers.address)
+    assert sorted(results) == [number * number for number in range(20)]
 
 
 @pytest.fixture
