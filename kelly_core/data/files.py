@@ -31,6 +31,8 @@ HEADER_BYTES = 64 * 2**10
 """Beginning of a table that shows what its columns are."""
 _MARKLESS_BYTES = 32
 """Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
+MUSIC_ENDING = re.compile(r"\.(?:midi?|wav|mp3|flac|ogg|m4a)$")
+"""Ending of a MIDI or audio file, in lower case."""
 _GZIP = b"\x1f\x8b"
 _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
@@ -61,6 +63,7 @@ def find_files(
     suffixes: Collection[str],
     is_skipped: Callable[[str], bool] = lambda _folder: False,
     left_out: LeftOut | None = None,
+    also: Callable[[str], bool] = lambda _name: False,
 ) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
 
@@ -73,6 +76,7 @@ def find_files(
         suffixes: endings with their dot; the files' own case does not matter.
         is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
         left_out: receives the broken links and unreadable folders.
+        also: returns True for the name of a file that is to be found whatever its ending.
 
     Returns:
         The path of each relative to ``root``, with forward slashes. Of a large corpus these are most of what stays in
@@ -85,7 +89,7 @@ def find_files(
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    walk = _Walk(tuple(suffixes), is_skipped)
+    walk = _Walk(tuple(suffixes), is_skipped, also)
     found = list(walk.files(root))
     if walk.linked:
         # A linked folder is read after all others, so that it does not take the place of the real one.
@@ -116,12 +120,18 @@ class _Walk:
         unreadable, broken: paths of folders that cannot be read, and of links to nothing.
     """
 
-    def __init__(self, suffixes: tuple[str, ...], is_skipped: Callable[[str], bool] = lambda _folder: False) -> None:
+    def __init__(
+        self,
+        suffixes: tuple[str, ...],
+        is_skipped: Callable[[str], bool] = lambda _folder: False,
+        also: Callable[[str], bool] = lambda _name: False,
+    ) -> None:
         self.linked: list[str] = []
         self.unreadable: list[str] = []
         self.broken: list[str] = []
         self._suffixes = suffixes
         self._is_skipped = is_skipped
+        self._also = also
         self._links: deque[tuple[str, str]] = deque()
         self._visited: set[tuple[int, int]] = set()
 
@@ -150,7 +160,7 @@ class _Walk:
                 stack.append((inner, iter(self._entries(entry.path, inner))))
             elif entry.is_symlink() and _is_folder(entry):
                 self._links.append((entry.path, f"{below}{entry.name}/"))
-            elif entry.name.lower().endswith(self._suffixes) and _is_file(entry):
+            elif (entry.name.lower().endswith(self._suffixes) or self._also(entry.name)) and _is_file(entry):
                 yield below + entry.name
             elif entry.is_symlink() and self._concerns(entry.name) and not Path(entry.path).exists():
                 self.broken.append(below + entry.name)

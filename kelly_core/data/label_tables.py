@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelly_core.data.files import EXTRA_CELLS, finite_text, plain_column, read_table, table_columns
+from kelly_core.data.files import EXTRA_CELLS, MUSIC_ENDING, finite_text, plain_column, read_table, table_columns
 from kelly_core.data.labels import ValenceArousal
 from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
@@ -42,7 +42,6 @@ _MOST_OUTLIERS = 0.05
 """Share of values outside a scale up to which it is the table's and the rows are damaged."""
 _MOST_REPEATED = 0.5
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
-_ENDING = re.compile(r"\.(?:wav|mp3|flac|ogg|m4a|midi?)$")
 
 
 @dataclass
@@ -99,7 +98,7 @@ def _enter(index: dict[str, ValenceArousal | None], key: str, value: ValenceArou
 
 def song_key(name: str) -> str:
     """Return what two spellings of one song's ID have in common."""
-    key = _ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
+    key = MUSIC_ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
     folder, slash, last = key.rpartition("/")
     whole = _WHOLE.fullmatch(last)
     return folder + slash + whole[1] if whole else key

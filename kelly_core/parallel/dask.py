@@ -202,7 +202,7 @@ async def _deliver(task: Any, future: Future[Any]) -> None:
         result = await task
     except (CancelledError, asyncio.CancelledError):
         future.cancel()
-    # The function may raise anything; whoever waits for the future gets it.
+    # The function may raise anything, and the future passes it on.
     except BaseException as error:  # noqa: BLE001
         problem = error
     if not future.set_running_or_notify_cancel():

@@ -143,8 +143,10 @@ class TestMaestro:
         rows = [row | {"split": "train"} for row in rows_of(root / "maestro-v3.0.0.csv")]
         write_rows(root / "maestro-v2.0.0.csv", rows)
         dataset = load("maestro", root)
-        assert_test_kept_out(dataset, MAESTRO_TEST)
+        assert dataset.report.skipped[TEST_REASON] == [MAESTRO_TEST]
         assert dataset.report.tables == ["maestro-v2.0.0.csv", "maestro-v3.0.0.csv"]
+        (warning,) = dataset.report.warnings
+        assert "tables give 2 files different splits" in warning
 
     def test_a_damaged_table_beside_a_good_one_is_a_warning(self, load, tmp_path) -> None:
         root = tiny.maestro(tmp_path / "maestro")

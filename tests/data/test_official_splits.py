@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.official_splits import Selection, select_files
+from kelly_core.data.official_splits import TEST_REASON, Selection, select_files
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
 from tests.helpers import tiny
@@ -138,6 +138,143 @@ def test_a_table_is_recognized_by_its_values(table: str, text: str, tmp_path: Pa
     selection = _select(tmp_path, table, text.encode())
     assert selection.tables == [f"moved/{table}"]
     assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "table.csv.bak",
+        "table(1).csv",
+        "table.csv(1)",
+        "table.csv.1",
+        "table.csv~",
+        "table",
+        "table.backup",
+        "Kopie von a",
+    ],
+)
+@pytest.mark.parametrize("content", [_TABLE, _ROWS])
+def test_a_copy_of_a_table_is_recognized_whatever_its_name(name: str, content: str, tmp_path: Path) -> None:
+    selection = _select(tmp_path, name, content.encode())
+    assert selection.tables == [f"moved/{name}"]
+    assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+
+
+def _json(rows: list[dict[str, str]]) -> list[object]:
+    file, split = rows[0]
+    pairs = [[row[file], row[split]] for row in rows]
+    return [
+        rows,
+        {str(number): row for number, row in enumerate(rows)},
+        {name: [row[name] for row in rows] for name in (file, split)},
+        {name: {str(number): row[name] for number, row in enumerate(rows)} for name in (file, split)},
+        {row[file]: {split: row[split], "year": 2004} for row in rows},
+        {"about": {"version": 3}, "splits": {"files": {row[file]: {split: row[split]} for row in rows}}},
+        {row[split]: {row[file]: {"year": 2004}} for row in rows},
+        {row[split]: {"files": [row[file]]} for row in rows},
+        pairs,
+        [[file, split], *pairs],
+    ]
+
+
+@pytest.mark.parametrize(("file", "split"), [("midi_filename", "split"), ("File", "Subset"), ("path", "fold")])
+@pytest.mark.parametrize("form", range(10))
+def test_every_form_of_json_is_recognized_by_its_contents(file: str, split: str, form: int, tmp_path: Path) -> None:
+    document = _json([{file: name, split: part} for name, part in _SPLITS.items()])[form]
+    selection = _select(tmp_path, "table.json", json.dumps(document).encode())
+    assert selection.tables == ["moved/table.json"]
+    assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
+    assert selection.warnings == []
+
+
+_NAMES = {
+    "other ending": ("2004/a b.mid", "2004/a b.wav"),
+    "audio": ("2004/a b.mid", "2004/a b.MP3"),
+    "no ending": ("2004/a b.mid", "2004/a b"),
+    "encoded": ("2004/a b é.mid", "2004/a%20b%20%C3%A9.mid"),
+    "encoded on disk": ("2004/a%20b.mid", "2004/a b.mid"),
+    "backslashes": ("2004/a b.mid", ".\\2004\\a b.mid"),
+    "case": ("2004/A B.MID", "2004/a b.mid"),
+    "composed": ("2004/\N{LATIN SMALL LETTER E WITH ACUTE}.mid", "2004/e\N{COMBINING ACUTE ACCENT}.mid"),
+    "decomposed": ("2004/e\N{COMBINING ACUTE ACCENT}.mid", "2004/\N{LATIN SMALL LETTER E WITH ACUTE}.mid"),
+    "address": ("2004/a b.mid", "https://example.org/corpus/2004/a%20b.mid"),
+}
+
+
+@pytest.mark.parametrize("columns", ["midi_filename,split", "name,subset"])
+@pytest.mark.parametrize("kind", _NAMES)
+def test_files_are_found_by_names_in_other_spellings(kind: str, columns: str, tmp_path: Path) -> None:
+    file, written = _NAMES[kind]
+    others = {written.replace("2004", year): split for year, split in (("2005", "train"), ("2006", "validation"))}
+    rows = "".join(f"{name},{split}\n" for name, split in {written: "test", **others}.items())
+    for year in ("2004", "2005", "2006"):
+        path = tmp_path / file.replace("2004", year)
+        path.parent.mkdir()
+        path.touch()
+    (tmp_path / "table.csv").write_text(f"{columns}\n{rows}", encoding="utf-8")
+    selection = select_files(tmp_path, {".mid"}, whole=True)
+    assert selection.files == [file.replace("2004", "2005"), file.replace("2004", "2006")]
+    assert selection.skipped == {TEST_REASON: [file]}
+    assert selection.warnings == []
+
+
+def test_a_table_without_a_header_keeps_its_first_row(tmp_path: Path) -> None:
+    selection = _select(
+        tmp_path, "table.csv", "".join(f"{file},{_SPLITS[file]}\n" for file in reversed(_SPLITS)).encode()
+    )
+    assert selection.skipped == {TEST_REASON: ["moved/2006/c.midi"]}
+
+
+def test_columns_that_disagree_are_a_warning_and_the_most_held_out_counts(tmp_path: Path) -> None:
+    content = b"file,fold,other\n2004/a.midi,train,train\n2005/b.midi,train,test\n2006/c.midi,test,train\n"
+    selection = _select(tmp_path, "table.csv", content)
+    assert selection.files == ["moved/2004/a.midi"]
+    assert "columns fold, other give different splits" in selection.warnings[0]
+
+
+def test_rows_that_disagree_are_a_warning_and_the_most_held_out_counts(tmp_path: Path) -> None:
+    selection = _select(tmp_path, "table.csv", _TABLE.encode() + b"2004/A.mid,test\n")
+    assert selection.files == ["moved/2005/b.midi"]
+    assert "1 rows give a file another split" in selection.warnings[0]
+
+
+def test_a_table_that_names_no_file_is_a_warning(tmp_path: Path) -> None:
+    selection = _select(tmp_path, "table.csv", _TABLE.replace(".midi", "x.midi").encode())
+    assert selection.files == []
+    assert "none of its 3 rows names a file" in selection.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\0test train", b"Read this: train, test\n", b"test\ntrain\n", b"\x1f\x8b\x08"]
+)
+def test_a_file_of_another_kind_is_no_table(content: bytes, tmp_path: Path) -> None:
+    selection = _select(tmp_path, "notes", content)
+    assert selection.tables == []
+    assert selection.warnings == []
+
+
+@pytest.mark.parametrize("column", ["clip_name", "name"])
+@pytest.mark.parametrize("folder", ["split/", "", "tables/"])
+@pytest.mark.parametrize("name", ["{}_clip.csv", "{}_clip(1).csv", "{}_clip.csv.bak"])
+def test_the_clips_of_emopia_are_found_in_copies_of_its_tables(
+    name: str, folder: str, column: str, tmp_path: Path
+) -> None:
+    for number, split in enumerate(("train", "val", "test")):
+        (tmp_path / f"Q1_song_{number}.mid").touch()
+        table = tmp_path / folder / name.format(split)
+        table.parent.mkdir(exist_ok=True)
+        table.write_text(f",{column}\n0,Q1_song_{number}.mp3\n")
+    selection = select_files(tmp_path, {".mid"})
+    assert selection.skipped == {TEST_REASON: ["Q1_song_2.mid"]}
+    assert selection.official(selection.files) == ["train", "validation"]
+
+
+def test_one_table_of_all_clips_is_found_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "midis").mkdir()
+    for number in range(3):
+        (tmp_path / "midis" / f"Q1_song_{number}.mid").touch()
+    (tmp_path / "clips").write_text("clip,part\nQ1_song_0,train\nQ1_song_1,val\nQ1_song_2,test\n")
+    assert select_files(tmp_path, {".mid"}).skipped == {TEST_REASON: ["midis/Q1_song_2.mid"]}
 
 
 def test_a_column_with_other_words_is_not_one_of_splits(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
 from kelly_core.data.files import has_files
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
-from kelly_core.data.official_splits import TableRow, select_files
+from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
+from kelly_core.data.split_tables import TableRow
 from kelly_core.data.splits import TEST, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable

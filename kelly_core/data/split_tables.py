@@ -1,0 +1,302 @@
+"""Rows of official tables: recognized by their contents in every form of CSV and JSON, with both columns named."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from kelly_core.data.files import (
+    HEADER_BYTES,
+    MAX_TABLE_BYTES,
+    MUSIC_ENDING,
+    plain_column,
+    read_beginning,
+    read_json,
+    read_table,
+    table_columns,
+)
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION
+from kelly_core.errors import DataError
+
+TableRow = Mapping[str, str]
+"""One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
+
+FILE, SPLIT = "midi_filename", "split"
+SPLITS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+NO_SPLIT = ""
+"""Split of a row that names a file without a split that is known."""
+_HELD_OUT = (NO_SPLIT, TRAIN, VALIDATION, TEST)
+"""Splits in increasing order of how much a conflict is decided for them."""
+_SPLIT_WORD = re.compile(rf"\b({'|'.join(SPLITS)})\b", re.IGNORECASE)
+_MIDI_ENDING = re.compile(r"\.midi?$")
+_CLIP_ID = re.compile(r"q[1-4]_.+_\d+")
+_SLASHES = re.compile(r"[\\/]+")
+_MAX_JSON_BYTES = 16 * 2**20
+"""In a JSON table of columns the names of the last columns are near the end of the file."""
+_NESTED = 3
+"""Objects around the rows of a JSON table, at most."""
+_LEAST_NAMED = 0.5
+"""Share of a column's values without ending that must name files here: a table may list more than there is."""
+
+
+@dataclass(frozen=True)
+class CorpusNames:
+    """Files of a corpus, by path.
+
+    Attributes:
+        files: their paths.
+    """
+
+    files: Sequence[str]
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """Names without folder and ending, as they are compared."""
+        return frozenset(path_key(file).rpartition("/")[2] for file in self.files)
+
+
+def path_key(path: str) -> str:
+    """Return a path as it is compared.
+
+    Neither case, nor the ending of a MIDI or audio file, nor the form of accents, nor the kind of slashes counts, nor
+    whether characters are percent-encoded.
+    """
+    parts = posixpath.normpath(with_slashes(unquote(path))).split("/")
+    plain = "/".join(part.strip() for part in parts if part not in ("", ".", ".."))
+    return MUSIC_ENDING.sub("", unicodedata.normalize("NFC", unicodedata.normalize("NFD", plain).casefold()))
+
+
+def with_slashes(path: str) -> str:
+    """Return a path with single forward slashes."""
+    return _SLASHES.sub("/", path)
+
+
+def is_clip(file: str) -> bool:
+    """Return True if a file is named like a clip of EMOPIA, ``Q<quadrant>_<song>_<number>``."""
+    return _CLIP_ID.fullmatch(path_key(file).rpartition("/")[2]) is not None
+
+
+def most_held_out(rows: Collection[TableRow]) -> TableRow | None:
+    """Return the row whose split is furthest from training: test before validation before train; None without rows."""
+    return max(rows, key=lambda row: _HELD_OUT.index(row[SPLIT]), default=None)
+
+
+def is_split_table(path: Path, names: CorpusNames) -> bool:
+    """Return True if a file holds both columns of an official table. One that cannot be read has none."""
+    try:
+        start = read_beginning(path, HEADER_BYTES)
+        if "\0" in start:
+            return False
+        if _is_json(start):
+            start = read_beginning(path, _MAX_JSON_BYTES).lower()
+            if all(f'"{column}"' in start for column in (FILE, SPLIT)):
+                return True
+        elif {FILE, SPLIT} <= {plain_column(column) for column in table_columns(path)}:
+            return True
+        # Most other files hold no such words and need not be parsed.
+        if not _SPLIT_WORD.search(start):
+            return False
+        return any(_with_known_columns(rows, names) for rows in _readings(path))
+    except DataError:
+        return False
+
+
+def read_split_rows(path: Path, names: CorpusNames) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of a table, and one sentence on each thing that is ambiguous in it.
+
+    A CSV table may have no header. A JSON table is a list of rows, of objects or of lists; {file: split}; {file: row};
+    {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as MAESTRO has it; one of these
+    inside other objects; or one row a line. The columns of files and of splits are named as MAESTRO names them if
+    their values show which columns they are.
+
+    Raises:
+        DataError: the file cannot be read, or is JSON without rows.
+    """
+    first = None
+    for rows in _readings(path):
+        if known := _with_known_columns(rows, names):
+            return known
+        first = rows if first is None else first
+    if first is None:
+        raise _no_rows(path)
+    return first, []
+
+
+def _no_rows(path: Path) -> DataError:
+    return DataError("must hold a list of rows or {column: {row: value}}", where=path)
+
+
+def clip_column(rows: Sequence[TableRow]) -> str:
+    """Return the column that names clips of EMOPIA, "" if there is none."""
+    return next((column for column in _columns(rows) if _all_fit(rows, column, is_clip)), "")
+
+
+def _is_json(start: str) -> bool:
+    return start.lstrip()[:1] in ("{", "[")
+
+
+def _columns(rows: Sequence[TableRow]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _with_known_columns(
+    rows: Sequence[dict[str, str]], names: CorpusNames
+) -> tuple[list[dict[str, str]], list[str]] | None:
+    """Return the rows with both columns named, and notes; None if no columns of files and of splits are found."""
+    columns = _columns(rows)
+    splits = [SPLIT] if SPLIT in columns else [each for each in columns if _all_fit(rows, each, SPLITS.__contains__)]
+    files = [FILE] if FILE in columns else _file_columns(rows, columns, names) if splits else []
+    if not files or not splits:
+        return None
+    notes = []
+    if any(len({SPLITS.get(row.get(column, "").lower()) for column in splits}) > 1 for row in rows):
+        notes.append(f"columns {', '.join(splits)} give different splits; of each row the most held-out one counts")
+    if len(files) > 1:
+        notes.append(f"columns {', '.join(files)} name files; all of them count")
+    known = [{**row, FILE: row.get(file, ""), SPLIT: _split_cell(row, splits)} for file in files for row in rows]
+    return known, notes
+
+
+def _split_cell(row: TableRow, columns: Sequence[str]) -> str:
+    """Return the cell of the most held-out split, or the first cell if none holds a known one."""
+    cells = [row.get(column, "") for column in columns]
+    return max(cells, key=lambda cell: _HELD_OUT.index(SPLITS.get(cell.lower(), NO_SPLIT)))
+
+
+def _file_columns(rows: Sequence[TableRow], columns: Sequence[str], names: CorpusNames) -> list[str]:
+    """Return the columns that name MIDI files, else audio files, else by most of their values files of the corpus."""
+    for fits in (_MIDI_ENDING.search, MUSIC_ENDING.search):
+        if found := [column for column in columns if _all_fit(rows, column, fits)]:
+            return found
+    named = {column: _named_files(rows, column, names) for column in columns}
+    best = max(named, key=lambda column: named[column], default="")
+    return [best] if best and named[best] > _LEAST_NAMED * len(rows) else []
+
+
+def _named_files(rows: Sequence[TableRow], column: str, names: CorpusNames) -> int:
+    """Return how many different files that are in the corpus a column names."""
+    keys = {path_key(row.get(column, "")) for row in rows}
+    return sum(key.rpartition("/")[2] in names.stems for key in keys)
+
+
+def _all_fit(rows: Sequence[TableRow], column: str, fits: Callable[[str], object]) -> bool:
+    """Return True if all cells of a column fit that are not empty, and there are some."""
+    filled = False
+    for row in rows:
+        if value := row.get(column, "").lower():
+            if not fits(value):
+                return False
+            filled = True
+    return filled
+
+
+def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
+    """Yield the rows of a file in each form that it may have."""
+    if not _is_json(read_beginning(path, HEADER_BYTES)):
+        yield _csv_rows(path)
+        return
+    found = False
+    for rows in _json_readings(_json_document(path), path, _NESTED):
+        found = True
+        yield [_lower(row) for row in rows]
+    if not found:
+        raise _no_rows(path)
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    rows = read_table(path)
+    header = list(rows[0]) if rows else table_columns(path)
+    # Files and splits in the header: it is a row of a table without a header.
+    if any(map(MUSIC_ENDING.search, map(str.lower, header))) and any(cell.lower() in SPLITS for cell in header):
+        return [dict(zip(map(str, range(len(row))), row.values(), strict=True)) for row in (_as_row(header), *rows)]
+    return [_lower(row) for row in rows]
+
+
+def _as_row(cells: Sequence[str]) -> dict[str, str]:
+    return {cell: cell for cell in cells}
+
+
+def _lower(row: Mapping[str, Any]) -> dict[str, str]:
+    return {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
+
+
+def _json_document(path: Path) -> object:
+    """Return a JSON document, or the list of the documents that are one a line."""
+    try:
+        return read_json(path)
+    except DataError:
+        lines = [line for line in read_beginning(path, MAX_TABLE_BYTES).splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in lines]
+        except (ValueError, RecursionError):
+            pass
+        raise
+
+
+def _json_readings(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:
+    if isinstance(document, dict):
+        yield from _object_readings(document, path)
+        if depth:
+            for value in document.values():
+                yield from _json_readings(value, path, depth - 1)
+    elif isinstance(document, list):
+        if all(isinstance(each, dict) for each in document):
+            yield document
+        elif all(isinstance(each, list) for each in document):
+            yield from _list_readings(document)
+
+
+def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict[str, Any]]]:
+    values = list(document.values())
+    if FILE in map(plain_column, document):
+        yield _rows_of_columns(document, path)
+    elif all(isinstance(value, str) for value in values):
+        # Their values must show that these are files and splits: a file on one song has such a form, too.
+        yield [{"key": key, "value": value} for key, value in document.items()]
+    else:
+        if any(name.lower() in SPLITS for name in document):
+            yield [row for name, files in document.items() if name.lower() in SPLITS for row in _files_of(files, name)]
+        if all(isinstance(value, dict) for value in values):
+            yield [{"key": key, **row} for key, row in document.items()]
+        if all(isinstance(value, dict) for value in values) or all(isinstance(value, list) for value in values):
+            yield _rows_of_columns(document, path)
+
+
+def _list_readings(rows: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows that are lists of cells, without a header and with one."""
+    yield [{str(number): cell for number, cell in enumerate(row)} for row in rows]
+    header, *others = rows or [[]]
+    yield [dict(zip(map(str, header), row, strict=False)) for row in others]
+
+
+def _files_of(files: object, split: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each file of a split: a list of names or of rows, {name: row}, or {any name: list of names}."""
+    if isinstance(files, dict):
+        lists = [value for value in files.values() if isinstance(value, list)]
+        if lists:
+            for each in lists:
+                yield from _files_of(each, split)
+            return
+        files = [{"key": key, **(row if isinstance(row, dict) else {})} for key, row in files.items()]
+    for entry in files if isinstance(files, list) else []:
+        yield {SPLIT: split, **(entry if isinstance(entry, dict) else {"key": entry})}
+
+
+def _rows_of_columns(columns: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    tables = {name: dict(enumerate(column)) if isinstance(column, list) else column for name, column in columns.items()}
+    if not all(isinstance(column, dict) for column in tables.values()):
+        raise _no_rows(path)
+    numbers = {number: None for column in tables.values() for number in column}
+    return [{name: column.get(number, "") for name, column in tables.items()} for number in numbers]
