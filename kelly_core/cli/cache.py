@@ -14,8 +14,8 @@ from rich.table import Table
 from kelly_core.cli.console import print_error, print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, settings_from
-from kelly_core.data.feature_caches import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.errors import DataError
+from kelly_core.features.feature_cache import CachedFeatures, list_caches, remove_cache, total_bytes, verify_cache
 from kelly_core.formatting import MISSING, format_bytes
 
 _DAY = 86400.0

@@ -66,8 +66,8 @@ def datasets(
     from kelly_core.cli.cache import summary
     from kelly_core.corpora import CORPORA
     from kelly_core.data.catalog import inspect_corpus, stand_in
-    from kelly_core.data.feature_caches import list_caches, total_bytes
     from kelly_core.data.unclaimed import find_unclaimed
+    from kelly_core.features.feature_cache import list_caches, total_bytes
 
     settings = settings_from(config, locals(), read_corpora=True).settings
     reports = []

@@ -1,21 +1,20 @@
-"""Cache of the features of one corpus: its key, a complete store, and segments of running or killed processes."""
+"""Caches of features on disk: key, complete store and segments of one, and their listing, verification and removal."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kelly_core.arrays import Indices, Ints
+from kelly_core.corpora import CORPORA
 from kelly_core.errors import DataError
 from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest, open_store, verify_store, write_store
 from kelly_core.io.atomic import atomic_write_all, make_folder, open_regular, sync_folder, write_error
@@ -28,6 +27,18 @@ FORMAT = 4
 """Version of the format of cache folders."""
 
 _MAX_BYTES = 2**20
+
+_LOCK = "lock"
+_COMPLETE = "features"
+_PART = "part"
+
+FORMER = "of a former version"
+SUPERSEDED = "computed again since"
+GONE = "its corpus is gone"
+
+_NAME = re.compile(rf"(?P<corpus>{'|'.join(CORPORA)})-[0-9a-f]{{16}}(?P<single>\.npz)?")
+"""A folder of features, or the single file of the first format."""
+_OWN = re.compile(rf"{re.escape(_LOCK)}|{re.escape(KEY_FILE)}|(features|part)-\d+|\..+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -77,179 +88,6 @@ class CacheKey:
             DataError: it cannot be written.
         """
         atomic_write_all({folder / KEY_FILE: json.dumps(asdict(self), indent=2).encode()}, error=DataError)
-
-
-_Place = tuple[int, int]
-"""Index of a store, and index of a file in it."""
-
-DUPLICATE = "same content as another file"
-"""Reason to skip a file with the same content as another one."""
-
-_PASSING = ("cannot be read (", "no such file", "needs more memory")
-"""Beginnings of reasons that another attempt may not meet: permissions, a disk or share, and free memory change."""
-
-_NOWHERE = -1
-
-
-def may_pass(reason: str) -> bool:
-    """Return True if a file that was skipped for this reason is to be tried again though it has not changed."""
-    return reason.startswith(_PASSING)
-
-
-@dataclass(frozen=True)
-class FileIndex:
-    """The files of a corpus in their current state, F of them, in order.
-
-    Attributes:
-        paths: relative to the corpus.
-        sizes, times: [F] bytes, and nanoseconds of the last change.
-    """
-
-    paths: list[str]
-    sizes: Ints
-    times: Ints
-
-    def begins(self, store: ArrayStore) -> bool:
-        """Return True if a store was made of exactly these files, and perhaps of more that follow them."""
-        known, count = store.manifest, len(self.paths)
-        return (
-            self.paths == known.paths[:count]
-            and np.array_equal(self.sizes, known.sizes[:count])
-            and np.array_equal(self.times, known.times[:count])
-        )
-
-
-class MergePlan:
-    """Source of each file's features: a store and a file in it, or none yet.
-
-    Args:
-        listing: the files.
-        stores: what has been computed before.
-        content_hash: hash of the content of the file with this number, asked only where it may save computing.
-    """
-
-    def __init__(self, listing: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
-        self._listing = listing
-        self._stores = list(stores)
-        self._store = np.full(len(listing.paths), _NOWHERE)
-        self._row = np.zeros(len(listing.paths), np.intp)
-        self._hashes = [""] * len(listing.paths)
-        by_path, by_hash = self._index()
-        if not by_path:
-            return
-        for number, known in enumerate(self._as_listed(by_path)):
-            if known is not None and may_pass(self._reason(known)):
-                known = None
-            place = known
-            # A duplicate has no rows of its own: if the file that it repeats is gone, its content must be found
-            # elsewhere.
-            if known is None or self._reason(known) == DUPLICATE:
-                content = content_hash(number) if known is None else self._hash(known)
-                place = by_hash.get(content)
-            if place is not None:
-                self._hashes[number] = self._hash(place)
-                self._store[number], self._row[number] = place
-
-    def missing(self) -> Indices:
-        """Return the indices of the files that have to be computed."""
-        return np.flatnonzero(self._store == _NOWHERE)
-
-    def add(self, numbers: Indices, store: ArrayStore) -> None:
-        """Assign the files with these indices to a new store, in order."""
-        self._store[numbers], self._row[numbers] = len(self._stores), np.arange(len(numbers))
-        self._stores.append(store)
-        for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
-            self._hashes[number] = content
-
-    def merged(self) -> tuple[Manifest, dict[str, ArrayLayout], dict[str, Iterator[Chunk]]]:
-        """Return manifest, layouts and rows of one store of all files; of files with equal content the first counts.
-
-        Raises:
-            ValueError: stores hold rows of different kinds under one name.
-        """
-        reasons = self._reasons()
-        usable = np.flatnonzero([not reason for reason in reasons])
-        layouts = self._layouts(usable)
-        places = {name: self._places(name, usable) for name in layouts}
-        counts = {name: np.zeros(len(reasons), np.int64) for name in layouts}
-        for name, (first, stop) in places.items():
-            counts[name][usable] = stop - first
-        listing = self._listing
-        manifest = Manifest(listing.paths, listing.sizes, listing.times, self._hashes, reasons, counts)
-        return manifest, layouts, {name: self._read(name, usable, *place) for name, place in places.items()}
-
-    def _index(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
-        """Return the latest place of each path, and the places of usable files by content."""
-        by_path: dict[str, _Place] = {}
-        by_hash: dict[str, _Place] = {}
-        for number, store in enumerate(self._stores):
-            known = store.manifest
-            for row, (path, content, reason) in enumerate(zip(known.paths, known.hashes, known.reasons, strict=True)):
-                by_path[path] = (number, row)
-                if not reason:
-                    by_hash[content] = (number, row)
-        return by_path, by_hash
-
-    def _as_listed(self, by_path: dict[str, _Place]) -> Iterator[_Place | None]:
-        """Return the place of each file that has not changed, None for one that is new or has changed."""
-        listing = self._listing
-        for path, size, time in zip(listing.paths, listing.sizes.tolist(), listing.times.tolist(), strict=True):
-            place = by_path.get(path)
-            yield place if place and self._stamp(place) == (size, time) else None
-
-    def _stamp(self, place: _Place) -> tuple[int, int]:
-        known, row = self._stores[place[0]].manifest, place[1]
-        return int(known.sizes[row]), int(known.times[row])
-
-    def _hash(self, place: _Place) -> str:
-        return self._stores[place[0]].manifest.hashes[place[1]]
-
-    def _reason(self, place: _Place) -> str:
-        return self._stores[place[0]].manifest.reasons[place[1]]
-
-    def _reasons(self) -> list[str]:
-        seen: set[str] = set()
-        reasons = []
-        for store, row, content in zip(self._store.tolist(), self._row.tolist(), self._hashes, strict=True):
-            reason = self._stores[store].manifest.reasons[row] or (DUPLICATE if content in seen else "")
-            reasons.append(reason)
-            if not reason:
-                seen.add(content)
-        return reasons
-
-    def _layouts(self, usable: Indices) -> dict[str, ArrayLayout]:
-        layouts: dict[str, ArrayLayout] = {}
-        for number in np.unique(self._store[usable]):
-            for name, layout in self._stores[number].layouts.items():
-                if layouts.setdefault(name, layout) != layout:
-                    raise ValueError(f"{name}: rows of {layout} among rows of {layouts[name]}")
-        return dict(sorted(layouts.items()))
-
-    def _places(self, name: str, usable: Indices) -> tuple[Ints, Ints]:
-        """Return first row and row after the last of each usable file in its store's array ``name``."""
-        first, count = np.zeros((2, len(usable)), np.int64)
-        for number in np.unique(self._store[usable]):
-            mine = self._store[usable] == number
-            store = self._stores[number]
-            if name in store.layouts:
-                rows = self._row[usable][mine]
-                first[mine], count[mine] = store.starts[name][rows], store.manifest.counts[name][rows]
-        return first, first + count
-
-    def _read(self, name: str, usable: Indices, first: Ints, stop: Ints) -> Iterator[Chunk]:
-        """Yield the rows of all usable files; rows that are adjacent in a store are copied together."""
-        stores = self._store[usable]
-        # Files whose rows follow one another in the same store form a run; a run is one sequential read.
-        follows = (stores[1:] == stores[:-1]) & (first[1:] == stop[:-1])
-        # A run begins at every file that does not follow the previous one.
-        heads = np.flatnonzero(np.append(True, ~follows)[: len(usable)])
-        for head, tail in zip(heads, np.append(heads[1:], len(usable)), strict=False):
-            yield from self._stores[stores[head]].read(name, int(first[head]), int(stop[tail - 1]))
-
-
-LOCK = "lock"
-_COMPLETE = "features"
-_PART = "part"
 
 
 class FeatureCache:
@@ -305,7 +143,7 @@ class FeatureCache:
         except OSError as fault:
             raise write_error(self.folder, fault, DataError) from fault
         try:
-            return FileLock.acquire(self.folder / LOCK, error=DataError)
+            return FileLock.acquire(self.folder / _LOCK, error=DataError)
         except DataError:
             if self.folder.exists():
                 raise
@@ -382,3 +220,138 @@ def _remove(folders: Iterable[Path]) -> None:
     """Delete stores; files that the system keeps because they are mapped are deleted with the next store."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """Cached features of one corpus and one set of settings.
+
+    Attributes:
+        path: their folder, or their file in the first format.
+        corpus: its name.
+        source: the folder they were computed from, "" where that is not known.
+        bytes: on disk.
+        last_used: when they were last read or written, in seconds since 1970.
+        stale: why they are stale, "" if they are not.
+    """
+
+    path: Path
+    corpus: str
+    source: str
+    bytes: int
+    last_used: float
+    stale: str
+
+
+def list_caches(cache_dir: Path) -> list[CachedFeatures]:
+    """Return all caches in a folder, by name; [] if there is no such folder.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(cache_dir) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=cache_dir) from error
+    looked = [seen for entry in entries for seen in _read_entry(entry)]
+    latest_store: dict[tuple[str, ...], int] = {}
+    for _, key in looked:
+        if key:
+            latest_store[key.subject] = max(key.version, latest_store.get(key.subject, 0))
+    return [replace(cached, stale=_why_stale(key, latest_store)) for cached, key in looked]
+
+
+def verify_cache(cached: CachedFeatures) -> list[str]:
+    """Verify a cache's checksums; return one line per corrupted array, [] if there is none.
+
+    Stale caches of older versions are not read.
+    """
+    return [] if cached.stale == FORMER else verify_folder(cached.path)
+
+
+def remove_cache(cached: CachedFeatures) -> None:
+    """Remove cached features; processes that have mapped them can still read them.
+
+    Nothing is removed that is not the cache's own, and no link is followed.
+
+    Raises:
+        DataError: a process computes them just now, the folder holds something else as well, or it cannot be changed.
+    """
+    try:
+        if cached.path.suffix:
+            cached.path.unlink(missing_ok=True)
+        else:
+            _remove_folder(cached.path)
+    except OSError as error:
+        raise DataError(f"cannot be removed ({error.strerror})", where=error.filename or cached.path) from error
+
+
+def _read_entry(entry: os.DirEntry[str]) -> Iterator[tuple[CachedFeatures, CacheKey | None]]:
+    """Yield the cache and its key if a folder entry is a cache that still exists."""
+    match = _NAME.fullmatch(entry.name)
+    if not match or not (entry.is_file if match["single"] else entry.is_dir)(follow_symlinks=False):
+        return
+    path = Path(entry.path)
+    key = CacheKey.read(path)
+    source = key.root if key else ""
+    with suppress(FileNotFoundError):
+        used = (path / KEY_FILE if key else path).stat().st_mtime
+        yield CachedFeatures(path, match["corpus"], source, sum(_sizes(entry)), used, ""), key
+
+
+def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
+    """Yield the size in bytes of a file, or of each file below a folder; unreadable and removed files are skipped."""
+    with suppress(OSError):
+        if entry.is_dir(follow_symlinks=False):
+            with os.scandir(entry.path) as found:
+                for each in found:
+                    yield from _sizes(each)
+        else:
+            yield entry.stat(follow_symlinks=False).st_size
+
+
+def _why_stale(key: CacheKey | None, latest_store: dict[tuple[str, ...], int]) -> str:
+    if key is None or key.format < FORMAT:
+        return FORMER
+    if key.version < latest_store[key.subject]:
+        return SUPERSEDED
+    return "" if Path(key.root).exists() else GONE
+
+
+def _remove_folder(folder: Path) -> None:
+    if (folder / _LOCK).is_symlink():
+        raise DataError("its lock is a link, which is not followed", where=folder)
+    lock = FileLock.acquire(folder / _LOCK, 0.0, error=DataError)
+    if lock is None:
+        raise DataError("features are being computed into it", where=folder, hint="Try again when that is done")
+    try:
+        others = [path.name for path in _clear(folder)]
+        if others:
+            raise DataError(f"holds what is not a cache and stays: {', '.join(others)}", where=folder)
+        lock.path.unlink()
+        with suppress(OSError):
+            # A process that waited for the lock has created another cache by now.
+            folder.rmdir()
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> list[Path]:
+    """Remove a cache's own files except the lock."""
+    others = []
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not _OWN.fullmatch(path.name):
+            others.append(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+    return others
+
+
+def total_bytes(caches: Iterable[CachedFeatures]) -> int:
+    """Return the total size in bytes."""
+    return sum(cached.bytes for cached in caches)

@@ -10,10 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.feature_caches import FORMER, GONE, SUPERSEDED, CachedFeatures, list_caches, remove_cache
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
-from kelly_core.features.feature_cache import KEY_FILE, CacheKey
+from kelly_core.features.feature_cache import (
+    FORMER,
+    GONE,
+    KEY_FILE,
+    SUPERSEDED,
+    CachedFeatures,
+    CacheKey,
+    list_caches,
+    remove_cache,
+)
 from kelly_core.io.locks import FileLock
 
 KEY = "0123456789abcdef"
