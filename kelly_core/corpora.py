@@ -16,6 +16,8 @@ from kelly_core.entry_points import load_entries
 from kelly_core.errors import ConfigError
 
 ENTRY_POINTS = "kelly.corpora"
+RULES_FILE = "MADE_BY_RULES.md"
+"""File that marks a corpus as made by rules, and lists them."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 _RESERVED = frozenset(

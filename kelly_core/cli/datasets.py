@@ -24,8 +24,8 @@ from kelly_core.cli.options import (
     SchedulerOption,
     settings_from,
 )
+from kelly_core.corpora import RULES_FILE
 from kelly_core.data.dataset import CorpusReport
-from kelly_core.data.files import RULES_FILE
 from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import format_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.arrays import Doubles
-from kelly_core.data.files import read_table
+from kelly_core.data.tables import read_table
 from kelly_core.errors import DataError
 from kelly_core.music.mel import FRAME_SECONDS
 

@@ -19,15 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from kelly_core.data.files import (
-    LeftOut,
-    decode_text,
-    find_files,
-    finite_text,
-    read_regular,
-    read_table,
-    table_columns,
-)
+from kelly_core.data.files import LeftOut, find_files
 from kelly_core.data.lead_sheets import (
     HEADER,
     NO_CHORDS,
@@ -41,6 +33,7 @@ from kelly_core.data.lead_sheets import (
     read_lead_sheet,
     song_name,
 )
+from kelly_core.data.tables import decode_text, finite_text, read_regular, read_table, table_columns
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular

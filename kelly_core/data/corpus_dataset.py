@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,11 +27,10 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Normalizer,
 )
-from kelly_core.data.files import is_made_by_rules, merge_left_out
+from kelly_core.data.files import Selection, is_made_by_rules, merge_left_out, require_usable
 from kelly_core.data.labels import KnownLabels
 from kelly_core.data.leakage import IndexPair, equal_keys
-from kelly_core.data.official_splits import UNLISTED_REASON, Selection
-from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_groups
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_source
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
 from kelly_core.io.user_dirs import user_cache_dir
@@ -115,8 +114,8 @@ def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, opti
 
 def extract_selection(
     root: Path, selection: Selection, known: KnownLabels, extraction: FeatureExtractor, options: LoadOptions
-) -> tuple[FeatureTable, CorpusReport]:
-    """Return the features of the selected files, and the report of what was found, used and left out.
+) -> tuple[FeatureTable, list[str | None], CorpusReport]:
+    """Return the features of the selected files, the official split of each usable one, and the report.
 
     Raises:
         DataError: no file gave an example.
@@ -124,45 +123,18 @@ def extract_selection(
     table = extract(root, selection.files, extraction, options)
     skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
     require_usable(table.files, skipped, root)
-    return table, CorpusReport(
+    official = selection.official(table.files)
+    report = CorpusReport(
         extraction.corpus,
         str(root),
         found=True,
         files=selection.found,
         skipped=skipped,
-        split_source=selection.split_source(table.files),
+        split_source=split_source(official, selection.tables),
         tables=selection.tables,
         warnings=[*selection.warnings, *known.warnings],
     )
-
-
-def assign_splits(groups: Sequence[str], official: Sequence[str | None], options: LoadOptions) -> NDArray[np.str_]:
-    """Return the split of each file: the official one, and a seeded split by group of the files that have none.
-
-    Official test and validation files keep their split. Validation files are drawn from the official training files
-    only if no file is officially for validation.
-
-    Args:
-        groups: group of each file.
-        official: official split of each file, None for a file that has none.
-        options: share and seed of the seeded split.
-
-    Raises:
-        DataError: fewer than two groups to draw from, or no file is left to train on.
-    """
-    drawn = {None} if VALIDATION in official else {None, TRAIN}
-    ours = np.array([split in drawn for split in official], bool)
-    splits = np.array([split or TRAIN for split in official], dtype=object)
-    held_out = {group for group, split in zip(groups, official, strict=True) if split == VALIDATION}
-    pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
-    free = [group for group in pool if group not in held_out]
-    if VALIDATION not in official or len(set(free)) > 1:
-        drawn_splits = split_groups(free, options.validation_split, options.seed)
-        held_out |= {group for group, split in zip(free, drawn_splits, strict=True) if split == VALIDATION}
-    splits[ours] = [VALIDATION if group in held_out else TRAIN for group in pool]
-    if TRAIN not in splits:
-        raise DataError("official tables leave no file to train on", hint="Add files of the official training split")
-    return splits.astype(np.str_)
+    return table, official, report
 
 
 class CorpusDataset(Dataset):
@@ -318,17 +290,3 @@ def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
             yield (", " if start else "[") + json.dumps(list(piece.astype(np.str_) if is_bytes else piece))[1:-1]
         yield "]" if len(column) else "[]"
     yield "]"
-
-
-def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
-    """Raise if nothing in a corpus is usable.
-
-    Raises:
-        DataError: no file gave an example; the message names the reasons.
-    """
-    if not files:
-        reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
-        hint = (
-            "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
-        )
-        raise DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)

@@ -1,57 +1,31 @@
-"""Finding a corpus's files and reading its tables, without ever leaving its folder."""
+"""Files of a corpus: finding them without ever leaving its folder, choosing by official tables, naming the others."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import json
 import logging
-import math
 import os
-import re
-import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TypeVar
 
+from kelly_core.corpora import RULES_FILE
+from kelly_core.data.official_splits import OfficialTable, is_table_name, may_be_table, read_official_tables
+from kelly_core.data.split_tables import SPLIT, CorpusNames, TableRow, is_clip, most_held_out
+from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
-from kelly_core.formatting import first_names, format_bytes, printable
-from kelly_core.io.atomic import open_regular
-
-RULES_FILE = "MADE_BY_RULES.md"
-"""File that marks a corpus as made by rules, and lists them."""
+from kelly_core.formatting import first_names, printable
 
 _log = logging.getLogger(__name__)
 
-MAX_TABLE_BYTES = 256_000_000
-HEADER_BYTES = 64 * 2**10
-"""Beginning of a table that shows what its columns are."""
-_MARKLESS_BYTES = 32
-"""Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
-MUSIC_ENDING = re.compile(r"\.(?:midi?|wav|mp3|flac|ogg|m4a)$")
-"""Ending of a MIDI or audio file, in lower case."""
-_GZIP = b"\x1f\x8b"
-_WINDOW_CHARACTERS = 2**16
-_MAX_ELEMENT = 16_000_000
-_BEHIND_ELEMENT = frozenset(" \t\n\r,]")
-EXTRA_CELLS = "(beyond the header)"
-"""Name of the cells for which a table has no column. A decimal comma without quotes, for example, makes two cells."""
-_SPACES = re.compile(r"[\s_-]+")
-_IN_BRACKETS = re.compile(r"_?([()])_?")
-_LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
-_COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
-_MOST_PREAMBLE = 20
-"""Lines above the header of a table that are looked through."""
-_SHOWN_CELL = 40
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
-_NOT_SPACE = re.compile(r"[^ \t\n\r]")
 _LISTED = 5
 
 BROKEN_LINK = "link to nothing"
 UNREADABLE_FOLDER = "folder that cannot be read"
+TEST_REASON = "official test split, kept out of training"
+UNLISTED_REASON = "not in the official table"
+_NO_SPLIT_REASON = "without a known split in the official table"
 
 T = TypeVar("T")
 LeftOut = dict[str, list[str]]
@@ -205,295 +179,6 @@ def spread(items: list[T], most: int) -> list[T]:
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file by column name; spaces around names and values are stripped.
-
-    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
-    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "".
-    Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed costs its own line. The
-    encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is a character. The
-    file may be compressed by gzip.
-
-    Raises:
-        DataError: the file cannot be read or is too large.
-    """
-    rows = _rows(_from_header(decode_text(_read_plain(path))))
-    header = next(rows, [])
-    return [_named(header, row) for row in rows if any(row)]
-
-
-def _named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    named = dict(zip(header, (*row, *[""] * (len(header) - len(row))), strict=False))
-    extra = " ".join(row[len(header) :]).strip()
-    return {**named, EXTRA_CELLS: extra} if extra else named
-
-
-def plain_column(column: str) -> str:
-    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
-    return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
-
-
-def table_columns(path: Path) -> list[str]:
-    """Names in the header of a CSV file, of which only the beginning is read.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    return next(_rows(_from_header(read_beginning(path, HEADER_BYTES))), [])
-
-
-def read_beginning(path: Path, count: int) -> str:
-    """Return the text of the first ``count`` bytes of a table, which may be compressed by gzip.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    return decode_text(_read_plain(path, count))
-
-
-def _read_plain(path: Path, count: int = -1) -> bytes:
-    """The first ``count`` bytes of a table, -1 for all, without gzip's compression."""
-    content = read_regular(path, MAX_TABLE_BYTES, count)
-    if not content.startswith(_GZIP):
-        return content
-    most = MAX_TABLE_BYTES + 1 if count < 0 else count
-    plain = b""
-    try:
-        # Some programs write several compressed parts one after the other.
-        while content.startswith(_GZIP) and len(plain) < most:
-            inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            plain += inflater.decompress(content, most - len(plain))
-            content = inflater.unused_data
-    except zlib.error as error:
-        raise DataError(f"is not gzip data ({error})", where=path) from error
-    if len(plain) > MAX_TABLE_BYTES:
-        raise DataError(f"is larger than {format_bytes(MAX_TABLE_BYTES)} when it is decompressed", where=path)
-    if count < 0 and not inflater.eof:
-        raise DataError("is gzip data without its end", where=path, hint="Copy the file again")
-    return plain
-
-
-def _from_header(text: str) -> str:
-    """The text from its header on."""
-    starts = [0]
-    while len(starts) <= _MOST_PREAMBLE and (line := _LINE.match(text, starts[-1])):
-        starts.append(line.end())
-    lines = [text[first:end].strip("\r\n") for first, end in pairwise(starts)]
-    header = next((number for number, line in enumerate(lines) if not _is_preamble(line)), len(lines))
-    following = next((line for line in lines[header + 1 :] if not _is_preamble(line)), "")
-    # A table of one column has a header of one cell; a title of one cell is above rows of several.
-    if header < len(lines) and _is_title(lines[header]) and not _is_title(following):
-        header += 1 + lines[header + 1 :].index(following) if following else 0
-    return text[starts[header] :]
-
-
-def _is_preamble(line: str) -> bool:
-    return _COMMENT.fullmatch(line) is not None
-
-
-def _is_title(line: str) -> bool:
-    """Return True if the first cell of a line is its only one that is not empty."""
-    first, *others = line.split(_delimiter(line))
-    return bool(first.strip()) and not any(cell.strip() for cell in others)
-
-
-def _rows(text: str) -> Iterator[list[str]]:
-    """Rows of CSV text; one that is not CSV text is a cell with its beginning."""
-    options: dict[str, Any] = {"delimiter": _delimiter(text), "skipinitialspace": True}
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
-    except csv.Error:
-        # A quote without its end takes in all the lines that follow, so each line is read alone.
-        rows = [_row(line, options) for line in io.StringIO(text, newline="")]
-    yield from ([value.strip() for value in row] for row in rows)
-
-
-def _row(line: str, options: dict[str, Any]) -> list[str]:
-    try:
-        return next(csv.reader([line], **options), [])
-    except csv.Error:
-        return [line[:_SHOWN_CELL]]
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter that the first line has most of, a comma if it has none."""
-    return max(",;\t|", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
-
-
-def decode_text(content: bytes) -> str:
-    """Return the text of bytes in UTF-8, UTF-16, UTF-32 with a byte order mark, or else in Latin-1."""
-    # The mark of UTF-32 begins with that of UTF-16.
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return content.decode("utf-32", errors="replace")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    even, odd = content[:_MARKLESS_BYTES:2], content[1:_MARKLESS_BYTES:2]
-    # Without a mark, every second byte of a text in Latin letters is 0 in UTF-16.
-    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
-        if zeros and not any(zeros) and all(others):
-            return content.decode(encoding, errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def read_regular(path: Path, most: int, count: int = -1) -> bytes:
-    """Return the first ``count`` bytes of a regular file of any size, or all of one of at most ``most`` bytes.
-
-    Raises:
-        DataError: it cannot be read, is not a regular file, or is too large.
-    """
-    try:
-        with open_regular(path) as file:
-            if count < 0 and os.fstat(file.fileno()).st_size > most:
-                raise DataError(f"is larger than {format_bytes(most)}", where=path)
-            return file.read(count)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-
-
-def read_json(path: Path) -> object:
-    """Read a JSON document in UTF-8, UTF-16, UTF-32, or else in Latin-1. The file may be compressed by gzip.
-
-    Raises:
-        DataError: the file cannot be read, is too large, or is not JSON text.
-    """
-    content = _read_plain(path)
-    try:
-        text = content.decode(json.detect_encoding(content))
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    try:
-        return json.loads(text, parse_int=_whole_number)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON text ({error})", where=path) from error
-
-
-def is_large_list(path: Path) -> bool:
-    """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
-    try:
-        with open_regular(path) as file:
-            return (
-                os.fstat(file.fileno()).st_size > _MAX_ELEMENT
-                and decode_text(file.read(HEADER_BYTES)).lstrip()[:1] == "["
-            )
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-
-
-def stream_json_list(path: Path) -> Iterator[object]:
-    """Yield the elements of a JSON list one by one, with a bounded part of the file in memory.
-
-    The encoding is UTF-8; a byte that is not becomes a replacement character.
-
-    Raises:
-        DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
-    """
-    try:
-        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig", "replace") as file:
-            yield from _TextWindow(file, path).elements()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except RecursionError as error:
-        raise DataError(f"is not JSON text ({error})", where=path) from error
-
-
-class _TextWindow:
-    """The part of a JSON text that is in memory, and a position in it."""
-
-    def __init__(self, file: TextIO, path: Path) -> None:
-        self._file, self._path = file, path
-        self._decoder = json.JSONDecoder(parse_int=_whole_number)
-        self._text, self._position = "", 0
-
-    def elements(self) -> Iterator[object]:
-        """Yield the elements of a list."""
-        self._expect("[")
-        if self._next() == "]":
-            self._position += 1
-        else:
-            yield self._element()
-            while self._expect(",]") == ",":
-                self._next()
-                yield self._element()
-        if self._next():
-            raise self._error("text behind the list")
-
-    def _next(self) -> str:
-        """Move to the next character that is not a space and return it, "" at the end of the text."""
-        while not (found := _NOT_SPACE.search(self._text, self._position)):
-            if not self._extend():
-                return ""
-        self._position = found.start()
-        return found[0]
-
-    def _expect(self, characters: str) -> str:
-        """Move behind the next character that is not a space, one of ``characters``, and return it."""
-        found = self._next()
-        if not found or found not in characters:
-            raise self._error(f"expected one of {characters}, got {printable(found) or 'the end'}")
-        self._position += 1
-        return found
-
-    def _element(self) -> object:
-        """Return the element at the position and move behind it."""
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._position)
-            except json.JSONDecodeError as error:
-                if not self._extend():
-                    raise self._error(error.msg) from error
-                continue
-            # A number at the end of the window may go on, and ``-1.`` is read as -1.
-            if self._text[end : end + 1] in _BEHIND_ELEMENT or not self._extend():
-                self._position = end
-                return value
-
-    def _extend(self) -> bool:
-        """Read on; return False at the end. The unread part doubles, so an element is parsed a few times at most."""
-        unread = self._text[self._position :]
-        more = self._file.read(max(_WINDOW_CHARACTERS, len(unread)))
-        self._text, self._position = unread + more, 0
-        if len(unread) > _MAX_ELEMENT:
-            raise self._error(f"an element has more than {_MAX_ELEMENT:,} characters")
-        return bool(more)
-
-    def _error(self, problem: str) -> DataError:
-        return DataError(f"is not a JSON list ({problem})", where=self._path)
-
-
-def _whole_number(digits: str) -> int | float:
-    """An integer of a JSON text; a float beyond 19 digits, as Python refuses a text with an integer of 5,000 digits."""
-    return int(digits) if len(digits) < 20 else float(digits)
-
-
-def finite_number(value: object) -> float | None:
-    """Return a value read from a file as a float, or None if it is not a finite number; true and false are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def finite_text(text: str) -> float | None:
-    """Return the number that a cell of a table holds, or None if it holds no finite number.
-
-    The decimal sign is a point or a comma.
-    """
-    plain = text.strip().replace("\N{MINUS SIGN}", "-")
-    if "_" in plain:  # Python takes 1_0 for 10.
-        return None
-    try:
-        number = float(plain.replace(",", ".") if _DECIMAL_COMMA.fullmatch(plain) else plain)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def is_made_by_rules(path: Path) -> bool:
     """Return True if a corpus is marked as made by rules: ``RULES_FILE`` is in its folder, or beside its one file."""
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
@@ -504,3 +189,151 @@ def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
     if names:
         first = first_names(names, _LISTED)
         _log.warning("%s: %s left out: %s: %s", printable(str(path)), len(names), what, first)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Files to read, and the official tables' entries for them.
+
+    Attributes:
+        files: files to read, by path in the corpus.
+        rows: the tables' row by path in the corpus; empty without a table.
+        skipped: names of the files left out by reason.
+        found: number of files in the folder, tables not counted.
+        tables: the official tables that were used, by path in the corpus.
+        other_tables: all CSV and JSON files of the folder, by path in the corpus.
+        warnings: about the split, for the user, one sentence each.
+    """
+
+    files: list[str]
+    rows: dict[str, TableRow]
+    skipped: LeftOut
+    found: int
+    tables: list[str]
+    other_tables: list[str]
+    warnings: list[str]
+
+    def official(self, names: Sequence[str]) -> list[str | None]:
+        """Official split of each file, None for a file that no table covers."""
+        return [self.rows[name][SPLIT] if name in self.rows else None for name in names]
+
+
+def select_files(
+    root: Path,
+    suffixes: Collection[str],
+    *,
+    known_tables: Sequence[str] = (),
+    table: str = "",
+    whole: bool = False,
+    advice: str = "",
+    unfit: Callable[[str, TableRow | None], str] = lambda _name, _row: "",
+    max_files: int = 0,
+    include_test: bool = False,
+) -> Selection:
+    """Choose the files of a corpus by its official tables.
+
+    Only files found below ``root`` are ever chosen; paths in a table are names to compare with, never opened.
+
+    Args:
+        root: the corpus folder.
+        suffixes: endings of the files.
+        known_tables: file names of the corpus's own tables, as patterns.
+        table: the only table to use, relative to ``root``; "" looks for tables at any depth.
+        whole: a table lists the whole corpus, not only its own folder.
+        advice: what to do if there is no table, "" if the corpus may well have none.
+        unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
+        max_files: choose at most this number, evenly spread; 0 chooses all.
+        include_test: choose the official test files, too. They come after all others, whose order, choice and number
+            they leave as they were.
+
+    Raises:
+        DataError: the folder cannot be read, or there are official tables and all of them are damaged.
+    """
+    skipped: LeftOut = {}
+    everything = find_files(root, suffixes, left_out=skipped, also=may_be_table)
+    endings = tuple(suffixes)
+    found = [name for name in everything if name.lower().endswith(endings)]
+    others = [name for name in everything if not name.lower().endswith(endings)]
+    tables, warnings = read_official_tables(root, others, CorpusNames(found), known_tables, table)
+    sides: dict[str | None, list[str]] = {}
+    rows: dict[str, TableRow] = {}
+    naming: set[str] = set()
+    conflicts: list[str] = []
+    for name in found:
+        own = {each.path: row for each in tables if (row := each.row(name)) is not None}
+        naming |= own.keys()
+        if len({row[SPLIT] for row in own.values()}) > 1:
+            conflicts.append(name)
+        row = most_held_out(own.values())
+        reason = unfit(name, row) or _why_skipped(row, name, tables, whole, include_test)
+        if reason:
+            skipped.setdefault(reason, []).append(name)
+            continue
+        sides.setdefault(row[SPLIT] if row else None, []).append(name)
+        if row is not None:
+            rows[name] = row
+    warnings += [
+        f"{each.path}: none of its {len(each.rows):,} rows names a file in the folder"
+        for each in tables
+        if found and not each.by_clip and each.path not in naming
+    ]
+    if conflicts:
+        shown = first_names(conflicts, _LISTED)
+        warnings.append(f"tables give {len(conflicts):,} files different splits; the most held-out one counts: {shown}")
+    tested = sides.pop(TEST, [])
+    files = _in_proportion(sides, max_files) + spread(tested, max_files)
+    if not tables and (missing := _missing_table_warning(found, advice)):
+        warnings.append(missing)
+    used = [each.path for each in tables]
+    return Selection(files, rows, skipped, len(found), used, list(filter(is_table_name, others)), warnings)
+
+
+def _why_skipped(
+    row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool
+) -> str:
+    if row is not None and not row[SPLIT]:
+        return _NO_SPLIT_REASON
+    if row is not None:
+        return TEST_REASON if row[SPLIT] == TEST and not include_test else ""
+    covered = any(table.covers(name) or (whole and not table.by_clip) for table in tables)
+    return UNLISTED_REASON if covered else ""
+
+
+def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str]:
+    """At most ``most`` files (0: all), evenly spread over each side, in proportion and at least one of each side."""
+    total = sum(map(len, sides.values()))
+    if not most or total <= most:
+        return sorted((name for names in sides.values() for name in names), key=lambda name: name.split("/"))
+    largest = sorted(sides.values(), key=len)
+    chosen: list[str] = []
+    for position, names in enumerate(largest):
+        sides_left = len(largest) - position - 1
+        files_left = sum(map(len, largest[position:]))
+        free = most - len(chosen)
+        # The smallest side comes first, so that rounding never takes the last place from it.
+        share = min(max(1, round(free * len(names) / files_left)), max(0, free - sides_left))
+        chosen += spread(names, share) if share else []
+    return sorted(chosen, key=lambda name: name.split("/"))
+
+
+def _missing_table_warning(found: Sequence[str], advice: str) -> str:
+    """Return a warning for a corpus whose official split has no table; "" for any other corpus."""
+    if not advice and any(map(is_clip, found)):
+        advice = "Put EMOPIA's split/train_clip.csv, val_clip.csv and test_clip.csv into the folder"
+    if not advice:
+        return ""
+    return f"no table of official splits: split by seed, so official test files may be trained on. {advice}"
+
+
+def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Raise if nothing in a corpus is usable.
+
+    Raises:
+        DataError: no file gave an example; the message names the reasons.
+    """
+    if not files:
+        reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
+        hint = (
+            "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
+        )
+        raise DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)

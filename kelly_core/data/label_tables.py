@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelly_core.data.files import EXTRA_CELLS, MUSIC_ENDING, finite_text, plain_column, read_table, table_columns
 from kelly_core.data.labels import ValenceArousal
+from kelly_core.data.tables import EXTRA_CELLS, MUSIC_ENDING, finite_text, plain_column, read_table, table_columns
 from kelly_core.errors import DataError
 from kelly_core.spec import LabelScale
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
-from kelly_core.data.files import LeftOut, finite_number, finite_text, read_json, read_table, warn_left_out
+from kelly_core.data.files import LeftOut, warn_left_out
 from kelly_core.data.splits import TRAIN
+from kelly_core.data.tables import finite_number, finite_text, read_json, read_table
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.music.emotion import QUADRANT_AFFECT, AffectEstimator

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
+from kelly_core.corpora import RULES_FILE
 from kelly_core.data.dataset import Dataset
-from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import printable
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import ModelSpec

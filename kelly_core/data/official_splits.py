@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from kelly_core.data.files import LeftOut, find_files, read_table, spread
 from kelly_core.data.split_tables import (
     FILE,
-    NO_SPLIT,
     SPLIT,
-    SPLITS,
     CorpusNames,
     TableRow,
-    clip_column,
     is_clip,
     is_split_table,
     most_held_out,
     path_key,
+    read_clip_rows,
     read_split_rows,
-    with_slashes,
 )
-from kelly_core.data.splits import BY_SEED, OFFICIAL, PARTLY_OFFICIAL, TEST, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.formatting import first_names
 
@@ -44,8 +39,6 @@ KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 _SHOWN_ROWS = 5
 _CLIP_TABLE = re.compile(r"(train|val|test)_clip(?![a-z])")
 _CLIP_FOLDER = "split"
-_ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
-"""Beginning of a path on another machine, or of an address."""
 _MAX_SEARCHED = 512
 """Files without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
 
@@ -57,10 +50,7 @@ class OfficialTable:
     Attributes:
         path: the table, relative to the corpus folder.
         folder: the folder that its rows belong to, relative to the corpus folder: "" or a path that ends in "/".
-        rows: its entry for each file.
-        by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
-        damaged: numbers of the rows without a file name or a known split.
-        notes: what is ambiguous in it and how it is read, one sentence each.
+        rows, by_clip, damaged, notes: as in ``SplitRows``.
         conflicts: files that several rows name with different splits.
     """
 
@@ -127,14 +117,11 @@ def read_official_tables(
     Raises:
         DataError: ``file`` is missing or damaged, or tables are there and all of them are damaged.
     """
-    if file:
-        if not (root / file).is_file():
-            raise DataError("the official table is not there", where=root / file)
-        table = _read(root, file, names)
-        return [table], _problems([table])
+    if file and not (root / file).is_file():
+        raise DataError("the official table is not there", where=root / file)
     found: list[OfficialTable] = []
     damaged: list[DataError] = []
-    candidates, warnings = _candidates(root, tables, names, (*KNOWN_NAMES, *known))
+    candidates, warnings = ([file], []) if file else _candidates(root, tables, names, (*KNOWN_NAMES, *known))
     for name in candidates:
         try:
             found.append(_read(root, name, names))
@@ -191,210 +178,15 @@ def may_be_table(name: str) -> bool:
 
 
 def _read(root: Path, name: str, names: CorpusNames) -> OfficialTable:
-    path = root / name
     folder, _, file = name.rpartition("/")
     if part := _CLIP_TABLE.match(file.lower()):
-        rows = read_table(path)
-        clips = clip_column(rows)
-        checked, damaged = _checked([{FILE: row.get(clips, ""), SPLIT: part[1]} for row in rows], path)
-        above = folder.rpartition("/")[0] if folder.rpartition("/")[2].lower() == _CLIP_FOLDER else folder
-        return OfficialTable(name, _as_prefix(above), checked, by_clip=True, damaged=damaged)
-    known, notes = read_split_rows(path, names)
-    checked, damaged = _checked(known, path)
-    by_clip = all(is_clip(row[FILE]) for row in checked)
-    return OfficialTable(name, _as_prefix(folder), checked, by_clip=by_clip, damaged=damaged, notes=notes)
-
-
-def _as_prefix(folder: str) -> str:
-    return f"{folder}/" if folder else ""
-
-
-def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow], list[int]]:
-    """Return the rows with the two columns that choosing needs in one spelling, and the numbers of damaged rows.
-
-    A row that names a file has ``NO_SPLIT`` if its own is not known: the file may be one of the test split. Empty rows
-    are left out.
-
-    Raises:
-        DataError: no row has a file name and a known split.
-    """
-    if not any(any(row.values()) for row in rows):
-        raise DataError("has no rows", where=path, hint="Copy the official table again")
-    checked: list[TableRow] = []
-    damaged: list[int] = []
-    for number, row in enumerate(rows, start=2):
-        if not any(row.values()):
-            continue
-        split = SPLITS.get(row.get(SPLIT, "").lower(), NO_SPLIT)
-        if not row.get(FILE) or not split:
-            damaged.append(number)
-        if row.get(FILE):
-            checked.append({**row, FILE: with_slashes(row[FILE]), SPLIT: split})
-    folder = _common_folder([row[FILE] for row in checked])
-    checked = [{**row, FILE: row[FILE].removeprefix(folder)} for row in checked]
-    if damaged and not any(row[SPLIT] for row in checked):
-        problem = f"row {damaged[0]} needs a midi_filename and a split (train, validation or test)"
-        raise DataError(problem, where=path)
-    return checked, damaged
-
-
-def _common_folder(files: Sequence[str]) -> str:
-    """Folder of another machine above all files of a table, with its "/"; "" if a path is relative.
-
-    What is below it is compared, because the corpus has another folder here.
-    """
-    if not files or not all(map(_ABSOLUTE.match, files)):
-        return ""
-    try:
-        return f"{posixpath.commonpath([posixpath.dirname(file) for file in files]).rstrip('/')}/"
-    except ValueError:  # some paths begin with a drive, others with a slash
-        return ""
+        rows = read_clip_rows(root / name, part[1])
+        above, _, last = folder.rpartition("/")
+        folder = above if last.lower() == _CLIP_FOLDER else folder
+    else:
+        rows = read_split_rows(root / name, names)
+    return OfficialTable(name, f"{folder}/" if folder else "", *rows)
 
 
 def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
     rows[key] = most_held_out([rows[key], row]) or row if key in rows else row
-
-
-TEST_REASON = "official test split, kept out of training"
-UNLISTED_REASON = "not in the official table"
-_NO_SPLIT_REASON = "without a known split in the official table"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Files to read, and the official tables' entries for them.
-
-    Attributes:
-        files: files to read, by path in the corpus.
-        rows: the tables' row by path in the corpus; empty without a table.
-        skipped: names of the files left out by reason.
-        found: number of files in the folder, tables not counted.
-        tables: the official tables that were used, by path in the corpus.
-        other_tables: all CSV and JSON files of the folder, by path in the corpus.
-        warnings: about the split, for the user, one sentence each.
-    """
-
-    files: list[str]
-    rows: dict[str, TableRow]
-    skipped: LeftOut
-    found: int
-    tables: list[str]
-    other_tables: list[str]
-    warnings: list[str]
-
-    def official(self, names: Sequence[str]) -> list[str | None]:
-        """Official split of each file, None for a file that no table covers."""
-        return [self.rows[name][SPLIT] if name in self.rows else None for name in names]
-
-    def split_source(self, names: Sequence[str]) -> str:
-        """Return the origin of training and validation files: "official", "by seed", or a part from each."""
-        if not self.tables:
-            return BY_SEED
-        return OFFICIAL if has_both_sides(self.official(names)) else PARTLY_OFFICIAL
-
-
-def select_files(
-    root: Path,
-    suffixes: Collection[str],
-    *,
-    known_tables: Sequence[str] = (),
-    table: str = "",
-    whole: bool = False,
-    advice: str = "",
-    unfit: Callable[[str, TableRow | None], str] = lambda _name, _row: "",
-    max_files: int = 0,
-    include_test: bool = False,
-) -> Selection:
-    """Choose the files of a corpus by its official tables.
-
-    Only files found below ``root`` are ever chosen; paths in a table are names to compare with, never opened.
-
-    Args:
-        root: the corpus folder.
-        suffixes: endings of the files.
-        known_tables: file names of the corpus's own tables, as patterns.
-        table: the only table to use, relative to ``root``; "" looks for tables at any depth.
-        whole: a table lists the whole corpus, not only its own folder.
-        advice: what to do if there is no table, "" if the corpus may well have none.
-        unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
-        max_files: choose at most this number, evenly spread; 0 chooses all.
-        include_test: choose the official test files, too. They come after all others, whose order, choice and number
-            they leave as they were.
-
-    Raises:
-        DataError: the folder cannot be read, or there are official tables and all of them are damaged.
-    """
-    skipped: LeftOut = {}
-    everything = find_files(root, suffixes, left_out=skipped, also=may_be_table)
-    endings = tuple(suffixes)
-    found = [name for name in everything if name.lower().endswith(endings)]
-    others = [name for name in everything if not name.lower().endswith(endings)]
-    tables, warnings = read_official_tables(root, others, CorpusNames(found), known_tables, table)
-    sides: dict[str | None, list[str]] = {}
-    rows: dict[str, TableRow] = {}
-    naming: set[str] = set()
-    conflicts: list[str] = []
-    for name in found:
-        own = {each.path: row for each in tables if (row := each.row(name)) is not None}
-        naming |= own.keys()
-        if len({row[SPLIT] for row in own.values()}) > 1:
-            conflicts.append(name)
-        row = most_held_out(own.values())
-        reason = unfit(name, row) or _why_skipped(row, name, tables, whole, include_test)
-        if reason:
-            skipped.setdefault(reason, []).append(name)
-            continue
-        sides.setdefault(row[SPLIT] if row else None, []).append(name)
-        if row is not None:
-            rows[name] = row
-    warnings += [
-        f"{each.path}: none of its {len(each.rows):,} rows names a file in the folder"
-        for each in tables
-        if found and not each.by_clip and each.path not in naming
-    ]
-    if conflicts:
-        shown = first_names(conflicts, _SHOWN_ROWS)
-        warnings.append(f"tables give {len(conflicts):,} files different splits; the most held-out one counts: {shown}")
-    tested = sides.pop(TEST, [])
-    files = _in_proportion(sides, max_files) + spread(tested, max_files)
-    if not tables and (missing := _missing_table_warning(found, advice)):
-        warnings.append(missing)
-    used = [each.path for each in tables]
-    return Selection(files, rows, skipped, len(found), used, list(filter(is_table_name, others)), warnings)
-
-
-def _why_skipped(
-    row: TableRow | None, name: str, tables: Sequence[OfficialTable], whole: bool, include_test: bool
-) -> str:
-    if row is not None and not row[SPLIT]:
-        return _NO_SPLIT_REASON
-    if row is not None:
-        return TEST_REASON if row[SPLIT] == TEST and not include_test else ""
-    covered = any(table.covers(name) or (whole and not table.by_clip) for table in tables)
-    return UNLISTED_REASON if covered else ""
-
-
-def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str]:
-    """At most ``most`` files (0: all), evenly spread over each side, in proportion and at least one of each side."""
-    total = sum(map(len, sides.values()))
-    if not most or total <= most:
-        return sorted((name for names in sides.values() for name in names), key=lambda name: name.split("/"))
-    largest = sorted(sides.values(), key=len)
-    chosen: list[str] = []
-    for position, names in enumerate(largest):
-        sides_left = len(largest) - position - 1
-        files_left = sum(map(len, largest[position:]))
-        free = most - len(chosen)
-        # The smallest side comes first, so that rounding never takes the last place from it.
-        share = min(max(1, round(free * len(names) / files_left)), max(0, free - sides_left))
-        chosen += spread(names, share) if share else []
-    return sorted(chosen, key=lambda name: name.split("/"))
-
-
-def _missing_table_warning(found: Sequence[str], advice: str) -> str:
-    """Return a warning for a corpus whose official split has no table; "" for any other corpus."""
-    if not advice and any(map(is_clip, found)):
-        advice = "Put EMOPIA's split/train_clip.csv, val_clip.csv and test_clip.csv into the folder"
-    if not advice:
-        return ""
-    return f"no table of official splits: split by seed, so official test files may be trained on. {advice}"

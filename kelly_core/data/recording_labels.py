@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import UNLABELED
-from kelly_core.data.files import EXTRA_CELLS, LeftOut, finite_text, read_table
+from kelly_core.data.files import LeftOut
 from kelly_core.data.label_tables import (
     LabelIndex,
     has_known_columns,
@@ -32,6 +32,7 @@ from kelly_core.data.labels import (
     read_quadrants,
     read_sidecar,
 )
+from kelly_core.data.tables import EXTRA_CELLS, finite_text, read_table
 from kelly_core.errors import DataError
 from kelly_core.music.mel import FRAME_SECONDS
 from kelly_core.spec import LabelScale

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from kelly_core.data.files import (
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION
+from kelly_core.data.tables import (
     HEADER_BYTES,
-    MAX_TABLE_BYTES,
     MUSIC_ENDING,
+    header_of,
+    is_json_text,
     plain_column,
     read_beginning,
-    read_json,
+    read_document,
     read_table,
-    table_columns,
 )
-from kelly_core.data.splits import TEST, TRAIN, VALIDATION
 from kelly_core.errors import DataError
 
 TableRow = Mapping[str, str]
@@ -42,6 +42,8 @@ _HELD_OUT = (NO_SPLIT, TRAIN, VALIDATION, TEST)
 _SPLIT_WORD = re.compile(rf"\b({'|'.join(SPLITS)})\b", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
 _CLIP_ID = re.compile(r"q[1-4]_.+_\d+")
+_ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
+"""Beginning of a path on another machine, or of an address."""
 _SLASHES = re.compile(r"[\\/]+")
 _MAX_JSON_BYTES = 16 * 2**20
 """In a JSON table of columns the names of the last columns are near the end of the file."""
@@ -93,17 +95,33 @@ def most_held_out(rows: Collection[TableRow]) -> TableRow | None:
     return max(rows, key=lambda row: _HELD_OUT.index(row[SPLIT]), default=None)
 
 
+class SplitRows(NamedTuple):
+    """Rows of an official table.
+
+    Attributes:
+        rows: one for each file that it names.
+        by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
+        damaged: numbers of the rows without a file name or a known split.
+        notes: what is ambiguous in the table and how it is read, one sentence each.
+    """
+
+    rows: list[TableRow]
+    by_clip: bool
+    damaged: list[int]
+    notes: list[str]
+
+
 def is_split_table(path: Path, names: CorpusNames) -> bool:
     """Return True if a file holds both columns of an official table. One that cannot be read has none."""
     try:
-        start = read_beginning(path, HEADER_BYTES)
+        is_json = is_json_text(path)
+        start = read_beginning(path, _MAX_JSON_BYTES if is_json else HEADER_BYTES).lower()
+        header = [] if is_json else header_of(start)
         if "\0" in start:
             return False
-        if _is_json(start):
-            start = read_beginning(path, _MAX_JSON_BYTES).lower()
-            if all(f'"{column}"' in start for column in (FILE, SPLIT)):
-                return True
-        elif {FILE, SPLIT} <= {plain_column(column) for column in table_columns(path)}:
+        if is_json and all(f'"{column}"' in start for column in (FILE, SPLIT)):
+            return True
+        if {FILE, SPLIT} <= set(map(plain_column, header)):
             return True
         # Most other files hold no such words and need not be parsed.
         if not _SPLIT_WORD.search(start):
@@ -113,8 +131,8 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
         return False
 
 
-def read_split_rows(path: Path, names: CorpusNames) -> tuple[list[dict[str, str]], list[str]]:
-    """Return the rows of a table, and one sentence on each thing that is ambiguous in it.
+def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
+    """Return the rows of a table.
 
     A CSV table may have no header. A JSON table is a list of rows, of objects or of lists; {file: split}; {file: row};
     {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as MAESTRO has it; one of these
@@ -122,29 +140,68 @@ def read_split_rows(path: Path, names: CorpusNames) -> tuple[list[dict[str, str]
     their values show which columns they are.
 
     Raises:
-        DataError: the file cannot be read, or is JSON without rows.
+        DataError: the file cannot be read, is JSON without rows, or no row has a file name and a known split.
     """
-    first = None
-    for rows in _readings(path):
-        if known := _with_known_columns(rows, names):
-            return known
-        first = rows if first is None else first
-    if first is None:
-        raise _no_rows(path)
-    return first, []
+    readings = _readings(path)
+    first = next(readings)
+    known = (found for rows in chain([first], readings) if (found := _with_known_columns(rows, names)))
+    rows, notes = next(known, (first, []))
+    checked, damaged = _checked(rows, path)
+    return SplitRows(checked, all(is_clip(row[FILE]) for row in checked), damaged, notes)
 
 
-def _no_rows(path: Path) -> DataError:
-    return DataError("must hold a list of rows or {column: {row: value}}", where=path)
+def read_clip_rows(path: Path, split: str) -> SplitRows:
+    """Return the rows of a table of EMOPIA, which lists the clips of one split.
+
+    Raises:
+        DataError: the file cannot be read, or names no clip.
+    """
+    rows = read_table(path)
+    clips = next((column for column in _columns(rows) if _all_fit(rows, column, is_clip)), "")
+    checked, damaged = _checked([{FILE: row.get(clips, ""), SPLIT: split} for row in rows], path)
+    return SplitRows(checked, True, damaged, [])
 
 
-def clip_column(rows: Sequence[TableRow]) -> str:
-    """Return the column that names clips of EMOPIA, "" if there is none."""
-    return next((column for column in _columns(rows) if _all_fit(rows, column, is_clip)), "")
+def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow], list[int]]:
+    """Return the rows with the two columns that choosing needs in one spelling, and the numbers of damaged rows.
+
+    A row that names a file has ``NO_SPLIT`` if its own is not known: the file may be one of the test split. Empty rows
+    are left out.
+
+    Raises:
+        DataError: no row has a file name and a known split.
+    """
+    if not any(any(row.values()) for row in rows):
+        raise DataError("has no rows", where=path, hint="Copy the official table again")
+    checked: list[TableRow] = []
+    damaged: list[int] = []
+    for number, row in enumerate(rows, start=2):
+        if not any(row.values()):
+            continue
+        split = SPLITS.get(row.get(SPLIT, "").lower(), NO_SPLIT)
+        if not row.get(FILE) or not split:
+            damaged.append(number)
+        if row.get(FILE):
+            checked.append({**row, FILE: with_slashes(row[FILE]), SPLIT: split})
+    folder = _common_folder([row[FILE] for row in checked])
+    checked = [{**row, FILE: row[FILE].removeprefix(folder)} for row in checked]
+    if damaged and not any(row[SPLIT] for row in checked):
+        problem = f"row {damaged[0]} needs a midi_filename and a split (train, validation or test)"
+        raise DataError(problem, where=path)
+    return checked, damaged
 
 
-def _is_json(start: str) -> bool:
-    return start.lstrip()[:1] in ("{", "[")
+def _common_folder(files: Sequence[str]) -> str:
+    """Folder of another machine above all files of a table, with its "/"; "" if a path is relative.
+
+    What is below it is compared, because the corpus has another folder here.
+    """
+    if not files or not all(map(_ABSOLUTE.match, files)):
+        return ""
+    try:
+        return f"{posixpath.commonpath([posixpath.dirname(file) for file in files]).rstrip('/')}/"
+    except ValueError:  # some paths begin with a drive, others with a slash
+        return ""
 
 
 def _columns(rows: Sequence[TableRow]) -> list[str]:
@@ -203,59 +260,47 @@ def _all_fit(rows: Sequence[TableRow], column: str, fits: Callable[[str], object
 
 
 def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
-    """Yield the rows of a file in each form that it may have."""
-    if not _is_json(read_beginning(path, HEADER_BYTES)):
-        yield _csv_rows(path)
-        return
+    """Yield the rows of a file in each form that it may have, at least one.
+
+    Raises:
+        DataError: the file cannot be read, or is JSON without rows.
+    """
+    document = read_document(path)
     found = False
-    for rows in _json_readings(_json_document(path), path, _NESTED):
+    for rows in _rows_in(document, path, _NESTED):
         found = True
-        yield [_lower(row) for row in rows]
+        yield [
+            {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
+            for row in rows
+        ]
     if not found:
         raise _no_rows(path)
 
 
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    rows = read_table(path)
-    header = list(rows[0]) if rows else table_columns(path)
-    # Files and splits in the header: it is a row of a table without a header.
-    if any(map(MUSIC_ENDING.search, map(str.lower, header))) and any(cell.lower() in SPLITS for cell in header):
-        return [dict(zip(map(str, range(len(row))), row.values(), strict=True)) for row in (_as_row(header), *rows)]
-    return [_lower(row) for row in rows]
+def _no_rows(path: Path) -> DataError:
+    return DataError("must hold a list of rows or {column: {row: value}}", where=path)
 
 
-def _as_row(cells: Sequence[str]) -> dict[str, str]:
-    return {cell: cell for cell in cells}
-
-
-def _lower(row: Mapping[str, Any]) -> dict[str, str]:
-    return {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
-
-
-def _json_document(path: Path) -> object:
-    """Return a JSON document, or the list of the documents that are one a line."""
-    try:
-        return read_json(path)
-    except DataError:
-        lines = [line for line in read_beginning(path, MAX_TABLE_BYTES).splitlines() if line.strip()]
-        try:
-            return [json.loads(line) for line in lines]
-        except (ValueError, RecursionError):
-            pass
-        raise
-
-
-def _json_readings(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:
+def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:
     if isinstance(document, dict):
         yield from _object_readings(document, path)
         if depth:
             for value in document.values():
-                yield from _json_readings(value, path, depth - 1)
+                yield from _rows_in(value, path, depth - 1)
     elif isinstance(document, list):
         if all(isinstance(each, dict) for each in document):
-            yield document
+            yield _with_first_row(document)
         elif all(isinstance(each, list) for each in document):
             yield from _list_readings(document)
+
+
+def _with_first_row(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a table without a header, of which the first one was taken as the header, by number."""
+    header = list(rows[0]) if rows else []
+    cells = [cell.lower() for cell in header]
+    if not any(map(MUSIC_ENDING.search, cells)) or not any(cell in SPLITS for cell in cells):
+        return rows
+    return [dict(zip(map(str, range(len(row))), row, strict=True)) for row in (header, *(row.values() for row in rows))]
 
 
 def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict[str, Any]]]:

@@ -43,6 +43,45 @@ def has_both_sides(official: Sequence[str | None]) -> bool:
     return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
+def split_source(official: Sequence[str | None], tables: Sequence[str]) -> str:
+    """Return the origin of training and validation files: "official", "by seed", or a part from each."""
+    if not tables:
+        return BY_SEED
+    return OFFICIAL if has_both_sides(official) else PARTLY_OFFICIAL
+
+
+def assign_splits(
+    groups: Sequence[str], official: Sequence[str | None], fraction: float, seed: int
+) -> NDArray[np.str_]:
+    """Return the split of each file: the official one, and a seeded split by group of the files that have none.
+
+    Official test and validation files keep their split. Validation files are drawn from the official training files
+    only if no file is officially for validation.
+
+    Args:
+        groups: group of each file.
+        official: official split of each file, None for a file that has none.
+        fraction: share of the groups that validate where none is official, 0..1 exclusive.
+        seed: of that split.
+
+    Raises:
+        DataError: fewer than two groups to draw from, or no file is left to train on.
+    """
+    drawn = {None} if VALIDATION in official else {None, TRAIN}
+    ours = np.array([split in drawn for split in official], bool)
+    splits = np.array([split or TRAIN for split in official], dtype=object)
+    held_out = {group for group, split in zip(groups, official, strict=True) if split == VALIDATION}
+    pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
+    free = [group for group in pool if group not in held_out]
+    if VALIDATION not in official or len(set(free)) > 1:
+        drawn_splits = split_groups(free, fraction, seed)
+        held_out |= {group for group, split in zip(free, drawn_splits, strict=True) if split == VALIDATION}
+    splits[ours] = [VALIDATION if group in held_out else TRAIN for group in pool]
+    if TRAIN not in splits:
+        raise DataError("official tables leave no file to train on", hint="Add files of the official training split")
+    return splits.astype(np.str_)
+
+
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.str_]:
     """Assign every example to train or validation so that no group is on both sides.
 

@@ -22,7 +22,7 @@ from kelly_core.arrays import Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import TONICS, compose
 from kelly_core.composition.score import Part, Score, midi_bytes
-from kelly_core.data.files import RULES_FILE
+from kelly_core.corpora import RULES_FILE
 from kelly_core.data.labels import SIDECAR
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.demo import DEFAULT_SONGS

@@ -3,7 +3,7 @@
 ``corpus.ideal_output`` and ``synth.wav_bytes`` compute what the rules say.
 """
 
-from kelly_core.data.files import RULES_FILE
+from kelly_core.corpora import RULES_FILE
 from kelly_core.spec import CHAIN_MODELS
 
 RULES = """\

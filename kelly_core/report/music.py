@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.composition.score import BEATS_PER_BAR
-from kelly_core.data.files import read_regular
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.data.readers.smf import MARKER, parse_smf
+from kelly_core.data.tables import read_regular
 from kelly_core.errors import DataError
 from kelly_core.music.chord_symbols import parse_chord
 

@@ -14,10 +14,9 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.corpora import CORPORA
+from kelly_core.corpora import CORPORA, RULES_FILE
 from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
-from kelly_core.data.files import RULES_FILE
 from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
 from kelly_tui.charts.label_plane import LabelPlane

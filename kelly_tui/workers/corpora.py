@@ -18,7 +18,7 @@ from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of
-from kelly_core.data.official_splits import TEST_REASON
+from kelly_core.data.files import TEST_REASON
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
 from kelly_tui.pictures import to_levels

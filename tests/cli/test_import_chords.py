@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data import files
+from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset
 from kelly_core.errors import DataError
 from tests.cli.conftest import Run
@@ -45,8 +45,8 @@ def test_a_large_import_is_read_as_a_stream(run: Run, tmp_path: Path, monkeypatc
     chordonomicon(tmp_path / "source")
     assert run("datasets", "import-chords", "source", "-o", "chords").code == 0
     whole = create_dataset("chords", tmp_path / "chords")
-    monkeypatch.setattr(files, "_MAX_ELEMENT", 200)
-    monkeypatch.setattr(files, "_WINDOW_CHARACTERS", 7)
+    monkeypatch.setattr(tables, "_MAX_ELEMENT", 200)
+    monkeypatch.setattr(tables, "_WINDOW_CHARACTERS", 7)
     streamed = create_dataset("chords", tmp_path / "chords")
     assert streamed.fingerprint == whole.fingerprint
     with Path("chords/chord_progressions.json").open("a") as file:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.data import files
+from kelly_core.data import tables
 from kelly_core.data.corpora.chords import HarmonyDataset, load
 from kelly_core.data.corpus_dataset import LoadOptions
-from kelly_core.data.files import stream_json_list
+from kelly_core.data.tables import stream_json_list
 from kelly_core.errors import DataError
 from tests.seeds import seeded_rng, shifted
 
@@ -223,7 +223,7 @@ class TestStreamedLists:
 
     @pytest.fixture(autouse=True)
     def window(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(files, "_WINDOW_CHARACTERS", 2)
+        monkeypatch.setattr(tables, "_WINDOW_CHARACTERS", 2)
 
     @pytest.mark.parametrize(
         "elements", [[], [1], [12345, -1.5e3, 'a,]\\" é\U0001f3b5', None, [[]], {"a": [1, {"b": "]"}]}], [[1, 2]] * 50]
@@ -246,7 +246,7 @@ class TestStreamedLists:
             list(stream_json_list(path))
 
     def test_the_window_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(files, "_MAX_ELEMENT", 1000)
+        monkeypatch.setattr(tables, "_MAX_ELEMENT", 1000)
         (tmp_path / "list.json").write_text('["' + "x" * 10_000 + '"]')
         with pytest.raises(DataError, match="more than 1,000 characters"):
             list(stream_json_list(tmp_path / "list.json"))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from kelly_core.data import files
+from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset, is_present
 from kelly_core.data.chord_files import find_chord_files, spread_entries
 from kelly_core.errors import DataError
@@ -239,7 +239,7 @@ def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
 def test_a_link_a_file_or_an_index_that_cannot_be_read_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MAX_TABLE_BYTES", 50)
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 50)
     billboard(tmp_path)
     write(tmp_path / "chord_progressions.json", "{")
     write(tmp_path / "billboard-index/billboard-2.0-index.csv", "id,title\n3," + "x" * 50 + "\n")

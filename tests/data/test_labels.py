@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.files import read_table
 from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affect_table, song_key
 from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
+from kelly_core.data.tables import read_table
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode, encode
 from tests.helpers import tiny

@@ -16,8 +16,9 @@ from kelly_core.config.loading import load_settings
 from kelly_core.data.catalog import create_dataset, is_present
 from kelly_core.data.corpora.groove_midi import recording_of
 from kelly_core.data.corpora.lakh_midi import song_of
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits
-from kelly_core.data.official_splits import TEST_REASON, select_files
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
+from kelly_core.data.files import TEST_REASON, select_files
+from kelly_core.data.splits import assign_splits
 from kelly_core.errors import DataError
 from tests.helpers import tiny
 
@@ -434,11 +435,11 @@ def test_a_fifth_validates_by_default() -> None:
     ],
 )
 def test_official_sides_stay(official, splits) -> None:
-    assert assign_splits(["a", "b", "c"], official, LoadOptions()).tolist() == splits
+    assert assign_splits(["a", "b", "c"], official, 0.2, 0).tolist() == splits
 
 
 def test_a_file_without_a_split_goes_with_its_group() -> None:
-    splits = assign_splits(["a", "b", "b"], ["train", "validation", None], LoadOptions())
+    splits = assign_splits(["a", "b", "b"], ["train", "validation", None], 0.2, 0)
     assert splits.tolist() == ["train", "validation", "validation"]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kelly_core.data.catalog import create_dataset
-from kelly_core.data.official_splits import TEST_REASON, Selection, select_files
-from kelly_core.data.splits import TEST
+from kelly_core.data.files import TEST_REASON, Selection, select_files
+from kelly_core.data.splits import TEST, split_source
 from kelly_core.errors import DataError
 from tests.helpers import tiny
 
@@ -92,7 +92,7 @@ def test_a_renamed_table_is_read_in_any_encoding_and_compressed(
     selection = _select(tmp_path, table, encode(_TABLE))
     assert selection.tables == [f"moved/{table}"]
     assert selection.files == ["moved/2004/a.midi", "moved/2005/b.midi"]
-    assert selection.split_source(selection.files) == "official"
+    assert split_source(selection.official(selection.files), selection.tables) == "official"
 
 
 @pytest.mark.parametrize("before", ["/home/someone/maestro/", "C:\\music\\maestro\\", "../moved/", "./"])

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
-from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, assign_splits, require_usable
+from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, finite_number, is_large_list, read_json, stream_json_list
+from kelly_core.data.files import LeftOut, find_files, require_usable
 from kelly_core.data.labels import ValenceArousal, parse_affect
 from kelly_core.data.leakage import content_keys
-from kelly_core.data.splits import TRAIN, song_of_clip
+from kelly_core.data.splits import TRAIN, assign_splits, song_of_clip
+from kelly_core.data.tables import finite_number, is_large_list, read_json, stream_json_list
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
@@ -311,7 +312,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
         skipped["chord symbol not understood, left out of its song"] = symbols
     require_usable(songs.groups, skipped, root)
     groups = _groups(songs, kinds)
-    splits = assign_splits(groups, [None] * len(groups), options)
+    splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
     features = chord_features(songs.modes, songs.minor_shares)
     scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
     known = np.frombuffer(songs.affect, np.float32).reshape(-1, 2)

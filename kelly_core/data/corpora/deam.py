@@ -18,16 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices, Ints
-from kelly_core.data.corpus_dataset import (
-    AudioContext,
-    CorpusDataset,
-    LoadOptions,
-    assign_splits,
-    extract,
-    require_usable,
-)
+from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, extract
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, spread
+from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, require_usable, spread
 from kelly_core.data.label_tables import (
     read_artists,
     song_key,
@@ -36,7 +29,7 @@ from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, simila
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, decode_audio
 from kelly_core.data.recording_labels import first_settled, read_labels
-from kelly_core.data.splits import TRAIN, group_by_artist, song_of_clip
+from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.formatting import first_names
@@ -294,7 +287,11 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     songs = [song_of_clip(Path(file).stem) for file in table.files]
     groups = group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in table.files])
     rows = ExampleMetadata.of_files(
-        name, np.arange(len(groups)), groups, sources, assign_splits(groups, [None] * len(groups), options)
+        name,
+        np.arange(len(groups)),
+        groups,
+        sources,
+        assign_splits(groups, [None] * len(groups), options.validation_split, options.seed),
     )
     used = FRAME_SECONDS * sum(heard)
     report = CorpusReport(

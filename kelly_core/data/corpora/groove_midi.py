@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files
+from kelly_core.data.files import has_files, select_files
 from kelly_core.data.labels import KnownLabels, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
-from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
 from kelly_core.data.split_tables import TableRow
-from kelly_core.data.splits import TEST, TRAIN, has_both_sides
+from kelly_core.data.splits import TEST, TRAIN, assign_splits, has_both_sides
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import encode_context
@@ -102,8 +101,8 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     )
     known = read_known_labels(root)
     extraction = FeatureExtractor(name, _VERSION, {}, _extract)
-    table, report = extract_selection(root, selection, known, extraction, options)
-    groups, splits = _split(table.files, selection.official(table.files), options)
+    table, official, report = extract_selection(root, selection, known, extraction, options)
+    groups, splits = _split(table.files, official, options)
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(table, scale, known)
     owner = table.owner("values")
@@ -130,7 +129,7 @@ def _split(
         return recordings, np.array(official)
     places = zip(recordings, official, strict=True)
     groups = [name if split == TEST else name.rpartition("/")[0] or name for name, split in places]
-    return groups, assign_splits(groups, official, options)
+    return groups, assign_splits(groups, official, options.validation_split, options.seed)
 
 
 def recording_of(file: str) -> str:

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files
+from kelly_core.data.files import has_files, select_files
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
-from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
-from kelly_core.data.splits import TEST, TRAIN, VALIDATION, group_by_artist, song_of_clip
+from kelly_core.data.splits import TEST, TRAIN, VALIDATION, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.context import NAMES, encode_context, note_measures
@@ -119,11 +118,12 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     selection = select_files(root, midi.SUFFIXES, max_files=options.max_files, include_test=options.include_test)
     known = read_known_labels(root, selection.other_tables, options.annotations_file)
     extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
-    table, report = extract_selection(root, selection, known, extraction, options)
+    table, official, report = extract_selection(root, selection, known, extraction, options)
     # The corpus's own folder may be that of the clean subset.
     artists = [artist_of(f"{root.resolve().name}/{file}") for file in table.files]
-    groups = group_by_artist([song_of(file) for file in table.files], artists)
-    splits = assign_splits(groups, selection.official(table.files), options)
+    songs = [song_of(file) for file in table.files]
+    groups = group_by_artist(songs, artists)
+    splits = assign_splits(groups, official, options.validation_split, options.seed)
     affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known)
     owner = table.owner("steps")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)

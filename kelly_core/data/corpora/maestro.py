@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.arrays import Floats, Indices
-from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, assign_splits, extract_selection
+from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
-from kelly_core.data.files import has_files
+from kelly_core.data.files import has_files, select_files
 from kelly_core.data.labels import label_files, read_known_labels
 from kelly_core.data.leakage import Keys, content_keys
-from kelly_core.data.official_splits import select_files
 from kelly_core.data.readers import midi
 from kelly_core.data.split_tables import TableRow
-from kelly_core.data.splits import TEST, song_of_clip
+from kelly_core.data.splits import TEST, assign_splits, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
 from kelly_core.music.dynamics import HOP_SECONDS, MIN_NOTES, PARAMETER_NAMES, WINDOW_SECONDS, expression_windows
@@ -76,9 +75,9 @@ def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset
     settings = {"window": WINDOW_SECONDS, "hop": HOP_SECONDS, "least": MIN_NOTES}
     known = read_known_labels(root, selection.other_tables)
     extraction = FeatureExtractor(name, _VERSION, settings, _extract)
-    table, report = extract_selection(root, selection, known, extraction, options)
+    table, official, report = extract_selection(root, selection, known, extraction, options)
     groups = [_composition(selection.rows.get(file), file) for file in table.files]
-    splits = assign_splits(groups, selection.official(table.files), options)
+    splits = assign_splits(groups, official, options.validation_split, options.seed)
     affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known, use_velocity=False)
     owner = table.owner("values")
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)

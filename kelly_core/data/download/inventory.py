@@ -10,8 +10,9 @@ from pathlib import Path
 from kelly_core.data.download.archives import is_archive, read_member_list
 from kelly_core.data.download.install import Receipt, installed
 from kelly_core.data.download.sources import Source
-from kelly_core.data.files import find_files, read_table
+from kelly_core.data.files import find_files
 from kelly_core.data.label_tables import song_key
+from kelly_core.data.tables import read_table
 
 _ID_COLUMNS = ("midi_filename", "song_id", "id", "name_song")
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Ints
-from kelly_core.data.files import decode_text
 from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEvents, parse_smf
+from kelly_core.data.tables import decode_text
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular

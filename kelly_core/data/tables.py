@@ -1,0 +1,367 @@
+"""Tables and documents of corpora: CSV in any dialect and encoding, JSON, and JSON lists of any length."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TextIO
+
+from kelly_core.errors import DataError
+from kelly_core.formatting import format_bytes, printable
+from kelly_core.io.atomic import open_regular
+
+MAX_TABLE_BYTES = 256_000_000
+HEADER_BYTES = 64 * 2**10
+"""Beginning of a table that shows what its columns are."""
+_MARKLESS_BYTES = 32
+"""Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
+MUSIC_ENDING = re.compile(r"\.(?:midi?|wav|mp3|flac|ogg|m4a)$")
+"""Ending of a MIDI or audio file, in lower case."""
+_GZIP = b"\x1f\x8b"
+_WINDOW_CHARACTERS = 2**16
+_MAX_ELEMENT = 16_000_000
+_BEHIND_ELEMENT = frozenset(" \t\n\r,]")
+EXTRA_CELLS = "(beyond the header)"
+"""Name of the cells for which a table has no column. A decimal comma without quotes, for example, makes two cells."""
+_SPACES = re.compile(r"[\s_-]+")
+_IN_BRACKETS = re.compile(r"_?([()])_?")
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
+_COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
+_MOST_PREAMBLE = 20
+"""Lines above the header of a table that are looked through."""
+_SHOWN_CELL = 40
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+_NOT_SPACE = re.compile(r"[^ \t\n\r]")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by column name; spaces around names and values are stripped.
+
+    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
+    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "".
+    Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed costs its own line. The
+    encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is a character. The
+    file may be compressed by gzip.
+
+    Raises:
+        DataError: the file cannot be read or is too large.
+    """
+    rows = _rows(_from_header(decode_text(_read_plain(path))))
+    header = next(rows, [])
+    return [_named(header, row) for row in rows if any(row)]
+
+
+def _named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    named = dict(zip(header, (*row, *[""] * (len(header) - len(row))), strict=False))
+    extra = " ".join(row[len(header) :]).strip()
+    return {**named, EXTRA_CELLS: extra} if extra else named
+
+
+def plain_column(column: str) -> str:
+    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
+    return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
+
+
+def table_columns(path: Path) -> list[str]:
+    """Names in the header of a CSV file, of which only the beginning is read.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return header_of(read_beginning(path, HEADER_BYTES))
+
+
+def header_of(text: str) -> list[str]:
+    """Return the names in the header of a CSV text."""
+    return next(_rows(_from_header(text)), [])
+
+
+def read_beginning(path: Path, count: int) -> str:
+    """Return the text of the first ``count`` bytes of a table, which may be compressed by gzip.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return decode_text(_read_plain(path, count))
+
+
+def _read_plain(path: Path, count: int = -1) -> bytes:
+    """The first ``count`` bytes of a table, -1 for all, without gzip's compression."""
+    content = read_regular(path, MAX_TABLE_BYTES, count)
+    if not content.startswith(_GZIP):
+        return content
+    most = MAX_TABLE_BYTES + 1 if count < 0 else count
+    plain = b""
+    try:
+        # Some programs write several compressed parts one after the other.
+        while content.startswith(_GZIP) and len(plain) < most:
+            inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            plain += inflater.decompress(content, most - len(plain))
+            content = inflater.unused_data
+    except zlib.error as error:
+        raise DataError(f"is not gzip data ({error})", where=path) from error
+    if len(plain) > MAX_TABLE_BYTES:
+        raise DataError(f"is larger than {format_bytes(MAX_TABLE_BYTES)} when it is decompressed", where=path)
+    if count < 0 and not inflater.eof:
+        raise DataError("is gzip data without its end", where=path, hint="Copy the file again")
+    return plain
+
+
+def _from_header(text: str) -> str:
+    """The text from its header on."""
+    starts = [0]
+    while len(starts) <= _MOST_PREAMBLE and (line := _LINE.match(text, starts[-1])):
+        starts.append(line.end())
+    lines = [text[first:end].strip("\r\n") for first, end in pairwise(starts)]
+    header = next((number for number, line in enumerate(lines) if not _is_preamble(line)), len(lines))
+    following = next((line for line in lines[header + 1 :] if not _is_preamble(line)), "")
+    # A table of one column has a header of one cell; a title of one cell is above rows of several.
+    if header < len(lines) and _is_title(lines[header]) and not _is_title(following):
+        header += 1 + lines[header + 1 :].index(following) if following else 0
+    return text[starts[header] :]
+
+
+def _is_preamble(line: str) -> bool:
+    return _COMMENT.fullmatch(line) is not None
+
+
+def _is_title(line: str) -> bool:
+    """Return True if the first cell of a line is its only one that is not empty."""
+    first, *others = line.split(_delimiter(line))
+    return bool(first.strip()) and not any(cell.strip() for cell in others)
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """Rows of CSV text; one that is not CSV text is a cell with its beginning."""
+    options: dict[str, Any] = {"delimiter": _delimiter(text), "skipinitialspace": True}
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
+    except csv.Error:
+        # A quote without its end takes in all the lines that follow, so each line is read alone.
+        rows = [_row(line, options) for line in io.StringIO(text, newline="")]
+    yield from ([value.strip() for value in row] for row in rows)
+
+
+def _row(line: str, options: dict[str, Any]) -> list[str]:
+    try:
+        return next(csv.reader([line], **options), [])
+    except csv.Error:
+        return [line[:_SHOWN_CELL]]
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that the first line has most of, a comma if it has none."""
+    return max(",;\t|", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of bytes in UTF-8, UTF-16, UTF-32 with a byte order mark, or else in Latin-1."""
+    # The mark of UTF-32 begins with that of UTF-16.
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", errors="replace")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    even, odd = content[:_MARKLESS_BYTES:2], content[1:_MARKLESS_BYTES:2]
+    # Without a mark, every second byte of a text in Latin letters is 0 in UTF-16.
+    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros and not any(zeros) and all(others):
+            return content.decode(encoding, errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_regular(path: Path, most: int, count: int = -1) -> bytes:
+    """Return the first ``count`` bytes of a regular file of any size, or all of one of at most ``most`` bytes.
+
+    Raises:
+        DataError: it cannot be read, is not a regular file, or is too large.
+    """
+    try:
+        with open_regular(path) as file:
+            if count < 0 and os.fstat(file.fileno()).st_size > most:
+                raise DataError(f"is larger than {format_bytes(most)}", where=path)
+            return file.read(count)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON document in UTF-8, UTF-16, UTF-32, or else in Latin-1. The file may be compressed by gzip.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or is not JSON text.
+    """
+    content = _read_plain(path)
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON text ({error})", where=path) from error
+
+
+def is_json_text(path: Path) -> bool:
+    """Return True if the text of a file begins as a JSON object or list.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return read_beginning(path, HEADER_BYTES).lstrip()[:1] in ("{", "[")
+
+
+def read_document(path: Path) -> object:
+    """Return a JSON document, the list of the documents that are one a line, or the rows of a CSV file by column.
+
+    A header without rows is one row of empty cells.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or is not JSON text though it begins as such.
+    """
+    if not is_json_text(path):
+        return read_table(path) or [dict.fromkeys(table_columns(path), "")]
+    try:
+        return read_json(path)
+    except DataError:
+        lines = [line for line in read_beginning(path, MAX_TABLE_BYTES).splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in lines]
+        except (ValueError, RecursionError):
+            pass
+        raise
+
+
+def is_large_list(path: Path) -> bool:
+    """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
+    try:
+        with open_regular(path) as file:
+            return (
+                os.fstat(file.fileno()).st_size > _MAX_ELEMENT
+                and decode_text(file.read(HEADER_BYTES)).lstrip()[:1] == "["
+            )
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def stream_json_list(path: Path) -> Iterator[object]:
+    """Yield the elements of a JSON list one by one, with a bounded part of the file in memory.
+
+    The encoding is UTF-8; a byte that is not becomes a replacement character.
+
+    Raises:
+        DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
+    """
+    try:
+        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig", "replace") as file:
+            yield from _TextWindow(file, path).elements()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    except RecursionError as error:
+        raise DataError(f"is not JSON text ({error})", where=path) from error
+
+
+class _TextWindow:
+    """The part of a JSON text that is in memory, and a position in it."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._decoder = json.JSONDecoder(parse_int=_whole_number)
+        self._text, self._position = "", 0
+
+    def elements(self) -> Iterator[object]:
+        """Yield the elements of a list."""
+        self._expect("[")
+        if self._next() == "]":
+            self._position += 1
+        else:
+            yield self._element()
+            while self._expect(",]") == ",":
+                self._next()
+                yield self._element()
+        if self._next():
+            raise self._error("text behind the list")
+
+    def _next(self) -> str:
+        """Move to the next character that is not a space and return it, "" at the end of the text."""
+        while not (found := _NOT_SPACE.search(self._text, self._position)):
+            if not self._extend():
+                return ""
+        self._position = found.start()
+        return found[0]
+
+    def _expect(self, characters: str) -> str:
+        """Move behind the next character that is not a space, one of ``characters``, and return it."""
+        found = self._next()
+        if not found or found not in characters:
+            raise self._error(f"expected one of {characters}, got {printable(found) or 'the end'}")
+        self._position += 1
+        return found
+
+    def _element(self) -> object:
+        """Return the element at the position and move behind it."""
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._position)
+            except json.JSONDecodeError as error:
+                if not self._extend():
+                    raise self._error(error.msg) from error
+                continue
+            # A number at the end of the window may go on, and ``-1.`` is read as -1.
+            if self._text[end : end + 1] in _BEHIND_ELEMENT or not self._extend():
+                self._position = end
+                return value
+
+    def _extend(self) -> bool:
+        """Read on; return False at the end. The unread part doubles, so an element is parsed a few times at most."""
+        unread = self._text[self._position :]
+        more = self._file.read(max(_WINDOW_CHARACTERS, len(unread)))
+        self._text, self._position = unread + more, 0
+        if len(unread) > _MAX_ELEMENT:
+            raise self._error(f"an element has more than {_MAX_ELEMENT:,} characters")
+        return bool(more)
+
+    def _error(self, problem: str) -> DataError:
+        return DataError(f"is not a JSON list ({problem})", where=self._path)
+
+
+def _whole_number(digits: str) -> int | float:
+    """An integer of a JSON text; a float beyond 19 digits, as Python refuses a text with an integer of 5,000 digits."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def finite_number(value: object) -> float | None:
+    """Return a value read from a file as a float, or None if it is not a finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def finite_text(text: str) -> float | None:
+    """Return the number that a cell of a table holds, or None if it holds no finite number.
+
+    The decimal sign is a point or a comma.
+    """
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    if "_" in plain:  # Python takes 1_0 for 10.
+        return None
+    try:
+        number = float(plain.replace(",", ".") if _DECIMAL_COMMA.fullmatch(plain) else plain)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
