@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,11 @@ _CLOSE = 0.6
 """Least ``difflib`` ratio of two names of which one may be meant for the other."""
 _LEAST_BEGINNING = 5
 """Letters of a name that is compared with the beginnings of names, at least: shorter ones resemble many."""
+
+
+_EXPECTED = "Input should be "
+_NOTES = re.compile(r", (?:unable to parse|got a number with).*")
+"""What pydantic adds about a value that is shown beside its message."""
 
 
 class KellyError(Exception):
@@ -78,6 +84,11 @@ class RunError(KellyError):
     """A run that cannot be found, started, controlled or read."""
 
 
+def expectation(message: str) -> str:
+    """Return pydantic's message on a value as "expected …"."""
+    return _NOTES.sub("", message.removeprefix("Value error, ")).replace(_EXPECTED, "expected ", 1)
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint for a name that is not known: "Did you mean …? " with the closest one, then ``otherwise``.
 
@@ -92,6 +103,11 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
         {each[: len(wanted)]: known for each, known in whole.items()} if len(wanted) >= _LEAST_BEGINNING else {}
     )
     for names in (whole, parts, beginnings):
-        if close := difflib.get_close_matches(wanted, names, n=1, cutoff=_CLOSE):
-            return f"Did you mean {names[close[0]]}? {otherwise}".rstrip()
+        if near := closest(wanted, names):
+            return f"Did you mean {names[near]}? {otherwise}".rstrip()
     return otherwise
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like a name, "" if none is like it."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)), "")

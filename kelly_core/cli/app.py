@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from importlib import import_module
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -14,9 +13,9 @@ from typer.core import TyperCommand
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import HelpGroup, use_help_classes
-from kelly_core.errors import KellyError, did_you_mean
+from kelly_core.cli.usage import UsageError
+from kelly_core.errors import KellyError
 from kelly_core.formatting import printable_lines
-from kelly_core.spec import MODELS
 
 COMMANDS = {
     "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",
@@ -40,11 +39,6 @@ COMMANDS = {
 The module of that name contains a function or a ``typer.Typer`` called ``app``.
 """
 
-_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
-"""Base of all wrong usage: some versions of Typer take it from click, others have their own."""
-
-_EXTRA_WORD = re.compile(r"unexpected extra argument(?:\(s\)|s)? \((\S+?)[ )]")
-
 
 class _Commands(HelpGroup):
     """The commands; a command's module is imported only when the command runs, not for the list of commands."""
@@ -62,27 +56,9 @@ class _Commands(HelpGroup):
         """Run a command, as click does; a wrong option is reported as JSON, too, if that is the output."""
         try:
             return super().invoke(ctx)
-        except _UsageError as error:
-            if hint := _usage_hint(error):
-                error.message = f"{error.message.rstrip('.')}. {hint}"
+        except UsageError as error:
             _print_json_error(error.format_message())
             raise
-
-
-def _usage_hint(error: Any) -> str:
-    """Return the fix of a wrong option, or of a word where the command takes none; "" if there is no guess."""
-    if error.ctx is None:
-        return ""
-    params = error.ctx.command.get_params(error.ctx)
-    options = [name for param in params for name in param.opts if name.startswith("-") and name != "--help"]
-    if wrong := getattr(error, "option_name", ""):
-        error.possibilities = None
-        return did_you_mean(wrong.lstrip("-"), options)
-    if not (word := _EXTRA_WORD.search(error.message)):
-        return ""
-    about_models = "Models are given with -m" if "--model" in options else ""
-    known = [*options, *(spec.name for spec in MODELS if about_models)]
-    return did_you_mean(word[1], known, about_models)
 
 
 def _load(name: str) -> Any:

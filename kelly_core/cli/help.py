@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from kelly_core.cli.usage import UsageError, explain
 
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"
@@ -68,7 +72,10 @@ def _reflow_paragraph(text: str) -> str:
 
 
 class _PlainHelp:
-    """Mixin for commands: flags show no type, defaults are part of the text, and general options come last."""
+    """Mixin for commands: flags show no type, defaults are part of the text, and general options come last.
+
+    Wrong usage is explained.
+    """
 
     def __init__(self, *args: Any, help: str | None = None, **attributes: Any) -> None:
         super().__init__(*args, help=None if help is None else reflow(help), **attributes)  # type: ignore[call-arg]
@@ -85,6 +92,20 @@ class _PlainHelp:
                 param.rich_help_panel = GENERAL_PANEL
         return sorted(params, key=lambda param: bool(param.rich_help_panel == GENERAL_PANEL))
 
+    def make_context(self, *args: Any, **attributes: Any) -> Any:
+        """Parse the arguments of a command, as click does."""
+        with _explained():
+            return super().make_context(*args, **attributes)  # type: ignore[misc]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        explain(error)
+        raise
+
 
 class HelpCommand(_PlainHelp, TyperCommand):
     """A command."""
@@ -92,6 +113,11 @@ class HelpCommand(_PlainHelp, TyperCommand):
 
 class HelpGroup(_PlainHelp, TyperGroup):
     """A command with subcommands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and remaining arguments, as click does."""
+        with _explained():
+            return super().resolve_command(ctx, args)
 
 
 def use_help_classes(commands: typer.Typer) -> None:

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from kelly_core.config import legacy_json
 from kelly_core.config.schema import Settings
-from kelly_core.errors import ConfigError, did_you_mean
-from kelly_core.io.atomic import open_regular
+from kelly_core.errors import ConfigError, did_you_mean, expectation
+from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
 
 DEFAULT_FILE = Path("config.toml")
@@ -185,7 +185,12 @@ def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, An
             kind = "an array of tables" if value and isinstance(value, list) else repr(value)
             hint = f"Write [{key}] once, and its settings below it"
             raise ConfigError(f"{key} is a section of settings, got {kind}", where=origin, hint=hint)
-        raise ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
+        raise unknown_setting(key, known, origin)
+
+
+def unknown_setting(key: str, known: Iterable[str], origin: str) -> ConfigError:
+    """Return the error for a setting that does not exist, with the closest of the known ones."""
+    return ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
 
 
 def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
@@ -193,7 +198,7 @@ def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError
     location = [str(part) for part in first["loc"]]
     known = (".".join(location[:end]) for end in range(len(location), 0, -1))
     key = next((candidate for candidate in known if candidate in origins), ".".join(location))
-    message = first["msg"].removeprefix("Value error, ")
+    message = expectation(first["msg"])
     value = str(first["input"]) if isinstance(first["input"], Path) else first["input"]
     problem = f"{key} = {value!r}: {message}" if key in origins else f"{key}: {message}"
     return ConfigError(problem, where=origins.get(key))
@@ -227,7 +232,7 @@ class SettingsFile:
                 return cls(path, text, legacy_json.translate(_json_object(text, path), path))
             return cls(path, text, flatten(tomllib.loads(text)))
         except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
+            raise read_error(path, error, ConfigError) from error
         except (ValueError, RecursionError) as error:
             kind = "JSON" if _is_json(path) else "TOML"
             raise ConfigError(f"is not valid {kind} ({error})", where=path) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelly_core.errors import ExportError
-from kelly_core.io.atomic import atomic_write
+from kelly_core.io.atomic import atomic_write, read_error
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +93,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ExportError(f"cannot be read: {error.strerror or error}", where=path) from error
+        raise read_error(path, error, ExportError) from error
     except Exception as error:  # a damaged file can raise nearly anything
         hint = "Save the weights only: torch.save(module.state_dict(), path)"
         problem = (str(error).splitlines() or [type(error).__name__])[0]
@@ -109,7 +109,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return _checked(library.load_file(path), path)
     except OSError as error:
-        raise ExportError(f"cannot be read: {error.strerror or error}", where=path) from error
+        raise read_error(path, error, ExportError) from error
     except Exception as error:  # the library's own error is not part of its public names
         if type(error).__name__ != "SafetensorError":
             raise

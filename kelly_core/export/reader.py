@@ -18,11 +18,12 @@ from kelly_core.errors import ExportError
 from kelly_core.export.json_values import FormatError
 from kelly_core.export.parser import Layout, parse_layers
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.music.emotion import CODE_VERSIONS
 
 MAX_BYTES = 64_000_000
 """Maximum file size in bytes; the largest of the five models has a quarter of it."""
+_EXAMPLE = "Name an export, such as models/groovepredictor.json"
 _ZIP = b"PK\x03\x04"
 """First bytes of a zip archive, in which PyTorch saves a checkpoint."""
 _LIST_OF_NUMBERS = re.compile(r"\[[-+0-9.eE,\s]+\]")
@@ -131,7 +132,7 @@ def _text(path: Path) -> str:
         with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as fault:
-        raise ExportError(f"cannot be read: {fault.strerror or fault}", where=path) from fault
+        raise read_error(path, fault, ExportError, _EXAMPLE) from fault
     if len(content) > MAX_BYTES:
         raise ExportError(f"is larger than {format_bytes(MAX_BYTES)}, the limit for an export", where=path)
     if not content.strip():

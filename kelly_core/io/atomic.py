@@ -10,10 +10,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from kelly_core.errors import KellyError
+from kelly_core.errors import KellyError, closest
 
 _FILE_MODE = 0o644
 _FOLDER_MODE = 0o755
@@ -40,6 +41,30 @@ IsOwned = Callable[[], bool]
 """Returns True while this process, or its parent, owns a folder."""
 
 _guards: dict[str, IsOwned] = {}
+
+
+_MOST_NAMES = 1000
+"""Names in a folder, at most, among which that of a missing file is searched."""
+
+
+def read_error(path: Path, fault: OSError, error: type[KellyError], otherwise: str = "") -> KellyError:
+    """Return the error for a file that cannot be read.
+
+    If it is missing, its hint is the closest name in the folder, or else ``otherwise``.
+    """
+    hint = _near(path) or otherwise if isinstance(fault, FileNotFoundError) else ""
+    return error(f"cannot be read ({fault.strerror or fault})", where=path, hint=hint or None)
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent}"
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES) if entry.name != path.name]
+    except OSError:
+        return ""
+    return f"Did you mean {path.with_name(near)}?" if (near := closest(path.name, names)) else ""
 
 
 def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:

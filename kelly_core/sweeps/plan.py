@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kelly_core.config.loading import flatten, for_every_model, parse_value, with_options
+from kelly_core.config.loading import flatten, for_every_model, parse_value, unknown_setting, with_options
 from kelly_core.config.schema import ParallelSettings, Settings, SweepSettings
 from kelly_core.errors import ConfigError
 from kelly_core.spec import ModelSpec
 
 ORIGIN = "--set"
 
-FIXED_SETTINGS = ("output.", "runs.", "parallel.", "sweep.", "training.seed", "training.jobs")
+FIXED_SETTINGS = ("output.", "runs.", "parallel.", "sweep.", "notify.", "tui.", "training.seed", "training.jobs")
 """Beginnings of the dotted keys that a sweep cannot vary."""
 
 _DIGITS = 3
@@ -101,7 +101,11 @@ def _parse(text: str) -> _SweepAxis:
     if key.startswith(FIXED_SETTINGS):
         hint = "--seeds N trains with N seeds" if key == "training.seed" else None
         raise ConfigError(f"{key} cannot be tried", where=ORIGIN, hint=hint)
-    default = flatten(Settings().model_dump()).get(key)
+    defaults = flatten(Settings().model_dump())
+    if key not in defaults:
+        tried = [name for name in defaults if not name.startswith(FIXED_SETTINGS)]
+        raise unknown_setting(key, tried, ORIGIN)
+    default = defaults[key]
     if ".." in values and not isinstance(default, str | Path):
         return _range(key, values)
     found = tuple(parse_value(value.strip(), default) for value in values.split(","))

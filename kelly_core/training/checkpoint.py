@@ -22,7 +22,7 @@ from kelly_core.bounds import Count, Finite
 from kelly_core.data.dataset import Dataset, Normalizer
 from kelly_core.errors import CheckpointError
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.io.atomic import atomic_write, open_regular, read_error
 from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import MODELS, ModelSpec, State, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
@@ -201,7 +201,8 @@ def _read(path: Path) -> dict[str, Any]:
             # weights_only: unpickling anything but tensors and plain data could run code.
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
+        example = "Name a checkpoint, such as models/checkpoints/groovepredictor_best.pt"
+        raise read_error(path, error, CheckpointError, example) from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise _not_a_checkpoint(path) from error
     if not isinstance(content, dict):

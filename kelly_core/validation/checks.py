@@ -33,7 +33,9 @@ def validate_file(path: Path, *, check_specs: bool = False, references: Sequence
     try:
         document = read_document(path)
     except ExportError as error:
-        return FileReport(str(path), path.stem, None, (Check("readable", False, error.problem),))
+        # The report names the file already.
+        problem = str(ExportError(error.problem, hint=error.hint))
+        return FileReport(str(path), path.stem, None, (Check("readable", False, problem),))
     network = parse_layers(document)
     checks = tuple(_checks(document, network, path.stem, check_specs, references))
     metadata = document.get("metadata")

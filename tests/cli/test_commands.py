@@ -27,7 +27,7 @@ def test_help_names_every_command(run: Run) -> None:
     for command in commands.split():
         assert command in shown.out
         assert run(command, "--help").code == run(command, "-h").code == 0
-    assert "Did you mean 'train'" in run("trian").err
+    assert "Did you mean train?" in run("trian").err
 
 
 def test_the_list_of_commands_imports_none_of_them() -> None:
@@ -409,6 +409,14 @@ def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> N
         ("cache --json --delet", 2, "No such option: --delet"),
         ("train --json --epoch 3", 2, "Did you mean --epochs?"),
         ("report missing --json", 1, "missing: "),
+        ("config --json set", 2, "No such command 'set'. A setting is changed in config.toml"),
+        ("config --json scheme", 2, "No such command 'scheme'. Did you mean schema?"),
+        ("datasets --json maestor", 2, "No such command 'maestor'. Without a command, all corpora are shown"),
+        ("runs --json lst", 2, "No such command 'lst'. Did you mean list?"),
+        ("sweep --json --set nokey=1", 2, "--set: unknown setting 'nokey'. `kelly-core config` lists all settings"),
+        ("sweep --json --set tui.keys=1", 2, "tui.keys cannot be tried"),
+        ("train --json --epochs ten", 2, "'ten'"),
+        ("bench --json -m", 2, "No such option: -m"),
     ],
 )
 def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: str, code: int, problem: str) -> None:
@@ -417,3 +425,17 @@ def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: 
     assert problem in json.loads(done.out)["error"]
     assert problem in done.err
     assert "Did you mean --help" not in done.err
+    assert done.err.count("Did you mean") <= 1
+
+
+def test_a_missing_file_is_reported_with_the_closest_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "groovepredictor.json").write_text("{}")
+    (tmp_path / "config.toml").touch()
+    for words in ("compare models/groovepredicter.json x", "validate models/groovepredicter.json"):
+        shown = run(*words.split())
+        assert shown.code == 1
+        assert "Did you mean models/groovepredictor.json?" in shown.out + shown.err
+    assert "Did you mean config.toml?" in run("config", "--config", "conf.toml").err
+    assert "There is no folder none" in run("config", "--config", "none/config.toml").err
+    assert "Name an export, such as" in run("compare", "melody", "groove").err

@@ -21,7 +21,7 @@ from kelly_core.arrays import Floats
 from kelly_core.data.readers.containers import frame_header, has_frames, has_last_page, read_stream, skip_tags
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_regular, read_error
 
 if TYPE_CHECKING:
     import av
@@ -141,13 +141,11 @@ def decode_audio(path: Path, seconds: float) -> DecodedAudio:
         DataError: the file cannot be read, nothing of it can be decoded, it holds samples that are not finite, or no
             decoder for it is installed.
     """
-    if not path.exists():
-        raise DataError("no such file", where=path)
     try:
         with open_regular(path) as file:
             recording = _decoder(file, path)(file, path, seconds)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+        raise read_error(path, error, DataError) from error
     if not len(recording.samples):
         raise DataError("audio file holds no samples", where=path)
     if not np.isfinite(recording.samples).all():
