@@ -1,4 +1,4 @@
-"""Typed values from an export's JSON, each with an error that states expected and actual."""
+"""Typed values and sizes from an export's JSON, each with an error that states expected and actual."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from kelly_core.engines.layers import Array
 
 Rule = Literal["structure", "layer types", "dimensions", "activations", "finite", "gates"]
+
+Layout = Literal["rtneural", "legacy"]
 
 _LARGEST_SIZE = 2**16
 
@@ -72,6 +74,16 @@ def read_size(value: object, name: str) -> int:
     return value
 
 
+def read_single_size(layer: dict[str, Any], key: str) -> int:
+    """Return a size that RTNeural's exporter writes as a number and its parser also takes as a list of one.
+
+    Raises:
+        FormatError: it is anything else.
+    """
+    value = layer.get(key)
+    return read_size(value[0] if isinstance(value, list) and len(value) == 1 else value, f'"{key}"')
+
+
 def read_object(value: object) -> dict[str, Any]:
     """Return a JSON object.
 
@@ -93,6 +105,54 @@ def read_parts(layer: dict[str, Any], *counts: int) -> list[Any]:
     if not isinstance(parts, list) or len(parts) not in counts:
         raise FormatError("structure", f'"weights" must be a list of {" or ".join(map(str, counts))} arrays')
     return parts
+
+
+def read_input_size(document: dict[str, Any], entries: list[Any], layout: Layout, has_2d: bool) -> int:
+    """Return the number of inputs of an export.
+
+    Raises:
+        FormatError: it is missing or no size.
+    """
+    if layout == "legacy":
+        return read_size(read_object(entries[0]).get("in_size"), '"in_size"')
+    if "in_shape" not in document:
+        raise FormatError(
+            "structure", '"in_shape" is missing: the engine rejects the file, and the plugin reports nothing'
+        )
+    return _read_shape(document, "in_shape", has_2d)
+
+
+def read_output_size(entry: object, layout: Layout, has_2d: bool) -> int:
+    """Return the number of outputs of a layer.
+
+    Raises:
+        FormatError: it is missing or no size.
+    """
+    layer = read_object(entry)
+    if layout == "legacy":
+        return read_size(layer.get("out_size"), '"out_size"')
+    return _read_shape(layer, "shape", has_2d)
+
+
+def _read_shape(content: dict[str, Any], key: str, has_2d: bool) -> int:
+    """Return the size that the engine reads from a shape: the last entry, or the product of entries 3 and 4 of four."""
+    shape = content.get(key)
+    if has_2d and isinstance(shape, list) and len(shape) == 4:
+        return read_size(shape[2], f'entry 3 of "{key}"') * read_size(shape[3], f'entry 4 of "{key}"')
+    if not isinstance(shape, list) or not 1 <= len(shape) <= 3:
+        raise FormatError("structure", f'"{key}" must be a list of one to three entries that ends with a size')
+    return read_size(shape[-1], f'the last entry of "{key}"')
+
+
+def require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
+    """Compare the sizes that a layer records, if it does, with those of its neighbor and of its shape.
+
+    Raises:
+        FormatError: one differs.
+    """
+    for key, actual, source in (("in_size", in_size, "its input size is"), ("out_size", out_size, "its shape ends in")):
+        if key in layer and read_size(layer[key], f'"{key}"') != actual:
+            raise FormatError("dimensions", f'"{key}" is {layer[key]}, but {source} {actual}')
 
 
 def brief(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -28,17 +28,19 @@ from kelly_core.engines.layers import (
 from kelly_core.engines.numpy_engine import ACTIVATIONS
 from kelly_core.export.json_values import (
     FormatError,
+    Layout,
     brief,
+    read_input_size,
     read_matrix,
     read_number,
     read_object,
+    read_output_size,
     read_parts,
     read_size,
     read_vector,
+    require_sizes,
 )
 from kelly_core.export.parser_2d import LAYERS_2D, check_2d_layer
-
-Layout = Literal["rtneural", "legacy"]
 
 _GATE_ARRAYS = ("weights_ih", "weights_hh", "bias_ih", "bias_hh")
 _ROUNDING = 1e-6
@@ -76,21 +78,22 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     entries = document.get("layers")
     layout = _layout(document, entries)
     network = ParsedNetwork(layout, layout == "rtneural" and _is_foreign(document, entries))
+    if not isinstance(entries, list) or not entries:
+        network.faults.append(FormatError("structure", '"layers" must be a list of at least one layer'))
+        return network
+    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
     try:
-        if not isinstance(entries, list) or not entries:
-            raise FormatError("structure", '"layers" must be a list of at least one layer')
-        in_size = network.in_size = _input_size(document, entries, network.layout)
+        in_size = network.in_size = read_input_size(document, entries, layout, has_2d)
     except FormatError as fault:
         network.faults.append(fault)
         return network
-    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
     for number, entry in enumerate(entries, 1):
         try:
             in_size = _add_layer(network, entry, in_size, has_2d)
         except FormatError as fault:
             network.faults.append(FormatError(fault.rule, f"layer {number}: {fault.text}"))
             try:
-                in_size = _out_size(entry, network.layout, has_2d)
+                in_size = read_output_size(entry, network.layout, has_2d)
             except FormatError:  # already recorded; without an output size the next layer cannot be checked
                 break
     if network.runnable and not any(map(_is_computed, network.layers)):
@@ -118,23 +121,12 @@ def _is_foreign(document: dict[str, Any], entries: object) -> bool:
     return unnamed and not any(isinstance(entry, dict) and "in_size" in entry for entry in layers)
 
 
-def _input_size(document: dict[str, Any], entries: list[Any], layout: Layout) -> int:
-    if layout == "legacy":
-        return read_size(read_object(entries[0]).get("in_size"), '"in_size"')
-    if "in_shape" not in document:
-        raise FormatError(
-            "structure", '"in_shape" is missing: the engine rejects the file, and the plugin reports nothing'
-        )
-    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
-    return _shape_size(document, "in_shape", has_2d)
-
-
 def _add_layer(network: ParsedNetwork, entry: object, in_size: int, has_2d: bool) -> int:
     """Parse a layer with ``in_size`` inputs, append it to ``network`` and return its output size."""
     layer = read_object(entry)
     kind = layer.get("type")
-    out_size = _out_size(layer, network.layout, has_2d)
-    _require_sizes(layer, in_size, out_size)
+    out_size = read_output_size(layer, network.layout, has_2d)
+    require_sizes(layer, in_size, out_size)
     parsers = _LEGACY_PARSERS if network.layout == "legacy" else _PARSERS
     if network.layout == "rtneural" and kind in LAYERS_2D:
         check_2d_layer(layer, in_size, out_size)
@@ -148,12 +140,6 @@ def _add_layer(network: ParsedNetwork, entry: object, in_size: int, has_2d: bool
         )
     network.layers.append(parse(layer, in_size, out_size))
     return out_size
-
-
-def _require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
-    for key, actual, source in (("in_size", in_size, "its input size is"), ("out_size", out_size, "its shape ends in")):
-        if key in layer and read_size(layer[key], f'"{key}"') != actual:
-            raise FormatError("dimensions", f'"{key}" is {layer[key]}, but {source} {actual}')
 
 
 def _dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWeights:
@@ -392,23 +378,6 @@ def _use_bias(layer: dict[str, Any], *biases: Array) -> bool:
     if not value and any(bias.any() for bias in biases):
         raise FormatError("dimensions", '"use_bias" is false, but the bias, which the engine uses, is not 0')
     return value
-
-
-def _out_size(entry: object, layout: Layout, has_2d: bool) -> int:
-    layer = read_object(entry)
-    if layout == "legacy":
-        return read_size(layer.get("out_size"), '"out_size"')
-    return _shape_size(layer, "shape", has_2d)
-
-
-def _shape_size(content: dict[str, Any], key: str, has_2d: bool) -> int:
-    """Return the size that the engine reads from a shape: the last entry, or the product of entries 3 and 4 of four."""
-    shape = content.get(key)
-    if has_2d and isinstance(shape, list) and len(shape) == 4:
-        return read_size(shape[2], f'entry 3 of "{key}"') * read_size(shape[3], f'entry 4 of "{key}"')
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 3:
-        raise FormatError("structure", f'"{key}" must be a list of one to three entries that ends with a size')
-    return read_size(shape[-1], f'the last entry of "{key}"')
 
 
 _Parser = Callable[[dict[str, Any], int, int], Layer]

@@ -10,6 +10,7 @@ from kelly_core.export.json_values import (
     read_matrix,
     read_number,
     read_parts,
+    read_single_size,
     read_size,
     read_vector,
 )
@@ -31,9 +32,9 @@ def check_2d_layer(layer: dict[str, Any], in_size: int, out_size: int) -> None:
 
 def _check_conv2d(layer: dict[str, Any], in_size: int, out_size: int) -> None:
     keys = ("kernel_size_time", "kernel_size_feature", "dilation", "strides")
-    time, kernel, _, stride = (_size(layer, key) for key in keys)
+    time, kernel, _, stride = (read_single_size(layer, key) for key in keys)
     filters, features, filters_out = (
-        _size(layer, f"num_{key}") for key in ("filters_in", "features_in", "filters_out")
+        read_single_size(layer, f"num_{key}") for key in ("filters_in", "features_in", "filters_out")
     )
     if layer.get("padding") not in ("valid", "same"):
         raise FormatError("structure", f'"padding" must be "valid" or "same", but is {brief(layer.get("padding"))}')
@@ -68,12 +69,6 @@ def _check_batchnorm2d(layer: dict[str, Any], in_size: int, out_size: int) -> No
     arrays = [read_vector(part, filters, f"weights[{index}]") for index, part in enumerate(parts)]
     if not (arrays[-1] + epsilon > 0).all():
         raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
-
-
-def _size(layer: dict[str, Any], key: str) -> int:
-    """Return a size that RTNeural's exporter writes as a number and its parser also takes as a list of one."""
-    value = layer.get(key)
-    return read_size(value[0] if isinstance(value, list) and len(value) == 1 else value, f'"{key}"')
 
 
 def _require_product(features: int, filters: int, in_size: int) -> None:

@@ -15,8 +15,8 @@ import orjson
 
 from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
-from kelly_core.export.json_values import FormatError
-from kelly_core.export.parser import Layout, parse_layers
+from kelly_core.export.json_values import FormatError, Layout
+from kelly_core.export.parser import parse_layers
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.music.emotion import CODE_VERSIONS

@@ -25,7 +25,8 @@ from kelly_core.engines.layers import (
 )
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
-from kelly_core.export.parser import Layout, parse_layers
+from kelly_core.export.json_values import Layout
+from kelly_core.export.parser import parse_layers
 from kelly_core.io.atomic import atomic_write
 from kelly_core.io.json import to_json
 from kelly_core.spec import State
@@ -106,6 +107,7 @@ def build_metadata(
     """
     count = sum(layer.parameter_count for layer in layers)
     golden = golden.astype(np.float32)
+    outputs = NumpyEngine(layers).process(golden)
     return {
         "model_name": model_name,
         "framework": "PyTorch",
@@ -121,7 +123,7 @@ def build_metadata(
         "metrics": to_json(metrics),
         **({"quality": dict(quality)} if quality else {}),
         "features": dict(features),
-        "golden": {"inputs": _decimals(golden), "outputs": _decimals(NumpyEngine(layers).process(golden))},
+        "golden": {"inputs": _decimals(golden), "outputs": _decimals(outputs)},
     }
 
 

@@ -14,7 +14,7 @@ from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import CheckpointError, ExportError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.provenance import Provenance, keep_other, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.music.emotion import CODE_VERSION
@@ -138,7 +138,9 @@ def _compare_losses(former: Provenance, ours: float, checkpoint: Checkpoint) -> 
 
 def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
     """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
-    layers = fold_normalization(weights_of(checkpoint.best()), checkpoint.normalizer)
+    network = checkpoint.best()
+    layers = weights_of(network)
+    layers = fold_normalization(layers, checkpoint.normalizer)
     return fold_stateless(layers) if checkpoint.state == "stateless" else layers
 
 

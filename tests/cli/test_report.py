@@ -20,7 +20,7 @@ from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score, midi_bytes
 from kelly_core.config.loading import load_settings
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.writer import write_export
 from kelly_core.formatting import printable

@@ -15,7 +15,7 @@ from kelly_core.engines.layers import DenseWeights, Layer, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.diff import ArrayDifference, compare_exports
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.reader import Export, read_export
 from kelly_core.export.writer import write_export
 from tests.helpers.networks import metadata_of, tiny_network

@@ -14,8 +14,8 @@ from kelly_core.engines.layers import ActivationLayer, DenseWeights, Layer, Lstm
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.errors import ExportError
+from kelly_core.export.json_values import Layout
 from kelly_core.export.onnx import write_onnx
-from kelly_core.export.parser import Layout
 from kelly_core.export.reader import Export, read_export
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec

@@ -17,7 +17,7 @@ from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import LEGACY_METADATA, METADATA, build_metadata, write_export
 from kelly_core.spec import MODELS, ModelSpec

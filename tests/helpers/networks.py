@@ -20,7 +20,7 @@ from kelly_core.engines.layers import (
     PreluWeights,
 )
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import Lstm, ModelSpec, State

@@ -25,7 +25,7 @@ from kelly_core.engines.layers import (
 )
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import KellyError
-from kelly_core.export.parser import Layout
+from kelly_core.export.json_values import Layout
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS, ModelSpec, State
 from kelly_core.training.exporting import fold_stateless
