@@ -65,7 +65,9 @@ class Driver(LinuxDriver):
 
 
 def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> None:
-    """End the process within ``SHUTDOWN_SECONDS`` after SIGTERM, SIGHUP or the loss of the terminal.
+    """End the process within ``SHUTDOWN_SECONDS`` after SIGINT, SIGTERM, SIGHUP or the loss of the terminal.
+
+    Ctrl-C is a key while the screens are shown; SIGINT comes from another program.
 
     Args:
         leave: begins an orderly end; called in the main thread between any two of its steps.
@@ -86,7 +88,7 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
         deadline.start()
         leave()
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, request_end)
     if terminal is not None:
         threading.Thread(target=_watch, args=(terminal,), daemon=True).start()

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
+from kelly_core.interrupts import INTERRUPTED
 
-# 128 + the signal's number, as shells report it.
-INTERRUPTED = 130
 TERMINATED = 143
-
-_SECONDS_BEFORE_RAISING_AGAIN = 0.02
-
-
-class Interrupts:
-    """Ctrl-C of a command that has no training to stop: KeyboardInterrupt, and a record that it arrived.
-
-    Code that runs inside native code (serializers, class creation, callbacks) can convert a KeyboardInterrupt into
-    another exception or drop it. The record marks such an exception as an interrupt, not a fault.
-
-    Attributes:
-        arrived: True once Ctrl-C was pressed.
-    """
-
-    def __init__(self) -> None:
-        self.arrived = False
-        self._show_unraisable = sys.unraisablehook
-
-    def install(self) -> None:
-        """Handle SIGINT from now on, unless it is ignored, as in a background job of a shell script."""
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._raise)
-            sys.unraisablehook = self._raise_again
-
-    def exit_at_once(self) -> None:
-        """End the process without cleaning up at the next Ctrl-C: the command is done, and Python only shuts down."""
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
-
-    def _raise(self, _number: int, _frame: FrameType | None) -> None:
-        self.arrived = True
-        raise KeyboardInterrupt
-
-    def _raise_again(self, dropped: UnraisableHookArgs) -> None:
-        """Raise a KeyboardInterrupt again that was raised in a callback or a destructor, where Python drops it."""
-        if issubclass(dropped.exc_type, KeyboardInterrupt):
-            # Not from here: Python drops what this hook raises, too.
-            signal.signal(signal.SIGALRM, self._raise)
-            signal.setitimer(signal.ITIMER_REAL, _SECONDS_BEFORE_RAISING_AGAIN)
-        else:
-            self._show_unraisable(dropped)
+"""128 + the signal's number, as shells report it."""
 
 
 class Stoppable(Protocol):

@@ -29,9 +29,10 @@ from kelly_core.cli.options import (
     selected_models,
     settings_from,
 )
-from kelly_core.cli.signals import INTERRUPTED, Signals
+from kelly_core.cli.signals import Signals
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import MISSING
+from kelly_core.interrupts import INTERRUPTED
 from kelly_core.spec import ModelSpec
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.results import PointSummary, TrialResult, as_json, summarize_points

@@ -40,11 +40,12 @@ from kelly_core.cli.options import (
     settings_from,
     typed_settings,
 )
-from kelly_core.cli.signals import INTERRUPTED, Signals
+from kelly_core.cli.signals import Signals
 from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
 from kelly_core.formatting import format_bytes, format_duration
+from kelly_core.interrupts import INTERRUPTED
 from kelly_core.runs.launch import start
 from kelly_core.runs.queue import enqueue
 from kelly_core.runs.run import Run

@@ -1,16 +1,19 @@
-"""``python -m kelly_core`` runs the command line."""
+"""``python -m`` runs each program, and Ctrl-C ends it without a traceback from its first import on."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_python_m_kelly_core_shows_the_version() -> None:
+
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_python_m_shows_the_version(package: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "kelly_core", "--version"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", package, "--version"], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("kelly-core ")
+    assert ended.stdout.startswith(f"{package.replace('_', '-')} ")
 
 
 INTERRUPT_AT_IMPORT = """
@@ -20,22 +23,31 @@ class Interrupt:
         if name == 'typer':
             interrupt()
 sys.meta_path.insert(0, Interrupt())
-from kelly_core.__main__ import run
+from PACKAGE.__main__ import run
 run()
 """
 
 
-def _run(folder: Path, interrupt: str) -> tuple[int, str, str]:
-    """Run the command line with a function that is called at the import of typer."""
-    (folder / "interrupted.py").write_text(interrupt + INTERRUPT_AT_IMPORT)
+def _run(folder: Path, interrupt: str, package: str = "kelly_core") -> tuple[int, str, str]:
+    """Run a program with a function that is called at the import of typer."""
+    (folder / "interrupted.py").write_text(interrupt + INTERRUPT_AT_IMPORT.replace("PACKAGE", package))
     # With -m, as the command is run: Python ends a script in another way.
     command = [sys.executable, "-m", "interrupted"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_ctrl_c_during_the_imports_ends_without_a_traceback(tmp_path: Path) -> None:
-    assert _run(tmp_path, "def interrupt(): signal.raise_signal(signal.SIGINT)") == (130, "", "")
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(package: str, tmp_path: Path) -> None:
+    assert _run(tmp_path, "def interrupt(): signal.raise_signal(signal.SIGINT)", package) == (130, "", "")
+
+
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_nothing_slow_is_imported_before_the_handler_is_installed(package: str) -> None:
+    code = f"import sys, signal; known = set(sys.modules); import {package}.__main__; print(*set(sys.modules) - known)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    own = {"kelly_core", "kelly_core.interrupts", package, f"{package}.__main__"}
+    assert set(ended.stdout.split()) <= own | {"__future__"}
 
 
 def test_ctrl_c_that_a_library_converts_to_another_exception_ends_without_a_traceback(tmp_path: Path) -> None:

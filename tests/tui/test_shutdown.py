@@ -16,7 +16,7 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.shutdown import SHUTDOWN_SECONDS
 
 SOURCES = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "kelly_tui"]
 MORE_THAN_A_TERMINAL_HOLDS = 30
 MARGIN = 5.0
 
@@ -83,7 +83,7 @@ def test_a_folder_that_never_answers_does_not_hold_up_quitting(workplace: Path) 
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_gives_the_terminal_back(asked: Terminal, live_run: RunDirectory, number: signal.Signals) -> None:
     os.kill(asked.pid, number)
     asked.read_until("\x1b[?25h")
