@@ -60,7 +60,7 @@ class ModelSpec:
         loss: loss function, one of ``Loss`` or a reference to a function, see ``training.losses``.
         dataset: corpus that it is trained on.
         metrics: reference to its metrics and baselines, a subclass of ``evaluation.metrics.base.ModelMetrics``.
-        generator: reference to the source of generated examples, a subclass of ``data.synthetic.generators.Generator``;
+        generator: reference to the source of generated examples, a subclass of ``data.synthetic.Generator``;
             "" if nothing can stand in for a missing corpus.
         code_inputs: number of leading inputs that hold an emotion code, 0 for a model that takes none.
         code_outputs: number of outputs that are an emotion code, 0 for a model that gives none.
@@ -171,7 +171,7 @@ def _layer_problems(layers: Sequence[Any]) -> Iterator[str]:
 
 
 _METRICS = "kelly_core.evaluation.metrics"
-_GENERATORS = "kelly_core.data.synthetic.generators"
+_GENERATORS = "kelly_core.data.synthetic"
 
 # Plausible gains: published recognizers explain .51 of valence and .62 of arousal. Melody and harmony have two thirds
 # of what knowing the song itself saves on POP909 (4.185 to 3.24 nats a beat, ln 13.0 to ln 8.4); emotion saves .01 and

@@ -18,7 +18,7 @@ from kelly_core.export.reader import Export, read_export
 from kelly_core.music.context import ContextMean
 from kelly_core.music.emotion import CONTEXT, encode
 from kelly_core.spec import MODELS
-from tests.helpers.chain_files import NEUTRAL_DECIBELS, write_chain
+from tests.helpers.chain import NEUTRAL_DECIBELS, write_chain
 from tests.seeds import seeded_rng
 
 

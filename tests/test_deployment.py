@@ -12,7 +12,7 @@ from kelly_core.deployment import Deployment, deploy
 from kelly_core.errors import ExportError
 from kelly_core.spec import MODELS
 from kelly_core.validation.report import FileReport
-from tests.helpers.chain_files import write_chain
+from tests.helpers.chain import write_chain
 
 NAMES = [f"{spec.file_stem}.json" for spec in MODELS]
 

@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+import kelly_core
+import kelly_tui
 from kelly_core.config.schema import DataSettings, Settings
 from kelly_core.corpora import Corpus
 from kelly_core.data.catalog import _load, is_present
 from kelly_core.data.corpus_dataset import LoadOptions
 from kelly_core.errors import ConfigError, DataError
-from kelly_core.spec import CHAIN_MODELS, ActivationOnly, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
-from tests.helpers.packages import environment, install, write_metadata
+from kelly_core.spec import CHAIN_MODELS, MODELS, ActivationOnly, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 from tests.seeds import seeded_rng
+
+
+def write_metadata(site: Path, name: str, groups: Mapping[str, Mapping[str, str]]) -> None:
+    """Write the metadata of a package with entry points into ``site``, as an installer does."""
+    folder = site / f"{name.replace('-', '_')}-0.1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in names.items())
+        for group, names in groups.items()
+    ]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+
+
+def install(project: Path, site: Path) -> None:
+    """Write the metadata of a project as its pyproject.toml gives it; ``environment`` finds modules in its folder."""
+    about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    write_metadata(site, about["name"], about["entry-points"])
+
+
+def environment(*paths: Path) -> dict[str, str]:
+    """Return the environment of a process that finds modules and metadata in ``paths``, too."""
+    known = [path for path in (os.environ.get("PYTHONPATH"), str(Path(__file__).parents[2])) if path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, paths), *known])}
+
 
 EXAMPLE = Path(__file__).parents[1] / "examples/amp"
 RATE = 16_000
@@ -234,3 +263,19 @@ def test_settings_that_a_run_recorded_hold_with_other_packages_than_then() -> No
     settings = Settings.model_validate(recorded)
     assert settings.models["GroovePredictor"] == Settings().models["GroovePredictor"]
     assert settings.datasets == Settings().datasets
+
+
+OWN_MODULES = ("spec.py", "chain.py", "data/corpora/", "evaluation/metrics/")
+"""Modules that belong to single models, below ``kelly_core``."""
+
+
+def test_no_other_module_names_a_model() -> None:
+    naming = []
+    for package in (kelly_core, kelly_tui):
+        root = Path(package.__file__ or "").parent
+        for path in root.rglob("*.py"):
+            if package is kelly_core and path.relative_to(root).as_posix().startswith(OWN_MODULES):
+                continue
+            text = path.read_text()
+            naming += [f"{path.relative_to(root)}: {spec.name}" for spec in MODELS if spec.name in text]
+    assert naming == []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # Imported only where a corpus is read: the screens list the corpora without waiting for NumPy.
     from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
-    from kelly_core.data.synthetic.dataset import SyntheticDataset
+    from kelly_core.data.synthetic import SyntheticDataset
     from kelly_core.features.extraction import Progress
 
 
@@ -132,7 +132,7 @@ def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
 
     A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
     """
-    from kelly_core.data.synthetic.dataset import SEQUENCE_LENGTH, create_synthetic
+    from kelly_core.data.synthetic import SEQUENCE_LENGTH, create_synthetic
 
     stateless = any(model.dataset == name and model.state == "stateless" for model in settings.models.values())
     return create_synthetic(

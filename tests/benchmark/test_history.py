@@ -8,13 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console, RenderableType
 
 from kelly_core.benchmark.history import FILE, append_run, compare, last_run
 from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency
 from kelly_core.cli.bench import render
 from kelly_core.errors import KellyError
-from tests.helpers.terminal import shown
+
+
+def shown(what: RenderableType) -> str:
+    """The text of something printed."""
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
 
 QUIET, BUSY = MachineLoad(0.02, 0.0), MachineLoad(0.4, 0.0)
 

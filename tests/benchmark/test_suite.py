@@ -1,20 +1,22 @@
-"""Which models are timed, in which engines, and what is judged."""
+"""Which models are timed, in which engines, and what is judged; which calls count, and their quantiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from kelly_core.benchmark import suite
 from kelly_core.benchmark.machine_load import MachineLoad
 from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency
 from kelly_core.benchmark.suite import WARM_UP_CALLS, benchmark, read_models
 from kelly_core.chain import Compute
 from kelly_core.engines.external import ExternalEngine
-from kelly_core.engines.layers import Layer
+from kelly_core.engines.layers import Array, Layer
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
@@ -22,6 +24,7 @@ from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS
 from tests.helpers.engine_programs import GOOD, engine
 from tests.helpers.networks import metadata_of, spec_network, write_tiny
+from tests.seeds import seeded_rng
 
 CALLS = 60
 NAMES = [spec.name for spec in MODELS]
@@ -131,3 +134,47 @@ def test_the_budget_is_compared_with_the_chains_p99(p99_us: float, passed: bool)
     )
     assert result.passed is passed
     assert list(result.over_budget) == ([] if passed else ["numpy chain"])
+
+
+def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves on by 1 µs in each call, and by 50 µs in each call of the warm-up."""
+    frames = np.arange(6, dtype=np.float32).reshape(3, 2)
+    clock, seen = [0], list[float]()
+
+    def call(frame: Array) -> None:
+        seen.append(float(frame[0]))
+        clock[0] += 1_000 if len(seen) > suite.WARM_UP_CALLS else 50_000
+
+    monkeypatch.setattr(suite, "perf_counter_ns", lambda: clock[0])
+    result = suite.measure(call, frames, 2000)
+    assert (result.p50_us, result.max_us, result.n) == (1.0, 1.0, 2000)
+    turns = cycle([0.0, 2.0, 4.0])
+    assert seen[suite.WARM_UP_CALLS :] == [next(turns) for _ in range(2000)]
+
+
+def test_quantiles_by_hand() -> None:
+    times = seeded_rng(0).permutation(np.arange(1.0, 101.0))
+    result = suite.summarize(times)
+    assert (result.p50_us, result.p95_us, result.p99_us, result.max_us) == (50.5, 95.05, 99.01, 100.0)
+
+
+def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
+    times = np.exp(seeded_rng(1).normal(3, 1.5, 5000))
+    histogram = suite.summarize(times).histogram
+    assert histogram is not None
+    assert len(histogram.edges_us) == len(histogram.counts) + 1
+    assert np.allclose(np.divide(histogram.edges_us[1:], histogram.edges_us[:-1]), np.sqrt(2), rtol=1e-2)
+    for low, high, count in zip(histogram.edges_us, histogram.edges_us[1:], histogram.counts, strict=False):
+        assert count == pytest.approx(np.count_nonzero((times >= low) & (times < high)), abs=5)
+    assert sum(histogram.counts) == 5000
+    assert histogram.counts[0]
+    assert histogram.counts[-1]
+
+
+def test_calls_that_all_take_alike_have_one_bin() -> None:
+    histogram = suite.summarize(np.full(10, 3.0)).histogram
+    assert histogram is not None
+    assert histogram.counts == (10,)
+    low, high = histogram.edges_us
+    assert low <= 3.0 <= high
+    assert suite.summarize(np.zeros(3)).max_us == 0

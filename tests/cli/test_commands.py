@@ -13,7 +13,7 @@ import pytest
 
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
-from tests.helpers.chain_files import write_chain
+from tests.helpers.chain import write_chain
 
 from .conftest import Run
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core.spec import MODELS
-from tests.helpers.chain_files import write_chain
+from tests.helpers.chain import write_chain
 
 from .conftest import Run
 

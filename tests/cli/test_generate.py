@@ -16,9 +16,8 @@ from kelly_core.export.reader import read_export
 from kelly_core.music.emotion import CONTEXT
 from kelly_core.spec import MODELS
 from tests.helpers import tiny
-from tests.helpers.chain_files import write_chain
-from tests.helpers.pieces import write_piece
-from tests.helpers.recordings import RATE, chords_and_clicks
+from tests.helpers.chain import write_chain
+from tests.helpers.music import RATE, chords_and_clicks, write_piece
 
 from .conftest import Run
 

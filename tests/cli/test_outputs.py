@@ -12,7 +12,7 @@ import pytest
 from kelly_core.errors import ConfigError
 from kelly_core.io.outputs import Output, check_outputs
 from tests.helpers import tiny
-from tests.helpers.chain_files import write_chain
+from tests.helpers.chain import write_chain
 
 from .conftest import Run
 

@@ -28,7 +28,7 @@ from kelly_core.music.chords import CHORD_NAMES
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.session import train_model
 from tests.helpers import tiny
-from tests.helpers.chain_outputs import output
+from tests.helpers.chain import output
 from tests.helpers.engine_programs import GOOD, engine
 from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import shifted

@@ -18,7 +18,7 @@ from kelly_core.data.readers.midi import parse_notes
 from kelly_core.music.chords import CHORD_TONES, CLASSES, minor_share
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.key import Tonality, semitones_to_c
-from tests.helpers.chain_outputs import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, composed, joined, output
+from tests.helpers.chain import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, composed, joined, output
 from tests.seeds import seeded_rng, shifted
 
 PITCHED = ("Melody", "Chords", "Bass")

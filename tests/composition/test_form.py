@@ -17,7 +17,7 @@ from kelly_core.demo.corpus import ideal_output
 from kelly_core.music.key import AffectFeatures, affect_features
 from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
 from kelly_core.music.notes import Notes
-from tests.helpers.chain_outputs import C, F, G, output
+from tests.helpers.chain import C, F, G, output
 from tests.seeds import shifted
 
 CORNERS = ((-0.6, -0.6), (-0.6, 0.6), (0.6, -0.6), (0.6, 0.6))

@@ -1,4 +1,4 @@
-"""The MIDI file holds the score, and other readers find it there."""
+"""The MIDI file holds the score, other readers find it there, and its picture is drawn whatever the piece."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from kelly_core.composition.composer import compose
+from kelly_core.composition.picture import draw
 from kelly_core.composition.score import Part, Score, Tone, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
-from tests.helpers.chain_outputs import output
-from tests.seeds import shifted
+from kelly_core.errors import KellyError
+from tests.helpers.chain import NO_CHORD, composed, output
+from tests.seeds import seeded_rng, shifted
 
 
 def read(score: Score) -> mido.MidiFile:
@@ -95,3 +97,36 @@ def test_bars_of_a_recording_may_have_different_lengths() -> None:
     assert score.lead_in == 0
     assert score.tempos == ((0, 120.0), (1920, 96.0), (3840, 120.0))
     assert score.bar_times() == pytest.approx([0.0, 2.0, 4.5, 6.5])
+
+
+def size(path: Path) -> tuple[int, int]:
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+
+
+def test_audio_makes_the_picture_taller(tmp_path: Path) -> None:
+    said = output(frames=12)
+    score = composed(said, bars=6)
+    mel = seeded_rng(0).uniform(-90, -20, (12, 128)).astype(np.float32)
+    draw(tmp_path / "with.png", score, said, mel, "with audio")
+    draw(tmp_path / "without.png", score, said, None, "without")
+    (width, height), (same, less) = size(tmp_path / "with.png"), size(tmp_path / "without.png")
+    assert width == same
+    assert height > less
+
+
+@pytest.mark.parametrize("bars", [1, 60])
+def test_odd_pieces_are_drawn_too(tmp_path: Path, bars: int) -> None:
+    """One frame of silence, no chord, no melody."""
+    said = output(chords={NO_CHORD: 1.0}, pitches={60: 0.0}, frames=1)
+    silence = np.full((1, 128), -100, np.float32)
+    draw(tmp_path / "odd.png", composed(said, bars=bars), said, silence, "odd")
+    size(tmp_path / "odd.png")
+
+
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    said = output()
+    (tmp_path / "file").touch()
+    with pytest.raises(KellyError, match=r"picture\.png: cannot be written"):
+        draw(tmp_path / "file" / "picture.png", composed(said, bars=1), said, None, "x")

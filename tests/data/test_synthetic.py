@@ -9,8 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from kelly_core.data.dataset import Batch, Dataset
-from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
-from kelly_core.data.synthetic.generators import WALK_COVARIANCE, EmotionGenerator, HarmonyGenerator, walk
+from kelly_core.data.synthetic import (
+    WALK_COVARIANCE,
+    EmotionGenerator,
+    HarmonyGenerator,
+    SyntheticDataset,
+    create_synthetic,
+    walk,
+)
 from kelly_core.errors import ConfigError
 from kelly_core.music.emotion import encode
 from kelly_core.spec import DATASETS, MODELS, load_reference

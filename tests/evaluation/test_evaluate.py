@@ -13,7 +13,7 @@ from kelly_core.arrays import Indices
 from kelly_core.config.loading import load_settings
 from kelly_core.data.catalog import open_dataset
 from kelly_core.data.dataset import Batch, Dataset
-from kelly_core.data.synthetic.dataset import SyntheticDataset, create_synthetic
+from kelly_core.data.synthetic import SyntheticDataset, create_synthetic
 from kelly_core.errors import DataError
 from kelly_core.evaluation.baselines import constant
 from kelly_core.evaluation.evaluate import evaluate, metrics_of

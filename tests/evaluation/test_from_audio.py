@@ -13,8 +13,8 @@ from kelly_core.errors import DataError
 from kelly_core.evaluation import from_audio
 from kelly_core.evaluation.from_audio import evaluate_chain, find_pairs
 from kelly_core.spec import MODELS
-from tests.helpers.chain_files import write_chain
-from tests.helpers.pieces import write_piece
+from tests.helpers.chain import write_chain
+from tests.helpers.music import write_piece
 
 
 @pytest.fixture(scope="module")

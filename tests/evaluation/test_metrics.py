@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kelly_core.data.synthetic.generators import Generator
+from kelly_core.data.synthetic import Generator
 from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, loss_sums
 from kelly_core.music.emotion import encode

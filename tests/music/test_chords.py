@@ -17,7 +17,7 @@ from kelly_core.music.chords import (
     progression_key,
     transpose,
 )
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 
 
 def test_every_class_has_a_name_that_is_read_as_it() -> None:

@@ -18,7 +18,7 @@ from kelly_core.music.context import (
     noisy_context,
     note_measures,
 )
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 from tests.seeds import seeded_rng
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.notes import Notes
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 from tests.seeds import seeded_rng
 
 STEADY = np.arange(0, 15.5, 0.5)

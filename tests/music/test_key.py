@@ -5,7 +5,7 @@ import pytest
 
 from kelly_core.errors import DataError
 from kelly_core.music.key import Tonality, affect_features, pitch_class_histogram, semitones_to_c, tonality
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 
 C_MAJOR = np.array([3, 0, 1, 0, 2, 1, 0, 2, 0, 1, 0, 1])
 C_MINOR = np.array([3, 0, 1, 2, 0, 1, 0, 2, 1, 0, 0, 1])

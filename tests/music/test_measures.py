@@ -8,7 +8,7 @@ import pytest
 from kelly_core.errors import DataError
 from kelly_core.music.measures import POP909, PieceMeasures, estimate_chords, measure_piece
 from kelly_core.music.notes import Notes
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 
 C, F, G, AM = 0, 5, 7, 21
 TRIADS = {C: (48, 52, 55), F: (53, 57, 60), G: (43, 47, 50), AM: (45, 48, 52)}

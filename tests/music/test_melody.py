@@ -9,7 +9,7 @@ import pytest
 from kelly_core.errors import DataError
 from kelly_core.music.melody import MAX_BEATS, Melody, find_melody, melody_piano_roll
 from kelly_core.music.notes import Notes
-from tests.helpers.notes import make_notes
+from tests.helpers.music import make_notes
 from tests.seeds import seeded_rng
 
 TUNE = np.tile([60, 62, 64, 65, 67], 8)

@@ -17,7 +17,7 @@ from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.best_exports import add_stand_ins, export_best
 from kelly_core.runs.run import Run
 from tests.cli.conftest import Run as Command
-from tests.helpers.chain_files import write_chain
+from tests.helpers.chain import write_chain
 from tests.runs.conftest import Start
 
 FLUIDSYNTH = """#!/bin/sh

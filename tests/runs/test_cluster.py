@@ -1,9 +1,15 @@
-"""Runs and sweeps that wait for a cluster's workers are reported, and can be stopped."""
+"""Commands, runs and sweeps that wait for a cluster's workers are reported, and can be stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -12,6 +18,7 @@ from kelly_core.runs.event_log import FeaturesRead
 from kelly_core.spec import model_spec
 from kelly_core.sweeps.plan import plan_trials
 from kelly_core.sweeps.sweep import Sweep
+from tests.cli.test_signals import COMMAND
 from tests.helpers import tiny
 from tests.helpers.dask_cluster import cluster
 
@@ -63,3 +70,53 @@ def test_a_sweep_that_waits_for_workers_ends_when_asked(
 
     assert [result.state for result in sweep.results(stop)] == ["queued"] * 2
     assert len(said) == 1
+
+
+@contextmanager
+def running(arguments: Sequence[object], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process that Ctrl-C reaches, even where these tests run in the background, and its end."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_datasets_waits_for_workers_aloud_and_leaves_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    corpora = tmp_path / "corpora"
+    for number in range(3):
+        drums = tiny.drum_notes(8, lag=0.01 * number)
+        tiny.write_midi(corpora / "groove_midi" / str(number) / "beat.mid", {"": drums}, channel=9)
+    with cluster(tmp_path, 0) as one:
+        arguments = ["datasets", "--json", "--datasets-dir", corpora, "--backend", "dask", "--scheduler", one.address]
+
+        environment = os.environ | {"KELLY_DATASETS_CACHE_DIR": str(tmp_path / "cache")}
+        with running(arguments, environment) as left:
+            _wait_for("features of groove_midi: tcp://", left.stderr)
+            left.send_signal(signal.SIGINT)
+            out, rest = left.communicate(timeout=60)
+        assert (left.returncode, out, rest) == (130, "", "")
+        with running(arguments, environment) as patient:
+            _wait_for("has no workers; waiting for one", patient.stderr)
+            one.add_worker()
+            _wait_for("1 worker of tcp://", patient.stderr)
+            out, rest = patient.communicate(timeout=60)
+        assert patient.returncode == 0, rest
+        reports = {report["name"]: report for report in json.loads(out)["datasets"]}
+        assert reports["groove_midi"]["files"] == 3
+
+
+def _wait_for(words: str, stream: IO[str] | None) -> None:
+    assert stream is not None
+    line = next(iter(stream), "")
+    assert words in line

@@ -1,17 +1,21 @@
-"""The estimate from a trial, compared with the training's time on a clock that steps and validations advance."""
+"""The device that is chosen, and the estimate from a trial on a clock that steps and validations advance."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from kelly_core.errors import TrainingError
 from kelly_core.spec import model_spec
 from kelly_core.training import estimate as module
 from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
+from kelly_core.training.device import available_devices, cpu_workers, resolve_device
 from kelly_core.training.estimate import estimate
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import ToyDataset, settings
@@ -57,3 +61,39 @@ def test_it_estimates_steps_and_validations(
     assert estimated.seconds == pytest.approx(epochs * estimated.seconds_per_epoch)
     assert estimated.memory_bytes > 50 * 2**20
     assert not list(tmp_path.iterdir())
+
+
+def test_auto_takes_the_fastest_there_is() -> None:
+    assert resolve_device("auto").type == available_devices()[0]
+    assert resolve_device("cpu").type == "cpu"
+
+
+def test_a_device_that_is_not_there_is_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(TrainingError, match=r"'cuda'.*mps, cpu"):
+        resolve_device("cuda")
+
+
+def settings_of_a_thread() -> tuple[int, float]:
+    """Its threads for one operation, and what half the smallest normal number becomes in it."""
+    halved = torch.tensor(torch.finfo(torch.float32).tiny) * 0.5
+    return torch.get_num_threads(), float(halved)
+
+
+def test_workers_compute_alone_and_without_denormals_for_a_while() -> None:
+    before = settings_of_a_thread()
+    assert before[1] > 0
+    with cpu_workers(3) as pool:
+        assert settings_of_a_thread() == (1, 0.0)
+        meet = Barrier(3, timeout=20)
+
+        def look(_: int) -> tuple[int, float]:
+            meet.wait()
+            return settings_of_a_thread()
+
+        assert list(pool.map(look, range(3))) == [(1, 0.0)] * 3
+    assert settings_of_a_thread() == before
+    with pytest.raises(ZeroDivisionError), cpu_workers(0):
+        _ = 1 / 0
+    assert settings_of_a_thread() == before

@@ -1,11 +1,14 @@
-"""The networks as built: sizes, state, and the way to NumPy and back."""
+"""The networks as built: sizes, state, the way to NumPy and back; and that every model learns what can be learned."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from kelly_core.data.synthetic import create_synthetic
 from kelly_core.engines.layers import layer_spec
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.torch_engine import build_module
@@ -21,7 +24,9 @@ from kelly_core.spec import (
     Prelu,
     model_spec,
 )
+from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.networks import build_network, start_at, verify_architectures, weights_of
+from kelly_core.training.trainer import Trainer
 from tests.seeds import seeded_rng, seeded_torch, shifted
 
 COUNTS = {
@@ -131,3 +136,35 @@ def test_a_start_at_the_end_of_the_range_is_finite(spec: ModelSpec, end: float) 
     network = build_network(spec, seed=shifted(0))
     start_at(network, np.full(spec.output_size, end))
     assert bool(torch.isfinite(network.layers[-1].bias).all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "bound", "epochs", "batch_size", "learning_rate"),
+    [
+        ("EmotionRecognizer", 0.05, 9, 16, 1e-3),
+        ("MelodyTransformer", 0.05, 2, 4, 2e-3),
+        ("HarmonyPredictor", 0.10, 20, 128, 5e-4),
+        ("DynamicsEngine", 0.05, 2, 128, 2e-3),
+        ("GroovePredictor", 0.05, 2, 128, 2e-3),
+    ],
+)
+def test_synthetic_training_comes_near_the_bayes_loss(
+    tmp_path: Path, name: str, bound: float, epochs: int, batch_size: int, learning_rate: float
+) -> None:
+    spec = model_spec(name)
+    settings = Hyperparameters(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        loss=spec.loss,
+        threads=1,
+        seed=shifted(0),
+        save_history=False,
+        save_plots=False,
+    )
+    result = Trainer(spec, create_synthetic(spec.dataset, seed=shifted(0)), settings, tmp_path).fit()
+    assert -0.02 < result.metrics["epsilon"] <= bound
+    assert result.quality is not None
+    assert result.quality.trained
+    assert result.quality.epsilon == pytest.approx(result.metrics["epsilon"], abs=1e-3)

@@ -1,17 +1,21 @@
-"""Chain outputs made by hand."""
+"""Five files for the chain with random weights, and outputs of the chain made by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kelly_core.chain import ChainOutput
+from kelly_core.chain import NEUTRAL_INPUT, ChainOutput
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
+from kelly_core.export.writer import write_export
 from kelly_core.music.dynamics import PARAMETER_NAMES
 from kelly_core.music.emotion import Affect, decode, encode
+from kelly_core.spec import MODELS
+from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import shifted
 
 C_MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
@@ -58,3 +62,17 @@ def output(
 def composed(said: ChainOutput, **options: Any) -> Score:
     """Compose with the shifted seed 0."""
     return compose(said, seed=shifted(0), **options)
+
+
+NEUTRAL_DECIBELS = -0.5
+
+
+def write_chain(folder: Path, seed: int = 0) -> Path:
+    """Write the five exports; inputs whose mean is not 0 are said to be ``NEUTRAL_DECIBELS``."""
+    for number, spec in enumerate(MODELS):
+        layers = spec_network(spec, seed + number)
+        state = "stateful" if spec.recurrent else "stateless"
+        metadata = metadata_of(layers, spec.name, state)
+        metadata["features"] = {NEUTRAL_INPUT: np.full(spec.input_size, NEUTRAL_DECIBELS).tolist()}
+        write_export(folder / f"{spec.file_stem}.json", layers, metadata)
+    return folder

@@ -1,1 +1,0 @@
-"""Generated examples with a known best loss."""
