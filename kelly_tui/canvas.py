@@ -49,12 +49,12 @@ class Canvas:
         self._colors = np.full_like(self._signs, _number(color))
 
     def column(self, x: float) -> int:
-        """Return the column of an x."""
-        return self.margin + _place(x, self.xs, self.columns)
+        """Return the column of an x, that in which a curve has its dot."""
+        return self.margin + _place(x, self.xs, self.columns * _DOT_COLUMNS) // _DOT_COLUMNS
 
     def row(self, y: float) -> int:
-        """Return the line of a y, counted from the top."""
-        return self.rows - 1 - _place(y, self.ys, self.rows)
+        """Return the line of a y, counted from the top, that in which a curve has its dot."""
+        return self.rows - 1 - _place(y, self.ys, self.rows * _DOT_ROWS) // _DOT_ROWS
 
     def write(self, row: int, column: int, text: str, color: str) -> None:
         """Write characters of one column each; what does not fit is left out."""
@@ -71,9 +71,8 @@ class Canvas:
 
     def draw_dots(self, pieces: Sequence[Line], color: str) -> None:
         """Draw the lines of a curve as braille dots; dots of earlier curves in the same cells stay."""
-        shape = (self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS)
-        rows, columns = self._cells_of(pieces, shape)
-        dots = np.zeros(shape, bool)
+        rows, columns = self._dots_of(pieces)
+        dots = np.zeros((self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS), bool)
         dots[rows, columns] = True
         by_cell = dots.reshape(self.rows, _DOT_ROWS, self.columns, _DOT_COLUMNS).transpose(0, 2, 1, 3)
         bits = by_cell.reshape(self.rows, self.columns, -1) @ _DOT_BITS
@@ -85,12 +84,14 @@ class Canvas:
 
     def draw_signs(self, pieces: Sequence[Line], sign: str, color: str) -> None:
         """Draw the lines of a curve with one character."""
-        rows, columns = self._cells_of(pieces, (self.rows, self.columns))
-        self._signs[rows, columns + self.margin] = ord(sign)
-        self._colors[rows, columns + self.margin] = _number(color)
+        rows, columns = self._dots_of(pieces)
+        rows, columns = rows // _DOT_ROWS, columns // _DOT_COLUMNS + self.margin
+        self._signs[rows, columns] = ord(sign)
+        self._colors[rows, columns] = _number(color)
 
-    def _cells_of(self, pieces: Sequence[Line], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows, from the top, and columns of a grid over the plot area through which the lines go."""
+    def _dots_of(self, pieces: Sequence[Line]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows, from the top, and columns of the dots through which the lines go."""
+        shape = (self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS)
         xs = _places(np.concatenate([xs for xs, _ in pieces]), self.xs, shape[1])
         ys = _places(np.concatenate([ys for _, ys in pieces]), self.ys, shape[0])
         # From each point, cells up to the next one; from the last point of a piece only its own.
