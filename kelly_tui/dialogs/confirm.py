@@ -16,6 +16,8 @@ from textual.widgets import Button, Label, Static
 class ConfirmDialog(ModalScreen[str]):
     """Ask a question; return the id of the chosen answer, "" if dismissed.
 
+    With two answers, y gives the one with an id and n the other.
+
     Args:
         title: the question.
         text: what follows from the answers.
@@ -25,6 +27,8 @@ class ConfirmDialog(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss('')", "Cancel"),
+        Binding("y", "answer(True)", show=False),
+        Binding("n", "answer(False)", show=False),
         Binding("left,up", "app.focus_previous", show=False),
         Binding("right,down", "app.focus_next", show=False),
     ]
@@ -43,6 +47,18 @@ class ConfirmDialog(ModalScreen[str]):
                     button = Button(label, id=answer or "none", compact=True)
                     button.set_class(bool(answer) and answer == self._destructive, "-error")
                     yield button
+            if len(self._answers) == 2:
+                yield Label(
+                    " · ".join(f"{'y' if each else 'n'} {label}" for each, label in self._answers), classes="hint"
+                )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        """Leave y and n without a use if there are more answers than two."""
+        return action != "answer" or len(self._answers) == 2
+
+    def action_answer(self, yes: bool) -> None:
+        """Give the answer with an id, or the other one."""
+        self.dismiss(next(answer for answer, _ in self._answers if bool(answer) == yes))
 
     @on(Button.Pressed)
     def _answered(self, event: Button.Pressed) -> None:

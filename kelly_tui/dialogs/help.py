@@ -33,6 +33,6 @@ class HelpDialog(ModalScreen[None]):
             for key, what, name in self._keys
         )
         with VerticalScroll(classes="dialog"):
-            yield Label("Help", classes="dialog-title")
+            yield Label("Help · arrow keys scroll, esc closes", classes="dialog-title")
             yield Static(self._about, markup=False, classes="about")
             yield Static(keys, markup=False)

@@ -100,8 +100,9 @@ class ResumeDialog(ModalScreen[int | None]):
         """Lay out the question and the number."""
         with Vertical(classes="dialog"):
             yield Label(f"Resume {self._name_of_run}", classes="dialog-title", markup=False)
-            yield Static("Epochs to train beyond those done; 0 trains to the planned end. Enter starts it.")
+            yield Static("Epochs to train beyond those done; 0 trains to the planned end.")
             yield Input("0", type="integer", max_length=6, id="more", compact=True, select_on_focus=True)
+            yield Label("enter starts it · esc cancels", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Resume, unless the input is invalid."""

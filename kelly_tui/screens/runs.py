@@ -94,7 +94,7 @@ class Runs(RunScreen):
         Binding("equals_sign", "pin", "Pin", show=False, tooltip="Make it the reference that others are compared with"),
         Binding("T", "tags", "Tags", show=False, tooltip="Edit the tags of the run"),
         Binding("N", "note", "Note", show=False, tooltip="Edit the note of the run"),
-        Binding("escape", "unfilter", "Back", show=False, tooltip="Back to the list, without the filter"),
+        Binding("escape", "unfilter", "Clear filter", tooltip="Back to the list, without the filter"),
     ]
 
     def __init__(self) -> None:
@@ -381,6 +381,9 @@ class Runs(RunScreen):
             return False
         if action in _NEEDS_RUN and not self.run_id and self._current:
             return False
+        if action in ("filter", "unfilter") and self.is_mounted:
+            text = self.query_one("#filter")
+            return text.display if action == "unfilter" else not text.has_focus
         if action == "fold":
             return self._group_of_row is not None
         if action == "model":

@@ -38,6 +38,7 @@ _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss
 _STATE_NAME = "validation"
 _PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
+_OTHER_FOLDER = "Mark two exports of one model; o shows those of the next folder, and marks are kept."
 
 
 class Validate(ChartScreen):
@@ -277,7 +278,8 @@ class Validate(ChartScreen):
     @work(thread=True, exclusive=True, group="compare")
     def _compare(self, files: list[str]) -> None:
         job = self.kelly.start([*KELLY_CORE, "compare", *files], with_errors=True)
-        self.post_message(self.Compared(files, "".join(job.lines()).strip() or job.problem))
+        text = "".join(job.lines()).strip() or job.problem
+        self.post_message(self.Compared(files, f"{text}\n\n{_OTHER_FOLDER}" if job.problem else text))
 
     @on(Compared)
     def _on_compared(self, message: Compared) -> None:

@@ -35,6 +35,7 @@ class RunLog(Log):
         Binding("ctrl+d", "page_down", show=False),
         Binding("ctrl+u", "page_up", show=False),
         Binding("h", "scroll_left", show=False),
+        Binding("l", "scroll_right", show=False),
         Binding("slash", "search", "Search", tooltip="Search the log for a text, or go to a time"),
         Binding("n", "match(1)", "Next match", tooltip="Go to the next match"),
         Binding("N", "match(-1)", "Previous match", show=False, tooltip="Go to the match before"),
@@ -109,7 +110,8 @@ class RunLog(Log):
         strip = super().render_line(y)
         if number >= self.line_count:
             return strip
-        if self._numbered:
+        # Scrolled to the right, a line has no room to lose at its end.
+        if self._numbered and not self.scroll_offset.x:
             prefix = Segment(f"{number + 1:>4} ", self.rich_style)
             strip = Strip([prefix, *strip.crop(0, max(0, self.size.width - 5))], self.size.width)
         if number == self._pointed:

@@ -629,8 +629,10 @@ async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
         log = app.query_one(RunLog)
         log.show((f"12:00:00  {'x' * 100} end",))
         log.focus()
-        await pilot.press(*["right"] * 60)
-        await until(pilot, lambda: log.scroll_x > 0)
+        await pilot.press("number_sign", *"l" * 60)
+        await until(pilot, lambda: log.scroll_x > 0 and log.render_line(0).text.rstrip().endswith(" end"))
+        await pilot.press(*"h" * 60)
+        await until(pilot, lambda: log.render_line(0).text.startswith("   1 12:00:00"))
 
 
 async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: MakeApp) -> None:
@@ -725,6 +727,38 @@ async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: Ma
         app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave running"), ("", "Cancel")]))
         await until(pilot, lambda: app.screen.query("#leave"))
         assert not app.screen.query(".-error")
+
+
+@pytest.mark.parametrize(("key", "answer"), [("y", "delete"), ("n", ""), ("escape", "")])
+async def test_y_and_n_answer_a_question(make_app: MakeApp, key: str, answer: str) -> None:
+    app, answers = make_app(), list[str | None]()
+    async with app.run_test() as pilot:
+        app.push_screen(ConfirmDialog("Delete?", "", [("", "Keep it"), ("delete", "Delete")]), answers.append)
+        await until(pilot, lambda: app.screen.query("#delete"))
+        await pilot.press(key)
+        await until(pilot, lambda: answers == [answer])
+
+
+async def test_y_and_n_have_no_use_beside_three_answers(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave"), ("epoch", "Stop"), ("", "Cancel")]))
+        await until(pilot, lambda: app.screen.query("#leave"))
+        await pilot.press("y", "n")
+        assert isinstance(app.screen, ConfirmDialog)
+
+
+@pytest.mark.usefixtures("finished_run")
+async def test_the_footer_offers_to_clear_a_filter_only_while_there_is_one(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: lines(app)[-1].rstrip().endswith("q Quit"))
+        assert "Clear filter" not in lines(app)[-1]
+        await pilot.press("slash")
+        await until(pilot, lambda: "Clear filter" in lines(app)[-1] and "/ Filter" not in lines(app)[-1])
+        await pilot.press("escape")
+        await until(pilot, lambda: "/ Filter" in lines(app)[-1] and "Clear filter" not in lines(app)[-1])
 
 
 async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, workplace: Path) -> None:

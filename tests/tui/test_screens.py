@@ -435,6 +435,22 @@ async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Pat
         assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
 
 
+async def test_exports_that_cannot_be_compared_lead_to_those_of_other_folders(
+    make_app: MakeApp, workplace: Path
+) -> None:
+    (workplace / "models").mkdir()
+    for name in ("a", "b"):
+        (workplace / "models" / f"{name}.json").write_text("{}")
+    app = make_app(lambda command: Script(["error: a holds X"], "error") if "compare" in command else Script([]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: len(cells(app, "#exports")) == 2)
+        await pilot.press("space", "down", "space")
+        await until(
+            pilot, lambda: details(app, "#checks").startswith("error: a holds X\n\nMark two exports of one model")
+        )
+
+
 @pytest.mark.usefixtures("finished_run", "live_run")
 async def test_two_marked_runs_are_compared(make_app: MakeApp) -> None:
     app = make_app()
