@@ -195,3 +195,8 @@ def models_text(run: RunSnapshot) -> str:
     """Which models a run trains, in few words."""
     names = [model.model for model in run.models]
     return "all models" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"
+
+
+def placeholder(text: str, color: str) -> Padding:
+    """Return a text in place of a picture, with a blank before each of its lines."""
+    return Padding(Text(text, color), (0, 0, 0, 1))

@@ -22,6 +22,7 @@ from textual.widget import Widget
 from kelly_core.formatting import format_loss
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.plotting import Plot, PlotRequest, draw, too_small
+from kelly_tui.formatting import placeholder
 from kelly_tui.themes import ThemeColors
 
 if TYPE_CHECKING:
@@ -242,4 +243,4 @@ class CurveChart(Widget, can_focus=True):
         """Return the reason why there is no plot."""
         small = too_small(self.size)
         why = "No room for the curves." if small and any(each.xs for each in self.series) else self._placeholder
-        return Text(f" {why}", style=ThemeColors.of(self.app.theme_variables).muted)
+        return placeholder(why, ThemeColors.of(self.app.theme_variables).muted)

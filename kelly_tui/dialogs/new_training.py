@@ -88,7 +88,9 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
             yield Label("1-5 model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
             yield Static("", id="order", markup=False)
-            yield Static("", id="estimate", markup=False)
+            estimate = Static("", id="estimate", markup=False)
+            estimate.display = False
+            yield estimate
             with Horizontal(classes="answers"):
                 yield Button("Start", id="start", variant="primary", compact=True)
                 yield Button("Queue", id="queue", compact=True)
@@ -187,7 +189,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         """Train for a few seconds and estimate the total time."""
         order = self._order()
         if not self._problem(order):
-            self.query_one("#estimate", Static).update("trying for a few seconds …")
+            self._show_estimate("trying for a few seconds …")
             self._estimate(order)
 
     @work(thread=True, exclusive=True)
@@ -206,7 +208,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     @on(Estimated)
     def _on_estimated(self, message: Estimated) -> None:
         """Show the estimate if the request has not changed."""
-        self.query_one("#estimate", Static).update(message.text if message.order == self._order() else "")
+        self._show_estimate(message.text if message.order == self._order() else "")
+
+    def _show_estimate(self, text: str) -> None:
+        shown = self.query_one("#estimate", Static)
+        shown.update(text)
+        shown.display = bool(text)
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:

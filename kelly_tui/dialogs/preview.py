@@ -46,6 +46,7 @@ class ExamplePreview(ModalScreen[None]):
         """Lay out title and image."""
         with VerticalScroll(classes="dialog"):
             yield Label("", classes="dialog-title", markup=False)
+            yield Static("", id="source", markup=False)
             yield Static("", id="picture", markup=False)
             yield Label("← → other examples · esc closes", classes="hint")
 
@@ -84,19 +85,15 @@ class ExamplePreview(ModalScreen[None]):
         example = message.example
         source = "synthetic" if example["synthetic"] else f"{example['group']} · {example['label_source']}"
         title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
-        picture.update(
-            Text.assemble(
-                (f"{source} · {example['split']}\n\n", ThemeColors.of(self.app.theme_variables).muted),
-                *_titled("input", example["inputs"], SHADES),
-                "\n",
-                *_titled("target", example["targets"], SHADES),
-            )
-        )
+        muted = ThemeColors.of(self.app.theme_variables).muted
+        self.query_one("#source", Static).update(Text(f"{source} · {example['split']}", muted))
+        inputs, targets = (_titled(name, example[f"{name}s"], SHADES) for name in ("input", "target"))
+        picture.update(Text.assemble("\n", *inputs, "\n", *targets))
 
 
 def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[str | tuple[str, str]]:
     """Return an image below its name and sizes; index 0 is at the bottom."""
-    sizes = f"{len(frames)} frame{'s' * (len(frames) != 1)} of {len(frames[0])}, numbers upwards, time to the right"
+    sizes = f"{len(frames)} frames × {len(frames[0])} numbers, time to the right"
     if len(frames) == 1:
-        sizes = f"one frame of {len(frames[0])} numbers, the first at the left"
+        sizes = f"{len(frames[0])} numbers, the first at the left"
     return [(f"{title}  {sizes}\n", "bold"), picture(frames, shades), "\n"]

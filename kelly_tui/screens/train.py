@@ -34,6 +34,8 @@ _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patienc
 _KINDS = ("loss", "baseline", "rate", "pace")
 """Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
 _ROWS_FOR_ALL_CHARTS = 48
+_ROWS_FOR_LONG_ALARMS = 22
+"""A lower window has no room for curves below an alarm of several lines."""
 _LEAST_WIDE = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
@@ -70,7 +72,9 @@ class Train(RunScreen):
 
     def body(self) -> Iterator[Widget]:
         """Lay out models, warnings, curves and log."""
-        yield RecordTable(_COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss"), id="training")
+        yield RecordTable(
+            _COLUMNS, numbers=_NUMBERS, extras=("data", "patience", "step/s", "loss", "ETA"), id="training"
+        )
         yield Static("", id="alarm", markup=False)
         with Horizontal(id="curves"):
             yield CurveChart(_NO_CURVES, id="loss")
@@ -141,7 +145,7 @@ class Train(RunScreen):
             table.show([])
         else:
             run = view.snapshot
-            set_border_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run))
+            set_border_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run) if run.live else "")
             table.show(self._row(model) for model in run.models)
         self._draw_alarm()
         self._draw_curves()
@@ -204,6 +208,7 @@ class Train(RunScreen):
             if run.state == "died":
                 lines.append("R resumes from the last checkpoint.")
         text = "\n".join(lines[:3])
+        alarm.set_class(self.size.height < _ROWS_FOR_LONG_ALARMS, "-one-line")
         if text != self._alarm:
             self._alarm = text
             alarm.update(text)

@@ -9,6 +9,7 @@ from textual.app import RenderResult
 from textual.geometry import Size
 from textual.widget import Widget
 
+from kelly_tui.formatting import placeholder
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.updates import set_border_title
 
@@ -46,4 +47,4 @@ class Drawing(Widget):
         colors = ThemeColors.of(self.app.theme_variables)
         drawn = self._picture.draw(self.size, colors) if self._picture is not None else Text()
         why = "No room for the picture." if self._picture is not None else self._placeholder
-        return drawn if drawn.plain else Text(f" {why}", colors.muted)
+        return drawn if drawn.plain else placeholder(why, colors.muted)

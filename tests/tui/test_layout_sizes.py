@@ -5,20 +5,26 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from textual.widgets._toast import Toast
 
+from kelly_core.events import TrainingWarning
 from kelly_core.export.quality_record import QualityRecord
+from kelly_core.runs.event_log import LogRecord, encode
+from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.formatting import LabeledRows
+from kelly_tui.charts.plotting import too_small
+from kelly_tui.formatting import LabeledRows, placeholder
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, lines
-from tests.tui.conftest import Script, until
+from tests.tui.conftest import BEGAN, Script, epoch, until
 from tests.tui.test_screens import RESULT
 
 MakeApp = Callable[..., KellyApp]
@@ -37,6 +43,39 @@ async def test_nothing_is_cut_at_the_right(make_app: MakeApp, width: int) -> Non
                 await until(
                     pilot, lambda table=table: table.virtual_size.width <= table.scrollable_content_region.width
                 )
+
+
+async def test_a_long_run_with_an_alarm_fits_the_smallest_window(make_app: MakeApp, live_run: RunDirectory) -> None:
+    name = "EmotionRecognizer"
+    reported = [
+        *(replace(epoch(name, number), patience_left=3) for number in range(8, 1024)),
+        TrainingWarning(name, "overfitting", "word " * 40),
+    ]
+    with live_run.events.open("ab") as file:
+        file.writelines(encode(LogRecord(BEGAN, 0.0, 1, event)) for event in reported)
+    app = make_app()
+    async with app.run_test(size=(60, 18)) as pilot:
+        await pilot.press("3")
+        table = app.screen.query_one("#training", RecordTable)
+        await until(pilot, lambda: all(text in table.value_to_copy() for text in ("overfitting", "1023/10", "@6")))
+        await until(pilot, lambda: table.virtual_size.width <= table.scrollable_content_region.width)
+        alarm, chart = app.screen.query_one("#alarm"), app.screen.query_one("#loss", CurveChart)
+        await until(pilot, lambda: alarm.size.height == 1 and not too_small(chart.size))
+
+
+async def test_a_notice_in_a_narrow_window_hides_two_lines(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        app.notify("A text of one line.", title="Title")
+        await until(pilot, lambda: app.screen.query(Toast))
+        await until(pilot, lambda: app.screen.query_one(Toast).region.bottom == 23)
+        assert app.screen.query_one(Toast).region.height == 2
+
+
+def test_every_line_of_a_placeholder_is_indented() -> None:
+    console = Console(width=12, file=io.StringIO())
+    console.print(placeholder("a text of several lines", "#FFFFFF"))
+    assert all(line.startswith(" ") for line in console.file.getvalue().splitlines())
 
 
 async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_check(
