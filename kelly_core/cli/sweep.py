@@ -74,11 +74,13 @@ def sweep(
     _compute_features(work, specs)
     results, signals = _run_trials(work)
     work.write(results)
-    if as_json_:
-        print_json(as_json(results))
-    else:
+    if not as_json_:
         print_result(_table(summarize_points(results)))
-    raise typer.Exit(_finish(work, results, signals, command))
+    exit_code = _finish(work, results, signals, command)
+    if as_json_:
+        # Last, because an error is a document of its own.
+        print_json(as_json(results))
+    raise typer.Exit(exit_code)
 
 
 def _compute_features(work: Sweep, specs: Sequence[ModelSpec]) -> None:

@@ -163,6 +163,18 @@ def _interrupt_at_first_epoch(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("forked")
+def test_a_sweep_that_cannot_export_its_best_prints_one_document(
+    folder: Path, kelly_core: Callable[..., object]
+) -> None:
+    assert kelly_core("sweep", "-m", "groove", "--seeds", "2", "-e", "1", "--json").code == 0
+    for export in folder.rglob("trials/*/groovepredictor.json"):
+        export.unlink()
+    again = kelly_core("sweep", "-m", "groove", "--seeds", "2", "-e", "1", "--json")
+    assert again.code == 1
+    assert "repeat the sweep to train it again" in json.loads(again.out)["error"]
+
+
 @pytest.mark.usefixtures("folder", "forked")
 def test_a_sweep_by_command(kelly_core: Callable[..., object]) -> None:
     command = ("sweep", "-m", MODEL, "--use-synthetic", "-e", 1, "--random", 2, "--set", "training.batch_size=16..64")
