@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from kelly_core.runs import launch
@@ -27,6 +28,12 @@ if _processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, _handler)
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 _LONGEST_NAME = 60
 SHARED = Path(__file__).resolve().parents[2] / "shared"

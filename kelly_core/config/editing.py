@@ -59,7 +59,12 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
             _insert(node, name, value)
         else:
             node[name] = value
-    text = tomlkit.dumps(document).encode()
+    try:
+        text = tomlkit.dumps(document).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            "cannot hold a name that is not UTF-8", where=path, hint="Rename the file or folder"
+        ) from error
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # A link stays a link: what it points to is replaced.
     target = path.resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -101,4 +102,5 @@ def _curves(curves: LossCurves, folder: str) -> Iterator[str]:
 
 
 def _link(folder: str, file: str) -> str:
-    return quote(f"{folder}/{file}")
+    # Names may hold any bytes.
+    return quote(os.fsencode(f"{folder}/{file}"))

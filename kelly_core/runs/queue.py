@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from kelly_core.config.schema import Settings
 from kelly_core.errors import KellyError, RunError, did_you_mean
@@ -52,12 +52,14 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
     """
     try:
         with open_regular(_queue_file(runs)) as file:
-            return TypeAdapter(list[WaitingRun]).validate_json(file.read(_MAX_BYTES))
+            # Not by pydantic: its JSON has no surrogates, which stand for the bytes of a path that are not UTF-8.
+            content = json.loads(file.read(_MAX_BYTES))
+        return TypeAdapter(list[WaitingRun]).validate_python(content)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror})", where=_queue_file(runs)) from error
-    except ValidationError as error:
+    except (ValueError, RecursionError) as error:
         hint = "Remove the file; the trainings that waited are lost"
         raise RunError("is damaged: it does not hold waiting trainings", where=_queue_file(runs), hint=hint) from error
 

@@ -13,7 +13,10 @@ from rich.text import Text
 from textual.color import Color
 
 from kelly_core.cli.console import SafeConsole, feature_progress
-from kelly_core.errors import DataError
+from kelly_core.config.editing import save_values
+from kelly_core.config.schema import Settings
+from kelly_core.errors import ConfigError, DataError
+from kelly_core.runs import queue
 from kelly_tui.display import PRINTABLE_FILTER
 from tests.helpers import tiny
 
@@ -52,6 +55,31 @@ def test_a_model_is_trained_and_exported_from_such_files(run, corpus: Path, tmp_
     finished = run("train", *options)
     assert finished.code == 0, finished.err
     assert (tmp_path / "out" / "melodytransformer.json").is_file()
+
+
+def test_an_output_folder_of_any_name_is_swept_into_and_reported_on(run, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"f\xf6lder")
+    options = ("-m", "groove", "--use-synthetic", "-o", folder)
+    swept = run("sweep", *options, "--set", "training.epochs=1,2", "--json")
+    assert swept.code == 0, swept.err
+    assert run("train", *options, "-e", "1").code == 0
+    reported = run("report", folder, "--allow-synthetic")
+    assert reported.code == 0, reported.err
+    assert run("report", folder, "--allow-synthetic", "-o", tmp_path).code == 0
+    assert "(f%F6lder/plots/" in (tmp_path / "report.md").read_text()
+
+
+def test_a_training_into_a_folder_of_any_name_waits(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"output": {"dir": tmp_path / HARMFUL}, "runs": {"dir": tmp_path / "runs"}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "ensure_dispatcher", lambda _runs: None)
+        waiting = queue.enqueue(settings, ["GroovePredictor"])
+    assert queue.waiting_runs(tmp_path / "runs") == [waiting]
+
+
+def test_a_settings_file_refuses_a_name_that_it_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        save_values(tmp_path / "config.toml", {"output.dir": HARMFUL})
 
 
 def test_a_console_escapes_text_from_data_wherever_it_is_shown() -> None:

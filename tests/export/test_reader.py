@@ -173,13 +173,11 @@ def read_or_refuse(path: Path, content: bytes) -> None:
     assert runtime.process(np.ones((3, export.in_size), np.float32)).shape == (3, runtime.out_size)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     read_or_refuse(tmp_path_factory.getbasetemp() / "bytes.json", content)
 
 
-@settings(deadline=None)
 @given(DOCUMENTS)
 def test_any_document(tmp_path_factory: pytest.TempPathFactory, document: object) -> None:
     read_or_refuse(tmp_path_factory.getbasetemp() / "document.json", json.dumps(document).encode())
@@ -200,7 +198,7 @@ def change_somewhere(draw: Callable[..., Any], node: Any) -> None:
             return
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_change_to_a_valid_file(
     tmp_path_factory: pytest.TempPathFactory, valid: dict[str, Any], data: st.DataObject

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights
@@ -82,7 +82,6 @@ def test_nothing_is_lost_between_writing_and_reading(tmp_path: Path, spec: Model
             np.testing.assert_array_equal(ours, theirs)
 
 
-@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_numbers_are_the_shortest_decimals_that_come_back_exactly(tmp_path_factory: Any, number: float) -> None:
     path = tmp_path_factory.getbasetemp() / "number.json"
