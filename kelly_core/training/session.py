@@ -85,30 +85,12 @@ def train_model(
         progress: returns the progress callback for a corpus's features.
     """
     started = time.monotonic()
-    corpus = settings.models[spec.name].dataset
-    dataset: Dataset | None = None
-    result: TrainingResult | None = None
-    export: str | None = None
+    training = _ModelTraining(settings, spec, listen)
     error = ""
     try:
-        dataset = open_dataset(corpus, settings, progress(corpus))
-        for warning in _data_warnings(spec, dataset, settings):
-            listen(warning)
-        trainer = Trainer(
-            spec,
-            dataset,
-            training_settings(settings, spec),
-            settings.output.dir,
-            listen=listen,
-            should_stop=requests.should_stop,
-            should_roll_back=partial(requests.should_roll_back, spec.name),
-            take_changes=partial(requests.take_changes, spec.name),
-        )
-        result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
-        if leak := _gain_leak(trainer, settings, result):
-            listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
-        if result.checkpoint is not None:
-            export = str(export_checkpoint(result.checkpoint, settings.output, listen))
+        dataset = training.open_data(progress)
+        result = training.fit(dataset, requests, resume, renew_patience, unsaved_rate)
+        training.export(result)
     except KellyError as fault:
         error = str(fault)
     except Exception as fault:
@@ -117,18 +99,66 @@ def train_model(
         # The code of an installed package may raise anything; it must not cost the other models.
         error = f"unexpected {type(fault).__name__}: {fault}"
         traceback.print_exc()
-    return ModelResult(
-        model=spec.name,
-        dataset=corpus,
-        synthetic=dataset is not None and dataset.synthetic,
-        export=export,
-        reason=None if result is None else result.reason,
-        epochs=0 if result is None else result.epoch,
-        metrics={} if result is None else result.metrics,
-        seconds=time.monotonic() - started,
-        error=error,
-        verdict=result.quality.summary() if result and result.quality else "",
-    )
+    return training.outcome(error, time.monotonic() - started)
+
+
+class _ModelTraining:
+    """Steps of a complete training. What the earlier ones gave stays known if a later one fails."""
+
+    def __init__(self, settings: Settings, spec: ModelSpec, listen: Listener) -> None:
+        self._settings, self._spec, self._listen = settings, spec, listen
+        self._corpus = settings.models[spec.name].dataset
+        self._dataset: Dataset | None = None
+        self._result: TrainingResult | None = None
+        self._export: Path | None = None
+
+    def open_data(self, progress: Callable[[str], Progress | None]) -> Dataset:
+        """Open the examples and warn about them."""
+        dataset = self._dataset = open_dataset(self._corpus, self._settings, progress(self._corpus))
+        for warning in _data_warnings(self._spec, dataset, self._settings):
+            self._listen(warning)
+        return dataset
+
+    def fit(
+        self, dataset: Dataset, requests: Requests, resume: bool, renew_patience: bool, unsaved_rate: float | None
+    ) -> TrainingResult:
+        """Train, and warn if the result is better than real music allows."""
+        name = self._spec.name
+        trainer = Trainer(
+            self._spec,
+            dataset,
+            training_settings(self._settings, self._spec),
+            self._settings.output.dir,
+            listen=self._listen,
+            should_stop=requests.should_stop,
+            should_roll_back=partial(requests.should_roll_back, name),
+            take_changes=partial(requests.take_changes, name),
+        )
+        result = self._result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
+        if leak := _gain_leak(trainer, self._settings, result):
+            self._listen(TrainingWarning(name, "leak", f"LEAK? {leak}"))
+        return result
+
+    def export(self, result: TrainingResult) -> None:
+        """Export the best weights, if an epoch was completed."""
+        if result.checkpoint is not None:
+            self._export = export_checkpoint(result.checkpoint, self._settings.output, self._listen)
+
+    def outcome(self, error: str, seconds: float) -> ModelResult:
+        """Return what is known after the last step, or after the one that failed with ``error``."""
+        result = self._result
+        return ModelResult(
+            model=self._spec.name,
+            dataset=self._corpus,
+            synthetic=self._dataset is not None and self._dataset.synthetic,
+            export=None if self._export is None else str(self._export),
+            reason=None if result is None else result.reason,
+            epochs=0 if result is None else result.epoch,
+            metrics={} if result is None else result.metrics,
+            seconds=seconds,
+            error=error,
+            verdict=result.quality.summary() if result and result.quality else "",
+        )
 
 
 def export_checkpoint(checkpoint: Checkpoint, output: OutputSettings, listen: Listener) -> Path:
