@@ -140,12 +140,12 @@ def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
         device = slot(str(each.record.settings.get("training", {}).get("device", "")))
         if device in busy:
             continue
-        busy.add(device)
         try:
             start_record(runs, each.record, each.id)
         except RunError as error:
             say(f"{each.id} waits: {printable(str(error))}")
             continue
+        busy.add(device)
         with _editing(runs) as waiting:
             waiting[:] = [other for other in waiting if other.id != each.id]
         say(f"{each.id} started")

@@ -65,11 +65,13 @@ def test_one_run_for_each_device_is_started_in_order(tmp_path: Path, started: St
 
 
 def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Started) -> None:
-    add(tmp_path, **{"output.dir": "busy"})
+    blocked = add(tmp_path, **{"output.dir": "busy"})
+    other = add(tmp_path)
     said: list[str] = []
     assert start_due(tmp_path, said.append)
-    assert started.names == []
+    assert started.names == [other]
     assert "another run is training" in said[0]
+    assert [each.id for each in waiting_runs(tmp_path)] == [blocked]
 
 
 def test_waiting_runs_are_moved_and_dropped(tmp_path: Path, started: Started, kelly_core) -> None:  # type: ignore[no-untyped-def]
