@@ -211,6 +211,7 @@ class ModelChain:
         Raises:
             ExportError: a network gave numbers that are not finite.
         """
+        # The mean over one frame only drops the axis of time.
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
 
     def run(self, mel: ArrayLike, context: ArrayLike | None = None, *, calibrated: bool = False) -> ChainOutput:
@@ -249,6 +250,8 @@ class ModelChain:
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
         codes = encode(valence, arousal, context=self._checked_context(context), version=self.code_version)
+        # Only HarmonyPredictor reads these frames, and of a frame no more than its 64 bands: the recognizer is
+        # replaced.
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
     def _checked_context(self, context: ArrayLike | None) -> Array | None:
@@ -306,6 +309,7 @@ class ModelChain:
 
 def _spread(answers: Array, calibration: Calibration | None) -> Array:
     """Return answers moved to the mean and spread of the labels, within -1..1."""
+    # A recognizer that always answers alike has no spread to scale.
     if calibration is None or calibration.answer_sd <= 0:
         return answers
     gain = min(calibration.label_sd / calibration.answer_sd, _MOST_GAIN)

@@ -38,6 +38,7 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
             continue
+        # Halfway back to the middle, or the nearest inversions would drift away from it in a long piece.
         pitches = voicing(bar.chord, (center + _MIDDLE) / 2)
         center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
@@ -89,6 +90,7 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
         presses = int(np.clip(round(expression.presses_per_second * bar.seconds), 1, _PEDAL_PRESSES))
         span = BAR // presses
         for number in range(presses):
+            # Pressed after the chord begins and released before the next one, so that chords do not blur.
             start = bar.tick + number * span + _PEDAL_DELAY
             yield start, start + min(round(expression.pedal_share * span), span - _PEDAL_GAP)
 
@@ -96,6 +98,7 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
 def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
     """Return the tones in sequence, up and down."""
     count = int(np.clip(round(wanted), *_BROKEN))
+    # Up and down, without striking the outer tones twice in a row.
     wave = [*pitches, *pitches[-2:0:-1]]
     for number in range(count):
         slot = number * _SLOTS // count
@@ -107,6 +110,7 @@ def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray)
     """Return all tones together, spread upwards by the dynamics' chord spread."""
     hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
     slots = _STRUCK[hits - 1]
+    # The spread is a standard deviation; that of n onsets at a distance d is d √((n² - 1) / 12).
     roll_seconds = bar.expression.spread_seconds * np.sqrt(12 / (len(pitches) ** 2 - 1))
     roll = min(round(roll_seconds / bar.beat_seconds * PPQ), _ROLL_TICKS)
     for slot, end in zip(slots, [*slots[1:], _SLOTS], strict=True):

@@ -38,6 +38,7 @@ def _transitions() -> tuple[Doubles, NDArray[np.intp]]:
     direction = np.array(_DIRECTIONS)[:, np.newaxis, np.newaxis]
     weights = np.where(direction * interval > 0, _UNRESOLVED, 1.0) * _INTERVALS[np.abs(interval)]
     leap = np.select([interval >= _LEAP, interval <= -_LEAP], [1, 2], 0)
+    # A repeated note keeps the state: the leap before it is still to be resolved.
     states = np.where(interval == 0, np.arange(len(_DIRECTIONS))[:, np.newaxis, np.newaxis], leap)
     return weights, states
 
@@ -157,6 +158,7 @@ class _Draws(NamedTuple):
 
 def choose_instrument(plan: Plan) -> Instrument:
     """Return the first instrument that can play nearly as much of the pitches that the model proposes as any other."""
+    # The model's pitches are in the frame of C major; the piece is in its own key.
     mass = np.roll(plan.melody.sum(axis=0, dtype=np.float64), plan.shift)
     parts = [float(mass[instrument.low : instrument.high + 1].sum()) for instrument in INSTRUMENTS]
     return INSTRUMENTS[next(number for number, part in enumerate(parts) if part >= _PLAYABLE * max(parts))]

@@ -38,6 +38,7 @@ class GroupSums:
 
     def by_group(self, sums: Sums) -> Sums:
         """Return sums by group [G, ...] instead of by cell; a group belongs to one corpus."""
+        # No name of a file holds a null character, so that different pairs never join to the same text.
         names = np.char.add(np.char.add(self.corpora, "\0"), self.groups)
         _, group = np.unique(names, return_inverse=True)
         return {name: _gather(values, group, int(group.max()) + 1) for name, values in sums.items()}
@@ -111,5 +112,6 @@ def _add(sums: Sums, values: Sums, owner: Indices, count: int) -> None:
 def _gather(values: NDArray[np.float64], owner: Indices, count: int) -> NDArray[np.float64]:
     """Sum values [n, ...] by their owner, [count, ...]."""
     total = np.zeros((count, *values.shape[1:]))
+    # Owners repeat: ``total[owner] += values`` would add only the last value of each.
     np.add.at(total, owner, values)
     return total

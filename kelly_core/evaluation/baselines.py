@@ -237,6 +237,7 @@ def _best_penalty(points: _P, error: Callable[[_P, _P], Doubles]) -> Doubles:
         points: all points.
         error: returns the error on held-out points, the second argument, of a fit to the first, with each penalty.
     """
+    # Whole groups are held out: frames of one song are so alike that a fit to some of them knows the others.
     fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
     errors = np.zeros(len(_PENALTIES))
     if fold.any():
@@ -352,6 +353,7 @@ def fit_nearest_neighbors(points: Points) -> Regression:
     """Fit the mean of the ten nearest among at most 4,096 points, which are spread evenly over those given."""
     from sklearn.neighbors import KNeighborsRegressor
 
+    # Neighbors in a corpus come from the same songs, so the first points would be few songs.
     chosen = np.arange(min(len(points), MOST_POINTS)) * len(points) // min(len(points), MOST_POINTS)
     model = KNeighborsRegressor(n_neighbors=min(NEIGHBORS, len(chosen)), algorithm="brute")
     model.fit(points.inputs[chosen], points.targets[chosen])

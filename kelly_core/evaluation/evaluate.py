@@ -194,6 +194,7 @@ def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> 
     """Return bootstrap totals [resamples] of the columns of each predictor."""
     by_group = []
     for name in names:
+        # A criterion divides errors by weights: both are drawn together, or their ratio would be of different songs.
         sums = found.truth | found.errors[name]
         groups = found.by_group({column: sums[column] for column in columns})
         by_group.append([groups[column] for column in columns])

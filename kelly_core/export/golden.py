@@ -40,6 +40,7 @@ def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
     unknown = np.zeros((len(corners), CONTEXT_SIZE))
     signs = np.where(np.arange(CONTEXT_SIZE) % 2, -1, 1)
     known = np.outer([0.3, -0.3, 0.6, -0.6], signs)
+    # Entries behind the descriptors are unused, and 0 in every code.
     known[:, len(DESCRIPTORS) :] = 0
     valence, arousal = np.tile(corners, (2, 1)).T
     codes = encode(valence, arousal, context=np.concatenate([unknown, known]))

@@ -121,6 +121,7 @@ class _Reader:
         if layer.in_size != self.size:
             _refuse(module, name, f"it takes {layer.in_size} values a frame, but gets {self.size}")
         previous = self.layers[-1] if self.layers else None
+        # In RTNeural's format the activation belongs to the dense or convolutional layer before it.
         if (
             isinstance(layer, ActivationLayer)
             and isinstance(previous, DenseWeights | Conv1dWeights)
@@ -267,11 +268,13 @@ def _array(module: nn.Module, name: str, key: str) -> Array:
 
 def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
     """Refuse a module whose forward computes something else than its layers in order."""
+    # Convolutions without padding give fewer frames; enough must be left to compare.
     history = sum(layer.history for layer in layers if isinstance(layer, Conv1dWeights))
     frames = np.random.default_rng(0).standard_normal((_PROBE_FRAMES + history, in_size)).astype(np.float32)
     expected = NumpyEngine(layers).process(frames)
     apart: float | None = None
     problem = ""
+    # Convolutions of PyTorch take [batch, channels, frames], other layers [batch, frames, values].
     for by_channel in (False, True):
         inputs = torch.from_numpy(frames.T if by_channel else frames)[None]
         try:

@@ -122,8 +122,10 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
 
 def _regular(times: Doubles, bpm: float | None, seconds: float) -> tuple[Doubles, bool]:
     """Return the beats of the whole recording on a constant tempo, or smoothed, and whether the tempo is constant."""
+    # A beat that the tracker missed leaves a gap of two periods, so beats are numbered by their distance.
     number = np.concatenate([[0], np.cumsum(np.maximum(1, np.round(np.diff(times) / np.median(np.diff(times)))))])
     period, start = _line(number, times, bpm)
+    # Fitted again without the beats that are far from the line, which would tilt it.
     for _ in range(_ROUNDS):
         near = np.abs(start + period * number - times) < _OUTLIER_SECONDS
         if near.sum() < MIN_BEATS:
@@ -132,9 +134,11 @@ def _regular(times: Doubles, bpm: float | None, seconds: float) -> tuple[Doubles
     error = start + period * number - times
     constant = bpm is not None or float(np.median(np.abs(error))) <= _CONSTANT_SECONDS
     if constant:
+        # A beat up to 50 ms before the recording still counts as its first.
         first = np.ceil((-_EARLY_SECONDS - start) / period)
         return start + period * np.arange(first, (seconds - start) / period), True
     every = np.interp(np.arange(number[-1] + 1), number, times)
+    # Odd reflection continues the tempo beyond both ends; repeated times would bend it.
     padded = np.pad(every, _SMOOTHED_BEATS // 2, mode="reflect", reflect_type="odd")
     return sliding_window_view(padded, _SMOOTHED_BEATS).mean(axis=1), False
 
@@ -155,6 +159,7 @@ def _attack(audio: NDArray[np.float32], beats: Doubles) -> float:
     power = (
         np.square(audio.astype(np.float64))[: len(audio) // _FINE_HOP * _FINE_HOP].reshape(-1, _FINE_HOP).sum(axis=1)
     )
+    # The floor keeps the logarithm finite, and rounding noise in silence from being the steepest rise.
     level = np.log(np.convolve(power, np.ones(4), "full")[: len(power)] + 1e-6 * power.mean() + 1e-12)
     rise = np.diff(level, prepend=level[:1])
     reach = round(_REACH_SECONDS * _RATE / _FINE_HOP)
@@ -172,9 +177,11 @@ def _first_of_bar(beats: Doubles, chroma: Doubles, low: Doubles, onsets: Doubles
     parts = [chroma[:, begin : max(end, begin + 1)].mean(axis=1) for begin, end in pairwise([*edges, chroma.shape[1]])]
     harmony = np.array([part / max(float(np.linalg.norm(part)), 1e-9) for part in parts])
     change = 1 - (harmony * np.roll(harmony, 1, axis=0)).sum(axis=1)
+    # np.roll compares the first beat with the last, between which no change of harmony takes place.
     change[0] = 0.0
     signs = np.zeros(BEATS_PER_BAR)
     for weight, values in zip(_WEIGHTS, (change, _near(low, beats), _near(onsets, beats)), strict=True):
+        # In units of each sign's own spread below, so that the three compare.
         means = np.array([values[first::BEATS_PER_BAR].mean() for first in range(BEATS_PER_BAR)])
         signs += weight * (means - means.mean()) / max(float(values.std()), 1e-9)
     return int(signs.argmax())

@@ -82,6 +82,7 @@ class _Members:
         first, end = np.searchsorted(times, starts), np.searchsorted(times, starts + WINDOW_SECONDS)
         count = end - first
         window = np.repeat(np.arange(len(starts)), count)
+        # Numbers the members of one window after the other without a loop over windows.
         event = np.arange(len(window)) - np.repeat(np.cumsum(count) - count - first, count)
         return cls(event, window, count)
 
@@ -134,6 +135,7 @@ class _Correlator:
     def __call__(self, other: Doubles) -> Doubles:
         """Return correlations [windows]; 0 if either series is constant."""
         other = self.members.centered(other)
+        # A constant series differs from its mean by rounding only, which must not be divided by.
         size = np.sqrt(self.variance * self.members.variance(other))
         return np.divide(self.members.mean(self.centered * other), size, out=np.zeros_like(size), where=size > 1e-9)
 
@@ -170,6 +172,7 @@ class _Groups:
         first, of_note = np.flatnonzero(begins), np.cumsum(begins) - 1
         size = np.diff(first, append=len(notes))
         onset = notes.onset[first]
+        # By pitch inside each group: its first and last entries are its lowest and highest notes.
         by_pitch = notes.velocity[np.lexsort((notes.pitch, of_note))].astype(np.float64)
         total = np.add.reduceat(by_pitch, first)
         lowest, highest = by_pitch[first], by_pitch[first + size - 1]
@@ -269,8 +272,10 @@ def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:
     if len(pedal) == 0:
         return np.zeros(len(starts)), np.zeros(len(starts))
     times, down = pedal[:, 0], pedal[:, 1] >= _PEDAL_DOWN
+    # The pedal stays as it was last until the end of the last window.
     edges = np.append(times, max(times[-1], ends[-1]))
     held = np.append(0.0, np.cumsum(np.diff(edges) * down))
+    # Held time is linear between two changes, so interpolation gives it at any time.
     share: Doubles = (np.interp(ends, edges, held) - np.interp(starts, edges, held)) / WINDOW_SECONDS
     presses = times[down & ~np.append(False, down[:-1])]
     count = np.searchsorted(presses, ends) - np.searchsorted(presses, starts)

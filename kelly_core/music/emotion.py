@@ -135,6 +135,7 @@ def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike, *, vers
     new = encode(valence, arousal, version=version)
     moved = np.array(code, np.float32)
     moved[..., :32] = new[..., :32]
+    # Moved, not replaced: the circle of a mean of codes is smaller than that of its affect, and context stays.
     moved[..., 48:] += new[..., 48:] - old[..., 48:]
     return moved
 

@@ -102,6 +102,7 @@ def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
     """Return accents [windows, 16] before clipping to ±1."""
     loudest = np.zeros(sixteenth.max() + 1)
     np.maximum.at(loudest, sixteenth, loudness)
+    # The mean over bars with a hit there: silent bars have no loudness.
     level = _ratio(_window_sums(loudest), _window_sums(loudest > 0))
     reference = _ratio((level * hits).sum(axis=1, keepdims=True), hits.sum(axis=1, keepdims=True))
     return (_ratio(level, reference) - _LEAST_SCALE) / _SCALE_SPAN

@@ -141,13 +141,16 @@ def estimate_chords(notes: Notes) -> Chords:
     first = np.floor(start / CHORD_BEATS).astype(np.intp)
     blocks = int(np.ceil(end.max(initial=0.0) / CHORD_BEATS))
     histogram, lowest = np.zeros((blocks, 12)), np.full(blocks, 128)
+    # A note reaches into nine blocks at most, so this loop is short however many notes there are.
     for block in first + np.arange(int(_LONGEST_BEATS / CHORD_BEATS) + 1)[:, np.newaxis]:
         beats = np.minimum(end, (block + 1) * CHORD_BEATS) - np.maximum(start, block * CHORD_BEATS)
         heard = beats > _LEAST_BEATS
+        # Unbuffered, because several notes of a pitch class may sound in one block.
         np.add.at(histogram, (block[heard], notes.pitch[heard] % 12), beats[heard])
         np.minimum.at(lowest, block[heard], notes.pitch[heard])
     weight = np.sqrt(histogram)
     fit = weight @ CHORD_TONES[:_TRIADS].T
+    # Twelve major triads come first, then twelve minor ones, so the root is the index mod 12.
     fit += _BASS_WEIGHT * weight.sum(axis=1, keepdims=True) * (lowest[:, np.newaxis] % 12 == np.arange(_TRIADS) % 12)
     return np.where(lowest < 128, fit.argmax(axis=1), NO_CHORD)
 
@@ -162,6 +165,7 @@ def _top_voice(melody: Notes) -> Notes:
 
 def _chord_at(beats: Doubles, chords: Chords) -> Chords:
     """Return the chord at each time; no chord beyond the last."""
+    # A note slightly before a change belongs to the chord that follows.
     block = np.floor((beats + _ON_BEAT) / CHORD_BEATS).astype(np.intp)
     return np.append(chords, NO_CHORD)[np.minimum(block, len(chords))]
 

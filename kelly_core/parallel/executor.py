@@ -72,6 +72,7 @@ def map_ordered(
                     yield result
                     done += 1
             except BrokenExecutor as error:
+                # Results in between show that the next item is not what kills the workers.
                 failures = failures + 1 if done == done_before else 1
                 if failures > ALLOWED_FAILURES:
                     hint = "The machine may have run out of memory; try fewer jobs"
@@ -99,6 +100,7 @@ def map_unordered(
                 pending -= completed
                 yield from (future.result() for future in completed)
         finally:
+            # What has not started must not start after an error; what runs is left to its executor.
             _cancel(pending)
 
 

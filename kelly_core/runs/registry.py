@@ -89,6 +89,7 @@ def find_run(runs: Path, text: str) -> RunDirectory:
 
 def _matches(names: Sequence[str], text: str) -> list[str]:
     """Return the names that a text means: an exact name or its words before names that only begin so."""
+    # A name may also be the beginning of a longer one; typed in full, it means itself.
     exact = [name for name in names if name == text] or [name for name in names if short_id(name) == text]
     return exact or sorted(name for name in names if name.startswith(text) or short_id(name).startswith(text))
 

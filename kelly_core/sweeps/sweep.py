@@ -65,6 +65,7 @@ class Sweep:
         """
         from kelly_core.data.catalog import is_present, open_corpus
 
+        # Trials that differ in other settings share features, and need them computed once.
         different = {dumps(trial.settings.datasets.model_dump(mode="json")): trial.settings for trial in self.trials}
         for settings in different.values():
             if not settings.datasets.use_synthetic and is_present(dataset, settings.datasets.folder(dataset)):

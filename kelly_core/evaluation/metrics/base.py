@@ -75,6 +75,7 @@ class TrainingExamples:
         """
         indices = self.dataset.train
         if most and len(indices) > most:
+            # Neighbors in a corpus come from the same files, so the first ones would be few songs.
             indices = indices[np.arange(most) * len(indices) // most]
         for start in range(0, len(indices), CHUNK):
             chosen = indices[start : start + CHUNK]
@@ -176,6 +177,7 @@ def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doub
         return own_loss_sums(loss, outputs, labels.targets, weights)
     compared = outputs if loss in ("bce", "soft_cross_entropy") else pool(outputs, labels)
     each = elementwise_loss(loss, compared, labels.targets)
+    # One weight may stand for all outputs of a frame; the mean is over outputs, so it counts once for each.
     repeats = each.shape[-1] // weights.shape[-1]
     total: Doubles = (each * weights).sum(axis=(1, 2), dtype=np.float64)
     return total, weights.sum(axis=(1, 2), dtype=np.float64) * repeats
@@ -198,6 +200,7 @@ def pool(values: Floats, labels: Labels) -> Floats:
         return values
     weights = labels.weights[labels.pooled]
     total, weight = (values[labels.pooled] * weights).sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
+    # The outputs themselves are measured, too, frame by frame.
     pooled = values.copy()
     pooled[labels.pooled] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     return pooled
