@@ -74,7 +74,8 @@ def cache(
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
-        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": _by_path(corrupted)} if verify else {}))
+        by_path = {str(path): found for path, found in corrupted.items()}
+        print_json(_as_json(folder, left, removed, problems) | ({"corrupted": by_path} if verify else {}))
     else:
         _show(folder, left, removed)
     corrupted = {cached.path: corrupted[cached.path] for cached in left if cached.path in corrupted}
@@ -85,10 +86,6 @@ def cache(
         print_error("error", problem)
     if problems or corrupted:
         raise typer.Exit(1)
-
-
-def _by_path(corrupted: dict[Path, list[str]]) -> dict[str, list[str]]:
-    return {str(path): found for path, found in corrupted.items()}
 
 
 def _show_corrupted(corrupted: dict[Path, list[str]]) -> None:

@@ -138,7 +138,7 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
     else:
         lines += [
             ("files", f"{report.files:,}"),
-            ("examples", f"{report.examples:,}" + _counts(report.splits)),
+            ("examples", f"{report.examples:,} ({_listed(report.splits)})"),
             *([] if report.seconds is None else [("audio", f"{report.seconds / 3600:,.2f} hours")]),
             ("splits", _splits(report)),
             ("labels", _labels(report)),
@@ -155,10 +155,6 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
     style = "red" if report.problem else "green" if report.found and not report.warnings else "yellow"
     title = Text.assemble((report.name, "bold"), f" · {CORPORA[report.name].title}")
     return Panel(text, title=title, title_align="left", border_style=style)
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return f" ({_listed(counts)})"
 
 
 def _splits(report: CorpusReport) -> str:

@@ -172,10 +172,10 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def spread(items: list[T], most: int) -> list[T]:
-    """At most ``most`` items, evenly spread over the list; 0 keeps all."""
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` items, evenly spread over the sequence; 0 keeps all."""
     if not most or len(items) <= most:
-        return items
+        return list(items)
     return [items[i * len(items) // most] for i in range(most)]
 
 

@@ -65,7 +65,8 @@ def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
     found = list(_archives(datasets.dir, folders))
     for entry in _entries(datasets.dir):
         path = datasets.dir / entry.name
-        if entry.is_dir() and path.absolute() not in claimed and not _holds_claimed(path, claimed):
+        holds_claimed = any(path.absolute() in folder.parents for folder in claimed)
+        if entry.is_dir() and path.absolute() not in claimed and not holds_claimed:
             found += _folder(path)
     found += _loose_files(datasets, claimed)
     return [replace(each, text=printable(each.text)) for each in found]
@@ -79,10 +80,6 @@ def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
         # The code that opens the corpora reports a folder that cannot be read.
         return []
     return sorted(visible, key=lambda entry: entry.name)
-
-
-def _holds_claimed(path: Path, claimed: set[Path]) -> bool:
-    return any(path.absolute() in folder.parents for folder in claimed)
 
 
 def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:

@@ -18,7 +18,7 @@ from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of
-from kelly_core.data.files import TEST_REASON
+from kelly_core.data.files import TEST_REASON, spread
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
 from kelly_tui.pictures import to_levels
@@ -90,7 +90,9 @@ def inspect(name: str, settings: Settings) -> dict[str, Any]:
     shown = {
         "test_files": len(report.skipped.get(TEST_REASON, ())),
         "labels": _count_labels(list(map(label_pairs, datasets))),
-        "shown": [_shown(dataset, index) for dataset in datasets[:1] for index in _spread(len(dataset), _EXAMPLES)],
+        "shown": [
+            _shown(dataset, index) for dataset in datasets[:1] for index in spread(range(len(dataset)), _EXAMPLES)
+        ],
     }
     return {"report": report.as_json(NAMES_A_REASON) | shown}
 
@@ -123,11 +125,6 @@ def _count_labels(labels: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
         for column, is_known in zip(bins.T, known.T, strict=True)
     )
     return {"plane": plane.tolist(), "valence": valence.tolist(), "arousal": arousal.tolist()}
-
-
-def _spread(length: int, count: int) -> list[int]:
-    """Return at most ``count`` indices below ``length`` at equal distances."""
-    return sorted({number * length // count for number in range(count)}) if length else []
 
 
 def _shown(dataset: CorpusDataset, index: int) -> dict[str, Any]:

@@ -173,9 +173,9 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
         if magic in _CONTAINERS:
             return partial(_decode_either, container_format=_CONTAINERS[magic])
     if head[4:8] == b"ftyp":
-        return _decode_mp4
+        return partial(_decode_ffmpeg, container_format="mp4")
     if _is_adts(head[skip_tags(head) :]):
-        return _decode_adts
+        return partial(_decode_ffmpeg, container_format="aac")
     # The frames of a file with a large tag begin beyond what was read.
     if skip_tags(head) >= len(head) - 4 or frame_header(head, skip_tags(head)) or has_frames(head):
         return _decode_mpeg
@@ -349,14 +349,6 @@ def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     claimed = 0 if stream is None else stream.claimed_samples - _DECODER_DELAY
     whole = _is_whole(recording.samples, recording.sample_rate, seconds, claimed)
     return recording._replace(intact=recording.intact and whole)
-
-
-def _decode_adts(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
-    return _decode_ffmpeg(file, path, seconds, "aac")
-
-
-def _decode_mp4(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
-    return _decode_ffmpeg(file, path, seconds, "mp4")
 
 
 def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
