@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -189,6 +190,9 @@ def _export_checkpoints(
     source: Path, layout: Literal["rtneural", "legacy"], output: Path | None, *, onnx: bool, mkdir: bool
 ) -> None:
     """Write the best weights of one checkpoint or of those in a folder."""
+    if output is not None and output.suffix == ".json" and not output.is_dir():
+        hint = f"Each export is named after its model: -o {shlex.quote(str(output.parent))}"
+        raise ConfigError(f"expected a folder, got {output}", where="--output", hint=hint)
     paths = _checkpoints(source)
     folder = output or (source if source.is_dir() else _output_folder(source))
 

@@ -138,6 +138,15 @@ def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: st
     assert Path("/dev/null").is_char_device()
 
 
+def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: Run, tmp_path: Path) -> None:
+    refused = run("export", "models", "-o", "new/groove.json", "--mkdir")
+    assert refused.code == 2
+    assert (
+        "--output: expected a folder, got new/groove.json. Each export is named after its model: -o new" in refused.err
+    )
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.usefixtures("folder")
 def test_one_file_cannot_take_two_outputs(run: Run) -> None:
     refused = run(*CONSTANT, "-o", "out/a", "--plot", "models/../out/a")
