@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -118,12 +119,9 @@ def main() -> None:
             raise
         _fail(str(problem), problem.exit_code)
     except OSError as fault:
-        # Errors of known files are KellyErrors; this is mostly a standard output that cannot be written.
+        # Errors of known files are KellyErrors; this is mostly a folder that may not be read, or standard output.
         place = f"{fault.filename}: " if fault.filename else ""
-        from kelly_core.cli.console import print_error
-
-        print_error("error", f"{place}{fault.strerror or fault}")
-        sys.exit(1)
+        _fail(f"{place}{fault.strerror or fault}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -156,5 +154,7 @@ def _print_json_error(problem: str) -> None:
     """Print an error as the JSON document that a program expects on standard output after ``--json``."""
     from kelly_core.cli.console import print_json
 
-    if "--json" in sys.argv:
-        print_json({"error": printable_lines(problem)})
+    # The error may be that standard output cannot be written.
+    with suppress(OSError):
+        if "--json" in sys.argv:
+            print_json({"error": printable_lines(problem)})

@@ -132,9 +132,9 @@ class _Walk:
                 if self._is_skipped(inner[:-1]):
                     continue
                 stack.append((inner, iter(self._entries(entry.path, inner))))
-            elif entry.is_symlink() and _is_folder(entry):
+            elif entry.is_symlink() and is_folder(entry):
                 self._links.append((entry.path, f"{below}{entry.name}/"))
-            elif (entry.name.lower().endswith(self._suffixes) or self._also(entry.name)) and _is_file(entry):
+            elif (entry.name.lower().endswith(self._suffixes) or self._also(entry.name)) and is_file(entry):
                 yield below + entry.name
             elif entry.is_symlink() and self._concerns(entry.name) and not Path(entry.path).exists():
                 self.broken.append(below + entry.name)
@@ -158,14 +158,16 @@ class _Walk:
         return name.lower().endswith(self._suffixes) or "." not in name
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True if an entry is a folder or a link to one; a link to itself is none."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Return True if an entry is a regular file or a link to one; a link to itself is none."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself

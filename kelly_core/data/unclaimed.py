@@ -14,6 +14,7 @@ from kelly_core.corpora import CORPORA
 from kelly_core.data.download.archives import is_archive
 from kelly_core.data.download.install import DOWNLOADS, installed
 from kelly_core.data.download.sources import SOURCES
+from kelly_core.data.files import is_file, is_folder
 from kelly_core.data.labels import SIDECAR
 from kelly_core.formatting import printable
 
@@ -66,7 +67,7 @@ def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
     for entry in _entries(datasets.dir):
         path = datasets.dir / entry.name
         holds_claimed = any(path.absolute() in folder.parents for folder in claimed)
-        if entry.is_dir() and path.absolute() not in claimed and not holds_claimed:
+        if is_folder(entry) and path.absolute() not in claimed and not holds_claimed:
             found += _folder(path)
     found += _loose_files(datasets, claimed)
     return [replace(each, text=printable(each.text)) for each in found]
@@ -88,7 +89,7 @@ def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
     for place in dict.fromkeys((folder, *corpora.values())):
         for entry in _entries(place):
             path = place / entry.name
-            if not entry.is_file() or not (is_archive(path) or entry.name.lower().endswith(_OTHER_ARCHIVES)):
+            if not is_file(entry) or not (is_archive(path) or entry.name.lower().endswith(_OTHER_ARCHIVES)):
                 continue
             source, archive = by_file.get(entry.name, (None, None))
             if source is None or archive is None:
@@ -104,7 +105,7 @@ def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaim
     for entry in _entries(datasets.dir):
         ending = Path(entry.name).suffix.lower()
         path = datasets.dir / entry.name
-        if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and entry.is_file() and path.absolute() not in claimed:
+        if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and is_file(entry) and path.absolute() not in claimed:
             marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
             # Of the corpora, only that of chords may be a JSON file alone.
             guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")

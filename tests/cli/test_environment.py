@@ -92,6 +92,16 @@ def test_a_question_without_an_input_to_answer_it_is_an_error_in_words(tmp_path:
     assert b"Traceback" not in done.stderr
 
 
+def test_a_folder_that_may_not_be_read_is_an_error_in_json_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "models/x.json")
+
+    monkeypatch.setattr("kelly_core.benchmark.suite.read_models", denied)
+    done = run("bench", "models/x.json", "--json")
+    assert (done.code, json.loads(done.out)) == (1, {"error": "models/x.json: Permission denied"})
+    assert done.err == "error: models/x.json: Permission denied\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["config"], ["config", "--json"]])
 def test_a_full_disk_under_the_answer_is_an_error_in_words(tmp_path: Path, arguments: list[str]) -> None:

@@ -521,3 +521,11 @@ def test_a_receipt_that_is_damaged_counts_as_none(tmp_path: Path) -> None:
     get(source, tmp_path)
     (tmp_path / "maestro/tiny-v1/.kelly-archive.json").write_text("{")
     assert installed(tmp_path / "maestro", source.archives[0]) is None
+
+
+def test_a_link_to_itself_does_not_hide_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    source = source_of(CONTENT)
+    get(source, tmp_path)
+    (tmp_path / "maestro/loop").symlink_to(tmp_path / "maestro/loop")
+    assert installed(tmp_path / "maestro", source.archives[0]) is not None

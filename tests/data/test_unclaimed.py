@@ -86,6 +86,13 @@ def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) ->
     assert find_unclaimed(DataSettings(dir=tmp_path / "missing")) == []
 
 
+def test_links_to_themselves_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "maestro").mkdir()
+    for link in (tmp_path / "x.zip", tmp_path / "folder", tmp_path / "maestro" / "y.zip", tmp_path / "z.mid"):
+        link.symlink_to(link)
+    assert find_unclaimed(DataSettings(dir=tmp_path)) == []
+
+
 def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
     (tmp_path / "groove-v1.0.0-midionly.zip").write_bytes(zip_of({"a": b"x"}))
     (tmp_path / "lakh_midi").mkdir()

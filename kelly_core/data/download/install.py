@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 from kelly_core.data.download.archives import MEMBER_LIST, OWN_PREFIX, Unpacked, is_archive, remove_tree, unpack
 from kelly_core.data.download.sources import Archive, Source
 from kelly_core.data.download.transfer import Downloaded, UnavailableError, discard_part, download, part_of
+from kelly_core.data.files import is_folder
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular, write_error
@@ -84,7 +85,7 @@ def installed(corpus_folder: Path, archive: Archive) -> Receipt | None:
     """Return the receipt of an archive that was unpacked below a corpus folder, None if it was not."""
     try:
         with os.scandir(corpus_folder) as entries:
-            folders = sorted(entry.path for entry in entries if entry.is_dir())
+            folders = sorted(entry.path for entry in entries if is_folder(entry))
     except OSError:
         return None
     receipts = (_read_receipt(Path(folder)) for folder in folders)
