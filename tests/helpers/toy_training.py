@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
 from kelly_core.spec import ModelSpec
+from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
@@ -132,3 +134,41 @@ class Run:
     def checkpoint_path(self, kind: str) -> Path:
         """Return the path of the checkpoint ``kind``."""
         return self.output / "checkpoints" / f"{self.spec.file_stem}_{kind}.pt"
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    """Compare bit for bit, however deep."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
+    """Weights, best weights, Adam, random generators, early stopping and losses are the same bit for bit."""
+    assert one.checkpoint is not None
+    assert other.checkpoint is not None
+    for name in ("epoch", "network", "best_network", "average", "optimiser", "random", "metrics"):
+        assert_same(getattr(one.checkpoint, name), getattr(other.checkpoint, name), name)
+    timeless = [
+        [{key: value for key, value in row.items() if "second" not in key} for row in result.checkpoint.history]
+        for result in (one, other)
+        if result.checkpoint is not None
+    ]
+    assert timeless[0] == timeless[1]
+    progress = ("best_loss", "best_epoch", "reference_loss", "waited")
+    assert [one.checkpoint.stopping[key] for key in progress] == [other.checkpoint.stopping[key] for key in progress]
+
+
+def first_weight(checkpoint: Checkpoint | None) -> torch.Tensor:
+    assert checkpoint is not None
+    return checkpoint.network["layers.0.weight"]

@@ -1,4 +1,4 @@
-"""The one loop: what it learns, how it ends, and that a resume is the same training."""
+"""The one loop: what it learns, how it ends, and what it leaves."""
 
 from __future__ import annotations
 
@@ -17,73 +17,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch
-from kelly_core.errors import CheckpointError, ConfigError, TrainingError
+from kelly_core.errors import ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
-from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer, TrainingResult
-from tests.helpers.toy_training import Run, ToyDataset, script_validation_losses, settings
+from kelly_core.training.trainer import Trainer
+from tests.helpers.toy_training import (
+    Run,
+    ToyDataset,
+    assert_same,
+    assert_same_training,
+    first_weight,
+    script_validation_losses,
+    settings,
+)
 from tests.seeds import seeded_rng, shifted
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
 STEPS = 4
 """Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
-
-
-def assert_same(one: Any, other: Any, where: str = "") -> None:
-    """Compare bit for bit, however deep."""
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for index, (left, right) in enumerate(zip(one, other, strict=True)):
-            assert_same(left, right, f"{where}[{index}]")
-    else:
-        assert one == other, where
-
-
-def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
-    """Weights, best weights, Adam, random generators, early stopping and losses are the same bit for bit."""
-    assert one.checkpoint is not None
-    assert other.checkpoint is not None
-    for name in ("epoch", "network", "best_network", "average", "optimiser", "random", "metrics"):
-        assert_same(getattr(one.checkpoint, name), getattr(other.checkpoint, name), name)
-    timeless = [
-        [{key: value for key, value in row.items() if "second" not in key} for row in result.checkpoint.history]
-        for result in (one, other)
-        if result.checkpoint is not None
-    ]
-    assert timeless[0] == timeless[1]
-    progress = ("best_loss", "best_epoch", "reference_loss", "waited")
-    assert [one.checkpoint.stopping[key] for key in progress] == [other.checkpoint.stopping[key] for key in progress]
-
-
-def first_weight(checkpoint: Checkpoint | None) -> torch.Tensor:
-    assert checkpoint is not None
-    return checkpoint.network["layers.0.weight"]
-
-
-@pytest.mark.parametrize("spec", [EMOTION, MELODY, GROOVE], ids=lambda spec: spec.name)
-def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> None:
-    toy = ToyDataset(spec, frames=6 if spec.recurrent else 1)
-    toy.averages_weights = spec is EMOTION
-    whole = Run(spec, tmp_path / "whole", toy)(epochs=4)
-    parts = Run(spec, tmp_path / "parts", toy)
-    parts(epochs=2)
-    first = [path.read_bytes() for path in (tmp_path / "parts").rglob("*_latest.pt")]
-    resumed = parts(epochs=4, resume=True)
-    assert len(first) == 1
-    assert [event.first_epoch for event in parts.heard(ModelStarted)] == [1, 3]
-    assert [event.epoch for event in parts.heard(EpochDone)] == [1, 2, 3, 4]
-    assert_same_training(whole, resumed)
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,155 +219,6 @@ def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, mo
     assert validate(trainer) != averaged
 
 
-def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path)
-    stopped = run(epochs=20, patience=2)
-    assert (stopped.reason, stopped.epoch) == ("early_stopping", 3)
-    assert run(epochs=20, patience=2, resume=True).epoch == 3
-    assert run(epochs=40, patience=2, resume=True).epoch == 5
-
-
-def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    done = run(epochs=2)
-    again = run(epochs=2, resume=True)
-    assert (again.reason, len(run.heard(EpochDone))) == ("epochs_done", 2)
-    assert_same_training(done, again)
-
-
-class PoisonedDataset(ToyDataset):
-    """Gives NaN targets in some of its draws, of which each epoch takes one."""
-
-    def __init__(self, poisoned: set[int]) -> None:
-        super().__init__(GROOVE)
-        self.poisoned, self.draws = poisoned, 0
-
-    def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        self.draws += 1
-        batch = super().train_batch(indices, rng)
-        if self.draws in self.poisoned:
-            batch.targets[-1] = np.nan
-        return batch
-
-
-def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
-    result = run(epochs=4)
-    assert (result.reason, result.epoch) == ("epochs_done", 4)
-    (alarm,) = run.heard(TrainingWarning)
-    assert alarm.kind == "rollback"
-    assert "epoch 3" in alarm.message
-    assert "back to epoch 1" in alarm.message
-    assert result.checkpoint is not None
-    assert result.checkpoint.rollbacks == 1
-    rates = [row["learning_rate"] for row in result.checkpoint.history]
-    # The best epoch was the first, so the second is trained again.
-    assert rates == [0.003, 0.0015, 0.0015, 0.0015]
-    assert np.isfinite([row["val_loss"] for row in result.checkpoint.history]).all()
-
-
-def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
-    result = run(epochs=9)
-    assert (result.reason, result.epoch) == ("diverged", 1)
-    assert [alarm.kind for alarm in run.heard(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
-    assert result.checkpoint is not None
-    assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
-    assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
-
-
-def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([1.0, 0.5, 11.0, 0.4])
-    monkeypatch.setattr(Trainer, "validate", lambda _self: next(losses))
-    run = Run(GROOVE, tmp_path)
-    result = run(epochs=3)
-    assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
-    (alarm,) = run.heard(TrainingWarning)
-    assert alarm.kind == "rollback"
-    assert "diverged to 11" in alarm.message
-
-
-def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
-    run(epochs=3)
-    result = run(epochs=5, resume=True)
-    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015, 0.0015]
-
-
-def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path)
-    result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
-    (alarm,) = run.heard(TrainingWarning)
-    assert (alarm.kind, alarm.message) == ("rollback", "as requested: back to epoch 1 with a learning rate of 0.0015")
-    assert result.checkpoint is not None
-    assert result.checkpoint.rollbacks == 0
-    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
-    assert [event.epoch for event in run.heard(EpochDone)] == [1, 2, 2, 3, 4]
-
-
-def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
-    times = len(run.heard(TrainingWarning))
-    assert (result.reason, result.epoch) == ("epochs_done", 2)
-    assert times > MAX_ROLLBACKS
-    assert result.checkpoint is not None
-    assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
-
-
-def test_a_rollback_in_the_first_epoch_starts_again(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    result = run(epochs=1, roll_back_after=[2])
-    assert "back to the beginning" in run.heard(TrainingWarning)[0].message
-    assert_same_training(result, Run(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
-
-
-def test_a_rollback_by_hand_outlives_a_stop_in_the_same_epoch(tmp_path: Path) -> None:
-    asked = [2 * STEPS + 2]
-    whole = Run(GROOVE, tmp_path / "whole")(epochs=4, roll_back_after=asked)
-    run = Run(GROOVE, tmp_path / "parts")
-    assert run(epochs=4, roll_back_after=asked, stop_after=2 * STEPS + 4).reason == "stopped"
-    assert_same_training(run(epochs=4, resume=True), whole)
-
-
-def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = [1.0, *(7 * [0.5]), *(0.5 + 0.02 * epoch for epoch in range(12)), 0.4, 0.3]
-    train_epoch = Trainer.train_epoch
-
-    def falling(trainer: Trainer) -> float | None:
-        """The loss that comes out is set by hand; the weights are those of the training."""
-        return None if train_epoch(trainer) is None else 0.9**trainer.epoch
-
-    monkeypatch.setattr(Trainer, "train_epoch", falling)
-    monkeypatch.setattr(Trainer, "validate", lambda trainer: losses[trainer.epoch])
-    reported: list[list[tuple[str, str]]] = []
-    results = []
-    for name, stops in (("whole", []), ("parts", [5, 9, 16])):
-        run = Run(GROOVE, tmp_path / name)
-        for epoch in stops:
-            run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.heard(EpochDone))) * STEPS + 2)
-        results.append(run(epochs=len(losses), resume=True))
-        reported.append(
-            [(event.kind, event.message) for event in run.heard(TrainingWarning) if event.kind != "nothing_to_resume"]
-        )
-        concerns = [event.concern for event in run.heard(EpochDone)]
-    assert [kind for kind, _ in reported[0]] == ["plateau", "overfitting"]
-    assert reported[0] == reported[1]
-    assert concerns[10] == ""
-    assert concerns[11:13] == ["plateau"] * 2
-    assert concerns[-2:] == ["", ""]
-    assert_same_training(*results)
-
-
 def test_an_epoch_shows_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
@@ -461,62 +267,6 @@ def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) ->
     result = run(epochs=2, stop_after=1)
     assert (result.reason, result.checkpoint) == ("stopped", None)
     assert run.checkpoint_path("best").read_bytes() == former
-
-
-def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path / "fresh")
-    result = run(resume=True)
-    (alarm,) = run.heard(TrainingWarning)
-    assert alarm.kind == "nothing_to_resume"
-    assert_same_training(result, Run(GROOVE, tmp_path / "plain")())
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("batch_size", 8), ("learning_rate", 0.1), ("state", "stateless"), ("gradient_clip", 9.0), ("seed", shifted(7))],
-)
-def test_another_training_is_not_resumed(name: str, value: Any, tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    run(epochs=1)
-    before = run.checkpoint_path("latest").read_bytes()
-    with pytest.raises(CheckpointError, match=name):
-        run(epochs=2, resume=True, **{name: value})
-    assert run.checkpoint_path("latest").read_bytes() == before
-
-
-def test_settings_beside_the_mathematics_may_change(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    run(epochs=1)
-    assert run(epochs=2, resume=True, patience=9, threads=2, save_best=False, save_interval=1).epoch == 2
-
-
-def test_other_examples_are_not_resumed(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
-    run(epochs=1)
-    run.dataset.fingerprint = "another"
-    with pytest.raises(CheckpointError, match="other examples"):
-        run(epochs=2, resume=True)
-
-
-def test_a_checkpoint_whose_epoch_other_examples_chose_is_not_resumed(tmp_path: Path) -> None:
-    """An earlier version chose it on all validation examples; losses on half of them do not compare."""
-    run = Run(GROOVE, tmp_path)
-    run(epochs=1)
-    before = run.checkpoint_path("latest").read_bytes()
-    run.dataset.judging = run.dataset.validation[:2]
-    with pytest.raises(CheckpointError, match="chose its best epoch on other validation examples"):
-        run(epochs=2, resume=True)
-    assert run.checkpoint_path("latest").read_bytes() == before
-    run.dataset.judging = None
-    assert run(epochs=2, resume=True).epoch == 2
-
-
-def test_a_checkpoint_of_another_model_is_not_resumed(tmp_path: Path) -> None:
-    groove, emotion = Run(GROOVE, tmp_path), Run(EMOTION, tmp_path)
-    groove(epochs=1)
-    groove.checkpoint_path("latest").rename(emotion.checkpoint_path("latest"))
-    with pytest.raises(CheckpointError, match=r"GroovePredictor.*EmotionRecognizer"):
-        emotion(epochs=2, resume=True)
 
 
 def test_a_dataset_of_other_sizes_is_refused(tmp_path: Path) -> None:
