@@ -271,8 +271,6 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     )
     table = extract(root, known, extraction, options)
     noted, skipped_notes = _read_notes(root, table, notes, extraction, options)
-    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
-    context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
     skipped = merge_left_out(skipped, table.skipped, skipped_notes, labels.left_out())
     if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
@@ -282,29 +280,34 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     values = np.stack(
         [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
     )
-    artists, damaged_tables = read_artists(root, tables)
-    labels.warnings += damaged_tables
-    songs = [song_of_clip(Path(file).stem) for file in table.files]
-    groups = group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in table.files])
-    rows = ExampleMetadata.of_files(
-        name,
-        np.arange(len(groups)),
-        groups,
-        sources,
-        assign_splits(groups, [None] * len(groups), options.validation_split, options.seed),
-    )
-    used = FRAME_SECONDS * sum(heard)
+    groups, damaged_tables = _group(root, tables, table.files)
+    splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
+    rows = ExampleMetadata.of_files(name, np.arange(len(groups)), groups, sources, splits)
     report = CorpusReport(
         name,
         str(root),
         found=True,
         files=len(files),
         skipped=skipped,
-        seconds=used,
+        seconds=FRAME_SECONDS * sum(heard),
         label_tables=labels.tables,
-        warnings=[*labels.warnings, *_damaged(table)],
+        warnings=[*labels.warnings, *damaged_tables, *_damaged(table)],
     )
-    return EmotionDataset(report, rows, table, values, context, noted)
+    return EmotionDataset(report, rows, table, values, _context(table, noted), noted)
+
+
+def _group(root: Path, tables: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the artist of each recording where a table names it, else its song, and a warning on damaged tables."""
+    artists, damaged = read_artists(root, tables)
+    songs = [song_of_clip(Path(file).stem) for file in files]
+    return group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in files]), damaged
+
+
+def _context(table: FeatureTable, noted: _Notes) -> Floats:
+    """Return the musical context of each recording: of its notes where it has some, else as it is heard."""
+    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
+    context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
+    return context
 
 
 def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str, str]:
