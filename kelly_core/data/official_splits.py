@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 from kelly_core.data.split_tables import (
+    CLIP_TABLE,
     FILE,
     SPLIT,
     CorpusNames,
@@ -18,7 +18,6 @@ from kelly_core.data.split_tables import (
     is_split_table,
     most_held_out,
     path_key,
-    read_clip_rows,
     read_split_rows,
 )
 from kelly_core.errors import DataError
@@ -37,7 +36,6 @@ KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns, or else by their values."""
 
 _SHOWN_ROWS = 5
-_CLIP_TABLE = re.compile(r"(train|val|test)_clip(?![a-z])")
 _CLIP_FOLDER = "split"
 _MAX_SEARCHED = 512
 """Files without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
@@ -124,7 +122,7 @@ def read_official_tables(
     candidates, warnings = ([file], []) if file else _candidates(root, tables, names, (*KNOWN_NAMES, *known))
     for name in candidates:
         try:
-            found.append(_read(root, name, names))
+            found.append(OfficialTable(name, _folder(name), *read_split_rows(root / name, names)))
         except DataError as error:
             damaged.append(error)
     if damaged and not found:
@@ -157,7 +155,7 @@ def _candidates(
     others: list[str] = []
     for name in tables:
         file = name.rpartition("/")[2].lower()
-        by_name = _CLIP_TABLE.match(file) or any(fnmatch(file, pattern) for pattern in known)
+        by_name = CLIP_TABLE.match(file) or any(fnmatch(file, pattern) for pattern in known)
         (found if by_name else others).append(name)
     others.sort(key=lambda name: (not is_table_name(name), name.count("/")))
     found += [name for name in others[:_MAX_SEARCHED] if is_split_table(root / name, names)]
@@ -177,15 +175,13 @@ def may_be_table(name: str) -> bool:
     return posixpath.splitext(name.lower())[1] not in _OTHER_KINDS
 
 
-def _read(root: Path, name: str, names: CorpusNames) -> OfficialTable:
+def _folder(name: str) -> str:
+    """Return the folder that a table's rows belong to; EMOPIA's tables are in a folder of their own below it."""
     folder, _, file = name.rpartition("/")
-    if part := _CLIP_TABLE.match(file.lower()):
-        rows = read_clip_rows(root / name, part[1])
-        above, _, last = folder.rpartition("/")
-        folder = above if last.lower() == _CLIP_FOLDER else folder
-    else:
-        rows = read_split_rows(root / name, names)
-    return OfficialTable(name, f"{folder}/" if folder else "", *rows)
+    above, _, last = folder.rpartition("/")
+    if CLIP_TABLE.match(file.lower()) and last.lower() == _CLIP_FOLDER:
+        folder = above
+    return f"{folder}/" if folder else ""
 
 
 def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:

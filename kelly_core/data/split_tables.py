@@ -22,7 +22,6 @@ from kelly_core.data.tables import (
     plain_column,
     read_beginning,
     read_document,
-    read_table,
 )
 from kelly_core.errors import DataError
 
@@ -39,6 +38,8 @@ NO_SPLIT = ""
 """Split of a row that names a file without a split that is known."""
 _HELD_OUT = (NO_SPLIT, TRAIN, VALIDATION, TEST)
 """Splits in increasing order of how much a conflict is decided for them."""
+CLIP_TABLE = re.compile(r"(train|val|test)_clip(?![a-z])")
+"""Beginning of the name of one of EMOPIA's tables, in lower case."""
 _SPLIT_WORD = re.compile(rf"\b({'|'.join(SPLITS)})\b", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
 _CLIP_ID = re.compile(r"q[1-4]_.+_\d+")
@@ -137,29 +138,22 @@ def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
     A CSV table may have no header. A JSON table is a list of rows, of objects or of lists; {file: split}; {file: row};
     {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as MAESTRO has it; one of these
     inside other objects; or one row a line. The columns of files and of splits are named as MAESTRO names them if
-    their values show which columns they are.
+    their values show which columns they are. A table of EMOPIA lists the clips of the split that its name begins with.
 
     Raises:
         DataError: the file cannot be read, is JSON without rows, or no row has a file name and a known split.
     """
     readings = _readings(path)
     first = next(readings)
+    if part := CLIP_TABLE.match(path.name.lower()):
+        clips = next((column for column in _columns(first) if _all_fit(first, column, is_clip)), "")
+        listed = [{FILE: row.get(clips, ""), SPLIT: part[1]} for row in first if any(row.values())]
+        checked, damaged = _checked(listed, path)
+        return SplitRows(checked, True, damaged, [])
     known = (found for rows in chain([first], readings) if (found := _with_known_columns(rows, names)))
     rows, notes = next(known, (first, []))
     checked, damaged = _checked(rows, path)
     return SplitRows(checked, all(is_clip(row[FILE]) for row in checked), damaged, notes)
-
-
-def read_clip_rows(path: Path, split: str) -> SplitRows:
-    """Return the rows of a table of EMOPIA, which lists the clips of one split.
-
-    Raises:
-        DataError: the file cannot be read, or names no clip.
-    """
-    rows = read_table(path)
-    clips = next((column for column in _columns(rows) if _all_fit(rows, column, is_clip)), "")
-    checked, damaged = _checked([{FILE: row.get(clips, ""), SPLIT: split} for row in rows], path)
-    return SplitRows(checked, True, damaged, [])
 
 
 def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow], list[int]]:
