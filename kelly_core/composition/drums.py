@@ -69,6 +69,7 @@ def _hits_of_bar(bar: Bar) -> list[Tone]:
         bar.groove,
     )
     return [
+        # An early groove would move the first hit before the beginning of the piece.
         Tone(max(0, round(tick)), _LENGTH, _soft(hit.pitch, bar.arousal), limited(velocity))
         for tick, velocity, hit in zip(ticks.tolist(), velocities.tolist(), hits, strict=True)
     ]

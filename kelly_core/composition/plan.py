@@ -168,6 +168,7 @@ def _edges(output: ChainOutput, bars: int, parts: int, downbeats: Doubles | None
 
 def _shares(output: ChainOutput, edges: Doubles) -> list[ChainOutput]:
     """Return the means of the frames between edges [n + 1]; frames that an edge divides count on both sides."""
+    # Each part gets at least one frame, also where the recording ends before the last bar.
     starts = np.minimum(np.floor(edges[:-1]), len(output.code) - 1).astype(int)
     stops = np.clip(np.ceil(edges[1:]), starts + 1, len(output.code)).astype(int)
     return [output.mean(start, stop) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]

@@ -89,6 +89,7 @@ class Score:
     def bar_times(self) -> list[float]:
         """Return when each bar begins and the last one ends, in seconds from the beginning of the file, [bars + 1]."""
         ticks, bpms = zip(*self.tempos, strict=True)
+        # The tempo in force is the last one that begins at or before the bar.
         rates = [bpms[bisect_right(ticks, bar * BAR) - 1] for bar in range(self.bars)]
         return list(accumulate((60 * BEATS_PER_BAR / bpm for bpm in rates), initial=self.lead_in or 0.0))
 

@@ -150,6 +150,7 @@ class ExampleMetadata:
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> ExampleMetadata:
         """Spread per-file values over the examples; ``owner`` [n] is the file of each example."""
+        # tolist() makes a string for each file; there are three different ones.
         shared = [sys.intern(split) for split in splits.tolist()]
         columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
         corpora = np.empty(len(owner), object)
@@ -164,6 +165,7 @@ class ExampleMetadata:
         pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
         return cls(
             np.concatenate([part.corpora for part in parts]),
+            # One string a group, however many examples it has.
             np.array([names.setdefault((corpus, group), f"{corpus}/{group}") for corpus, group in pairs], object),
             np.concatenate([part.sources for part in parts]),
             np.concatenate([part.splits for part in parts]),

@@ -97,6 +97,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     for number, row in enumerate(rows, start=2):
         quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))
         affect = QUADRANT_AFFECT[int(quadrant)] if row.get(column) and quadrant in QUADRANT_AFFECT else None
+        # A clip that is listed twice must have the same quadrant in both rows.
         if affect is None or labels.setdefault(row[column], affect) != affect:
             damaged.append(f"{path.name} row {number}")
     warn_left_out(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
@@ -133,6 +134,7 @@ class KnownLabels:
             for key in (file, name, name.rsplit(".", 1)[0]):
                 if key in labels:
                     return labels[key], source
+            # Ends of the path from the longest on, so that folders tell songs of one name apart.
             loose = self._loose.get(source, {})
             key = _loose_key(file) if loose else ""
             while key:

@@ -191,5 +191,6 @@ def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
         return np.empty(0, np.intp)
     centered, aim = inputs - inputs.mean(axis=0), target - target.mean()
     size = np.linalg.norm(centered, axis=0) * np.linalg.norm(aim)
+    # A constant column differs from its mean by rounding only, and correlates with nothing.
     correlation = np.divide(aim @ centered, size, out=np.zeros_like(size), where=size > 1e-6)
     return np.flatnonzero(np.abs(correlation) > _COPY)

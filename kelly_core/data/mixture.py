@@ -92,6 +92,7 @@ class MixedDataset(Dataset):
         return self.parts[0].match(content, self.train, self.validation)
 
     def _part_of(self, indices: Indices) -> Indices:
+        # side="right": an index equal to a start belongs to the corpus that begins there.
         numbers: Indices = np.searchsorted(self._starts, indices, side="right") - 1
         return numbers
 
@@ -105,6 +106,7 @@ class MixedDataset(Dataset):
                 batch = take(part, indices[own] - self._starts[number])
                 batches.append(replace(batch, weights=self._weights[number] * batch.weights))
                 places.append(own)
+        # Undoes the grouping by corpus.
         order = np.argsort(np.concatenate(places), kind="stable")
         pooled = [batch.pooled for batch in batches if batch.pooled is not None]
         return Batch(

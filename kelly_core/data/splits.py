@@ -98,6 +98,7 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
     names = sorted(set(groups), key=lambda name: _rank(name, seed))
     if len(names) < 2:
         raise DataError(f"{len(names)} group of examples cannot be split into training and validation")
+    # At least one group on each side, whatever the fraction.
     held_out = set(names[: min(max(1, round(fraction * len(names))), len(names) - 1)])
     return np.array([VALIDATION if group in held_out else TRAIN for group in groups])
 

@@ -157,6 +157,7 @@ def _golden(export: Export) -> Golden | None:
 
 
 def _difference(old: Array, new: Array) -> ArrayDifference:
+    # Exact in double precision, in which weights that are nearly equal lose no digits.
     wide = old.astype(np.float64)
     apart = np.abs(wide - new)
     return ArrayDifference(float(apart.max()), _rms(apart), _rms(wide))

@@ -36,6 +36,7 @@ def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
     if len(value) != rows or lengths != {columns}:
         misfit = _shape_error(len(value), lengths, rows, columns)
         raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
+    # Types as a set a row: a matrix holds many thousands of numbers, but few types.
     return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
 
 
@@ -69,6 +70,7 @@ def read_size(value: object, name: str) -> int:
     Raises:
         FormatError: it is anything else.
     """
+    # True is an int in Python, and no number in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST_SIZE:
         raise FormatError("structure", f"{name} must be a whole number from 1 to {_LARGEST_SIZE - 1}")
     return value
@@ -175,9 +177,11 @@ def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
     if not set(kinds) <= {int, float}:
         raise FormatError("structure", f"{name} holds an entry that is not a number")
     try:
+        # What is beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
             array = np.array(values, dtype=np.float64).astype(np.float32)
     except OverflowError:
+        # An integer beyond float64.
         array = np.array([np.inf], dtype=np.float32)
     if not np.isfinite(array).all():
         raise FormatError("finite", f"{name} holds a number outside the range of float32")

@@ -177,6 +177,7 @@ def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> N
     """Replace the summary; on failure the previous one stays."""
     text = dumps(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot))
     temporary = folder.summary.with_name(".summary.json.tmp")
+    # Without a summary the whole log is read: slower, and no reason to fail.
     with contextlib.suppress(OSError):
         with os.fdopen(open_for_writing(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(text.encode())
@@ -201,6 +202,7 @@ def _check(log: Path, offset: int) -> str:
         with open_regular(log) as file:
             if os.fstat(file.fileno()).st_size < offset:
                 return ""
+            # A log grows at its end only: the bytes before the offset show whether it is still the same one.
             start = max(0, offset - _CHECKED_BYTES)
             file.seek(start)
             return hashlib.blake2b(file.read(offset - start), digest_size=8).hexdigest()
