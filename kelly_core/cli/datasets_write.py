@@ -129,7 +129,8 @@ def write_pairs(
 SourceArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="SOURCE", help="Folder or file with POP909, Billboard or Chordonomicon data, or with lead sheets."
+        metavar="SOURCE",
+        help="Folder or file with POP909, Billboard or Chordonomicon data, with lead sheets, or else with MIDI files.",
     ),
 ]
 OutputOption = Annotated[Path, option(OUTPUT_PANEL, "Folder for chord_progressions.json.", "--output", "-o")]
@@ -153,8 +154,15 @@ def import_chords(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song."""
-    from kelly_core.data.chord_files import find_chord_files, write_progressions
+    """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song.
+
+    Where there are none, the chords of MIDI files are estimated from their notes, one for each two beats.
+
+    Examples:
+      kelly-core datasets import-chords POP909 -o datasets/chords
+      kelly-core datasets import-chords datasets/lakh_midi -o datasets/chords --max-songs 5000
+    """
+    from kelly_core.data.chord_files import find_chord_files, find_songs_of_notes, write_progressions
     from kelly_core.data.corpora.chords import FILE
     from kelly_core.io.atomic import atomic_write
 
@@ -164,7 +172,7 @@ def import_chords(
     target = output / FILE
     if target.exists() and not force:
         raise ConfigError("exists already", where=target, hint="Name another folder, or use --force")
-    files = find_chord_files(source)
+    files = find_chord_files(source) or find_songs_of_notes(source)
     if not files:
         hint = "Known layouts: chord_midi.txt, .lab files, salami_chords.txt, CSV with a column chords, text with bars"
         raise DataError("no chords of a known layout", where=source, hint=hint)

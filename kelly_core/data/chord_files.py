@@ -1,7 +1,8 @@
 """Chord progressions in the layouts of public corpora, as entries of ``chord_progressions.json``.
 
 POP909 (``chord_midi.txt``), McGill Billboard (``full.lab`` or ``salami_chords.txt``), ``.lab`` files of any name,
-Chordonomicon (CSV, read as a stream) and text with bar lines, as iReal Pro and lead sheets have it.
+Chordonomicon (CSV, read as a stream) and text with bar lines, as iReal Pro and lead sheets have it. For an import, the
+chords of MIDI files can be estimated.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from kelly_core.data.lead_sheets import (
     read_lead_sheet,
     song_name,
 )
+from kelly_core.data.readers import midi
 from kelly_core.data.tables import decode_text, finite_text, read_regular, read_table, table_columns
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
+from kelly_core.music.chords import CHORD_BEATS, CHORD_NAMES, estimate_chords
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +98,34 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
         _text_files(root, names),
     ]
     return [files for files in found if files.paths]
+
+
+def find_songs_of_notes(root: Path, left_out: LeftOut | None = None) -> list[ChordFile]:
+    """Return the MIDI files below a folder, or the one file, whose chords are estimated from their notes.
+
+    Args:
+        root: the folder or the file.
+        left_out: receives the broken links, and the folders that cannot be read.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    if root.is_file():
+        root, names = root.parent, [root.name] if root.suffix.lower() in midi.SUFFIXES else []
+    else:
+        names = find_files(root, midi.SUFFIXES, _is_skipped, left_out)
+    file = ChordFile("MIDI", names, lambda: len(names), partial(_read_each, root, names, _estimate_from_notes))
+    return [file] if names else []
+
+
+def _estimate_from_notes(path: Path, name: str) -> Entry:
+    """Chords of each two beats and their lengths in beats; equal neighbors are one chord."""
+    notes = midi.read_notes(path).pitched()
+    chords: list[str] = []
+    durations: list[float] = []
+    for chord in estimate_chords(notes).tolist() if len(notes) else []:
+        append_chord(chords, durations, CHORD_NAMES[chord], CHORD_BEATS)
+    return {"source": name_of_file(name), "chords": chords, "durations": durations}
 
 
 def is_chord_source(root: Path) -> bool:

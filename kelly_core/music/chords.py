@@ -26,8 +26,8 @@ CHORD_NAMES: tuple[str, ...] = (
 )
 """A symbol for each class, which ``parse_chord`` reads as that class; a diminished set is named by its lowest root."""
 
-_CHORD_BEATS = 2.0
-"""Beats whose notes are read as one chord."""
+CHORD_BEATS = 2.0
+"""Beats whose notes are read as one chord, half a bar of 4/4."""
 _MOST_BEATS = 64.0
 """Longest note that counts; a longer one has lost its end."""
 _LEAST_BEATS = 1e-6
@@ -111,7 +111,7 @@ def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
     """
     start = notes.onset_beats
     end = start + np.minimum(notes.duration_beats, _MOST_BEATS)
-    edges = np.arange(np.floor(start.min() / _CHORD_BEATS), np.ceil(end.max() / _CHORD_BEATS) + 1) * _CHORD_BEATS
+    edges = np.arange(np.floor(start.min() / CHORD_BEATS), np.ceil(end.max() / CHORD_BEATS) + 1) * CHORD_BEATS
     sounding = np.zeros((len(edges) - 1, 12))
     for pitch_class in range(12):
         own = (notes.pitch + shift) % 12 == pitch_class

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
-from kelly_core.music.chords import CHORD_TONES, NO_CHORD
+from kelly_core.music.chords import CHORD_BEATS, CHORD_TONES, NO_CHORD
 from kelly_core.music.key import Tonality, tonality_of
 from kelly_core.music.melody import find_melody
 from kelly_core.music.notes import Notes
 
 Chords = NDArray[np.intp]
 
-CHORD_BEATS = 2.0
-"""Beats for which one chord is estimated, half a bar of 4/4."""
 BEATS_PER_BAR = 4
 EXCERPT_BARS = 32
 """Bars over which repetition and range are counted: in a longer piece both are larger."""

@@ -102,6 +102,30 @@ def test_every_layout_is_imported_as_it_is_read_directly(run: Run, tmp_path: Pat
     assert direct.eval_batch(direct.train).targets.tolist() == imported.eval_batch(imported.train).targets.tolist()
 
 
+def test_chords_of_midi_files_are_estimated_where_no_chords_are_annotated(run: Run, tmp_path: Path) -> None:
+    triads = [(60, 64, 67), (65, 69, 72), (67, 71, 74), (57, 60, 64), (57, 60, 64)]
+    for name, by in (("song", 0), ("tune", 3)):
+        notes = [(2.0 * number, 2.0, pitch + by, 80) for number, triad in enumerate(triads) for pitch in triad]
+        tiny.write_midi(tmp_path / f"source/{name}.mid", {"Piano": notes})
+    tiny.write_midi(tmp_path / "source/below/drums.mid", {"Drums": tiny.drum_notes(4)}, channel=9)
+    done = run("datasets", "import-chords", "source", "-o", "chords", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["songs"], report["layouts"]) == (0, 2, ["MIDI"])
+    assert "drums.mid" in report["left_out"][0]
+    song, _ = json.loads(Path("chords/chord_progressions.json").read_text())
+    assert song == {"source": "song", "chords": ["C", "F", "G", "Am"], "durations": [2.0, 2.0, 2.0, 4.0]}
+    dataset = create_dataset("chords", tmp_path / "chords", validation_split=0.5)
+    first, second = dataset.eval_batch(np.arange(2)).targets
+    np.testing.assert_allclose(first, second, atol=1e-6, err_msg="both are in C")
+    assert first.max() == pytest.approx(0.4)
+    pop909(tmp_path / "source")
+    assert run("datasets", "import-chords", "source", "-o", "annotated").code == 0
+    assert "song" not in [
+        entry["source"] for entry in json.loads(Path("annotated/chord_progressions.json").read_text())
+    ]
+    assert run("datasets", "import-chords", "source/song.mid", "-o", "one").code == 0
+
+
 def test_one_file_is_imported_and_an_import_is_not_replaced(run: Run, tmp_path: Path) -> None:
     chordonomicon(tmp_path)
     command = ("datasets", "import-chords", "Chordonomicon/chordonomicon_v2.csv", "-o", "chords")
