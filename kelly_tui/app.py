@@ -205,10 +205,15 @@ class KellyApp(DisplayApp):
         self.switch_mode(mode)
         self.drilled_from = origin if origin != mode else ""
 
-    def next_export_folder(self) -> None:
-        """Look at the exports of another folder: that of the settings, then those of the runs, the latest first."""
+    def next_export_folder(self, name: str = "*.json") -> None:
+        """Look at the exports of another folder: that of the settings, then those of the runs, the latest first.
+
+        Args:
+            name: pattern of the files that a run's folder must have.
+        """
         outputs = [Path(run.output) for run in reversed(self.run_list.runs)]
-        folders = dict.fromkeys([self.session.settings.output.dir.absolute(), *filter(Path.is_dir, outputs)])
+        outputs = [folder for folder in outputs if next(folder.glob(name), None) is not None]
+        folders = dict.fromkeys([self.session.settings.output.dir.absolute(), *outputs])
         known, current = list(folders), self.exports.absolute()
         place = known.index(current) + 1 if current in known else 0
         self.export_folder = known[place % len(known)] if place % len(known) else None

@@ -122,6 +122,9 @@ class DisplayApp(App[None]):
         wanted_theme: name of the theme that the user asks for, "" for none.
     """
 
+    # For dialogs, of which notices are as wide as those of the screens.
+    HORIZONTAL_BREAKPOINTS = BaseScreen.HORIZONTAL_BREAKPOINTS
+
     def __init__(self, *, ascii_only: bool, wanted_theme: str) -> None:
         super().__init__(driver_class=Driver)
         # Each step of an animated scroll would be sent, which a slow link does not keep up with.

@@ -230,6 +230,7 @@ class RunScreen(ChartScreen):
 
         def answered(text: str | None) -> None:
             if text is not None:
+                self.notify(f"with the best weights of {short_id(run_id)} so far …", title="Generating", timeout=4)
                 self._generate(run_id, _music_words(text))
 
         about = f"An emotion, or an audio file to follow. The piece is written to {short_id(run_id)}.mid."

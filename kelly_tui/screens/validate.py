@@ -38,7 +38,9 @@ _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss
 _STATE_NAME = "validation"
 _PARITY_CHECKS = ("parity", "golden")
 _BASELINES = ("baseline_loss", "val_loss")
-_OTHER_FOLDER = "Mark two exports of one model; o shows those of the next folder, and marks are kept."
+_OTHER_FOLDER = (
+    "Mark two exports of one model: u clears the marks, and with one marked o shows the next folder that has another."
+)
 
 
 class Validate(ChartScreen):
@@ -58,7 +60,9 @@ class Validate(ChartScreen):
         Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("f", "failed", "Failed", tooltip="Show only failed checks, or all"),
-        Binding("o", "folder", "Folder", tooltip="Exports of the next folder: of the settings, then of each run"),
+        Binding(
+            "o", "folder", "Folder", tooltip="Exports of the next folder; of the marked model if one file is marked"
+        ),
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
 
@@ -177,8 +181,12 @@ class Validate(ChartScreen):
         # A mark stays while another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
         here = message.folder != self.kelly.session.settings.output.dir
-        set_border_title(self.query_one("#exports"), f"exports of {message.folder}" if here else "exports")
+        table = self.query_one("#exports", RecordTable)
+        set_border_title(table, f"exports of {message.folder}" if here else "exports")
+        name = Path(table.current or "").name
         self._draw()
+        # In another folder, the export of the same model is the one to compare with.
+        table.select(next((file for file in self._files if Path(file).name == name), ""))
 
     @on(Described)
     def _on_described(self, message: Described) -> None:
@@ -192,8 +200,8 @@ class Validate(ChartScreen):
         self._look()
 
     def action_folder(self) -> None:
-        """Show the exports of the next folder."""
-        self.kelly.next_export_folder()
+        """Show the exports of the next folder; while one is marked, of the next with an export of the same model."""
+        self.kelly.next_export_folder(*(Path(file).name for file in self._marked if len(self._marked) == 1))
         self._look()
 
     def action_validate(self) -> None:

@@ -578,6 +578,11 @@ async def test_exports_of_two_trainings_are_compared(
     for export in exports:
         export.parent.mkdir(parents=True)
         export.write_text("{}")
+    (workplace / "elsewhere" / "models" / "dynamicsengine.json").write_text("{}")
+    (workplace / "other" / "models").mkdir(parents=True)
+    (workplace / "other" / "models" / "dynamicsengine.json").write_text("{}")
+    run = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["DynamicsEngine"], [], BEGAN + 1)
+    run.record.write_text(run.record.read_text().replace("/home/ada/kelly", str(workplace / "other")))
     manifest = finished_run.record.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
     finished_run.record.write_text(manifest)
     app = make_app()

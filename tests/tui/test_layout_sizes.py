@@ -19,6 +19,7 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.plotting import too_small
+from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import LabeledRows, placeholder
 from kelly_tui.state_store import save_state
 from kelly_tui.widgets.details_panel import DetailsPanel
@@ -70,6 +71,9 @@ async def test_a_notice_in_a_narrow_window_hides_two_lines(make_app: MakeApp) ->
         await until(pilot, lambda: app.screen.query(Toast))
         await until(pilot, lambda: app.screen.query_one(Toast).region.bottom == 23)
         assert app.screen.query_one(Toast).region.height == 2
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog) and app.screen.query(Toast))
+        await until(pilot, lambda: app.screen.query_one(Toast).region.height == 2)
 
 
 def test_every_line_of_a_placeholder_is_indented() -> None:
