@@ -1,7 +1,8 @@
-"""Makes the pictures of the README from real runs on real data: ``python docs/make_screens.py DATASETS`` (two minutes).
+"""Makes the pictures of the README from real runs on real data: ``python docs/make_screens.py DATASETS`` (one minute).
 
-Reads the chords and MAESTRO in the folder DATASETS, trains two models on them in a temporary folder, as ``kelly-tui``
-would, watches them, and writes ``docs/screen-datasets.svg``, ``docs/screen-train.svg`` and ``docs/screen-runs.svg``.
+Reads the chords and MAESTRO in the folder DATASETS, trains two models on them in a temporary folder, once with small
+steps and once with small batches, as ``kelly-tui`` would, watches them, and writes ``docs/screen-datasets.svg``,
+``docs/screen-train.svg`` and ``docs/screen-runs.svg``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textual.pilot import Pilot
 
 from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
+from kelly_core.runs.run import Run
 from kelly_tui.app import KellyApp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
@@ -25,7 +27,11 @@ from kelly_tui.widgets.drawing import Drawing
 
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 36)
-SLOW = 0.0001
+FIRST = {"learning_rate": 0.0001, "output": "slow"}
+SECOND = {"batch_size": 8, "output": "small-batches"}
+"""Options of the two runs; small batches take long enough to be seen in training."""
+EPOCHS_SHOWN = 5
+"""Epochs of the second model in the picture of a training."""
 MODELS = ("HarmonyPredictor", "DynamicsEngine")
 CORPUS = ("down", "down", "down")
 """Keys to MAESTRO on the Datasets screen."""
@@ -43,10 +49,7 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
 
 async def watch() -> None:
     """Start the trainings and take the pictures."""
-    settings = load_settings().settings
-    slowly = {f"models.{model}.learning_rate": ("--learning-rate", SLOW) for model in MODELS}
-    slower = load_settings(options=slowly).settings
-    first = start(slower, MODELS, command=("kelly-core", "train", "--learning-rate", str(SLOW)))
+    first = _start(FIRST)
     while first.poll() or first.snapshot.live:
         await asyncio.sleep(0.1)
     app = KellyApp(Options(theme="kelly-dark"))
@@ -55,11 +58,13 @@ async def watch() -> None:
         await until(pilot, lambda: isinstance(app.screen, Datasets) and _shows_labels(app.screen))
         await pilot.pause(1.0)
         (HERE / "screen-datasets.svg").write_text(app.export_screenshot(title="kelly-tui"))
-        second = start(settings, MODELS, command=("kelly-core", "train"))
-        app.attach(second.id)
+        second = _start(SECOND)
         await until(pilot, lambda: second.id in [run.id for run in app.run_list.runs])
         app.attach(second.id)
-        await pilot.press("3", "l")
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
+        # The chart of the model in training.
+        await pilot.press("l", "down")
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view and _far_enough(app.screen))
         await pilot.pause(1.0)
         (HERE / "screen-train.svg").write_text(app.export_screenshot(title="kelly-tui"))
@@ -70,10 +75,25 @@ async def watch() -> None:
         (HERE / "screen-runs.svg").write_text(app.export_screenshot(title="kelly-tui"))
 
 
+def _start(options: Mapping[str, object]) -> Run:
+    """Start a run with options of ``kelly-core train``, as its command shows them."""
+    typed: dict[str, tuple[str, object]] = {"output.dir": ("--output", options["output"])}
+    typed |= {
+        f"models.{model}.{name}": (f"--{name}", value)
+        for model in MODELS
+        for name, value in options.items()
+        if name != "output"
+    }
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    models = [word for model in MODELS for word in ("--model", model)]
+    command = ("kelly-core", "train", *models, *words)
+    return start(load_settings(options=typed).settings, MODELS, command=command)
+
+
 def _far_enough(screen: Train) -> bool:
     """Return True if the second model is in training, so that there is something to see."""
     assert screen.view is not None
-    return screen.view.snapshot.models[1].epoch >= 3
+    return screen.view.snapshot.models[1].epoch >= EPOCHS_SHOWN
 
 
 def _shows_labels(screen: Datasets) -> bool:
