@@ -152,8 +152,12 @@ class Models(BaseScreen):
 
     @on(SettingsForm.Edited)
     def _edited(self, event: SettingsForm.Edited) -> None:
+        form = self.query_one(SettingsForm)
+        # A new choice reports its first word, which may come here after another model was chosen.
+        if form.model != self._spec.name:
+            return
         key = f"models.{self._spec.name}.{event.field.name}"
-        value = self.query_one(SettingsForm).value(event.field)
+        value = form.value(event.field)
         if value == getattr(self.kelly.session.settings.models[self._spec.name], event.field.name):
             self._edits.pop(key, None)
         else:

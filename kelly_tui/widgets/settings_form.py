@@ -77,7 +77,13 @@ class SettingChoice(Select[str]):
 
 
 class SettingsForm(VerticalScroll, can_focus=False):
-    """All settings of one model."""
+    """All settings of one model.
+
+    Attributes:
+        model: name of the model whose settings are shown, "" before the first ``load``.
+    """
+
+    model = ""
 
     @dataclass
     class Edited(Message):
@@ -109,6 +115,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
 
     def load(self, spec: ModelSpec, loaded: LoadedSettings) -> None:
         """Show the current settings without posting ``Edited``."""
+        self.model = spec.name
         for field in SETTING_FIELDS:
             control = self.query_one(f"#field-{field.name}")
             control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")

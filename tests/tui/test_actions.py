@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from textual._compositor import Compositor
 from textual.app import App, ComposeResult
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label, Select, Static
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -34,6 +34,7 @@ from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.export_files import exports_in
+from kelly_tui.screens.models import Models
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
 from kelly_tui.state_store import save_state
@@ -638,6 +639,20 @@ async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
         await until(pilot, lambda: log.scroll_x > 0 and log.render_line(0).text.rstrip().endswith(" end"))
         await pilot.press(*"h" * 60)
         await until(pilot, lambda: log.render_line(0).text.startswith("   1 12:00:00"))
+
+
+async def test_a_model_of_the_palette_has_no_unsaved_change(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.choose_model("GroovePredictor")
+        app.switch_mode("models")
+        await until(pilot, lambda: app.screen.query("#field-dataset"))
+        field = app.screen.query_one("#field-dataset", Select)
+        await until(pilot, lambda: field.value == "groove_midi")
+        await pilot.pause()
+        assert isinstance(app.screen, Models)
+        assert field.value == "groove_midi"
+        assert not app.screen.unsaved_text
 
 
 async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: MakeApp) -> None:
