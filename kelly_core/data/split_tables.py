@@ -22,6 +22,7 @@ from kelly_core.data.tables import (
     plain_column,
     read_beginning,
     read_document,
+    table_rows,
 )
 from kelly_core.errors import DataError
 
@@ -46,10 +47,15 @@ _CLIP_ID = re.compile(r"q[1-4]_.+_\d+")
 _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 """Beginning of a path on another machine, or of an address."""
 _SLASHES = re.compile(r"[\\/]+")
-_MAX_JSON_BYTES = 16 * 2**20
-"""In a JSON table of columns the names of the last columns are near the end of the file."""
+_MAX_SEARCHED_BYTES = 16 * 2**20
+"""Size of a table that is recognized by its values; E-GMD's has 10 MB. In JSON the last names are near its end."""
 _NESTED = 3
 """Objects around the rows of a JSON table, at most."""
+_MOST_WRAPPED = 32
+"""Entries of an object around the rows of a JSON table, at most."""
+_MOST_COLUMNS = 256
+_MOST_COMPARED = 1000
+"""First rows of a table, by whose values its columns are recognized."""
 _LEAST_NAMED = 0.5
 """Share of a column's values without ending that must name files here: a table may list more than there is."""
 
@@ -116,7 +122,7 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
     """Return True if a file holds both columns of an official table. One that cannot be read has none."""
     try:
         is_json = is_json_text(path)
-        start = read_beginning(path, _MAX_JSON_BYTES if is_json else HEADER_BYTES).lower()
+        start = read_beginning(path, _MAX_SEARCHED_BYTES if is_json else HEADER_BYTES).lower()
         header = [] if is_json else header_of(start)
         if "\0" in start:
             return False
@@ -124,12 +130,19 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
             return True
         if {FILE, SPLIT} <= set(map(plain_column, header)):
             return True
-        # Most other files hold no such words and need not be parsed.
-        if not _SPLIT_WORD.search(start):
+        # Most other files hold no such words, or are larger than a table of files, and need not be parsed.
+        if not _SPLIT_WORD.search(start) or path.stat().st_size > _MAX_SEARCHED_BYTES:
             return False
-        return any(_with_known_columns(rows, names) for rows in _readings(path))
-    except DataError:
+        readings = _readings(path) if is_json else map(_plain_rows, _rows_in(table_rows(_whole_lines(start)), path, 0))
+        return any(_with_known_columns(rows, names) for rows in readings)
+    except (DataError, OSError):
         return False
+
+
+def _whole_lines(start: str) -> str:
+    """Return the beginning of a text without its last line if that may be cut off."""
+    # A character takes four bytes at most.
+    return start if len(start) < HEADER_BYTES // 4 else start.rpartition("\n")[0]
 
 
 def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
@@ -206,9 +219,10 @@ def _with_known_columns(
     rows: Sequence[dict[str, str]], names: CorpusNames
 ) -> tuple[list[dict[str, str]], list[str]] | None:
     """Return the rows with both columns named, and notes; None if no columns of files and of splits are found."""
-    columns = _columns(rows)
-    splits = [SPLIT] if SPLIT in columns else [each for each in columns if _all_fit(rows, each, SPLITS.__contains__)]
-    files = [FILE] if FILE in columns else _file_columns(rows, columns, names) if splits else []
+    sample = rows[:_MOST_COMPARED]
+    columns = _columns(sample)
+    splits = [SPLIT] if SPLIT in columns else [each for each in columns if _all_fit(sample, each, SPLITS.__contains__)]
+    files = [FILE] if FILE in columns else _file_columns(sample, columns, names) if splits else []
     if not files or not splits:
         return None
     notes = []
@@ -263,12 +277,19 @@ def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
     found = False
     for rows in _rows_in(document, path, _NESTED):
         found = True
-        yield [
-            {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
-            for row in rows
-        ]
+        yield _plain_rows(rows)
     if not found:
         raise _no_rows(path)
+
+
+def _plain_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows with plain column names and text cells; [] if they are too wide to be those of a table."""
+    if any(len(row) > _MOST_COLUMNS for row in rows[:_MOST_COMPARED]):
+        return []
+    return [
+        {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
+        for row in rows
+    ]
 
 
 def _no_rows(path: Path) -> DataError:
@@ -278,7 +299,7 @@ def _no_rows(path: Path) -> DataError:
 def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:
     if isinstance(document, dict):
         yield from _object_readings(document, path)
-        if depth:
+        if depth and len(document) <= _MOST_WRAPPED:
             for value in document.values():
                 yield from _rows_in(value, path, depth - 1)
     elif isinstance(document, list):

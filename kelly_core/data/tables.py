@@ -55,7 +55,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         DataError: the file cannot be read or is too large.
     """
-    rows = _rows(_from_header(decode_text(_read_plain(path))))
+    return table_rows(decode_text(_read_plain(path)))
+
+
+def table_rows(text: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV text by column name, as ``read_table`` does."""
+    rows = _rows(_from_header(text))
     header = next(rows, [])
     return [_named(header, row) for row in rows if any(row)]
 

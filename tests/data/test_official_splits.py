@@ -253,6 +253,19 @@ def test_a_file_of_another_kind_is_no_table(content: bytes, tmp_path: Path) -> N
     assert selection.warnings == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "c,".join(map(str, range(2000))) + ",split\n" + "train," * 2000,
+        json.dumps({str(number): {"train": "test"} for number in range(20_000)}),
+        "name,part\n" + "2004/a,train\n" * 1_300_000,
+    ],
+    ids=["wide", "deep", "long"],
+)
+def test_a_large_file_is_not_taken_for_a_table(content: str, tmp_path: Path) -> None:
+    assert _select(tmp_path, "other", content.encode()).tables == []
+
+
 @pytest.mark.parametrize("column", ["clip_name", "name"])
 @pytest.mark.parametrize("folder", ["split/", "", "tables/"])
 @pytest.mark.parametrize("name", ["{}_clip.csv", "{}_clip(1).csv", "{}_clip.csv.bak"])
