@@ -20,6 +20,12 @@ from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEven
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
+from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.record_table import RecordTable
+from kelly_tui.widgets.run_log import RunLog
+
+MakeApp = Callable[..., KellyApp]
+"""Fixture ``make_app``."""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
@@ -169,3 +175,24 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
 def outcome(model: str, error: str) -> events.ModelResult:
     """A model that could not be trained."""
     return events.ModelResult(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
+
+
+def cells(app: KellyApp, table: str) -> list[list[str]]:
+    listing = app.screen.query_one(table, RecordTable)
+    return [[cell.plain for cell in listing.get_row_at(row)] for row in range(listing.row_count)]
+
+
+def details(app: KellyApp, name: str) -> str:
+    part = app.screen.query_one(name)
+    assert isinstance(part, DetailsPanel | RunLog)
+    return part.value_to_copy()
+
+
+LATENCY = {"p50_us": 100.0, "p95_us": 110.0, "p99_us": 5000.0, "max_us": 6000.0, "n": 2000,
+           "histogram": {"edges_us": [64.0, 128.0, 256.0], "counts": [10, 1]}}  # fmt: skip
+
+
+RESULT = {
+    "budget_ms": 10.0, "passed": True, "calls": 2000, "missing": [], "command": None, "last_run": None, "slower": [],
+    "engines": {"numpy": {"chain": LATENCY, "models": {"EmotionRecognizer": LATENCY}, "error": None}},
+}  # fmt: skip

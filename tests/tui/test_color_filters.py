@@ -16,8 +16,7 @@ from kelly_tui.state_store import save_state
 from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, in_front, segments
-from tests.tui.conftest import until
-from tests.tui.test_screens import RESULT, cells
+from tests.tui.conftest import RESULT, cells, until
 from tests.tui.test_themes import LEAST_FOR_TEXT, contrast
 
 XTERM = (

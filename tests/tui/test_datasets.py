@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,20 +16,20 @@ from textual.geometry import Size
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
-from kelly_tui.app import KellyApp
 from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
 from kelly_tui.charts.label_plane import LabelPlane
+from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.preview import _titled
 from kelly_tui.folder_stamp import folder_stamp
+from kelly_tui.screens.datasets import Datasets
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.workers.corpora import LABEL_BINS, inspect, label_pairs
 from tests.helpers import tiny
 from tests.helpers.rendered import lines
-from tests.tui.conftest import until
-from tests.tui.test_screens import cells
+from tests.tui.conftest import MakeApp, Script, cells, details, until
 
-MakeApp = Callable[..., KellyApp]
 COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
 
 
@@ -136,3 +138,144 @@ async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(make_
         await pilot.press("down")
         details = app.screen.query_one("#details", DetailsPanel)
         await until(pilot, lambda: "x.mid is in no corpus's folder" in details.value_to_copy())
+
+
+async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+        assert "DEAM_audio" in details(app, "#details")
+        await pilot.press("p")
+        assert isinstance(app.screen, Datasets)
+        assert not app.screen._job_queue.current
+
+
+async def test_a_corpus_is_downloaded_after_agreement_to_its_license(make_app: MakeApp, workplace: Path) -> None:
+    asked: list[Sequence[str]] = []
+    shown: list[str] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        (workplace / "datasets/maestro").mkdir(parents=True)
+        (workplace / "datasets/maestro/a.midi").write_bytes(b"x")
+        line = {"file": "m.zip", "stage": "download", "done": 25_000_000, "total": 50_000_000, "note": ""}
+        return Script([json.dumps(line), json.dumps({**line, "note": "sum differs"}), json.dumps({"got": []})])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, Datasets)
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "missing")
+        draw = screen._draw
+        screen._draw = lambda: (draw(), shown.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
+        await pilot.press("down", "down", "down", "g")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "CC BY-NC-SA 4.0" in app.screen._text
+        await pilot.press("escape")
+        assert not asked
+        await pilot.press("g", "right", "enter")
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "found")
+        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "get", "maestro"]
+        assert "download 50%" in shown
+        assert "sum differs" in [toast.message for toast in app._notifications]
+
+
+async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explained(
+    make_app: MakeApp,
+) -> None:
+    begun, ended = Event(), Event()
+
+    class Waits(Script):
+        def lines(self) -> Iterator[str]:
+            begun.set()
+            ended.wait()
+            yield json.dumps({"error": "killed"})
+
+        def records(self) -> Iterator[dict[str, Any]]:
+            yield from map(json.loads, self.lines())
+
+        def cancel(self) -> None:
+            super().cancel()
+            ended.set()
+
+    app = make_app(lambda _command: Waits([]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+        await pilot.press("g", "right", "enter")
+        await until(pilot, begun.is_set)
+        await pilot.press("x")
+        await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
+        assert not [toast for toast in app._notifications if toast.severity == "error"]
+        await pilot.press(*["down"] * 6, "g")
+        assert any("osf.io/p6vkg" in toast.message for toast in app._notifications)
+
+
+async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workplace: Path) -> None:
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    report = {
+        "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
+        "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
+        "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "", "seconds": 5400.0,
+        "split_source": "official", "tables": ["a/info.csv"],
+    }  # fmt: skip
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        progress = {"done": 1, "total": 2, "note": "no workers"}
+        return Script([json.dumps(progress), json.dumps({"report": report})])
+
+    app = make_app(script)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1] == "found")
+        await pilot.press("down", "down", "p")
+        await until(
+            pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
+        )
+        assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "inspect", "chords"]
+        assert [toast.message for toast in app._notifications] == ["no workers"]
+        assert "2 × unknown chord" in details(app, "#details")
+        assert "one, two" in details(app, "#details")
+        assert "official" in details(app, "#details")
+        assert "a/info.csv" in details(app, "#details")
+    again = make_app()
+    async with again.run_test() as pilot:
+        await until(
+            pilot, lambda: cells(again, "#corpora") and cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"]
+        )
+
+
+def test_a_picture_is_drawn_with_the_shades_that_are_asked_for() -> None:
+    assert "░" not in "".join(part if isinstance(part, str) else part[0] for part in _titled("t", [[0.0, 1.0]], "ab"))
+
+
+async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: MakeApp, workplace: Path) -> None:
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    report = {
+        "files": 1, "examples": 3, "skipped": {}, "label_sources": {}, "splits": {}, "problem": "", "seconds": None,
+    }  # fmt: skip
+    save_state(
+        "datasets",
+        {
+            name: report | {"folder": path, "stamp": folder_stamp(folder)}
+            for name, path in (("a", str(folder)), ("b", "/other/datasets/maestro"))
+        },
+    )
+    app = make_app()
+
+    def state() -> list[str]:
+        return [row[1] for row in cells(app, "#corpora")][2:4]
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: state() == ["ready", "missing"])
+        (folder / "chord_progressions.json").write_text("[1]")
+        await pilot.press("r")
+        await until(pilot, lambda: state() == ["changed", "missing"])
+        await pilot.press("down", "down")
+        await until(
+            pilot, lambda: "p reads them again" in app.screen.query_one("#details", DetailsPanel).value_to_copy()
+        )

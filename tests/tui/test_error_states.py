@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
-from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.run_news import news_since
@@ -33,11 +32,8 @@ from kelly_tui.widgets.bars import SCREENS as NAMES
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.mutations import mutated_documents
 from tests.helpers.rendered import SCREENS, has_curves, lines, segments
-from tests.tui.conftest import Script, epoch, make_run, trained, until
+from tests.tui.conftest import RESULT, MakeApp, Script, cells, details, epoch, make_run, trained, until
 from tests.tui.test_datasets import label_counts
-from tests.tui.test_screens import RESULT, cells, details
-
-MakeApp = Callable[..., KellyApp]
 
 
 async def test_nothing_at_all(make_app: MakeApp) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from kelly_core.events import TrainingWarning
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.event_log import LogRecord, encode
 from kelly_core.runs.run_dir import RunDirectory
-from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.plotting import too_small
 from kelly_tui.dialogs.help import HelpDialog
@@ -25,10 +23,7 @@ from kelly_tui.state_store import save_state
 from kelly_tui.widgets.details_panel import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, lines
-from tests.tui.conftest import BEGAN, Script, epoch, until
-from tests.tui.test_screens import RESULT
-
-MakeApp = Callable[..., KellyApp]
+from tests.tui.conftest import BEGAN, RESULT, MakeApp, Script, epoch, until
 
 
 @pytest.mark.usefixtures("finished_run")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,9 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train
 from kelly_tui.state_store import save_state
 from tests.helpers.rendered import has_curves, lines
-from tests.tui.conftest import Script, until
-from tests.tui.test_screens import RESULT, cells
+from tests.tui.conftest import RESULT, MakeApp, Script, cells, until
 
 SIZES = [(80, 24), (120, 40)]
-MakeApp = Callable[..., KellyApp]
 
 pytestmark = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 

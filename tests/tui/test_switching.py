@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio.events import Handle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,13 +12,10 @@ from textual.widgets._footer import FooterKey
 
 from kelly_core.runs.event_log import LogRecord, RunEnded, encode
 from kelly_core.runs.run_dir import RunDirectory
-from kelly_tui.app import KellyApp
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.settings_form import SettingsForm
 from tests.helpers.rendered import SCREENS
-from tests.tui.conftest import BEGAN, until
-
-MakeApp = Callable[..., KellyApp]
+from tests.tui.conftest import BEGAN, MakeApp, until
 
 
 async def test_layout_and_drawing_are_turns_of_their_own(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,7 @@ from kelly_tui.app import KellyApp
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES
 from tests.helpers.rendered import SCREENS, in_front
-from tests.tui.conftest import until
-from tests.tui.test_screens import RESULT, cells
+from tests.tui.conftest import RESULT, cells, until
 
 LEAST_FOR_TEXT = 4.5
 LEAST_FOR_SIGNS = 3.0

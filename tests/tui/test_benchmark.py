@@ -1,0 +1,63 @@
+"""The screen Benchmark: latency beside the budget and the last run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kelly_core.formatting import MISSING
+from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.widgets.bars import CommandLine
+from tests.tui.conftest import LATENCY, RESULT, MakeApp, Script, cells, details, until
+
+
+async def test_a_benchmark_is_shown_against_the_budget(make_app: MakeApp) -> None:
+    app = make_app(lambda _command: Script(["timing numpy …\n", *json.dumps(RESULT, indent=1).splitlines()]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
+        assert "Press b" in details(app, "#spread")
+        await pilot.press("b")
+        await until(pilot, lambda: len(cells(app, "#latencies")) == 2)
+        assert cells(app, "#latencies")[0][:4] == ["numpy", "chain", "100", "110"]
+        assert cells(app, "#latencies")[0][7].endswith("50.0%")
+        assert "passed · budget 10 ms" in str(app.screen.query_one("#latencies").border_subtitle)
+
+
+async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_is_named(
+    make_app: MakeApp, workplace: Path
+) -> None:
+    (workplace / "models").mkdir()
+    before = {name: value / 2 if name == "p50_us" else value * 2 for name, value in LATENCY.items() if "us" in name}
+    runs = [
+        {"time": time, "host": "here", "command": None, "engines": {"numpy": {"chain": chain, "models": {}}}}
+        for time, chain in (("2026-01-01", LATENCY), ("2026-01-02", before), ("2026-01-03", LATENCY))
+    ]
+    (workplace / "models" / "benchmarks.jsonl").write_text("\n".join(map(json.dumps, runs)))
+    slower = {"engine": "numpy", "part": "chain", "before_us": 50.0, "now_us": 100.0}
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script(json.dumps(RESULT | {"last_run": "2026-01-02", "slower": [slower]}, indent=1).splitlines())
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: "last timed at 2026-01-03" in details(app, "#spread"))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, TextPrompt))
+        await pilot.press(*"engine", "space", "x", "enter", "b")
+        await until(pilot, lambda: len(cells(app, "#latencies")) == 2 and cells(app, "#latencies")[0][6] != MISSING)
+        assert [row[6] for row in cells(app, "#latencies")] == ["+100%  -50%", MISSING]
+        assert list(asked[-1][-4:]) == ["models", "--engine", "engine x", "--json"]
+        assert app.screen.query_one(CommandLine).command == "kelly-core bench models --engine 'engine x'"
+    # A run that other programs disturbed is listed with a mark.
+    disturbed = runs[-1] | {"time": "2026-01-04", "load": {"other": 0.5, "stolen": 0.0}}
+    (workplace / "models" / "benchmarks.jsonl").write_text("\n".join(map(json.dumps, [*runs, disturbed])))
+    again = make_app()
+    async with again.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: "2026-01-04" in details(again, "#spread"))
+        assert details(again, "#spread").count("busy machine") == 1
+        assert "engine x" in again.screen.query_one(CommandLine).command

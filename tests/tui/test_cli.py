@@ -1,0 +1,44 @@
+"""Start options of kelly-tui."""
+
+from __future__ import annotations
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from kelly_core.io.locks import FileLock
+from kelly_tui.app import KellyApp
+from kelly_tui.cli import tui
+from kelly_tui.dialogs.new_training import TrainingRequest
+from kelly_tui.widgets.bars import CommandLine
+from tests.tui.conftest import MakeApp, make_run, trained, until
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(["--theme", "pink"], "kelly-dark"), ([], "needs a terminal")])
+def test_what_cannot_start_is_refused_with_code_2(arguments: list[str], words: str) -> None:
+    program = Typer()
+    program.command()(tui)
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+async def test_the_commands_of_a_demo_find_its_runs(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ordered: list[TrainingRequest] = []
+    monkeypatch.setattr(KellyApp, "start_training", lambda _app, order: ordered.append(order))
+    app = make_app(demo=True)
+    runs = app.session.settings.runs.dir
+    make_run(runs, "2026-09-21-1000-calm-melody", ["EmotionRecognizer"], trained("EmotionRecognizer", 4, of=9))
+    lock = FileLock.acquire(runs / "2026-09-21-1000-calm-melody" / "heartbeat")
+    assert lock is not None
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "attach" in app.screen.query_one(CommandLine).command)
+        command = app.screen.query_one(CommandLine).command
+        assert command == f"KELLY_RUNS_DIR={runs} kelly-core runs attach 2026-09-21-1000-calm-melody"
+        await pilot.press("q", "enter")
+        await until(pilot, lambda: not app.is_running)
+    lock.release()
+    assert f"KELLY_RUNS_DIR={runs} kelly-core runs attach calm-melody" in capsys.readouterr().err
+    assert ordered[0].command[-3:] == ("--use-synthetic", "--output", str(app.session.settings.output.dir))

@@ -1,0 +1,123 @@
+"""The screen Validate: checks of exports, and their comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kelly_core.export.quality_record import QualityRecord
+from kelly_core.runs.run_dir import RunDirectory
+from kelly_tui.screens.export_files import exports_in
+from kelly_tui.widgets.bars import CommandLine
+from tests.tui.conftest import BEGAN, MakeApp, Script, cells, details, make_run, until
+
+
+async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "models").mkdir()
+    for name in ("a", "b"):
+        (workplace / "models" / f"{name}.json").write_text("{}")
+    asked: list[Sequence[str]] = []
+
+    def script(command: Sequence[str]) -> Script:
+        asked.append(command)
+        return Script(["weights differ"] if "compare" in command else [])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: len(cells(app, "#exports")) == 2)
+        await pilot.press("space", "down", "space")
+        await until(pilot, lambda: details(app, "#checks") == "weights differ")
+        assert app.screen.query_one(CommandLine).command == "kelly-core compare models/a.json models/b.json"
+        assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
+
+
+async def test_exports_that_cannot_be_compared_lead_to_those_of_other_folders(
+    make_app: MakeApp, workplace: Path
+) -> None:
+    (workplace / "models").mkdir()
+    for name in ("a", "b"):
+        (workplace / "models" / f"{name}.json").write_text("{}")
+    app = make_app(lambda command: Script(["error: a holds X"], "error") if "compare" in command else Script([]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: len(cells(app, "#exports")) == 2)
+        await pilot.press("space", "down", "space")
+        await until(
+            pilot, lambda: details(app, "#checks").startswith("error: a holds X\n\nMark two exports of one model")
+        )
+
+
+async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) -> None:
+    (workplace / "models").mkdir()
+    (workplace / "models" / "odd.json").write_text("{}")
+    facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
+             "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
+    quality = QualityRecord("validation", "trained", ("loss",), 64, 64, {}, epsilon=0.012, epsilon_limit=0.05)
+    facts["metadata"]["quality"] = quality.to_json()  # type: ignore[index]
+    checks = [
+        {"name": "readable", "passed": True, "detail": "yes"},
+        {"name": "parity", "passed": False, "detail": "no"},
+    ]
+
+    def script(command: Sequence[str]) -> Script:
+        report = {"passed": False, "files": [{"file": "models/odd.json", "checks": checks}]}
+        return Script([json.dumps(report, indent=1) if "validate" in command else json.dumps(facts)])
+
+    app = make_app(script)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][4] == "3")
+        assert cells(app, "#exports")[0][2] == "not checked"
+        assert quality.summary() in details(app, "#checks")
+        assert cells(app, "#exports")[0][6:9] == ["stateful", "0.5000", "+50%"]
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2:4] == ["1 failed", "failed"])
+        assert "✗ parity" in details(app, "#checks")
+        await pilot.press("f")
+        assert "readable" not in details(app, "#checks")
+
+
+def test_files_that_are_no_exports_are_left_out(tmp_path: Path) -> None:
+    for name, text in {
+        "sweep.json": '{"points": []}', "list.json": "[1]", "other.json": '{"layers": [], "in_shape": []}',
+        "emotionrecognizer.json": '{"damaged": 1}', "torn.json": "",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    assert [file.path.name for file in exports_in(tmp_path)[0]] == [
+        "emotionrecognizer.json",
+        "other.json",
+        "torn.json",
+    ]
+
+
+async def test_exports_of_two_trainings_are_compared(
+    make_app: MakeApp, finished_run: RunDirectory, workplace: Path
+) -> None:
+    exports = [workplace / folder / "models" / "groovepredictor.json" for folder in (".", "elsewhere")]
+    for export in exports:
+        export.parent.mkdir(parents=True)
+        export.write_text("{}")
+    (workplace / "elsewhere" / "models" / "dynamicsengine.json").write_text("{}")
+    (workplace / "other" / "models").mkdir(parents=True)
+    (workplace / "other" / "models" / "dynamicsengine.json").write_text("{}")
+    run = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["DynamicsEngine"], [], BEGAN + 1)
+    run.record.write_text(run.record.read_text().replace("/home/ada/kelly", str(workplace / "other")))
+    manifest = finished_run.record.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
+    finished_run.record.write_text(manifest)
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.run_list.runs)
+        await pilot.press("4")
+        await until(pilot, lambda: cells(app, "#exports"))
+        await pilot.press("space", "o")
+        await until(pilot, lambda: "elsewhere" in str(app.screen.query_one("#exports").border_title))
+        await pilot.press("space")
+        await until(
+            pilot,
+            lambda: (
+                app.screen.query_one(CommandLine).command
+                == f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
+            ),
+        )
