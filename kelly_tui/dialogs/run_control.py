@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog
 
 
 @dataclass(frozen=True)

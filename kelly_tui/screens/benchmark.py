@@ -21,7 +21,7 @@ from kelly_core.errors import KellyError
 from kelly_core.formatting import MISSING
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.formatting import bar
 from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
 from kelly_tui.screens.chart_screen import ChartScreen

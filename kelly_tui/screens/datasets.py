@@ -20,8 +20,8 @@ from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
 from kelly_tui.charts.label_plane import LabelPlane
-from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import ExamplePreview
+from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.formatting import LabeledRows, bar, split_bar
 from kelly_tui.jobs import JobQueue, post_unless_replaced, worker

@@ -16,7 +16,7 @@ from kelly_core.config.editing import read_values, save_values
 from kelly_core.errors import ConfigError
 from kelly_core.layer_specs import Dense, LayerSpec
 from kelly_core.spec import MODELS, ModelSpec, model_spec
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.settings_form import SETTING_FIELDS, SettingsForm, origin_text

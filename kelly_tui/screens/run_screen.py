@@ -19,9 +19,8 @@ from kelly_core.runs.control import parse_changes
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.state import RunSnapshot
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
-from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 

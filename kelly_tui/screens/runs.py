@@ -24,9 +24,8 @@ from kelly_core.runs.state import RunSnapshot
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import overlaid_series, validation_series
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.run_picker import MAX_MARKED_RUNS, toggle_mark
-from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import (
     LabeledRows,
     age_text,

@@ -20,9 +20,9 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
+from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.dialogs.run_control import rollback_dialog
 from kelly_tui.dialogs.run_picker import RunPicker
-from kelly_tui.dialogs.text_prompt import TextPrompt
 from kelly_tui.formatting import bar, best_text, epochs_text, host_text, model_color, model_state_text, state_text
 from kelly_tui.screens.run_screen import RunScreen
 from kelly_tui.widgets.record_table import RecordTable, Row

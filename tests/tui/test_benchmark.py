@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kelly_core.formatting import MISSING
-from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.widgets.bars import CommandLine
 from tests.tui.conftest import LATENCY, RESULT, MakeApp, Script, cells, details, until
 

@@ -18,8 +18,8 @@ from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
 from kelly_tui.charts.label_plane import LabelPlane
-from kelly_tui.dialogs.confirm import ConfirmDialog
 from kelly_tui.dialogs.preview import _titled
+from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.state_store import save_state

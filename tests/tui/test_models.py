@@ -9,7 +9,7 @@ from textual.widgets import Input, Label, Select
 
 from kelly_core.config.editing import read_values
 from kelly_core.spec import MODELS, model_spec
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.models import Models
 from kelly_tui.widgets.settings_form import usable_losses
 from tests.tui.conftest import MakeApp, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.app import App, ComposeResult
 
-from kelly_tui.dialogs.text_prompt import TextPrompt
+from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.widgets.run_log import RunLog
 from tests.tui.conftest import MakeApp, until
 

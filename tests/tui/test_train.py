@@ -15,7 +15,7 @@ from kelly_core.events import BatchDone, ModelEnded, ModelResult, ModelStarted, 
 from kelly_core.runs.event_log import FeaturesRead, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.dialogs.confirm import ConfirmDialog
+from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.dialogs.run_control import StopDialog
 from kelly_tui.dialogs.run_picker import RunPicker
 from kelly_tui.screens.train import Train
