@@ -21,7 +21,7 @@ from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding
 from textual.color import Color
-from textual.filter import LineFilter, Monochrome, NoColor
+from textual.filter import ANSIToTruecolor, LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.strip import Strip
@@ -144,9 +144,13 @@ class DisplayApp(App[None]):
         self.theme = name if isinstance(name, str) and name in self.available_themes else THEMES[0].name
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return the line filters for the color mode (NO_COLOR, 16 colors) and for ASCII-only terminals."""
+        """Return the line filters for the color mode (NO_COLOR, 16 colors) or theme, and for ASCII-only terminals."""
         filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
-        filters += [ANSI16_FILTER] if self.has_ansi16 else []
+        # The shades of that theme would be of more colors than sixteen, and texts on them too faint.
+        if self.has_ansi16 or self.theme == ANSI16_THEME.name:
+            # The background of a dialog is filtered twice: colors of the terminal must stay what they are.
+            filters = [each for each in filters if not isinstance(each, ANSIToTruecolor)]
+            filters.append(ANSI16_FILTER)
         filters = [PRINTABLE_FILTER, *filters]
         return [*filters, ASCII_FILTER] if self._ascii_only else filters
 

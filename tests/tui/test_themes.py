@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
-from rich.color import ColorSystem
+from rich.color import ColorSystem, ColorType
 
 from kelly_tui.app import KellyApp
 from kelly_tui.state_store import save_state
-from kelly_tui.themes import THEMES
-from tests.helpers.rendered import SCREENS, in_front
+from kelly_tui.themes import ANSI16_THEME, THEMES
+from tests.helpers.rendered import SCREENS, in_front, segments
 from tests.tui.conftest import RESULT, cells, until
 
 LEAST_FOR_TEXT = 4.5
@@ -86,3 +87,35 @@ async def test_the_nearest_of_256_colors_are_legible_too(
             await pilot.press(screen)
             await pilot.pause()
             assert list(too_faint(app, ColorSystem.EIGHT_BIT)) == []
+
+
+async def test_the_chosen_option_is_seen_without_colors(
+    make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("ctrl+p", *"runs")
+
+        def reversed_texts() -> list[str]:
+            return [part.text for part in chain(*segments(app)) if part.style and part.style.reverse]
+
+        # The cursor of the field is reversed, too.
+        await until(pilot, lambda: any(len(text.strip()) > 1 for text in reversed_texts()))
+
+
+async def test_the_theme_of_sixteen_colors_has_no_other_on_any_terminal(make_app: Callable[..., KellyApp]) -> None:
+    app = make_app(theme=ANSI16_THEME.name)
+    async with app.run_test(size=(100, 30)) as pilot:
+        for screen in SCREENS:
+            await pilot.press(screen)
+            await pilot.pause()
+            styles = [part.style for part in chain(*segments(app)) if part.style]
+            colors = [color for style in styles for color in (style.color, style.bgcolor) if color]
+            assert {color.type for color in colors} == {ColorType.STANDARD}
+        header = segments(app)[0]
+        await pilot.press("question_mark")
+        await until(pilot, lambda: app.screen.query(".dialog"))
+        assert [(part.text, part.style and part.style.bgcolor) for part in segments(app)[0]] == [
+            (part.text, part.style and part.style.bgcolor) for part in header
+        ]
