@@ -81,7 +81,10 @@ def rollback(
         ),
     ] = None,
 ) -> None:
-    """Roll a model in training back to its best weights, and halve its learning rate."""
+    """Roll a model in training back to its best weights, and halve its learning rate.
+
+    A learning rate that was raised since, with `runs set`, is undone: the new one is at most that of the best epoch.
+    """
     run = open_run(context, run_id)
     _wait_until_training(run)
     chosen = run.request_rollback(find_model(model).name if model else "")

@@ -156,6 +156,8 @@ class Run:
     def request_rollback(self, model: str = "") -> str:
         """Request that a model in training return to its best weights and continue at half the learning rate.
 
+        The new rate is at most that of the best epoch, which undoes a change to a larger one.
+
         Done after the current step, the epoch in progress is dropped; of a paused run when it continues. It may be
         requested any number of times: only rollbacks that were not requested are limited.
 

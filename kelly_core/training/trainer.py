@@ -343,10 +343,12 @@ class Trainer:
     def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
         """Return to the best weights with half the learning rate. Return the state from which training continues.
 
-        Requested rollbacks are not counted: the limit exists to end a training that diverges again and again.
+        A rate that was raised since then is undone: the new rate is never above that of the best epoch. Requested
+        rollbacks are not counted: the limit exists to end a training that diverges again and again.
         """
-        rollbacks, learning_rate = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
+        rollbacks, half = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
         self.load_state(best)
+        learning_rate = min(half, self.optimizer.learning_rate)
         self.rollbacks, self.optimizer.learning_rate = rollbacks, learning_rate
         where = f"epoch {self.epoch}" if self.epoch else "the beginning"
         self._warn("rollback", f"{why}: back to {where} with a learning rate of {learning_rate:.3g}")

@@ -81,7 +81,8 @@ class StopDialog(ModalScreen[StopRequest | None]):
 def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
     """Return a dialog that asks whether to roll a model back to its best epoch; its answers are "" and "back"."""
     text = (
-        f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate. "
+        f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate, "
+        "at most at that of the epoch. "
         "What came after is dropped. It may be done any number of times."
     )
     return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Continue"), ("back", "Roll back")], "back")

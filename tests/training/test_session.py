@@ -141,13 +141,22 @@ def train(
     changes: Mapping[int, Mapping[str, float]],
     *,
     killed_after: int = 99,
+    roll_back_after: int = 99,
     resume: bool = False,
     unsaved_rate: float | None = None,
     heard: list[Event] | None = None,
     **options: float,
 ) -> TrainingResult:
-    """Train with changes by the number of complete epochs; "killed" when one more epoch than given is done."""
-    waiting = dict(changes)
+    """Train with changes by the number of complete epochs; "killed" when one more epoch than given is done.
+
+    In the first step after ``roll_back_after`` complete epochs a rollback is requested, once.
+    """
+    waiting, rollbacks = dict(changes), {roll_back_after}
+
+    def should_roll_back() -> bool:
+        requested = trainer.epoch in rollbacks
+        rollbacks.discard(trainer.epoch)
+        return requested
 
     def listen(event: Event) -> None:
         if heard is not None:
@@ -164,6 +173,7 @@ def train(
         output,
         listen=listen,
         take_changes=lambda: waiting.pop(trainer.epoch, {}),
+        should_roll_back=should_roll_back,
     )
     return trainer.fit(resume=resume, unsaved_rate=unsaved_rate)
 
@@ -202,6 +212,18 @@ def test_a_resume_after_a_change_equals_one_in_one_go(tmp_path: Path, killed_aft
         train(tmp_path / "parts", changes, epochs=9, killed_after=killed_after)
     # The log gives the number of epochs to the resumed training; the checkpoint holds the learning rate.
     assert_same(whole, train(tmp_path / "parts", {}, epochs=6, resume=True))
+
+
+def test_a_rollback_undoes_a_larger_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation_losses(monkeypatch, [0.5, 0.6])
+    changes = {2: {"learning_rate": 0.1}}
+    whole = train(tmp_path / "whole", changes, epochs=4, roll_back_after=2)
+    assert whole.checkpoint is not None
+    # Back to the first epoch, the best, and on at its rate.
+    assert [row["learning_rate"] for row in whole.checkpoint.history] == [0.003] * 4
+    with pytest.raises(KilledError):
+        train(tmp_path / "parts", changes, epochs=4, roll_back_after=2, killed_after=3)
+    assert_same(whole, train(tmp_path / "parts", {}, epochs=4, resume=True))
 
 
 def test_a_change_that_no_checkpoint_holds_is_repeated(tmp_path: Path) -> None:
