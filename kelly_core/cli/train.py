@@ -259,11 +259,15 @@ def _as_json(run: Run, results: Sequence[ModelResult]) -> dict[str, Any]:
 
 
 def _table(results: Sequence[ModelResult]) -> Table:
-    columns = ("model", "data", "epochs", "best", "loss", "baseline", "ε", "seconds")
+    # Only generated data has a best possible loss, from which to tell what a model has not learned.
+    generated = any("epsilon" in result.metrics for result in results)
+    unlearned = ("unlearned (ε)",) if generated else ()
+    columns = ("model", "data", "epochs", "best", "loss", "baseline", *unlearned, "seconds")
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for result in results:
         data = Text("synthetic", "yellow") if result.synthetic else result.dataset
-        table.add_row(result.model, data, *_number_cells(result), f"{result.seconds:.1f}")
+        cells = _number_cells(result)[: 5 if generated else 4]
+        table.add_row(result.model, data, *cells, f"{result.seconds:.1f}")
     return table
 
 

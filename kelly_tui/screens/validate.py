@@ -50,7 +50,9 @@ class Validate(ChartScreen):
     OPEN_ACTION = "validate"
     ABOUT = (
         "Whether each exported file is what the plugin needs: structure, sizes, gates, state, and parity with the "
-        "checkpoint it was made from. Results are kept and compared with the former ones."
+        "checkpoint it was made from. Results are kept and compared with the former ones. ε of a training on "
+        "generated data is the part of what can be learned that the model has not learned: 0 is perfect, 1 no better "
+        "than a constant."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
