@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -15,10 +17,13 @@ from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, 
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.io.outputs import Output, check_not_inputs
 
-_CORPUS = "lakh_midi"
 _SHOWN = 5
 
 
+CorpusOption = Annotated[
+    Literal["lakh_midi", "emotion_midi"],
+    option(OUTPUT_PANEL, "Corpus of the songs (lakh_midi, emotion_midi; default lakh_midi).", "--corpus"),
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")]
 SplitOption = Annotated[
     Literal["train", "validation"],
@@ -42,6 +47,7 @@ SoundfontOption = Annotated[
 
 def render(
     output: FolderArgument,
+    corpus: CorpusOption = "lakh_midi",
     split: SplitOption = "train",
     songs: SongsOption = 250,
     seconds: SecondsOption = 100.0,
@@ -51,14 +57,15 @@ def render(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render songs of lakh_midi, each beside its MIDI file, for training and for validate --chain.
+    """Render songs of a MIDI corpus, each beside its MIDI file, for training and for validate --chain.
 
     fluidsynth plays them if it and a SoundFont are installed, else the program's own sines. In a folder below
     datasets/deam or datasets/emotion_audio, the emotion network learns the musical context of the songs from their
-    notes.
+    notes, and the quadrants of songs that have one.
 
     Examples:
       kelly-core datasets render datasets/emotion_audio/rendered
+      kelly-core datasets render datasets/emotion_audio/emopia --corpus emotion_midi --songs 0
       kelly-core datasets render held-out --split validation
       kelly-core validate models --chain held-out
     """
@@ -70,14 +77,18 @@ def render(
         raise ConfigError("exists already and is not an empty folder", where=output, hint="Name another folder")
     instruments = _instruments(soundfont)
     settings = settings_from(config, {"datasets_dir": datasets_dir, "seed": seed}, read_corpora=True).settings
-    with feature_progress(_CORPUS) as progress:
-        dataset = open_corpus(_CORPUS, settings, progress)
+    with feature_progress(corpus) as progress:
+        dataset = open_corpus(corpus, settings, progress)
     assert isinstance(dataset, MelodyDataset)
     chosen = spread(dataset.files[split], songs)
-    root = settings.datasets.folder(_CORPUS)
-    left_out = write_pairs(root, chosen, output, seconds, instruments)
+    root = settings.datasets.folder(corpus)
+    # A song has the same name whatever else is rendered.
+    named = recording_stems([name for names in dataset.files.values() for name in names])
+    stems = {name: named[name] for name in chosen}
+    left_out = write_pairs(root, stems, output, seconds, instruments)
     if len(left_out) == len(chosen):
         raise left_out[0] if left_out else DataError(f"has no songs in {split}", where=root)
+    write_quadrants(root, stems, output)
     written = len(chosen) - len(left_out)
     how = f"fluidsynth, {instruments.name}" if instruments else "sines"
     if as_json:
@@ -97,8 +108,27 @@ def _instruments(soundfont: Path | None) -> Path | None:
     return soundfont or playable_soundfont()
 
 
+def recording_stems(names: Sequence[str]) -> dict[str, str]:
+    """Return a file name without ending for each song, by its path in the corpus.
+
+    All recordings lie in one folder, so the folders of a song become part of its name, but for those that all share.
+    """
+    parents = [name.rpartition("/")[0] for name in names]
+    shared = os.path.commonpath(parents) if parents else ""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        stem = name[len(shared) :].lstrip("/").rpartition(".")[0].replace("/", "_")
+        # Pairs are found by their stems, which must differ.
+        while stem in taken:
+            stem += "_"
+        taken.add(stem)
+        stems[name] = stem
+    return stems
+
+
 def write_pairs(
-    root: Path, names: Sequence[str], output: Path, seconds: float, instruments: Path | None
+    root: Path, stems: Mapping[str, str], output: Path, seconds: float, instruments: Path | None
 ) -> list[DataError]:
     """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
     import soundfile
@@ -107,8 +137,7 @@ def write_pairs(
     from kelly_core.io.atomic import atomic_write_all
 
     left_out: list[DataError] = []
-    written: set[str] = set()
-    for name in names:
+    for name, stem in stems.items():
         try:
             samples, sample_rate = render_file(root / name, seconds, instruments)
         except DataError as error:
@@ -116,14 +145,27 @@ def write_pairs(
             continue
         stream = io.BytesIO()
         soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
-        # One flat folder: pairs are found by their stems, which must differ.
-        stem, dot, ending = name.replace("/", "_").rpartition(".")
-        while stem in written:
-            stem += "_"
-        written.add(stem)
-        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{dot}{ending}": (root / name).read_bytes()}
+        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{Path(name).suffix}": (root / name).read_bytes()}
         atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
     return left_out
+
+
+def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
+    """Write ``label.csv`` with the quadrants that the corpus below ``root`` gives its songs, if it gives any."""
+    from kelly_core.data.files import find_files
+    from kelly_core.data.labels import LABEL_FILE, read_known_labels
+    from kelly_core.io.atomic import atomic_write
+    from kelly_core.music.emotion import QUADRANT_AFFECT
+
+    known = read_known_labels(root, find_files(root, {".csv"}))
+    quadrants = {affect: quadrant for quadrant, affect in QUADRANT_AFFECT.items()}
+    labels = [(stem, label[0]) for name, stem in stems.items() if (label := known.find(name)) is not None]
+    table = io.StringIO()
+    csv.writer(table).writerows(
+        [("ID", "4Q"), *((stem, quadrants[affect]) for stem, affect in labels if affect in quadrants)]
+    )
+    if labels:
+        atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error=DataError)
 
 
 SourceArgument = Annotated[

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.cli.datasets_write import write_pairs
+from kelly_core.cli.datasets_write import recording_stems, write_pairs
 from kelly_core.composition import synthesizer
 from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset
@@ -48,13 +48,14 @@ def soundfont(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path: Path) -> None:
     tiny.lakh_midi(tmp_path / "datasets/lakh_midi", songs=5)
     corpus = create_dataset("lakh_midi", tmp_path / "datasets/lakh_midi")
+    named = recording_stems([*corpus.files["train"], *corpus.files["validation"]])
     stems = {}
     for split in ("train", "validation"):
         done = run("datasets", "render", split, "--split", split, "--seconds", 5, "--songs", 3, "--json")
         assert done.code == 0
         assert json.loads(done.out)["rendered_by"] == "sines"
         stems[split] = {path.stem for path in (tmp_path / split).glob("*.flac")}
-        assert stems[split] <= {name.rpartition(".")[0].replace("/", "_") for name in corpus.files[split]}
+        assert stems[split] <= {named[name] for name in corpus.files[split]}
         for stem in stems[split]:
             assert soundfile.info(tmp_path / split / f"{stem}.flac").duration == pytest.approx(5)
     assert {split: len(names) for split, names in stems.items()} == {"train": 3, "validation": 1}
@@ -68,11 +69,33 @@ def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path:
     assert recordings.eval_batch(pairs).targets[..., CONTEXT].any()
 
 
+@pytest.mark.usefixtures("sines")
+def test_clips_with_a_quadrant_are_rendered_with_it(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "datasets/emotion_midi/EMOPIA_1.0"
+    clips = [f"Q{quadrant}_song{number}_0" for number, quadrant in enumerate((1, 2, 3, 4))]
+    for number, clip in enumerate(clips):
+        tiny.write_midi(folder / f"midis/{clip}.mid", {"Piano": tiny.melody_notes(20, [60 + number, 64])})
+    write(folder / "label.csv", "ID,4Q,annotator\n" + "".join(f"{clip},{clip[1]},A\n" for clip in clips))
+    output = tmp_path / "datasets/emotion_audio/emopia"
+    arguments = ("--corpus", "emotion_midi", "--songs", 0, "--seconds", 5)
+    assert run("datasets", "render", output, *arguments).code == 0
+    recordings = create_dataset("deam", output.parent, duration=5, validation_split=0.5)
+    assert set(recordings.rows.sources) == {"human_quadrant"}
+    assert set(recordings.rows.groups) <= {f"song{number}" for number in range(4)}
+    assert recordings.averages_weights, "their notes are known"
+    rows = dict(line.split(",") for line in (output / "label.csv").read_text().splitlines()[1:])
+    assert all(rows[clip] == clip[1] for clip in rows)
+    assert len(rows) == len(recordings.rows.groups) >= 2
+
+
 def test_songs_whose_flattened_names_agree_do_not_replace_each_other(tmp_path: Path) -> None:
     names = ["a/b.mid", "a_b.mid", "a_b.midi"]
     for name in names:
         tiny.write_midi(tmp_path / "songs" / name, {"Lead": tiny.melody_notes(12)})
-    assert write_pairs(tmp_path / "songs", names, tmp_path / "pairs", 5.0, None) == []
+    stems = recording_stems(names)
+    assert write_pairs(tmp_path / "songs", stems, tmp_path / "pairs", 5.0, None) == []
+    assert recording_stems(["lmd/a/1.mid", "lmd/b/1.mid"]) == {"lmd/a/1.mid": "a_1", "lmd/b/1.mid": "b_1"}
+    assert recording_stems(["midis/Q1_x_0.mid"]) == {"midis/Q1_x_0.mid": "Q1_x_0"}
     assert len(find_pairs(tmp_path / "pairs")) == 3
 
 
