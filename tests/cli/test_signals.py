@@ -1,4 +1,4 @@
-"""How a training ends when a person or the system ends it, in a real process."""
+"""``python -m`` runs each program; how it, and a training, ends when a person or the system ends it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,94 @@ import sys
 from pathlib import Path
 
 import pytest
+
+
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_python_m_shows_the_version(package: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", package, "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{package.replace('_', '-')} ")
+
+
+INTERRUPT_AT_IMPORT = """
+import signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'typer':
+            interrupt()
+sys.meta_path.insert(0, Interrupt())
+from PACKAGE.__main__ import run
+run()
+"""
+
+
+def _run(folder: Path, interrupt: str, package: str = "kelly_core") -> tuple[int, str, str]:
+    """Run a program with a function that is called at the import of typer."""
+    (folder / "interrupted.py").write_text(interrupt + INTERRUPT_AT_IMPORT.replace("PACKAGE", package))
+    # With -m, as the command is run: Python ends a script in another way.
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(package: str, tmp_path: Path) -> None:
+    assert _run(tmp_path, "def interrupt(): signal.raise_signal(signal.SIGINT)", package) == (130, "", "")
+
+
+@pytest.mark.parametrize("package", ["kelly_core", "kelly_tui"])
+def test_nothing_slow_is_imported_before_the_handler_is_installed(package: str) -> None:
+    code = f"import sys, signal; known = set(sys.modules); import {package}.__main__; print(*set(sys.modules) - known)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    own = {"kelly_core", "kelly_core.interrupts", package, f"{package}.__main__"}
+    assert set(ended.stdout.split()) <= own | {"__future__"}
+
+
+def test_ctrl_c_that_a_library_converts_to_another_exception_ends_without_a_traceback(tmp_path: Path) -> None:
+    interrupt = """
+def interrupt():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise ValueError("error calling a function") from error
+"""
+    assert _run(tmp_path, interrupt) == (130, "", "")
+
+
+def test_ctrl_c_in_code_that_is_made_from_a_string_ends_with_the_exit_code_of_an_interrupt(tmp_path: Path) -> None:
+    assert _run(tmp_path, 'def interrupt(): exec("signal.raise_signal(signal.SIGINT)")') == (130, "", "")
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
+    interrupt = """
+import time
+class Destroyed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+def interrupt():
+    Destroyed()
+    time.sleep(30)
+"""
+    assert _run(tmp_path, interrupt) == (130, "", "")
+
+
+def test_ctrl_c_while_python_shuts_down_ends_without_a_traceback(tmp_path: Path) -> None:
+    interrupt = """
+import atexit
+def interrupt():
+    atexit.register(signal.raise_signal, signal.SIGINT)
+    raise SystemExit(0)
+"""
+    assert _run(tmp_path, interrupt) == (130, "", "")
+
+
+def test_a_fault_without_ctrl_c_keeps_its_traceback(tmp_path: Path) -> None:
+    code, _, errors = _run(tmp_path, "def interrupt(): raise ValueError('a fault')")
+    assert code == 1
+    assert "ValueError: a fault" in errors
+
 
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 
