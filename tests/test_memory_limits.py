@@ -45,6 +45,30 @@ def test_another_error_is_not_taken_for_it(error: BaseException) -> None:
     assert as_memory_error(error) is None
 
 
+def test_a_command_that_used_the_last_byte_ends_with_words() -> None:
+    program = """
+import resource
+from kelly_core.cli import app
+def use(**_options):
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, resource.RLIM_INFINITY))
+    used = []
+    for size in (2**20, 2**12, 2**6):
+        try:
+            while True:
+                used.append(bytes(size))
+        except MemoryError:
+            pass
+    raise MemoryError
+app.app = use
+app.main()
+"""
+    command = [sys.executable, "-c", program, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: memory ran out (this process may use 1.0 GiB)")
+    assert done.stdout.startswith('{\n  "error": "memory ran out')
+
+
 def test_a_command_under_a_limit_ends_with_words() -> None:
     program = """
 import resource, numpy

@@ -41,6 +41,9 @@ The module of that name contains a function or a ``typer.Typer`` called ``app``.
 """
 
 
+_RESERVED_BYTES = 32 * 2**20
+
+
 class _Commands(HelpGroup):
     """The commands; a command's module is imported only when the command runs, not for the list of commands."""
 
@@ -106,12 +109,15 @@ def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
     _open_standard_streams()
     replace_unencodable(sys.stdout, sys.stderr)
+    # Address space only, which is released for the message if memory runs out.
+    reserve = bytearray(_RESERVED_BYTES)
     try:
         # The name is given, because usage and completion must not depend on how Python was started.
         app(prog_name="kelly-core")
     except KellyError as error:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError, ImportError, SystemError) as fault:
+        reserve.clear()
         from kelly_core.memory_limits import as_memory_error
 
         problem = as_memory_error(fault)
