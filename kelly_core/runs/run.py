@@ -63,6 +63,7 @@ class Run:
         if reading == "quick":
             skipped = self._reader.skip_to_last(_QUICK_READ_BYTES)
             self._logged = replace(self._logged, skipped_bytes=skipped)
+        # A call reads a bounded number of records; a long log takes several.
         while self.poll():
             pass
 
@@ -94,6 +95,7 @@ class Run:
 
     def poll(self) -> list[LogRecord]:
         """Return records written since the last call, a bounded number; [] if there are none."""
+        # What ``follow`` had read and not yielded when its caller left it.
         if self._not_yet_given:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()
@@ -241,6 +243,7 @@ class Run:
         unsaved: float | None = None
         for record in self.records():
             event = record.event
+            # A training from the beginning starts with its own settings again.
             if isinstance(event, events.ModelStarted) and event.model == model and event.first_epoch == 1:
                 changes, unsaved = {}, None
             elif isinstance(event, events.SettingsChanged) and event.model == model:
@@ -258,6 +261,7 @@ class Run:
             RunError: the process is another user's.
         """
         heartbeat = Heartbeat.read(self.folder)
+        # Only while its lock is held: an id without one may be that of another program by now.
         if heartbeat.locked and heartbeat.here and heartbeat.owner.pid:
             try:
                 os.kill(heartbeat.owner.pid, signal.SIGKILL)

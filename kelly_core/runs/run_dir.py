@@ -214,6 +214,7 @@ def write_labels(folder: RunDirectory, labels: RunLabels) -> None:
     Raises:
         RunError: they cannot be written.
     """
+    # A note typed in another encoding than UTF-8 holds surrogates; its bytes are kept.
     text = json.dumps(asdict(labels), ensure_ascii=False, indent=1)
     atomic_write(folder.labels, lambda file: file.write(text.encode(errors="surrogateescape")), error=RunError)
 

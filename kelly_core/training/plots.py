@@ -57,6 +57,7 @@ def draw_losses(title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any]
         axes.axhline(level, color=_REFERENCE, linestyle=style, linewidth=1.2, label=f"{name}: {level:.4g}")
     shown = np.concatenate([*curves.values(), [level for level, _ in levels.values()]])
     shown = shown[np.isfinite(shown)]
+    # On a linear axis the first epochs of such a curve would flatten all others.
     if shown.size and shown.min() > 0 and shown.max() / shown.min() > _DECADE:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
