@@ -279,7 +279,7 @@ class KellyApp(DisplayApp):
         if (self.run_list, self.waiting) == former:
             return
         for news in news_of(former[0], self.run_list):
-            self.notify(news.text, title=news.title, severity=news.severity, timeout=10, markup=False)
+            self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._ring(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))
         if isinstance(self.screen, BaseScreen):

@@ -23,6 +23,7 @@ from textual.binding import Binding
 from textual.color import Color
 from textual.filter import ANSIToTruecolor, LineFilter, Monochrome, NoColor
 from textual.geometry import Size
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.strip import Strip
 
@@ -183,6 +184,19 @@ class DisplayApp(App[None]):
             super()._display(screen, ChangesUpdate(self._shown_frame, renderable, screen.outer_size))  # type: ignore[arg-type] # its stub knows Rich only
         else:
             super()._display(screen, renderable)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a notice; brackets in it, as of ``[training]`` in an error, are never markup."""
+        del markup  # Screens and widgets pass Textual's default.
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def action_redraw(self) -> None:
         """Draw the whole screen again, after something else has written to the terminal."""

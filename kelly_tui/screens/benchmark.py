@@ -182,7 +182,9 @@ class Benchmark(ChartScreen):
         start = next((number for number, line in enumerate(lines) if line.startswith("{")), None)
         report, problem = None, ""
         try:
-            report = None if start is None else BenchmarkReport.from_json(json.loads("".join(lines[start:])))
+            document = {} if start is None else json.loads("".join(lines[start:]))
+            problem = document.get("error", "")
+            report = BenchmarkReport.from_json(document) if document and not problem else None
         except ValueError:
             problem = "the benchmark ended without a result"
         if report is None and not job.cancelled:

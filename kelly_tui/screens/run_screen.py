@@ -243,7 +243,7 @@ class RunScreen(ChartScreen):
         text = "".join(job.lines()).strip() or job.problem
         if not job.cancelled:
             severity: SeverityLevel = "error" if job.problem else "information"
-            self.notify(text, title="Music", severity=severity, markup=False, timeout=12)
+            self.notify(text, title="Music", severity=severity, timeout=12)
 
     @property
     def chosen_model(self) -> str:

@@ -424,7 +424,7 @@ class Runs(RunScreen):
         try:
             drop(self.kelly.runs_folder, run_id)
         except RunError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=10)
+            self.notify(str(error), severity="error", timeout=10)
 
     def action_move(self, step: int) -> None:
         """Let the waiting training under the cursor start sooner or later."""
@@ -439,7 +439,7 @@ class Runs(RunScreen):
         try:
             move(self.kelly.runs_folder, run_id, place)
         except RunError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=10)
+            self.notify(str(error), severity="error", timeout=10)
 
     def action_sort(self) -> None:
         """Sort by the next column."""

@@ -158,14 +158,14 @@ class RunLog(Log):
         ends = (ahead or matches) if step > 0 else (ahead or matches)[::-1]
         self._go_to(next(iter(ends), None))
         if self._wanted and not matches:
-            self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", markup=False, timeout=4)
+            self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", timeout=4)
 
     def _go_to_time(self, text: str) -> None:
         """Go to the first line that is not older than a time of day; lines without a time are passed over."""
         found = (n for n, line in enumerate(self.lines) if _TIME.match(line) and line[: len(text)] >= text)
         number = next(found, None)
         if number is None:
-            self.app.notify(f"The log has no line from {text} on.", severity="warning", markup=False, timeout=4)
+            self.app.notify(f"The log has no line from {text} on.", severity="warning", timeout=4)
             return
         self._go_to(number)
 

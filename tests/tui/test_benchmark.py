@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from textual.widgets._toast import Toast
+
 from kelly_core.formatting import MISSING
 from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.widgets.bars import CommandLine
@@ -22,6 +24,16 @@ async def test_a_benchmark_is_shown_against_the_budget(make_app: MakeApp) -> Non
         assert cells(app, "#latencies")[0][:4] == ["numpy", "chain", "100", "110"]
         assert cells(app, "#latencies")[0][7].endswith("50.0%")
         assert "passed · budget 10 ms" in str(app.screen.query_one("#latencies").border_subtitle)
+
+
+async def test_an_engine_that_cannot_be_run_is_named(make_app: MakeApp) -> None:
+    problem = "there is no engine '[x]' that can be run"
+    app = make_app(lambda _command: Script([f"error: {problem}", "{", f'"error": "{problem}"', "}"], "error"))
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await pilot.press("5", "b")
+        await until(pilot, lambda: app.screen.query(Toast))
+        # Brackets are no markup.
+        assert problem in str(app.screen.query_one(Toast).render())
 
 
 async def test_a_benchmark_is_compared_with_the_last_and_times_the_engine_that_is_named(
