@@ -56,7 +56,7 @@ class BaseScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         name_bindings(self._bindings, self.NAME)
-        self._in_front = False
+        self._in_front = self._offers_cancel = False
         self._waits_to_draw = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
         # Textual sets these after mounting, and would then style all widgets again.
@@ -95,6 +95,17 @@ class BaseScreen(Screen[None]):
     def unsaved_text(self) -> str:
         """Description of what quitting would discard, "" for nothing."""
         return ""
+
+    @property
+    def is_busy(self) -> bool:
+        """True while there is something that the action ``cancel`` of the screen can stop."""
+        return False
+
+    def offer_cancel(self) -> None:
+        """Show the key of ``cancel`` in the footer, or leave it out, as ``is_busy`` says now."""
+        if self._offers_cancel != self.is_busy:
+            self._offers_cancel = self.is_busy
+            self.refresh_bindings()
 
     def runs_changed(self) -> None:
         """The list of runs is another one; a screen that shows runs draws what follows from that."""
@@ -186,6 +197,8 @@ class BaseScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
         if action == "back" and not self.kelly.drilled_from:
+            return False
+        if action == "cancel" and self.is_mounted and not self.is_busy:
             return False
         return self.is_mounted and not (self.kelly.session.options.read_only and action in self.MUTATING_ACTIONS)
 

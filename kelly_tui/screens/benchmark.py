@@ -209,9 +209,15 @@ class Benchmark(ChartScreen):
         self._read_history(Path(self._folder))
         self._draw()
 
+    @property
+    def is_busy(self) -> bool:
+        """True while exports are timed."""
+        return bool(self._timing)
+
     def _draw(self) -> None:
         if not self.is_mounted:
             return
+        self.offer_cancel()
         table, report = self.query_one("#latencies", RecordTable), self._report
         set_border_title(table, "latency of a frame", self._timing or _verdict(report))
         rows = () if report is None else self._rows(report)

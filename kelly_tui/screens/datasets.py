@@ -348,8 +348,14 @@ class Datasets(BaseScreen):
         report = self._report(name)
         return report is not None and name in self._stamps and report.get("stamp") != self._stamps[name]
 
+    @property
+    def is_busy(self) -> bool:
+        """True while a corpus is downloaded or read."""
+        return bool(self._job_queue.current or self._download_queue.current)
+
     def _draw(self) -> None:
         if self.is_mounted:
+            self.offer_cancel()
             self.query_one("#corpora", RecordTable).show(self._row(name) for name in CORPORA)
             self._draw_details()
 

@@ -168,7 +168,7 @@ class RunScreen(ChartScreen):
         if action in ("stop", "set"):
             return live
         if action in ("pause", "unpause"):
-            return live and self._is_paused == (action == "unpause")
+            return live and not self._is_stopping and self._is_paused == (action == "unpause")
         if action in ("resume", "delete", "export"):
             return snapshot is not None and not live
         return True
@@ -183,6 +183,10 @@ class RunScreen(ChartScreen):
                 self.kelly.steer(run_id, stop)
 
         self.app.push_screen(StopDialog(short_id(run_id)), answered)
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._snapshot is not None and self._snapshot.state == "stopping"
 
     @property
     def _is_paused(self) -> bool:

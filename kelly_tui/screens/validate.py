@@ -328,8 +328,14 @@ class Validate(ChartScreen):
     def _result(self, file: str) -> dict[str, Any] | None:
         return self._results.get(str(Path(file).absolute()))
 
+    @property
+    def is_busy(self) -> bool:
+        """True while an export is checked."""
+        return bool(self._job_queue.current)
+
     def _draw(self) -> None:
         if self.is_mounted:
+            self.offer_cancel()
             self.query_one("#exports", RecordTable).show(self._row(file) for file in self._files.values())
             self._draw_details()
 

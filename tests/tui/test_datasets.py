@@ -201,9 +201,12 @@ async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explaine
     app = make_app(lambda _command: Waits([]))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+        assert "Cancel" not in lines(app)[-1]
         await pilot.press("g", "right", "enter")
         await until(pilot, begun.is_set)
+        await until(pilot, lambda: "x Cancel" in lines(app)[-1])
         await pilot.press("x")
+        await until(pilot, lambda: "Cancel" not in lines(app)[-1])
         await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
         assert not [toast for toast in app._notifications if toast.severity == "error"]
         await pilot.press(*["down"] * 6, "g")

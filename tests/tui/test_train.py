@@ -193,6 +193,9 @@ async def test_the_pause_key_is_labeled_by_what_it_does(make_app: MakeApp, live_
         await pilot.press("p")
         await until(pilot, live_run.control.exists)
         assert json.loads(live_run.control.read_text())["kind"] == "resume"
+        with live_run.events.open("ab") as file:
+            file.write(encode(LogRecord(BEGAN + 7201, 61.0, 1, StateChanged("stopping"))))
+        await until(pilot, lambda: not label())
 
 
 async def test_settings_of_a_live_run_are_changed(make_app: MakeApp, live_run: RunDirectory) -> None:
