@@ -29,6 +29,8 @@ _WHOLE_US = 100
 _MIN_CALLS = 2_000
 """Minimum number of calls; with fewer, the 99th percentile is not reliable."""
 
+_MAX_CALLS = 10_000_000
+
 
 def bench(
     sources: Annotated[list[Path], typer.Argument(metavar="FILES", help="Exports, or the folder that contains them.")],
@@ -40,6 +42,7 @@ def bench(
             f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
             "--calls",
             min=_MIN_CALLS,
+            max=_MAX_CALLS,
             metavar="N",
         ),
     ] = _MIN_CALLS,

@@ -133,7 +133,8 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     """
     if not names:
         return MODELS
-    words = [word.strip() for name in names for word in name.split(",") if word.strip()]
+    # An empty variable of a shell names no model. Training nothing would then succeed.
+    words = [word.strip() for name in names for word in name.split(",") if word.strip()] or [""]
     return tuple(dict.fromkeys(map(find_model, words)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -249,7 +250,7 @@ def open_run(context: typer.Context, run_id: str) -> Run:
 def _more_epochs(text: str | None) -> int:
     if text is None:
         return 0
-    if text.startswith("+") and text[1:].isdecimal():
+    if re.fullmatch(r"\+0*[1-9]\d{0,8}", text):
         return int(text[1:])
     raise typer.BadParameter(f"{text!r} is not of the form +N, such as +20", param_hint="--epochs")
 

@@ -26,8 +26,9 @@ def _expand_home(path: Path) -> Path:
         raise ValueError("no home folder is known; set HOME, or name a folder without ~") from error
 
 
-PositiveCount = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+# Nothing is counted beyond 32 bits, and a checkpoint holds no number beyond 64.
+PositiveCount = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FolderPath = Annotated[Path, Field(strict=False), AfterValidator(_expand_home)]
 CachePath = Annotated[

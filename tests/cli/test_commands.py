@@ -417,6 +417,9 @@ def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> N
         ("sweep --json --set tui.keys=1", 2, "tui.keys cannot be tried"),
         ("train --json --epochs ten", 2, "'ten'"),
         ("bench --json -m", 2, "No such option: -m"),
+        ("bench --json x --calls 99999999999999", 2, "10000000"),
+        ("train --json -m ,", 2, "no model is called ''"),
+        ("train --json --epochs 99999999999999999999", 2, "expected less than 2147483648"),
     ],
 )
 def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: str, code: int, problem: str) -> None:
@@ -426,6 +429,20 @@ def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: 
     assert problem in done.err
     assert "Did you mean --help" not in done.err
     assert done.err.count("Did you mean") <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("runs resume last --epochs +0", "'+0' is not of the form +N"),
+        ("runs resume last --epochs +9999999999", "is not of the form +N"),
+        ("datasets demo x --songs 99999999999", "99999999999"),
+    ],
+)
+def test_a_number_that_asks_for_nothing_or_for_too_much_is_refused(run: Run, words: str, problem: str) -> None:
+    refused = run(*words.split())
+    assert refused.code == 2
+    assert problem in refused.err
 
 
 def test_a_missing_file_is_reported_with_the_closest_name(run: Run, tmp_path: Path) -> None:
