@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kelly_core.cli.usage import UsageError, explain
+from kelly_core.cli.usage import UsageError, explain, refuse_empty_paths
 
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"
@@ -92,10 +92,14 @@ class _PlainHelp:
                 param.rich_help_panel = GENERAL_PANEL
         return sorted(params, key=lambda param: bool(param.rich_help_panel == GENERAL_PANEL))
 
-    def make_context(self, *args: Any, **attributes: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **attributes: Any) -> Any:
         """Parse the arguments of a command, as click does."""
+        # Parsing empties the list.
+        typed = list(args)
         with _explained():
-            return super().make_context(*args, **attributes)  # type: ignore[misc]
+            context = super().make_context(info_name, args, *others, **attributes)  # type: ignore[misc]
+            refuse_empty_paths(context, typed)
+        return context
 
 
 @contextmanager

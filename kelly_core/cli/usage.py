@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import typer
@@ -15,11 +17,28 @@ UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 _EXTRA_WORD = re.compile(r"unexpected extra argument(?:\(s\)|s)? \((\S+?)[ )]")
 _NO_COMMAND = re.compile(r"No such command ['\"](.*?)['\"]\.")
+_HERE = {".", "./"}
 _INSTEAD = {
     "config": "A setting is changed in config.toml, or by a variable such as KELLY_TRAINING_EPOCHS=5",
     "datasets": "Without a command, all corpora are shown",
 }
 """What a group of commands offers to those who type a word that is none of its commands."""
+
+
+def refuse_empty_paths(context: Any, typed: Sequence[str]) -> None:
+    """Refuse an empty word in place of a path, as from an empty variable of a shell.
+
+    A ``Path`` takes it for the working folder, into which a command would write.
+
+    Raises:
+        BadParameter: a path is empty.
+    """
+    if _HERE & set(typed) or not any(word == "" or word.endswith("=") for word in typed):
+        return
+    for param in context.command.params:
+        value = context.params.get(param.name)
+        if Path() in (value if isinstance(value, list) else [value]):
+            raise typer.BadParameter("expected a path, got ''", ctx=context, param=param)
 
 
 def explain(error: Any) -> None:

@@ -138,6 +138,16 @@ def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: st
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.parametrize(
+    "words", [["train", "-o", ""], ["train", "--output="], ["deploy", "models", "--to", ""], ["validate", ""]]
+)
+def test_an_empty_path_is_refused(run: Run, tmp_path: Path, words: list[str]) -> None:
+    refused = run(*words)
+    assert refused.code == 2
+    assert "expected a path, got ''" in refused.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: Run, tmp_path: Path) -> None:
     refused = run("export", "models", "-o", "new/groove.json", "--mkdir")
     assert refused.code == 2
