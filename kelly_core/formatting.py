@@ -13,6 +13,7 @@ _UNSAFE = (
 )
 _ANY_UNSAFE = re.compile(f"[{_UNSAFE}]")
 _UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_MOST_OF_A_VALUE = 200
 _SHORT_FORMS = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 """Surrogates that stand for the bytes 80-FF of a file name (PEP 383)."""
@@ -31,6 +32,13 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return text of several lines as ``printable`` does, but keep its line feeds and tabs."""
     return _UNSAFE_IN_LINES.sub(_escape, text)
+
+
+def short_repr(value: object) -> str:
+    """Return the ``repr`` of a value that a person typed, with the middle of a long one left out."""
+    text = repr(value)
+    half = _MOST_OF_A_VALUE // 2
+    return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:half]}...{text[-half:]}"
 
 
 def first_names(names: Sequence[str], most: int) -> str:

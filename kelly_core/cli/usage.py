@@ -10,6 +10,7 @@ from typing import Any, cast
 import typer
 
 from kelly_core.errors import did_you_mean, expectation
+from kelly_core.formatting import short_repr
 from kelly_core.spec import MODELS
 
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
@@ -46,7 +47,7 @@ def explain(error: Any) -> None:
     # Newer versions of Typer check values with pydantic, whose message lacks the value.
     if details := getattr(error.__cause__, "errors", None):
         [first, *_] = details(include_url=False)
-        got = repr(first["input"])
+        got = short_repr(first["input"])
         error.message = expectation(first["msg"]).rstrip(".")
         error.message += "" if got in error.message else f", got {got}"
     if error.ctx is None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from kelly_core.config import legacy_json
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, did_you_mean, expectation
+from kelly_core.formatting import short_repr
 from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
 
@@ -200,7 +201,7 @@ def _readable(error: ValidationError, origins: Mapping[str, str]) -> ConfigError
     key = next((candidate for candidate in known if candidate in origins), ".".join(location))
     message = expectation(first["msg"])
     value = str(first["input"]) if isinstance(first["input"], Path) else first["input"]
-    problem = f"{key} = {value!r}: {message}" if key in origins else f"{key}: {message}"
+    problem = f"{key} = {short_repr(value)}: {message}" if key in origins else f"{key}: {message}"
     return ConfigError(problem, where=origins.get(key))
 
 

@@ -125,6 +125,13 @@ def test_mistakes_in_the_environment_name_the_variable(variable: str, value: str
         load_settings(None, {}, {variable: value})
 
 
+@pytest.mark.parametrize("value", ["x" * 5000, "9" * 5000, "[" + "1," * 5000 + "]"], ids=["text", "digits", "list"])
+def test_a_long_value_is_shown_in_part(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {}, {"KELLY_TRAINING_EPOCHS": value})
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("text", ["[training", "\x00", "a = " + "[" * 5000, "a = " + "1" * 5000, "a." * 5000 + "a = 1"])
 @pytest.mark.parametrize("name", ["config.toml", "settings"])
 def test_a_file_that_is_no_toml_is_named(write, text: str, name: str) -> None:
