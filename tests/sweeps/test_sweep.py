@@ -50,7 +50,7 @@ def meanwhile() -> Iterator[Callable[..., None]]:
     def begin(sweep: Sweep, action: Callable[[Run], None]) -> None:
         def work() -> None:
             run = _first_run(sweep)
-            while not run.snapshot.models[0].epoch and run.live:
+            while not run.snapshot.models[0].epoch:
                 run.poll()
                 time.sleep(0.01)
             action(run)
@@ -68,7 +68,8 @@ def _first_run(sweep: Sweep) -> Run:
     while True:
         for trial in sweep.trials:
             folder = RunDirectory(trial.settings.runs.dir / trial.id)
-            if folder.summary.exists():
+            # Its summary comes later, after a short training only with the end.
+            if folder.record.exists():
                 return Run(folder)
         time.sleep(0.01)
 
@@ -112,7 +113,7 @@ def test_a_table_of_any_content_is_written_again(content: bytes | None) -> None:
 
 @pytest.mark.usefixtures("folder", "forked")
 def test_a_killed_trial_continues_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
-    long = {"epochs": 25, "examples": 1024, "sweep__set": GRID[:1], "sweep__seeds": 2}
+    long = {"epochs": 60, "examples": 1024, "sweep__set": GRID[:1], "sweep__seeds": 2}
     undisturbed = list(sweep_of(output="whole", **long).results())
     sweep = sweep_of(**long, sweep__jobs=1)
     meanwhile(sweep, Run.kill)
