@@ -320,7 +320,7 @@ class Train(RunScreen):
         self._draw_curves()
 
     def action_others(self) -> None:
-        """Choose runs to overlay."""
+        """Choose runs to overlay; those of the shown model come first, as others have no curve to compare."""
 
         def answered(marked: list[str] | None) -> None:
             if marked is not None:
@@ -328,8 +328,13 @@ class Train(RunScreen):
                 self.follow()
                 self.draw_run()
 
-        runs = [run for run in reversed(self.kelly.run_list.runs) if run.id != self.run_id]
-        if runs:
+        chosen = self._chosen
+
+        def has_other_models(run: RunSnapshot) -> bool:
+            return chosen is not None and chosen.model not in {each.model for each in run.models}
+
+        others = (run for run in reversed(self.kelly.run_list.runs) if run.id != self.run_id)
+        if runs := sorted(others, key=has_other_models):
             self.app.push_screen(RunPicker(runs, self.other_ids), answered)
         else:
             self.notify("There is no other run yet.", timeout=4)

@@ -100,18 +100,12 @@ async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, l
         assert (request["kind"], request["model"]) == ("rollback", "EmotionRecognizer")
 
 
-@pytest.mark.usefixtures("finished_run")
-async def test_going_back_is_offered_only_where_it_can_be_done(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
-        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
-        assert not app.screen.check_action("rollback", ())
-
-
-@pytest.mark.usefixtures("live_run")
-async def test_a_read_only_session_sends_nothing_back(make_app: MakeApp) -> None:
-    app = make_app(read_only=True)
+@pytest.mark.parametrize(("run", "read_only"), [("finished_run", False), ("live_run", True)])
+async def test_going_back_is_offered_only_where_it_can_be_done(
+    make_app: MakeApp, request: pytest.FixtureRequest, run: str, read_only: bool
+) -> None:
+    request.getfixturevalue(run)
+    app = make_app(read_only=read_only)
     async with app.run_test() as pilot:
         await pilot.press("3")
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
@@ -349,6 +343,21 @@ async def test_a_run_without_an_epoch_stays_in_the_legend_of_an_overlay(make_app
         await pilot.press("space", "down", "space")
         chart = app.screen.query_one(CurveChart)
         await until(pilot, lambda: "brave-cadence (no epoch yet)" in str(chart.border_subtitle))
+
+
+@pytest.mark.usefixtures("live_run")
+async def test_runs_of_the_shown_model_are_offered_first_for_an_overlay(make_app: MakeApp, workplace: Path) -> None:
+    for number, model in enumerate(("EmotionRecognizer", "HarmonyPredictor")):
+        make_run(workplace / "runs", f"2026-09-21-090{number}-calm-{model[:4].lower()}", [model], [RunEnded("stopped")])
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
+        assert app.attached.endswith("brave-cadence")
+        await pilot.press("w")
+        await until(pilot, lambda: app.screen.query("#others"))
+        await until(pilot, lambda: len(cells(app, "#others")) == 2)
+        assert [row[1] for row in cells(app, "#others")] == ["calm-emot", "calm-harm"]
 
 
 @pytest.mark.usefixtures("live_run", "finished_run")
