@@ -160,11 +160,10 @@ def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
     known = read_known_labels(root, find_files(root, {".csv"}))
     quadrants = {affect: quadrant for quadrant, affect in QUADRANT_AFFECT.items()}
     labels = [(stem, label[0]) for name, stem in stems.items() if (label := known.find(name)) is not None]
+    rows = [(stem, quadrants[affect]) for stem, affect in labels if affect in quadrants]
     table = io.StringIO()
-    csv.writer(table).writerows(
-        [("ID", "4Q"), *((stem, quadrants[affect]) for stem, affect in labels if affect in quadrants)]
-    )
-    if labels:
+    csv.writer(table).writerows([("ID", "4Q"), *rows])
+    if rows:
         atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error=DataError)
 
 
@@ -216,7 +215,9 @@ def import_chords(
         raise ConfigError("exists already", where=target, hint="Name another folder, or use --force")
     files = find_chord_files(source) or find_songs_of_notes(source)
     if not files:
-        hint = "Known layouts: chord_midi.txt, .lab files, salami_chords.txt, CSV with a column chords, text with bars"
+        hint = (
+            "Known: chord_midi.txt, .lab files, salami_chords.txt, CSV with a column chords, text with bars, MIDI files"
+        )
         raise DataError("no chords of a known layout", where=source, hint=hint)
     folder = source if source.is_dir() else source.parent
     check_not_inputs([Output(target, "--output")], [folder / name for file in files for name in file.paths])

@@ -14,11 +14,15 @@ from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
-from kelly_core.spec import ModelSpec
+from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
+
+EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
+STEPS = 4
+"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
 
 
 class ToyDataset(Dataset):

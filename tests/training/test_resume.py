@@ -9,19 +9,18 @@ import pytest
 
 from kelly_core.errors import CheckpointError
 from kelly_core.events import EpochDone, ModelStarted, TrainingWarning
-from kelly_core.spec import model_spec
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import (
+    EMOTION,
+    GROOVE,
+    MELODY,
+    STEPS,
     Run,
     ToyDataset,
     assert_same_training,
     script_validation_losses,
 )
 from tests.seeds import shifted
-
-EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
-STEPS = 4
-"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
 
 
 @pytest.mark.parametrize("spec", [EMOTION, MELODY, GROOVE], ids=lambda spec: spec.name)

@@ -11,20 +11,17 @@ import torch
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch
 from kelly_core.events import EpochDone, TrainingWarning
-from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer
 from tests.helpers.toy_training import (
+    GROOVE,
+    STEPS,
     Run,
     ToyDataset,
     assert_same,
     assert_same_training,
     script_validation_losses,
 )
-
-GROOVE = model_spec("GroovePredictor")
-STEPS = 4
-"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
 
 
 class PoisonedDataset(ToyDataset):

@@ -19,13 +19,17 @@ from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch
 from kelly_core.errors import ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
-from kelly_core.spec import MODELS, model_spec
+from kelly_core.spec import MODELS
 from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import (
+    EMOTION,
+    GROOVE,
+    MELODY,
+    STEPS,
     Run,
     ToyDataset,
     assert_same,
@@ -35,10 +39,6 @@ from tests.helpers.toy_training import (
     settings,
 )
 from tests.seeds import seeded_rng, shifted
-
-EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
-STEPS = 4
-"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
