@@ -90,13 +90,20 @@ def expectation(message: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return a hint for a name that is not known: "Did you mean …? " with the closest one, then ``otherwise``.
+    """Return a hint for a name that is not known: "Did you mean …? " with the nearest one, then ``otherwise``."""
+    near = nearest(name, known)
+    return f"Did you mean {near}? {otherwise}".rstrip() if near else otherwise
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a person meant by another, "" if none is near.
 
     Case does not matter. Besides whole names, what follows their last dot or dash counts, so that ``epoch`` finds
     ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. Last, the beginnings of names
     count, so that ``trainings`` finds ``training.epochs``.
     """
-    whole = {each.casefold(): each for each in known}
+    # Reversed: of several names with one last part, the first is found (training.epochs before that of a model).
+    whole = {each.casefold(): each for each in reversed(list(known))}
     parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
     wanted = name.casefold()
     beginnings = (
@@ -104,8 +111,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     )
     for names in (whole, parts, beginnings):
         if near := closest(wanted, names):
-            return f"Did you mean {names[near]}? {otherwise}".rstrip()
-    return otherwise
+            return names[near]
+    return ""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

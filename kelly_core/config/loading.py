@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kelly_core.config import legacy_json
 from kelly_core.config.schema import Settings
-from kelly_core.errors import ConfigError, did_you_mean, expectation
+from kelly_core.errors import ConfigError, did_you_mean, expectation, nearest
 from kelly_core.formatting import short_repr
 from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
@@ -163,7 +163,9 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     names = {environment_name(key): key for key in defaults}
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
-        hint = did_you_mean(name, names) or _ALL_SETTINGS
+        # Compared as keys: the prefix, which all of them share, would make any two variables alike.
+        near = nearest(name.removeprefix(ENVIRONMENT_PREFIX).replace("_", "."), defaults)
+        hint = f"Did you mean {environment_name(near)}?" if near else _ALL_SETTINGS
         raise ConfigError("is not the variable of a setting", where=name, hint=hint)
     return {names[name]: (name, parse_value(text, defaults[names[name]])) for name, text in found.items()}
 

@@ -125,6 +125,22 @@ def test_mistakes_in_the_environment_name_the_variable(variable: str, value: str
         load_settings(None, {}, {variable: value})
 
 
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("KELLY_TRAINING_EPOCHZ", "Did you mean KELLY_TRAINING_EPOCHS?"),
+        ("KELLY_EPOCHS", "Did you mean KELLY_TRAINING_EPOCHS?"),
+        ("KELLY_FOO", "`kelly-core config` lists all settings"),
+        ("KELLY_HOME", "`kelly-core config` lists all settings"),
+    ],
+)
+def test_only_the_variable_of_a_near_setting_is_proposed(variable: str, hint: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {}, {variable: "1"})
+    assert caught.value.hint == hint
+
+
 @pytest.mark.parametrize("value", ["x" * 5000, "9" * 5000, "[" + "1," * 5000 + "]"], ids=["text", "digits", "list"])
 def test_a_long_value_is_shown_in_part(value: str) -> None:
     with pytest.raises(ConfigError) as caught:
