@@ -136,8 +136,13 @@ def read_manifest(folder: RunDirectory) -> RunManifest:
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror})", where=path) from error
     except (ValueError, RecursionError) as error:
-        raise RunError("is damaged: not valid JSON", where=path) from error
+        raise _damaged("not valid JSON", path) from error
     return _checked(content, path)
+
+
+def _damaged(reason: str, path: Path) -> RunError:
+    hint = f"The run cannot be shown or resumed: delete {path.parent}. Its exports are in its output folder"
+    return RunError(f"is damaged: {reason}", where=path, hint=hint)
 
 
 def _checked(content: Any, path: Path) -> RunManifest:
@@ -150,7 +155,7 @@ def _checked(content: Any, path: Path) -> RunManifest:
         if version != RECORD_FORMAT or not isinstance(record.settings["output"]["dir"], str):
             raise TypeError
     except (ValidationError, KeyError, TypeError) as error:
-        raise RunError("is damaged: it does not describe a run", where=path) from error
+        raise _damaged("it does not describe a run", path) from error
     return record
 
 

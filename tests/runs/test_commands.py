@@ -43,6 +43,7 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunD
     assert "best 0.2500" in shown.out
     assert "broken" in shown.err
     assert "damaged" in shown.err
+    assert f"delete {broken.path}" in kelly_core("runs", "rm", "broken", "--yes").err
     listed = json.loads(kelly_core("runs", "--json").out)
     (row,) = listed["runs"]
     assert (row["id"], row["state"], row["models"]) == (ended.id, "stopped", ["DynamicsEngine"])
