@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,10 +15,18 @@ _CLOSE = 0.6
 _LEAST_BEGINNING = 5
 """Letters of a name that is compared with the beginnings of names, at least: shorter ones resemble many."""
 
-
 _EXPECTED = "Input should be "
 _NOTES = re.compile(r", (?:unable to parse|got a number with).*")
 """What pydantic adds about a value that is shown beside its message."""
+
+_GIBIBYTE = 2**30
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": _GIBIBYTE, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
+_WANTED = re.compile(r"(?:[Uu]nable to allocate|[Tt]ried to allocate) (?P<number>[\d.]+) (?P<unit>[KMGTPE]iB|bytes)")
+"""Messages of NumPy, and of PyTorch for processors and GPUs."""
+_NO_MAPPING = ("failed to map segment", "annot allocate memory", "error return without exception set")
+"""Messages of the loader of shared libraries and of the system, and Python's for a library that failed to start."""
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_HINT = "Use a smaller batch size, fewer --jobs, or fewer files (--max-files), or raise the limit"
 
 
 class KellyError(Exception):
@@ -118,3 +127,41 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is most like a name, "" if none is like it."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)), "")
+
+
+def as_memory_error(error: BaseException) -> KellyError | None:
+    """Return a KellyError if ``error`` means that memory ran out, else None."""
+    text = str(error)
+    out_of_memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError | OSError | SystemError)
+        and (_WANTED.search(text) is not None or any(words in text for words in _NO_MAPPING))
+    )
+    if not out_of_memory:
+        return None
+    wanted = _WANTED.search(text)
+    needed = "" if wanted is None else f": {_size(float(wanted['number']) * _UNITS[wanted['unit']])} more were needed"
+    if isinstance(error, ImportError | SystemError):
+        needed = ": a library could not be loaded"
+    limit = _limit()
+    allowed = "" if limit is None else f" (this process may use {_size(limit)})"
+    return KellyError(f"memory ran out{needed}{allowed}", hint=_HINT)
+
+
+def _limit() -> int | None:
+    """Return the bytes of memory that limits allow this process, None where there is no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    found = [] if soft == resource.RLIM_INFINITY else [soft]
+    for path in _CGROUP_LIMITS:
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            # Another system, or another version of control groups.
+            continue
+        # Control groups of the first version write a huge number for no limit.
+        if text.isdecimal() and len(text) < len(str(2**62)):
+            found.append(int(text))
+    return min(found, default=None)
+
+
+def _size(count: float) -> str:
+    return f"{count / _GIBIBYTE:.1f} GiB" if count >= _GIBIBYTE / 10 else f"{count / 2**20:.1f} MiB"

@@ -13,9 +13,8 @@ from typer.core import TyperCommand
 
 from kelly_core import __version__
 from kelly_core.ascii import replace_unencodable
-from kelly_core.cli.help import HelpGroup, use_help_classes
-from kelly_core.cli.usage import UsageError
-from kelly_core.errors import KellyError
+from kelly_core.cli.help import HelpGroup, UsageError, use_help_classes
+from kelly_core.errors import KellyError, as_memory_error
 from kelly_core.formatting import printable_lines
 
 COMMANDS = {
@@ -118,8 +117,6 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError, ImportError, SystemError) as fault:
         reserve.clear()
-        from kelly_core.memory_limits import as_memory_error
-
         problem = as_memory_error(fault)
         if problem is None:
             raise

@@ -12,9 +12,9 @@ import typer
 
 from kelly_core.cli.completion import complete_changes, complete_model
 from kelly_core.cli.console import print_json, print_result, print_status
+from kelly_core.cli.foreground import print_resume_command
 from kelly_core.cli.help import MODELS_PANEL, TRAINING_PANEL, option
 from kelly_core.cli.options import JsonOption, RunIdArgument
-from kelly_core.cli.training_display import print_resume_command
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.runs.control import parse_changes

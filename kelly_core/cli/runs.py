@@ -11,6 +11,7 @@ import typer
 
 from kelly_core.cli.completion import complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
+from kelly_core.cli.foreground import print_resume_command, watch
 from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
 from kelly_core.cli.run_control import (
@@ -26,7 +27,6 @@ from kelly_core.cli.run_control import (
 )
 from kelly_core.cli.run_exports import generate_from_run, validate_run
 from kelly_core.cli.run_tables import comparison_table, curves_by_model, model_table, plot_losses, run_header, run_table
-from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.errors import RunError
 from kelly_core.io.json import LineTail, to_json
 from kelly_core.runs.overview import RunOverview, compare_runs

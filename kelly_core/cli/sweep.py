@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from kelly_core.cli.console import feature_progress, print_json, print_result, print_status
+from kelly_core.cli.foreground import Signals
 from kelly_core.cli.options import (
     BackendOption,
     ConfigOption,
@@ -29,7 +30,6 @@ from kelly_core.cli.options import (
     selected_models,
     settings_from,
 )
-from kelly_core.cli.signals import Signals
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import MISSING
 from kelly_core.interrupts import INTERRUPTED

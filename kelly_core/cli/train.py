@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kelly_core.cli.console import FIRST_STEPS, feature_progress, print_error, print_json, print_result, print_status
+from kelly_core.cli.foreground import Signals, print_resume_command, watch
 from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, option
 from kelly_core.cli.options import (
     BackendOption,
@@ -40,8 +41,6 @@ from kelly_core.cli.options import (
     settings_from,
     typed_settings,
 )
-from kelly_core.cli.signals import Signals
-from kelly_core.cli.training_display import print_resume_command, watch
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
 from kelly_core.formatting import format_bytes, format_duration

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from kelly_core import events
 from kelly_core.config.schema import NotifySettings, Settings
-from kelly_core.errors import CheckpointError, KellyError
+from kelly_core.errors import CheckpointError, KellyError, as_memory_error
 from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
-from kelly_core.memory_limits import as_memory_error
 from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.event_log import EventLogger, FeaturesRead, LogWriter, RunEnded, print_line
 from kelly_core.runs.launch import settings_of

@@ -15,7 +15,7 @@ import kelly_tui.cli
 from kelly_core.cli.app import COMMANDS, _load, app
 from kelly_core.cli.help import use_help_classes
 from kelly_core.cli.options import selected_models
-from kelly_core.errors import ConfigError, did_you_mean
+from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS
 from tests.cli.conftest import Run
 from tools import check_words
@@ -154,20 +154,6 @@ def test_models_are_selected_by_name_beginning_and_commas() -> None:
 def test_a_misspelled_model_is_refused_with_a_guess(typed: str, guess: str) -> None:
     with pytest.raises(ConfigError, match=f"no model is called '{typed}'.*Did you mean {guess}"):
         names(typed)
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("training.epoch", "Did you mean training.epochs? Look."),
-        ("Epochs", "Did you mean training.epochs? Look."),
-        ("cadance", "Did you mean 2026-11-22-1431-brave-cadence? Look."),
-        ("xyz", "Look."),
-    ],
-)
-def test_a_name_that_is_not_known_gets_the_closest_one_as_a_hint(name: str, hint: str) -> None:
-    known = ["training.epochs", "training.batch_size", "2026-11-22-1431-brave-cadence"]
-    assert did_you_mean(name, known, "Look.") == hint
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

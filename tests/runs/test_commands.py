@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core import events
-from kelly_core.cli.training_display import _note
+from kelly_core.cli.foreground import _note
 from kelly_core.runs.event_log import AttemptBegun, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
 from kelly_core.runs.registry import find_run

@@ -1,11 +1,13 @@
-"""Progress of a training: live bars on a terminal, plain lines elsewhere."""
+"""A training in the foreground: its progress, as live bars or plain lines, and Ctrl-C and SIGTERM as requests to it."""
 
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -13,11 +15,18 @@ from kelly_core.cli.console import console, print_status
 from kelly_core.config.schema import NotifySettings
 from kelly_core.events import EpochDone, ModelResult, TrainingWarning
 from kelly_core.formatting import format_duration
+from kelly_core.interrupts import INTERRUPTED
 from kelly_core.runs import event_log
 from kelly_core.runs.event_log import describe
 from kelly_core.runs.notify import ENDED, message_text, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
+
+if TYPE_CHECKING:
+    from kelly_core.sweeps.sweep import Sweep
+
+_TERMINATED = 143
+"""128 + the signal's number, as shells report it."""
 
 
 class TrainingDisplay:
@@ -107,3 +116,55 @@ def _note(model: ModelSnapshot, state: str) -> str:
     elif model.eta_seconds is not None:
         parts.append(f"{format_duration(model.eta_seconds)} left")
     return "  ".join(parts)
+
+
+class Signals:
+    """Context manager that converts signals to requests.
+
+    The first Ctrl-C or SIGTERM stops a training after the current step, a second Ctrl-C stops it immediately, a third
+    kills its process. A hang-up of the terminal ends only this command.
+    """
+
+    def __init__(self) -> None:
+        self._work: Run | Sweep | None = None
+        self._interrupts = 0
+        self._terminated = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code if a signal arrived, else None."""
+        return _TERMINATED if self._terminated else INTERRUPTED if self._interrupts else None
+
+    @property
+    def killed(self) -> bool:
+        """True if the third Ctrl-C killed the process."""
+        return self._interrupts > 2
+
+    def __enter__(self) -> Signals:
+        # Not SIGHUP: the training has a session of its own and continues without this terminal.
+        self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def send_to(self, work: Run | Sweep) -> None:
+        """Send requests to this work from now on, and the request of signals that arrived earlier."""
+        self._work = work
+        if self._interrupts or self._terminated:
+            self._send()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        self._terminated = self._terminated or number == signal.SIGTERM
+        self._send()
+
+    def _send(self) -> None:
+        # Before the start of the process there is nothing to send to; ``send_to`` sends what arrived until then.
+        if self._work is None or not self._work.live:
+            return
+        if self.killed:
+            self._work.kill()
+        else:
+            self._work.request_stop(at_once=self._interrupts > 1)

@@ -1,4 +1,4 @@
-"""Running out of memory is reported with the size that was needed, whichever library asked for it."""
+"""The hint at a name that is not known; and running out of memory, reported with the size that was needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ import sys
 import numpy as np
 import pytest
 
-from kelly_core.memory_limits import as_memory_error
+from kelly_core.errors import as_memory_error, did_you_mean
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("training.epoch", "Did you mean training.epochs? Look."),
+        ("Epochs", "Did you mean training.epochs? Look."),
+        ("cadance", "Did you mean 2026-11-22-1431-brave-cadence? Look."),
+        ("xyz", "Look."),
+    ],
+)
+def test_a_name_that_is_not_known_gets_the_closest_one_as_a_hint(name: str, hint: str) -> None:
+    known = ["training.epochs", "training.batch_size", "2026-11-22-1431-brave-cadence"]
+    assert did_you_mean(name, known, "Look.") == hint
 
 
 def test_numpy_says_how_much_was_needed() -> None:
