@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kelly_core.chain import ChainOutput
-from kelly_core.composition.accompaniment import pedaling, write_bass, write_chords
-from kelly_core.composition.drums import write_drums
-from kelly_core.composition.form import sections_of
-from kelly_core.composition.harmony import Mode
+from kelly_core.composition.accompaniment import pedaling, write_bass, write_chords, write_drums
+from kelly_core.composition.harmony import Mode, sections_of
 from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone

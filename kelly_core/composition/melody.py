@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles
-from kelly_core.composition.expression import limited
-from kelly_core.composition.form import Phrase
-from kelly_core.composition.harmony import HOME, Mode, draw_index
-from kelly_core.composition.plan import Bar, Plan
+from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
+from kelly_core.composition.plan import Bar, Plan, limited
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, PPQ, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 
@@ -173,7 +171,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
 
     The chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for belonging to the
     scale and to the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; intervals
-    have those of ``line.draw_line``. The last note is the tonic if the model gives it any probability. Pitches are
+    have those of ``draw_line``. The last note is the tonic if the model gives it any probability. Pitches are
     within the instrument's range and within the ``LINE_SPAN`` semitones that hold most of the model's probability.
     """
     draws = _Draws.of(plan, rng)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.chain import ChainOutput
-from kelly_core.composition.drums import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
+from kelly_core.composition.accompaniment import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
 from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, Part, Score
 from kelly_core.io.atomic import atomic_write
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
