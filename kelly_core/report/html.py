@@ -22,7 +22,7 @@ _MOST_TICKS = 7
 
 def loss_plot(curves: LossCurves, ink: str) -> str:
     """Return the plot of losses by epoch as a data URI of an SVG with a transparent background."""
-    from kelly_core.training.plots import draw_losses
+    from kelly_core.training.history import draw_losses
 
     picture = BytesIO()
     figure = draw_losses("", curves.history.rows, curves.history.metrics, ink=ink)

@@ -27,7 +27,7 @@ from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:
     from kelly_core.features.extraction import Progress
-    from kelly_core.training.tensorboard import TensorBoardWriter
+    from kelly_core.training.history import TensorBoardWriter
 
 _SECONDS_BETWEEN_FEATURES = 0.5
 
@@ -162,7 +162,7 @@ class _Training:
         from kelly_core.training.session import Requests, train_model
 
         if settings.output.tensorboard:
-            from kelly_core.training.tensorboard import TensorBoardWriter
+            from kelly_core.training.history import TensorBoardWriter
 
             self._board = TensorBoardWriter(settings.output.dir / "tensorboard")
         if settings.training.jobs > 1 and len(self._record.models) > 1:

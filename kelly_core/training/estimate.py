@@ -13,7 +13,7 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
-from kelly_core.training.device import resolve_device
+from kelly_core.training.batches import resolve_device
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Trainer
 

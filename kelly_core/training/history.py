@@ -1,20 +1,26 @@
-"""Losses of a training as JSON, and as CSV for spreadsheets."""
+"""Losses of a training as JSON, as CSV for spreadsheets, as a plot, and as TensorBoard events."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from kelly_core.bounds import BoundedLoss, Count
-from kelly_core.errors import KellyError
+from kelly_core.errors import KellyError, TrainingError
+from kelly_core.events import EpochDone, Event
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.io.json import dumps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 EpochRow = dict[str, Any]
 """One epoch: ``epoch``, ``train_loss``, ``val_loss``, ``learning_rate``, ``seconds``, ``frames_per_second``."""
@@ -118,3 +124,90 @@ def write_history(
     writer.writeheader()
     writer.writerows(rows)
     atomic_write(path.with_suffix(".csv"), lambda file: file.write(table.getvalue().encode()))
+
+
+_TRAIN, _VALIDATION, _INK, _REFERENCE = "#4477AA", "#EE6677", "#222222", "#888888"
+_LEVELS = (("baseline", "baseline_loss", "--"), ("Bayes", "bayes_loss", ":"))
+_DECADE = 10.0
+
+
+def plot_losses(path: Path, title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any]) -> None:
+    """Write the plot of ``draw_losses`` as PNG.
+
+    Raises:
+        KellyError: the file cannot be written.
+    """
+    picture = io.BytesIO()
+    draw_losses(title, rows, metrics).savefig(picture, format="png", dpi=120)
+    atomic_write(path, lambda file: file.write(picture.getvalue()))
+
+
+def draw_losses(title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any], *, ink: str = _INK) -> Figure:
+    """Draw training and validation loss, the best epoch, the baseline, and the Bayes loss if it is known.
+
+    Args:
+        title: shown on top; "" for none.
+        rows: one an epoch, at least one.
+        metrics: ``best_epoch``, ``val_loss``, ``baseline_loss`` and perhaps ``bayes_loss``.
+        ink: color of everything that is not a curve.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs, *curves = ([row[column] for row in rows] for column in ("epoch", "train_loss", "val_loss"))
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    marker = "o" if len(rows) < 3 else None
+    for losses, color, label in zip(curves, (_TRAIN, _VALIDATION), ("training", "validation"), strict=True):
+        axes.plot(epochs, losses, color=color, marker=marker, label=label)
+    best = f"best: {metrics['val_loss']:.4g} at epoch {metrics['best_epoch']}"
+    axes.plot(metrics["best_epoch"], metrics["val_loss"], "*", color=ink, markersize=11, label=best, zorder=3)
+    levels = []
+    for name, key, style in _LEVELS:
+        if key in metrics:
+            levels.append(metrics[key])
+            axes.axhline(metrics[key], color=_REFERENCE, linestyle=style, label=f"{name}: {metrics[key]:.4g}", lw=1.2)
+    shown = [value for values in (*curves, levels) for value in values if math.isfinite(value)]
+    # On a linear axis the first epochs of such a curve would flatten all others.
+    if shown and min(shown) > 0 and max(shown) / min(shown) > _DECADE:
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_title(title, color=ink)
+    axes.set_xlabel("epoch", color=ink)
+    axes.set_ylabel("loss", color=ink)
+    axes.tick_params(which="both", colors=ink)
+    axes.spines[:].set_color(ink)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, labelcolor=ink)
+    return figure
+
+
+class TensorBoardWriter:
+    """Writer of every epoch of every model to ``folder``; pass ``listen`` to a training.
+
+    Raises:
+        TrainingError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            hint = "Install it: pip install kelly-trainer[tensorboard]"
+            raise TrainingError("TensorBoard is not installed", hint=hint) from error
+        self._writer = SummaryWriter(str(folder))
+
+    def listen(self, event: Event) -> None:
+        """Write the losses of an epoch; other events are ignored."""
+        if isinstance(event, EpochDone):
+            values = {
+                "loss/train": event.train_loss,
+                "loss/validation": event.val_loss,
+                "frames_per_second": event.frames_per_second,
+                "learning_rate": event.learning_rate,
+            }
+            for name, value in values.items():
+                self._writer.add_scalar(f"{event.model}/{name}", value, event.epoch)
+            # The writer itself would keep an epoch for two minutes before a viewer could see it.
+            self._writer.flush()

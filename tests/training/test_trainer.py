@@ -20,10 +20,10 @@ from kelly_core.data.dataset import Batch
 from kelly_core.errors import ConfigError, TrainingError
 from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded, ModelStarted, TrainingWarning
 from kelly_core.spec import MODELS
-from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import load_checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import (
     EMOTION,
