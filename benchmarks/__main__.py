@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.figures import Figure, print_table
-from kelly_core.benchmark.machine_load import load_of
+from kelly_core.benchmark.suite import load_of
 
 TOPICS = ("training", "features", "startup", "screens", "parallel")
 

@@ -10,7 +10,8 @@ from statistics import median
 
 from rich.table import Table
 
-from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
+from kelly_core.benchmark.results import MachineLoad
+from kelly_core.benchmark.suite import LoadMeter
 from kelly_core.cli.console import print_result
 
 WIDEST_SPREAD = 0.3

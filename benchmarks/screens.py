@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, main, marked, measured
 from benchmarks.terminal import Terminal
 from kelly_core import events
-from kelly_core.benchmark.machine_load import load_of
+from kelly_core.benchmark.suite import load_of
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEvent, StateChanged, encode

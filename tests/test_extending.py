@@ -54,7 +54,7 @@ RATE = 16_000
 
 LISTS = """
 import json
-from kelly_core.cli.completion import complete_models, complete_settings
+from kelly_core.cli.options import complete_models, complete_settings
 from kelly_core.config.reference import json_schema
 from kelly_core.corpora import CORPORA
 from kelly_core.spec import DATASETS, MODELS, package_problems

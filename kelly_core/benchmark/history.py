@@ -11,8 +11,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from kelly_core.benchmark.machine_load import MachineLoad
-from kelly_core.benchmark.results import EXTERNAL, BenchmarkReport, BenchmarkResult, Change, EngineResult, Latency
+from kelly_core.benchmark.results import (
+    EXTERNAL,
+    BenchmarkReport,
+    BenchmarkResult,
+    Change,
+    EngineResult,
+    Latency,
+    MachineLoad,
+)
 from kelly_core.errors import KellyError
 from kelly_core.io.atomic import open_for_writing, open_regular
 from kelly_core.io.json import dumps

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from kelly_core.benchmark.machine_load import IDLE, MachineLoad
-from kelly_core.bounds import Count, Micros
+from kelly_core.bounds import Count, Micros, Share
 
 CHAIN = "chain"
 """Name of the part that is all five models in sequence."""
@@ -19,6 +18,34 @@ EXTERNAL = "external"
 
 SLOWER = 1.5
 """Ratio of medians above which a part counts as slower than in the last run; smaller ratios are measurement noise."""
+
+OTHER_LIMIT = 0.1
+"""Share of the cores used by other programs above which timings are not comparable: they share caches and clock."""
+
+STOLEN_LIMIT = 0.02
+"""Share of the time that a hypervisor gave to other guests above which a timing is not comparable."""
+
+
+@dataclass(frozen=True)
+class MachineLoad:
+    """Shares of the processor time of all cores: used by other programs, and stolen by other guests of the host."""
+
+    other: Share
+    stolen: Share
+
+    @property
+    def busy(self) -> bool:
+        """True if timings made under this load should not be compared with others."""
+        return self.other > OTHER_LIMIT or self.stolen > STOLEN_LIMIT
+
+    @property
+    def description(self) -> str:
+        """The load in words, such as "other programs used 52 % of the processor"."""
+        stolen = f", other guests of the host {self.stolen:.0%}" if self.stolen > STOLEN_LIMIT else ""
+        return f"other programs used {self.other:.0%} of the processor{stolen}".replace("%", " %")
+
+
+IDLE = MachineLoad(0.0, 0.0)
 
 
 @dataclass(frozen=True)

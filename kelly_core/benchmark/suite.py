@@ -1,4 +1,4 @@
-"""Benchmark of the models and of the chain of five in every available engine."""
+"""Benchmark of the models and of the chain of five in every available engine, and other load while it runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kelly_core.benchmark.machine_load import LoadMeter
-from kelly_core.benchmark.results import EXTERNAL, BenchmarkResult, EngineResult, Histogram, Latency
+from kelly_core.benchmark.results import (
+    EXTERNAL,
+    IDLE,
+    BenchmarkResult,
+    EngineResult,
+    Histogram,
+    Latency,
+    MachineLoad,
+)
 from kelly_core.chain import Compute, run_chain
 from kelly_core.engines.external import ExternalEngine
 from kelly_core.engines.layers import Array, Layer
@@ -193,3 +201,42 @@ def _ask_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int
             max_us=round(sum(part.max_us for part in parts), 3),
         ),
     )
+
+
+class LoadMeter:
+    """Measures the load that other programs cause, from its creation or the last reading on.
+
+    Processes that this one started count as other programs until they have ended and were waited for.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._times()
+
+    def read(self) -> MachineLoad:
+        """Return the load since the last reading; zero if too little time passed for the system's clock ticks."""
+        former, self._before = self._before, self._times()
+        total, busy, own, stolen = (now - then for now, then in zip(self._before, former, strict=True))
+        if total <= 0:
+            return IDLE
+        return MachineLoad(_share((busy - own) / total), _share(stolen / total))
+
+    def _times(self) -> tuple[float, float, float, float]:
+        """Return seconds of all cores: in total, used, used by this process and its ended children, stolen."""
+        cores = psutil.cpu_times()._asdict()
+        stolen = cores.get("steal", 0.0)
+        # On Linux the time of guests is a part of that of users.
+        total = sum(seconds for name, seconds in cores.items() if not name.startswith("guest"))
+        busy = total - cores["idle"] - cores.get("iowait", 0.0) - stolen
+        return total, busy, sum(self._process.cpu_times()[:4]), stolen
+
+
+def load_of(seconds: float) -> MachineLoad:
+    """Return the load that other programs cause while this one waits for ``seconds``."""
+    meter = LoadMeter()
+    sleep(seconds)
+    return meter.read()
+
+
+def _share(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 4)

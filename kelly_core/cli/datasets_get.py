@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kelly_core.cli.completion import complete_sources
 from kelly_core.cli.console import print_error, print_json, print_result, print_status
 from kelly_core.cli.help import MODELS_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
@@ -27,6 +26,14 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _DOING = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
+
+
+def complete_sources(incomplete: str) -> list[tuple[str, str]]:
+    """Return (name, title) of the sources of corpora whose names begin like the word being typed."""
+    from kelly_core.data.download.sources import SOURCES
+
+    return [(name, source.title) for name, source in SOURCES.items() if name.startswith(incomplete)]
+
 
 NamesArgument = Annotated[
     list[str] | None,

@@ -33,7 +33,7 @@ def deploy(
     Examples:
       kelly-core deploy models --to ~/plugin/models --mkdir
     """
-    from kelly_core.cli.checking import render_reports
+    from kelly_core.cli.validate import render_reports
     from kelly_core.deployment import deploy as copy_exports
 
     names = [f"{spec.file_stem}.json" for spec in CHAIN_MODELS]

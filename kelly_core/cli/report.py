@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kelly_core.cli.checking import ChainOption, SplitOption, check_files, with_measured_chain, with_measured_quality
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import (
@@ -19,8 +18,8 @@ from kelly_core.cli.options import (
     EngineOption,
     JsonOption,
     MkdirOption,
-    settings_from,
 )
+from kelly_core.cli.validate import ChainOption, SplitOption, check_files
 from kelly_core.errors import ConfigError, ExportError, KellyError
 from kelly_core.export.provenance import SYNTHETIC_HINT, read_provenance, synthetic_refusal
 from kelly_core.formatting import first_names
@@ -88,12 +87,15 @@ def report(
     exports = export_files(source)
     _refuse_synthetic(exports, allow_synthetic=allow_synthetic)
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
-    reports = check_files(exports, check_specs=all(path.name in plugin_files for path in exports), engine=engine)
-    if split is not None:
-        settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
-        reports = [with_measured_quality(checked, split, settings) for checked in reports]
-    if chain is not None:
-        reports = with_measured_chain(reports, folder, chain)
+    reports = check_files(
+        exports,
+        check_specs=all(path.name in plugin_files for path in exports),
+        engine=engine,
+        split=split,
+        chain=chain,
+        datasets_dir=datasets_dir,
+        config=config,
+    )
     content = collect(folder, reports)
     if as_json:
         print_json({"passed": content.passed} | to_json(content.without_files()))

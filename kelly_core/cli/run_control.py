@@ -10,14 +10,13 @@ from typing import Annotated
 
 import typer
 
-from kelly_core.cli.completion import complete_changes, complete_model
 from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.foreground import print_resume_command
 from kelly_core.cli.help import MODELS_PANEL, TRAINING_PANEL, option
-from kelly_core.cli.options import JsonOption, RunIdArgument
+from kelly_core.cli.options import JsonOption, RunIdArgument, complete_model
 from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
-from kelly_core.runs.control import parse_changes
+from kelly_core.runs.control import CHANGEABLE, parse_changes
 from kelly_core.runs.event_log import LogRecord, describe
 from kelly_core.runs.launch import resume, settings_of
 from kelly_core.runs.queue import drop, move, waiting_runs
@@ -126,6 +125,11 @@ def edit_queue(
         )
     if not waiting:
         print_result("no run waits")
+
+
+def complete_changes(incomplete: str) -> list[str]:
+    """Return ``key=`` for the settings of a running training that can change and begin like the word being typed."""
+    return [f"{key}=" for key in CHANGEABLE if key.startswith(incomplete)]
 
 
 def set_settings(

@@ -1,19 +1,35 @@
-"""``kelly-core runs``: list, watch, control and compare runs."""
+"""``kelly-core runs``: list, watch and compare runs, and use their best weights; ``run_control`` has the rest."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from kelly_core.cli.completion import complete_runs
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.foreground import print_resume_command, watch
+from kelly_core.cli.generate import (
+    ArousalOption,
+    AudioArgument,
+    BarsOption,
+    BpmOption,
+    KeyOption,
+    OutputOption,
+    PlayOption,
+    PlotOption,
+    SeedOption,
+    ValenceOption,
+    WavOption,
+    generate,
+)
 from kelly_core.cli.help import OUTPUT_PANEL, option
-from kelly_core.cli.options import ConfigOption, JsonOption, RunIdArgument, settings_from
+from kelly_core.cli.options import ConfigOption, JsonOption, MkdirOption, RunIdArgument, complete_runs, settings_from
 from kelly_core.cli.run_control import (
     config_of,
     edit_queue,
@@ -25,16 +41,17 @@ from kelly_core.cli.run_control import (
     stop,
     wait_until_stopped,
 )
-from kelly_core.cli.run_exports import generate_from_run, validate_run
 from kelly_core.cli.run_tables import comparison_table, curves_by_model, model_table, plot_losses, run_header, run_table
 from kelly_core.errors import RunError
 from kelly_core.io.json import LineTail, to_json
+from kelly_core.runs.best_exports import add_stand_ins, export_best
 from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.queue import ensure_dispatcher
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import change_note, change_tags, read_labels
 from kelly_core.runs.state import RunSnapshot
+from kelly_core.spec import CHAIN_MODELS
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -50,6 +67,8 @@ FilterOption = Annotated[
     ),
 ]
 _POLL_SECONDS = 0.1
+_VALENCE, _AROUSAL = 0.4, 0.2
+"""Emotion of a piece for which neither audio nor an emotion is given."""
 
 
 @app.callback()
@@ -290,8 +309,95 @@ def note(
     print_result(labels.note or "no note")
 
 
-app.command("generate")(generate_from_run)
-app.command("validate")(validate_run)
+@app.command("generate")
+def generate_from_run(
+    context: typer.Context,
+    run_id: RunIdArgument,
+    audio: AudioArgument = None,
+    valence: ValenceOption = None,
+    arousal: ArousalOption = None,
+    bars: BarsOption = None,
+    bpm: BpmOption = None,
+    key: KeyOption = None,
+    seed: SeedOption = 0,
+    output: OutputOption = Path("out.mid"),
+    plot: PlotOption = None,
+    wav: WavOption = None,
+    play: PlayOption = False,
+    mkdir: MkdirOption = False,
+) -> None:
+    """Generate music with the best weights of a run so far, while it trains or after its end.
+
+    Models that the run has not trained, or that have no complete epoch yet, are replaced by exports in its output
+    folder. Without AUDIO or an emotion, valence is 0.4 and arousal 0.2.
+
+    Examples:
+      kelly-core runs generate last
+      kelly-core runs generate brave-cadence song.wav --output tune.mid --play
+    """
+    if audio is None and valence is None and arousal is None:
+        valence, arousal = _VALENCE, _AROUSAL
+    with _best_exports(context, run_id) as folder:
+        generate(
+            audio=audio,
+            valence=valence,
+            arousal=arousal,
+            models=folder,
+            bars=bars,
+            bpm=bpm,
+            key=key,
+            seed=seed,
+            output=output,
+            plot=plot,
+            wav=wav,
+            play=play,
+            mkdir=mkdir,
+        )
+
+
+@app.command("validate")
+def validate_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOption = False) -> None:
+    """Check exports of the best weights of a run so far: format, sizes, and parity with their checkpoints.
+
+    The exit status is 0 if every check of every file passes.
+
+    Examples:
+      kelly-core runs validate last
+      kelly-core runs validate brave-cadence --json
+    """
+    from kelly_core.cli.validate import validate
+
+    with _best_exports(context, run_id, stand_ins=False) as folder:
+        validate(sorted(folder.glob("*.json")), check_specs=True, as_json=as_json)
+
+
+def _check_complete(run: Run, folder: Path) -> None:
+    """Raise unless the folder has an export of every model."""
+    missing = [spec.name for spec in CHAIN_MODELS if not (folder / f"{spec.file_stem}.json").exists()]
+    if missing:
+        output = run.snapshot.output
+        raise RunError(
+            f"expected all five models, got no weights of {', '.join(missing)}, from the run or in {output}",
+            where=run.id,
+            hint="Train them into the same output folder, or wait for their first epoch",
+        )
+
+
+@contextmanager
+def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder with exports of a run, and say of which epochs they are."""
+    run = open_run(context, run_id)
+    with TemporaryDirectory(prefix="kelly-run-") as name:
+        folder = Path(name)
+        best = export_best(run, folder)
+        print_status(f"{run.id}: {', '.join(f'{model} of epoch {epoch}' for model, epoch in best.epochs.items())}")
+        for model in best.pending:
+            print_status(f"{model}: no complete epoch yet", "yellow")
+        if stand_ins:
+            for model, source in add_stand_ins(folder, [Path(run.snapshot.output)]).items():
+                print_status(f"{model}: not of this run; {source} is used in its place", "yellow")
+            _check_complete(run, folder)
+        yield folder
 
 
 def _as_json(run: RunSnapshot) -> dict[str, Any]:

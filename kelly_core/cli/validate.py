@@ -1,30 +1,33 @@
-"""``kelly-core validate``: check exports against what the plugin needs, and show their quality."""
+"""``kelly-core validate``: check exports against what the plugin needs, and show their quality.
+
+``report`` and ``deploy`` make and show the same checks by the functions of this module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
-from kelly_core.cli.checking import (
-    ChainOption,
-    SplitOption,
-    check_files,
-    render_reports,
-    with_measured_chain,
-    with_measured_quality,
-)
-from kelly_core.cli.console import print_json, print_result
+from kelly_core.cli.console import feature_progress, print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
-from kelly_core.errors import ConfigError
+from kelly_core.errors import ConfigError, ExportError, KellyError, NoSplitError
+from kelly_core.formatting import format_metric
 
 if TYPE_CHECKING:
+    from kelly_core.config.schema import Settings
+    from kelly_core.engines.external import ExternalEngine
+    from kelly_core.export.quality_record import ChainQuality, QualityRecord, Split
+    from kelly_core.validation.behavior import ReferenceEngine
     from kelly_core.validation.report import FileReport
-
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILES", help="Exports to check, or folders that contain them.")
@@ -32,6 +35,23 @@ FilesArgument = Annotated[
 CheckSpecsOption = Annotated[
     bool,
     option(CHECKS_PANEL, "Also compare layers and sizes with the specification of the model.", "--check-specs"),
+]
+SplitOption = Annotated[
+    Literal["validation", "test"] | None,
+    option(
+        CHECKS_PANEL,
+        "Measure quality again on this split of the corpora; test is the official one (default: do not measure).",
+        "--split",
+    ),
+]
+ChainOption = Annotated[
+    Path | None,
+    option(
+        CHECKS_PANEL,
+        "Recordings with MIDI files of the same name: also measure the whole chain from audio (default none).",
+        "--chain",
+        metavar="FOLDER",
+    ),
 ]
 RequireTrainedOption = Annotated[
     bool,
@@ -56,8 +76,8 @@ def validate(
 
     Checkpoints are read from checkpoints/ beside each export. --engine adds parity with the plugin's own engine. The
     quality shown is the one recorded by the training; --split measures it again, and --chain measures what the whole
-    chain makes of audio beside it. The exit status is 0 if every check
-    of every file passes; poor quality fails a file only with --require-trained.
+    chain makes of audio beside it. The exit status is 0 if every check of every file passes; poor quality fails a file
+    only with --require-trained.
 
     Examples:
       kelly-core validate models --check-specs
@@ -70,12 +90,15 @@ def validate(
     from kelly_core.validation.report import to_json
 
     files = without_previous([file for source in files for file in export_files(source)])
-    reports = check_files(files, check_specs=check_specs, engine=engine)
-    if split is not None:
-        settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
-        reports = [with_measured_quality(report, split, settings) for report in reports]
-    if chain is not None:
-        reports = with_measured_chain(reports, _folder_of(files), chain)
+    reports = check_files(
+        files,
+        check_specs=check_specs,
+        engine=engine,
+        split=split,
+        chain=chain,
+        datasets_dir=datasets_dir,
+        config=config,
+    )
     if require_trained:
         reports = list(map(_with_trained_check, reports))
     if as_json:
@@ -83,6 +106,57 @@ def validate(
     else:
         print_result(render_reports(reports, verbose=verbose, metrics=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def _with_trained_check(report: FileReport) -> FileReport:
+    """Return the report with the verdict as a further check."""
+    from kelly_core.validation.report import Check
+
+    quality = report.quality
+    summary = "no quality record" if quality is None else quality.summary()
+    check = Check("trained", quality is not None and quality.trained, summary)
+    return replace(report, checks=(*report.checks, check))
+
+
+def check_files(
+    files: Sequence[Path],
+    *,
+    check_specs: bool,
+    engine: str | None,
+    split: Split | None,
+    chain: Path | None,
+    datasets_dir: Path | None,
+    config: Path | None,
+) -> list[FileReport]:
+    """Run every check on the files, including parity with the checkpoint beside each and with the plugin's engine.
+
+    Args:
+        files: exports; the checkpoint of each is in checkpoints/ beside it.
+        check_specs: also compare them with the models' specifications.
+        engine: command of the plugin's own engine.
+        split: part of the corpora on which quality is measured again.
+        chain: folder of recordings with MIDI files of the same stems, on which the chain is measured.
+        datasets_dir: folder of the corpora, if it was typed.
+        config: the settings file, if it was typed.
+
+    Raises:
+        KellyError: there is no such engine, or the chain or a recording cannot be read.
+    """
+    from kelly_core.engines.external import ExternalEngine
+    from kelly_core.validation.checks import validate_file
+
+    external = None if engine is None else ExternalEngine(engine)
+    reports = [validate_file(path, check_specs=check_specs, references=_references(path, external)) for path in files]
+    if split is not None:
+        settings = settings_from(config, {"datasets_dir": datasets_dir}, read_corpora=True).settings
+        reports = [_with_measured_quality(report, split, settings) for report in reports]
+    if chain is not None:
+        from kelly_core.chain import ModelChain
+        from kelly_core.evaluation.from_audio import evaluate_chain, find_pairs
+
+        quality = evaluate_chain(ModelChain.load(_folder_of(files)), find_pairs(chain))
+        reports = [replace(report, chain=quality.get(report.model)) for report in reports]
+    return reports
 
 
 def _folder_of(files: Sequence[Path]) -> Path:
@@ -98,11 +172,126 @@ def _folder_of(files: Sequence[Path]) -> Path:
     return folders.pop()
 
 
-def _with_trained_check(report: FileReport) -> FileReport:
-    """Return the report with the verdict as a further check."""
+def _with_measured_quality(report: FileReport, split: Split, settings: Settings) -> FileReport:
+    """Return the report with the quality measured now; a corpus or a file that cannot be used is a failed check.
+
+    If the corpus has no such split, the check does not apply and the recorded quality stays.
+    """
     from kelly_core.validation.report import Check
 
-    quality = report.quality
-    summary = "no quality record" if quality is None else quality.summary()
-    check = Check("trained", quality is not None and quality.trained, summary)
-    return replace(report, checks=(*report.checks, check))
+    name = f"quality on {split}"
+    try:
+        quality = _measure(Path(report.file), split, settings)
+    except NoSplitError as error:
+        return replace(report, checks=(*report.checks, Check(name, True, str(error), applicable=False)))
+    except KellyError as error:
+        return replace(report, quality=None, checks=(*report.checks, Check(name, False, str(error))))
+    return replace(report, quality=quality, checks=(*report.checks, Check(name, True, quality.summary())))
+
+
+def _measure(path: Path, split: Split, settings: Settings) -> QualityRecord:
+    from kelly_core.data.catalog import open_dataset
+    from kelly_core.export.reader import read_export
+    from kelly_core.spec import model_spec
+    from kelly_core.training.evaluation import evaluate_export
+
+    export = read_export(path)
+    spec = model_spec(str(export.metadata.get("model_name", path.stem)))
+    corpus = settings.models[spec.name].dataset
+    with feature_progress(corpus) as progress:
+        dataset = open_dataset(corpus, settings, progress, include_test=split == "test")
+    return evaluate_export(export, spec, dataset, split)
+
+
+def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngine]:
+    """Return the engines that must compute the same as the file: its checkpoint, if there is one, and the plugin's
+    engine.
+    """
+    from kelly_core.validation.behavior import ReferenceEngine
+
+    references = []
+    checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
+    named = _named_checkpoint(path)
+    if named is not None and checkpoint.is_file():
+        from kelly_core.training.exporting import CheckpointEngine
+
+        references.append(ReferenceEngine("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
+    if engine is not None:
+        references.append(ReferenceEngine("the plugin's engine", partial(engine.run, path)))
+    return references
+
+
+def _named_checkpoint(path: Path) -> str | None:
+    """Return the recorded hash of the weights that an export was made from; None if there is none."""
+    from kelly_core.export.reader import read_document
+
+    try:
+        metadata = read_document(path).get("metadata")
+    except ExportError:
+        return None
+    named = metadata.get("checkpoint") if isinstance(metadata, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metrics: bool = False) -> Group:
+    """Return a table with a row per file and the verdicts on their quality, then the failed checks with their reasons.
+
+    Args:
+        reports: one a file.
+        verbose: show the checks that passed, too.
+        metrics: show every metric of their quality, too.
+    """
+    from kelly_core.report.quality import build_quality_section
+    from kelly_core.report.terminal import render_blocks
+
+    table = Table("", Column("file", overflow="fold"), "model", "layout", "checks", box=None, pad_edge=False)
+    for report in reports:
+        passed = sum(check.passed and check.applicable for check in report.checks)
+        count = f"{passed}/{sum(check.applicable for check in report.checks)}"
+        table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
+    parts: list[RenderableType] = [table]
+    measured = [report for report in reports if report.quality is not None]
+    parts += [Text(), *map(_verdict, measured)] if measured else []
+    heard = [report for report in reports if report.chain is not None]
+    parts += [Text(), *map(_chain_verdict, heard)] if heard else []
+    noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
+    parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
+    for report in measured if metrics else ():
+        assert report.quality is not None
+        parts += [Text(f"\n{report.model}", style="bold"), render_blocks(build_quality_section(report.quality))]
+    return Group(*parts)
+
+
+def _verdict(report: FileReport) -> Text:
+    assert report.quality is not None
+    style = "green" if report.quality.trained else "yellow"
+    return Text.assemble((report.model, "bold"), ": ", (report.quality.summary(), style))
+
+
+def _chain_verdict(report: FileReport) -> Text:
+    assert report.chain is not None
+    style = "green" if report.chain.marginal.beaten else "yellow"
+    text = Text.assemble((report.model, "bold"), ": ", (report.chain.summary(), style))
+    if report.chain.control is not None:
+        text.append(f"; {_control(report.chain)}", style="dim")
+    return text
+
+
+def _control(chain: ChainQuality) -> str:
+    from kelly_core.export.quality_record import words
+
+    metrics = (f"{words(name)} {format_metric((chain.control or {}).get(name))}" for name in chain.primary)
+    return f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
+
+
+def _details(report: FileReport, verbose: bool) -> Text:
+    text = Text(f"\n{report.file}", style="bold")
+    for check in report.checks:
+        if verbose or not (check.passed and check.applicable):
+            mark = _mark(check.passed) if check.applicable else Text("not applicable", style="not bold dim")
+            text.append("\n  ").append(mark).append(f" {check.name}: {check.detail}", style="not bold")
+    return text
+
+
+def _mark(passed: bool) -> Text:
+    return Text("passed", style="not bold green") if passed else Text("FAILED", style="bold red")

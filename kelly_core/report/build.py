@@ -9,7 +9,7 @@ from kelly_core.benchmark.results import EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_baseline, words
 from kelly_core.formatting import MISSING, format_bytes, format_metric
-from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn
+from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn, Tune
 from kelly_core.report.document import (
     Attachment,
     Component,
@@ -25,7 +25,6 @@ from kelly_core.report.document import (
     Table,
     TextCell,
 )
-from kelly_core.report.music import Tune
 from kelly_core.report.quality import build_chain_section, build_quality_section, spread
 from kelly_core.validation.report import Check
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,19 +14,27 @@ from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.benchmark.history import FILE, BenchmarkRun, last_run
 from kelly_core.benchmark.suite import missing_models
+from kelly_core.composition.score import BEATS_PER_BAR
+from kelly_core.data.readers.midi import parse_notes
+from kelly_core.data.readers.smf import MARKER, parse_smf
+from kelly_core.data.tables import read_regular
 from kelly_core.engines.layers import describe_layer
-from kelly_core.errors import ExportError, KellyError
+from kelly_core.errors import DataError, ExportError, KellyError
 from kelly_core.export.parser import parse_layers
 from kelly_core.export.provenance import is_non_commercial, provenance_of
 from kelly_core.export.reader import read_document
-from kelly_core.report.music import Tune, find_tunes
+from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.spec import MODELS, State
 from kelly_core.training.history import History, read_history
-from kelly_core.validation.metadata import STATES
-from kelly_core.validation.report import Check, FileReport
+from kelly_core.validation.report import STATES, Check, FileReport
 
 PARITY = ("golden outputs", "parity with ")
 """Beginning of the names of checks that compare the file's outputs with another engine's."""
+_MOST_MIDI_BYTES, _MOST_PICTURE_BYTES = 256_000, 2_000_000
+"""Files up to these sizes are embedded in the page."""
+_MOST_TUNES = 4
+_MOST_BARS = 64
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,37 @@ class Benchmarks:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """One MIDI file of a folder of exports, as ``kelly-core generate`` writes it.
+
+    Attributes:
+        file: its name.
+        content: its bytes; None if it cannot be read or is too large to be embedded.
+        problem: why ``content`` is missing, "" if it is there.
+        seconds: duration up to the end of the last note.
+        bars: number of bars.
+        bpm: beats a minute at its beginning.
+        parts: name and number of notes of each track.
+        chords: name of each bar's chord, of the first bars only; empty if the file does not name chords.
+        picture_file: name of the picture beside it, "" if there is none.
+        picture: bytes of the picture, a PNG file; None if there is none.
+        picture_problem: why an existing picture cannot be embedded, else "".
+    """
+
+    file: str
+    content: bytes | None = None
+    problem: str = ""
+    seconds: float = 0.0
+    bars: int = 0
+    bpm: float = 0.0
+    parts: tuple[tuple[str, int], ...] = ()
+    chords: tuple[str, ...] = ()
+    picture_file: str = ""
+    picture: bytes | None = None
+    picture_problem: str = ""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Data of a report: the models present, the names of the missing ones, latency, and generated music."""
 
@@ -146,7 +187,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
         models=tuple(_model(folder, name, stem, by_stem[stem]) for stem, name in names.items()),
         missing=missing_models(names.values()),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
-        tunes=find_tunes(folder),
+        tunes=_find_tunes(folder),
     )
 
 
@@ -239,3 +280,57 @@ def _time(run: BenchmarkRun) -> float:
         return datetime.fromisoformat(run.time).timestamp()
     except (ValueError, OverflowError, OSError):
         return 0.0
+
+
+def _find_tunes(folder: Path) -> tuple[Tune, ...]:
+    """Return the MIDI files directly in a folder, the first four by name, each with the PNG file of the same name."""
+    return tuple(_read_tune(path) for path in sorted(folder.glob("*.mid"))[:_MOST_TUNES])
+
+
+def _read_tune(path: Path) -> Tune:
+    picture = path.with_suffix(".png")
+    tune = Tune(path.name)
+    if picture.exists():
+        shown, problem = _read_picture(picture)
+        tune = Tune(path.name, picture_file=picture.name, picture=shown, picture_problem=problem)
+    try:
+        content = read_regular(path, _MOST_MIDI_BYTES)
+        notes = parse_notes(content, path)
+    except DataError as error:
+        return replace(tune, problem=str(error))
+    end = float((notes.onset_beats + notes.duration_beats).max())
+    counts = Counter(notes.track.tolist())
+    return replace(
+        tune,
+        content=content,
+        seconds=float((notes.onset + notes.duration).max()),
+        bars=math.ceil(end / notes.beats_per_bar),
+        bpm=notes.bpm,
+        parts=tuple(
+            (name or f"track {number}", counts[number - 1]) for number, name in enumerate(notes.track_names, 1)
+        ),
+        chords=_chords(content),
+    )
+
+
+def _read_picture(path: Path) -> tuple[bytes | None, str]:
+    try:
+        content = read_regular(path, _MOST_PICTURE_BYTES)
+    except DataError as error:
+        return None, str(error)
+    return (content, "") if content.startswith(_PNG) else (None, f"{path}: is not a PNG file")
+
+
+def _chords(content: bytes) -> tuple[str, ...]:
+    """Return the chords of the first bars from the file's markers; () unless a chord is marked at the first bar."""
+    events = parse_smf(content)
+    chords: dict[int, str] = {}
+    for event in sorted((event for event in events.meta if event.type == MARKER), key=lambda event: event.tick):
+        name = event.data.decode("utf-8", "replace")
+        try:
+            parse_chord(name)
+        except DataError:
+            return ()
+        chords.setdefault(event.tick // (BEATS_PER_BAR * events.ticks_per_quarter), name)
+    bars = min(max(chords, default=-1) + 1, _MOST_BARS)
+    return tuple(chords.get(bar, "") for bar in range(bars)) if 0 in chords else ()

@@ -23,8 +23,7 @@ from kelly_core.errors import KellyError
 from kelly_core.export.golden import Golden, probe_frames, read_golden
 from kelly_core.export.json_values import FormatError
 from kelly_core.export.parser import ParsedNetwork
-from kelly_core.validation.metadata import STATES
-from kelly_core.validation.report import Check
+from kelly_core.validation.report import STATES, Check
 
 PROBE_FRAMES = 200
 DRIFT_PASSES = 6

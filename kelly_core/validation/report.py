@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from kelly_core.export.quality_record import ChainQuality, QualityRecord
+from kelly_core.spec import State
+
+STATES: tuple[str, ...] = get_args(State)
 
 
 @dataclass(frozen=True)

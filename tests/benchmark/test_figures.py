@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.figures import Figure, marked, measured, median_at_least, print_table
-from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
+from kelly_core.benchmark.results import MachineLoad
+from kelly_core.benchmark.suite import LoadMeter
 
 
 def test_rounds_that_agree_are_judged_by_their_median() -> None:

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from kelly_core.benchmark.history import FILE, append_run, compare, last_run
-from kelly_core.benchmark.machine_load import MachineLoad
-from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency
+from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency, MachineLoad
 from kelly_core.cli.bench import render
 from kelly_core.errors import KellyError
 

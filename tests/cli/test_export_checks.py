@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.benchmark.machine_load import LoadMeter, MachineLoad
+from kelly_core.benchmark.results import MachineLoad
+from kelly_core.benchmark.suite import LoadMeter
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine
 from kelly_core.export.reader import read_export

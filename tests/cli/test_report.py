@@ -15,8 +15,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from kelly_core.benchmark.history import FILE, append_run
-from kelly_core.benchmark.machine_load import MachineLoad
-from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency
+from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency, MachineLoad
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score, midi_bytes
 from kelly_core.config.loading import load_settings

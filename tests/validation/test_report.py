@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from kelly_core.cli.checking import render_reports
+from kelly_core.cli.validate import render_reports
 from kelly_core.validation.report import Check, FileReport, to_json
 
 GOOD = FileReport("models/a.json", "A", "rtneural", (Check("finite", True, "nothing wrong"),))
