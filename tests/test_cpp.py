@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kelly_core.chain import NEUTRAL_INPUT, neutral_input
-from kelly_core.cpp.writer import cpp_files, golden_signal, write_cpp
+from kelly_core.cpp import cpp_files, golden_signal, write_cpp
 from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.writer import write_export

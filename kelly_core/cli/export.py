@@ -93,8 +93,8 @@ def export(
       kelly-core export amp.json -o amp.pt
       kelly-core export models --cpp plugin/kelly
     """
-    from kelly_core.export.module_files import is_factory
     from kelly_core.export.reader import is_archive
+    from kelly_core.rtneural import is_factory
 
     factory = is_factory(source)
     _check_options(source, factory=factory, weights=weights, input_size=input_size, cpp=cpp, juce=juce)
@@ -126,7 +126,7 @@ def _check_options(
 
 def _export_cpp(source: Path, target: Path, *, juce: bool) -> None:
     """Write C++ for the five exports of a folder."""
-    from kelly_core.cpp.writer import cpp_files, write_cpp
+    from kelly_core.cpp import cpp_files, write_cpp
 
     outputs = [Output(target / name, "--cpp") for name in cpp_files(juce)]
     check_outputs(outputs, source.glob("*.json"), create_folders=True)
@@ -139,7 +139,7 @@ def _export_module(
     source: str, weights: Path | None, input_size: int | None, output: Path | None, *, onnx: bool, mkdir: bool
 ) -> None:
     """Write the module that a factory makes."""
-    from kelly_core.export.module_files import load_weights, make_module
+    from kelly_core.rtneural import load_weights, make_module
 
     if output is None:
         raise ConfigError("names no file for the network", where="--output", hint="Add -o FILE.json")
@@ -176,9 +176,8 @@ def _export_weights(source: Path, output: Path | None, *, onnx: bool, mkdir: boo
     outputs = [target, *([target.with_suffix(".onnx")] if onnx else [])]
     check_outputs([Output(path, "--output") for path in outputs], [source], create_folders=mkdir)
 
-    from kelly_core.export.module_files import save_weights
     from kelly_core.export.reader import read_export
-    from kelly_core.rtneural import state_dict_of
+    from kelly_core.rtneural import save_weights, state_dict_of
 
     save_weights(state_dict_of(read_export(source)), target)
     print_result(f"{source}: wrote {target}")
@@ -214,8 +213,8 @@ def _export_checkpoints(
 
 
 def _write_onnx(source: Path, target: Path, name: str) -> None:
-    from kelly_core.export.onnx import write_onnx
     from kelly_core.export.reader import read_export
+    from kelly_core.export.writer import write_onnx
 
     write_onnx(read_export(source), target)
     print_result(f"{name}: wrote {target}")

@@ -1,7 +1,7 @@
 """Parse the layers of an export's JSON into weights, and collect every format error.
 
 The rules are stricter than RTNeural's own parser: it ignores some of these errors and crashes on others. The error
-text says which.
+text says which. Layers over time and features, conv2d and batchnorm2d, are checked only: no engine here computes them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from kelly_core.export.json_values import (
     read_object,
     read_output_size,
     read_parts,
+    read_single_size,
     read_size,
     read_vector,
     require_sizes,
 )
-from kelly_core.export.parser_2d import LAYERS_2D, check_2d_layer
 
 _GATE_ARRAYS = ("weights_ih", "weights_hh", "bias_ih", "bias_hh")
 _ROUNDING = 1e-6
@@ -81,7 +81,7 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     if not isinstance(entries, list) or not entries:
         network.faults.append(FormatError("structure", '"layers" must be a list of at least one layer'))
         return network
-    has_2d = any(isinstance(entry, dict) and entry.get("type") in LAYERS_2D for entry in entries)
+    has_2d = any(_kind(entry) in _CHECKS_2D for entry in entries)
     try:
         in_size = network.in_size = read_input_size(document, entries, layout, has_2d)
     except FormatError as fault:
@@ -121,24 +121,29 @@ def _is_foreign(document: dict[str, Any], entries: object) -> bool:
     return unnamed and not any(isinstance(entry, dict) and "in_size" in entry for entry in layers)
 
 
+def _kind(entry: object) -> str:
+    """Return the type of a layer, "" if it is not text."""
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
 def _add_layer(network: ParsedNetwork, entry: object, in_size: int, has_2d: bool) -> int:
     """Parse a layer with ``in_size`` inputs, append it to ``network`` and return its output size."""
     layer = read_object(entry)
-    kind = layer.get("type")
+    kind = _kind(layer)
     out_size = read_output_size(layer, network.layout, has_2d)
     require_sizes(layer, in_size, out_size)
     parsers = _LEGACY_PARSERS if network.layout == "legacy" else _PARSERS
-    if network.layout == "rtneural" and kind in LAYERS_2D:
-        check_2d_layer(layer, in_size, out_size)
+    if network.layout == "rtneural" and kind in _CHECKS_2D:
+        _CHECKS_2D[kind](layer, in_size, out_size)
         _activation(layer)
-        network.checked_only.append(str(kind))
-        return out_size
-    parse = parsers.get(kind) if isinstance(kind, str) else None
-    if parse is None:
+        network.checked_only.append(kind)
+    elif kind in parsers:
+        network.layers.append(parsers[kind](layer, in_size, out_size))
+    else:
         raise FormatError(
-            "layer types", f"type {brief(kind)} is not supported; the engine silently drops unknown layers"
+            "layer types", f"type {brief(layer.get('type'))} is not supported; the engine silently drops unknown layers"
         )
-    network.layers.append(parse(layer, in_size, out_size))
     return out_size
 
 
@@ -292,20 +297,28 @@ def _require_causal(layer: dict[str, Any]) -> None:
 def _batchnorm(layer: dict[str, Any], in_size: int, out_size: int) -> BatchNormWeights:
     _require_same_size(in_size, out_size)
     _require_no_activation(layer)
-    if "epsilon" not in layer:
-        raise FormatError("structure", '"epsilon" is missing: the engine rejects the file')
-    epsilon = read_number(layer["epsilon"], '"epsilon"')
+    epsilon = _epsilon(layer)
     parts = read_parts(layer, 2, 4)
     names = ("gamma", "beta", "mean", "variance")[-len(parts) :]
     arrays = {
         name: _batchnorm_array(part, in_size, f"weights[{index}], the {name},")
         for index, (name, part) in enumerate(zip(names, parts, strict=True))
     }
-    # The engine adds in float32; the smallest sum must leave a root to divide by.
-    if not (arrays["variance"] + np.float32(epsilon) > 0).all():
-        raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
+    _require_root(arrays["variance"], epsilon)
     ones, zeros = np.ones(in_size, np.float32), np.zeros(in_size, np.float32)
     return BatchNormWeights(**{"gamma": ones, "beta": zeros} | arrays, epsilon=epsilon, affine=len(parts) == 4)
+
+
+def _epsilon(layer: dict[str, Any]) -> float:
+    if "epsilon" not in layer:
+        raise FormatError("structure", '"epsilon" is missing: the engine rejects the file')
+    return read_number(layer["epsilon"], '"epsilon"')
+
+
+def _require_root(variance: Array, epsilon: float) -> None:
+    # The engine adds in float32; the smallest sum must leave a root to divide by.
+    if not (variance + np.float32(epsilon) > 0).all():
+        raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
 
 
 def _batchnorm_array(value: object, size: int, name: str) -> Array:
@@ -327,6 +340,53 @@ def _prelu(layer: dict[str, Any], in_size: int, out_size: int) -> PreluWeights:
             "dimensions", f"weights[0][0] must have 1 or {in_size} slopes, but has {len(rows[0])}; the engine {effect}"
         )
     return PreluWeights(read_vector(rows[0], len(rows[0]), "weights[0][0]"), in_size)
+
+
+def _check_conv2d(layer: dict[str, Any], in_size: int, out_size: int) -> None:
+    """Check keys, sizes and arrays; a frame is features × filters."""
+    keys = ("kernel_size_time", "kernel_size_feature", "dilation", "strides")
+    time, kernel, _, stride = (read_single_size(layer, key) for key in keys)
+    filters, features, filters_out = (
+        read_single_size(layer, f"num_{key}") for key in ("filters_in", "features_in", "filters_out")
+    )
+    if layer.get("padding") not in ("valid", "same"):
+        raise FormatError("structure", f'"padding" must be "valid" or "same", but is {brief(layer.get("padding"))}')
+    _require_product(features, filters, in_size)
+    if layer["padding"] == "valid" and kernel > features:
+        raise FormatError("dimensions", f'"kernel_size_feature" is {kernel}, but there are {features} features')
+    # The sizes of tf.keras: ⌈(n - k + 1) / s⌉ without padding, ⌈n / s⌉ with it.
+    features_out = -(-(features - kernel + 1 if layer["padding"] == "valid" else features) // stride)
+    if features_out * filters_out != out_size:
+        raise FormatError(
+            "dimensions", f"it gives {features_out} features × {filters_out} filters, but its shape makes {out_size}"
+        )
+    taps, bias = read_parts(layer, 2)
+    read_vector(bias, filters_out, "weights[1], the bias,")
+    if not _is_list_of(taps, time) or not all(_is_list_of(tap, kernel) for tap in taps):
+        raise FormatError("dimensions", f"weights[0] must be {time} × {kernel} × {filters} × {filters_out}")
+    for i, tap in enumerate(taps):
+        for j, matrix in enumerate(tap):
+            read_matrix(matrix, filters, filters_out, f"weights[0][{i}][{j}]")
+
+
+def _check_batchnorm2d(layer: dict[str, Any], in_size: int, out_size: int) -> None:
+    # Unlike those of conv2d, the engine takes these as plain numbers only.
+    filters, features = (read_size(layer.get(key), f'"{key}"') for key in ("num_filters_in", "num_features_in"))
+    _require_product(features, filters, in_size)
+    if out_size != in_size:
+        raise FormatError("dimensions", f"its input size is {in_size}, but its shape makes {out_size}")
+    epsilon = _epsilon(layer)
+    arrays = [read_vector(part, filters, f"weights[{index}]") for index, part in enumerate(read_parts(layer, 2, 4))]
+    _require_root(arrays[-1], epsilon)
+
+
+def _require_product(features: int, filters: int, in_size: int) -> None:
+    if features * filters != in_size:
+        raise FormatError("dimensions", f"{features} features × {filters} filters, but its input size is {in_size}")
+
+
+def _is_list_of(value: object, size: int) -> bool:
+    return isinstance(value, list) and len(value) == size
 
 
 def _activation_layer(layer: dict[str, Any], in_size: int, out_size: int) -> ActivationLayer:
@@ -396,4 +456,8 @@ _LEGACY_PARSERS: dict[str, _Parser] = {
     "time-distributed-dense": _legacy_dense,
     "lstm": _gates,
     "activation": _legacy_activation,
+}
+_CHECKS_2D: dict[str, Callable[[dict[str, Any], int, int], None]] = {
+    "conv2d": _check_conv2d,
+    "batchnorm2d": _check_batchnorm2d,
 }

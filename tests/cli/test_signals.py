@@ -145,7 +145,7 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
         "kelly_core.cli.app",
         "kelly_core.validation.checks",
         "kelly_core.cli.bench",
-        "kelly_core.export.onnx",
+        "kelly_core.export.writer",
         "kelly_core.report.collect",
         "kelly_core.report.html",
         "kelly_core.data",

@@ -15,9 +15,8 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.errors import ExportError
 from kelly_core.export.json_values import Layout
-from kelly_core.export.onnx import write_onnx
 from kelly_core.export.reader import Export, read_export
-from kelly_core.export.writer import write_export
+from kelly_core.export.writer import write_export, write_onnx
 from kelly_core.spec import MODELS, ModelSpec
 from kelly_core.training.exporting import fold_stateless
 from tests.helpers.networks import metadata_of, spec_network, tiny_network, write_tiny

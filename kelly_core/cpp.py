@@ -272,5 +272,8 @@ def _environment() -> Environment:
 
     # The templates are code, not HTML.
     return Environment(
-        loader=PackageLoader("kelly_core.cpp"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        loader=PackageLoader("kelly_core", "cpp_templates"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
     )

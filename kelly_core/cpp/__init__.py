@@ -1,1 +1,0 @@
-"""C++ for the five models: mel front end, chain, weights and checks, from templates."""
