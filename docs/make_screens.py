@@ -23,7 +23,7 @@ from kelly_tui.app import KellyApp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.session import Options
-from kelly_tui.widgets.drawing import Drawing
+from kelly_tui.widgets.panels import Drawing
 
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 36)

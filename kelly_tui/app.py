@@ -30,13 +30,12 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.spec import CHAIN_MODELS, package_problems
-from kelly_tui.dialogs.help import HelpDialog
-from kelly_tui.dialogs.jump import JumpDialog, jump_targets
+from kelly_tui.dialogs.help import HelpDialog, JumpDialog, jump_targets
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
 from kelly_tui.keys import KeyQueue, name_bindings
-from kelly_tui.run_news import news_of, news_since, seen_states
+from kelly_tui.run_watcher import news_of, news_since, seen_states
 from kelly_tui.screen_modules import import_screens, make_screen
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session

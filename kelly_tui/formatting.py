@@ -27,16 +27,19 @@ _LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
 """Share of the width that labels take at most, and columns that they always may take."""
 _NAMES = [spec.name for spec in MODELS]
 
+LabeledRow = tuple[str | Text, str | Text]
+"""A label and its value; an empty label continues the row above."""
+
 
 class LabeledRows:
     """Lines of a label and a value each, the values in a column of their own; long labels are wrapped.
 
     Args:
-        rows: an empty label continues the line above.
+        rows: label and value of each line.
         muted: color of the labels.
     """
 
-    def __init__(self, rows: Iterable[tuple[str | Text, str | Text]], muted: str) -> None:
+    def __init__(self, rows: Iterable[LabeledRow], muted: str) -> None:
         self._rows = [(_as_text(label, muted), _as_text(value)) for label, value in rows]
 
     def __eq__(self, other: object) -> bool:

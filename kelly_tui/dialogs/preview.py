@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
+from kelly_tui.charts.corpus_pictures import picture
 from kelly_tui.jobs import Job, worker
-from kelly_tui.pictures import SHADES, picture
 from kelly_tui.themes import ThemeColors
 
 
@@ -87,13 +87,13 @@ class ExamplePreview(ModalScreen[None]):
         title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
         muted = ThemeColors.of(self.app.theme_variables).muted
         self.query_one("#source", Static).update(Text(f"{source} · {example['split']}", muted))
-        inputs, targets = (_titled(name, example[f"{name}s"], SHADES) for name in ("input", "target"))
+        inputs, targets = (_titled(name, example[f"{name}s"]) for name in ("input", "target"))
         picture.update(Text.assemble("\n", *inputs, "\n", *targets))
 
 
-def _titled(title: str, frames: Sequence[Sequence[float]], shades: str) -> list[str | tuple[str, str]]:
+def _titled(title: str, frames: Sequence[Sequence[float]]) -> list[str | tuple[str, str]]:
     """Return an image below its name and sizes; index 0 is at the bottom."""
     sizes = f"{len(frames)} frames × {len(frames[0])} numbers, time to the right"
     if len(frames) == 1:
         sizes = f"{len(frames[0])} numbers, the first at the left"
-    return [(f"{title}  {sizes}\n", "bold"), picture(frames, shades), "\n"]
+    return [(f"{title}  {sizes}\n", "bold"), picture(frames), "\n"]

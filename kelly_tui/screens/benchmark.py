@@ -26,9 +26,8 @@ from kelly_tui.formatting import bar
 from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.state_store import BENCHMARKS, load_benchmarks, load_state
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
-from kelly_tui.widgets.updates import set_border_title
 
 _ENGINE = "engine"
 _MAX_HISTORY_BYTES = 2**20

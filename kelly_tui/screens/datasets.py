@@ -18,19 +18,16 @@ from kelly_core.corpora import CORPORA, RULES_FILE
 from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.formatting import MISSING, format_bytes
-from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
-from kelly_tui.charts.label_plane import LabelPlane
+from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.folder_stamp import folder_stamp
-from kelly_tui.formatting import LabeledRows, bar, split_bar
+from kelly_tui.formatting import LabeledRow, LabeledRows, bar, split_bar
 from kelly_tui.jobs import JobQueue, post_unless_replaced, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.state_store import CORPUS_REPORTS
-from kelly_tui.widgets.details_panel import DetailsPanel
-from kelly_tui.widgets.drawing import Drawing
+from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
-from kelly_tui.widgets.updates import set_border_title
 
 if TYPE_CHECKING:
     from kelly_core.data.unclaimed import Unclaimed
@@ -141,13 +138,13 @@ class Datasets(BaseScreen):
         table.border_title = "corpora"
         with Vertical(id="corpora-left"):
             yield table
-            yield Drawing("", id="labels")
+            yield Drawing(id="labels")
             guide = DetailsPanel(id="corpora-guide")
             guide.border_title = "what they are and how to get them"
             yield guide
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
-            yield Drawing("", id="examples")
+            yield Drawing(id="examples")
 
     def command(self) -> tuple[str, ...]:
         """``datasets``."""
@@ -416,7 +413,7 @@ class Datasets(BaseScreen):
         self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED)
         self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None, _NO_EXAMPLES)
 
-    def _guide(self) -> Iterator[tuple[str, str | Text]]:
+    def _guide(self) -> Iterator[LabeledRow]:
         """Yield what each corpus is, its license and how it is got, for the room that one not read leaves."""
         for name, corpus in CORPORA.items():
             yield name, corpus.title
@@ -425,7 +422,7 @@ class Datasets(BaseScreen):
             way = f"g downloads {format_bytes(size)}" if size else "got by hand: g shows the steps"
             yield "", f"for {', '.join(self._models(name)) or 'no model'} · {'here' if self._found.get(name) else way}"
 
-    def _details(self, name: str) -> Iterator[tuple[str, str | Text]]:
+    def _details(self, name: str) -> Iterator[LabeledRow]:
         colors, corpus, found = self.theme_colors, CORPORA[name], self._found.get(name)
         folder = self.kelly.session.settings.datasets.folder(name)
         yield "what", corpus.title
@@ -459,7 +456,7 @@ class Datasets(BaseScreen):
                 yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
             yield from self._report_details(report) if report else [("next", "press p to read it and count examples")]
 
-    def _sources(self, name: str) -> Iterator[tuple[str, str | Text]]:
+    def _sources(self, name: str) -> Iterator[LabeledRow]:
         """Yield what a corpus can be got from, with the license and the size of each."""
         for source in sources_of(name, SOURCES):
             size = sum(archive.bytes for archive in source.archives)
@@ -468,7 +465,7 @@ class Datasets(BaseScreen):
             yield "", Text(source.license, self.theme_colors.muted)
             yield "", format_bytes(size) if size else source.steps
 
-    def _download_details(self) -> Iterator[tuple[str, str | Text]]:
+    def _download_details(self) -> Iterator[LabeledRow]:
         progress = self._download
         if progress is None:
             yield "download", "starting …"
@@ -477,7 +474,7 @@ class Datasets(BaseScreen):
         yield progress.stage, bar(progress.done / max(1, progress.total), 24, colors)
         yield "", f"{progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB · x cancels"
 
-    def _progress_details(self) -> Iterator[tuple[str, str | Text]]:
+    def _progress_details(self) -> Iterator[LabeledRow]:
         if self._progress is None:
             yield "reading", "finding the files …"
             return
@@ -486,7 +483,7 @@ class Datasets(BaseScreen):
         yield "reading", bar(done / total, 24, colors)
         yield "", f"{done:,} of {total:,} files · x cancels"
 
-    def _splits_details(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+    def _splits_details(self, report: dict[str, Any]) -> Iterator[LabeledRow]:
         """Yield the splits as a bar and as numbers.
 
         Training and validation are counted in examples. Test files are not read, so that their share is that of files.
@@ -507,7 +504,7 @@ class Datasets(BaseScreen):
         if source := report.get("split_source"):
             yield "", source
 
-    def _report_details(self, report: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
+    def _report_details(self, report: dict[str, Any]) -> Iterator[LabeledRow]:
         colors = self.theme_colors
         if report["problem"]:
             yield "problem", Text(report["problem"], colors.bad)

@@ -18,9 +18,9 @@ from kelly_core.layer_specs import Dense, LayerSpec
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.widgets.panels import set_border_title, update_text
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.settings_form import SETTING_FIELDS, SettingsForm, origin_text
-from kelly_tui.widgets.updates import set_border_title, update_text
 
 
 class Models(BaseScreen):

@@ -20,7 +20,7 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.state import RunSnapshot
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
-from kelly_tui.dialogs.run_control import ResumeDialog, StopDialog, StopRequest
+from kelly_tui.dialogs.runs import ResumeDialog, StopDialog, StopRequest
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 

@@ -21,12 +21,12 @@ from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
 from kelly_core.runs.state import RunSnapshot
-from kelly_tui.charts.chart_data import Series
+from kelly_tui.charts.chart_data import Series, overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.charts.run_series import overlaid_series, validation_series
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
-from kelly_tui.dialogs.run_picker import MAX_MARKED_RUNS, toggle_mark
+from kelly_tui.dialogs.runs import MAX_MARKED_RUNS, toggle_mark
 from kelly_tui.formatting import (
+    LabeledRow,
     LabeledRows,
     age_text,
     best_text,
@@ -36,7 +36,8 @@ from kelly_tui.formatting import (
     run_state_text,
 )
 from kelly_tui.jobs import KELLY_CORE
-from kelly_tui.run_rows import (
+from kelly_tui.run_watcher import RunView
+from kelly_tui.screens.run_rows import (
     AGE,
     COLUMNS,
     EXTRAS,
@@ -50,11 +51,9 @@ from kelly_tui.run_rows import (
     unreadable_rows,
     waiting_row,
 )
-from kelly_tui.run_watcher import RunView
 from kelly_tui.screens.run_screen import RunScreen
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
-from kelly_tui.widgets.updates import set_border_title
 
 _DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
 _NEEDS_RUN = frozenset({"mark", "pin", "tags", "note", "validate", "generate"})
@@ -299,7 +298,7 @@ class Runs(RunScreen):
             empty = "No run fits the filter; esc removes it."
         panel.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
 
-    def _details(self, view: RunView) -> Iterator[tuple[str, str | Text]]:
+    def _details(self, view: RunView) -> Iterator[LabeledRow]:
         run, colors = view.snapshot, self.theme_colors
         yield "state", run_state_text(run, colors)
         if run.error:
@@ -355,7 +354,7 @@ class Runs(RunScreen):
         panel.show(LabeledRows(self._differences(views), self.theme_colors.muted))
         self.refresh_bindings()
 
-    def _differences(self, views: Sequence[RunView]) -> Iterator[tuple[str, str | Text]]:
+    def _differences(self, views: Sequence[RunView]) -> Iterator[LabeledRow]:
         """Return the best loss per model and the settings that differ."""
         yield "", " → ".join(short_id(view.snapshot.id) for view in views)
         reached = [{model.model: model for model in view.snapshot.models} for view in views]

@@ -16,18 +16,16 @@ from kelly_core.formatting import MISSING, format_change, format_duration, forma
 from kelly_core.runs.curves import Curves
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
-from kelly_tui.charts.chart_data import Series
+from kelly_tui.charts.chart_data import Series, baseline_series, loss_series, overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.charts.run_series import baseline_series, loss_series, overlaid_series, validation_series
 from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
 from kelly_tui.dialogs.prompts import TextPrompt
-from kelly_tui.dialogs.run_control import rollback_dialog
-from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.dialogs.runs import RunPicker, rollback_dialog
 from kelly_tui.formatting import bar, best_text, epochs_text, host_text, model_color, model_state_text, state_text
 from kelly_tui.screens.run_screen import RunScreen
+from kelly_tui.widgets.panels import set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.run_log import RunLog
-from kelly_tui.widgets.updates import set_border_title
 
 _NO_CURVES = "The curves appear after the first epoch."
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")

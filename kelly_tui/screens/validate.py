@@ -19,20 +19,17 @@ from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_change, format_loss
 from kelly_core.runs.curves import Curves
 from kelly_core.spec import MODELS
+from kelly_tui.charts.chart_data import curve_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
-from kelly_tui.charts.run_series import curve_series
 from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, post_unless_replaced, worker
 from kelly_tui.run_watcher import curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
-from kelly_tui.screens.export_details import check_rows, metadata_rows
-from kelly_tui.screens.export_files import ExportFile, exports_in
+from kelly_tui.screens.exports import ExportFile, check_rows, exports_in, metadata_rows
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
-from kelly_tui.widgets.details_panel import DetailsPanel
-from kelly_tui.widgets.drawing import Drawing
+from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
-from kelly_tui.widgets.updates import set_border_title
 
 _COLUMNS = ("", "file", "result", "parity", "parameters", "size", "state", "loss", "gain", "p99 µs")
 _STATE_NAME = "validation"
@@ -131,7 +128,7 @@ class Validate(ChartScreen):
             details = DetailsPanel(id="checks")
             details.border_title = "checks"
             yield details
-            yield Drawing("", id="forest")
+            yield Drawing(id="forest")
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:

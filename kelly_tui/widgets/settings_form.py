@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, Select
 from kelly_core.config.loading import LoadedSettings
 from kelly_core.config.reference import setting
 from kelly_core.spec import DATASETS, LOSS_OUTPUT, MODELS, Loss, ModelSpec
-from kelly_tui.widgets.updates import update_text
+from kelly_tui.widgets.panels import update_text
 
 _LONGEST_INPUT = 32
 

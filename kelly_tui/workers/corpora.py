@@ -21,7 +21,7 @@ from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.data.files import TEST_REASON, spread
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
-from kelly_tui.pictures import to_levels
+from kelly_tui.charts.corpus_pictures import to_levels
 
 _SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200

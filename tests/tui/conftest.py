@@ -20,7 +20,7 @@ from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEven
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.run_log import RunLog
 
@@ -44,7 +44,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kelly_tui.formatting.age_text", lambda _then: "2 h ago")
     monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda _then: "2 h ago")
-    monkeypatch.setattr("kelly_tui.run_rows.age_text", lambda _then: "2 h ago")
+    monkeypatch.setattr("kelly_tui.screens.run_rows.age_text", lambda _then: "2 h ago")
     (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
     return tmp_path
 

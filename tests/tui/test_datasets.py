@@ -16,15 +16,13 @@ from textual.geometry import Size
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
-from kelly_tui.charts.example_gallery import ExampleGallery, ShownExample
-from kelly_tui.charts.label_plane import LabelPlane
-from kelly_tui.dialogs.preview import _titled
+from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.folder_stamp import folder_stamp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.workers.corpora import LABEL_BINS, inspect, label_pairs
 from tests.helpers import tiny
 from tests.helpers.rendered import lines
@@ -248,10 +246,6 @@ async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workp
         await until(
             pilot, lambda: cells(again, "#corpora") and cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"]
         )
-
-
-def test_a_picture_is_drawn_with_the_shades_that_are_asked_for() -> None:
-    assert "░" not in "".join(part if isinstance(part, str) else part[0] for part in _titled("t", [[0.0, 1.0]], "ab"))
 
 
 async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: MakeApp, workplace: Path) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from kelly_tui.dialogs.new_training import NewTrainingDialog
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.dialogs.runs import RunPicker
 from kelly_tui.screens.train import Train
 from tests.tui.conftest import MakeApp, Script, cells, until
 

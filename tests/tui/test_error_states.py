@@ -22,7 +22,7 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.run_news import news_since
+from kelly_tui.run_watcher import news_since
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate

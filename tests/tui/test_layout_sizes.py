@@ -20,7 +20,7 @@ from kelly_tui.charts.plotting import too_small
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import LabeledRows, placeholder
 from kelly_tui.state_store import save_state
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, lines
 from tests.tui.conftest import BEGAN, RESULT, MakeApp, Script, epoch, until

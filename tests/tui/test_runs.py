@@ -16,7 +16,7 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.bars import CommandLine
-from kelly_tui.widgets.details_panel import DetailsPanel
+from kelly_tui.widgets.panels import DetailsPanel
 from tests.helpers.rendered import has_curves, lines
 from tests.tui.conftest import BEGAN, MakeApp, cells, details, epoch, make_run, trained, until
 

@@ -16,8 +16,7 @@ from kelly_core.runs.event_log import FeaturesRead, LogRecord, RunEnded, RunEven
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.dialogs.run_control import StopDialog
-from kelly_tui.dialogs.run_picker import RunPicker
+from kelly_tui.dialogs.runs import RunPicker, StopDialog
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
 from kelly_tui.widgets.bars import CommandLine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
-from kelly_tui.screens.export_files import exports_in
+from kelly_tui.screens.exports import exports_in
 from kelly_tui.widgets.bars import CommandLine
 from tests.tui.conftest import BEGAN, MakeApp, Script, cells, details, make_run, until
 

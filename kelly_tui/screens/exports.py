@@ -1,19 +1,67 @@
-"""What Validate says of one export: its checks, and what its metadata records."""
+"""Exports for Validate: the files of a folder, and of one file the checks and what its metadata records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
+from kelly_core.export.provenance import PREVIOUS_ENDING
 from kelly_core.export.quality_record import QualityRecord, recorded_quality
 from kelly_core.formatting import MISSING, format_loss
+from kelly_core.io.atomic import open_regular
+from kelly_core.spec import MODELS
+from kelly_tui.formatting import LabeledRow
 from kelly_tui.themes import ThemeColors
 
-LabeledRow = tuple[str | Text, str | Text]
-
 _NO_QUALITY = "no record: a training that runs to its end writes one"
+_MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """An export on disk; ``stamp`` identifies the version that was checked."""
+
+    path: Path
+    bytes: int
+    stamp: int
+
+    @classmethod
+    def at(cls, path: Path) -> ExportFile:
+        """The export as it is now."""
+        status = path.stat()
+        return cls(path, status.st_size, status.st_mtime_ns)
+
+
+def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
+    """Return the exports of a folder by name, and why it cannot be looked into, "" if it can."""
+    try:
+        if not folder.is_dir():
+            return [], f"The folder {folder} does not exist yet. A training writes its exports there."
+        # A pattern of ``glob`` would find nothing in a folder that may not be read, and raise no error.
+        documents = sorted(path for path in folder.iterdir() if path.suffix == ".json" and path.is_file())
+        return [ExportFile.at(path) for path in documents if _may_be_export(path)], ""
+    except OSError as error:
+        return [], f"{folder} cannot be looked into ({error.strerror})"
+
+
+def _may_be_export(path: Path) -> bool:
+    """Return False for a former export, and for a document without the keys of one, such as the results of a sweep.
+
+    A file named after a model, or one that is empty or not JSON, is listed: it may be a damaged export.
+    """
+    if path.name.endswith(PREVIOUS_ENDING):
+        return False
+    if path.stem in _MODEL_STEMS:
+        return True
+    with open_regular(path) as file:
+        content = file.read().lstrip()
+    if b'"layers"' in content or b'"in_shape"' in content:
+        return True
+    return not content.startswith((b"{", b"[")) or content.rstrip() == b"{}"
 
 
 def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool) -> Iterator[LabeledRow]:

@@ -1,0 +1,84 @@
+"""Panels of text and of pictures in characters; what has not changed is not laid out and drawn again."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rich.text import Text
+from textual.app import ComposeResult, RenderResult
+from textual.containers import VerticalScroll
+from textual.geometry import Size
+from textual.widget import Widget
+from textual.widgets import Static
+
+from kelly_tui.formatting import LabeledRows, placeholder
+from kelly_tui.themes import ThemeColors
+
+
+def update_text(widget: Static, text: str | Text) -> None:
+    """Show a text; showing the same one again would lay out the whole screen."""
+    if widget.content != text:
+        widget.update(text)
+
+
+def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
+    """Title above and below a widget's border; setting the same one again would draw all of the widget again."""
+    if widget.border_title != title:
+        widget.border_title = title
+    if (widget.border_subtitle or "") != subtitle:
+        widget.border_subtitle = subtitle
+
+
+class DetailsPanel(VerticalScroll):
+    """Scrollable rows of label and value."""
+
+    HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._text: Text | LabeledRows = Text()
+
+    def compose(self) -> ComposeResult:
+        """Lay out the text."""
+        yield Static(id="text", markup=False)
+
+    def show(self, text: Text | LabeledRows) -> None:
+        """Replace the text."""
+        if text != self._text:
+            self._text = text
+            self.query_one("#text", Static).update(text)
+
+    def value_to_copy(self) -> str:
+        """Return the whole text."""
+        return self._text.plain
+
+
+class Picture(Protocol):
+    """Content of a drawing; equal pictures look the same."""
+
+    def draw(self, size: Size, colors: ThemeColors) -> Text:
+        """Return at most ``size.height`` lines of ``size.width`` columns; "" if the room is too small."""
+        ...
+
+
+class Drawing(Widget):
+    """Panel with a picture that is drawn for the room there is; drawn again only if it is another one."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self._placeholder = ""
+        self._picture: Picture | None = None
+
+    def show(self, title: str, picture: Picture | None, placeholder: str = "") -> None:
+        """Show a picture, or a text in place of it."""
+        set_border_title(self, title)
+        if (picture, placeholder) != (self._picture, self._placeholder):
+            self._picture, self._placeholder = picture, placeholder
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Return the picture, or the reason why there is none."""
+        colors = ThemeColors.of(self.app.theme_variables)
+        drawn = self._picture.draw(self.size, colors) if self._picture is not None else Text()
+        why = "No room for the picture." if self._picture is not None else self._placeholder
+        return drawn if drawn.plain else placeholder(why, colors.muted)
