@@ -7,7 +7,6 @@ on different corpora, a host computes it without any of them, and no two machine
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Doubles, Floats
-from kelly_core.errors import ConfigError, DataError, did_you_mean
+from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, CONTEXT_SIZE
 from kelly_core.music.key import tonality_of
-from kelly_core.music.librosa_cache import librosa_cache_lock
 from kelly_core.music.notes import Notes
 
 LIMIT = 0.9
@@ -36,10 +34,6 @@ _SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _MAX_SECONDS = 2.0
 _DEFAULT_BPM = 120.0
 _CHORD_SECONDS = 0.05
-_HOP_SECONDS = 0.02
-_FFT = 2048
-_PITCHED_HERTZ = (60.0, 2100.0)
-_SILENCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -179,38 +173,9 @@ def known_tempo(notes: Notes) -> float:
     return float("nan") if notes.bpm == _DEFAULT_BPM else notes.bpm
 
 
-def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
-    """Measure in audio [n] the descriptors that can be heard, in the order of ``HEARD``.
-
-    Register is the mean pitch of the power spectrum from 60 to 2,100 Hz, density the onsets per second of the onset
-    strength.
-
-    Raises:
-        DataError: the audio is shorter than one window.
-    """
-    if len(samples) < _FFT:
-        raise DataError(f"audio shorter than {_FFT} samples")
-    with librosa_cache_lock():
-        import librosa.feature
-        import librosa.onset
-
-    hop = round(_HOP_SECONDS * sample_rate)
-    power = np.abs(librosa.stft(samples, n_fft=_FFT, hop_length=hop)) ** 2
-    with warnings.catch_warnings():
-        # At high sample rates librosa warns of bands without a bin, whose strength is 0.
-        warnings.simplefilter("ignore", UserWarning)
-        bands = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=sample_rate))
-    strength = librosa.onset.onset_strength(S=bands, sr=sample_rate, n_fft=_FFT, hop_length=hop)
-    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
-    hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_FFT)
-    pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])
-    weights = power[pitched].sum(axis=1) + _SILENCE
-    register = float(np.average(librosa.hz_to_midi(hertz[pitched]), weights=weights))
-    return np.array([register, len(onsets) * sample_rate / len(samples)])
-
-
 def heard_context(measures: ArrayLike) -> Floats:
-    """Return the context [n, 8] that measures [n, 2] of audio let expect in the notes; what is not heard is 0.
+    """Return the context [n, 8] to expect in the notes of recordings with ``recordings.audio_measures`` [n, 2]; what is
+    not heard is 0.
 
     A descriptor is the one that is heard times the agreement of the two definitions, which is its expectation.
     """

@@ -106,7 +106,7 @@ def measure_piece(notes: Notes) -> PieceMeasures:
     if len(melody) < _MIN_NOTES:
         raise DataError(f"expected at least {_MIN_NOTES} notes of melody, got {len(melody)}")
     others = pitched if found.how == "skyline" else pitched.select(pitched.track != found.notes.track[0])
-    chords = estimate_chords(others)
+    chords = estimate_triads(others)
     key = tonality_of(pitched)
     onset, pitch = melody.onset_beats, melody.pitch.astype(np.intp)
     interval = np.diff(pitch)
@@ -128,7 +128,7 @@ def measure_piece(notes: Notes) -> PieceMeasures:
     )
 
 
-def estimate_chords(notes: Notes) -> Chords:
+def estimate_triads(notes: Notes) -> Chords:
     """Estimate the triad, or no chord, of each two beats from the first beat of the file: [ceil(beats / 2)].
 
     A triad scores the share of the sounding time that its tones take, each pitch class weighted by the square root of

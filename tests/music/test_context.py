@@ -5,16 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kelly_core.errors import ConfigError, DataError
+from kelly_core.errors import ConfigError
 from kelly_core.music.context import (
     DESCRIPTORS,
-    HEARD,
     LIMIT,
     NAMES,
     SPREAD,
-    audio_measures,
     encode_context,
-    heard_context,
     noisy_context,
     note_measures,
 )
@@ -73,26 +70,3 @@ def test_what_is_unknown_stays_unknown() -> None:
     context[:, 2] = 0.5
     noisy = noisy_context(context, seeded_rng(1))
     assert not np.delete(noisy, 2, axis=1).any()
-
-
-def test_higher_and_denser_audio_is_heard_as_such_at_any_level() -> None:
-    rate = 16_000
-    time = np.arange(4 * rate) / rate
-
-    def clicks(hertz: float, per_second: int) -> np.ndarray:
-        return (np.sin(2 * np.pi * hertz * time) * np.exp(-12 * ((time * per_second) % 1))).astype(np.float32)
-
-    low, high = audio_measures(0.1 * clicks(220, 1), rate), audio_measures(0.4 * clicks(880, 4), rate)
-    assert (high > low).all()
-    assert low[HEARD.index("density")] == pytest.approx(1, abs=0.5)
-    assert high[HEARD.index("density")] == pytest.approx(4, abs=1)
-    heard = heard_context(np.stack([low, high]))
-    assert (np.diff(heard[:, [NAMES.index(name) for name in HEARD]], axis=0) > 0).all()
-    assert not heard[:, [number for number, name in enumerate(NAMES) if name not in HEARD]].any()
-    np.testing.assert_allclose(audio_measures(0.2 * clicks(220, 1), rate), low, atol=1e-3)
-
-
-def test_silence_is_measured_and_nothing_is_refused() -> None:
-    assert np.isfinite(audio_measures(np.zeros(8_000, np.float32), 8_000)).all()
-    with pytest.raises(DataError, match="shorter than"):
-        audio_measures(np.zeros(10, np.float32), 8_000)

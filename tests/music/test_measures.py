@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.music.measures import POP909, PieceMeasures, estimate_chords, measure_piece
+from kelly_core.music.measures import POP909, PieceMeasures, estimate_triads, measure_piece
 from kelly_core.music.notes import Notes
 from tests.helpers.music import make_notes
 
@@ -29,9 +29,9 @@ def piece(melody: list[int], chords: list[int], beats: float = 1.0) -> Notes:
 
 def test_chords_are_estimated_from_their_tones_and_bass() -> None:
     notes = make_notes([0, 0, 0, 2, 2, 2], [45, 60, 64, 43, 59, 65], duration=2.0)
-    assert estimate_chords(notes).tolist() == [AM, G]
+    assert estimate_triads(notes).tolist() == [AM, G]
     late = make_notes([4, 4, 4], [48, 52, 55], duration=2.0)
-    assert estimate_chords(late).tolist() == [63, 63, C]
+    assert estimate_triads(late).tolist() == [63, 63, C]
 
 
 def test_steps_leaps_and_their_resolution_are_shares_of_the_moving_intervals() -> None:

@@ -1,8 +1,13 @@
-"""Beats, bars and key of a recording, so that music can be written on top of it."""
+"""What librosa finds in a recording: beats, bars and key, so that music can be written on top of it, and context."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import importlib.util
+import os
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,9 +16,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from kelly_core.arrays import Doubles
+from kelly_core.arrays import Doubles, Floats
+from kelly_core.errors import DataError
 from kelly_core.music.key import Tonality, tonality
-from kelly_core.music.librosa_cache import librosa_cache_lock
 
 BEATS_PER_BAR = 4
 MIN_BEATS = 8
@@ -31,6 +36,10 @@ _FINE_HOP, _REACH_SECONDS = 64, 0.06
 _WEIGHTS = (2.0, 1.0, 0.5)
 """Of changes of harmony, of low and of all onsets, as signs of a bar's first beat."""
 _EARLY_SECONDS, _TOGETHER_SECONDS = 0.05, 0.01
+
+_CONTEXT_HOP_SECONDS, _CONTEXT_FFT = 0.02, 2048
+_PITCHED_HERTZ = (60.0, 2100.0)
+_SILENCE = 1e-6
 
 
 class Pulse(NamedTuple):
@@ -120,6 +129,36 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
     return Recording(Pulse(beats[first:], constant), pitch_classes)
 
 
+def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
+    """Measure in audio [n] the descriptors of the musical context that can be heard, in the order of ``context.HEARD``.
+
+    Register is the mean pitch of the power spectrum from 60 to 2,100 Hz, density the onsets per second of the onset
+    strength.
+
+    Raises:
+        DataError: the audio is shorter than one window.
+    """
+    if len(samples) < _CONTEXT_FFT:
+        raise DataError(f"audio shorter than {_CONTEXT_FFT} samples")
+    with librosa_cache_lock():
+        import librosa.feature
+        import librosa.onset
+
+    hop = round(_CONTEXT_HOP_SECONDS * sample_rate)
+    power = np.abs(librosa.stft(samples, n_fft=_CONTEXT_FFT, hop_length=hop)) ** 2
+    with warnings.catch_warnings():
+        # At high sample rates librosa warns of bands without a bin, whose strength is 0.
+        warnings.simplefilter("ignore", UserWarning)
+        bands = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=sample_rate))
+    strength = librosa.onset.onset_strength(S=bands, sr=sample_rate, n_fft=_CONTEXT_FFT, hop_length=hop)
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=sample_rate, hop_length=hop)
+    hertz = librosa.fft_frequencies(sr=sample_rate, n_fft=_CONTEXT_FFT)
+    pitched = (hertz >= _PITCHED_HERTZ[0]) & (hertz <= _PITCHED_HERTZ[1])
+    weights = power[pitched].sum(axis=1) + _SILENCE
+    register = float(np.average(librosa.hz_to_midi(hertz[pitched]), weights=weights))
+    return np.array([register, len(onsets) * sample_rate / len(samples)])
+
+
 def _regular(times: Doubles, bpm: float | None, seconds: float) -> tuple[Doubles, bool]:
     """Return the beats of the whole recording on a constant tempo, or smoothed, and whether the tempo is constant."""
     # A beat that the tracker missed leaves a gap of two periods, so beats are numbered by their distance.
@@ -192,3 +231,32 @@ def _near(onsets: Doubles, beats: Doubles) -> Doubles:
     frame = np.clip(np.round(beats * _RATE / _HOP).astype(np.intp), 2, len(onsets) - 3)
     strongest: Doubles = onsets[frame[:, np.newaxis] + np.arange(-2, 3)].max(axis=1)
     return strongest
+
+
+@contextlib.contextmanager
+def librosa_cache_lock() -> Iterator[None]:
+    """Let one process at a time import modules of librosa; some functions are compiled by the first import of all.
+
+    numba keeps each of these functions as two files, which it writes one after the other. Where two processes compile
+    at the same time, one file of each may stay, and every later process that calls the function ends by a segmentation
+    fault (numba issue 10128). Other threads of this process wait too.
+
+    Raises:
+        ModuleNotFoundError: librosa is not installed.
+    """
+    spec = importlib.util.find_spec("librosa")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'librosa'", name="librosa")
+    # NFS grants an exclusive lock only on a file that is open for writing; other file systems need no right to write.
+    access = os.O_RDWR if os.access(spec.origin, os.W_OK) else os.O_RDONLY
+    handle = os.open(spec.origin, access | os.O_CLOEXEC)
+    try:
+        # Without locks on the file system it is imported nevertheless: two first imports at once are rare.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Closing would leave the lock with a child that was forked meanwhile.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""Beats, bars and key of recordings whose tempo, key and first bar are known."""
+"""Beats, bars and key of recordings whose tempo, key and first bar are known, and the context that is heard."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import librosa
 import numpy as np
 import pytest
 
-from kelly_core.music.beats import Pulse, analyze_recording
-from kelly_core.music.context import audio_measures
-from kelly_core.music.librosa_cache import librosa_cache_lock
+from kelly_core.errors import DataError
+from kelly_core.music.context import HEARD, NAMES, heard_context
+from kelly_core.music.recordings import Pulse, analyze_recording, audio_measures, librosa_cache_lock
 from tests.helpers.music import RATE, chords_and_clicks
 from tests.seeds import seeded_rng
 
@@ -91,6 +91,29 @@ def test_a_first_bar_that_no_lead_in_can_reach_is_left_out() -> None:
     assert Pulse(0.5 * np.arange(16) - 0.005, constant=True).downbeats()[0] == 0
 
 
+def test_higher_and_denser_audio_is_heard_as_such_at_any_level() -> None:
+    rate = 16_000
+    time = np.arange(4 * rate) / rate
+
+    def clicks(hertz: float, per_second: int) -> np.ndarray:
+        return (np.sin(2 * np.pi * hertz * time) * np.exp(-12 * ((time * per_second) % 1))).astype(np.float32)
+
+    low, high = audio_measures(0.1 * clicks(220, 1), rate), audio_measures(0.4 * clicks(880, 4), rate)
+    assert (high > low).all()
+    assert low[HEARD.index("density")] == pytest.approx(1, abs=0.5)
+    assert high[HEARD.index("density")] == pytest.approx(4, abs=1)
+    heard = heard_context(np.stack([low, high]))
+    assert (np.diff(heard[:, [NAMES.index(name) for name in HEARD]], axis=0) > 0).all()
+    assert not heard[:, [number for number, name in enumerate(NAMES) if name not in HEARD]].any()
+    np.testing.assert_allclose(audio_measures(0.2 * clicks(220, 1), rate), low, atol=1e-3)
+
+
+def test_silence_is_measured_and_nothing_is_refused() -> None:
+    assert np.isfinite(audio_measures(np.zeros(8_000, np.float32), 8_000)).all()
+    with pytest.raises(DataError, match="shorter than"):
+        audio_measures(np.zeros(10, np.float32), 8_000)
+
+
 NOISE = seeded_rng(0).uniform(-0.01, 0.01, RATE)
 
 
@@ -131,6 +154,6 @@ def test_without_locks_on_the_file_system_librosa_is_imported_nevertheless(monke
     def refuse(handle: int, operation: int) -> None:
         raise OSError(95, f"no locks: {operation} of {handle}")
 
-    monkeypatch.setattr("kelly_core.music.librosa_cache.fcntl.flock", refuse)
+    monkeypatch.setattr("kelly_core.music.recordings.fcntl.flock", refuse)
     with librosa_cache_lock():
         assert Path(str(librosa.__file__)).is_file()
