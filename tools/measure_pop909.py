@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.data.readers.midi import read_notes
-from kelly_core.music.measures import BEATS_PER_BAR, PieceMeasures, measure_piece
-from kelly_core.music.notes import Notes
+from kelly_core.music.measures import PieceMeasures, measure_piece
+from kelly_core.music.notes import BEATS_PER_BAR, Notes
 
 _SHARE_OF_FULL_BARS = 0.9
 _BEYOND_BEATS = 64

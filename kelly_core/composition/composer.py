@@ -14,9 +14,7 @@ from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
 from kelly_core.music.chords import transpose
-
-TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-"""Names of the twelve tonics in key names."""
+from kelly_core.music.key import NOTE_NAMES
 
 _SHARP_MINORS = {3: "Eb", 8: "G#"}
 _PIANO, _BASS = 0, 32
@@ -87,5 +85,5 @@ def _without_overlaps(tones: Sequence[Tone]) -> tuple[Tone, ...]:
 
 def _key_name(plan: Plan, tonic: int) -> str:
     if plan.mode == "major":
-        return "Db" if tonic == 1 else TONICS[tonic]
-    return f"{_SHARP_MINORS.get(tonic, TONICS[tonic])}m"
+        return "Db" if tonic == 1 else NOTE_NAMES[tonic]
+    return f"{_SHARP_MINORS.get(tonic, NOTE_NAMES[tonic])}m"

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, PPQ, Tone
+from kelly_core.composition.score import BAR, PHRASE_BARS, PPQ, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
+from kelly_core.music.key import MAJOR_SCALE
+from kelly_core.music.notes import BEATS_PER_BAR
 
 LINE_SPAN = 20
 """Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""
@@ -106,7 +108,6 @@ ask for, and limits. Rests and cadences reduce them to the range of POP909, see 
 _FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
 """Factors on notes outside the chord."""
 _OUTSIDE_SCALE = 0.05
-_SCALE = (0, 2, 4, 5, 7, 9, 11)
 _TONIC_AT_CADENCE = 20.0
 _REPEATED, _ECHOED = 300.0, 15.0
 """Factors on the pitch of the phrase that is repeated, and on that of two bars before in new material."""
@@ -265,7 +266,7 @@ def _note_weights(
     """Return the weight of each pitch of the span for a note that begins at an eighth."""
     classes = _pitch_classes(low)
     bar = plan.bars[slot // _SLOTS]
-    weights: Doubles = proposed * np.where(np.isin(classes, _SCALE), 1.0, _OUTSIDE_SCALE)
+    weights: Doubles = proposed * np.where(np.isin(classes, MAJOR_SCALE), 1.0, _OUTSIDE_SCALE)
     if bar.chord != NO_CHORD:
         foreign = _FOREIGN_ON_STRESS if _stress(slot) else _FOREIGN
         weights = np.where(CHORD_TONES[bar.chord, classes] > 0, proposed, foreign * weights)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.accompaniment import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
-from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS, Part, Score
+from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
 from kelly_core.io.atomic import atomic_write
 from kelly_core.music.chords import CHORD_NAMES, CHORD_TONES, NO_CHORD
 from kelly_core.music.mel import FRAME_SECONDS, band_centers
+from kelly_core.music.notes import BEATS_PER_BAR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_progression, mode_of, phrases_of
-from kelly_core.composition.score import BAR, BEATS_PER_BAR, PHRASE_BARS
+from kelly_core.composition.score import BAR, PHRASE_BARS
 from kelly_core.music.mel import FRAME_SECONDS
+from kelly_core.music.notes import BEATS_PER_BAR
 
 MIDDLE_BPM = 105.0
 TEMPO_OCTAVES = 0.75

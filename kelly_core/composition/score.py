@@ -12,10 +12,10 @@ from typing import NamedTuple
 import mido
 
 from kelly_core.music.chords import CHORD_NAMES, NO_CHORD
+from kelly_core.music.notes import BEATS_PER_BAR
 
 PPQ = 480
 """Ticks a quarter note."""
-BEATS_PER_BAR = 4
 BAR = BEATS_PER_BAR * PPQ
 PHRASE_BARS = 4
 DRUM_CHANNEL = 9

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
 from kelly_core.chain import ChainOutput
-from kelly_core.composition.composer import TONICS, compose
+from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, midi_bytes
 from kelly_core.corpora import RULES_FILE
 from kelly_core.data.labels import SIDECAR
@@ -141,7 +141,7 @@ def _song(number: int, seed: int) -> Song:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     origin = np.random.default_rng(seed).random(2)
     valence, arousal = (_REACH * (2 * ((origin + number * np.array(_PLASTIC)) % 1) - 1)).tolist()
-    tonic = int(rng.integers(len(TONICS)))
+    tonic = int(rng.integers(12))
     score = compose(ideal_output(valence, arousal), bars=BARS, seed=int(rng.integers(2**31)), tonic=tonic)
     return Song(
         number,

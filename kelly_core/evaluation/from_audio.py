@@ -17,7 +17,7 @@ from kelly_core.errors import DataError
 from kelly_core.evaluation.aggregation import GroupSums
 from kelly_core.evaluation.baselines import weighted_median
 from kelly_core.evaluation.evaluate import MODEL, compare_baselines, metrics_from_sums, metrics_of
-from kelly_core.evaluation.metrics.base import DEFAULT_BPM, Labels, ModelMetrics, Sums, loss_sums, ratio
+from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, Sums, loss_sums, ratio
 from kelly_core.export.quality_record import ChainQuality, deciding_baseline
 from kelly_core.music.chords import chord_distribution, estimate_chords
 from kelly_core.music.context import NAMES, encode_context, note_measures
@@ -27,7 +27,7 @@ from kelly_core.music.groove import PPQ, groove_windows
 from kelly_core.music.key import semitones_to_c, tonality_of
 from kelly_core.music.mel import FRAME_SECONDS, mel_frames
 from kelly_core.music.melody import Melody, find_melody, melody_piano_roll
-from kelly_core.music.notes import Notes
+from kelly_core.music.notes import BEATS_PER_BAR, DEFAULT_BPM, Notes
 from kelly_core.spec import CHAIN_MODELS, ModelSpec, model_spec
 
 MAX_SECONDS = 600.0
@@ -38,7 +38,6 @@ _OTHERS = "marginal of the other pieces"
 _TRAINING = "marginal of the training examples"
 _LEAST_PROBABILITY = 1e-6
 """Smallest probability of a constant, so that a note or chord that no training example has is not impossible."""
-_BEATS_PER_BAR = 4
 
 
 class Pair(NamedTuple):
@@ -178,7 +177,7 @@ def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterato
 def _groove(unaware: ChainOutput, aware: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Scored]]:
     """One step a window of eight bars, if there are drums in 4/4."""
     windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
-    if drums.beats_per_bar == _BEATS_PER_BAR and len(windows.values):
+    if drums.beats_per_bar == BEATS_PER_BAR and len(windows.values):
         outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (unaware, aware))
         piece = _Scored(outputs, control, windows.values, windows.mask.astype(np.float32), drums.bpm)
         yield _GROOVE.name, piece

@@ -9,6 +9,7 @@ from functools import lru_cache
 from kelly_core.errors import DataError
 from kelly_core.music.chord_suffix import NotAChordError, suffix_tones
 from kelly_core.music.chords import NO_CHORD, chord_class
+from kelly_core.music.key import MAJOR_SCALE
 
 _SHORTHANDS: dict[str, tuple[int, ...]] = {
     "maj": (0, 4, 7),
@@ -38,7 +39,6 @@ _SHORTHANDS: dict[str, tuple[int, ...]] = {
     "maj13": (0, 4, 7, 11, 2, 5, 9),
     "min13": (0, 3, 7, 10, 2, 5, 9),
 }
-_MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 
 _HARTE_ROOT = r"[A-G](?:b*|#*)"
 _DEGREE = r"(?:b*|#*)(?:1[0-3]|[1-9])"
@@ -78,7 +78,7 @@ def read_harte(label: str) -> tuple[str, frozenset[int]] | None:
 
 def _semitones(degree: str) -> int:
     number = int(degree.lstrip("b#")) - 1
-    return (_MAJOR_SCALE[number % 7] + degree.count("#") - degree.count("b")) % 12
+    return (MAJOR_SCALE[number % 7] + degree.count("#") - degree.count("b")) % 12
 
 
 LONGEST_SYMBOL = 64

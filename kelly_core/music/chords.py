@@ -8,20 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.errors import DataError
-from kelly_core.music.key import Tonality, tonality
+from kelly_core.music.key import NOTE_NAMES, Tonality, tonality
 from kelly_core.music.notes import Notes
 
 CLASSES = 64
 NO_CHORD = 63
 
-_ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _SUFFIXES = ("", "m", "7", "maj7", "m7")
 _MAJOR, _MINOR, _DOMINANT, _MAJOR7, _MINOR7, _DIMINISHED = range(6)
 _FIRST_DIMINISHED = 12 * _DIMINISHED
 
 CHORD_NAMES: tuple[str, ...] = (
-    *(root + suffix for suffix in _SUFFIXES for root in _ROOTS),
-    *(root + "dim7" for root in _ROOTS[:3]),
+    *(root + suffix for suffix in _SUFFIXES for root in NOTE_NAMES),
+    *(root + "dim7" for root in NOTE_NAMES[:3]),
     "N",
 )
 """A symbol for each class, which ``parse_chord`` reads as that class; a diminished set is named by its lowest root."""

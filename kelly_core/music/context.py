@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import ConfigError, did_you_mean
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, CONTEXT_SIZE
-from kelly_core.music.key import tonality_of
-from kelly_core.music.notes import Notes
+from kelly_core.music.key import MAX_SECONDS, tonality_of
+from kelly_core.music.notes import DEFAULT_BPM, Notes
 
 LIMIT = 0.9
 """Largest magnitude of a descriptor: two standard deviations from the median."""
@@ -31,8 +31,6 @@ MEAN_FRAMES = 30
 """Frames over which the chain averages a context that is heard: 15 s, as long as a window of the dynamics."""
 
 _SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-_MAX_SECONDS = 2.0
-_DEFAULT_BPM = 120.0
 _CHORD_SECONDS = 0.05
 
 
@@ -160,7 +158,7 @@ def mean_pitch(notes: Notes) -> float:
     """Return the mean pitch of notes, weighted by duration up to 2 s; NaN for no notes."""
     if not len(notes):
         return float("nan")
-    return float(np.average(notes.pitch, weights=np.clip(notes.duration, 1e-3, _MAX_SECONDS)))
+    return float(np.average(notes.pitch, weights=np.clip(notes.duration, 1e-3, MAX_SECONDS)))
 
 
 def onset_count(onset: Doubles) -> int:
@@ -170,7 +168,7 @@ def onset_count(onset: Doubles) -> int:
 
 def known_tempo(notes: Notes) -> float:
     """Return the tempo in bpm; NaN for MIDI's default of 120, which recordings without a beat have."""
-    return float("nan") if notes.bpm == _DEFAULT_BPM else notes.bpm
+    return float("nan") if notes.bpm == DEFAULT_BPM else notes.bpm
 
 
 def heard_context(measures: ArrayLike) -> Floats:

@@ -11,7 +11,13 @@ from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
 from kelly_core.music.notes import Notes
 
-_MAX_SECONDS = 2.0
+NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+"""Names of the pitch classes 0..11 as roots and tonics."""
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+"""Semitones above the tonic; as pitch classes those of C major and A minor."""
+MAX_SECONDS = 2.0
+"""Longest duration that counts; longer notes are held, or have lost their end."""
+
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 
@@ -62,7 +68,7 @@ class AffectFeatures(NamedTuple):
 
 def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
     """Return the seconds that each of the twelve pitch classes sounds; a note [n] counts for at most 2 s."""
-    seconds = np.minimum(np.asarray(duration, np.float64), _MAX_SECONDS)
+    seconds = np.minimum(np.asarray(duration, np.float64), MAX_SECONDS)
     return np.bincount(np.asarray(pitch) % 12, seconds, 12).astype(np.float64)
 
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.errors import DataError
 from kelly_core.music.chords import CHORD_BEATS, CHORD_TONES, NO_CHORD
-from kelly_core.music.key import Tonality, tonality_of
+from kelly_core.music.key import MAJOR_SCALE, Tonality, tonality_of
 from kelly_core.music.melody import find_melody
-from kelly_core.music.notes import Notes
+from kelly_core.music.notes import BEATS_PER_BAR, Notes
 
 Chords = NDArray[np.intp]
 
-BEATS_PER_BAR = 4
 EXCERPT_BARS = 32
 """Bars over which repetition and range are counted: in a longer piece both are larger."""
 
@@ -29,7 +28,7 @@ _BLOCK_BARS = 4
 _CHORDS_PER_BAR = 2
 _MIN_NOTES = 8
 _BASS_WEIGHT, _TRIADS = 1 / 8, 24
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 9, 10, 11)}
+_SCALES = {"major": MAJOR_SCALE, "minor": (0, 2, 3, 5, 7, 8, 9, 10, 11)}
 """Degrees of the keys; minor with both sixths and sevenths."""
 
 

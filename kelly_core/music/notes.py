@@ -7,6 +7,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+BEATS_PER_BAR = 4
+"""Quarter notes in a bar of 4/4, the only meter that grooves, pieces and the pulse of recordings know."""
+DEFAULT_BPM = 120.0
+"""MIDI's tempo for a file without one."""
+
 
 @dataclass(frozen=True)
 class Notes:
@@ -34,8 +39,8 @@ class Notes:
     drum: NDArray[np.bool_]
     track_names: tuple[str, ...]
     pedal: NDArray[np.float64]
-    bpm: float = 120.0
-    beats_per_bar: float = 4.0
+    bpm: float = DEFAULT_BPM
+    beats_per_bar: float = BEATS_PER_BAR
 
     def __len__(self) -> int:
         return len(self.onset)

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import DataError
 from kelly_core.music.key import Tonality, tonality
+from kelly_core.music.notes import BEATS_PER_BAR
 
-BEATS_PER_BAR = 4
 MIN_BEATS = 8
 """Fewer beats are no pulse that one could follow."""
 

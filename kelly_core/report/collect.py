@@ -14,7 +14,6 @@ from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.benchmark.history import FILE, BenchmarkRun, last_run
 from kelly_core.benchmark.suite import missing_models
-from kelly_core.composition.score import BEATS_PER_BAR
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.data.readers.smf import MARKER, parse_smf
 from kelly_core.data.tables import read_regular
@@ -24,6 +23,7 @@ from kelly_core.export.parser import parse_layers
 from kelly_core.export.provenance import is_non_commercial, provenance_of
 from kelly_core.export.reader import read_document
 from kelly_core.music.chord_symbols import parse_chord
+from kelly_core.music.notes import BEATS_PER_BAR
 from kelly_core.spec import MODELS, State
 from kelly_core.training.history import History, read_history
 from kelly_core.validation.report import STATES, Check, FileReport

@@ -37,13 +37,13 @@ from kelly_core.music.emotion import (
     noisy_codes,
 )
 from kelly_core.music.groove import POSITIONS, PPQ, groove_windows
+from kelly_core.music.notes import BEATS_PER_BAR
 
 _INDEX = "info.csv"
 _ADVICE = "Put info.csv of the archive beside its drummer folders"
 _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)(?:_(?P<kit>\d+))?$")
 _DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
-_BEATS_PER_BAR = 4
 _DISTINCTIVE_POSITIONS = 4
 """A window with fewer positions off the grid could be in two recordings by chance."""
 _OTHER_METER = "not in 4/4"
@@ -154,7 +154,7 @@ def _label(table: FeatureTable, scale: AffectScale, known: KnownLabels) -> tuple
 
 def _extract(path: Path) -> Features:
     notes = midi.read_notes(path)
-    if notes.beats_per_bar != _BEATS_PER_BAR:
+    if notes.beats_per_bar != BEATS_PER_BAR:
         raise DataError(_OTHER_METER, where=path)
     windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
     if not len(windows.values):

@@ -14,7 +14,7 @@ from kelly_core.data.tables import decode_text
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import open_regular
-from kelly_core.music.notes import Notes
+from kelly_core.music.notes import DEFAULT_BPM, Notes
 
 _NOTE_OFF, _NOTE_ON = 0x8, 0x9
 
@@ -93,7 +93,6 @@ _SUSTAIN_PEDAL = 64
 _PEDAL_DOWN = 64
 _CHANNELS = 16
 _DRUM_CHANNEL = 9
-_DEFAULT_BPM = 120.0
 _MICROSECONDS_PER_MINUTE = 60e6
 _MAX_DENOMINATOR_POWER = 7
 
@@ -169,8 +168,8 @@ class _TempoMap:
             if len(event.data) == 3 and (microseconds := int.from_bytes(event.data, "big"))
         }
         self._first_change = next(iter(changes), 0)
-        self._first_bpm = next(iter(changes.values()), _DEFAULT_BPM)
-        changes = {0: _DEFAULT_BPM} | changes
+        self._first_bpm = next(iter(changes.values()), DEFAULT_BPM)
+        changes = {0: DEFAULT_BPM} | changes
         self._ticks = np.array(list(changes), np.int64)
         rates = np.array(list(changes.values()))
         self._seconds_per_tick = 60.0 / (rates * events.ticks_per_quarter)
@@ -186,7 +185,7 @@ class _TempoMap:
 
         Some sequencers write the first tempo a few ticks late.
         """
-        return self._first_bpm if self._first_change <= latest_tick else _DEFAULT_BPM
+        return self._first_bpm if self._first_change <= latest_tick else DEFAULT_BPM
 
 
 def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:

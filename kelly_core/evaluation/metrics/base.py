@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Names, own_loss_sums
 from kelly_core.export.quality_record import Calibration, PublishedResult
+from kelly_core.music.notes import DEFAULT_BPM
 from kelly_core.spec import is_own_loss
 
 Reals = NDArray[np.floating]
@@ -25,9 +26,6 @@ Predictor = Callable[[Batch], Floats]
 
 LIKELIHOOD_FLOOR = 1e-7
 """Smallest probability in a logarithm, so that a single impossible note cannot outweigh everything."""
-
-DEFAULT_BPM = 120.0
-"""MIDI's tempo for a file without one."""
 
 CHUNK = 512
 """Number of examples that are processed at once."""

@@ -29,11 +29,11 @@ from kelly_core.evaluation.metrics.base import (
     ratio,
 )
 from kelly_core.export.quality_record import PublishedResult
+from kelly_core.music.key import MAJOR_SCALE
 from kelly_core.music.melody import PITCHES
 
 _TOP = 5
-_C_MAJOR = (0, 2, 4, 5, 7, 9, 11)
-_DIATONIC = np.isin(np.arange(PITCHES) % 12, _C_MAJOR)
+_DIATONIC = np.isin(np.arange(PITCHES) % 12, MAJOR_SCALE)
 _POP909 = "POP909, 909 songs"
 
 
