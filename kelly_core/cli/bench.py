@@ -15,10 +15,9 @@ from rich.text import Text
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.help import CHECKS_PANEL, option
-from kelly_core.cli.options import EngineOption, JsonOption
+from kelly_core.cli.options import EngineOption, JsonOption, Output, check_not_inputs
 from kelly_core.errors import KellyError
 from kelly_core.formatting import format_change
-from kelly_core.io.outputs import Output, check_not_inputs
 
 if TYPE_CHECKING:
     from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, Change, Histogram, Latency

@@ -67,7 +67,7 @@ def datasets(
     from kelly_core.cli.cache import summary
     from kelly_core.corpora import CORPORA
     from kelly_core.data.catalog import inspect_corpus, stand_in
-    from kelly_core.data.unclaimed import find_unclaimed
+    from kelly_core.data.download.inventory import find_unclaimed
     from kelly_core.features.feature_cache import list_caches, total_bytes
 
     settings = settings_from(config, locals(), read_corpora=True).settings
@@ -120,8 +120,7 @@ def demo(
 
     The corpora are made by rules that tie emotion to music.
     """
-    from kelly_core.demo.corpus import write_demo
-    from kelly_core.demo.rules import CONFIG_FILE
+    from kelly_core.demo.corpus import CONFIG_FILE, write_demo
 
     for name, size in write_demo(folder, songs=songs, seed=seed, jobs=0).items():
         print_result(f"wrote {folder / name}: {songs} songs, {format_bytes(size)}")

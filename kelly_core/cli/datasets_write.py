@@ -13,9 +13,16 @@ import typer
 
 from kelly_core.cli.console import feature_progress, print_json, print_status
 from kelly_core.cli.help import OUTPUT_PANEL, option
-from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, SeedOption, settings_from
+from kelly_core.cli.options import (
+    ConfigOption,
+    DatasetsDirOption,
+    JsonOption,
+    Output,
+    SeedOption,
+    check_not_inputs,
+    settings_from,
+)
 from kelly_core.errors import ConfigError, DataError
-from kelly_core.io.outputs import Output, check_not_inputs
 
 _SHOWN = 5
 
@@ -101,7 +108,7 @@ def render(
 
 def _instruments(soundfont: Path | None) -> Path | None:
     """Return the SoundFont that was typed, else an installed one; None if there is none or no fluidsynth."""
-    from kelly_core.demo.rendering import playable_soundfont
+    from kelly_core.demo.synth import playable_soundfont
 
     if soundfont is not None and not soundfont.is_file():
         raise ConfigError("no such file", where=soundfont, hint="Name a SoundFont, a file .sf2 or .sf3")
@@ -133,7 +140,7 @@ def write_pairs(
     """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
     import soundfile
 
-    from kelly_core.demo.rendering import render as render_file
+    from kelly_core.demo.synth import render as render_file
     from kelly_core.io.atomic import atomic_write_all
 
     left_out: list[DataError] = []

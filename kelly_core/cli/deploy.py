@@ -11,8 +11,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import OUTPUT_PANEL, option
-from kelly_core.cli.options import AllowSyntheticOption, JsonOption, MkdirOption
-from kelly_core.io.outputs import Output, check_outputs
+from kelly_core.cli.options import AllowSyntheticOption, JsonOption, MkdirOption, Output, check_outputs
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:

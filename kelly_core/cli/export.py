@@ -10,9 +10,8 @@ import typer
 
 from kelly_core.cli.console import print_result, print_status
 from kelly_core.cli.help import MODELS_PANEL, OUTPUT_PANEL, option
-from kelly_core.cli.options import MkdirOption
+from kelly_core.cli.options import MkdirOption, Output, check_outputs
 from kelly_core.errors import ConfigError, ExportError
-from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
 
 SourceArgument = Annotated[

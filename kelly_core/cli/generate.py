@@ -11,9 +11,8 @@ import typer
 from kelly_core.cli.console import print_result, print_status
 from kelly_core.cli.features import load_audio
 from kelly_core.cli.help import MUSIC_PANEL, OUTPUT_PANEL, option
-from kelly_core.cli.options import ExportFolderOption, MkdirOption
+from kelly_core.cli.options import ExportFolderOption, MkdirOption, Output, check_outputs
 from kelly_core.errors import ConfigError, DataError, KellyError
-from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
@@ -285,7 +284,7 @@ def _from_emotion(
     valences, arousals = valence * frames, arousal * frames
     title = f"valence {valence:g}, arousal {arousal:g}"
     if curve is not None:
-        from kelly_core.data.affect_curve import read_curve
+        from kelly_core.data.label_tables import read_curve
 
         (valences, arousals), title = read_curve(curve), curve.name
     context = _context(chain, known, mode_of(float(np.mean(valences))), tonic or 0)

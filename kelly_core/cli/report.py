@@ -18,13 +18,14 @@ from kelly_core.cli.options import (
     EngineOption,
     JsonOption,
     MkdirOption,
+    Output,
+    check_outputs,
 )
 from kelly_core.cli.validate import ChainOption, SplitOption, check_files
 from kelly_core.errors import ConfigError, ExportError, KellyError
 from kelly_core.export.provenance import SYNTHETIC_HINT, read_provenance, synthetic_refusal
 from kelly_core.formatting import first_names
 from kelly_core.io.json import to_json
-from kelly_core.io.outputs import Output, check_outputs
 from kelly_core.spec import MODELS
 
 if TYPE_CHECKING:

@@ -189,7 +189,7 @@ def _estimate_table(estimates: Sequence[Estimate]) -> Table:
 def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     """Print how to get corpora if all selected models would train on generated data that was not requested."""
     from kelly_core.data.catalog import active_corpora
-    from kelly_core.data.unclaimed import find_unclaimed
+    from kelly_core.data.download.inventory import find_unclaimed
 
     if settings.datasets.use_synthetic or any(active_corpora(spec.dataset, settings) for spec in specs):
         return

@@ -1,4 +1,4 @@
-"""Tables that come with recordings: valence and arousal of each song or frame, and the artist of each song."""
+"""Tables of valence and arousal, by song, by frame or as a curve over time, and tables of the artist of each song."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from kelly_core.arrays import Doubles
 from kelly_core.data.labels import ValenceArousal
 from kelly_core.data.tables import EXTRA_CELLS, MUSIC_ENDING, finite_text, plain_column, read_table, table_columns
 from kelly_core.errors import DataError
+from kelly_core.music.mel import FRAME_SECONDS
 from kelly_core.spec import LabelScale
 
 _RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
@@ -41,6 +45,8 @@ _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metada
 _MOST_OUTLIERS = 0.05
 """Share of values outside a scale up to which it is the table's and the rows are damaged."""
 _MOST_REPEATED = 0.5
+MAX_CURVE_SECONDS = 3600.0
+_CURVE_COLUMNS = ("time", "valence", "arousal")
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
 
 
@@ -310,3 +316,42 @@ def _read_artist_table(path: Path) -> dict[str, str]:
 def _unquoted(text: str) -> str:
     """Return a cell without quotes and outer spaces, in lower case; DEAM's tables have both in some rows."""
     return text.replace(_NO_BREAK_SPACE, " ").strip(" \t\"'").casefold()
+
+
+def read_curve(path: Path) -> tuple[Doubles, Doubles]:
+    """Read a CSV file with the columns time (seconds), valence and arousal (both -1..1), in order of time.
+
+    Returns:
+        Valence [T] and arousal [T] in the middle of each half second from 0 to the last time, straight lines between
+        the rows; at least one frame.
+
+    Raises:
+        DataError: the file cannot be read, a column is missing, a value is not a number or out of range, or the times
+            do not rise.
+    """
+    rows = read_table(path)
+    missing = [column for column in _CURVE_COLUMNS if not rows or column not in rows[0]]
+    if missing:
+        raise DataError(f"needs rows with the columns {', '.join(_CURVE_COLUMNS)}", where=path)
+    time, valence, arousal = np.array([_curve_values(row, path, number) for number, row in enumerate(rows, start=2)]).T
+    if (np.diff(time) <= 0).any():
+        number = 3 + int(np.argmax(np.diff(time) <= 0))
+        raise DataError(f"row {number}: the time does not come after the one before", where=path)
+    frames = max(1, round(float(time[-1]) / FRAME_SECONDS))
+    middles = (np.arange(frames) + 0.5) * FRAME_SECONDS
+    return np.interp(middles, time, valence), np.interp(middles, time, arousal)
+
+
+def _curve_values(row: dict[str, str], path: Path, number: int) -> list[float]:
+    values = []
+    for column in _CURVE_COLUMNS:
+        text = row.get(column, "")
+        try:
+            value = float(text)
+        except ValueError:
+            raise DataError(f"row {number}: {column} is {text!r}, which is not a number", where=path) from None
+        low, high = (0.0, MAX_CURVE_SECONDS) if column == "time" else (-1.0, 1.0)
+        if not low <= value <= high:
+            raise DataError(f"row {number}: {column} is {text}, not within {low:g}..{high:g}", where=path)
+        values.append(value)
+    return values

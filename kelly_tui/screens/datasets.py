@@ -30,7 +30,7 @@ from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
 
 if TYPE_CHECKING:
-    from kelly_core.data.unclaimed import Unclaimed
+    from kelly_core.data.download.inventory import Unclaimed
 
 _STATE_NAME = "datasets"
 _NAMES = 4
@@ -165,7 +165,9 @@ class Datasets(BaseScreen):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        from kelly_core.data.unclaimed import find_unclaimed  # loads NumPy, which the first screen must not wait for
+        from kelly_core.data.download.inventory import (
+            find_unclaimed,
+        )  # loads NumPy, which the first screen must not wait for
 
         datasets = self.kelly.session.settings.datasets
         found: dict[str, bool | str] = {}

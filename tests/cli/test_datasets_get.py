@@ -20,8 +20,9 @@ import pytest
 from kelly_core.data.download import sources
 from kelly_core.data.download.sources import Archive, Source
 from tests.cli.conftest import Run
+from tests.data.test_archives import CONTENT, zip_of
 from tests.data.test_chord_layouts import billboard, chordonomicon, pop909
-from tests.data.test_download import CONTENT, NAME, zip_of
+from tests.data.test_download import NAME
 from tests.helpers import tiny
 from tests.helpers.archive_server import ArchiveServer, serve
 

@@ -14,8 +14,7 @@ from kelly_core.cli.datasets_write import recording_stems, write_pairs
 from kelly_core.composition import synthesizer
 from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset
-from kelly_core.demo import rendering
-from kelly_core.demo.rendering import render
+from kelly_core.demo.synth import playable_soundfont, render
 from kelly_core.errors import DataError
 from kelly_core.evaluation.from_audio import find_pairs
 from kelly_core.music.emotion import CONTEXT
@@ -101,7 +100,7 @@ def test_songs_whose_flattened_names_agree_do_not_replace_each_other(tmp_path: P
 
 def test_fluidsynth_plays_a_song_until_there_is_enough(soundfont: Path, tmp_path: Path) -> None:
     tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
-    assert rendering.playable_soundfont() == soundfont
+    assert playable_soundfont() == soundfont
     samples, sample_rate = render(tmp_path / "song.mid", 2.0, soundfont)
     assert (len(samples), sample_rate) == (44_100, 22_050)
     np.testing.assert_allclose(samples[:22_050], 0.375, atol=1e-6)

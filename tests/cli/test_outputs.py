@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kelly_core.cli.options import Output, check_outputs
 from kelly_core.errors import ConfigError
-from kelly_core.io.outputs import Output, check_outputs
 from tests.helpers import tiny
 from tests.helpers.chain import write_chain
 

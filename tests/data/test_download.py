@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
-import stat
-import tarfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +14,11 @@ import pytest
 
 from kelly_core.data.download import install as installing
 from kelly_core.data.download import transfer
-from kelly_core.data.download.archives import read_member_list, unpack
 from kelly_core.data.download.install import DOWNLOADS, Receipt, install, installed
-from kelly_core.data.download.inventory import is_complete, take_inventory
 from kelly_core.data.download.sources import SOURCES, Archive, Source, default_sources, select_sources
 from kelly_core.errors import ConfigError, DataError
 from kelly_core.io.locks import FileLock
+from tests.data.test_archives import CONTENT, zip_of
 from tests.helpers.archive_server import ArchiveServer, serve
 
 NAME = "tiny-v1.zip"
@@ -54,32 +48,6 @@ def server() -> Iterator[ArchiveServer]:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_BASE_PAUSE", 0.0)
-
-
-def zip_of(members: Mapping[str, bytes | str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def tar_of(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for info, content in members:
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
-
-
-CONTENT = zip_of({f"tiny-v1/{year}/{n}.midi": bytes([n]) * 900 for year in (2004, 2006) for n in range(20)})
 
 
 def source_of(content: bytes, *urls: str, file: str = NAME, checksum: str | None = None, **fields: Any) -> Source:
@@ -347,155 +315,6 @@ def test_a_file_without_a_published_sum_must_have_its_size(server: ArchiveServer
     assert (tmp_path / "maestro/table_v2/table_v2.csv").read_bytes() == server.files[name]
     assert receipt.sum == f"sha256:{hashlib.sha256(server.files[name]).hexdigest()}"
     assert "no published checksum" in listener.notes[0]
-
-
-# Members of archives that are not trusted.
-
-
-def link_in_zip(target: str) -> bytes:
-    info = zipfile.ZipInfo("a/link")
-    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(info, target)
-    return buffer.getvalue()
-
-
-HOSTILE = {
-    "zip: parent folder": zip_of({"a/../../b": b"x"}),
-    "zip: parent folder of Windows": zip_of({"a\\..\\..\\b": b"x"}),
-    "zip: absolute": zip_of({"/tmp/b": b"x"}),
-    "zip: drive": zip_of({"C:\\b": b"x"}),
-    "zip: folder outside": zip_of({"../b/": b""}),
-    "zip: link outside": link_in_zip("../../etc"),
-    "zip: absolute link": link_in_zip("/etc"),
-    "zip: bomb": zip_of({"a/zeros": b""}),
-    "tar: parent folder": tar_of([(tar_member("../b"), b"x")]),
-    "tar: absolute": tar_of([(tar_member("/b"), b"x")]),
-    "tar: link outside": tar_of([(tar_member("a/l", tarfile.SYMTYPE, "../../b"), b"")]),
-    "tar: hard link outside": tar_of([(tar_member("a/l", tarfile.LNKTYPE, "../b"), b"")]),
-    "tar: absolute hard link": tar_of([(tar_member("a/l", tarfile.LNKTYPE, "/etc/passwd"), b"")]),
-    "tar: device": tar_of([(tar_member("a/d", tarfile.CHRTYPE), b"")]),
-    "tar: FIFO": tar_of([(tar_member("a/f", tarfile.FIFOTYPE), b"")]),
-}
-with io.BytesIO() as _buffer:
-    with zipfile.ZipFile(_buffer, "w", zipfile.ZIP_DEFLATED) as _archive:
-        _archive.writestr("a/zeros", bytes(2**20))
-    HOSTILE["zip: bomb"] = _buffer.getvalue()
-
-
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_archive_is_refused_and_leaves_nothing(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "in/archive"
-    path.parent.mkdir()
-    path.write_bytes(content)
-    folder = tmp_path / "deep/er/out"
-    folder.mkdir(parents=True)
-    with pytest.raises(DataError, match="Do not use this archive"):
-        unpack(path, folder, limit=100_000)
-    outside = [found for found in tmp_path.rglob("*") if found.is_file() and folder not in found.parents]
-    assert outside == [path]
-    assert sum(found.stat().st_size for found in folder.rglob("*") if found.is_file()) <= 100_000
-
-
-def test_a_member_longer_than_it_says_is_refused(tmp_path: Path) -> None:
-    content = bytearray(HOSTILE["zip: bomb"])
-    # The size of the central directory's entry, which zipfile believes, becomes 5.
-    at = content.rindex(b"PK\x01\x02") + 24
-    content[at : at + 4] = (5).to_bytes(4, "little")
-    path = tmp_path / "bomb.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
-    with contextlib.suppress(DataError):
-        unpack(path, tmp_path / "out", limit=1000)
-    assert sum(found.stat().st_size for found in (tmp_path / "out").rglob("*") if found.is_file()) <= 1000
-
-
-def test_links_between_members_and_files_of_macos_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(
-        tar_of(
-            [
-                (tar_member("a/1.mid"), b"1"),
-                (tar_member("a/b/l", tarfile.SYMTYPE, "../1.mid"), b""),
-                (tar_member("a/h", tarfile.LNKTYPE, "a/1.mid"), b""),
-                (tar_member("__MACOSX/a/._1.mid"), b"fork"),
-                (tar_member("a/.DS_Store"), b"x"),
-                (tar_member("a/.kelly-members"), b"forged"),
-                (tar_member("a/caf\udce9.mid"), b"22"),
-            ]
-        )
-    )
-    (tmp_path / "out").mkdir()
-    unpacked = unpack(path, tmp_path / "out", limit=100)
-    assert (unpacked.files, unpacked.bytes, unpacked.links, unpacked.top) == (2, 3, 2, "a")
-    assert list(read_member_list(tmp_path / "out")) == [(1, "a/1.mid"), (2, "a/caf\udce9.mid")]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [CONTENT[:-2000], CONTENT[:40], b"", b"no archive at all" * 100],
-    ids=["truncated", "header only", "empty", "text"],
-)
-def test_a_damaged_archive_is_an_error_in_words(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="damaged"):
-        unpack(path, tmp_path / "out", limit=10**6)
-
-
-def test_an_encrypted_archive_is_an_error_in_words(tmp_path: Path) -> None:
-    content = bytearray(zip_of({"a/1": b"x"}))
-    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(header) + flags] |= 1
-    path = tmp_path / "a.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="encrypted"):
-        unpack(path, tmp_path / "out", limit=10**6)
-
-
-# The inventory.
-
-
-def test_verification_names_missing_and_changed_members(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(CONTENT)
-    source = source_of(CONTENT)
-    get(source, tmp_path)
-    assert is_complete(source, tmp_path / "maestro")
-    (tmp_path / "maestro/tiny-v1/2004/3.midi").unlink()
-    (tmp_path / "maestro/tiny-v1/2006/4.midi").write_bytes(b"short")
-    inventory = take_inventory(source, tmp_path / "maestro")
-    assert (inventory.expected, inventory.found, inventory.complete) == (40, 39, False)
-    assert inventory.missing == ["tiny-v1/2004/3.midi"]
-    assert inventory.other_size == ["tiny-v1/2006/4.midi: expected 900 bytes, got 5"]
-
-
-def test_verification_uses_the_corpus_table_of_files_unpacked_by_hand(tmp_path: Path) -> None:
-    folder = tmp_path / "somewhere/maestro-v3.0.0"
-    (folder / "2004").mkdir(parents=True)
-    (folder / "2004/a.midi").write_bytes(b"x")
-    (folder / "maestro-v3.0.0.csv").write_text("midi_filename,split\n2004/a.midi,train\n2006/b.midi,test\n")
-    inventory = take_inventory(SOURCES["maestro"], tmp_path)
-    assert (inventory.expected, inventory.found, inventory.missing) == (2, 1, ["2006/b.midi"])
-    assert inventory.basis == "somewhere/maestro-v3.0.0/maestro-v3.0.0.csv"
-
-
-def test_verification_matches_ids_and_counts_otherwise(tmp_path: Path) -> None:
-    tables = tmp_path / "deam/annotations/song_level"
-    tables.mkdir(parents=True)
-    (tables / "static_annotations_averaged_songs_1_2000.csv").write_text("song_id, valence_mean\n2,3\n3,4\n")
-    (tmp_path / "deam/MEMD_audio").mkdir()
-    (tmp_path / "deam/MEMD_audio/2.mp3").write_bytes(b"x")
-    assert take_inventory(SOURCES["deam"], tmp_path / "deam").missing == ["3"]
-    (tmp_path / "lakh/lmd_matched/A").mkdir(parents=True)
-    (tmp_path / "lakh/lmd_matched/A/1.mid").write_bytes(b"x")
-    counted = take_inventory(SOURCES["lakh_midi"], tmp_path / "lakh")
-    assert (counted.expected, counted.found, counted.complete) == (116_189, 1, False)
-
-
-# The registry.
 
 
 def test_names_of_sources_are_found_in_several_spellings() -> None:

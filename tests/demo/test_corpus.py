@@ -16,8 +16,7 @@ from kelly_core.data.catalog import create_dataset, open_corpus
 from kelly_core.data.leakage import find_leakage
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.data.readers.midi import read_notes
-from kelly_core.demo.corpus import CLIP_SECONDS, ideal_output, write_demo
-from kelly_core.demo.rules import RULES
+from kelly_core.demo.corpus import CLIP_SECONDS, RULES, ideal_output, write_demo
 from kelly_core.demo.synth import wav_bytes
 from kelly_core.errors import DataError
 from kelly_core.music.chord_symbols import parse_chord

@@ -1,20 +1,54 @@
-"""Inventory of a source: what should be there by its member lists, its own table or its count, and what is missing."""
+"""Inventory of the datasets folder: files that a source should have and lacks, and what no corpus reads.
+
+Expected are the files of a source's member lists, of its own table, or their published count. Not read are folders of
+another name, loose files, and packed archives.
+"""
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from kelly_core.config.schema import DataSettings
+from kelly_core.corpora import CORPORA
 from kelly_core.data.download.archives import is_archive, read_member_list
-from kelly_core.data.download.install import Receipt, installed
-from kelly_core.data.download.sources import Source
-from kelly_core.data.files import find_files
+from kelly_core.data.download.install import DOWNLOADS, Receipt, installed
+from kelly_core.data.download.sources import SOURCES, Source
+from kelly_core.data.files import find_files, is_file, is_folder
 from kelly_core.data.label_tables import song_key
+from kelly_core.data.labels import SIDECAR
 from kelly_core.data.tables import read_table
+from kelly_core.formatting import printable
 
 _ID_COLUMNS = ("midi_filename", "song_id", "id", "name_song")
+
+_MOST_FILES = 500_000
+_OTHER_ARCHIVES = (".7z", ".rar")
+"""Endings of archives that this program does not unpack."""
+_MARKS = (
+    ("info.csv", "groove_midi"),
+    ("maestro-v", "maestro"),
+    ("e-gmd", "groove_midi"),
+    ("static_annotations_averaged", "deam"),
+    ("memd_audio/", "deam"),
+    ("chord_midi.txt", "chords"),
+    ("full.lab", "chords"),
+    ("chord_progressions.json", "chords"),
+    ("chordonomicon", "chords"),
+    ("emopia", "emotion_midi"),
+    ("pmemo", "emotion_audio"),
+    ("clips_45seconds/", "emotion_audio"),
+    ("lmd_", "lakh_midi"),
+    ("clean_midi", "lakh_midi"),
+)
+"""Beginnings of names in published archives, in lower case, and their corpus; a slash ends the name of a folder."""
+_BY_KIND = {".mid": "lakh_midi", ".midi": "maestro", ".lab": "chords", ".mp3": "deam", ".wav": "emotion_audio"}
+_KNOWN_ENDINGS = frozenset((*_BY_KIND, ".csv", ".json", ".flac", ".ogg", ".m4a"))
 
 
 @dataclass(frozen=True)
@@ -140,3 +174,121 @@ def _named(table: Path) -> Iterator[str]:
         cells = {column.lower(): text for column, text in row.items()}
         if name := next((cells[column] for column in _ID_COLUMNS if cells.get(column)), ""):
             yield name.replace("\\", "/")
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """A file or folder that no corpus reads.
+
+    Attributes:
+        path: where it is.
+        corpus: the corpus that it may be, "" if there is no guess.
+        text: one sentence with what to do, safe to show.
+    """
+
+    path: str
+    corpus: str
+    text: str
+
+
+def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
+    """Return packed archives in the datasets folder and its corpora, folders of files under no corpus's name, and files
+    beside the folders of the corpora.
+    """
+    folders = {name: datasets.folder(name) for name in CORPORA}
+    claimed = {folder.absolute() for folder in folders.values()}
+    found = list(_archives(datasets.dir, folders))
+    for entry in _entries(datasets.dir):
+        path = datasets.dir / entry.name
+        holds_claimed = any(path.absolute() in folder.parents for folder in claimed)
+        if is_folder(entry) and path.absolute() not in claimed and not holds_claimed:
+            found += _unclaimed_folder(path)
+    found += _loose_files(datasets, claimed)
+    return [replace(each, text=printable(each.text)) for each in found]
+
+
+def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [each for each in entries if not each.name.startswith(".") and each.name != DOWNLOADS]
+    except OSError:
+        # The code that opens the corpora reports a folder that cannot be read.
+        return []
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
+    """Packed archives in the folder and in those of the corpora; one that is unpacked beside is left out."""
+    by_file = {archive.file: (source, archive) for source in SOURCES.values() for archive in source.archives}
+    for place in dict.fromkeys((folder, *corpora.values())):
+        for entry in _entries(place):
+            path = place / entry.name
+            if not is_file(entry) or not (is_archive(path) or entry.name.lower().endswith(_OTHER_ARCHIVES)):
+                continue
+            source, archive = by_file.get(entry.name, (None, None))
+            if source is None or archive is None:
+                yield Unclaimed(str(path), "", f"{path} is packed: unpack it into the folder of its corpus")
+            elif installed(corpora[source.corpus], archive) is None:
+                hint = f"unpack it into {corpora[source.corpus]}, or run kelly-core datasets get {source.name}"
+                yield Unclaimed(str(path), source.corpus, f"{path} is packed: {hint}")
+
+
+def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaimed]:
+    """Files of corpora that are in the datasets folder itself, together for each corpus that they may belong to."""
+    by_guess: dict[str, list[str]] = {}
+    for entry in _entries(datasets.dir):
+        ending = Path(entry.name).suffix.lower()
+        path = datasets.dir / entry.name
+        if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and is_file(entry) and path.absolute() not in claimed:
+            marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
+            # Of the corpora, only that of chords may be a JSON file alone.
+            guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")
+            by_guess.setdefault(guess, []).append(entry.name)
+    for guess, names in by_guess.items():
+        first = datasets.dir / names[0]
+        what, them = (f"{first} and {len(names) - 1:,} more are", "them") if len(names) > 1 else (f"{first} is", "it")
+        hint = f". If of {guess}, move {them} into {datasets.folder(guess)}" if guess else ""
+        yield Unclaimed(str(first), guess, f"{what} in no corpus's folder, so not read{hint}")
+
+
+def _unclaimed_folder(path: Path) -> Iterator[Unclaimed]:
+    counts: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    for name in _names(path):
+        counts[Path(name).suffix.lower()] += 1
+        marks.update(corpus for mark, corpus in _MARKS if _is_marked(name.lower(), mark))
+    known = {ending: count for ending, count in counts.items() if ending in _KNOWN_ENDINGS}
+    if not known:
+        return
+    ending, count = max(known.items(), key=lambda item: item[1])
+    guess = _guess_corpus(path.name, marks, ending)
+    hint = f": is this {guess}? Rename it to {guess}, or set [datasets.{guess}] path" if guess else ""
+    yield Unclaimed(str(path), guess, f"{path} holds {count:,} {ending} files{hint}")
+
+
+def _is_marked(name: str, mark: str) -> bool:
+    return any(f"{part}/".startswith(mark) for part in name.split("/"))
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Files below a folder, with the folder's own name first."""
+    seen = 0
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        below = os.path.relpath(folder, path.parent)
+        for file in files:
+            seen += 1
+            if seen > _MOST_FILES:
+                return
+            if not file.startswith("."):
+                yield f"{below}/{file}"
+
+
+def _guess_corpus(name: str, marks: Counter[str], ending: str) -> str:
+    """Return the corpus that names inside a folder indicate, else by similarity of the folder's name, else by kind."""
+    if marks:
+        return marks.most_common(1)[0][0]
+    spelled = name.lower().replace("-", "_").replace(" ", "_")
+    near = [corpus for corpus in CORPORA if spelled in corpus or corpus in spelled]
+    near += difflib.get_close_matches(spelled, CORPORA, n=1, cutoff=0.7)
+    return near[0] if near else _BY_KIND.get(ending, "")

@@ -1,4 +1,4 @@
-"""Folders and archives that no corpus reads are named, with what they may be."""
+"""Inventory of the datasets folder: files that a source lacks, and folders and archives that no corpus reads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from kelly_core.config.schema import DatasetSettings, DataSettings
-from kelly_core.data.unclaimed import find_unclaimed
-from tests.data.test_download import zip_of
+from kelly_core.data.download.inventory import find_unclaimed, is_complete, take_inventory
+from kelly_core.data.download.sources import SOURCES
+from tests.data.test_archives import CONTENT, zip_of
+from tests.data.test_download import NAME, get, source_of
 from tests.helpers import tiny
 
 
@@ -104,3 +106,39 @@ def test_packed_archives_are_named_where_they_lie(tmp_path: Path) -> None:
     assert known.corpus == "groove_midi"
     assert known.text.endswith("or run kelly-core datasets get groove_midi")
     assert "my-own.tar.gz is packed: unpack it" in own.text
+
+
+def test_verification_names_missing_and_changed_members(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    source = source_of(CONTENT)
+    get(source, tmp_path)
+    assert is_complete(source, tmp_path / "maestro")
+    (tmp_path / "maestro/tiny-v1/2004/3.midi").unlink()
+    (tmp_path / "maestro/tiny-v1/2006/4.midi").write_bytes(b"short")
+    inventory = take_inventory(source, tmp_path / "maestro")
+    assert (inventory.expected, inventory.found, inventory.complete) == (40, 39, False)
+    assert inventory.missing == ["tiny-v1/2004/3.midi"]
+    assert inventory.other_size == ["tiny-v1/2006/4.midi: expected 900 bytes, got 5"]
+
+
+def test_verification_uses_the_corpus_table_of_files_unpacked_by_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "somewhere/maestro-v3.0.0"
+    (folder / "2004").mkdir(parents=True)
+    (folder / "2004/a.midi").write_bytes(b"x")
+    (folder / "maestro-v3.0.0.csv").write_text("midi_filename,split\n2004/a.midi,train\n2006/b.midi,test\n")
+    inventory = take_inventory(SOURCES["maestro"], tmp_path)
+    assert (inventory.expected, inventory.found, inventory.missing) == (2, 1, ["2006/b.midi"])
+    assert inventory.basis == "somewhere/maestro-v3.0.0/maestro-v3.0.0.csv"
+
+
+def test_verification_matches_ids_and_counts_otherwise(tmp_path: Path) -> None:
+    tables = tmp_path / "deam/annotations/song_level"
+    tables.mkdir(parents=True)
+    (tables / "static_annotations_averaged_songs_1_2000.csv").write_text("song_id, valence_mean\n2,3\n3,4\n")
+    (tmp_path / "deam/MEMD_audio").mkdir()
+    (tmp_path / "deam/MEMD_audio/2.mp3").write_bytes(b"x")
+    assert take_inventory(SOURCES["deam"], tmp_path / "deam").missing == ["3"]
+    (tmp_path / "lakh/lmd_matched/A").mkdir(parents=True)
+    (tmp_path / "lakh/lmd_matched/A/1.mid").write_bytes(b"x")
+    counted = take_inventory(SOURCES["lakh_midi"], tmp_path / "lakh")
+    assert (counted.expected, counted.found, counted.complete) == (116_189, 1, False)
