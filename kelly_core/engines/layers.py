@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.layer_specs import (
+from kelly_core.spec import (
     Activation,
     ActivationOnly,
     BatchNorm1d,

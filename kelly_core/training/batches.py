@@ -15,8 +15,7 @@ from torch import Tensor
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.errors import TrainingError
-from kelly_core.layer_specs import BatchNorm1d
-from kelly_core.spec import ModelSpec
+from kelly_core.spec import BatchNorm1d, ModelSpec
 from kelly_core.training.hyperparameters import Hyperparameters
 
 _BATCHES_PER_READ = 16

@@ -14,8 +14,7 @@ from torch.nn import functional
 from kelly_core.engines.layers import ActivationLayer, Layer, describe_layer, with_activation
 from kelly_core.engines.torch_engine import LayerStates, advance
 from kelly_core.export.torch_modules import read_layer
-from kelly_core.layer_specs import ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
-from kelly_core.spec import MODELS, ModelSpec
+from kelly_core.spec import MODELS, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 
 _LEAST_PROBABILITY = 1e-6
 """Initial probability of what no training example has: about one in all beats of a small corpus."""

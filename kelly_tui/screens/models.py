@@ -14,8 +14,7 @@ from textual.widgets import Label, Static
 
 from kelly_core.config.editing import read_values, save_values
 from kelly_core.errors import ConfigError
-from kelly_core.layer_specs import Dense, LayerSpec
-from kelly_core.spec import MODELS, ModelSpec, model_spec
+from kelly_core.spec import MODELS, Dense, LayerSpec, ModelSpec, model_spec
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.widgets.panels import set_border_title, update_text
