@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,10 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
-from kelly_core.music.context import ContextMean, context_metadata
+from kelly_core.music.context import ContextMean
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
 from kelly_core.music.mel import BANDS
-from kelly_core.spec import CHAIN_MODELS, ModelSpec
+from kelly_core.spec import CHAIN_MODELS
 
 Compute = Callable[[Array], Array]
 """One model in any engine: [..., in] → [..., out]; each call advances its state."""
@@ -31,45 +31,7 @@ _MOST_GAIN = 4.0
 MARGINAL = "marginal"
 """Entry of an export's ``features``: the best constant output on the training examples."""
 NEUTRAL_INPUT = "neutral_input"
-"""Entry of an export's ``features``: the input to use if the actual one is not known, see ``neutral_input``."""
-
-
-def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
-    """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
-
-    Zeros in place of a code would be read as neutral, too, but no emotion has that code, so none was trained on it.
-
-    Args:
-        spec: the model.
-        mean: of each raw input in training, [in]; not looked at where the input is a code.
-        version: of the emotion code.
-    """
-    neutral = np.array(mean, np.float64)
-    neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
-    values: list[float] = neutral.tolist()
-    return values
-
-
-def describe_inputs(
-    spec: ModelSpec, mean: ArrayLike, version: int, best_constant: Sequence[float] | None = None
-) -> dict[str, Any]:
-    """Return the entries of an export's ``features`` for a host: neutral input, marginal and musical context.
-
-    Models that take an emotion code name their marginal; those that take a musical context, its descriptors.
-
-    Args:
-        spec: the model.
-        mean: of each raw input in training, [in].
-        version: of the emotion code.
-        best_constant: the best constant output on the training examples, [out], if it was recorded.
-    """
-    features: dict[str, Any] = {NEUTRAL_INPUT: neutral_input(spec, mean, version)}
-    if spec.code_inputs and best_constant is not None:
-        features[MARGINAL] = best_constant
-    # The first half of the code holds no context; a model may take only that half.
-    if version == CODE_VERSION and spec.code_inputs == CODE_SIZE:
-        features["context"] = context_metadata()
-    return features
+"""Entry of an export's ``features``: the input to use if the actual one is not known."""
 
 
 class ChainFrame(NamedTuple):

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.chain import NEUTRAL_INPUT, neutral_input
+from kelly_core.chain import NEUTRAL_INPUT
 from kelly_core.cpp import cpp_files, golden_signal, write_cpp
 from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
+from kelly_core.training.exporting import neutral_input
 from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import seeded_rng
 

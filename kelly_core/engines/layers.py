@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,7 @@ class RecurrentWeights:
     bias_ih: Array
     bias_hh: Array
     use_bias: bool = True
+    activation: ClassVar[str] = ""
 
     @property
     def in_size(self) -> int:
@@ -148,6 +149,7 @@ class BatchNormWeights:
     variance: Array
     epsilon: float
     affine: bool = True
+    activation: ClassVar[str] = ""
 
     @property
     def in_size(self) -> int:
@@ -171,6 +173,7 @@ class PreluWeights(SameSize):
 
     slope: Array
     size: int
+    activation: ClassVar[str] = ""
 
     @property
     def parameter_count(self) -> int:
@@ -191,24 +194,15 @@ class ActivationLayer(SameSize):
         return 0
 
 
+# Each has ``activation``, which follows it or, in a layer of its own, is all that it computes; "" for none.
 Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
-
-
-def activation_of(layer: Layer) -> str:
-    """Return the activation that follows a layer or is one, "" for none."""
-    return layer.activation if isinstance(layer, DenseWeights | Conv1dWeights | ActivationLayer) else ""
 
 
 def without_activation(layer: Layer) -> Layer | None:
     """Return a layer without its activation; None if nothing is left."""
     if isinstance(layer, ActivationLayer):
         return None
-    return with_activation(layer, "")
-
-
-def with_activation(layer: Layer, activation: str) -> Layer:
-    """Return a layer followed by an activation, if it is of a type that can be."""
-    return replace(layer, activation=activation) if isinstance(layer, DenseWeights | Conv1dWeights) else layer
+    return replace(layer, activation="") if isinstance(layer, DenseWeights | Conv1dWeights) else layer
 
 
 def carries_state(layer: Layer) -> bool:
@@ -219,7 +213,7 @@ def carries_state(layer: Layer) -> bool:
 def layer_spec(layer: Layer) -> LayerSpec:
     """Return type, activation and sizes of a layer."""
     # The parser and the readers of modules admit only known activations.
-    activation = cast(Activation, activation_of(layer))
+    activation = cast(Activation, layer.activation)
     match layer:
         case DenseWeights():
             return Dense(layer.in_size, layer.out_size, activation)

@@ -26,7 +26,6 @@ from kelly_core.engines.layers import (
     LstmWeights,
     PreluWeights,
     RecurrentWeights,
-    activation_of,
     carries_state,
 )
 from kelly_core.errors import ExportError
@@ -151,8 +150,7 @@ class _Graph:
                 values = self.node("BatchNormalization", [values, *arrays], epsilon=layer.epsilon)
             case PreluWeights():
                 values = self.node("PRelu", [values, *self._constants(slope=layer.slope)])
-        activation = activation_of(layer)
-        return self.node(_OPERATORS[activation], [values]) if activation else values
+        return self.node(_OPERATORS[layer.activation], [values]) if layer.activation else values
 
     def _add_recurrent(self, layer: RecurrentWeights, values: str) -> str:
         """Add an LSTM or GRU, which reads [frames, batch, in] and returns [frames, directions, batch, H]."""

@@ -19,7 +19,6 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
-    activation_of,
 )
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -122,8 +121,8 @@ def _modules(layer: Layer) -> Iterator[nn.Module]:
             for name, array in weights.items():
                 getattr(module, name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
         yield module
-    if activation := activation_of(layer):
-        yield ACTIVATIONS[activation]()
+    if layer.activation:
+        yield ACTIVATIONS[layer.activation]()
 
 
 def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:

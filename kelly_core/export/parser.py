@@ -23,7 +23,6 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
-    activation_of,
 )
 from kelly_core.engines.numpy_engine import ACTIVATIONS
 from kelly_core.export.json_values import (
@@ -96,16 +95,13 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
                 in_size = read_output_size(entry, network.layout, has_2d)
             except FormatError:  # already recorded; without an output size the next layer cannot be checked
                 break
-    if network.runnable and not any(map(_is_computed, network.layers)):
+    # The engine leaves out an activation layer without an activation.
+    computed = [layer for layer in network.layers if layer.activation or not isinstance(layer, ActivationLayer)]
+    if network.runnable and not computed:
         network.faults.append(
             FormatError("structure", "no layer computes anything: the engine crashes on an empty model")
         )
     return network
-
-
-def _is_computed(layer: Layer) -> bool:
-    """Return False for an activation layer without an activation, which the engine leaves out."""
-    return not isinstance(layer, ActivationLayer) or bool(activation_of(layer))
 
 
 def _layout(document: dict[str, Any], entries: object) -> Layout:

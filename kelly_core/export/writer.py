@@ -21,7 +21,6 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
-    activation_of,
 )
 from kelly_core.engines.numpy_engine import TOLERANCE, NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
@@ -134,7 +133,7 @@ def _rtneural_layer(layer: Layer) -> dict[str, Any]:
     kind, arrays = _kind_and_arrays(layer)
     entry: dict[str, Any] = {
         "type": kind,
-        "activation": activation_of(layer),
+        "activation": layer.activation,
         "shape": [None, None, layer.out_size],
         "in_size": layer.in_size,
         "out_size": layer.out_size,

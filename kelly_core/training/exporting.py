@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from kelly_core.chain import describe_inputs
+from kelly_core.chain import MARGINAL, NEUTRAL_INPUT
 from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import CheckpointError, ExportError
@@ -17,7 +19,9 @@ from kelly_core.export.golden import golden_inputs
 from kelly_core.export.json_values import Layout
 from kelly_core.export.provenance import Provenance, keep_other, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
-from kelly_core.music.emotion import CODE_VERSION
+from kelly_core.music.context import context_metadata
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, encode
+from kelly_core.spec import ModelSpec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
 
@@ -55,7 +59,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
         checkpoint=checkpoint.weights_hash(),
         metrics=checkpoint.metrics,
         quality=checkpoint.quality,
-        features=data["facts"] | describe_inputs(spec, normalizer.mean, version, data.get("best_constant")),
+        features=data["facts"] | _describe_inputs(checkpoint, version),
         golden=golden_inputs(
             normalizer.mean.astype(np.float32),
             # An input that the network ignores stays at its mean.
@@ -138,10 +142,41 @@ def _compare_losses(former: Provenance, ours: float, checkpoint: Checkpoint) -> 
 
 def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
     """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
-    network = checkpoint.best()
-    layers = weights_of(network)
+    layers = weights_of(checkpoint.spec, checkpoint.best_network)
     layers = fold_normalization(layers, checkpoint.normalizer)
     return fold_stateless(layers) if checkpoint.state == "stateless" else layers
+
+
+def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
+    """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
+
+    Zeros in place of a code would be read as neutral, too, but no emotion has that code, so none was trained on it.
+
+    Args:
+        spec: the model.
+        mean: of each raw input in training, [in]; not looked at where the input is a code.
+        version: of the emotion code.
+    """
+    neutral = np.array(mean, np.float64)
+    neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
+    values: list[float] = neutral.tolist()
+    return values
+
+
+def _describe_inputs(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
+    """Return the entries of ``features`` for a host: neutral input, marginal and musical context.
+
+    Models that take an emotion code name their marginal; those that take a musical context, its descriptors.
+    """
+    spec, best_constant = checkpoint.spec, checkpoint.dataset.get("best_constant")
+    features: dict[str, Any] = {NEUTRAL_INPUT: neutral_input(spec, checkpoint.normalizer.mean, version)}
+    # An earlier program did not record it.
+    if spec.code_inputs and best_constant is not None:
+        features[MARGINAL] = best_constant
+    # The first half of the code holds no context; a model may take only that half.
+    if version == CODE_VERSION and spec.code_inputs == CODE_SIZE:
+        features["context"] = context_metadata()
+    return features
 
 
 def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[Layer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kelly_core.engines.layers import ActivationLayer, Layer, describe_layer, with_activation
+from kelly_core.engines.layers import (
+    ActivationLayer,
+    Array,
+    BatchNormWeights,
+    Conv1dWeights,
+    DenseWeights,
+    GruWeights,
+    Layer,
+    LstmWeights,
+    PreluWeights,
+    describe_layer,
+)
 from kelly_core.engines.torch_engine import LayerStates, advance
-from kelly_core.export.torch_modules import read_layer
 from kelly_core.spec import MODELS, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 
 _LEAST_PROBABILITY = 1e-6
 """Initial probability of what no training example has: about one in all beats of a small corpus."""
 _LARGEST_TANH = 0.99
 """Largest initial output of tanh, which still has a gradient there."""
+_EPSILON = 1e-5
+"""Added to the variance by a batch normalization, as by default in PyTorch."""
 _KEPT_SHARE = 0.8
 """Share of the mean of the weights that stays from epoch to epoch, once there are five."""
 
@@ -85,7 +97,7 @@ def _module(layer: LayerSpec) -> nn.Module:
             sizes = (layer.in_size, layer.out_size, layer.kernel_size)
             return nn.Conv1d(*sizes, dilation=layer.dilation, groups=layer.groups)
         case BatchNorm1d():
-            return nn.BatchNorm1d(layer.size)
+            return nn.BatchNorm1d(layer.size, eps=_EPSILON)
         case Prelu():
             return nn.PReLU(layer.slopes)
         case ActivationOnly():
@@ -149,14 +161,31 @@ def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) ->
         mean.copy_(torch.lerp(current[name], mean, kept) if mean.is_floating_point() else current[name])
 
 
-def weights_of(network: KellyNetwork) -> list[Layer]:
-    """Return copies of a network's weights as NumPy arrays in PyTorch orientation."""
-    return [
-        ActivationLayer(layer.activation, layer.size)
-        if isinstance(layer, ActivationOnly)
-        else with_activation(read_layer(module, f"layers.{index}", layer.in_size), layer.activation)
-        for index, (layer, module) in enumerate(zip(network.spec.layers, network.layers, strict=True))
-    ]
+def weights_of(spec: ModelSpec, state: Mapping[str, Tensor]) -> list[Layer]:
+    """Return copies of the weights in a network's ``state_dict`` as NumPy arrays in PyTorch orientation."""
+    return [_weights(layer, state, f"layers.{index}") for index, layer in enumerate(spec.layers)]
+
+
+def _weights(layer: LayerSpec, state: Mapping[str, Tensor], module: str) -> Layer:
+    def array(name: str) -> Array:
+        copied: Array = state[f"{module}.{name}"].cpu().numpy().copy()
+        return copied
+
+    match layer:
+        case Dense():
+            return DenseWeights(array("weight"), array("bias"), layer.activation)
+        case Lstm() | Gru():
+            kind = LstmWeights if isinstance(layer, Lstm) else GruWeights
+            return kind(array("weight_ih_l0"), array("weight_hh_l0"), array("bias_ih_l0"), array("bias_hh_l0"))
+        case Conv1d():
+            return Conv1dWeights(array("weight"), array("bias"), layer.activation, layer.dilation, layer.groups)
+        case BatchNorm1d():
+            statistics = array("running_mean"), array("running_var")
+            return BatchNormWeights(array("weight"), array("bias"), *statistics, _EPSILON)
+        case Prelu():
+            return PreluWeights(array("weight"), layer.size)
+        case ActivationOnly():
+            return ActivationLayer(layer.activation, layer.size)
 
 
 @dataclass(frozen=True)
@@ -184,7 +213,7 @@ def _verify(spec: ModelSpec) -> Architecture:
         outputs, _ = network(torch.zeros(1, 2, spec.input_size))
     return Architecture(
         model=spec.name,
-        layers=" → ".join(describe_layer(layer) for layer in weights_of(network)),
+        layers=" → ".join(describe_layer(layer) for layer in weights_of(spec, network.state_dict())),
         parameters=parameters,
         expected_parameters=spec.parameter_count,
         input_size=spec.input_size,

@@ -126,7 +126,7 @@ class Trainer:
         network = build_network(spec, settings.seed)
         # Problems of evaluation and export are raised here, not after hours of training.
         metrics_of(spec)
-        fold_normalization(weights_of(network), dataset.normalizer)
+        fold_normalization(weights_of(spec, network.state_dict()), dataset.normalizer)
         start_at(network, self.constant)
         self.network = network.to(self.device)
         # Copied before the optimizer makes the parameters views of one vector.

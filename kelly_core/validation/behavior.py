@@ -14,7 +14,6 @@ from kelly_core.engines.layers import (
     DenseWeights,
     Layer,
     RecurrentWeights,
-    activation_of,
     carries_state,
     without_activation,
 )
@@ -119,7 +118,7 @@ def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
 def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
     """Check that the engine's softmax cannot overflow: by bounds if the layer before is bounded, else by trial."""
     for index, layer in enumerate(layers):
-        if activation_of(layer) != "softmax":
+        if layer.activation != "softmax":
             continue
         linear = without_activation(layer)
         before = [*layers[:index], *([] if linear is None else [linear])]
@@ -135,7 +134,7 @@ def _bound(layers: Sequence[Layer], index: int) -> float | None:
     """Return the largest logit possible if the inputs of the dense layer are within ±1; None if they need not be."""
     layer, before = layers[index], layers[index - 1] if index else None
     bounded = before is not None and (
-        isinstance(before, RecurrentWeights) or activation_of(before) in ("tanh", "sigmoid", "softmax")
+        isinstance(before, RecurrentWeights) or before.activation in ("tanh", "sigmoid", "softmax")
     )
     if not bounded or not isinstance(layer, DenseWeights):
         return None

@@ -67,23 +67,25 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     """NumPy's runtime is an independent reading of the same weights."""
     network = build_network(spec, seed=shifted(3)).eval()
     frames = seeded_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
-    assert [layer_spec(layer) for layer in weights_of(network)] == list(spec.layers)
+    layers = weights_of(spec, network.state_dict())
+    assert [layer_spec(layer) for layer in layers] == list(spec.layers)
     with torch.inference_mode():
         outputs, _ = network(torch.from_numpy(frames)[None])
-    np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(weights_of(network)).process(frames), atol=2e-6)
+    np.testing.assert_allclose(outputs[0].numpy(), NumpyEngine(layers).process(frames), atol=2e-6)
 
 
 @each_model
 def test_weights_survive_the_way_to_numpy_and_back(spec: ModelSpec) -> None:
     origin = build_network(spec, seed=shifted(1))
-    copied = build_module(weights_of(origin)).state_dict().values()
+    copied = build_module(weights_of(spec, origin.state_dict())).state_dict().values()
     for (name, tensor), copy in zip(origin.state_dict().items(), copied, strict=True):
         assert torch.equal(copy, tensor), name
 
 
 def test_weights_taken_out_do_not_follow_the_network() -> None:
-    network = build_network(model_spec("GroovePredictor"), seed=shifted(0))
-    taken = weights_of(network)
+    spec = model_spec("GroovePredictor")
+    network = build_network(spec, seed=shifted(0))
+    taken = weights_of(spec, network.state_dict())
     before = [layer.bias.copy() for layer in taken]  # type: ignore[union-attr]
     with torch.no_grad():
         for parameter in network.parameters():
