@@ -34,21 +34,9 @@ NEUTRAL_INPUT = "neutral_input"
 """Entry of an export's ``features``: the input to use if the actual one is not known."""
 
 
-class ChainFrame(NamedTuple):
-    """Outputs of the five models: ``emotion`` [..., 64], ``melody`` [..., 128], ``harmony`` [..., 64], ``dynamics``
-    [..., 16], ``groove`` [..., 32].
-    """
-
-    emotion: Array
-    melody: Array
-    harmony: Array
-    dynamics: Array
-    groove: Array
-
-
 def run_chain(
     models: Mapping[str, Compute], mel: Array, context: Array | None = None, mean: ContextMean | None = None
-) -> ChainFrame:
+) -> tuple[Array, Array, Array, Array, Array]:
     """Run e = Emotion(mel), with e[56] averaged and e[57:64] = 0; Melody(e); Harmony([e, mel[0:64]]);
     Dynamics(e[0:32]); Groove(e).
 
@@ -58,6 +46,9 @@ def run_chain(
         context: musical context [..., 8] that the host knows; it replaces what Emotion estimates except where it is 0.
         mean: running mean of the context that Emotion estimates, which keeps its own state; None for codes that were
             not estimated, or have no context.
+
+    Returns:
+        Outputs of the five: [..., 64], [..., 128], [..., 64], [..., 16] and [..., 32].
     """
     code = models[_EMOTION.name](mel)
     if mean is not None:
@@ -65,12 +56,12 @@ def run_chain(
     if context is not None:
         code = code.copy()
         code[..., CONTEXT] = np.where(context == 0, code[..., CONTEXT], context)
-    return ChainFrame(
-        emotion=code,
-        melody=models[_MELODY.name](code),
-        harmony=models[_HARMONY.name](np.concatenate([code, mel[..., :_AUDIO_BANDS]], axis=-1)),
-        dynamics=models[_DYNAMICS.name](code[..., : _DYNAMICS.input_size]),
-        groove=models[_GROOVE.name](code),
+    return (
+        code,
+        models[_MELODY.name](code),
+        models[_HARMONY.name](np.concatenate([code, mel[..., :_AUDIO_BANDS]], axis=-1)),
+        models[_DYNAMICS.name](code[..., : _DYNAMICS.input_size]),
+        models[_GROOVE.name](code),
     )
 
 
@@ -124,7 +115,9 @@ class ModelChain:
         self._calibration = quality.calibration if quality else {}
         self.code_version = _common_version(exports)
         self.marginals = {
-            name: marginal for name, export in exports.items() if (marginal := _marginal(export)) is not None
+            name: marginal
+            for name, export in exports.items()
+            if (marginal := _numbers(export, MARGINAL, export.out_size)) is not None
         }
 
     @classmethod
@@ -135,15 +128,14 @@ class ModelChain:
             ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes, or
                 their versions of the emotion code differ.
         """
-        missing = [
-            f"{spec.file_stem}.json" for spec in CHAIN_MODELS if not (folder / f"{spec.file_stem}.json").exists()
-        ]
-        if not folder.is_dir() or missing:
+        paths = {spec: folder / f"{spec.file_stem}.json" for spec in CHAIN_MODELS}
+        missing = [path.name for path in paths.values() if not path.exists()]
+        if missing:
             problem = f"lacks {', '.join(missing)}" if folder.is_dir() else "is not a folder"
             raise ExportError(problem, where=folder, hint="All five models are needed; `kelly-core train` writes them")
         exports = {}
-        for spec in CHAIN_MODELS:
-            export = read_export(folder / f"{spec.file_stem}.json")
+        for spec, path in paths.items():
+            export = read_export(path)
             sizes = (export.in_size, export.out_size)
             if sizes != (spec.input_size, spec.output_size):
                 wanted = f"{spec.input_size} inputs and {spec.output_size} outputs"
@@ -237,15 +229,8 @@ class ModelChain:
     ) -> ChainOutput:
         """Run the chain with other functions in place of some networks."""
         models = {name: self._checked(name) for name in self._networks} | dict(replaced or {})
-        frames = run_chain(models, mel, context, mean)
-        return ChainOutput(
-            code=frames.emotion,
-            affect=decode(frames.emotion),
-            melody=frames.melody,
-            chords=frames.harmony,
-            dynamics=frames.dynamics,
-            groove=frames.groove,
-        )
+        code, *others = run_chain(models, mel, context, mean)
+        return ChainOutput(code, decode(code), *others)
 
     def _calibrated_codes(self, mel: Array) -> Array:
         codes = self._checked(_EMOTION.name)(mel)
@@ -289,18 +274,12 @@ def _common_version(exports: Mapping[str, Export]) -> int:
     known = {version for version in versions.values() if version is not None}
     if len(known) > 1:
         found = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
-        hint = "Train the models of the older version again"
         raise ExportError(
             f"holds models of different versions of the emotion code: {found}",
             where=exports[_EMOTION.name].path.parent,
-            hint=hint,
+            hint="Train the models of the older version again",
         )
     return known.pop() if known else CODE_VERSION
-
-
-def _marginal(export: Export) -> Array | None:
-    """Return the best constant output [out] on the training examples; None if the file does not name it."""
-    return _numbers(export, MARGINAL, export.out_size)
 
 
 def _neutral_audio(export: Export) -> Array | None:

@@ -247,4 +247,4 @@ def test_each_model_gets_what_the_plugin_feeds_it(frames: tuple[int, ...]) -> No
     for name, inputs in expected.items():
         np.testing.assert_array_equal(fed[name], np.broadcast_to(inputs, (*frames, len(inputs))))
     assert [part.shape for part in result] == [(*frames, size) for size in (64, 128, 64, 16, 32)]
-    assert result.emotion[..., 0].max() == 1000
+    assert result[0][..., 0].max() == 1000

@@ -177,13 +177,11 @@ def _draw_notes(axes: Axes, score: Score) -> None:
 
 def _shade(color: str, velocity: int) -> tuple[float, ...]:
     """Return a color that fades to the background for soft notes."""
+    from matplotlib.colors import to_rgb
+
     strength = 0.35 + 0.65 * min(1.0, velocity / 100)
-    pairs = zip(_rgb(color), _rgb(_PAPER), strict=True)
+    pairs = zip(to_rgb(color), to_rgb(_PAPER), strict=True)
     return tuple(strength * ink + (1 - strength) * paper for ink, paper in pairs)
-
-
-def _rgb(color: str) -> tuple[float, ...]:
-    return tuple(int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
 def _legend(axes: Axes) -> None:

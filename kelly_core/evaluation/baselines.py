@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,13 +152,13 @@ class Points:
     Attributes:
         inputs: [m, d].
         targets: [m, k].
-        weights: [m].
+        weights: [m], or of each target [m, k]; 0 where it is masked.
         groups: [m], so that cross-validation holds out whole songs.
     """
 
     inputs: Floats
-    targets: Floats
-    weights: Floats
+    targets: Reals
+    weights: Reals
     groups: Names
 
     def __len__(self) -> int:
@@ -181,56 +180,35 @@ def weighted_median(values: Reals, weights: Reals) -> Doubles:
     return np.where(below[-1] > 0, medians, 0.0)
 
 
-@dataclass(frozen=True)
-class AffectPoints:
-    """Training points of the models behind the recognizer, one per example, means over its frames.
+def affect_points(
+    training: TrainingExamples, scale: Callable[[Indices], Doubles] | None = None, most: int = _CURVE_POINTS
+) -> Points:
+    """Return one point per training example of a model behind the recognizer, means over its frames.
 
-    Attributes:
-        affect: valence and arousal that the plugin reads from the code, [n, 2].
-        targets: [n, out].
-        weights: of each target in the measure, [n, out]; 0 where it is masked.
-        groups: [n].
+    The inputs are valence and arousal that the plugin reads from the code, [n, 2]; each target has its own weight in
+    the measure, [n, out].
+
+    Args:
+        training: the examples.
+        scale: gives the weight of an error of each output in the measure, [n, out]; None for 1.
+        most: limit of the number of examples, evenly spread; 0 takes all.
     """
-
-    affect: Floats
-    targets: Doubles
-    weights: Doubles
-    groups: Names
-
-    @classmethod
-    def of(
-        cls, training: TrainingExamples, scale: Callable[[Indices], Doubles] | None = None, most: int = _CURVE_POINTS
-    ) -> AffectPoints:
-        """Return points of the training examples.
-
-        Args:
-            training: the examples.
-            scale: gives the weight of an error of each output in the measure, [n, out]; None for 1.
-            most: limit of the number of examples, evenly spread; 0 takes all.
-        """
-        parts = []
-        for batch, indices in training.batches(most):
-            weights = np.broadcast_to(batch.weights, batch.targets.shape).astype(np.float64)
-            total = weights.sum(axis=1)
-            targets = ratio((weights * batch.targets).sum(axis=1), total)
-            total = total if scale is None else total * scale(indices)
-            parts.append((np.stack(_affect(batch), axis=1), targets, total, training.groups(indices)))
-        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def take(self, chosen: NDArray[np.bool_]) -> AffectPoints:
-        """Return copies of the chosen points."""
-        return AffectPoints(self.affect[chosen], self.targets[chosen], self.weights[chosen], self.groups[chosen])
+    parts = []
+    for batch, indices in training.batches(most):
+        weights = np.broadcast_to(batch.weights, batch.targets.shape).astype(np.float64)
+        total = weights.sum(axis=1)
+        targets = ratio((weights * batch.targets).sum(axis=1), total)
+        total = total if scale is None else total * scale(indices)
+        parts.append((np.stack(_affect(batch), axis=1), targets, total, training.groups(indices)))
+    return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def fit_median(points: AffectPoints) -> Predictor:
+def fit_median(points: Points) -> Predictor:
     """Fit the constant with the smallest absolute error."""
     return constant(weighted_median(points.targets, points.weights).astype(np.float32))
 
 
-_P = TypeVar("_P", Points, AffectPoints)
-
-
-def _best_penalty(points: _P, error: Callable[[_P, _P], Doubles]) -> Doubles:
+def _best_penalty(points: Points, error: Callable[[Points, Points], Doubles]) -> Doubles:
     """Return the penalty, [1], with the smallest error in five-fold cross-validation over groups.
 
     Args:
@@ -248,7 +226,7 @@ def _best_penalty(points: _P, error: Callable[[_P, _P], Doubles]) -> Doubles:
     return _PENALTIES[best : best + 1]
 
 
-def fit_curve(points: AffectPoints, loss: str) -> Predictor:
+def fit_curve(points: Points, loss: str) -> Predictor:
     """Fit a cubic in valence and arousal with an L2 penalty on its coefficients.
 
     The penalty is the one with the smallest ``loss`` in five-fold cross-validation over groups. For an absolute error
@@ -256,8 +234,8 @@ def fit_curve(points: AffectPoints, loss: str) -> Predictor:
     marginal.
     """
 
-    def error(rest: AffectPoints, held_out: AffectPoints) -> Doubles:
-        outputs = _cubic(rest, loss, _PENALTIES)(held_out.affect)
+    def error(rest: Points, held_out: Points) -> Doubles:
+        outputs = _cubic(rest, loss, _PENALTIES)(held_out.inputs)
         each = elementwise_loss(loss, outputs, held_out.targets[:, np.newaxis])
         total: Doubles = (held_out.weights[:, np.newaxis, : each.shape[-1]] * each).sum(axis=(0, 2))
         return total
@@ -266,13 +244,13 @@ def fit_curve(points: AffectPoints, loss: str) -> Predictor:
     return lambda batch: _repeat_over_time(predict(np.stack(_affect(batch), axis=1))[:, 0].astype(np.float32), batch)
 
 
-def _cubic(points: AffectPoints, loss: str, penalties: Doubles) -> Callable[[Floats], Doubles]:
+def _cubic(points: Points, loss: str, penalties: Doubles) -> Callable[[Floats], Doubles]:
     """Fit with each penalty; the result gives outputs [m, penalties, out] for valence and arousal [m, 2]."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     terms = make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler())
-    inputs = terms.fit_transform(points.affect)
+    inputs = terms.fit_transform(points.inputs)
     # Outputs with the same weights share one regression; a mask gives each output weights of its own.
     same = bool((points.weights == points.weights[:, :1]).all())
     columns = [slice(None)] if same else [slice(i, i + 1) for i in range(points.targets.shape[1])]
@@ -290,7 +268,7 @@ def _cubic(points: AffectPoints, loss: str, penalties: Doubles) -> Callable[[Flo
         return outputs
 
     if loss == "masked_l1":
-        residuals = points.targets[:, np.newaxis] - predict(points.affect)
+        residuals = points.targets[:, np.newaxis] - predict(points.inputs)
         shift = weighted_median(residuals, np.broadcast_to(points.weights[:, np.newaxis], residuals.shape))
         return lambda affect: predict(affect) + shift
     if loss in ("bce", "soft_cross_entropy"):
@@ -298,7 +276,7 @@ def _cubic(points: AffectPoints, loss: str, penalties: Doubles) -> Callable[[Flo
     return predict
 
 
-def _as_probabilities(outputs: Doubles, points: AffectPoints, loss: str) -> Doubles:
+def _as_probabilities(outputs: Doubles, points: Points, loss: str) -> Doubles:
     """Keep outputs [..., out] above a tenth of the marginal and, for a distribution, their sum at 1."""
     size = points.targets.shape[1]
     total, weight = (points.weights * points.targets).sum(axis=0), points.weights.sum(axis=0)

@@ -50,7 +50,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class _Scored:
-    """Outputs of one model for one piece beside the targets, both [T, out], with weights [T, 1] or [T, out]."""
+    """Outputs of one model for one piece and their targets.
+
+    Attributes:
+        outputs, targets: [T, out].
+        control: [T, out], the outputs when the musical context of the notes is given.
+        weights: [T, 1] or [T, out].
+        bpm: tempo.
+    """
 
     outputs: Floats
     control: Floats
@@ -139,7 +146,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
 
 
 def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes, shift: int) -> ChainOutput:
-    """The chain's outputs when the context of the notes that are played is given."""
+    """Return the chain's outputs when the context of the notes that are played is given."""
     measures = note_measures(played, melody, shift)
     context = encode_context({name: measures[name] for name in NAMES})
     chain.reset()
@@ -147,7 +154,7 @@ def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes,
 
 
 def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Melody, shift: int) -> _Scored:
-    """One step a beat, from the first to the last beat in which the melody sounds."""
+    """Score one step a beat, from the first to the last beat in which the melody sounds."""
     roll = melody_piano_roll(melody, shift)
     sounding = np.flatnonzero(roll.any(axis=1))
     steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
@@ -160,13 +167,13 @@ def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Mel
 
 
 def _harmony(unaware: ChainOutput, aware: ChainOutput, notes: Notes, shift: int) -> _Scored:
-    """The distribution of the chords of the whole recording."""
+    """Score the distribution of the chords of the whole recording."""
     target = chord_distribution(estimate_chords(notes, shift))[np.newaxis]
     return _Scored(_mean(unaware.chords), _mean(aware.chords), target, np.ones((1, 1), np.float32))
 
 
 def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterator[tuple[str, _Scored]]:
-    """One step a window of fifteen seconds, if there is any."""
+    """Score one step a window of fifteen seconds, if there is any."""
     values, starts = expression_windows(notes)
     if len(values):
         spans = [slice(*_frames(np.array([start, start + WINDOW_SECONDS]), len(unaware.dynamics))) for start in starts]
@@ -175,7 +182,7 @@ def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterato
 
 
 def _groove(unaware: ChainOutput, aware: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Scored]]:
-    """One step a window of eight bars, if there are drums in 4/4."""
+    """Score one step a window of eight bars, if there are drums in 4/4."""
     windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
     if drums.beats_per_bar == BEATS_PER_BAR and len(windows.values):
         outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (unaware, aware))

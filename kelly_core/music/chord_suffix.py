@@ -152,7 +152,7 @@ def split_degrees(run: str) -> tuple[Degree, ...] | None:
 
 
 def _postfixed(number: int, sign: str) -> tuple[Degree, ...]:
-    """Degrees of a number with an accidental after it, empty if there are none; 7+ is a seventh and a raised fifth."""
+    """Return the degrees of a number with an accidental after it, () if there are none; 7+ is 7 and a raised fifth."""
     if sign == "+" and number in (7, 9, 13):
         return Degree(0, number), Degree(1, 5)
     altered = Degree(_SIGNS.get(sign, 0), number)

@@ -119,28 +119,6 @@ class _Members:
 
 
 @dataclass(frozen=True)
-class _Correlator:
-    """Pearson correlation of one centered series [members] with others."""
-
-    members: _Members
-    centered: Doubles
-    variance: Doubles
-
-    @classmethod
-    def of(cls, members: _Members, values: Doubles) -> Self:
-        """Return the correlator of values [members]."""
-        centered = members.centered(values)
-        return cls(members, centered, members.variance(centered))
-
-    def __call__(self, other: Doubles) -> Doubles:
-        """Return correlations [windows]; 0 if either series is constant."""
-        other = self.members.centered(other)
-        # A constant series differs from its mean by rounding only, which must not be divided by.
-        size = np.sqrt(self.variance * self.members.variance(other))
-        return np.divide(self.members.mean(self.centered * other), size, out=np.zeros_like(size), where=size > 1e-9)
-
-
-@dataclass(frozen=True)
 class _Groups:
     """Groups of notes that start together.
 
@@ -206,13 +184,22 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
     pitch = notes.pitch[in_window.event].astype(np.float64)
     u = (notes.onset[in_window.event] - starts[in_window.window]) / WINDOW_SECONDS
     ratio = (notes.duration / note_ioi)[timed.event]
-    with_velocity = _Correlator.of(in_window, velocity)
+    centered = in_window.centered(velocity)
+    variance = in_window.variance(centered)
+
+    def with_velocity(series: Doubles) -> Doubles:
+        """Return the Pearson correlation of a series [notes in windows] with velocity; 0 if either is constant."""
+        other = in_window.centered(series)
+        # A constant series differs from its mean by rounding only, which must not be divided by.
+        size = np.sqrt(variance * in_window.variance(other))
+        return np.divide(in_window.mean(centered * other), size, out=np.zeros_like(size), where=size > 1e-9)
+
     tempo = followed.centered(groups.tempo[followed.event])
     pedal_share, pedal_presses = _pedal_use(notes.pedal, starts)
     return [
         in_window.mean(velocity) / 127,
         (loud - soft) / 80,
-        np.sqrt(with_velocity.variance) / 32,
+        np.sqrt(variance) / 32,
         0.5 + 0.5 * with_velocity(u),
         0.5 + 0.5 * with_velocity(np.sin(np.pi * u)),
         groups_in.mean(groups.accent[groups_in.event]) / 12,

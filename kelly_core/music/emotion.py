@@ -295,23 +295,23 @@ class AffectEstimator:
         return cls(valence, arousal, use_velocity)
 
     def __call__(self, features: ArrayLike) -> tuple[Floats, Floats]:
-        """Valence [n] and arousal [n] of files with features [n, 5]."""
+        """Return valence [n] and arousal [n] of files with features [n, 5]."""
         table = np.asarray(features, np.float64)
         valence = self.valence(table[:, [3, 4]], _VALENCE_WEIGHTS)
         return valence, self.arousal(table[:, [0, 1]], _arousal_weights(table, self.use_velocity))
 
     def to_json(self) -> dict[str, Any]:
-        """Every fitted number, as JSON types."""
+        """Return every fitted number as JSON types."""
         return asdict(self)
 
 
 def groove_features(bpm: ArrayLike, hits_per_second: ArrayLike) -> Doubles:
-    """Features [n, 2] whose ``AffectScale`` is the arousal of drum grooves: log2 of tempo and of density."""
+    """Return features [n, 2] whose ``AffectScale`` is the arousal of drum grooves: log2 of tempo and of density."""
     return np.log2(np.column_stack([bpm, hits_per_second]).astype(np.float64))
 
 
 def chord_features(mode: ArrayLike, minor_share: ArrayLike) -> Doubles:
-    """Features [n, 2] whose ``AffectScale`` is the valence of progressions: the key's m, and fewer minor chords."""
+    """Return features [n, 2] whose ``AffectScale`` is the valence of chords: the key's m, and fewer minor chords."""
     return np.column_stack([mode, -np.asarray(minor_share, np.float64)]).astype(np.float64)
 
 
@@ -338,7 +338,7 @@ def _imputed(
 
 
 def _odds(s: Floats) -> Floats:
-    """e^(-8 atanh s) = ((1-s) / (1+s))^4, which spares the thermometers every transcendental function."""
+    """Return e^(-8 atanh s) = ((1-s) / (1+s))^4, without the transcendental functions of the definition."""
     s = np.clip(s, -_LIMIT, _LIMIT)
     odds: Floats = (1 - s) / (1 + s)
     odds *= odds
@@ -347,14 +347,14 @@ def _odds(s: Floats) -> Floats:
 
 
 def _thermometer(s: Floats) -> Floats:
-    """.9 tanh(4 (x - x_i)) = .9 - 1.8 / (1 + e^(8 (x - x_i))), as [..., 16]."""
+    """Return .9 tanh(4 (x - x_i)) = .9 - 1.8 / (1 + e^(8 (x - x_i))), [..., 16]."""
     odds = _odds(s)[..., np.newaxis]
     heights: Floats = np.float32(0.9) - np.float32(1.8) * (odds / (odds + _CENTER_ODDS))
     return heights
 
 
 def _inside_circle(affect: Floats) -> Floats:
-    """Points [2, ...] of the plane, those beyond the unit circle moved onto it."""
+    """Return points [2, ...] of the plane, those beyond the unit circle moved onto it."""
     inside: Floats = affect / np.sqrt(np.maximum(1, affect[0] ** 2 + affect[1] ** 2))
     return inside
 

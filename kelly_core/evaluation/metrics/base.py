@@ -48,12 +48,16 @@ class Labels:
     @classmethod
     def of(cls, batch: Batch, dataset: Dataset, indices: Indices) -> Labels:
         """Return the labels of a batch that was read at ``indices``."""
-        pooled = np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
-        return cls(batch.targets, batch.weights, pooled, tempo(dataset, indices))
+        return cls(batch.targets, batch.weights, pooled_examples(batch), tempo(dataset, indices))
+
+
+def pooled_examples(batch: Batch) -> NDArray[np.bool_]:
+    """Return which examples have one label for a whole sequence, [N]."""
+    return np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
 
 
 def tempo(dataset: Dataset, indices: Indices) -> Doubles:
-    """Tempo of each example, [n]; MIDI's default where the corpus has none."""
+    """Return the tempo of each example, [n]; MIDI's default where the corpus has none."""
     if dataset.bpm is None:
         return np.full(len(indices), DEFAULT_BPM)
     return dataset.bpm[indices].astype(np.float64)
@@ -80,12 +84,12 @@ class TrainingExamples:
             yield self.dataset.eval_batch(chosen), chosen
 
     def groups(self, indices: Indices) -> Names:
-        """Group of each example, [n]."""
+        """Return the group of each example, [n]."""
         groups: Names = self.dataset.rows.groups[indices]
         return groups
 
     def bpm(self, indices: Indices) -> Doubles:
-        """Tempo of each example, [n]."""
+        """Return the tempo of each example, [n]."""
         return tempo(self.dataset, indices)
 
 
@@ -130,11 +134,11 @@ class ModelMetrics(ABC):
 
     @abstractmethod
     def truth(self, labels: Labels) -> Sums:
-        """Sums [N, ...] that do not depend on a prediction, "weight" [N] among them."""
+        """Return sums [N, ...] that do not depend on a prediction, "weight" [N] among them."""
 
     @abstractmethod
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
-        """Sums [N, ...] over the frames of each example for outputs [N, T, out]."""
+        """Return sums [N, ...] over the frames of each example for outputs [N, T, out]."""
 
     def derived_metrics(self, sums: Sums) -> dict[str, float]:  # noqa: ARG002 - part of the interface
         """Return further metrics from the sums over some examples; NaN if not defined."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from kelly_core.arrays import Floats
-from kelly_core.evaluation.baselines import CURVE, EVERYTHING, QUADRANTS, AffectPoints, fit_bin_means, fit_curve
+from kelly_core.evaluation.baselines import CURVE, EVERYTHING, QUADRANTS, affect_points, fit_bin_means, fit_curve
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,
@@ -79,5 +79,5 @@ class DynamicsMetrics(ModelMetrics):
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
         fitted = fit_bin_means(training, {"mean": EVERYTHING, "quadrant": QUADRANTS})
-        baselines = {"mean": fitted["mean"], CURVE: fit_curve(AffectPoints.of(training), "mse")}
+        baselines = {"mean": fitted["mean"], CURVE: fit_curve(affect_points(training), "mse")}
         return Baselines(baselines, {"quadrant": fitted["quadrant"]})

@@ -27,6 +27,7 @@ from kelly_core.evaluation.metrics.base import (
     Sums,
     TrainingExamples,
     pool,
+    pooled_examples,
     ratio,
 )
 from kelly_core.export.quality_record import Calibration, PublishedResult
@@ -133,12 +134,12 @@ def _affect(codes: Floats, labels: Labels) -> Doubles:
 
 
 def _point_weights(labels: Labels) -> Doubles:
-    """Weights [N, T] of the points to compare: each labeled frame, or all frames of a pooled example as one point."""
+    """Return weights [N, T] of the points to compare: each labeled frame, or all of a pooled example as one point."""
     return np.where(labels.pooled[:, np.newaxis], _song_weights(labels.weights), labels.weights[..., 0])
 
 
 def _song_weights(weights: Floats) -> Doubles:
-    """Weights [N, T] of frames for loss weights [N, T, out]; those of a song add up to its label's weight.
+    """Return weights [N, T] of frames for loss weights [N, T, out]; those of a song add up to its label's weight.
 
     Weights of valence and arousal are those of the code's first number; a song without labels has none.
     """
@@ -188,13 +189,9 @@ def _running_mean(inputs: Floats) -> Floats:
     return total
 
 
-def _pooled(batch: Batch) -> NDArray[np.bool_]:
-    return np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
-
-
 def _frames_and_means(values: Floats, batch: Batch) -> Floats:
-    """Values [N, T, k] as points [m, k]: labeled frames of dynamic examples, then weighted means of pooled ones."""
-    pooled, weights = _pooled(batch), batch.weights[..., :1]
+    """Return values [N, T, k] as points [m, k]: labeled frames of dynamic examples, then means of pooled ones."""
+    pooled, weights = pooled_examples(batch), batch.weights[..., :1]
     means = (values[pooled] * weights[pooled]).sum(axis=1)
     total = weights[pooled].sum(axis=1)
     means = np.divide(means, total, out=np.zeros_like(means), where=total > 0)
@@ -202,7 +199,7 @@ def _frames_and_means(values: Floats, batch: Batch) -> Floats:
 
 
 def _labeled_frames(batch: Batch) -> NDArray[np.bool_]:
-    labeled: NDArray[np.bool_] = (batch.weights[..., 0] > 0) & ~_pooled(batch)[:, np.newaxis]
+    labeled: NDArray[np.bool_] = (batch.weights[..., 0] > 0) & ~pooled_examples(batch)[:, np.newaxis]
     return labeled
 
 
@@ -213,7 +210,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
         groups = training.groups(indices)
         read = decode(batch.targets)
         affect = np.stack([read.valence, read.arousal], axis=-1)
-        weights, pooled = _song_weights(batch.weights), _pooled(batch)
+        weights, pooled = _song_weights(batch.weights), pooled_examples(batch)
         frames = _labeled_frames(batch)
         owner = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
         weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])
@@ -230,7 +227,7 @@ def _predictor(regression: Regression, features: _Features) -> Predictor:
     def predict(batch: Batch) -> Floats:
         found = regression(_frames_and_means(features(batch.inputs), batch))
         affect = np.zeros((*batch.inputs.shape[:2], 2), np.float32)
-        frames, pooled = _labeled_frames(batch), _pooled(batch)
+        frames, pooled = _labeled_frames(batch), pooled_examples(batch)
         affect[frames] = found[: frames.sum()]
         affect[pooled] = found[frames.sum() :, np.newaxis]
         return encode(affect[..., 0], affect[..., 1])

@@ -11,7 +11,7 @@ from kelly_core.evaluation.baselines import (
     AROUSAL_QUARTILES,
     CURVE,
     EVERYTHING,
-    AffectPoints,
+    affect_points,
     constant,
     fit_bin_means,
     fit_curve,
@@ -85,8 +85,8 @@ class GrooveMetrics(ModelMetrics):
         baselines = {
             "zero and neutral": constant(grid),
             "position mean": fitted["position mean"],
-            "position median": fit_median(AffectPoints.of(training, scale, most=0)),
-            CURVE: fit_curve(AffectPoints.of(training, scale), "masked_l1"),
+            "position median": fit_median(affect_points(training, scale, most=0)),
+            CURVE: fit_curve(affect_points(training, scale), "masked_l1"),
         }
         return Baselines(baselines, {"arousal quartile": fitted["arousal quartile"]})
 

@@ -11,7 +11,7 @@ from kelly_core.evaluation.baselines import (
     CURVE,
     EVERYTHING,
     VALENCE_QUARTILES,
-    AffectPoints,
+    affect_points,
     constant,
     fit_bin_means,
     fit_curve,
@@ -80,7 +80,7 @@ class HarmonyMetrics(ModelMetrics):
         partitions = {"unigram": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / _CHORDS, strength=1.0)
         uniform = constant(np.full(_CHORDS, 1 / _CHORDS, np.float32))
-        curve = fit_curve(AffectPoints.of(training), "soft_cross_entropy")
+        curve = fit_curve(affect_points(training), "soft_cross_entropy")
         baselines = {"uniform": uniform, "unigram": fitted["unigram"], CURVE: curve}
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 

@@ -11,7 +11,7 @@ from kelly_core.evaluation.baselines import (
     CURVE,
     EVERYTHING,
     VALENCE_QUARTILES,
-    AffectPoints,
+    affect_points,
     constant,
     fit_bin_means,
     fit_curve,
@@ -84,7 +84,7 @@ class MelodyMetrics(ModelMetrics):
         partitions = {"marginal": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / PITCHES, strength=1.0)
         rate = np.full(PITCHES, mean_target(training.dataset).mean(), np.float32)
-        curve = fit_curve(AffectPoints.of(training), "bce")
+        curve = fit_curve(affect_points(training), "bce")
         baselines = {"constant rate": constant(rate), "marginal": fitted["marginal"], CURVE: curve}
         return Baselines(baselines, {"valence quartile": fitted["valence quartile"]})
 
