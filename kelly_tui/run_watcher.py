@@ -15,8 +15,8 @@ from textual.notifications import SeverityLevel
 from kelly_core import events
 from kelly_core.errors import KellyError
 from kelly_core.formatting import format_change
-from kelly_core.runs.curves import Curves
 from kelly_core.runs.event_log import LogReader, LogRecord, describe
+from kelly_core.runs.overview import Curves
 from kelly_core.runs.registry import RunList
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, short_id

@@ -18,11 +18,11 @@ from kelly_core.errors import RunError
 from kelly_core.events import TrainingWarning
 from kelly_core.runs.control import CHANGEABLE, parse_changes
 from kelly_core.runs.event_log import LogRecord, describe
-from kelly_core.runs.launch import resume, settings_of
+from kelly_core.runs.launch import resume
 from kelly_core.runs.queue import drop, move, waiting_runs
 from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import read_manifest
+from kelly_core.runs.run_dir import read_manifest, settings_of
 from kelly_core.spec import find_model
 
 _STOP_PANEL = "When to stop (default after the current step)"

@@ -15,9 +15,8 @@ from rich.text import Text
 
 from kelly_core.events import EpochDone
 from kelly_core.formatting import MISSING, format_bytes, format_change, format_duration, format_loss
-from kelly_core.runs.curves import Curves, thinned
 from kelly_core.runs.event_log import HostLoad, LogRecord
-from kelly_core.runs.overview import Best, RunDiff, RunOverview, relative_change, setting_text
+from kelly_core.runs.overview import Best, Curves, RunDiff, RunOverview, relative_change, setting_text, thinned
 from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS

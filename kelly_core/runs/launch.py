@@ -1,8 +1,9 @@
-"""Start the process of a run, for the first time or to resume."""
+"""Start the process of a run, for the first time or to resume, and lock the folder that it trains into."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -12,18 +13,41 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
 from kelly_core.io.atomic import deny_others_writing, make_folder, open_for_writing
-from kelly_core.io.locks import FileLock
+from kelly_core.io.locks import FileLock, LockOwner
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, LogWriter, RunEnded
-from kelly_core.runs.process import acquire_output_lock, observed
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, short_id, write_manifest
+from kelly_core.runs.run_dir import (
+    RunDirectory,
+    RunManifest,
+    new_run_id,
+    read_manifest,
+    settings_of,
+    short_id,
+    write_manifest,
+)
 
 _TRIES = 1000
+_OUTPUT_LOCK = ".lease"
+
+# A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
+# holds nothing that the run needs: if it is killed, only the status is missing.
+_OBSERVE = """
+umask go-w
+status_file=$1 attempt=$2 notifier=$3
+shift 3
+rm -f "$status_file"
+"$@" >&2 &
+process=$!
+trap '' HUP INT TERM
+echo $process
+exec >&-
+wait $process
+echo "$attempt $?" > "$status_file"
+[ -z "$notifier" ] || eval "exec $notifier"
+"""
 
 
 def start(
@@ -109,21 +133,6 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
         return _launch(run.folder, record, life, output_lock)
 
 
-def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
-    """Return the settings of a run.
-
-    Raises:
-        RunError: they are damaged, or of another version.
-    """
-    try:
-        return Settings.model_validate(record.settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        problem = f"its settings do not fit this version of kelly-core ({key}: {first['msg']})"
-        raise RunError(problem, where=folder.record) from error
-
-
 def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
     """Return the command that sends the message about the end of a run, [] if the settings name no recipient."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
@@ -173,6 +182,19 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     with process.stdout:
         # The first line is the PID of the training: the process started here is the shell that waits for its status.
         return int(process.stdout.readline())
+
+
+def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
+    """Return a command that runs another one, prints its process id and writes its status when it has ended.
+
+    What the other command prints goes to standard error.
+
+    Args:
+        command: the other command.
+        folder, attempt: what it is the process of.
+        notifier: command that takes the place of the observing one in the end, however the other one has ended.
+    """
+    return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 
 
 def _working_folder() -> str:
@@ -250,3 +272,40 @@ def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, output_lo
     for lock in (life, output_lock):
         lock.write_owner(folder.id, pid)
     return run
+
+
+def output_lock_path(output: Path) -> Path:
+    """Return the file that a training into ``output`` locks."""
+    return output / _OUTPUT_LOCK
+
+
+def acquire_output_lock(output: Path) -> FileLock:
+    """Acquire the lock of an output folder, which is created if necessary.
+
+    Raises:
+        RunError: another run trains into it (the message names it), or the folder cannot be made.
+    """
+    path = output_lock_path(output)
+    try:
+        make_folder(output)
+    except OSError as error:
+        raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
+    lock = FileLock.acquire(path, error=RunError)
+    if lock is None:
+        raise _refusal(output, path)
+    return lock
+
+
+def release_output_lock(lock: FileLock) -> None:
+    """Release the output folder; only for the process that holds the lock."""
+    # Removing the name frees it: the lock that stays until this process ends is then on a file without a name.
+    # Where it cannot be removed, the end of the process frees it shortly after.
+    with suppress(OSError):
+        lock.remove()
+
+
+def _refusal(output: Path, path: Path) -> RunError:
+    holder = LockOwner.read(path)
+    who = f"run {holder.run} (process {holder.pid} on {holder.host})" if holder.run else "another run"
+    stop = f"stop it with `kelly-core runs stop {holder.run}`" if holder.run else "stop it"
+    return RunError(f"{who} is training into this folder", where=output, hint=f"Wait for it, {stop}, or choose another")

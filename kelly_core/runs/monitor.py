@@ -21,8 +21,7 @@ from kelly_core.io.atomic import IsOwned, atomic_write
 from kelly_core.io.json import dumps
 from kelly_core.runs.control import Inbox, RunController
 from kelly_core.runs.event_log import EventLogger, GpuLoad, HostLoad, Revived, print_line
-from kelly_core.runs.process import SILENT_SECONDS
-from kelly_core.runs.run import Run
+from kelly_core.runs.run import SILENT_SECONDS, Run
 from kelly_core.runs.run_dir import RunDirectory
 
 _SECONDS_BETWEEN_REQUESTS = 0.25

@@ -22,10 +22,9 @@ from kelly_core.config.schema import NotifySettings
 from kelly_core.errors import KellyError, RunError
 from kelly_core.formatting import format_change, printable
 from kelly_core.io.json import dumps
-from kelly_core.runs.launch import settings_of
 from kelly_core.runs.overview import overview
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, read_labels, short_id
+from kelly_core.runs.run_dir import RunDirectory, read_labels, settings_of, short_id
 
 ENDED = "ended"
 """Event whose name in the message is the state in which the run ended."""

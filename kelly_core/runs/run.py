@@ -1,24 +1,28 @@
-"""A run as seen by an observer: its state, new records and requests to it."""
+"""A run as seen by an observer: its state, new records, its process and how that ended, and requests to it."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.io.locks import FileLock
+from kelly_core.formatting import printable
+from kelly_core.io.atomic import open_regular
+from kelly_core.io.locks import FileLock, LockOwner, is_held
 from kelly_core.runs import control
 from kelly_core.runs.event_log import LogReader, LogRecord
-from kelly_core.runs.process import SILENT_SECONDS, Heartbeat, describe_exit
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
 from kelly_core.runs.state import (
     ModelSnapshot,
@@ -34,6 +38,65 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 _QUICK_READ_BYTES = 2**20
 _SECONDS_TO_END = 30.0
 """Seconds that a process may take to exit after it has reported its end."""
+SILENT_SECONDS = 10.0
+"""Seconds without a heartbeat (one per second) after which a process counts as silent."""
+_FIRST_SIGNAL = 128
+_MAX_BYTES = 64
+_MAX_STATUS = 255
+_TAIL_BYTES = 4096
+_MAX_LINE = 200
+
+_CAUSES = {
+    signal.SIGKILL: (
+        "by `kill -9`, or by the system because memory ran out",
+        "Look for `Out of memory` in the kernel's log; if it is there, use fewer --jobs or a smaller batch size",
+    ),
+    signal.SIGBUS: (
+        "a mapped file became shorter while it was read, or the disk or shared memory is full or failing",
+        "`kelly-core cache --verify` checks the cached features",
+    ),
+    signal.SIGSEGV: ("a fault in native code", "The stack is at the end of console.log; update the package it names"),
+    signal.SIGABRT: ("native code gave up, often because memory ran out", "The reason is at the end of console.log"),
+    signal.SIGILL: (
+        "an instruction that this processor lacks",
+        "Install packages that are built for this processor",
+    ),
+    signal.SIGXCPU: ("its limit of CPU time is used up", "Raise the limit: ulimit -t"),
+}
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
+
+    owner: LockOwner
+    locked: bool
+    age: float
+
+    @classmethod
+    def read(cls, folder: RunDirectory) -> Heartbeat:
+        """Read the heartbeat of a run; its age is infinite if there is none.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        try:
+            age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
+        except FileNotFoundError:
+            age = math.inf
+        except OSError as error:
+            raise RunError(f"cannot be read ({error.strerror})", where=folder.heartbeat) from error
+        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
+
+    @property
+    def here(self) -> bool:
+        """True if the process runs or ran on this machine."""
+        return self.owner.host in ("", socket.gethostname())
+
+    @property
+    def alive(self) -> bool:
+        """True if a process is working; for another machine, whose locks may not be visible here, the age decides."""
+        return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
 class Run:
@@ -336,3 +399,47 @@ def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:
     if model.state == "running" and state in ("paused", "stopped", "failed", "died"):
         return replace(model, state=cast(ModelState, state), eta_seconds=None)
     return model
+
+
+def describe_exit(folder: RunDirectory, attempt: int) -> str:
+    """Describe how a process ended that did not log its end, and what to do.
+
+    The text is "its process is gone" where nothing is known, as after a power cut.
+    """
+    resume = f"`kelly-core runs resume {folder.id}` continues from the last checkpoint"
+    status = _read(folder, attempt)
+    if status is None:
+        return f"its process is gone. {resume}"
+    if status <= _FIRST_SIGNAL:
+        last = _last_line(folder.console)
+        words = f", its last words: {last}" if last else ""
+        return f"its process ended with exit code {status}{words} (see {folder.console}). {resume}"
+    number = status - _FIRST_SIGNAL
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"killed by signal {number}. {resume}"
+    words = (signal.strsignal(number) or name).lower()
+    cause, fix = _CAUSES.get(signal.Signals(number), ("", ""))
+    return ". ".join(filter(None, [f"killed by {name} ({words}){cause and ': ' + cause}", fix, resume]))
+
+
+def _read(folder: RunDirectory, attempt: int) -> int | None:
+    try:
+        with open_regular(folder.exit_status) as file:
+            words = file.read(_MAX_BYTES).split()
+        known, status = map(int, words)
+    except (OSError, ValueError):
+        return None
+    return status if known == attempt and 0 <= status <= _MAX_STATUS else None
+
+
+def _last_line(console: Path) -> str:
+    """Return the last line that is not empty, cut after 200 characters; "" if there is none."""
+    try:
+        with open_regular(console) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((printable(line.strip()[:_MAX_LINE]) for line in reversed(lines) if line.strip()), "")

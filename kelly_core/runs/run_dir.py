@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kelly_core.bounds import Count, UnixTime
+from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
 from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
@@ -167,6 +168,21 @@ def write_manifest(folder: RunDirectory, record: RunManifest) -> None:
     """
     text = dumps({"format": RECORD_FORMAT} | asdict(record), indent=2)
     atomic_write(folder.record, lambda file: file.write(text.encode()), error=RunError)
+
+
+def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
+    """Return the settings of a run.
+
+    Raises:
+        RunError: they are damaged, or of another version.
+    """
+    try:
+        return Settings.model_validate(record.settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        problem = f"its settings do not fit this version of kelly-core ({key}: {first['msg']})"
+        raise RunError(problem, where=folder.record) from error
 
 
 _ADJECTIVES = """

@@ -17,12 +17,11 @@ from kelly_core.io.atomic import deny_others_writing_new_files, guard_folder
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.event_log import EventLogger, FeaturesRead, LogWriter, RunEnded, print_line
-from kelly_core.runs.launch import settings_of
+from kelly_core.runs.launch import output_lock_path, release_output_lock
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor, write_environment
 from kelly_core.runs.notify import notify_aside
-from kelly_core.runs.process import output_lock_path, release_output_lock
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, write_manifest
+from kelly_core.runs.run_dir import RunDirectory, settings_of, write_manifest
 from kelly_core.spec import ModelSpec, model_spec
 
 if TYPE_CHECKING:

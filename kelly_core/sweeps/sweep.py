@@ -16,8 +16,7 @@ from kelly_core.features.extraction import Progress
 from kelly_core.io.atomic import atomic_write_all, guard_folder, make_folder, open_regular
 from kelly_core.io.json import dumps
 from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
-from kelly_core.runs.launch import resume, start
-from kelly_core.runs.process import acquire_output_lock, release_output_lock
+from kelly_core.runs.launch import acquire_output_lock, release_output_lock, resume, start
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.sweeps.plan import Trial

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from kelly_core.runs.curves import Curves, thinned
+from kelly_core.runs.overview import Curves, thinned
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import ModelSnapshot
 from kelly_tui.formatting import model_color, run_colors

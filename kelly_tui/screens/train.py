@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_change, format_duration, format_loss
-from kelly_core.runs.curves import Curves
+from kelly_core.runs.overview import Curves
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series, baseline_series, loss_series, overlaid_series, validation_series

@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_change, format_loss
-from kelly_core.runs.curves import Curves
+from kelly_core.runs.overview import Curves
 from kelly_core.spec import MODELS
 from kelly_tui.charts.chart_data import curve_series
 from kelly_tui.charts.curve_chart import CurveChart

@@ -12,12 +12,12 @@ import pytest
 
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock, LockOwner, is_held
-from kelly_core.runs.process import acquire_output_lock, release_output_lock
+from kelly_core.runs.launch import acquire_output_lock, release_output_lock
 
 KEEPER = """
 import sys
 from pathlib import Path
-from kelly_core.runs.process import acquire_output_lock
+from kelly_core.runs.launch import acquire_output_lock
 lock = acquire_output_lock(Path(sys.argv[1]))
 lock.write_owner("2026-11-22-1431-brave-cadence", __import__("os").getpid())
 print("held", flush=True)

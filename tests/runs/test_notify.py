@@ -18,9 +18,8 @@ from kelly_core import events
 from kelly_core.config.schema import NotifySettings
 from kelly_core.errors import RunError
 from kelly_core.runs.event_log import RunEnded
-from kelly_core.runs.launch import new_record
+from kelly_core.runs.launch import new_record, observed
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
-from kelly_core.runs.process import observed
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.runs.conftest import small_settings

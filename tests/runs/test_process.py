@@ -22,8 +22,8 @@ from kelly_core.io.atomic import atomic_write, guard_folder
 from kelly_core.io.locks import FileLock, is_held
 from kelly_core.runs import launch
 from kelly_core.runs.event_log import AttemptBegun, LogWriter, StateChanged
-from kelly_core.runs.process import acquire_output_lock, describe_exit, observed, release_output_lock
-from kelly_core.runs.run import Run
+from kelly_core.runs.launch import acquire_output_lock, observed, release_output_lock
+from kelly_core.runs.run import Run, describe_exit
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers import tiny

@@ -15,7 +15,7 @@ import pytest
 
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
-from kelly_core.runs.process import acquire_output_lock
+from kelly_core.runs.launch import acquire_output_lock
 from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest, write_manifest

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs.curves import Curves
 from kelly_core.runs.event_log import LogRecord, encode
+from kelly_core.runs.overview import Curves
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui import run_watcher
 from kelly_tui.run_watcher import RunWatcher
