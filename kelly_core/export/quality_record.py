@@ -101,7 +101,7 @@ class SourceQuality:
     """The metrics on the examples of one corpus whose emotion labels come from one source.
 
     Attributes:
-        corpus, label_source: as in ``data.dataset.Rows``.
+        corpus, label_source: as in ``data.dataset.ExampleMetadata``.
         examples, groups: how many there are.
         weight: sum of the loss weights; metrics that are means recombine to the overall ones by it.
         metrics: of the model.
