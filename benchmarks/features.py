@@ -3,7 +3,7 @@
 The corpora are those of the settings' datasets folder (KELLY_DATASETS_DIR=… names another); the demo corpus stands in
 for what is not there. Large corpora are made of its melodies: transposed files, distinguished by a marker. A
 figure "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
-several. What is to be measured runs in a fresh process each.
+several. Each measurement runs in a fresh process.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def speeds(roots: dict[str, Path], folder: Path) -> list[Figure]:
 
 
 def kind(root: Path, folder: Path) -> str:
-    """What a corpus is, for people."""
+    """Return a name of the corpus for people."""
     return "the demo corpus" if root.is_relative_to(folder) else "the real corpus"
 
 
@@ -122,7 +122,7 @@ def audio_seconds(root: Path) -> float:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What it took to prepare a corpus, and to draw one epoch from it.
+    """Cost of preparing a corpus, and of drawing one epoch from it.
 
     Attributes:
         files, examples: its size.

@@ -1,4 +1,4 @@
-"""What a benchmark gives: figures with their targets, as a table for people and as JSON for programs."""
+"""Results of a benchmark: measurements with their targets, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def measure() -> list[Figure]:
 
 
 def figures_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) -> list[Figure]:
-    """What the rounds of one model say; ``forced`` is the share of its speed that a matrix product keeps."""
+    """Return the measurements of one model; ``forced`` is the share of its speed that a matrix product keeps."""
     kept = speeds["together"] / speeds["alone"]
     one_by_one = max(speeds["alone"], speeds["all cores"])
     cores = os.cpu_count() or 1

@@ -213,7 +213,7 @@ def _beside_a_training(folder: Path) -> list[Figure]:
         a_second = terminal.read_for(10.0) / 10
         took = []
         for _ in range(6):
-            # Of a title, only the characters that differ from the screen before are sent.
+            # The terminal gets only the characters of a title that differ from the screen before.
             for key, text in (("2", "layers"), ("3", "ETA")):
                 took.append(_time_of(partial(_switch, terminal, key, text)))
                 terminal.read_for(0.7)

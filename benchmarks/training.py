@@ -290,7 +290,7 @@ def flops_per_frame(spec: ModelSpec) -> int:
 
 @dataclass
 class Rounds:
-    """What the rounds of one model gave: frames a second of ours and of the rivals, overhead, limits by library."""
+    """Results of the rounds of one model: frames a second of ours and of the rivals, overhead, limits by library."""
 
     ours: list[float]
     overheads: list[float]
@@ -321,7 +321,7 @@ def measure_model(spec: ModelSpec) -> list[Figure]:
 
 
 def figures_of(spec: ModelSpec, rounds: Rounds) -> list[Figure]:
-    """What the rounds of one model say."""
+    """Return the measurements that the rounds of one model give."""
     wanted = {"a plain loop": 3.0, "Lightning": 4.0}
     figures = [
         median_at_least(

@@ -145,7 +145,7 @@ class ModelChain:
 
     @property
     def takes_context(self) -> bool:
-        """Whether the networks take a musical context."""
+        """True if the networks take a musical context."""
         return self.code_version == CODE_VERSION
 
     @property

@@ -17,7 +17,7 @@ _LEAST_BEGINNING = 5
 
 _EXPECTED = "Input should be "
 _NOTES = re.compile(r", (?:unable to parse|got a number with).*")
-"""What pydantic adds about a value that is shown beside its message."""
+"""Additions of pydantic about a value, which the message shows anyway."""
 
 _GIBIBYTE = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": _GIBIBYTE, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}

@@ -1,4 +1,4 @@
-"""Whether the files of a folder are still those of an earlier look."""
+"""Stamp of a folder, which shows whether its files have changed since an earlier look."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class RunWatcher:
         """
         self._run.poll()
         self._read_on(time.monotonic() + _SECONDS_A_LOOK)
-        # What has not changed stays the same object: that is compared, and need not be drawn, at no cost.
+        # An unchanged curve stays the same object, which is compared at no cost and need not be drawn again.
         self._published = {name: self._published.get(name) or each.copy() for name, each in self._curves.items()}
         return RunView(self._run.record, self._run.snapshot, dict(self._published), tuple(self._lines))
 

@@ -173,7 +173,7 @@ def save_state(name: str, content: dict[str, Any]) -> str:
 
 
 class ProjectState:
-    """What the screens remember; files are written in threads, since a busy disk can block a writer for a second.
+    """State that the screens remember; files are written in threads, since a busy disk can block a writer for a second.
 
     Args:
         folder: working folder; its absolute path names the project.

@@ -1,4 +1,4 @@
-"""What this processor makes holds on others, and theirs here; packages that programs import are declared."""
+"""Files of this processor are valid on others, and theirs here; packages that programs import are declared."""
 
 from __future__ import annotations
 

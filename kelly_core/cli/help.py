@@ -26,7 +26,7 @@ _INSTEAD = {
     "config": "A setting is changed in config.toml, or by a variable such as KELLY_TRAINING_EPOCHS=5",
     "datasets": "Without a command, all corpora are shown",
 }
-"""What a group of commands offers to those who type a word that is none of its commands."""
+"""Hint of a group of commands for a word that is none of its commands."""
 
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"

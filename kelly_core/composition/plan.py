@@ -98,7 +98,7 @@ class Expression(NamedTuple):
         shape = self.trend * (position - 0.5) / _RAMP_SD
         shape += self.arch * (np.sin(np.pi * position) - _ARCH_MEAN) / _ARCH_SD
         shape += self.with_pitch * (pitch - _MIDDLE_PITCH) / _PITCH_SD
-        # What the three correlations leave unexplained is noise, so that the deviation is the predicted one.
+        # The rest of the variance, unexplained by the three correlations, is noise: the deviation is as predicted.
         explained = self.trend**2 + self.arch**2 + self.with_pitch**2
         return float(self.velocity + self.deviation * (shape + np.sqrt(max(0.0, 1 - explained)) * noise))
 

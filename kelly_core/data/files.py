@@ -53,8 +53,8 @@ def find_files(
         also: returns True for the name of a file that is to be found whatever its ending.
 
     Returns:
-        The path of each relative to ``root``, with forward slashes. Of a large corpus these are most of what stays in
-        memory, and a string takes a quarter of what a ``Path`` takes.
+        The path of each relative to ``root``, with forward slashes. Most of the memory of a large corpus is in these
+        strings; a string takes a quarter of the bytes of a ``Path``.
 
     Raises:
         DataError: the folder is missing or may not be read.

@@ -112,7 +112,7 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
         groups: group of each validation example.
 
     Returns:
-        Whether each example judges; None with fewer than 20 groups, too few to be divided.
+        True for each example that judges; None with fewer than 20 groups, too few to be divided.
     """
     names = sorted(set(groups), key=lambda name: _rank(f"judging\0{name}", 0))
     if len(names) < 2 * LEAST_JUDGES:

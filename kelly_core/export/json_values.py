@@ -177,7 +177,7 @@ def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
     if not set(kinds) <= {int, float}:
         raise FormatError("structure", f"{name} holds an entry that is not a number")
     try:
-        # What is beyond float32 becomes infinite, which is reported below.
+        # A number beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
             array = np.array(values, dtype=np.float64).astype(np.float32)
     except OverflowError:

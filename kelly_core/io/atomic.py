@@ -68,10 +68,10 @@ def _near(path: Path) -> str:
 
 
 def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:
-    """Write a file beside its target, make it durable, and put it in the target's place in one step.
+    """Write a temporary file next to the target, make it durable, and rename it to the target in one step.
 
-    Missing parent folders are made. Whatever interrupts the writing, a signal included, the former file stays as it
-    was and the temporary one is removed.
+    Missing parent folders are made. If the writing is interrupted, by a signal too, the former file stays as it was
+    and the temporary one is removed.
 
     Args:
         path: the file to make or to replace.

@@ -87,7 +87,7 @@ LONGEST_SYMBOL = 64
 _SHIFTS = {"#": 1, "s": 1, "x": 2, "b": -1}
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
 
-# What compatibility normalization (NFKC) leaves or would spoil.
+# Characters that compatibility normalization (NFKC) leaves or would spoil.
 _BEFORE_NFKC = str.maketrans({"˚": "°", "º": "°"})
 _AFTER_NFKC = str.maketrans(
     {

@@ -101,8 +101,8 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
 def transpose_frames(frames: Floats, semitones: int) -> Floats:
     """Return mel frames [..., 128] in dB as if the music sounded some semitones higher, or lower if negative.
 
-    The spectrum moves along the frequency axis, with decibels interpolated between band centers. What would come from
-    beyond the lowest or the highest band has the level of that band.
+    The spectrum moves along the frequency axis, with decibels interpolated between band centers. Beyond the
+    lowest and the highest band the level is that of the band.
     """
     lower, share = _transposition(semitones)
     moved: Floats = frames[..., lower] * (1 - share) + frames[..., lower + 1] * share

@@ -51,7 +51,7 @@ class Melody(NamedTuple):
 def find_melody(notes: Notes) -> Melody:
     """Find the melody: the track with such a name, else the best monophonic track, else the skyline of all tracks.
 
-    Of several tracks whose names hold the word melody, vocal, voice or lead, the one with the most notes is taken;
+    The longest of the tracks with melody, vocal, voice or lead in their names, by number of notes, is the melody;
     parts that accompany, such as backing vocals, and names of General MIDI programs do not count. A track is
     monophonic if at most a tenth of its notes begin more than a tenth of a beat before an earlier one ends; it is a
     candidate with at least 32 notes of at least 5 pitches, on average between 55 and 84. The best candidate overlaps

@@ -1,4 +1,4 @@
-"""What librosa finds in a recording: beats, bars and key, so that music can be written on top of it, and context."""
+"""Beats, bars, key and musical context of a recording, by librosa."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOW_HERTZ = 150.0
 _OUTLIER_SECONDS, _ROUNDS = 0.06, 3
 _FINE_HOP, _REACH_SECONDS = 64, 0.06
 _WEIGHTS = (2.0, 1.0, 0.5)
-"""Of changes of harmony, of low and of all onsets, as signs of a bar's first beat."""
+"""Weights of changes of harmony, of low and of all onsets, as signs of a bar's first beat."""
 _EARLY_SECONDS, _TOGETHER_SECONDS = 0.05, 0.01
 
 _CONTEXT_HOP_SECONDS, _CONTEXT_FFT = 0.02, 2048

@@ -100,7 +100,7 @@ def map_unordered(
                 pending -= completed
                 yield from (future.result() for future in completed)
         finally:
-            # What has not started must not start after an error; what runs is left to its executor.
+            # Calls that have not started must not start after an error; running ones are left to their executor.
             _cancel(pending)
 
 

@@ -269,8 +269,8 @@ _RESERVE_BYTES = 2**16
 class LogWriter:
     """Appends records; safe to use from several threads.
 
-    What a full disk refuses waits in memory for the next record. Some space is set aside, so that at least the ending
-    can be written.
+    Records that a full disk refuses wait in memory for the next one. Some space is set aside, so that at least the
+    ending can be written.
 
     Raises:
         RunError: the log cannot be opened.

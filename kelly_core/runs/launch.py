@@ -187,7 +187,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
 def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
     """Return a command that runs another one, prints its process id and writes its status when it has ended.
 
-    What the other command prints goes to standard error.
+    The output of the other command goes to standard error.
 
     Args:
         command: the other command.

@@ -35,7 +35,7 @@ class RunList:
 def list_runs(runs: Path) -> RunList:
     """Return the state of all runs in a folder; other entries are ignored.
 
-    Of each only a bounded part is read, however long its log.
+    Only a bounded part of each log is read.
 
     Raises:
         RunError: the folder is there and cannot be read.

@@ -158,7 +158,7 @@ class Run:
 
     def poll(self) -> list[LogRecord]:
         """Return records written since the last call, a bounded number; [] if there are none."""
-        # What ``follow`` had read and not yielded when its caller left it.
+        # Records that ``follow`` had read and not yielded when its caller left it.
         if self._not_yet_given:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()

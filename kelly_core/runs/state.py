@@ -222,7 +222,7 @@ _SHARE_OF_LAST_EPOCH = 0.3
 def reduce_events(run: RunSnapshot, log: Iterable[LogRecord]) -> RunSnapshot:
     """Return a snapshot updated by records.
 
-    Of records of batches that follow each other only the last is taken in: a log may hold hundreds of thousands.
+    Only the last of consecutive records of batches is used: a log may hold hundreds of thousands.
     """
     waiting: LogRecord | None = None
     for record in log:

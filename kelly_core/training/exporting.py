@@ -95,7 +95,7 @@ def replace_export(
     real data is better than one of generated data.
 
     Returns:
-        Whether the file was written, and what was replaced or kept.
+        True if the file was written, and what was replaced or kept.
 
     Raises:
         ExportError: as ``export_network``, or the former export cannot be read or kept.

@@ -98,7 +98,7 @@ class LossMonitor:
     **Overfitting**: each of the last five validation losses is above the level around the best epoch, by three
     times their noise and by 2 %, while the training loss kept falling. Levels are medians of five epochs, since the
     best loss itself is the minimum of noisy values and typical losses are above it. A falling training loss
-    distinguishes overfitting from divergence. Of 200 curves of 100 epochs of noise around a constant, none was
+    distinguishes overfitting from divergence. None of 200 curves of 100 epochs of noise around a constant was
     reported; a rise of 5 % per epoch is reported 9 to 14 epochs after the best, with noise of 5 %.
 
     A concern ends with progress, overfitting also with a new best epoch; afterwards it can be reported again.

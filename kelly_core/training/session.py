@@ -103,7 +103,7 @@ def train_model(
 
 
 class _ModelTraining:
-    """Steps of a complete training. What the earlier ones gave stays known if a later one fails."""
+    """Steps of a complete training. Results of the earlier ones stay known if a later one fails."""
 
     def __init__(self, settings: Settings, spec: ModelSpec, listen: Listener) -> None:
         self._settings, self._spec, self._listen = settings, spec, listen

@@ -222,7 +222,7 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
     for factors in ((1, 2, 5), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]
         within = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
-        # Of less than a decade so few would be left that a tall axis had hardly any.
+        # Less than a decade would leave so few that a tall axis had hardly any.
         if min(count, _FEW_TICKS) <= len(within) <= count + 1:
             return within
     return nice_ticks(10**low, 10**high, count) if len(within) < 2 else within[:: math.ceil(len(within) / (count + 1))]

@@ -147,7 +147,7 @@ class CurveChart(Widget, can_focus=True):
         if width >= last - first:
             self.post_message(self.Changed(self.cursor, None))
             return
-        # What is at the center stays where it is on the screen.
+        # The epoch at the center stays where it is on the screen.
         left = center - (min(right, max(left, center)) - left) / max(right - left, 1e-9) * width
         left = min(last - width, max(first, left))
         self.post_message(self.Changed(self.cursor, (left, left + width)))

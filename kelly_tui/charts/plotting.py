@@ -41,7 +41,7 @@ _LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
 _LONGEST_NAME = 18
 _X_TITLE = "epoch"
 _MOST_DIGITS = 12
-"""Of a label of the vertical axis."""
+"""Maximum digits of a label of the vertical axis."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def _draw_mark(wanted: PlotRequest, series: Series, canvas: Canvas) -> None:
 
 def _legend(wanted: PlotRequest, near: list[Series]) -> str:
     shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
-    # Of a smoothed curve the value itself is shown.
+    # For a smoothed curve the raw value is shown.
     raw = {each.name: each for each in wanted.series}
     # A window may begin and end between epochs: only those inside are shown.
     window = "" if wanted.window is None else f"{math.ceil(wanted.window[0])}-{math.floor(wanted.window[1])}"

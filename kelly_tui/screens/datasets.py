@@ -343,7 +343,7 @@ class Datasets(BaseScreen):
         return self._reports.get(self._key(name)) if self._found.get(name) is True else None
 
     def _is_outdated(self, name: str) -> bool:
-        """Whether the files have changed since they were read."""
+        """True if the files have changed since they were read."""
         report = self._report(name)
         return report is not None and name in self._stamps and report.get("stamp") != self._stamps[name]
 

@@ -1,4 +1,4 @@
-"""What is remembered of a run, and what the next one makes of it."""
+"""The history of benchmarks, and the comparison of a run with the one before."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ CORES = {"user": 0.0, "nice": 0.0, "system": 0.0, "idle": 0.0, "iowait": 0.0, "s
 
 
 def let_pass(monkeypatch: pytest.MonkeyPatch, own: float, **seconds: float) -> MachineLoad:
-    """What a meter reads after these seconds of processor time of the machine, of which ``own`` are this process's."""
+    """The reading of a meter after these seconds of processor time of the machine, ``own`` by this process."""
     times, used = dict(CORES), [0.0]
     cores = SimpleNamespace(_asdict=lambda: dict(times))
     monkeypatch.setattr(psutil, "cpu_times", lambda: cores)

@@ -14,7 +14,7 @@ from kelly_core.cli.app import main
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind: exit code and both streams."""
+    """The result of a command: exit code and both streams."""
 
     code: int
     out: str

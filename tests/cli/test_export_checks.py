@@ -27,7 +27,7 @@ from .conftest import Run
 
 GROOVE = MODELS[-1]
 NO_BUDGET = ("--budget-ms", 1e6)
-"""What is tested here must not depend on how busy the machine is."""
+"""The results must not depend on how busy the machine is."""
 
 
 def write_groove(path: Path, seed: int = 0) -> Path:

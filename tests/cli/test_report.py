@@ -41,7 +41,7 @@ HOSTILE = "</td><script>alert(1)</script>| **x** [y](javascript:z) `q` _w_ &lt; 
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: every tag, the rows of its tables, and its text."""
+    """A page as a browser reads it: every tag, the rows of its tables, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def rendered(markdown: str) -> str:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What short trainings leave: one model on a tiny corpus, one on generated examples."""
+    """Exports of short trainings: one model on a tiny corpus, one on generated examples."""
     folder = tmp_path_factory.mktemp("workshop")
     tiny.groove_midi(folder / "data" / "groove_midi")
     typed = {

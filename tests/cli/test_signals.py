@@ -106,7 +106,7 @@ def _environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {
         "KELLY_DATASETS_SYNTHETIC_EXAMPLES": "2048",
         "KELLY_DATASETS_CACHE_DIR": str(tmp_path / "c"),
-        # What the terminal cannot show must not end a training.
+        # Text that the terminal cannot show must not end a training.
         "PYTHONIOENCODING": "ascii",
     }
 

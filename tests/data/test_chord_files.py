@@ -50,7 +50,7 @@ def check_numbers(dataset: HarmonyDataset) -> None:
 
 
 def check_report(dataset: HarmonyDataset) -> None:
-    """What the report says can be shown anywhere."""
+    """Assert that the report's text can be shown anywhere."""
     report = dataset.report
     names = [name for listed in report.skipped.values() for name in listed]
     for text in [*report.skipped, *names, *dataset.rows.groups]:

@@ -1,4 +1,4 @@
-"""What a corpus of many files keeps in memory."""
+"""The memory that a corpus of many files takes."""
 
 from __future__ import annotations
 

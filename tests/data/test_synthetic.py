@@ -119,7 +119,7 @@ def test_bayes_loss_of_dynamics_is_the_variance_of_beta_variables() -> None:
 
 
 def test_bayes_loss_of_groove_is_the_mean_absolute_deviation_of_its_noise() -> None:
-    """Of normal noise with a standard deviation of .1: σ √(2 / π)."""
+    """Mean absolute value of normal noise with a standard deviation of .1: σ √(2 / π)."""
     assert synthetic("groove_midi").reference.bayes == pytest.approx(0.1 * np.sqrt(2 / np.pi), rel=0.025)
 
 

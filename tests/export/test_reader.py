@@ -1,4 +1,4 @@
-"""Whatever the bytes are, reading gives an export or an error in words."""
+"""Reading any bytes gives an export or an error in words."""
 
 from __future__ import annotations
 

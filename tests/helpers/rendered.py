@@ -1,4 +1,4 @@
-"""What an application shows, as the terminal gets it."""
+"""The picture of an application, as the terminal gets it."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def lines(app: KellyApp) -> list[str]:
 
 
 def has_curves(app: KellyApp) -> bool:
-    """Whether all charts of the screen in front that can be seen have series, and have drawn them."""
+    """True if all visible charts of the screen in front have series and have drawn them."""
     return all(chart.series and chart.up_to_date for chart in app.screen.query(CurveChart) if chart.size.height)

@@ -57,7 +57,7 @@ def test_repetition_is_found_at_any_pitch_and_counts_from_its_second_time() -> N
     assert measure_piece(piece([*once, 60, 61, 68, 66, 60], [C])).motifs_repeated == 0
     melody = [60, 64] * 16
     repeated = measure_piece(piece(melody, [C, F, G, C, C, F, G, C]))
-    # Of the five blocks of four bars one begins four bars or more after the first.
+    # One of the five blocks of four bars begins four bars or more after the first.
     assert repeated.chords_repeated == 1
     assert measure_piece(piece(melody, [C, F, G, C, G, AM, F, C])).chords_repeated == 0
 

@@ -1,4 +1,4 @@
-"""Whatever computes: results come in order, once each, and a lost process changes nothing."""
+"""Results of every executor come in order, once each, and a lost process changes nothing."""
 
 from __future__ import annotations
 

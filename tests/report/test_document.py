@@ -1,4 +1,4 @@
-"""What a report is made of, apart from where it comes from."""
+"""The document of a report, built from collected results."""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ def test_an_extension_up_to_the_planned_end_continues_after_early_stopping(start
 
 
 def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
-    """Whether two trainings ended with the same networks, to the bit."""
+    """True if two trainings ended with the same networks, to the bit."""
     import torch
 
     first, second = (load_checkpoint(path / "checkpoints" / f"{stem}_latest.pt") for path in (one, other))

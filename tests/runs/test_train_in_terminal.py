@@ -35,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:  # noqa: ARG001 - a fixture can
 
 @pytest.fixture
 def no_run_left(folder: Path):
-    """Whatever goes wrong, no training outlives its test."""
+    """Kill every training at the end of its test."""
     yield
     for path in (folder / "runs").glob("*/run.json"):
         Run(find_run(folder / "runs", path.parent.name)).kill()

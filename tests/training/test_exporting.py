@@ -1,4 +1,4 @@
-"""What the plugin gets computes what was trained, on raw inputs; a replaced export is kept, and named."""
+"""An export computes on raw inputs what was trained; a replaced export is kept and named."""
 
 from __future__ import annotations
 

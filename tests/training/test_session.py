@@ -1,4 +1,4 @@
-"""What a training says of its data and of its result, and settings that change between two epochs."""
+"""Reports of a training about its data and its result, and settings that change between two epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is missing, broken or cut off gets a calm screen, and nothing is lost."""
+"""Missing, broken or truncated files get a calm screen, and nothing is lost."""
 
 from __future__ import annotations
 

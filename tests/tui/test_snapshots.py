@@ -108,5 +108,5 @@ def test_runs(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> No
 
 
 def _is_shown(name: str, state: str, app: KellyApp) -> bool:
-    """Whether a line has both; a table takes its widths only after it took its rows."""
+    """True if a line has both; a table takes its widths only after it took its rows."""
     return any(name in line and state in line for line in lines(app))

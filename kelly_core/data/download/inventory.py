@@ -241,7 +241,7 @@ def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaim
         path = datasets.dir / entry.name
         if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and is_file(entry) and path.absolute() not in claimed:
             marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
-            # Of the corpora, only that of chords may be a JSON file alone.
+            # Only the corpus of chords may be a JSON file alone.
             guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")
             by_guess.setdefault(guess, []).append(entry.name)
     for guess, names in by_guess.items():

@@ -218,7 +218,7 @@ class _Transfer:
         done = start
         try:
             if not start:
-                # Whatever is in its place, a link or a FIFO too, is replaced and not written to.
+                # A link or a FIFO in its place is replaced and not written to.
                 self._part.unlink(missing_ok=True)
             with self._part.open("r+b" if start else "xb") as file:
                 file.truncate(start)

@@ -92,7 +92,7 @@ _CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
 _MISSING_SECONDS = 0.1
 """A file is cut off if it holds less than its header says by more than this; encoders pad by up to two frames."""
 _CHUNK = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile reports of a chunk of samples that claims more bytes than the file holds."""
+"""Report of libsndfile on a chunk of samples that claims more bytes than the file holds."""
 _HOLE = "libogg reports a hole"
 _STREAMED_BYTES = 0x7FFFF000
 """Sizes from this one on are placeholders of programs that write WAV to a pipe."""
@@ -135,7 +135,7 @@ def read_audio(path: Path, seconds: float) -> tuple[Floats, int]:
 
 
 def decode_audio(path: Path, seconds: float) -> DecodedAudio:
-    """Decode the first ``seconds`` of a file. What is damaged is left out, in every format.
+    """Decode the first ``seconds`` of a file. Damaged parts are left out, in every format.
 
     Raises:
         DataError: the file cannot be read, nothing of it can be decoded, it holds samples that are not finite, or no
@@ -308,7 +308,7 @@ def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
 def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]:
     """Return at most ``wanted`` samples, and False if a block before or between them is None: not decodable.
 
-    What cannot be decoded behind the last sample is not damage: tags are there, and the length shows the rest.
+    Blocks behind the last sample that cannot be decoded are not damage: tags are there, and the length shows the rest.
     """
     parts = [np.zeros(0, np.float32)]
     count, broken, intact = 0, False, True
