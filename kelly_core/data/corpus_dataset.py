@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,13 +27,12 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Normalizer,
 )
-from kelly_core.data.files import Selection, is_made_by_rules, merge_left_out, require_usable
+from kelly_core.data.files import Selection, is_made_by_rules, merge_left_out, no_usable_example
 from kelly_core.data.labels import KnownLabels
 from kelly_core.data.leakage import IndexPair, equal_keys
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_source
 from kelly_core.errors import DataError
-from kelly_core.features.extraction import FeatureExtractor, FeatureTable, Progress, load_features
-from kelly_core.io.user_dirs import user_cache_dir
+from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, FeatureTable, load_features
 from kelly_core.music.context import noisy_context
 from kelly_core.music.emotion import CODE_VERSION, CONTEXT_SIZE, LABEL_VERSION
 from kelly_core.spec import LabelScale
@@ -43,34 +42,24 @@ _PIECE = 4096
 
 
 @dataclass(frozen=True)
-class LoadOptions:
+class LoadOptions(ExtractionOptions):
     """Options for reading a corpus.
 
     Attributes:
         validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
         seed: of the split.
-        max_files: maximum number of files, evenly spread; 0 uses all.
-        cache_dir: folder of the feature files; it may begin with ~.
-        jobs: worker processes for features; 0 chooses.
-        scheduler: address of a Dask cluster that computes features instead of this machine; "" for none.
         annotations_file: labels or index of the corpus if it is not at its usual place, relative to the corpus.
         label_scale: scale of valence and arousal in tables without known columns; "" refuses them.
         duration: seconds of each audio file that are used.
-        progress: called with (files done, files in all) while features are computed.
         context: training frames that harmony examples take their audio half from.
         include_test: read the official test split, too, which no training asks for.
     """
 
     validation_split: float = 0.2
     seed: int = 0
-    max_files: int = 0
-    cache_dir: Path = field(default_factory=user_cache_dir)
-    jobs: int = 0
-    scheduler: str = ""
     annotations_file: str = ""
     label_scale: LabelScale = ""
     duration: float = 45.0
-    progress: Progress | None = None
     context: AudioContext | None = None
     include_test: bool = False
 
@@ -96,22 +85,6 @@ class AudioContext:
     fingerprint: str
 
 
-def extract(root: Path, files: Sequence[str], extraction: FeatureExtractor, options: LoadOptions) -> FeatureTable:
-    """Return the features of files, given by path below ``root``."""
-    if options.max_files:
-        # A cache of its own: reading a few files must not evict the features of all.
-        extraction = replace(extraction, settings={**extraction.settings, "max_files": options.max_files})
-    return load_features(
-        root,
-        files,
-        extraction,
-        cache_dir=options.cache_dir.expanduser(),
-        jobs=options.jobs,
-        scheduler=options.scheduler,
-        progress=options.progress,
-    )
-
-
 def extract_selection(
     root: Path, selection: Selection, known: KnownLabels, extraction: FeatureExtractor, options: LoadOptions
 ) -> tuple[FeatureTable, list[str | None], CorpusReport]:
@@ -120,9 +93,10 @@ def extract_selection(
     Raises:
         DataError: no file gave an example.
     """
-    table = extract(root, selection.files, extraction, options)
+    table = load_features(root, selection.files, extraction, options)
     skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
-    require_usable(table.files, skipped, root)
+    if not table.files:
+        raise no_usable_example(skipped, root)
     official = selection.official(table.files)
     report = CorpusReport(
         extraction.corpus,

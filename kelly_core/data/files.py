@@ -1,18 +1,33 @@
-"""Files of a corpus: finding them without ever leaving its folder, choosing by official tables, naming the others."""
+"""Files of a corpus: found without ever leaving its folder, and chosen by official tables.
+
+An official table is found by its name or its columns, matched to files, and gives each file its split.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import posixpath
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
 from kelly_core.corpora import RULES_FILE
-from kelly_core.data.official_splits import OfficialTable, is_table_name, may_be_table, read_official_tables
-from kelly_core.data.split_tables import SPLIT, CorpusNames, TableRow, is_clip, most_held_out
+from kelly_core.data.readers import midi
+from kelly_core.data.split_tables import (
+    CLIP_TABLE,
+    SPLIT,
+    CorpusNames,
+    OfficialTable,
+    TableRow,
+    is_clip,
+    is_split_table,
+    most_held_out,
+    read_official_table,
+)
 from kelly_core.data.splits import TEST
 from kelly_core.errors import DataError
 from kelly_core.formatting import first_names, printable
@@ -26,6 +41,21 @@ UNREADABLE_FOLDER = "folder that cannot be read"
 TEST_REASON = "official test split, kept out of training"
 UNLISTED_REASON = "not in the official table"
 _NO_SPLIT_REASON = "without a known split in the official table"
+
+_TABLE_SUFFIXES = tuple(
+    f"{ending}{gzip}"
+    for ending in (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson")
+    for gzip in ("", ".gz")
+)
+"""Endings of files that are searched first for official splits."""
+_AUDIO, _SCORES = (".wav", ".mp3", ".flac", ".ogg", ".m4a"), (".xml", ".mxl", ".musicxml", ".krn", ".abc", ".lab")
+_OTHER_KINDS = frozenset((*_AUDIO, *_SCORES, ".mid", ".midi", ".png", ".jpg", ".pdf", ".npy", ".npz", ".zip", ".md"))
+"""Endings of files that are no tables. Any other name may be that of a copy, such as ``table.csv.bak``."""
+_KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
+"""File names of official tables. Other tables are recognized by their columns, or else by their values."""
+
+_MAX_SEARCHED = 512
+"""Files without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
 
 T = TypeVar("T")
 LeftOut = dict[str, list[str]]
@@ -63,99 +93,72 @@ def find_files(
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    walk = _Walk(tuple(suffixes), is_skipped, also)
-    found = list(walk.files(root))
-    if walk.linked:
-        # A linked folder is read after all others, so that it does not take the place of the real one.
-        found.sort(key=lambda name: name.split("/"))
-    for reason, names in ((UNREADABLE_FOLDER, walk.unreadable), (BROKEN_LINK, walk.broken)):
+    unusable: LeftOut = {}
+    found = list(_walk(root, tuple(suffixes), is_skipped, also, unusable))
+    # Files of linked folders come last. With a 0 for its slashes, a path takes the place that its parts give it.
+    found.sort(key=lambda name: name.replace("/", "\0"))
+    for reason, names in unusable.items():
         warn_left_out(root, reason, names)
-        if names and left_out is not None:
+        if left_out is not None:
             left_out[reason] = list(dict.fromkeys([*left_out.get(reason, ()), *names]))
     return found
+
+
+def has_files(root: Path, suffixes: Collection[str]) -> bool:
+    """Return True if any file below ``root`` that ``find_files`` would find has one of the suffixes."""
+    return any(True for _ in _walk(root, tuple(suffixes), lambda _folder: False, lambda _name: False, {}))
+
+
+def _walk(
+    root: Path,
+    suffixes: tuple[str, ...],
+    is_skipped: Callable[[str], bool],
+    also: Callable[[str], bool],
+    unusable: LeftOut,
+) -> Iterator[str]:
+    """Yield the files below ``root`` as ``find_files`` describes, those of linked folders last."""
+    visited: set[tuple[int, int]] = set()
+    # A stack of our own: folders may be nested deeper than Python's calls.
+    stack: list[tuple[str, os.DirEntry[str]]] = []
+    # Linked folders are read after all others, so that a link does not take the place of the real folder.
+    links = deque([(str(root), "")])
+    while stack or links:
+        if stack:
+            below, entry = stack.pop()
+            folder, name = entry.path, below + entry.name
+            is_real_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name.startswith(".") or entry.name == "__MACOSX" or (is_real_folder and is_skipped(name)):
+                continue
+            if entry.is_symlink() and is_folder(entry):
+                links.append((folder, f"{name}/"))
+                continue
+            if not is_real_folder:
+                has_suffix = entry.name.lower().endswith(suffixes)
+                if (has_suffix or also(entry.name)) and is_file(entry):
+                    yield name
+                # Links to other things than wanted files and folders are not missed.
+                elif entry.is_symlink() and (has_suffix or "." not in entry.name) and not Path(folder).exists():
+                    unusable.setdefault(BROKEN_LINK, []).append(name)
+                continue
+            inner = f"{name}/"
+        else:
+            folder, inner = links.popleft()
+        try:
+            status = os.stat(folder)  # noqa: PTH116, folders are strings here
+            # Two names of one folder hold the same files.
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                stack += [(inner, each) for each in sorted(entries, key=lambda each: each.name, reverse=True)]
+        except OSError:
+            unusable.setdefault(UNREADABLE_FOLDER, []).append(inner)
 
 
 def merge_left_out(*parts: Mapping[str, Sequence[str]]) -> LeftOut:
     """Return the names of all parts by reason, each name once a reason."""
     reasons = dict.fromkeys(reason for part in parts for reason in part)
     return {reason: list(dict.fromkeys(name for part in parts for name in part.get(reason, ()))) for reason in reasons}
-
-
-def has_files(root: Path, suffixes: Collection[str]) -> bool:
-    """Return True if any file below ``root`` that ``find_files`` would find has one of the suffixes."""
-    return any(True for _ in _Walk(tuple(suffixes)).files(root))
-
-
-class _Walk:
-    """One walk through a folder, by ``files``.
-
-    Attributes:
-        linked: paths of the links to folders that were followed.
-        unreadable, broken: paths of folders that cannot be read, and of links to nothing.
-    """
-
-    def __init__(
-        self,
-        suffixes: tuple[str, ...],
-        is_skipped: Callable[[str], bool] = lambda _folder: False,
-        also: Callable[[str], bool] = lambda _name: False,
-    ) -> None:
-        self.linked: list[str] = []
-        self.unreadable: list[str] = []
-        self.broken: list[str] = []
-        self._suffixes = suffixes
-        self._is_skipped = is_skipped
-        self._also = also
-        self._links: deque[tuple[str, str]] = deque()
-        self._visited: set[tuple[int, int]] = set()
-
-    def files(self, root: Path) -> Iterator[str]:
-        """Paths of files below ``root``: those of its own folders in order, then those of linked folders."""
-        yield from self._folder(root, "")
-        while self._links:
-            path, below = self._links.popleft()
-            self.linked.append(below)
-            yield from self._folder(path, below)
-
-    def _folder(self, folder: Path | str, below: str) -> Iterator[str]:
-        # A stack of our own: folders may be nested deeper than Python's calls.
-        stack = [(below, iter(self._entries(folder, below)))]
-        while stack:
-            below, entries = stack[-1]
-            entry = next(entries, None)
-            if entry is None:
-                stack.pop()
-            elif entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            elif entry.is_dir(follow_symlinks=False):
-                inner = f"{below}{entry.name}/"
-                if self._is_skipped(inner[:-1]):
-                    continue
-                stack.append((inner, iter(self._entries(entry.path, inner))))
-            elif entry.is_symlink() and is_folder(entry):
-                self._links.append((entry.path, f"{below}{entry.name}/"))
-            elif (entry.name.lower().endswith(self._suffixes) or self._also(entry.name)) and is_file(entry):
-                yield below + entry.name
-            elif entry.is_symlink() and self._concerns(entry.name) and not Path(entry.path).exists():
-                self.broken.append(below + entry.name)
-
-    def _entries(self, folder: Path | str, below: str) -> list[os.DirEntry[str]]:
-        """Entries of a folder in order; none if it was read before or cannot be read."""
-        try:
-            status = os.stat(folder)  # noqa: PTH116, folders are strings here
-            # Two names of one folder hold the same files.
-            if (status.st_dev, status.st_ino) in self._visited:
-                return []
-            self._visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as found:
-                return sorted(found, key=lambda entry: entry.name)
-        except OSError:
-            self.unreadable.append(below)
-            return []
-
-    def _concerns(self, name: str) -> bool:
-        """Return True if a link of this name may have led to a wanted file or to a folder."""
-        return name.lower().endswith(self._suffixes) or "." not in name
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -222,27 +225,24 @@ class Selection:
 
 def select_files(
     root: Path,
-    suffixes: Collection[str],
     *,
     known_tables: Sequence[str] = (),
     table: str = "",
-    whole: bool = False,
     advice: str = "",
     unfit: Callable[[str, TableRow | None], str] = lambda _name, _row: "",
     max_files: int = 0,
     include_test: bool = False,
 ) -> Selection:
-    """Choose the files of a corpus by its official tables.
+    """Choose the MIDI files of a corpus by its official tables.
 
     Only files found below ``root`` are ever chosen; paths in a table are names to compare with, never opened.
 
     Args:
         root: the corpus folder.
-        suffixes: endings of the files.
         known_tables: file names of the corpus's own tables, as patterns.
         table: the only table to use, relative to ``root``; "" looks for tables at any depth.
-        whole: a table lists the whole corpus, not only its own folder.
-        advice: what to do if there is no table, "" if the corpus may well have none.
+        advice: what to do if there is no table, in a corpus whose table lists all files; "" if the corpus may well have
+            none, and a table lists its own folder only.
         unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
         max_files: choose at most this number, evenly spread; 0 chooses all.
         include_test: choose the official test files, too. They come after all others, whose order, choice and number
@@ -252,42 +252,50 @@ def select_files(
         DataError: the folder cannot be read, or there are official tables and all of them are damaged.
     """
     skipped: LeftOut = {}
-    everything = find_files(root, suffixes, left_out=skipped, also=may_be_table)
-    endings = tuple(suffixes)
+    everything = find_files(root, midi.SUFFIXES, left_out=skipped, also=_may_be_table)
+    endings = tuple(midi.SUFFIXES)
     found = [name for name in everything if name.lower().endswith(endings)]
     others = [name for name in everything if not name.lower().endswith(endings)]
-    tables, warnings = read_official_tables(root, others, CorpusNames(found), known_tables, table)
+    tables, warnings = _read_official_tables(root, others, found, known_tables, table)
+    rows, ambiguous = _match_rows(found, tables)
+    warnings += ambiguous
     sides: dict[str | None, list[str]] = {}
-    rows: dict[str, TableRow] = {}
-    naming: set[str] = set()
-    conflicts: list[str] = []
     for name in found:
-        own = {each.path: row for each in tables if (row := each.row(name)) is not None}
-        naming |= own.keys()
-        if len({row[SPLIT] for row in own.values()}) > 1:
-            conflicts.append(name)
-        row = most_held_out(own.values())
-        reason = unfit(name, row) or _why_skipped(row, name, tables, whole, include_test)
+        row = rows.get(name)
+        reason = unfit(name, row) or _why_skipped(row, name, tables, bool(advice), include_test)
         if reason:
             skipped.setdefault(reason, []).append(name)
-            continue
-        sides.setdefault(row[SPLIT] if row else None, []).append(name)
-        if row is not None:
-            rows[name] = row
-    warnings += [
-        f"{each.path}: none of its {len(each.rows):,} rows names a file in the folder"
-        for each in tables
-        if found and not each.by_clip and each.path not in naming
-    ]
-    if conflicts:
-        shown = first_names(conflicts, _LISTED)
-        warnings.append(f"tables give {len(conflicts):,} files different splits; the most held-out one counts: {shown}")
+        else:
+            sides.setdefault(row[SPLIT] if row else None, []).append(name)
     tested = sides.pop(TEST, [])
     files = _in_proportion(sides, max_files) + spread(tested, max_files)
     if not tables and (missing := _missing_table_warning(found, advice)):
         warnings.append(missing)
     used = [each.path for each in tables]
-    return Selection(files, rows, skipped, len(found), used, list(filter(is_table_name, others)), warnings)
+    return Selection(files, rows, skipped, len(found), used, list(filter(_is_table_name, others)), warnings)
+
+
+def _match_rows(files: Sequence[str], tables: Sequence[OfficialTable]) -> tuple[dict[str, TableRow], list[str]]:
+    """Return the row of each file that a table names, and warnings on tables that name no file or disagree."""
+    rows: dict[str, TableRow] = {}
+    naming: set[str] = set()
+    conflicts: list[str] = []
+    for name in files:
+        own = {table.path: row for table in tables if (row := table.row(name)) is not None}
+        naming |= own.keys()
+        if len({row[SPLIT] for row in own.values()}) > 1:
+            conflicts.append(name)
+        if (row := most_held_out(own.values())) is not None:
+            rows[name] = row
+    warnings = [
+        f"{table.path}: none of its {len(table.rows):,} rows names a file in the folder"
+        for table in tables
+        if files and not table.by_clip and table.path not in naming
+    ]
+    if conflicts:
+        shown = first_names(conflicts, _LISTED)
+        warnings.append(f"tables give {len(conflicts):,} files different splits; the most held-out one counts: {shown}")
+    return rows, warnings
 
 
 def _why_skipped(
@@ -327,15 +335,65 @@ def _missing_table_warning(found: Sequence[str], advice: str) -> str:
     return f"no table of official splits: split by seed, so official test files may be trained on. {advice}"
 
 
-def require_usable(files: Sequence[str], skipped: Mapping[str, Sequence[str]], root: Path) -> None:
-    """Raise if nothing in a corpus is usable.
+def no_usable_example(skipped: Mapping[str, Sequence[str]], root: Path) -> DataError:
+    """Return the error for a corpus of which nothing is usable, with the reasons."""
+    reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
+    hint = "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
+    return DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)
+
+
+def _read_official_tables(
+    root: Path, tables: Sequence[str], files: Sequence[str], known: Sequence[str], only: str
+) -> tuple[list[OfficialTable], list[str]]:
+    """Read every official table of a corpus: those of a known name, and others that hold its columns.
+
+    Args:
+        root: the corpus folder.
+        tables: files below it that may be tables, by path in the corpus.
+        files: the corpus's own files, by path in the corpus.
+        known: file names of the corpus's own table, as patterns, besides those that all corpora share.
+        only: the only table to read, relative to ``root``; "" looks for tables.
+
+    Returns:
+        The tables by path, and one sentence on each damaged table that is left out, has damaged rows, or is ambiguous.
 
     Raises:
-        DataError: no file gave an example; the message names the reasons.
+        DataError: ``only`` is missing or damaged, or tables are there and all of them are damaged.
     """
-    if not files:
-        reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
-        hint = (
-            "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
-        )
-        raise DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)
+    if only and not (root / only).is_file():
+        raise DataError("the official table is not there", where=root / only)
+    names = CorpusNames(files)
+    candidates = [only] if only else [name for name in tables if _has_known_name(name, known)]
+    others = [] if only else [name for name in tables if not _has_known_name(name, known)]
+    others.sort(key=lambda name: (not _is_table_name(name), name.count("/")))
+    candidates += [name for name in others[:_MAX_SEARCHED] if is_split_table(root / name, names)]
+    warnings: list[str] = []
+    if len(others) > _MAX_SEARCHED and not candidates:
+        left_out = len(others) - _MAX_SEARCHED
+        warnings.append(f"{left_out:,} of {len(others):,} possible tables were not searched for official splits")
+    found: list[OfficialTable] = []
+    damaged: list[DataError] = []
+    for name in sorted(candidates):
+        try:
+            found.append(read_official_table(root, name, names))
+        except DataError as error:
+            damaged.append(error)
+    if damaged and not found:
+        raise damaged[0]
+    warnings += [problem for table in found for problem in table.problems()]
+    return found, [*warnings, *(f"damaged table of official splits left out: {error}" for error in damaged)]
+
+
+def _has_known_name(name: str, known: Sequence[str]) -> bool:
+    file = name.rpartition("/")[2].lower()
+    return bool(CLIP_TABLE.match(file)) or any(fnmatch(file, pattern) for pattern in (*_KNOWN_NAMES, *known))
+
+
+def _is_table_name(name: str) -> bool:
+    """Return True if a file has the ending of a CSV or JSON table."""
+    return name.lower().endswith(_TABLE_SUFFIXES)
+
+
+def _may_be_table(name: str) -> bool:
+    """Return True unless the ending of a file is that of another kind."""
+    return posixpath.splitext(name.lower())[1] not in _OTHER_KINDS

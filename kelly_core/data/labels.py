@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,21 +35,14 @@ _ID_COLUMNS = ("id", "filename")
 _QUADRANT_COLUMN = "4q"
 
 
-def read_sidecar(root: Path, file: str = "") -> tuple[dict[str, ValenceArousal], list[str]]:
-    """Return valence and arousal by file name from the corpus's sidecar, and the names of its damaged entries.
+def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
+    """Return valence and arousal by file name from a corpus's sidecar, and the names of its damaged entries.
 
-    Both are empty if there is no sidecar. An entry without numbers in -1..1 is damaged; a warning names it.
-
-    Args:
-        root: the corpus folder.
-        file: another name for the sidecar, relative to ``root``; it must then exist.
+    An entry without numbers in -1..1 is damaged; a warning names it.
 
     Raises:
-        DataError: the sidecar is damaged as a whole.
+        DataError: the sidecar is missing, or damaged as a whole.
     """
-    path = root / (file or SIDECAR)
-    if not path.is_file() and not file:
-        return {}, []
     document = read_json(path)
     if not isinstance(document, dict):
         raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
@@ -158,31 +150,13 @@ class KnownLabels:
             if (found := self.find(file)) is not None:
                 affect[row], sources[row] = found
 
-    def add(
-        self, source: str, name: str, damage: str, read: Callable[[], tuple[dict[str, ValenceArousal], list[str]]]
-    ) -> None:
-        """Add the labels of one file; a file that cannot be read is left out with a warning.
-
-        Args:
-            source: where the labels come from.
-            name: the file, by path in the corpus.
-            damage: reason to leave out a part of the file.
-            read: returns labels, and the names of the file's damaged parts.
-        """
-        try:
-            labels, damaged = read()
-        except DataError as error:
-            _log.warning("%s: %s", UNREADABLE_LABELS, printable(str(error)))
-            self.left_out.setdefault(UNREADABLE_LABELS, []).append(name)
-            self.warnings.append(f"{UNREADABLE_LABELS}, left out: {error}")
-            return
-        self.put(source, labels)
-        if damaged:
-            self.left_out.setdefault(damage, []).extend(damaged)
-
 
 def _loose_key(name: str) -> str:
     return _MIDI_ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
+
+
+_Reading = tuple[str, str, str, Callable[[Path], tuple[dict[str, ValenceArousal], list[str]]]]
+"""Label source, path in the corpus, reason to leave out a part of the file, and the function that reads it."""
 
 
 def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str = "") -> KnownLabels:
@@ -197,16 +171,25 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
         DataError: the sidecar that ``sidecar_file`` names cannot be read.
     """
     known = KnownLabels()
-    if sidecar_file:
-        labels, damaged = read_sidecar(root, sidecar_file)
-        known.put("sidecar", labels)
+    sidecar = sidecar_file or SIDECAR
+    readings: list[_Reading] = []
+    if sidecar_file or (root / SIDECAR).is_file():
+        readings.append(("sidecar", sidecar, DAMAGED_ENTRY, read_sidecar))
+    quadrants = [name for name in tables if name.rpartition("/")[2].lower() == LABEL_FILE]
+    readings += [("human_quadrant", name, DAMAGED_ROW, read_quadrants) for name in quadrants]
+    for source, name, damage, read in readings:
+        try:
+            labels, damaged = read(root / name)
+        except DataError as error:
+            if name == sidecar_file:
+                raise
+            _log.warning("%s: %s", UNREADABLE_LABELS, printable(str(error)))
+            known.left_out.setdefault(UNREADABLE_LABELS, []).append(name)
+            known.warnings.append(f"{UNREADABLE_LABELS}, left out: {error}")
+            continue
+        known.put(source, labels)
         if damaged:
-            known.left_out[DAMAGED_ENTRY] = damaged
-    else:
-        known.add("sidecar", SIDECAR, DAMAGED_ENTRY, partial(read_sidecar, root))
-    for name in tables:
-        if name.rpartition("/")[2].lower() == LABEL_FILE:
-            known.add("human_quadrant", name, DAMAGED_ROW, partial(read_quadrants, root / name))
+            known.left_out.setdefault(damage, []).extend(damaged)
     return known
 
 

@@ -130,8 +130,9 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
     names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
     labels = RecordingLabels()
     try:
-        sidecar, labels.damaged_entries = read_sidecar(root)
-        labels.sidecar = LabelIndex(sidecar)
+        if (root / SIDECAR).is_file():
+            sidecar, labels.damaged_entries = read_sidecar(root / SIDECAR)
+            labels.sidecar = LabelIndex(sidecar)
     except DataError as error:
         labels.errors[SIDECAR] = error
     # If a song has several labels, that of a published table wins, then that of the table nearest to the folder.

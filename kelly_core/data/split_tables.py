@@ -1,4 +1,4 @@
-"""Rows of official tables: recognized by their contents in every form of CSV and JSON, with both columns named."""
+"""Official tables of splits: recognized by their contents in every form of CSV and JSON, and matched to files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from kelly_core.data.tables import (
     table_rows,
 )
 from kelly_core.errors import DataError
+from kelly_core.formatting import first_names
 
 TableRow = Mapping[str, str]
 """One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
@@ -54,6 +55,8 @@ _NESTED = 3
 _MOST_WRAPPED = 32
 """Entries of an object around the rows of a JSON table, at most."""
 _MOST_COLUMNS = 256
+_LISTED = 5
+_CLIP_FOLDER = "split"
 _MOST_COMPARED = 1000
 """First rows of a table, by whose values its columns are recognized."""
 _LEAST_NAMED = 0.5
@@ -116,6 +119,88 @@ class SplitRows(NamedTuple):
     by_clip: bool
     damaged: list[int]
     notes: list[str]
+
+
+@dataclass(frozen=True)
+class OfficialTable:
+    """One official table.
+
+    Attributes:
+        path: the table, relative to the corpus folder.
+        folder: the folder that its rows belong to, relative to the corpus folder: "" or a path that ends in "/".
+        rows, by_clip, damaged, notes: as in ``SplitRows``.
+        conflicts: files that several rows name with different splits.
+    """
+
+    path: str
+    folder: str
+    rows: Sequence[TableRow]
+    by_clip: bool = False
+    damaged: Sequence[int] = ()
+    notes: Sequence[str] = ()
+    conflicts: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    _exact: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _tails: dict[str, TableRow] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            key = path_key(row[FILE])
+            if self.by_clip:
+                self._add(self._exact, key.rpartition("/")[2], row)
+                continue
+            self._add(self._exact, path_key(self.folder + row[FILE]), row)
+            # A name without a folder may belong to several files: Groove repeats 13 names, three of them across splits.
+            if "/" in key:
+                _add_row(self._tails, key, row)
+
+    def _add(self, rows: dict[str, TableRow], key: str, row: TableRow) -> None:
+        if key in rows and rows[key][SPLIT] != row[SPLIT]:
+            self.conflicts.append(row[FILE])
+        _add_row(rows, key, row)
+
+    def row(self, file: str) -> TableRow | None:
+        """Return the row of a file, given by its path in the corpus, or None if no row names it.
+
+        The path below the table's folder counts first, then a row's whole path as the end of the file's path.
+        """
+        key = path_key(file)
+        if self.by_clip:
+            return self._exact.get(key.rpartition("/")[2])
+        if key in self._exact:
+            return self._exact[key]
+        parts = key.split("/")
+        tails = ("/".join(parts[start:]) for start in range(len(parts) - 1))
+        return next((self._tails[tail] for tail in tails if tail in self._tails), None)
+
+    def covers(self, file: str) -> bool:
+        """Return True if the table should name the file, because it is in its folder or is a clip of EMOPIA."""
+        return file.startswith(self.folder) or (self.by_clip and is_clip(file))
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence on the table's damaged rows, one on each ambiguity in it, and one on its conflicts."""
+        if self.damaged:
+            rows = first_names([f"row {number}" for number in self.damaged], _LISTED)
+            problem = f"{len(self.damaged)} rows without a midi_filename or a known split left out"
+            yield f"{self.path}: {problem}: {rows}"
+        yield from (f"{self.path}: {note}" for note in self.notes)
+        if self.conflicts:
+            files = first_names(self.conflicts, _LISTED)
+            problem = f"{len(self.conflicts)} rows give a file another split than an earlier row"
+            yield f"{self.path}: {problem}; the most held-out one counts: {files}"
+
+
+def read_official_table(root: Path, name: str, names: CorpusNames) -> OfficialTable:
+    """Read the table with the path ``name`` below ``root``; errors are those of ``read_split_rows``."""
+    folder, _, file = name.rpartition("/")
+    above, _, last = folder.rpartition("/")
+    # EMOPIA's tables are in a folder of their own below that of the files.
+    if CLIP_TABLE.match(file.lower()) and last.lower() == _CLIP_FOLDER:
+        folder = above
+    return OfficialTable(name, f"{folder}/" if folder else "", *read_split_rows(root / name, names))
+
+
+def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
+    rows[key] = most_held_out([rows.get(key, row), row]) or row
 
 
 def is_split_table(path: Path, names: CorpusNames) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from kelly_core.features.feature_cache import CacheKey, FeatureCache
 from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
+from kelly_core.io.user_dirs import user_cache_dir
 from kelly_core.parallel.executor import map_ordered
 
 _log = logging.getLogger(__name__)
@@ -123,15 +124,28 @@ class FileIndex:
     times: Ints
 
 
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """How the features of a corpus are computed and kept.
+
+    Attributes:
+        max_files: maximum number of files, evenly spread; 0 uses all.
+        cache_dir: folder of the caches, made when missing; it may begin with ~.
+        jobs: worker processes; 0 chooses by the number of files and cores.
+        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
+        progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
+            what it raises ends the computing.
+    """
+
+    max_files: int = 0
+    cache_dir: Path = field(default_factory=user_cache_dir)
+    jobs: int = 0
+    scheduler: str = ""
+    progress: Progress | None = None
+
+
 def load_features(
-    root: Path,
-    files: Sequence[str],
-    extraction: FeatureExtractor,
-    *,
-    cache_dir: Path,
-    jobs: int = 0,
-    scheduler: str = "",
-    progress: Progress | None = None,
+    root: Path, files: Sequence[str], extraction: FeatureExtractor, options: ExtractionOptions
 ) -> FeatureTable:
     """Return the features of ``files``, from the cache if content and settings are the same, else computed.
 
@@ -144,27 +158,27 @@ def load_features(
         root: the corpus folder.
         files: what to read, by path relative to ``root``, with forward slashes.
         extraction: what to compute.
-        cache_dir: folder of the caches, made when missing.
-        jobs: worker processes; 0 chooses by the number of files and cores.
-        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
-        progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
-            what it raises ends the computing.
+        options: how.
 
     Raises:
         DataError: the cache cannot be written.
     """
-    key = CacheKey(extraction.corpus, str(root.resolve()), dict(extraction.settings), extraction.version)
-    cache = FeatureCache(cache_dir, key)
-    index = _list(root, files)
+    settings = dict(extraction.settings)
+    if options.max_files:
+        # A cache of its own: reading a few files must not evict the features of all.
+        settings["max_files"] = options.max_files
+    key = CacheKey(extraction.corpus, str(root.resolve()), settings, extraction.version)
+    cache = FeatureCache(options.cache_dir.expanduser(), key)
+    # One array instead of tuples: a corpus may have hundreds of thousands of files, and all are listed at each start.
+    stamps = np.fromiter((value for name in files for value in _size_and_time(f"{root}/{name}")), np.int64)
+    index = FileIndex(list(files), stamps[::2].copy(), stamps[1::2].copy())
     store = cache.latest_store()
     if store is None or not _is_current(store, index, root):
-        # Another process may have computed them while this one waited for the lock, so the store is read again.
-        with cache.write_lock(lambda: progress(0, len(files)) if progress else None):
+        with cache.write_lock(lambda: options.progress(0, len(files)) if options.progress else None):
             # Read again under the lock, for another process may have just replaced it.
             store = cache.latest_store()
             if store is None or not _is_current(store, index, root):
-                compute = partial(_compute, root, extraction, jobs=jobs, scheduler=scheduler, progress=progress)
-                store = _update(cache, store, index, root, compute)
+                store = _compute_missing(root, extraction, options, cache, store, index)
     cache.touch()
     return _table(store, index.paths)
 
@@ -191,12 +205,6 @@ def _may_pass(reason: str) -> bool:
     return reason.startswith(_PASSING)
 
 
-def _list(root: Path, files: Sequence[str]) -> FileIndex:
-    # One array instead of tuples: a corpus may have hundreds of thousands of files, and all are listed at each start.
-    stamps = np.fromiter((value for name in files for value in _size_and_time(f"{root}/{name}")), np.int64)
-    return FileIndex(list(files), stamps[::2].copy(), stamps[1::2].copy())
-
-
 def _size_and_time(path: str) -> tuple[int, int]:
     """Return size and modification time of a file; (0, 0) if it is missing, which the extractor then reports."""
     try:
@@ -206,52 +214,49 @@ def _size_and_time(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _update(
+def _compute_missing(
+    root: Path,
+    extraction: FeatureExtractor,
+    options: ExtractionOptions,
     cache: FeatureCache,
     store: ArrayStore | None,
     index: FileIndex,
-    root: Path,
-    compute: Callable[[Sequence[str]], Iterator[ExtractionResult]],
 ) -> ArrayStore:
     """Compute what no store contains, segment by segment, and write the store of all files."""
-    plan = MergePlan(
-        index,
-        [*([store] if store else []), *cache.parts()],
-        lambda row: _content_hash(root / index.paths[row]),
-    )
+    stores = [*([store] if store else []), *cache.parts()]
+    plan = MergePlan(index, stores, lambda row: _content_hash(root / index.paths[row]))
     pending = plan.missing()
-    done = 0
-    for segment in _in_parts(compute([index.paths[row] for row in pending])):
-        rows = pending[done : done + len(segment)]
-        done += len(segment)
-        plan.add(rows, _add_segment(cache, index, rows, segment))
+    files = [index.paths[row] for row in pending]
+    segment: list[ExtractionResult] = []
+    done, size, began = 0, 0, time.monotonic()
+
+    def waiting(note: str) -> None:
+        if options.progress:
+            options.progress(done, len(files), note)
+
+    results = map_ordered(
+        partial(_extract_file, extraction.extract, root),
+        files,
+        jobs=options.jobs or (1 if len(files) < extraction.few_files else 0),
+        scheduler=options.scheduler,
+        # Each worker looks for these: another copy of the corpus differs in one of the three most likely.
+        required_paths=[root / name for name in (*files[:1], *files[len(files) // 2 :][:1], *files[-1:])],
+        waiting=waiting,
+    )
+    for done, result in enumerate(results, start=1):
+        if options.progress:
+            options.progress(done, len(files))
+        segment.append(result)
+        size += sum(array.nbytes for array in result.features.values())
+        # Small enough for memory, and short enough to lose.
+        if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS or done == len(files):
+            rows = pending[done - len(segment) : done]
+            plan.add(rows, _add_segment(cache, index, rows, segment))
+            segment, size, began = [], 0, time.monotonic()
     return cache.replace(*plan.merged())
 
 
-def _compute(
-    root: Path, extraction: FeatureExtractor, files: Sequence[str], jobs: int, scheduler: str, progress: Progress | None
-) -> Iterator[ExtractionResult]:
-    """Yield the result of each file in order while others are being computed."""
-    if not files:
-        return
-    workers = jobs or (1 if len(files) < extraction.few_files else 0)
-    done = 0
-
-    def waiting(text: str) -> None:
-        if progress:
-            progress(done, len(files), text)
-
-    compute = partial(_outcome, extraction.extract, root)
-    # Each worker looks for these: another copy of the corpus differs in one of the three most likely.
-    required = [root / name for name in (files[0], files[len(files) // 2], files[-1])]
-    outcomes = map_ordered(compute, files, jobs=workers, scheduler=scheduler, required_paths=required, waiting=waiting)
-    for done, outcome in enumerate(outcomes, start=1):
-        if progress:
-            progress(done, len(files))
-        yield outcome
-
-
-def _outcome(extract: Callable[[Path], Features], root: Path, name: str) -> ExtractionResult:
+def _extract_file(extract: Callable[[Path], Features], root: Path, name: str) -> ExtractionResult:
     path = root / name
     content = _content_hash(path)
     try:
@@ -276,20 +281,6 @@ def _content_hash(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError:
         return hashlib.blake2b(f"unreadable {path.name}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _in_parts(outcomes: Iterator[ExtractionResult]) -> Iterator[list[ExtractionResult]]:
-    """Yield results in groups that are small enough for memory and short enough to lose."""
-    segment: list[ExtractionResult] = []
-    size, began = 0, time.monotonic()
-    for outcome in outcomes:
-        segment.append(outcome)
-        size += sum(array.nbytes for array in outcome.features.values())
-        if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS:
-            yield segment
-            segment, size, began = [], 0, time.monotonic()
-    if segment:
-        yield segment
 
 
 def _add_segment(

@@ -11,7 +11,7 @@ import pytest
 
 from kelly_core.data.catalog import create_dataset
 from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affect_table, read_curve, song_key
-from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
+from kelly_core.data.labels import SIDECAR, UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
 from kelly_core.data.tables import read_table
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode, encode
@@ -200,14 +200,14 @@ class TestSidecarsAndQuadrants:
         entries = [sound, *(f'"odd{number}": {entry}' for number, entry in enumerate([*odd, huge]))]
         write(tmp_path / "emotion_labels.json", "{" + ", ".join(entries) + "}")
         with caplog.at_level(logging.WARNING):
-            assert read_sidecar(tmp_path) == ({"a": (0.5, -1.0)}, [f"odd{number}" for number in range(6)])
+            assert read_sidecar(tmp_path / SIDECAR) == ({"a": (0.5, -1.0)}, [f"odd{number}" for number in range(6)])
         assert "6 left out" in caplog.text
         assert "odd0" in caplog.text
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
     def test_a_sidecar_is_read_in_its_encoding(self, tmp_path: Path, encoding: str) -> None:
         write(tmp_path / "emotion_labels.json", '{"é.mid": {"valence": 0.5, "arousal": 0}}'.encode(encoding))
-        assert read_sidecar(tmp_path) == ({"é.mid": (0.5, 0.0)}, [])
+        assert read_sidecar(tmp_path / SIDECAR) == ({"é.mid": (0.5, 0.0)}, [])
 
     def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\na,2\n")

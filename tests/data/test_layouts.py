@@ -171,7 +171,7 @@ class TestMaestro:
         root = tiny.maestro(tmp_path / "maestro")
         *others, test = rows_of(root / "maestro-v3.0.0.csv")
         write_rows(root / "maestro-v3.0.0.csv", [*others, test | damage])
-        chosen = select_files(root, {".midi"}, whole=True)
+        chosen = select_files(root, advice="Copy the table")
         assert len(chosen.files) == 3
         assert MAESTRO_TEST not in chosen.files
         assert any("1 rows" in warning and "row 5" in warning for warning in chosen.warnings)

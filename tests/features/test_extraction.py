@@ -14,7 +14,7 @@ import pytest
 
 from kelly_core.errors import DataError
 from kelly_core.features import extraction, store
-from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, FeatureTable, load_features
 from kelly_core.features.feature_cache import verify_folder
 from tests.seeds import seeded_rng
 
@@ -50,7 +50,9 @@ def read(tmp_path: Path, lengths: Lengths):
     def run(**changes: object) -> FeatureTable:
         fields = {"corpus": "texts", "version": 1, "settings": {}, "extract": lengths} | changes
         lengths.calls.clear()
-        return load_features(root, texts(root), FeatureExtractor(**fields), cache_dir=tmp_path / "cache")
+        return load_features(
+            root, texts(root), FeatureExtractor(**fields), ExtractionOptions(cache_dir=tmp_path / "cache")
+        )
 
     run.root = root
     run.folder = lambda: next((tmp_path / "cache").glob("texts-*"))
@@ -355,7 +357,9 @@ def test_two_processes_at_once_compute_each_file_once(read, tmp_path) -> None:
 
 
 def _load(root: Path, extract: Lengths, folder: Path) -> None:
-    table = load_features(root, texts(root), FeatureExtractor("texts", 1, {}, extract), cache_dir=folder)
+    table = load_features(
+        root, texts(root), FeatureExtractor("texts", 1, {}, extract), ExtractionOptions(cache_dir=folder)
+    )
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
 
 
@@ -384,8 +388,7 @@ def test_worker_processes_compute_the_same(read, tmp_path) -> None:
     files = texts(read.root)
     extraction = FeatureExtractor("texts", 1, {}, Lengths())
     seen: list[tuple[int, int]] = []
-    table = load_features(
-        read.root, files, extraction, cache_dir=tmp_path / "other", jobs=2, progress=lambda *at: seen.append(at)
-    )
+    options = ExtractionOptions(cache_dir=tmp_path / "other", jobs=2, progress=lambda *at: seen.append(at))
+    table = load_features(read.root, files, extraction, options)
     np.testing.assert_array_equal(table.arrays["letters"], alone.arrays["letters"])
     assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.features.extraction import FeatureExtractor, FeatureTable, load_features
+from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, FeatureTable, load_features
 from kelly_core.features.feature_cache import (
     FORMER,
     GONE,
@@ -34,7 +34,7 @@ class Corpora:
         self.folder = folder
         self.cache = folder / "cache"
 
-    def read(self, root: str = "a", corpus: str = "maestro", version: int = 1, **options: object) -> FeatureTable:
+    def read(self, root: str = "a", corpus: str = "maestro", version: int = 1) -> FeatureTable:
         path = self.folder / root / "song.txt"
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
@@ -42,7 +42,7 @@ class Corpora:
         extraction = FeatureExtractor(
             corpus, version, {}, lambda path: {"letters": np.frombuffer(path.read_bytes(), "u1")}
         )
-        return load_features(path.parent, [path.name], extraction, cache_dir=self.cache, jobs=1, **options)
+        return load_features(path.parent, [path.name], extraction, ExtractionOptions(cache_dir=self.cache, jobs=1))
 
     def list(self) -> dict[str, str]:
         """Why each cache is stale, by the folder it was computed from, or its own name where that is unknown."""

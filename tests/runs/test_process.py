@@ -17,7 +17,7 @@ import pytest
 
 from kelly_core.errors import KellyError, RunError
 from kelly_core.events import ModelStarted
-from kelly_core.features.extraction import FeatureExtractor, load_features
+from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, load_features
 from kelly_core.io.atomic import atomic_write, guard_folder
 from kelly_core.io.locks import FileLock, is_held
 from kelly_core.runs import launch
@@ -166,7 +166,7 @@ def test_cached_features_are_not_writable_by_others(tmp_path: Path) -> None:
     (tmp_path / "corpus" / "a").write_text("a")
     (tmp_path / "corpus" / "a").chmod(0o644)
     extractor = FeatureExtractor("deam", 1, {}, lambda _path: {"x": np.ones((2, 3))})
-    load_features(tmp_path / "corpus", ["a"], extractor, cache_dir=tmp_path / "cache" / "deep")
+    load_features(tmp_path / "corpus", ["a"], extractor, ExtractionOptions(cache_dir=tmp_path / "cache" / "deep"))
     assert not _writable_by_others(tmp_path)
 
 

@@ -23,7 +23,7 @@ from kelly_core.arrays import Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, require_usable
+from kelly_core.data.files import LeftOut, find_files, no_usable_example
 from kelly_core.data.labels import ValenceArousal, parse_affect
 from kelly_core.data.leakage import content_keys
 from kelly_core.data.splits import TRAIN, assign_splits, song_of_clip
@@ -310,7 +310,8 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     if rejected:
         symbols = [f"{symbol} ({count} times)" for symbol, count in rejected.most_common()]
         skipped["chord symbol not understood, left out of its song"] = symbols
-    require_usable(songs.groups, skipped, root)
+    if not songs.groups:
+        raise no_usable_example(skipped, root)
     groups = _groups(songs, kinds)
     splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
     features = chord_features(songs.modes, songs.minor_shares)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices, Ints
-from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions, extract
+from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, require_usable, spread
+from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, no_usable_example, spread
 from kelly_core.data.label_tables import (
     read_artists,
     song_key,
@@ -31,7 +31,7 @@ from kelly_core.data.readers.audio import SUFFIXES, decode_audio
 from kelly_core.data.recording_labels import first_settled, read_labels
 from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
-from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable
+from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable, load_features
 from kelly_core.formatting import first_names
 from kelly_core.music.context import HEARD, encode_context, heard_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
@@ -270,12 +270,13 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     extraction = FeatureExtractor(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24
     )
-    table = extract(root, known, extraction, options)
+    table = load_features(root, known, extraction, options)
     noted, skipped_notes = _read_notes(root, table, notes, extraction, options)
     skipped = merge_left_out(skipped, table.skipped, skipped_notes, labels.left_out())
     if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
-    require_usable(table.files, skipped, root)
+    if not table.files:
+        raise no_usable_example(skipped, root)
     sources = [labels.source(file) or UNLABELED for file in table.files]
     heard = np.minimum(table.counts["frames"], length).tolist()
     values = np.stack(
@@ -324,7 +325,7 @@ def _read_notes(
     """Return the features of the MIDI files beside recordings, and the files that are left out, by reason."""
     scores = [notes[file] for file in table.files if file in notes]
     own = replace(extraction, settings={"features": list(_NOTE_FEATURES)}, extract=_extract_notes)
-    found = extract(root, scores, own, options) if scores else FeatureTable([], [], {}, {}, {})
+    found = load_features(root, scores, own, options) if scores else FeatureTable([], [], {}, {}, {})
     rows = {file: number for number, file in enumerate(found.files)}
     pairs = [(row, rows[notes[file]]) for row, file in enumerate(table.files) if notes.get(file) in rows]
     columns = []

@@ -90,10 +90,8 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     """
     selection = select_files(
         root,
-        midi.SUFFIXES,
         known_tables=[_INDEX],
         table=options.annotations_file,
-        whole=True,
         advice=_ADVICE,
         unfit=_reason_to_skip,
         max_files=options.max_files,

@@ -115,7 +115,7 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
     """
-    selection = select_files(root, midi.SUFFIXES, max_files=options.max_files, include_test=options.include_test)
+    selection = select_files(root, max_files=options.max_files, include_test=options.include_test)
     known = read_known_labels(root, selection.other_tables, options.annotations_file)
     extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
     table, official, report = extract_selection(root, selection, known, extraction, options)

@@ -65,9 +65,7 @@ def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset
     """
     selection = select_files(
         root,
-        midi.SUFFIXES,
         table=options.annotations_file,
-        whole=name == _NAME,
         advice=_ADVICE if name == _NAME else "",
         max_files=options.max_files,
         include_test=options.include_test,
