@@ -155,7 +155,7 @@ def growth(root: Path, folder: Path) -> list[Figure]:
     figures.append(Figure.at_most("time of a file in 16× over that in 1×", slower, "×", GROWTH))
     note = f"16× adds {(large.drawing - small.drawing) / MB:.1f} MB to that of 1×"
     figures.append(Figure(f"memory to draw an epoch, {DRAWN} examples at a time", large.drawing / MB, "MB", note=note))
-    note = f"reckoned from {large.files:,} files"
+    note = f"computed from {large.files:,} files"
     minutes = large.seconds / large.files * LAKH_FILES / 60
     memory = small.memory + bookkeeping * (LAKH_FILES - small.files)
     return [

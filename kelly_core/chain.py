@@ -150,7 +150,7 @@ class ModelChain:
 
     @property
     def heard_context(self) -> Array:
-        """Running mean of the musical context [8] as estimated, of which the register reaches the others."""
+        """Running mean of the musical context [8] as estimated, whose register reaches the others."""
         return self._context_mean.mean.copy()
 
     def reset(self) -> None:

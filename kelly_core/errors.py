@@ -11,7 +11,7 @@ from pathlib import Path
 from kelly_core.formatting import printable_lines
 
 _CLOSE = 0.6
-"""Least ``difflib`` ratio of two names of which one may be meant for the other."""
+"""Minimum ``difflib`` ratio of two names to propose one for the other."""
 _LEAST_BEGINNING = 5
 """Letters of a name that is compared with the beginnings of names, at least: shorter ones resemble many."""
 

@@ -479,7 +479,7 @@ def load_reference(reference: str) -> Any:
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Find a model by name, whatever its case.
+    """Find a model by name, in any case of letters.
 
     Raises:
         ConfigError: no model has that name.
@@ -491,7 +491,7 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def find_model(text: str) -> ModelSpec:
-    """Find a model by its name or the beginning of its name, whatever the case.
+    """Find a model by its name or the beginning of its name, in any case of letters.
 
     Raises:
         ConfigError: no model's name begins so, or several do.

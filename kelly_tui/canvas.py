@@ -151,7 +151,7 @@ def _place(value: float, limits: tuple[float, float], count: int) -> int:
 
 
 def _places(values: NDArray[np.float64], limits: tuple[float, float], count: int) -> NDArray[np.int64]:
-    """Return the nearest of ``count`` places, of which the first and the last are at the limits."""
+    """Return the nearest of ``count`` places, the first and the last at the limits."""
     scaled = 0.5 + (count - 1) * (values - limits[0]) / (limits[1] - limits[0])
     # Without rounding, 9.9999999999 would be the place before 10.
     return np.floor(np.round(scaled, 8)).astype(np.int64)

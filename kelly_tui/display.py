@@ -123,7 +123,7 @@ class DisplayApp(App[None]):
         wanted_theme: name of the theme that the user asks for, "" for none.
     """
 
-    # For dialogs, of which notices are as wide as those of the screens.
+    # For dialogs, which show notices as wide as those of the screens.
     HORIZONTAL_BREAKPOINTS = BaseScreen.HORIZONTAL_BREAKPOINTS
 
     def __init__(self, *, ascii_only: bool, wanted_theme: str) -> None:

@@ -87,7 +87,7 @@ class Job:
 
 
 class JobQueue:
-    """Names that wait for a worker process, of which one runs at a time.
+    """Names that wait for a worker process; one runs at a time.
 
     Attributes:
         waiting: names whose turn has not come.

@@ -29,8 +29,8 @@ _LINES = 500
 _SECONDS_A_LOOK = 0.3
 _RECORDS_AT_ONCE = 50
 _PAUSE = 2e-4
-"""Seconds after these records, in which the screens take the interpreter if they want it: it would be shared in equal
-parts otherwise, and a screen take twice its time to be drawn."""
+"""Seconds to sleep after these records, so that the screens can have the interpreter: shared in equal parts, drawing a
+screen would take twice as long."""
 _MAX_NEWS = 5
 _DIVERGED = ("rollback", "diverged")
 

@@ -307,7 +307,7 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path], *, create_f
 
 
 def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
-    """Refuse outputs that are the same file as an input, under whatever name.
+    """Refuse outputs that are the same file as an input, under any name.
 
     Raises:
         ConfigError: the first output that would overwrite an input.

@@ -35,8 +35,8 @@ _MIDDLE_PITCH, _PITCH_SD = 64.0, 9.0
 class Expression(NamedTuple):
     """How to play, in musical units.
 
-    The velocity range says what the deviation says, and a rubato would part the players from the drums, so these two
-    parameters are not used.
+    Two parameters are not used: the velocity range, which the deviation implies, and the rubato, with which the players
+    would lose the drums' beat.
 
     Attributes:
         velocity, deviation: of all pitched notes.

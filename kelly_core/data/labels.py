@@ -119,7 +119,7 @@ class KnownLabels:
 
         Args:
             file: its path in the corpus. A label counts by this path, by the name, or by the name without ending; else
-                by any end of the path, whatever its case and ending.
+                by any end of the path, without case and ending.
         """
         name = file.rpartition("/")[2]
         for source, labels in self.by_source.items():

@@ -395,7 +395,7 @@ def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str
 
 
 def _with_first_row(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a table without a header, of which the first one was taken as the header, by number."""
+    """Return the rows of a table without a header by number, the one that was taken as the header included."""
     header = list(rows[0]) if rows else []
     cells = [cell.lower() for cell in header]
     if not any(map(MUSIC_ENDING.search, cells)) or not any(cell in SPLITS for cell in cells):

@@ -77,7 +77,7 @@ def plain_column(column: str) -> str:
 
 
 def table_columns(path: Path) -> list[str]:
-    """Names in the header of a CSV file, of which only the beginning is read.
+    """Return the names in the header of a CSV file; only its beginning is read.
 
     Raises:
         DataError: the file cannot be read.

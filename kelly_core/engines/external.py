@@ -180,7 +180,7 @@ def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the engine, if it still runs, and whatever it started."""
+    """End the engine, if it still runs, and all processes that it started."""
     if os.name == "posix":
         # Without a member the group is gone; macOS forbids signals to a group of which only a dead leader is left.
         with suppress(ProcessLookupError, PermissionError):

@@ -49,7 +49,7 @@ DUPLICATE = "same content as another file"
 """Reason to skip a file with the same content as another one."""
 
 _PASSING = ("cannot be read (", "no such file", "needs more memory")
-"""Beginnings of reasons that another attempt may not meet: permissions, a disk or share, and free memory change."""
+"""Beginnings of reasons that may be gone at another attempt: permissions, a disk or share, and free memory change."""
 
 _NOWHERE = -1
 
@@ -134,7 +134,7 @@ class ExtractionOptions:
         jobs: worker processes; 0 chooses by the number of files and cores.
         scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
         progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
-            what it raises ends the computing.
+            an exception that it raises ends the work.
     """
 
     max_files: int = 0
@@ -149,9 +149,9 @@ def load_features(
 ) -> FeatureTable:
     """Return the features of ``files``, from the cache if content and settings are the same, else computed.
 
-    A file whose size and modification time have not changed is not opened, unless it was skipped for want of
-    permission, memory or a working disk. Features are written to disk as they
-    are computed: memory does not grow with the corpus, and a killed process loses only its last seconds.
+    A file whose size and modification time have not changed is not opened, unless it was skipped for lack of
+    permission, memory or a working disk. Features are written to disk as they are computed: memory does not grow with
+    the corpus, and a killed process loses only its last seconds.
     If several processes need the same features, one computes them and the others wait.
 
     Args:

@@ -9,7 +9,7 @@ The grammar, with spaces allowed between items:
     degrees   = degree {degree}
     degree    = [accidental] number | number accidental
 
-A later *major* makes the seventh a major one (``mMaj7``, ``7M``). All signs are ASCII but for Δ, ø and °.
+A later *major* makes the seventh a major one (``mMaj7``, ``7M``). All signs except Δ, ø and ° are ASCII.
 """
 
 from __future__ import annotations
@@ -183,12 +183,12 @@ class _Chord:
         """Add the content of a token.
 
         Raises:
-            NotAChordError: it cannot stand here.
+            NotAChordError: it is not allowed here.
         """
         kind = token.kind
         followers = _FOLLOWERS.get(self._previous)
         if followers is not None and kind not in followers:
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
         if self._wants_number and kind != "run":
             raise NotAChordError(f"{token.text!r} stands where a number is expected")
         getattr(self, f"_take_{kind}")(token)
@@ -207,7 +207,7 @@ class _Chord:
 
     def _name(self, token: _Token, tones: set[int]) -> None:
         if self._previous:
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
         self._named, self._tones = token.kind, tones
 
     def _take_minor(self, token: _Token) -> None:
@@ -236,7 +236,7 @@ class _Chord:
         if self._previous == "":
             self._named = "aug"
         elif self._previous not in ("major", "minor", "delta", "run"):
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
         self._alter_fifth(8)
 
     def _take_major(self, token: _Token) -> None:
@@ -249,7 +249,7 @@ class _Chord:
         elif self._seventh is None or (self._previous in ("open", "comma", "slash") and self._extended_minor()):
             self._major_seventh = self._wants_number = True
         else:
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
 
     def _take_delta(self, _token: _Token) -> None:
         if self._seventh is not None:
@@ -259,12 +259,12 @@ class _Chord:
 
     def _take_alt(self, token: _Token) -> None:
         if self._named and self._named != "dom":
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
         self._seventh = 10
 
     def _take_sus(self, token: _Token) -> None:
         if self._suspended == token.text:
-            raise NotAChordError(f"{token.text!r} is there twice")
+            raise NotAChordError(f"{token.text!r} is given twice")
         if 3 in self._tones:
             # A quality that was named keeps its third: Cm7sus4 sounds both. A diminished chord gets the perfect fifth
             # and the minor seventh.
@@ -295,11 +295,11 @@ class _Chord:
 
     def _take_comma(self, _token: _Token) -> None:
         if not self._in_list or self._previous in ("open", "comma"):
-            raise NotAChordError("a comma cannot stand there")
+            raise NotAChordError("a comma is not allowed there")
 
     def _take_slash(self, token: _Token) -> None:
         if self._previous in ("open", "comma"):
-            raise NotAChordError(f"{token.text!r} cannot stand there")
+            raise NotAChordError(f"{token.text!r} is not allowed there")
 
     def _take_run(self, token: _Token) -> None:
         degrees = split_degrees(token.text)
@@ -312,7 +312,7 @@ class _Chord:
             raise NotAChordError(f"{token.text!r} runs downwards")
         for place, degree in enumerate(degrees):
             if degree in self._seen:
-                raise NotAChordError(f"{degree.number} is there twice")
+                raise NotAChordError(f"{degree.number} is given twice")
             self._take_degree(degree, added=added, last=place == len(degrees) - 1)
             self._seen.add(degree)
         if not self._in_list:
@@ -349,7 +349,7 @@ class _Chord:
 
     def _take_power_fifth(self, number: int) -> None:
         if number == 3 or self._seen or self._named not in ("", "aug"):
-            raise NotAChordError(f"{number} cannot stand there")
+            raise NotAChordError(f"{number} is not allowed there")
         if not self._named:
             self._tones.discard(4)
 
@@ -359,7 +359,7 @@ class _Chord:
         if extends and not added and self._seventh is None and not self._six and not (self._suspended and accidental):
             self._seventh = 11 if self._major_seventh else 10
         if number in (2, 4, 6) and not (accidental or added) and (self._six or Degree(0, 5) in self._seen):
-            raise NotAChordError(f"{number} cannot stand there")
+            raise NotAChordError(f"{number} is not allowed there")
         self._six = self._six or degree == Degree(0, 6)
         self._tones.add((_TONES[number] + accidental) % 12)
 

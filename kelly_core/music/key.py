@@ -90,7 +90,7 @@ def tonality(histogram: ArrayLike, tonic: int | None = None) -> Tonality:
 
 
 def tonality_of(notes: Notes) -> Tonality:
-    """Return the tonality of pitched notes, of which each counts by its duration."""
+    """Return the tonality of pitched notes, weighted by their durations."""
     return tonality(pitch_class_histogram(notes.pitch, notes.duration))
 
 

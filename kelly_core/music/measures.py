@@ -201,8 +201,8 @@ def _chords_repeated(chords: Chords) -> float:
 
 
 def _heard_before(rows: Chords, apart: int, equal: int) -> float:
-    """Return the share of rows, from number ``apart`` on, of which ``equal`` entries equal those of a row at least
-    ``apart`` earlier.
+    """Return the share of rows, from number ``apart`` on, with ``equal`` or more entries equal to those of a row at
+    least ``apart`` earlier.
     """
     return _share(
         np.array(

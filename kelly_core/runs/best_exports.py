@@ -27,7 +27,7 @@ class BestExports:
 
 
 def export_best(run: Run, target: Path) -> BestExports:
-    """Write an export, and its checkpoint in ``checkpoints/``, for each model of which a run has a best checkpoint.
+    """Write an export, and its checkpoint in ``checkpoints/``, for each model with a best checkpoint in a run.
 
     Args:
         run: live or ended.

@@ -163,7 +163,7 @@ class Run:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()
             return found
-        # Asked before reading: whatever a process wrote until its end is then read below before it is called dead.
+        # Checked before reading, so that all records of a process are read before it counts as dead.
         alive = Heartbeat.read(self.folder).alive
         found = self._reader.read()
         self._logged = replace(
@@ -223,8 +223,8 @@ class Run:
 
         The new rate is at most that of the best epoch, which undoes a change to a larger one.
 
-        Done after the current step, the epoch in progress is dropped; of a paused run when it continues. It may be
-        requested any number of times: only rollbacks that were not requested are limited.
+        It takes effect after the current step, or when a paused run continues, and drops the epoch in progress. It may
+        be requested any number of times: only rollbacks that were not requested are limited.
 
         Args:
             model: its name; may be left out where only one is in training.

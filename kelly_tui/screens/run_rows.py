@@ -39,7 +39,7 @@ SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
     "tags": lambda run: " ".join(run.tags) or None,
 }
 _FALLING = frozenset({"epoch", "gain", "time"})
-"""Columns of which the largest value comes first."""
+"""Columns that are sorted with the largest value first."""
 Overviews = Mapping[str, RunOverview]
 
 

@@ -60,7 +60,7 @@ _NEEDS_RUN = frozenset({"mark", "pin", "tags", "note", "validate", "generate"})
 """Actions on a run, which a training that waits, or the group of a sweep, is not."""
 _NO_CURVES = "Curves appear after an epoch."
 _MAX_UNFOLDED = 100
-"""Sweeps of which it is remembered that their runs are shown."""
+"""Maximum number of sweeps that are remembered as unfolded."""
 
 
 class Runs(RunScreen):
@@ -331,7 +331,7 @@ class Runs(RunScreen):
 
     @property
     def _shared(self) -> list[str]:
-        """Return the models that at least two marked runs have begun, and of which at least one has a curve."""
+        """Return the models that at least two marked runs have begun, with a curve in at least one."""
         begun = Counter(model.model for view in self._compared for model in view.snapshot.models if model.epochs)
         drawn = {name for view in self._compared for name in view.curves}
         return [name for name, count in begun.items() if count > 1 and name in drawn]

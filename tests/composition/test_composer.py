@@ -210,7 +210,7 @@ def test_density_of_the_dynamics_decides_on_the_number_of_notes(seed: int) -> No
     ],
 )
 def test_dynamics_are_played_so_that_they_are_measured_again(parameter: str, low: float, high: float) -> None:
-    """On average over three pieces, of which the accents differ most by chance (standard error .016)."""
+    """On average over three pieces; the accents differ most by chance (standard error .016)."""
     soft, strong = (
         np.mean(
             [

@@ -97,7 +97,7 @@ def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[f
 
 
 class Run:
-    """Trainings of one model into one folder, with every event that they spoke."""
+    """Trainings of one model into one folder, with every event that they sent."""
 
     def __init__(self, spec: ModelSpec, output: Path, dataset: Dataset | None = None) -> None:
         self.spec, self.output = spec, output

@@ -25,7 +25,7 @@ from tests.helpers.toy_training import (
 
 
 class PoisonedDataset(ToyDataset):
-    """Gives NaN targets in some of its draws, of which each epoch takes one."""
+    """Gives NaN targets in some of its draws, one an epoch."""
 
     def __init__(self, poisoned: set[int]) -> None:
         super().__init__(GROOVE)

@@ -32,7 +32,7 @@ COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].varia
 
 
 def label_counts(pairs: int = 1, arousals: int = 0) -> dict[str, Any]:
-    """Labels at valence and arousal 0.5, and some of which only the arousal is known."""
+    """Labels at valence and arousal 0.5, and some with the arousal alone."""
     place = 3 * LABEL_BINS // 4
     valence = [pairs if number == place else 0 for number in range(LABEL_BINS)]
     arousal = [pairs + arousals if number == place else 0 for number in range(LABEL_BINS)]

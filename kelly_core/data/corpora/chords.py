@@ -84,7 +84,7 @@ class _Song:
     """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
 
     ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA;
-    ``content`` is a key, equal for equal chords of equal lengths, in whatever key; ``progression`` is one of the chords
+    ``content`` is a key, equal for equal chords of equal lengths, in any key; ``progression`` is one of the chords
     alone.
     """
 

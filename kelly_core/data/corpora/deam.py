@@ -69,7 +69,7 @@ class _Notes:
     """Features of the MIDI files beside recordings, one row a recording; NaN for those without one.
 
     Attributes:
-        measures: of the descriptors that can be heard, [n, 2] in the order of ``HEARD``.
+        measures: of the descriptors that can be measured in audio, [n, 2] in the order of ``HEARD``.
         shift: semitones from the key to C major or A minor, [n].
         features: rows of ``music.key.AffectFeatures``, [n, 5].
         hashes: content hashes of the files.
@@ -306,7 +306,7 @@ def _group(root: Path, tables: Sequence[str], files: Sequence[str]) -> tuple[lis
 
 
 def _context(table: FeatureTable, noted: _Notes) -> Floats:
-    """Return the musical context of each recording: of its notes where it has some, else as it is heard."""
+    """Return the musical context of each recording: of its notes where it has some, else as measured in the audio."""
     context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
     context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
     return context

@@ -82,7 +82,7 @@ _SIGNATURE_BYTES = 64 * 1024
 _MAX_MPEG_BYTES = 256 * 2**20
 """A longer MP3 file is not read into memory to check its structure."""
 _DECODER_DELAY = 3 * 1152
-"""Samples at most that decoders of layer III leave out at the beginning and end as encoder delay and padding."""
+"""Maximum samples that decoders of layer III leave out at the beginning and end as encoder delay and padding."""
 _LOUD = 8.0
 """A float file whose samples exceed this, 18 dB over full scale, is taken to hold them in an integer's scale."""
 
@@ -158,7 +158,7 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
     """Choose the decoder by the file's first bytes.
 
     Raises:
-        DataError: they are those of no format that is read.
+        DataError: they belong to no supported format.
     """
     head = file.read(_SIGNATURE_BYTES)
     file.seek(0)

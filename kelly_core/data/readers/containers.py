@@ -81,7 +81,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
 
 
 def has_frames(content: bytes) -> bool:
-    """Return True if layer III frames follow each other somewhere, behind whatever."""
+    """Return True if layer III frames follow each other somewhere, behind any other bytes."""
     at = content.find(b"\xff")
     while at >= 0:
         end, count = at, 0

@@ -120,7 +120,7 @@ def parse_notes(content: bytes, where: Path) -> Notes:
     A track of the result is one channel of one MIDI track. ``pair_notes`` defines where notes end.
 
     Raises:
-        DataError: the bytes are no sound MIDI file, or hold no note.
+        DataError: the bytes are not a valid MIDI file, or hold no note.
     """
     try:
         return _to_notes(parse_smf(content))
