@@ -1,15 +1,21 @@
-"""Running the command line in this process."""
+"""The command line in this process, and exports of short trainings for it."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kelly_core.cli.app import main
+from kelly_core.config.loading import load_settings
+from kelly_core.spec import model_spec
+from kelly_core.training.session import train_model
+from tests.helpers import tiny
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,41 @@ class Finished:
     err: str
 
 
-Run = Callable[..., Finished]
+class Run:
+    """The command line in this process, without ``kelly-core`` at the beginning of what is typed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, streams: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._streams = monkeypatch, streams
+
+    def __call__(self, *arguments: object) -> Finished:
+        self._monkeypatch.setattr(sys, "argv", ["kelly-core", *map(str, arguments)])
+        self._streams.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = ending.code if isinstance(ending.code, int) else 0
+        streams = self._streams.readouterr()
+        return Finished(code, streams.out, streams.err)
+
+    def ok(self, *arguments: object) -> Finished:
+        """Run a command that must succeed."""
+        done = self(*arguments)
+        assert done.code == 0, done.err + done.out
+        return done
+
+    def json(self, *arguments: object, code: int = 0) -> Any:
+        """Return the document of a command with ``--json``."""
+        done = self(*arguments, "--json")
+        assert done.code == code, done.err
+        return json.loads(done.out)
+
+    def refused(self, *arguments: object, code: int | None = None) -> str:
+        """Return the message of a command that must end with an exit code, 1 or 2 by default, and no traceback."""
+        done = self(*arguments)
+        assert done.code in ((1, 2) if code is None else (code,)), done.err + done.out
+        assert "Traceback" not in done.err + done.out
+        return done.err
 
 
 @pytest.fixture
@@ -35,16 +75,29 @@ def run(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("KELLY_DATASETS_SYNTHETIC_EXAMPLES", "64")
     monkeypatch.setenv("KELLY_DATASETS_CACHE_DIR", str(tmp_path / "cache"))
+    return Run(monkeypatch, capfd)
 
-    def command(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["kelly-core", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code if isinstance(ending.code, int) else 0
-        streams = capfd.readouterr()
-        return Finished(code, streams.out, streams.err)
 
-    return command
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of short trainings: one model on a tiny corpus, one on generated examples."""
+    folder = tmp_path_factory.mktemp("trained")
+    tiny.groove_midi(folder / "data" / "groove_midi")
+    typed = {
+        "datasets.dir": ("", folder / "data"),
+        "datasets.cache_dir": ("", folder / "cache"),
+        "datasets.synthetic_examples": ("", 64),
+        "output.dir": ("", folder / "out"),
+        "training.epochs": ("", 2),
+    }
+    settings = load_settings(None, typed).settings
+    assert not any(train_model(settings, model_spec(name)).error for name in ("GroovePredictor", "DynamicsEngine"))
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A folder of exports, history and checkpoints, with the corpus in ``data`` beside it."""
+    for part in ("data", "out"):
+        shutil.copytree(trained_once / part, tmp_path / part)
+    return tmp_path / "out"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def caches(run: Run, tmp_path: Path) -> Path:
     """The cache of two corpora, one of them not used since 1970, beside 1 MB of a former format."""
     for name in ("groove_midi", "maestro"):
         tiny.WRITERS[name](tmp_path / "data" / name)
-    assert run("datasets", "--datasets-dir", "data").code == 0
+    run.ok("datasets", "--datasets-dir", "data")
     folder = tmp_path / "cache"
     (folder / "deam-0123456789abcdef.npz").write_bytes(bytes(10**6))
     (recipe,) = folder.glob("maestro-*/recipe.json")
@@ -28,23 +27,22 @@ def caches(run: Run, tmp_path: Path) -> Path:
 
 
 def corpora(run: Run, *options: object) -> list[str]:
-    return [cached["corpus"] for cached in json.loads(run("cache", "--json", *options).out)["caches"]]
+    return [cached["corpus"] for cached in run.json("cache", *options)["caches"]]
 
 
 def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, caches: Path, tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
-    reported = json.loads(run("cache", "--json").out)
+    reported = run.json("cache")
     assert reported["bytes"] == size
     assert reported["folder"] == str(caches)
     assert reported["removed"] == reported["problems"] == []
-    shown = run("cache")
-    assert shown.code == 0
+    shown = run.ok("cache")
     assert str(tmp_path / "data" / "maestro") in shown.out
     assert "1970-01-01" in shown.out
     advice = f"features are kept in {caches}: 1.0 MB, 1.0 MB stale; `kelly-core cache --prune` deletes it"
     assert advice in shown.out
     assert advice in run("datasets", "--datasets-dir", "data").out
-    assert json.loads(run("datasets", "--datasets-dir", "data", "--json").out)["cache"]["bytes"] == size
+    assert run.json("datasets", "--datasets-dir", "data")["cache"]["bytes"] == size
 
 
 @pytest.mark.usefixtures("caches")
@@ -68,12 +66,11 @@ def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: P
     status = array.stat()
     array.write_bytes(bytes([array.read_bytes()[0] ^ 1]) + array.read_bytes()[1:])
     os.utime(array, ns=(status.st_atime_ns, status.st_mtime_ns))
-    found = run("cache", "--verify")
-    assert found.code == 1
-    assert f"{array}: 1 of 1 blocks" in found.err
-    assert "--verify --prune" in found.err
-    assert list(json.loads(run("cache", "--verify", "--json").out)["corrupted"]) == [str(array.parents[1])]
-    assert run("cache", "--verify", "--prune").code == 0
+    found = run.refused("cache", "--verify", code=1)
+    assert f"{array}: 1 of 1 blocks" in found
+    assert "--verify --prune" in found
+    assert list(run.json("cache", "--verify", code=1)["corrupted"]) == [str(array.parents[1])]
+    run.ok("cache", "--verify", "--prune")
     assert not array.exists()
     assert "all checksums match" in run("cache", "--verify").out
 
@@ -82,12 +79,10 @@ def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> N
     (folder,) = caches.glob("groove_midi-*")
     lock = FileLock.acquire(folder / "lock")
     assert lock is not None
-    done = run("cache", "--clear", "--json")
-    assert done.code == 1
-    assert f"{folder}: features are being computed" in done.err
-    reported = json.loads(done.out)
+    reported = run.json("cache", "--clear", code=1)
     assert [cached["corpus"] for cached in reported["caches"]] == ["groove_midi"]
     assert len(reported["removed"]) == 2
+    assert f"{folder}: features are being computed" in run.refused("cache", "--clear", code=1)
     lock.release()
     assert "removed 1, " in run("cache", "--clear").out
     assert list(caches.iterdir()) == []

@@ -54,7 +54,7 @@ def test_get_reports_archive_bytes_sum_and_files_and_downloads_once(
     again = run(*command)
     assert (again.code, json.loads(again.out)["datasets"][0]["status"]) == (0, "present")
     assert len(server.asked) == 1
-    assert run("datasets", "verify", "maestro", "--datasets-dir", "new").code == 0
+    run.ok("datasets", "verify", "maestro", "--datasets-dir", "new")
     (tmp_path / "new/maestro/tiny-v1/2004/1.midi").unlink()
     verified = run("datasets", "verify", "maestro", "--datasets-dir", "new", "--json")
     assert (verified.code, json.loads(verified.out)["datasets"][0]["missing"]) == (1, ["tiny-v1/2004/1.midi"])
@@ -64,8 +64,7 @@ def test_get_reports_archive_bytes_sum_and_files_and_downloads_once(
 def test_get_refuses_a_published_name_with_other_content(run: Run, server: ArchiveServer) -> None:
     server.files["groove-v1.0.0-midionly.zip"] = content = zip_of({"groove/info.csv": b"x"})
     got = run("datasets", "get", "groove_midi", "--yes", "--mirror", server.address, "--json")
-    assert got.code == 1
-    assert json.loads(got.out)["datasets"][0]["status"] == "failed"
+    assert (got.code, json.loads(got.out)["datasets"][0]["status"]) == (1, "failed")
     assert "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e" in got.err
     assert hashlib.sha256(content).hexdigest() in got.err
     assert not Path("datasets/groove_midi").exists()
@@ -73,29 +72,18 @@ def test_get_refuses_a_published_name_with_other_content(run: Run, server: Archi
 
 def test_get_without_a_terminal_needs_agreement_to_the_license(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: PTH123, SIM115 - pytest replaces it
-    got = run("datasets", "get", "maestro")
-    assert got.code == 2
-    assert "CC BY-NC-SA 4.0" in got.err
-    assert "--yes" in got.err
+    got = run.refused("datasets", "get", "maestro", code=2)
+    assert "CC BY-NC-SA 4.0" in got
+    assert "--yes" in got
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("maestro", "--all"),
-        ("maestor", "--yes"),
-        ("maestro", "--yes", "--mirror", "ftp://host"),
-    ],
-)
-def test_get_refuses_what_it_cannot_understand(run: Run, arguments: tuple[str, ...]) -> None:
-    assert run("datasets", "get", *arguments).code == 2
+@pytest.mark.parametrize("words", ["", "maestro --all", "maestor --yes", "maestro --yes --mirror ftp://host"])
+def test_get_refuses_what_it_cannot_understand(run: Run, words: str) -> None:
+    run.refused("datasets", "get", *words.split(), code=2)
 
 
 def test_get_says_what_to_do_for_a_source_behind_a_form(run: Run) -> None:
-    got = run("datasets", "get", "emomusic", "--yes")
-    assert got.code == 1
-    assert "cvml.unige.ch/databases/emoMusic" in got.err
+    assert "cvml.unige.ch/databases/emoMusic" in run.refused("datasets", "get", "emomusic", "--yes", code=1)
 
 
 def test_options_before_a_subcommand_are_not_ignored(run: Run) -> None:
@@ -217,16 +205,14 @@ def test_all_corpora_are_there_after_one_command_and_nothing_is_downloaded_twice
         # Each download breaks once.
         server.breaks = [half for content in contents.values() for half in (len(content) // 2, None)]
         command = ("datasets", "get", "--all", "--yes", "--mirror", server.address, "--json")
-        got = run(*command)
-        assert got.code == 0, got.err
+        got = run.ok(*command)
         assert {entry["status"] for entry in json.loads(got.out)["datasets"] if entry["archives"]} == {"installed"}
         assert len(server.asked) == 2 * len(contents)
-        again = run(*command)
-        assert again.code == 0
+        run.ok(*command)
         assert len(server.asked) == 2 * len(contents)
     assert (tmp_path / "datasets/maestro/maestro-v3.0.0/maestro-v3.0.0.csv").is_file()
-    assert run("datasets", "verify").code == 0
-    looked = json.loads(run("datasets", "--json").out)
+    run.ok("datasets", "verify")
+    looked = run.json("datasets")
     assert not [entry["problem"] for entry in looked["datasets"] if entry["problem"]]
     assert not looked["unclaimed"]
     found = {entry["name"] for entry in looked["datasets"] if entry["found"]}

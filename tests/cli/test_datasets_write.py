@@ -50,9 +50,8 @@ def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path:
     named = recording_stems([*corpus.files["train"], *corpus.files["validation"]])
     stems = {}
     for split in ("train", "validation"):
-        done = run("datasets", "render", split, "--split", split, "--seconds", 5, "--songs", 3, "--json")
-        assert done.code == 0
-        assert json.loads(done.out)["rendered_by"] == "sines"
+        done = run.json("datasets", "render", split, "--split", split, "--seconds", 5, "--songs", 3)
+        assert done["rendered_by"] == "sines"
         stems[split] = {path.stem for path in (tmp_path / split).glob("*.flac")}
         assert stems[split] <= {named[name] for name in corpus.files[split]}
         for stem in stems[split]:
@@ -77,7 +76,7 @@ def test_clips_with_a_quadrant_are_rendered_with_it(run: Run, tmp_path: Path) ->
     write(folder / "label.csv", "ID,4Q,annotator\n" + "".join(f"{clip},{clip[1]},A\n" for clip in clips))
     output = tmp_path / "datasets/emotion_audio/emopia"
     arguments = ("--corpus", "emotion_midi", "--songs", 0, "--seconds", 5)
-    assert run("datasets", "render", output, *arguments).code == 0
+    run.ok("datasets", "render", output, *arguments)
     recordings = create_dataset("deam", output.parent, duration=5, validation_split=0.5)
     assert set(recordings.rows.sources) == {"human_quadrant"}
     assert set(recordings.rows.groups) <= {f"song{number}" for number in range(4)}
@@ -141,20 +140,20 @@ def test_chords_of_midi_files_are_estimated_where_no_chords_are_annotated(run: R
     np.testing.assert_allclose(first, second, atol=1e-6, err_msg="both are in C")
     assert first.max() == pytest.approx(0.4)
     pop909(tmp_path / "source")
-    assert run("datasets", "import-chords", "source", "-o", "annotated").code == 0
+    run.ok("datasets", "import-chords", "source", "-o", "annotated")
     assert "song" not in [
         entry["source"] for entry in json.loads(Path("annotated/chord_progressions.json").read_text())
     ]
-    assert run("datasets", "import-chords", "source/song.mid", "-o", "one").code == 0
+    run.ok("datasets", "import-chords", "source/song.mid", "-o", "one")
 
 
 def test_one_file_is_imported_and_an_import_is_not_replaced(run: Run, tmp_path: Path) -> None:
     chordonomicon(tmp_path)
     command = ("datasets", "import-chords", "Chordonomicon/chordonomicon_v2.csv", "-o", "chords")
-    assert run(*command, "--max-songs", 2).code == 0
+    run.ok(*command, "--max-songs", 2)
     assert len(json.loads(Path("chords/chord_progressions.json").read_text())) == 2
     assert run(*command).code == 2
-    assert run(*command, "--force").code == 0
+    run.ok(*command, "--force")
     assert len(json.loads(Path("chords/chord_progressions.json").read_text())) == 4
 
 
@@ -167,7 +166,7 @@ def test_a_source_without_chords_is_an_error(run: Run, tmp_path: Path, source: s
 
 def test_a_large_import_is_read_as_a_stream(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chordonomicon(tmp_path / "source")
-    assert run("datasets", "import-chords", "source", "-o", "chords").code == 0
+    run.ok("datasets", "import-chords", "source", "-o", "chords")
     whole = create_dataset("chords", tmp_path / "chords")
     monkeypatch.setattr(tables, "_MAX_ELEMENT", 200)
     monkeypatch.setattr(tables, "_WINDOW_CHARACTERS", 7)

@@ -13,6 +13,7 @@ import pytest
 
 from kelly_core.spec import MODELS
 from tests.helpers.chain import write_chain
+from tests.helpers.json_files import edited
 
 from .conftest import Run
 
@@ -29,8 +30,7 @@ def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> 
     shutil.copytree(models, ODD)
     emotion = ["--valence", 0, "--arousal", 0, "--models", ODD]
     assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
-    deployed = run("deploy", ODD, "--to", f"to {ODD}", "--mkdir")
-    assert deployed.code == 0
+    deployed = run.ok("deploy", ODD, "--to", f"to {ODD}", "--mkdir")
     assert f"to {ODD}/groovepredictor.json" in deployed.out
     assert f"wrote {ODD}/demo/deam: " in run("datasets", "demo", f"{ODD}/demo", "--songs", 8).out
     assert f"no runs in {ODD}/runs" in run("runs", "--config", _settings(tmp_path, f"{ODD}/runs")).out
@@ -46,9 +46,8 @@ def _settings(folder: Path, runs: str) -> Path:
 def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, models: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(models, tmp_path / "models")
     path = folder / f"{MODELS[0].file_stem}.json"
-    document = json.loads(path.read_text())
-    document["metadata"]["model_name"] = "[/x]"
-    path.write_text(json.dumps(document))
+    with edited(path) as document:
+        document["metadata"]["model_name"] = "[/x]"
     refused = run("deploy", "models", "--to", "plugin", "--mkdir")
     assert refused.code == 1
     assert "[/x]" in refused.out

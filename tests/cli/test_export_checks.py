@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -39,7 +38,7 @@ def write_groove(path: Path, seed: int = 0) -> Path:
 
 def test_validate_asks_the_engine_for_parity(run: Run, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
-    good = json.loads(run("validate", path, "--engine", engine(tmp_path, GOOD), "--json").out)
+    good = run.json("validate", path, "--engine", engine(tmp_path, GOOD))
     check = good["files"][0]["checks"][-1]
     assert good["passed"]
     assert check["name"] == "parity with the plugin's engine"
@@ -58,18 +57,16 @@ def test_validate_survives_an_engine_that_does_not(run: Run, tmp_path: Path) -> 
     said = " ".join(shown.out.split())
     assert said.count("ended by SIGSEGV") == 2
     assert said.count("Its last words: [/red] null") == 2
-    missing = run("validate", path, "--engine", "no/such [/engine]")
-    assert missing.code == 1
-    assert "there is no engine 'no/such [/engine]'" in missing.err
+    assert "there is no engine 'no/such [/engine]'" in run.refused(
+        "validate", path, "--engine", "no/such [/engine]", code=1
+    )
 
 
 def test_bench_times_what_is_there_and_remembers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Other tests run meanwhile.
     monkeypatch.setattr(LoadMeter, "read", lambda _self: MachineLoad(0.0, 0.0))
     write_groove(tmp_path / "models" / "groovepredictor.json")
-    first = run("bench", "models", *NO_BUDGET, "--engine", engine(tmp_path, GOOD), "--json")
-    assert first.code == 0, first.err
-    report = json.loads(first.out)
+    report = run.json("bench", "models", *NO_BUDGET, "--engine", engine(tmp_path, GOOD))
     assert (report["budget_ms"], report["calls"], report["passed"]) == (1e6, 2000, None)
     assert report["missing"] == [spec.name for spec in MODELS[:-1]]
     assert list(report["engines"]) == ["numpy", "torch", "onnxruntime", "external"]
@@ -93,19 +90,18 @@ def test_bench_of_files_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
 
 def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tmp_path: Path) -> None:
     write_groove(tmp_path / "models" / "groovepredictor.json")
-    assert run("bench", "models", *NO_BUDGET).code == 0
+    run.ok("bench", "models", *NO_BUDGET)
     history = tmp_path / "models" / "benchmarks.jsonl"
     history.unlink()
     history.symlink_to(tmp_path / "nowhere" / "benchmarks.jsonl")
-    shown = run("bench", "models", *NO_BUDGET)
-    assert shown.code == 0
+    shown = run.ok("bench", "models", *NO_BUDGET)
     assert "GroovePredictor" in shown.out
     assert "not added to the history" in shown.err
 
 
 def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    report = json.loads(run("bench", write_groove(tmp_path / "groovepredictor.json"), "--json").out)
+    report = run.json("bench", write_groove(tmp_path / "groovepredictor.json"))
     assert list(report["engines"]) == ["numpy", "torch"]
 
 
@@ -119,16 +115,12 @@ def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_bench_refuses_what_makes_no_sense(run: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
-    shown = run("bench", write_groove(tmp_path / "groovepredictor.json"), *arguments)
-    assert shown.code in (1, 2)
-    assert words in shown.err
-    assert "Traceback" not in shown.err
+    assert words in run.refused("bench", write_groove(tmp_path / "groovepredictor.json"), *arguments)
 
 
 def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
-    exported = run("export", "out", "-o", "onnx", "--onnx", "--mkdir")
-    assert exported.code == 0
+    exported = run.ok("export", "out", "-o", "onnx", "--onnx", "--mkdir")
     assert "wrote onnx/groovepredictor.onnx" in exported.out
     export = read_export(tmp_path / "onnx" / "groovepredictor.json")
     frames = seeded_rng(0).standard_normal((20, 64)).astype(np.float32)
@@ -141,28 +133,21 @@ def test_export_says_what_onnx_needs_before_it_writes(
 ) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    shown = run("export", "out", "-o", "onnx", "--onnx")
-    assert shown.code == 1
-    assert 'pip install "kelly-trainer[onnx]"' in shown.err
+    assert 'pip install "kelly-trainer[onnx]"' in run.refused("export", "out", "-o", "onnx", "--onnx", code=1)
     assert not (tmp_path / "onnx").exists()
-    assert run("export", "out", "-o", "plain", "--mkdir").code == 0
+    run.ok("export", "out", "-o", "plain", "--mkdir")
 
 
 def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: Path) -> None:
     samples = seeded_rng(0).uniform(-0.5, 0.5, 44_100 * 3).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
-    report = json.loads(run("features", "a.wav", "--json").out)
+    report = run.json("features", "a.wav")
     np.testing.assert_array_equal(np.array(report["db"], np.float32), mel_frames(samples, 44_100))
-    assert (report["sample_rate_hz"], report["window_samples"], report["nfft"], report["hop_samples"]) == (
-        44_100,
-        4096,
-        4096,
-        882,
-    )
+    constants = (report["sample_rate_hz"], report["window_samples"], report["nfft"], report["hop_samples"])
+    assert constants == (44_100, 4096, 4096, 882)
     assert report["frames"] == len(report["db"]) == len(report["complete_s"]) == 5
-    assert len(json.loads(run("features", "a.wav", "--json", "--duration", 2).out)["db"]) == 3
-    shown = run("features", "a.wav")
-    assert shown.code == 0
+    assert len(run.json("features", "a.wav", "--duration", 2)["db"]) == 3
+    shown = run.ok("features", "a.wav")
     assert f"{report['db'][4][16]:.1f}" in shown.out
     assert "5 frames of 128 bands" in shown.out
 
@@ -179,15 +164,12 @@ def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: 
 def test_features_says_why_there_are_none(run: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
     soundfile.write(tmp_path / "short.wav", np.zeros(10_000, np.float32), 22_050)
     (tmp_path / "words.wav").write_text("no audio")
-    shown = run("features", *arguments)
-    assert shown.code in (1, 2)
-    assert words in shown.err
-    assert "Traceback" not in shown.err
+    assert words in run.refused("features", *arguments)
 
 
 def test_compare_shows_what_differs(run: Run, tmp_path: Path) -> None:
     old, new = (write_groove(tmp_path / name / "groovepredictor.json", seed) for seed, name in enumerate(("a", "b")))
-    report = json.loads(run("compare", old, new, "--json").out)
+    report = run.json("compare", old, new)
     assert (report["model"], report["same_network"]) == ("GroovePredictor", False)
     assert set(report["golden"]) == {"old", "new"}
     assert len(report["weights"]) == 6
@@ -198,7 +180,6 @@ def test_compare_shows_what_differs(run: Run, tmp_path: Path) -> None:
 
 
 def test_compare_refuses_different_models(run: Run, tmp_path: Path) -> None:
-    shown = run("compare", write_groove(tmp_path / "groovepredictor.json"), write_tiny(tmp_path))
-    assert shown.code == 1
-    assert "holds Tiny" in shown.err
-    assert "holds GroovePredictor" in shown.err
+    shown = run.refused("compare", write_groove(tmp_path / "groovepredictor.json"), write_tiny(tmp_path), code=1)
+    assert "holds Tiny" in shown
+    assert "holds GroovePredictor" in shown

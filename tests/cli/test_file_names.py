@@ -46,26 +46,23 @@ def test_a_corpus_with_any_file_names_is_listed_twice_alike(run, corpus: Path) -
     assert first.out == second.out
     assert r"short\xe9.mid" in first.out
     assert "\x1b[2J" not in first.out
-    listed = json.loads(run("datasets", "--datasets-dir", corpus, "--json").out)
+    listed = run.json("datasets", "--datasets-dir", corpus)
     assert "short\udce9.mid" in json.dumps(listed, ensure_ascii=False)
 
 
 def test_a_model_is_trained_and_exported_from_such_files(run, corpus: Path, tmp_path: Path) -> None:
     options = ("--datasets-dir", corpus, "-m", "MelodyTransformer", "-e", "1", "-o", tmp_path / "out")
-    finished = run("train", *options)
-    assert finished.code == 0, finished.err
+    run.ok("train", *options)
     assert (tmp_path / "out" / "melodytransformer.json").is_file()
 
 
 def test_an_output_folder_of_any_name_is_swept_into_and_reported_on(run, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"f\xf6lder")
     options = ("-m", "groove", "--use-synthetic", "-o", folder)
-    swept = run("sweep", *options, "--set", "training.epochs=1,2", "--json")
-    assert swept.code == 0, swept.err
-    assert run("train", *options, "-e", "1").code == 0
-    reported = run("report", folder, "--allow-synthetic")
-    assert reported.code == 0, reported.err
-    assert run("report", folder, "--allow-synthetic", "-o", tmp_path).code == 0
+    run.ok("sweep", *options, "--set", "training.epochs=1,2", "--json")
+    run.ok("train", *options, "-e", "1")
+    run.ok("report", folder, "--allow-synthetic")
+    run.ok("report", folder, "--allow-synthetic", "-o", tmp_path)
     assert "(f%F6lder/plots/" in (tmp_path / "report.md").read_text()
 
 

@@ -73,10 +73,9 @@ def content(folder: Path) -> dict[str, bytes]:
 )
 def test_an_output_that_is_an_input_is_refused_before_any_work(run: Run, folder: Path, arguments: list[object]) -> None:
     before = content(folder)
-    refused = run(*arguments)
-    assert refused.code == 2, refused.err
-    assert "is an input and would be overwritten" in refused.err
-    assert "Choose another place" in refused.err
+    refused = run.refused(*arguments, code=2)
+    assert "is an input and would be overwritten" in refused
+    assert "Choose another place" in refused
     assert content(folder) == before
 
 
@@ -87,14 +86,10 @@ def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: 
     for suffix, options in ((".json", []), (".onnx", ["--onnx"])):
         source = tmp_path / f"groovepredictor{suffix}"
         source.write_bytes(checkpoint)
-        refused = run("export", source, *options)
-        assert refused.code == 2
-        assert "is an input and would be overwritten" in refused.err
+        assert "is an input and would be overwritten" in run.refused("export", source, *options, code=2)
         assert source.read_bytes() == checkpoint
         source.unlink()
-    refused = run("export", "out", "-o", "missing")
-    assert refused.code == 2
-    assert "Add --mkdir" in refused.err
+    assert "Add --mkdir" in run.refused("export", "out", "-o", "missing", code=2)
     assert not (tmp_path / "missing").exists()
 
 
@@ -111,14 +106,11 @@ def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: 
 )
 def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Path, arguments: list[object]) -> None:
     before = content(folder)
-    refused = run(*arguments)
-    assert refused.code == 2
-    assert "does not exist. Add --mkdir to create it" in refused.err
+    assert "does not exist. Add --mkdir to create it" in run.refused(*arguments, code=2)
     assert content(folder) == before
     assert not (folder / "missing").exists()
     assert not (folder / "out/missing").exists()
-    allowed = run(*arguments, "--mkdir")
-    assert allowed.code == 0, allowed.err
+    run.ok(*arguments, "--mkdir")
     assert len(content(folder)) > len(before)
 
 
@@ -132,9 +124,7 @@ def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Pa
     ],
 )
 def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: str, words: str) -> None:
-    refused = run(*CONSTANT, "-o", path)
-    assert refused.code == 2
-    assert words in refused.err
+    assert words in run.refused(*CONSTANT, "-o", path, code=2)
     assert Path("/dev/null").is_char_device()
 
 
@@ -142,26 +132,21 @@ def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: st
     "words", [["train", "-o", ""], ["train", "--output="], ["deploy", "models", "--to", ""], ["validate", ""]]
 )
 def test_an_empty_path_is_refused(run: Run, tmp_path: Path, words: list[str]) -> None:
-    refused = run(*words)
-    assert refused.code == 2
-    assert "expected a path, got ''" in refused.err
+    assert "expected a path, got ''" in run.refused(*words, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: Run, tmp_path: Path) -> None:
-    refused = run("export", "models", "-o", "new/groove.json", "--mkdir")
-    assert refused.code == 2
-    assert (
-        "--output: expected a folder, got new/groove.json. Each export is named after its model: -o new" in refused.err
-    )
+    refused = run.refused("export", "models", "-o", "new/groove.json", "--mkdir", code=2)
+    assert "--output: expected a folder, got new/groove.json. Each export is named after its model: -o new" in refused
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("folder")
 def test_one_file_cannot_take_two_outputs(run: Run) -> None:
-    refused = run(*CONSTANT, "-o", "out/a", "--plot", "models/../out/a")
-    assert refused.code == 2
-    assert "out/a is also the file of --output" in refused.err
+    assert "out/a is also the file of --output" in run.refused(
+        *CONSTANT, "-o", "out/a", "--plot", "models/../out/a", code=2
+    )
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])

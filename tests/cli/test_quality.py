@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kelly_core.config.loading import load_settings
 from kelly_core.export.quality_record import QualityRecord
-from kelly_core.spec import model_spec
-from kelly_core.training.session import train_model
-from tests.helpers import tiny
+from kelly_core.export.reader import read_export
+from tests.helpers.json_files import edited
 
 from .conftest import Run
 
 GROOVE = "out/groovepredictor.json"
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny corpus and what a short training on it leaves."""
-    folder = tmp_path_factory.mktemp("workshop")
-    tiny.groove_midi(folder / "data" / "groove_midi")
-    typed = {
-        "datasets.dir": ("", folder / "data"),
-        "datasets.cache_dir": ("", folder / "cache"),
-        "output.dir": ("", folder / "out"),
-        "output.plots": ("", False),
-        "training.epochs": ("", 1),
-    }
-    outcome = train_model(load_settings(None, typed).settings, model_spec("GroovePredictor"))
-    assert not outcome.error
-    return folder
-
-
-@pytest.fixture
-def trained(workshop: Path, tmp_path: Path) -> None:
-    for part in ("data", "out"):
-        shutil.copytree(workshop / part, tmp_path / part)
-
-
 def reports(run: Run, *options: str, code: int = 0) -> list[dict[str, Any]]:
-    shown = run("validate", GROOVE, "--json", *options)
-    assert shown.code == code, shown.err
-    files: list[dict[str, Any]] = json.loads(shown.out)["files"]
+    files: list[dict[str, Any]] = run.json("validate", GROOVE, *options, code=code)["files"]
     return files
 
 
+def recorded(path: Path) -> QualityRecord:
+    return QualityRecord.from_json(read_export(path).metadata["quality"])
+
+
 def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
-    shown = run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
-    assert shown.code == 0, shown.err
-    quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
+    shown = run.ok("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
+    quality = recorded(tmp_path / GROOVE)
     assert quality.epsilon is not None
     assert f"GroovePredictor: {quality.summary()}" in shown.out
     (report,) = reports(run, "--split", "test")
@@ -68,13 +42,9 @@ def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
-    quality = QualityRecord.from_json(json.loads((tmp_path / GROOVE).read_text())["metadata"]["quality"])
-    assert {baseline.name for baseline in quality.baselines} == {
-        "zero and neutral",
-        "position mean",
-        "position median",
-        "cubic curve",
-    }
+    quality = recorded(tmp_path / GROOVE)
+    names = {baseline.name for baseline in quality.baselines}
+    assert names == {"zero and neutral", "position mean", "position median", "cubic curve"}
     (report,) = reports(run)
     assert report["passed"]
     assert QualityRecord.from_json(report["quality"]) == quality
@@ -98,21 +68,19 @@ def test_a_split_is_measured_again(run: Run) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) -> None:
-    document = json.loads((tmp_path / GROOVE).read_text())
-    quality = document["metadata"]["quality"]
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
-        quality["verdict"] = verdict
-        quality["constant"] = False
-        for baseline in quality["baselines"]:
-            for difference in baseline["differences"]:
-                difference["beaten"] = verdict == "trained"
-        (tmp_path / GROOVE).write_text(json.dumps(document))
+        with edited(tmp_path / GROOVE) as document:
+            quality = document["metadata"]["quality"]
+            quality |= {"verdict": verdict, "constant": False}
+            for baseline in quality["baselines"]:
+                for difference in baseline["differences"]:
+                    difference["beaten"] = verdict == "trained"
         assert reports(run)[0]["passed"]
         (report,) = reports(run, "--require-trained", code=code)
         assert report["checks"][-1]["name"] == "trained"
         assert report["checks"][-1]["passed"] is (code == 0)
-    del document["metadata"]["quality"]
-    (tmp_path / GROOVE).write_text(json.dumps(document))
+    with edited(tmp_path / GROOVE) as document:
+        del document["metadata"]["quality"]
     assert reports(run)[0]["quality"] is None
     assert "no quality record" in reports(run, "--require-trained", code=1)[0]["checks"][-1]["detail"]
 
@@ -128,9 +96,8 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) 
 def test_a_record_that_makes_no_sense_fails(
     run: Run, tmp_path: Path, damage: Callable[[dict[str, Any]], None], words: str
 ) -> None:
-    document = json.loads((tmp_path / GROOVE).read_text())
-    damage(document["metadata"]["quality"])
-    (tmp_path / GROOVE).write_text(json.dumps(document))
+    with edited(tmp_path / GROOVE) as document:
+        damage(document["metadata"]["quality"])
     (report,) = reports(run, code=1)
     (failed,) = [check for check in report["checks"] if not check["passed"]]
     assert failed["name"] == "quality record"
@@ -143,6 +110,4 @@ def test_what_cannot_be_measured_says_why(run: Run) -> None:
     (report,) = reports(run, "--split", "validation", code=1)
     assert report["checks"][-1]["name"] == "quality on validation"
     assert "groove_midi is not here" in report["checks"][-1]["detail"]
-    shown = run("validate", GROOVE, "--split", "train")
-    assert shown.code == 2
-    assert "'train' is not one of" in " ".join(shown.err.split())
+    assert "'train' is not one of" in run.refused("validate", GROOVE, "--split", "train", code=2)
