@@ -51,9 +51,10 @@ LEGIBLE = {
     6: (0,),
     7: (0, 4),
 }
-"""Grounds that may be used, each with the colors in which text on it is legible, in xterm and on the Linux console.
+"""Background colors that may be used, each with the colors in which text on it is legible, in xterm and on the Linux
+console.
 
-The bright ones are no grounds, for the console has none; nor is yellow, which is brown there.
+The bright ones are left out, because the console has none; so is yellow, which is brown there.
 """
 
 _BLACK = 0

@@ -23,6 +23,7 @@ PHRASES = {
     r"lest": "so that … not",
     r"so many": "the number: 'at most N'",
     r"(?<!there\s)is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
+    r"(?<!there\s)are no (?!longer|more|less|better|worse|later|other)\w+": "are not …",
     r"in hand": "current, available",
     r"foretells?": "estimate",
     r"mend(s|ed|ing)?": "fix, repair",
@@ -61,6 +62,14 @@ PHRASES = {
     r"ever met": "was trained on, has seen",
     r"bears? (it )?out": "agree with, confirm",
     r"as far as it (is|goes)": "if, where",
+    r"(whilst|amongst|hitherto|henceforth|whereupon|thereof|therein|thereby|wherein|albeit|forthwith)": "a common word",
+    r"reckon(s|ed)?": "compute, estimate",
+    r"for want of": "without, for lack of",
+    r"cannot stand t?here": "is not allowed there",
+    r"spoken?": "sent, reported",
+    r"but for": "except",
+    r'(?<=""")(what|whatever|whoever|whether|of)': "the subject first (a predicate: True if …)",
+    r"(?<=[.!]\s)(what|whatever|whoever|whether|of)": "the subject first",
 }
 """Listed phrase (regular expression) and what to write in its place."""
 

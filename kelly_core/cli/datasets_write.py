@@ -118,7 +118,7 @@ def _instruments(soundfont: Path | None) -> Path | None:
 def recording_stems(names: Sequence[str]) -> dict[str, str]:
     """Return a file name without ending for each song, by its path in the corpus.
 
-    All recordings lie in one folder, so the folders of a song become part of its name, but for those that all share.
+    All recordings lie in one folder, so the folders of a song become part of its name, except those that all share.
     """
     parents = [name.rpartition("/")[0] for name in names]
     shared = os.path.commonpath(parents) if parents else ""

@@ -50,7 +50,7 @@ _TABLE_SUFFIXES = tuple(
 """Endings of files that are searched first for official splits."""
 _AUDIO, _SCORES = (".wav", ".mp3", ".flac", ".ogg", ".m4a"), (".xml", ".mxl", ".musicxml", ".krn", ".abc", ".lab")
 _OTHER_KINDS = frozenset((*_AUDIO, *_SCORES, ".mid", ".midi", ".png", ".jpg", ".pdf", ".npy", ".npz", ".zip", ".md"))
-"""Endings of files that are no tables. Any other name may be that of a copy, such as ``table.csv.bak``."""
+"""Endings of files that are not tables. Any other name may be that of a copy, such as ``table.csv.bak``."""
 _KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns, or else by their values."""
 
@@ -80,7 +80,7 @@ def find_files(
         suffixes: endings with their dot; the files' own case does not matter.
         is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
         left_out: receives the broken links and unreadable folders.
-        also: returns True for the name of a file that is to be found whatever its ending.
+        also: returns True for the name of a file that is to be found with any ending.
 
     Returns:
         The path of each relative to ``root``, with forward slashes. Most of the memory of a large corpus is in these

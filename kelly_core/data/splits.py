@@ -17,7 +17,7 @@ OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by see
 LEAST_JUDGES = 10
 """Validation groups that judge or choose, at least: with fewer the interval of a difference means little."""
 LEAST_GROUPS = 5
-"""Fewer artists than this are no split: one of them alone would be the validation."""
+"""Fewer artists than this are not split: one of them alone would be the validation."""
 _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 """Name of a clip of EMOPIA."""
 

@@ -166,7 +166,7 @@ class _LstmStage:
         hidden = self._hidden = layer.out_size
         halves = np.full(4 * hidden, 0.5, dtype=np.float32)
         halves[2 * hidden : 3 * hidden] = 1.0
-        # In C order whatever the arrays' own: the same weights must round the same way.
+        # Always in C order: the same weights must round the same way.
         joined = np.ascontiguousarray(np.hstack([layer.weight_ih, layer.weight_hh]), dtype=np.float32)
         self._weight = joined * halves[:, None]
         with np.errstate(over="ignore"):

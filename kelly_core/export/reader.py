@@ -117,7 +117,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def is_archive(path: Path) -> bool:
-    """Return True if a file is a zip archive, as a checkpoint is whatever its name; False if it cannot be read."""
+    """Return True if a file is a zip archive, as a checkpoint is under any name; False if it cannot be read."""
     try:
         with open_regular(path) as stream:
             return bool(stream.read(len(_ZIP)) == _ZIP)

@@ -65,8 +65,8 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     Window j begins at sample j·hop, without centring, and is ``window_length`` long. Frame k is made of windows 25k to
     25k + 24, so it belongs to the half second from k/2 s to (k+1)/2 s and is complete 73 ms after its end, when its
     last window is; that is when a plugin that keeps no look-ahead emits it. Frames that the audio's end cuts off are
-    left out: 45 s give 89 frames. Where 20 ms are no whole number of samples the hop is rounded and frames drift
-    (at 11,025 Hz by 0.2 %); none of 16, 22.05, 24, 32, 44.1, 48, 88.2, 96 kHz is concerned.
+    left out: 45 s give 89 frames. If 20 ms are not a whole number of samples, the hop is rounded and frames drift
+    (at 11,025 Hz by 0.2 %); at 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz they do not.
 
     Args:
         samples: [n], -1..1.

@@ -22,7 +22,7 @@ from kelly_core.music.key import Tonality, tonality
 from kelly_core.music.notes import BEATS_PER_BAR
 
 MIN_BEATS = 8
-"""Fewer beats are no pulse that one could follow."""
+"""Minimum number of beats that a piece can follow."""
 
 _RATE = 22_050
 _HOP = 256

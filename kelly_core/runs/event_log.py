@@ -341,7 +341,7 @@ class LogReader:
     """Reads records as they arrive.
 
     Attributes:
-        damaged: lines that are no records.
+        damaged: lines that are not records.
         unknown: records of kinds that this version does not know.
     """
 

@@ -28,7 +28,7 @@ class Models(BaseScreen):
     NAME = "models"
     OPEN_ACTION = "edit"
     ABOUT = (
-        "The networks and how each is trained; * marks one with unsaved changes. What is typed is checked at once; "
+        "The networks and how each is trained; * marks one with unsaved changes. Values are checked as you type; "
         "saving changes only what you changed in the settings file and keeps its comments. Environment variables win "
         "over the file."
     )

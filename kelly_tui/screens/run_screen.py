@@ -257,7 +257,7 @@ class RunScreen(ChartScreen):
     def action_delete(self) -> None:
         """Delete the run's folder after confirmation."""
         run_id = self.run_id
-        text = "Its log and settings are deleted permanently. What it trained stays."
+        text = "Its log and settings are deleted permanently. Its exports and checkpoints stay."
         question = ConfirmDialog(f"Delete {run_id}?", text, [("", "Keep it"), ("delete", "Delete")], "delete")
 
         def answered(answer: str | None) -> None:

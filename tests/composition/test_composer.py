@@ -176,7 +176,7 @@ def test_a_silent_melody_model_gives_no_melody() -> None:
 
 
 def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
-    """In the bars that are no cadence: in 80 pieces the share of sounding beats has a standard error of about .02."""
+    """In the bars without a cadence: in 80 pieces the share of sounding beats has a standard error of about .02."""
     said = output(pitches={60: 0.3, 64: 0.3}, dynamics={"density": 1.0, "staccato share": 0})
     sounding = 0
     for seed in range(80):

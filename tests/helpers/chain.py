@@ -39,7 +39,7 @@ def output(
     groove: np.ndarray | None = None,
     frames: int = 8,
 ) -> ChainOutput:
-    """The same words in every frame: plain, in the middle of everything, but for what is given."""
+    """The same output in every frame: the middle of each range, except for the given values."""
     code = encode(valence, arousal)
     melody = np.zeros(128, np.float32)
     pitches = pitches or {pitch: 0.25 for pitch in range(60, 80) if pitch % 12 in C_MAJOR_SCALE}

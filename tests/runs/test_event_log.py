@@ -1,4 +1,4 @@
-"""The log: what is written is read, once, whatever the moment of reading and whatever else stands in the file."""
+"""The log: each record is read once, at any moment of reading, between any other content of the file."""
 
 from __future__ import annotations
 

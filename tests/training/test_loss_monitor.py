@@ -147,7 +147,7 @@ def test_losses_of_any_size_are_judged_alike(scale: float) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_noise_on_a_level_is_hardly_ever_overfitting(share: float) -> None:
-    """But for one curve in a hundred; more than 8 in 100 come once in two million draws."""
+    """Except for one curve in a hundred; more than 8 in 100 come once in two million draws."""
     rng = seeded_rng(7)
     alarms = 0
     for _ in range(100):

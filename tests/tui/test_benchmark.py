@@ -32,7 +32,7 @@ async def test_an_engine_that_cannot_be_run_is_named(make_app: MakeApp) -> None:
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.press("5", "b")
         await until(pilot, lambda: app.screen.query(Toast))
-        # Brackets are no markup.
+        # Brackets are not markup.
         assert problem in str(app.screen.query_one(Toast).render())
 
 

@@ -120,7 +120,7 @@ def _split(
 ) -> tuple[Sequence[str], NDArray[np.str_]]:
     """Return groups and splits: official ones by recording; otherwise all recordings of a session stay together.
 
-    The official test recordings are no part of a session, as its other recordings may be trained on.
+    The official test recordings do not belong to a session, as its other recordings may be trained on.
     """
     recordings = [recording_of(name) for name in files]
     if has_both_sides(official):
