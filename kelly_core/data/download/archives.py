@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, TextIO
+from typing import IO
 
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes, printable
@@ -23,6 +24,8 @@ OWN_PREFIX = ".kelly-"
 """Beginning of the names of files that this program adds to an unpacked folder; no member may take one."""
 MEMBER_LIST = f"{OWN_PREFIX}members"
 """File in an unpacked folder: a line ``size<TAB>path`` for each member, with backslash escapes."""
+
+ARCHIVE_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar", ".zip")
 
 _CHUNK = 2**20
 _MAX_MEMBERS = 2_000_000
@@ -64,7 +67,7 @@ class _Member:
 
 def is_archive(path: Path) -> bool:
     """Return True if the name is that of a ZIP or TAR archive."""
-    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+    return path.name.lower().endswith(ARCHIVE_ENDINGS)
 
 
 def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda _done, _total: None) -> Unpacked:
@@ -100,8 +103,10 @@ def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda
                     continue
                 if written + member.size > limit:
                     raise _too_large(path, limit)
-                size = _copy(member, folder.joinpath(*parts), limit - written, path)
-                _list(listed, size, parts)
+                size = _copy(member.open(), folder.joinpath(*parts), limit - written, path)
+                # A line break in a name would begin another line of the list.
+                name = "/".join(parts).replace("\\", "\\\\").replace("\n", "\\n")
+                listed.write(f"{size}\t{name}\n")
                 files += 1
                 written += size
                 tops.add(parts[0] if len(parts) > 1 else "")
@@ -129,11 +134,6 @@ def read_member_list(folder: Path) -> Iterator[tuple[int, str]]:
                 yield int(size), name.replace("\\n", "\n").replace("\\\\", "\\")
 
 
-def _list(listed: TextIO, size: int, parts: tuple[str, ...]) -> None:
-    name = "/".join(parts).replace("\\", "\\\\").replace("\n", "\\n")
-    listed.write(f"{size}\t{name}\n")
-
-
 def _members(path: Path) -> Iterator[_Member]:
     return _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
 
@@ -151,11 +151,7 @@ def _zip_members(path: Path) -> Iterator[_Member]:
             elif kind not in (0, stat.S_IFREG):
                 raise _not_a_file(info.filename, path)
             else:
-                yield _Member(info.filename, info.file_size, _opener(archive, info), "", info.header_offset)
-
-
-def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    return lambda: archive.open(info)
+                yield _Member(info.filename, info.file_size, partial(archive.open, info), "", info.header_offset)
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
@@ -172,7 +168,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
             elif not info.isfile():
                 raise _not_a_file(info.name, path)
             else:
-                yield _Member(info.name, info.size, _tar_opener(archive, info), "", file.tell())
+                yield _Member(info.name, info.size, partial(_open_member, archive, info), "", file.tell())
 
 
 def _from_folder(info: tarfile.TarInfo) -> str:
@@ -181,14 +177,10 @@ def _from_folder(info: tarfile.TarInfo) -> str:
     return "../" * (len(PurePosixPath(info.name).parts) - 1) + info.linkname
 
 
-def _tar_opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
-        file = archive.extractfile(info)
-        if file is None:
-            raise tarfile.ReadError(f"{info.name} has no content")
-        return file
-
-    return opened
+def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    assert file is not None, "a regular file has content"
+    return file
 
 
 def _safe_parts(name: str, path: Path) -> tuple[str, ...]:
@@ -229,12 +221,12 @@ def _too_large(path: Path, limit: int) -> DataError:
     return DataError(problem, where=path, hint="Do not use this archive")
 
 
-def _copy(member: _Member, target: Path, limit: int, path: Path) -> int:
+def _copy(content: IO[bytes], target: Path, limit: int, path: Path) -> int:
     """Write a member's content and return its size; of two members of one path the later one is kept."""
-    assert member.open is not None
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with member.open() as source, target.open("wb") as file:
+    # The size that a member declares may be wrong, so the limit holds for what is read.
+    with content as source, target.open("wb") as file:
         while chunk := source.read(_CHUNK):
             written += len(chunk)
             if written > limit:

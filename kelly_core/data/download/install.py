@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from zipfile import is_zipfile
 
-from kelly_core.data.download.archives import MEMBER_LIST, OWN_PREFIX, Unpacked, is_archive, remove_tree, unpack
+from kelly_core.data.download.archives import (
+    ARCHIVE_ENDINGS,
+    MEMBER_LIST,
+    OWN_PREFIX,
+    Unpacked,
+    is_archive,
+    remove_tree,
+    unpack,
+)
 from kelly_core.data.download.sources import Archive, Source
 from kelly_core.data.download.transfer import Downloaded, UnavailableError, discard_part, download, part_of
 from kelly_core.data.files import is_folder
@@ -120,7 +128,8 @@ def install(
         DataError: no address has an archive, its sum is wrong, it must not be unpacked, or space is missing.
     """
     downloads = datasets_dir / DOWNLOADS
-    with _made(downloads), _locked(downloads / f"{source.name}.lock", listener):
+    _make_folder(downloads)
+    with _locked(downloads / f"{source.name}.lock", listener):
         _require_space(missing_archives(source, corpus_folder), downloads)
         return [
             _install_archive(archive, corpus_folder, datasets_dir, listener, mirrors, keep_archives)
@@ -128,13 +137,11 @@ def install(
         ]
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise write_error(folder, fault, DataError) from fault
-    yield
 
 
 @contextlib.contextmanager
@@ -159,17 +166,13 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
     """
     needed = 0
     for archive in archives:
-        there = max((path.stat().st_size for path in _kept_archives(downloads, archive)), default=0)
+        kept = downloads / archive.file
+        there = max((path.stat().st_size for path in (kept, part_of(kept)) if path.is_file()), default=0)
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
         problem = f"needs about {format_bytes(needed)}, and {format_bytes(free)} are free"
         raise DataError(problem, where=downloads.parent, hint="Free some space, or name another --datasets-dir")
-
-
-def _kept_archives(downloads: Path, archive: Archive) -> list[Path]:
-    target = downloads / archive.file
-    return [path for path in (target, part_of(target)) if path.is_file()]
 
 
 def _install_archive(
@@ -185,7 +188,7 @@ def _install_archive(
         return present
     downloads = datasets_dir / DOWNLOADS
     own = downloads / archive.file
-    path = next((each for each in _existing_archives(archive, corpus_folder, datasets_dir, listener)), None)
+    path = next(_existing_archives(archive, corpus_folder, datasets_dir, listener), None)
     fetched = Downloaded("", 0, 0, "")
     if path is None:
         fetched = _fetch(archive, own, listener, mirrors)
@@ -263,9 +266,8 @@ def _problem(
     archive: Archive, got: Downloaded, target: Path, listener: InstallListener, *, from_publisher: bool
 ) -> str:
     """Why a download is not the archive, "" if it is."""
-    part = part_of(target)
+    part, web_page = part_of(target), _web_page(got)
     size = part.stat().st_size
-    web_page = _web_page(got)
     if not archive.checksum:
         if size != archive.bytes:
             return f"wrong size: expected {archive.bytes:,} bytes, got {size:,}{web_page}"
@@ -319,8 +321,9 @@ def _put_in_place(
     # An unpacking that was killed may have left one.
     remove_tree(beside)
     try:
-        with _made(beside), _made(corpus_folder):
-            unpacked = _unpack(archive, path, beside, listener)
+        _make_folder(beside)
+        _make_folder(corpus_folder)
+        unpacked = _unpack(archive, path, beside, listener)
         whole = beside / unpacked.top
         target = corpus_folder / (unpacked.top or archive.folder or _stem(archive.file))
         receipt = Receipt(
@@ -371,10 +374,8 @@ def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListene
 
 
 def _stem(file: str) -> str:
-    for ending in (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar", ".zip"):
-        if file.lower().endswith(ending):
-            return file[: -len(ending)]
-    return file.rpartition(".")[0] or file
+    ending = next((ending for ending in ARCHIVE_ENDINGS if file.lower().endswith(ending)), "")
+    return file[: -len(ending)] if ending else file.rpartition(".")[0] or file
 
 
 def _read_receipt(folder: Path) -> Receipt | None:

@@ -91,7 +91,6 @@ def download(
     limit: int = 0,
     trust_any: bool = True,
     progress: ByteProgress = lambda _done, _total: None,
-    pause: Callable[[float], None] = time.sleep,
 ) -> Downloaded:
     """Download a file to ``part_of(target)``, continuing a partial download.
 
@@ -102,7 +101,6 @@ def download(
         trust_any: a partial file may be continued from another address or without a validator, because the caller
             compares a checksum. Otherwise only an unchanged file at the same address is continued.
         progress: called after each piece.
-        pause: waits before another attempt.
 
     Raises:
         UnavailableError: the address does not give the whole file. The partial file is kept for the next attempt.
@@ -110,12 +108,12 @@ def download(
     """
     before = _size(part_of(target))
     transfer = _Transfer(target, limit, trust_any, progress)
-    content_type = _persist(transfer, url, pause)
+    content_type = _persist(transfer, url)
     resumed = 0 if transfer.restarted else before
     return Downloaded(url, transfer.received, resumed, content_type, transfer.is_sized)
 
 
-def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> str:
+def _persist(transfer: _Transfer, url: str) -> str:
     """Attempt one address until the file is whole; attempts that receive new bytes do not count."""
     fruitless = 0
     while True:
@@ -126,7 +124,7 @@ def _persist(transfer: _Transfer, url: str, pause: Callable[[float], None]) -> s
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
-            pause(min(_LONGEST_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
+            time.sleep(min(_LONGEST_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
 
 
 class _Transfer:
@@ -189,11 +187,9 @@ class _Transfer:
         if status == 206:
             total = _total_of_range(response, start)
         else:
-            if start or _size(self._part):
-                # The file is another one by now, or the server knows no ranges.
-                self.restarted = True
-            start = 0
-            total = _content_length(response)
+            # Bytes that are there are of another file by now, or the server knows no ranges.
+            self.restarted = self.restarted or start > 0 or _size(self._part) > 0
+            start, total = 0, _content_length(response)
         self.is_sized = total > 0
         if self._limit and total > self._limit:
             raise UnavailableError(
