@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Indices, Ints
 from kelly_core.errors import DataError
 from kelly_core.features.feature_cache import CacheKey, FeatureCache
-from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest
+from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest, StoreContent
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_regular
 from kelly_core.io.user_dirs import user_cache_dir
@@ -151,8 +151,8 @@ def load_features(
 
     A file whose size and modification time have not changed is not opened, unless it was skipped for lack of
     permission, memory or a working disk. Features are written to disk as they are computed: memory does not grow with
-    the corpus, and a killed process loses only its last seconds.
-    If several processes need the same features, one computes them and the others wait.
+    the corpus, and a killed process loses only its last seconds. If several processes need the same features, one
+    computes them and the others wait.
 
     Args:
         root: the corpus folder.
@@ -253,7 +253,7 @@ def _compute_missing(
             rows = pending[done - len(segment) : done]
             plan.add(rows, _add_segment(cache, index, rows, segment))
             segment, size, began = [], 0, time.monotonic()
-    return cache.replace(*plan.merged())
+    return cache.replace(plan.merged())
 
 
 def _extract_file(extract: Callable[[Path], Features], root: Path, name: str) -> ExtractionResult:
@@ -301,9 +301,8 @@ def _add_segment(
         },
     )
     layouts = {name: ArrayLayout.of(pieces[0]) for name, pieces in arrays.items()}
-    return cache.add_segment(
-        manifest, layouts, {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
-    )
+    rows_of = {name: _blocks(pieces, layouts[name]) for name, pieces in arrays.items()}
+    return cache.add_segment(StoreContent(manifest, layouts, rows_of))
 
 
 def _blocks(pieces: Sequence[NDArray[Any]], layout: ArrayLayout) -> Iterator[Chunk]:
@@ -336,31 +335,33 @@ class MergePlan:
     """Source of each file's features: a store and a file in it, or none yet.
 
     Args:
-        listing: the files.
+        index: the files.
         stores: what has been computed before.
         content_hash: hash of the content of the file with this number, asked only where it may save computing.
     """
 
-    def __init__(self, listing: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
-        self._listing = listing
+    def __init__(self, index: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
+        self._index = index
         self._stores = list(stores)
-        self._store = np.full(len(listing.paths), _NOWHERE)
-        self._row = np.zeros(len(listing.paths), np.intp)
-        self._hashes = [""] * len(listing.paths)
-        by_path, by_hash = self._index()
-        if not by_path:
-            return
-        for number, known in enumerate(self._as_listed(by_path)):
-            if known is not None and _may_pass(self._reason(known)):
-                known = None
-            place = known
+        self._store = np.full(len(index.paths), _NOWHERE)
+        self._row = np.zeros(len(index.paths), np.intp)
+        self._hashes = [""] * len(index.paths)
+        by_path, by_hash = self._known_places()
+        stamps = zip(index.sizes.tolist(), index.times.tolist(), strict=True)
+        for number, (path, stamp) in enumerate(zip(index.paths, stamps, strict=True) if by_path else ()):
+            place = by_path.get(path)
+            content = reason = ""
+            if place is not None:
+                known, row = self._stores[place[0]].manifest, place[1]
+                content, reason = known.hashes[row], known.reasons[row]
+                if stamp != (known.sizes[row], known.times[row]) or _may_pass(reason):
+                    place = None
             # A duplicate has no rows of its own: if the file that it repeats is gone, its content must be found
             # elsewhere.
-            if known is None or self._reason(known) == DUPLICATE:
-                content = content_hash(number) if known is None else self._hash(known)
-                place = by_hash.get(content)
+            if place is None or reason == DUPLICATE:
+                place = by_hash.get(content_hash(number) if place is None else content)
             if place is not None:
-                self._hashes[number] = self._hash(place)
+                self._hashes[number] = self._stores[place[0]].manifest.hashes[place[1]]
                 self._store[number], self._row[number] = place
 
     def missing(self) -> Indices:
@@ -374,8 +375,8 @@ class MergePlan:
         for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
             self._hashes[number] = content
 
-    def merged(self) -> tuple[Manifest, dict[str, ArrayLayout], dict[str, Iterator[Chunk]]]:
-        """Return manifest, layouts and rows of one store of all files; of files with equal content the first counts.
+    def merged(self) -> StoreContent:
+        """Return the content of one store of all files; of files with equal content the first counts.
 
         Raises:
             ValueError: stores hold rows of different kinds under one name.
@@ -387,11 +388,12 @@ class MergePlan:
         counts = {name: np.zeros(len(reasons), np.int64) for name in layouts}
         for name, (first, stop) in places.items():
             counts[name][usable] = stop - first
-        listing = self._listing
-        manifest = Manifest(listing.paths, listing.sizes, listing.times, self._hashes, reasons, counts)
-        return manifest, layouts, {name: self._read(name, usable, *place) for name, place in places.items()}
+        manifest = Manifest(self._index.paths, self._index.sizes, self._index.times, self._hashes, reasons, counts)
+        return StoreContent(
+            manifest, layouts, {name: self._read(name, usable, *place) for name, place in places.items()}
+        )
 
-    def _index(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
+    def _known_places(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
         """Return the latest place of each path, and the places of usable files by content."""
         by_path: dict[str, _Place] = {}
         by_hash: dict[str, _Place] = {}
@@ -402,23 +404,6 @@ class MergePlan:
                 if not reason:
                     by_hash[content] = (number, row)
         return by_path, by_hash
-
-    def _as_listed(self, by_path: dict[str, _Place]) -> Iterator[_Place | None]:
-        """Return the place of each file that has not changed, None for one that is new or has changed."""
-        listing = self._listing
-        for path, *stamp in zip(listing.paths, listing.sizes.tolist(), listing.times.tolist(), strict=True):
-            place = by_path.get(path)
-            yield place if place and self._stamp(place) == stamp else None
-
-    def _stamp(self, place: _Place) -> list[int]:
-        known, row = self._stores[place[0]].manifest, place[1]
-        return [int(known.sizes[row]), int(known.times[row])]
-
-    def _hash(self, place: _Place) -> str:
-        return self._stores[place[0]].manifest.hashes[place[1]]
-
-    def _reason(self, place: _Place) -> str:
-        return self._stores[place[0]].manifest.reasons[place[1]]
 
     def _reasons(self) -> list[str]:
         seen: set[str] = set()

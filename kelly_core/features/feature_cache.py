@@ -16,7 +16,7 @@ from typing import Any
 
 from kelly_core.corpora import CORPORA
 from kelly_core.errors import DataError
-from kelly_core.features.store import ArrayLayout, ArrayStore, Chunk, Manifest, open_store, verify_store, write_store
+from kelly_core.features.store import ArrayStore, StoreContent, open_store, verify_store, write_store
 from kelly_core.io.atomic import atomic_write_all, make_folder, open_regular, sync_folder, write_error
 from kelly_core.io.locks import FileLock
 
@@ -107,12 +107,12 @@ class FeatureCache:
 
     def latest_store(self) -> ArrayStore | None:
         """Return the complete store; None if there is none, or if it is corrupted."""
-        folders = self._numbered(_COMPLETE)
+        folders = _numbered(self.folder, _COMPLETE)
         return open_store(folders[-1]) if folders else None
 
     def parts(self) -> list[ArrayStore]:
         """Return the segments that were computed after the complete store, the oldest first."""
-        return [store for folder in self._numbered(_PART) if (store := open_store(folder))]
+        return [store for folder in _numbered(self.folder, _PART) if (store := open_store(folder))]
 
     @contextmanager
     def write_lock(self, while_waiting: Callable[[], object]) -> Iterator[None]:
@@ -150,38 +150,29 @@ class FeatureCache:
             # Another process has just removed it, such as `kelly-core cache --clear`.
             return None
 
-    def add_segment(
-        self, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
-    ) -> ArrayStore:
-        """Add a segment of the next store; arguments and errors are those of ``replace``."""
-        return self._write(_PART, manifest, layouts, rows)
+    def add_segment(self, content: StoreContent) -> ArrayStore:
+        """Add a segment of the next store; errors are those of ``replace``."""
+        return self._write(_PART, content)
 
-    def replace(
-        self, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
-    ) -> ArrayStore:
+    def replace(self, content: StoreContent) -> ArrayStore:
         """Replace the store and all segments by a new complete store.
-
-        Args:
-            manifest, layouts, rows: as in ``write_store``.
 
         Raises:
             DataError: no space, no permission, or another fault of the file system.
         """
-        former = [*self._numbered(_COMPLETE), *self._numbered(_PART)]
-        store = self._write(_COMPLETE, manifest, layouts, rows)
+        former = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _PART)]
+        store = self._write(_COMPLETE, content)
         _remove(former)
         return store
 
-    def _write(
-        self, kind: str, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
-    ) -> ArrayStore:
-        others = self._numbered(kind)
+    def _write(self, kind: str, content: StoreContent) -> ArrayStore:
+        others = _numbered(self.folder, kind)
         number = 1 + (_number(others[-1]) if others else 0)
         target = self.folder / f"{kind}-{number:06d}"
         temporary = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
         try:
             try:
-                write_store(temporary, manifest, layouts, rows)
+                write_store(temporary, content)
                 # Renaming is atomic: after a kill at any time there is a complete store of this name or none.
                 temporary.rename(target)
             finally:
@@ -190,10 +181,7 @@ class FeatureCache:
             sync_folder(self.folder)
         except OSError as fault:
             raise write_error(target, fault, DataError) from fault
-        return ArrayStore(target, manifest, layouts)
-
-    def _numbered(self, kind: str) -> list[Path]:
-        return _numbered(self.folder, kind)
+        return ArrayStore(target, content.manifest, content.layouts)
 
 
 def verify_folder(folder: Path) -> list[str]:
@@ -257,11 +245,11 @@ def list_caches(cache_dir: Path) -> list[CachedFeatures]:
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=cache_dir) from error
     looked = [seen for entry in entries for seen in _read_entry(entry)]
-    latest_store: dict[tuple[str, ...], int] = {}
+    latest: dict[tuple[str, ...], int] = {}
     for _, key in looked:
         if key:
-            latest_store[key.subject] = max(key.version, latest_store.get(key.subject, 0))
-    return [replace(cached, stale=_why_stale(key, latest_store)) for cached, key in looked]
+            latest[key.subject] = max(key.version, latest.get(key.subject, 0))
+    return [replace(cached, stale=_why_stale(key, latest)) for cached, key in looked]
 
 
 def verify_cache(cached: CachedFeatures) -> list[str]:
@@ -313,10 +301,11 @@ def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
             yield entry.stat(follow_symlinks=False).st_size
 
 
-def _why_stale(key: CacheKey | None, latest_store: dict[tuple[str, ...], int]) -> str:
+def _why_stale(key: CacheKey | None, latest: Mapping[tuple[str, ...], int]) -> str:
+    """Return why a cache is stale, "" if it is not; ``latest`` holds the latest version of each subject."""
     if key is None or key.format < FORMAT:
         return FORMER
-    if key.version < latest_store[key.subject]:
+    if key.version < latest[key.subject]:
         return SUPERSEDED
     return "" if Path(key.root).exists() else GONE
 

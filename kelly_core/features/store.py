@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,24 +237,30 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, _ArrayFile]]:
     return _unpack(content[_DIGEST_BYTES:])
 
 
-def write_store(
-    folder: Path, manifest: Manifest, layouts: Mapping[str, ArrayLayout], rows: Mapping[str, Iterable[Chunk]]
-) -> None:
-    """Write a store into a new folder and make it durable.
+class StoreContent(NamedTuple):
+    """Content of a store that is to be written.
 
-    Args:
-        folder: the folder to make.
+    Attributes:
         manifest: of the files whose rows follow.
         layouts: of each array.
         rows: the bytes of each array's rows, in the order of the files; taken one array after the other.
+    """
+
+    manifest: Manifest
+    layouts: Mapping[str, ArrayLayout]
+    rows: Mapping[str, Iterable[Chunk]]
+
+
+def write_store(folder: Path, content: StoreContent) -> None:
+    """Write a store into a new folder and make it durable.
 
     Raises:
         OSError: it cannot be written.
     """
     make_folder(folder, exist_ok=False)
-    files = {name: _write_rows(folder / name, layouts[name], blocks) for name, blocks in rows.items()}
+    files = {name: _write_rows(folder / name, content.layouts[name], blocks) for name, blocks in content.rows.items()}
     # The manifest is written last: a folder without a complete one is not a store.
-    payload = _pack(manifest, files)
+    payload = _pack(content.manifest, files)
     _write_file(folder / _MANIFEST, [_digest(payload), payload])
 
 

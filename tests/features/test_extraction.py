@@ -226,7 +226,8 @@ def test_checksums_cover_every_byte_whatever_the_blocks(tmp_path: Path, monkeypa
     monkeypatch.setattr(store, "_BLOCK_BYTES", block)
     rows = [bytes(range(5)), b"", bytes(range(5, 40)), bytes(range(40, 64))]
     manifest = store.Manifest(["a"], np.ones(1, int), np.ones(1, int), ["00" * 16], [""], {"x": np.array([8])})
-    store.write_store(tmp_path / "store", manifest, {"x": store.ArrayLayout("<i8", ())}, {"x": rows})
+    content = store.StoreContent(manifest, {"x": store.ArrayLayout("<i8", ())}, {"x": rows})
+    store.write_store(tmp_path / "store", content)
     assert store.verify_store(tmp_path / "store") == []
     assert store.open_store(tmp_path / "store") is not None
     for place in range(64):
