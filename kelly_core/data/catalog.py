@@ -102,23 +102,20 @@ def open_dataset(
     Raises:
         DataError: a corpus is present and holds nothing usable, or an additional one is missing.
     """
-    present = active_corpora(name, settings)
+    folder = settings.datasets.folder(name)
     if CORPORA[name].joins:
         # Generated examples stand in for main corpora only, so the setting that asks for them does not matter here.
-        folder = settings.datasets.folder(name)
-        if not is_present(name, folder):
-            raise DataError("is not here, and nothing stands in for it", where=folder, hint=CORPORA[name].advice)
-        present = [name]
-    if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
-        hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
-        raise DataError("holds no file of the corpus", where=settings.datasets.folder(name), hint=hint)
-    if not present and not _has_generator(name):
-        folder = settings.datasets.folder(name)
-        raise DataError(
-            "is not here, and nothing stands in for it", where=folder, hint=f"{CORPORA[name].advice} {folder}"
-        )
+        present = [name] if is_present(name, folder) else []
+    else:
+        present = active_corpora(name, settings)
+        if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
+            hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
+            raise DataError("holds no file of the corpus", where=folder, hint=hint)
     if not present:
-        return synthetic_dataset(name, settings)
+        if _has_generator(name):
+            return synthetic_dataset(name, settings)
+        hint = f"{CORPORA[name].advice} {folder}"
+        raise DataError("is not here, and nothing stands in for it", where=folder, hint=hint)
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]
@@ -235,17 +232,14 @@ def inspect_corpus(
 def _inspect_present(
     corpus: Corpus, settings: Settings, progress: Progress | None, visit: Callable[[CorpusDataset], None]
 ) -> CorpusReport:
-    if not corpus.joins:
-        return _checked(open_corpus(corpus.name, settings, progress), visit)
-    reports = [_checked(open_corpus(corpus.name, settings, progress, main), visit) for main in corpus.joins]
-    return _merge_reports(reports, corpus.joins)
-
-
-def _checked(dataset: CorpusDataset, visit: Callable[[CorpusDataset], None]) -> CorpusReport:
     from kelly_core.data.leakage import find_leakage
 
-    visit(dataset)
-    return replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)])
+    reports = []
+    for main in corpus.joins or (None,):
+        dataset = open_corpus(corpus.name, settings, progress, main)
+        visit(dataset)
+        reports.append(replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)]))
+    return _merge_reports(reports, corpus.joins) if corpus.joins else reports[0]
 
 
 def _merge_reports(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
@@ -258,15 +252,11 @@ def _merge_reports(reports: Sequence[CorpusReport], joins: Sequence[str]) -> Cor
         reports[0],
         examples=sum(report.examples for report in reports),
         skipped=skipped,
-        label_sources=_sum([report.label_sources for report in reports]),
-        splits=_sum([report.splits for report in reports]),
+        label_sources=dict(sum((Counter(report.label_sources) for report in reports), Counter())),
+        splits=dict(sum((Counter(report.splits) for report in reports), Counter())),
         warnings=sorted({warning for report in reports for warning in report.warnings}),
         joins={main: report.examples for main, report in zip(joins, reports, strict=True)},
     )
-
-
-def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    return dict(sum(map(Counter, counts), Counter[str]()))
 
 
 def _load(name: str, main: str, path: Path, options: LoadOptions) -> CorpusDataset:

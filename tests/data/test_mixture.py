@@ -192,7 +192,7 @@ class TestMixing:
         self, settings, tmp_path: Path
     ) -> None:
         options = settings(datasets__use_synthetic=True)
-        with pytest.raises(DataError, match="is not here"):
+        with pytest.raises(DataError, match=r"is not here.* into .*/data/emotion_midi"):
             open_dataset("emotion_midi", options)
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         assert not open_dataset("emotion_midi", options).synthetic
