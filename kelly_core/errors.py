@@ -6,6 +6,7 @@ import difflib
 import re
 import resource
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from kelly_core.formatting import printable_lines
@@ -52,11 +53,7 @@ class KellyError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the three parts when the error crosses a process boundary."""
-        return _rebuild, (type(self), self.problem, self.where, self.hint)
-
-
-def _rebuild(kind: type[KellyError], problem: str, where: str | None, hint: str | None) -> KellyError:
-    return kind(problem, where=where, hint=hint)
+        return partial(type(self), where=self.where, hint=self.hint), (self.problem,)
 
 
 class ConfigError(KellyError):

@@ -59,6 +59,7 @@ MISSING = "–"
 
 _UNITS = ("B", "kB", "MB", "GB")
 _SMALL_LOSS = 1e-3
+_WHOLE_MICROSECONDS = 100
 
 
 def format_bytes(count: float | None) -> str:
@@ -83,6 +84,11 @@ def format_duration(seconds: float | None) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def format_micros(time: float | None) -> str:
+    """Return a latency in µs with one decimal, from 100 µs on without."""
+    return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_MICROSECONDS else f"{time:,.0f}"
 
 
 def format_loss(value: float | None) -> str:

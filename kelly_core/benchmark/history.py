@@ -69,7 +69,12 @@ def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[BenchmarkRun]:
         return
     except OSError as fault:
         raise KellyError(f"cannot be read: {fault.strerror}", where=folder / FILE) from fault
-    yield from (run for run in map(_parse, reversed(lines)) if run is not None)
+    for line in reversed(lines):
+        try:
+            run = _RUN.validate_json(line)
+        except ValidationError:
+            continue
+        yield run
 
 
 def last_run(folder: Path, *, anywhere: bool = False, busy: bool = False) -> BenchmarkRun | None:
@@ -124,13 +129,6 @@ def comparable(before: BenchmarkRun, now: BenchmarkResult, engine: str) -> dict[
     """Return the earlier latencies of an engine by part; {} for an external engine with another command."""
     same = engine != EXTERNAL or before.command == now.command
     return before.engines[engine].parts if same and engine in before.engines else {}
-
-
-def _parse(line: bytes) -> BenchmarkRun | None:
-    try:
-        return _RUN.validate_json(line)
-    except ValidationError:
-        return None
 
 
 def _without_histograms(result: EngineResult) -> EngineResult:

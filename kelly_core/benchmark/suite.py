@@ -147,7 +147,7 @@ def benchmark(
         progress: called with the name of each engine before it is timed.
     """
     results, meter = {}, LoadMeter()
-    for name, factory in {"numpy": _numpy, **engines}.items():
+    for name, factory in {"numpy": lambda layers: NumpyEngine(layers).step, **engines}.items():
         progress(name)
         results[name] = _time_engine(models, factory, calls)
     if external is not None:
@@ -156,10 +156,6 @@ def benchmark(
     missing = missing_models(models)
     command = None if external is None else external.command
     return BenchmarkResult(budget_ms, calls, missing, results, meter.read(), command)
-
-
-def _numpy(layers: Sequence[Layer]) -> Compute:
-    return NumpyEngine(layers).step
 
 
 def _time_engine(models: Mapping[str, Export], factory: EngineFactory, calls: int) -> EngineResult:

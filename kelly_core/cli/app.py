@@ -40,9 +40,6 @@ The module of that name contains a function or a ``typer.Typer`` called ``app``.
 """
 
 
-_RESERVED_BYTES = 32 * 2**20
-
-
 class _Commands(HelpGroup):
     """The commands; a command's module is imported only when the command runs, not for the list of commands."""
 
@@ -109,7 +106,7 @@ def main() -> None:
     _open_standard_streams()
     replace_unencodable(sys.stdout, sys.stderr)
     # Address space only, which is released for the message if memory runs out.
-    reserve = bytearray(_RESERVED_BYTES)
+    reserve = bytearray(32 * 2**20)
     try:
         # The name is given, because usage and completion must not depend on how Python was started.
         app(prog_name="kelly-core")

@@ -17,14 +17,13 @@ from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import EngineOption, JsonOption, Output, check_not_inputs
 from kelly_core.errors import KellyError
-from kelly_core.formatting import format_change
+from kelly_core.formatting import format_change, format_micros
 
 if TYPE_CHECKING:
     from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, Change, Histogram, Latency
     from kelly_core.benchmark.suite import EngineFactory
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_WHOLE_US = 100
 _MIN_CALLS = 2_000
 """Minimum number of calls; with fewer, the 99th percentile is not reliable."""
 
@@ -66,7 +65,7 @@ def bench(
       kelly-core bench models --engine ./plugin_engine --json
       kelly-core bench models/groovepredictor.json --calls 20000
     """
-    from kelly_core.benchmark.history import FILE, compare, last_run
+    from kelly_core.benchmark.history import FILE, append_run, compare, last_run
     from kelly_core.benchmark.suite import benchmark, export_files, read_models
     from kelly_core.engines.external import ExternalEngine
 
@@ -76,7 +75,8 @@ def bench(
     if folder is not None:
         check_not_inputs([Output(folder / FILE, "SOURCES")], export_files(folder))
     external = None if engine is None else ExternalEngine(engine)
-    models, last = read_models(sources), None if folder is None else last_run(folder)
+    models = read_models(sources)
+    last = None if folder is None else last_run(folder)
     # No spinner: the thread that turns it would disturb what is timed.
     result = benchmark(
         models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
@@ -87,18 +87,12 @@ def bench(
     else:
         print_result(render(report))
     if folder is not None:
-        _append_to_history(folder, result)
+        try:
+            append_run(folder, result)
+        except KellyError as error:
+            # Only a warning, because the result is printed.
+            print_status(f"not added to the history: {error}", "yellow")
     raise typer.Exit(1 if result.passed is False else 0)
-
-
-def _append_to_history(folder: Path, result: BenchmarkResult) -> None:
-    """Append to the history; a folder that cannot be written is only a warning, because the result is printed."""
-    from kelly_core.benchmark.history import append_run
-
-    try:
-        append_run(folder, result)
-    except KellyError as error:
-        print_status(f"not added to the history: {error}", "yellow")
 
 
 def _engines() -> dict[str, EngineFactory]:
@@ -128,11 +122,8 @@ def render(report: BenchmarkReport) -> Group:
 
 def _time_cells(latency: Latency) -> list[str]:
     times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
-    return [*map(_format_us, times), "" if latency.histogram is None else _bars(latency.histogram)]
-
-
-def _format_us(time_us: float | None) -> str:
-    return "" if time_us is None else f"{time_us:,.1f}" if time_us < _WHOLE_US else f"{time_us:,.0f}"
+    cells = ["" if time is None else format_micros(time) for time in times]
+    return [*cells, "" if latency.histogram is None else _bars(latency.histogram)]
 
 
 def _bars(histogram: Histogram) -> str:

@@ -70,7 +70,12 @@ def cache(
         or (prune and (cached.stale or cached.path in corrupted))
         or (unused_for is not None and now - cached.last_used >= unused_for * _DAY)
     ]
-    problems = {cached.path: problem for cached in unwanted if (problem := _remove(cached))}
+    problems: dict[Path, str] = {}
+    for cached in unwanted:
+        try:
+            remove_cache(cached)
+        except DataError as error:
+            problems[cached.path] = str(error)
     removed = [cached for cached in unwanted if cached.path not in problems]
     left = [cached for cached in caches if cached not in removed]
     if as_json:
@@ -79,30 +84,17 @@ def cache(
     else:
         _show(folder, left, removed)
     corrupted = {cached.path: corrupted[cached.path] for cached in left if cached.path in corrupted}
-    _show_corrupted(corrupted)
+    for path, found in corrupted.items():
+        for problem in found:
+            print_error("error", f"{path}/{problem}")
+    if corrupted:
+        print_error("hint", "`kelly-core cache --verify --prune` removes it; the next start computes it again")
     if verify and not corrupted and not as_json:
         print_result("all checksums match")
     for problem in problems.values():
         print_error("error", problem)
     if problems or corrupted:
         raise typer.Exit(1)
-
-
-def _show_corrupted(corrupted: dict[Path, list[str]]) -> None:
-    for path, found in corrupted.items():
-        for problem in found:
-            print_error("error", f"{path}/{problem}")
-    if corrupted:
-        print_error("hint", "`kelly-core cache --verify --prune` removes it; the next start computes it again")
-
-
-def _remove(cached: CachedFeatures) -> str:
-    """Delete a cache; return why it could not be deleted, "" if it was."""
-    try:
-        remove_cache(cached)
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 def _as_json(

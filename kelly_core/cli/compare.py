@@ -15,6 +15,7 @@ from rich.text import Text
 
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.options import JsonOption
+from kelly_core.formatting import MISSING
 
 if TYPE_CHECKING:
     from kelly_core.export.diff import ArrayDifference, ExportDiff
@@ -71,7 +72,7 @@ def _differences(title: str, differences: Mapping[str, ArrayDifference]) -> Tabl
     columns = (Column(name, justify="right") for name in ("largest", "RMS", "RMS / old RMS"))
     table = Table(title, *columns, box=None, pad_edge=False)
     for name, difference in differences.items():
-        relative = f"{difference.rms / difference.old_rms:.2%}" if difference.old_rms else "–"
+        relative = f"{difference.rms / difference.old_rms:.2%}" if difference.old_rms else MISSING
         table.add_row(Text(name), f"{difference.largest:.3g}", f"{difference.rms:.3g}", relative)
     return table
 
@@ -86,7 +87,7 @@ def _pairs(title: str, pairs: Mapping[str, tuple[Any, Any]]) -> Table:
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "–"
+        return MISSING
     if isinstance(value, float):
         return f"{value:.5g}"
     return value if isinstance(value, str) else json.dumps(value)

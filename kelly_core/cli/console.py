@@ -16,7 +16,7 @@ from kelly_core.formatting import printable, printable_lines
 from kelly_core.io.json import dumps
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     # At run time this import would load NumPy, which the help and the completion of commands do not need.
     from kelly_core.features.extraction import Progress as ProgressCallback
@@ -69,17 +69,27 @@ def print_json(content: object, indent: int | None = 2) -> None:
     typer.echo(dumps(content, indent=indent))
 
 
+def progress_bars(*columns: ProgressColumn) -> Progress:
+    """Return bars on standard error, which show something on a terminal only, with columns before the remaining time.
+
+    They vanish at the end: what was done is printed as lines.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
+    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
+
+
 @contextmanager
 def feature_progress(name: str) -> Iterator[ProgressCallback]:
     """Context manager for a progress bar on standard error; on a terminal it appears when something is computed.
 
     Messages are printed as lines above it, also if standard error is not a terminal.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    error_console = console(stderr=True)
-    with Progress(*columns, console=error_console, transient=True, disable=not error_console.is_terminal) as progress:
+    with progress_bars(MofNCompleteColumn()) as progress:
         yield _advance(progress, name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -141,8 +142,8 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
             ("files", f"{report.files:,}"),
             ("examples", f"{report.examples:,} ({_listed(report.splits)})"),
             *([] if report.seconds is None else [("audio", f"{report.seconds / 3600:,.2f} hours")]),
-            ("splits", _splits(report)),
-            ("labels", _labels(report)),
+            ("splits", _with_tables(report.split_source, report.tables)),
+            ("labels", _with_tables(_listed(report.label_sources), report.label_tables)),
             *([("joins", _listed(report.joins)), ("weight", _weight(report.weight))] if report.joins else []),
             *(("skipped", _reason(reason, names)) for reason, names in report.skipped.items()),
             *([("made by", f"rules: see {RULES_FILE} in its folder")] if report.made_by_rules else []),
@@ -158,13 +159,8 @@ def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
     return Panel(text, title=title, title_align="left", border_style=style)
 
 
-def _splits(report: CorpusReport) -> str:
-    return f"{report.split_source}: {', '.join(report.tables)}" if report.tables else report.split_source
-
-
-def _labels(report: CorpusReport) -> str:
-    sources = _listed(report.label_sources)
-    return f"{sources}: {', '.join(report.label_tables)}" if report.label_tables else sources
+def _with_tables(source: str, tables: Sequence[str]) -> str:
+    return f"{source}: {', '.join(tables)}" if tables else source
 
 
 def _weight(weight: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kelly_core.cli.console import print_error, print_json, print_result, print_status
+from kelly_core.cli.console import print_error, print_json, print_result, print_status, progress_bars
 from kelly_core.cli.help import MODELS_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, JsonOption, settings_from
 from kelly_core.config.schema import Settings
@@ -230,32 +230,15 @@ class _Display:
 
     def note(self, text: str) -> None:
         """Print a message to the user."""
-        self._bars.console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(f"{self._name}: {text}", soft_wrap=True)
 
 
 @contextmanager
 def _shown_progress(name: str) -> Iterator[_Display]:
     """Context manager for bars on standard error with rate and remaining time."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    from kelly_core.cli.console import console
-
-    shown = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+    with progress_bars(DownloadColumn(), TransferSpeedColumn()) as bars:
         yield _Display(name, bars)
 
 

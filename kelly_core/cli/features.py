@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kelly_core.arrays import Floats
-    from kelly_core.chain import ChainOutput, ModelChain
+    from kelly_core.chain import ModelChain
 
 _STEP = 16
 
@@ -138,7 +138,8 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
     from kelly_core.music.context import DESCRIPTORS
 
     output = chain.run(frames)
-    outputs: dict[str, Any] = {"chain": _chain_as_json(output)}
+    networks = {name: _exactly(values) for name, values in output._asdict().items() if name != "affect"}
+    outputs: dict[str, Any] = {"chain": networks}
     if chain.takes_context:
         values = chain.heard_context.tolist()
         outputs["context"] = {
@@ -146,11 +147,6 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
             for each, value in zip(DESCRIPTORS, values, strict=False)
         }
     return outputs
-
-
-def _chain_as_json(output: ChainOutput) -> dict[str, Any]:
-    """Return the outputs of the five networks, one list per frame."""
-    return {name: _exactly(values) for name, values in output._asdict().items() if name != "affect"}
 
 
 def _exactly(values: NDArray[Any]) -> list[Any]:

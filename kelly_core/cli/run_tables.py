@@ -18,7 +18,7 @@ from kelly_core.formatting import MISSING, format_bytes, format_change, format_d
 from kelly_core.runs.event_log import HostLoad, LogRecord
 from kelly_core.runs.overview import Best, Curves, RunDiff, RunOverview, relative_change, setting_text, thinned
 from kelly_core.runs.run_dir import RunLabels, RunManifest
-from kelly_core.runs.state import ModelSnapshot, RunSnapshot
+from kelly_core.runs.state import RunSnapshot
 from kelly_core.spec import MODELS
 
 _PLOT_LINES, _MOST_PLOT_COLUMNS, _LEAST_PLOT_COLUMNS = 14, 100, 40
@@ -52,12 +52,13 @@ def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview])
 def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Table:
     """Return the properties of a run, one per line."""
     table = Table.grid(padding=(0, 2))
+    begun = datetime.fromtimestamp(run.began) if run.attempt else None
     rows: list[tuple[str, str | Text]] = [
         ("run", run.id),
         ("tags", " ".join(labels.tags)),
         ("note", labels.note),
         ("state", _state(run)),
-        ("attempt", f"{run.attempt}, begun {_moment(run.began)}" if run.attempt else "none yet"),
+        ("attempt", f"{run.attempt}, begun {begun:%Y-%m-%d %H:%M:%S}" if begun else "none yet"),
         ("process", f"{run.pid} on {run.host_name}" if run.pid else "none yet"),
         ("output", _shown(run.output)),
         ("command", shlex.join(record.command)),
@@ -137,10 +138,9 @@ def _position(run: RunSnapshot) -> str:
     if run.features:
         return f"features of {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
     begun = [model for model in run.models if model.epochs is not None]
-    return _progress(begun[-1]) if begun else MISSING
-
-
-def _progress(model: ModelSnapshot) -> str:
+    if not begun:
+        return MISSING
+    model = begun[-1]
     best = "" if model.best_loss is None else f" best {model.best_loss:.4f}"
     left = "" if model.eta_seconds is None else f", {format_duration(model.eta_seconds)} left"
     return f"{model.model} {model.epoch}/{model.epochs}{best}{left}"
@@ -157,10 +157,6 @@ def _load(host: HostLoad) -> str:
         for gpu in host.gpus
     ]
     return ", ".join(parts)
-
-
-def _moment(time: float) -> str:
-    return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M:%S}"
 
 
 def _shown(folder: str) -> str:

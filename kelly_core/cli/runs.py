@@ -45,7 +45,7 @@ from kelly_core.cli.run_tables import comparison_table, curves_by_model, model_t
 from kelly_core.errors import RunError
 from kelly_core.io.json import LineTail, to_json
 from kelly_core.runs.best_exports import add_stand_ins, export_best
-from kelly_core.runs.overview import RunOverview, compare_runs
+from kelly_core.runs.overview import compare_runs
 from kelly_core.runs.queue import ensure_dispatcher
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
@@ -120,7 +120,8 @@ def _show_runs(folder: Path, conditions: str, as_json: bool) -> None:
     listing = list_runs(folder)
     runs = [run for run in listing.runs if run_filter.keeps(listing.overviews[run.id])]
     if as_json:
-        shown = [_as_json(run) | _labels_as_json(listing.overviews[run.id]) for run in runs]
+        overviews = listing.overviews
+        shown = [_as_json(run) | {"tags": list(overviews[run.id].tags), "note": overviews[run.id].note} for run in runs]
         print_json({"runs": shown, "unreadable": listing.unreadable})
         return
     none = f"no runs in {folder}" if not listing.runs else f"none of {len(listing.runs)} runs meets the conditions"
@@ -129,10 +130,6 @@ def _show_runs(folder: Path, conditions: str, as_json: bool) -> None:
         _warn(f"{name}: {problem}")
     for run in runs:
         _warn_about_damage(run)
-
-
-def _labels_as_json(run: RunOverview) -> dict[str, Any]:
-    return {"tags": list(run.tags), "note": run.note}
 
 
 @app.command("show")
@@ -163,15 +160,11 @@ def show_run(
         if model.alarm:
             print_result(f"{model.model}: {model.alarm}", "yellow")
     if plot:
-        _plot_losses(run)
+        target = console()
+        for model_name, curves in curves_by_model(run.records()).items():
+            target.print()
+            target.print(plot_losses(model_name, curves, target), soft_wrap=True)
     _warn_about_damage(snapshot)
-
-
-def _plot_losses(run: Run) -> None:
-    target = console()
-    for model, curves in curves_by_model(run.records()).items():
-        target.print()
-        target.print(plot_losses(model, curves, target), soft_wrap=True)
 
 
 @app.command()

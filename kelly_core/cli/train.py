@@ -43,7 +43,7 @@ from kelly_core.cli.options import (
 )
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
-from kelly_core.formatting import format_bytes, format_duration
+from kelly_core.formatting import MISSING, format_bytes, format_duration
 from kelly_core.interrupts import INTERRUPTED
 from kelly_core.runs.launch import start
 from kelly_core.runs.queue import enqueue
@@ -273,8 +273,8 @@ def _table(results: Sequence[ModelResult]) -> Table:
 def _number_cells(result: ModelResult) -> list[str]:
     """Return the cells for epochs, best epoch, its loss, the baseline's loss, and ε on synthetic data."""
     if not result.metrics:
-        return ["–"] * 5
+        return [MISSING] * 5
     metrics = result.metrics
     losses = [f"{metrics[key]:.4f}" for key in ("val_loss", "baseline_loss")]
-    epsilon = f"{metrics['epsilon']:.3f}" if "epsilon" in metrics else "–"
+    epsilon = f"{metrics['epsilon']:.3f}" if "epsilon" in metrics else MISSING
     return [str(result.epochs), str(metrics["best_epoch"]), *losses, epsilon]

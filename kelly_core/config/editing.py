@@ -45,7 +45,10 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     """
     if path.suffix.lower() != ".toml":
         raise ConfigError("only TOML files can be changed here", where=path, hint="Start with --config config.toml")
-    document = _document(path) if path.exists() else tomlkit.parse(_NEW_FILE)
+    try:
+        document = tomlkit.parse(_text(path) if path.exists() else _NEW_FILE)
+    except TOMLKitError as error:
+        raise _not_toml(path, error) from error
     for key, value in changes.items():
         *tables, name = key.split(".")
         node: Any = document
@@ -71,13 +74,6 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     atomic_write(target, lambda file: file.write(text), error=ConfigError)
     if mode is not None:
         target.chmod(mode)
-
-
-def _document(path: Path) -> tomlkit.TOMLDocument:
-    try:
-        return tomlkit.parse(_text(path))
-    except TOMLKitError as error:
-        raise _not_toml(path, error) from error
 
 
 def _text(path: Path) -> str:

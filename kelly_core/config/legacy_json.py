@@ -30,7 +30,7 @@ _LOSSES = {
 _DATASETS = {"lakh": "lakh_midi", "groove": "groove_midi", "chord_progressions": "chords"}
 
 
-def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def translate(document: object, path: Path) -> dict[str, Any]:
     """Convert a JSON document of the older layout, or of the current one, to settings by dotted key.
 
     ``input_size`` and ``output_size`` must agree with the model's specification. ``estimated_params`` was never exact
@@ -40,6 +40,8 @@ def translate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
         ConfigError: a table where a value belongs or the other way round, a model or a loss that does not exist, a size
             that differs from the spec, or an early stopping that maximizes.
     """
+    if not isinstance(document, dict):
+        raise ConfigError("must hold a JSON object", where=path)
     flat: dict[str, Any] = {}
     for section, content in document.items():
         table = _table(content, section, path)

@@ -232,7 +232,7 @@ class SettingsFile:
         try:
             text = _text(path)
             if _is_json(path):
-                return cls(path, text, legacy_json.translate(_json_object(text, path), path))
+                return cls(path, text, legacy_json.translate(json.loads(text), path))
             return cls(path, text, flatten(tomllib.loads(text)))
         except OSError as error:
             raise read_error(path, error, ConfigError) from error
@@ -263,13 +263,6 @@ def _text(path: Path) -> str:
         limit = f"{_MAX_FILE_BYTES // 2**10} KiB"
         raise ConfigError(f"is larger than {limit}, the limit of a settings file", where=path, hint="Shorten it")
     return content.decode("utf-8-sig").replace("\r\n", "\n")
-
-
-def _json_object(text: str, path: Path) -> dict[str, Any]:
-    document = json.loads(text)
-    if not isinstance(document, dict):
-        raise ConfigError("must hold a JSON object", where=path)
-    return document
 
 
 def _toml_lines(text: str) -> dict[str, int]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kelly_core.benchmark.history import BenchmarkRun
-from kelly_core.benchmark.results import EngineResult, Latency
+from kelly_core.benchmark.results import EXTERNAL, EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
 from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_baseline, words
-from kelly_core.formatting import MISSING, format_bytes, format_metric
-from kelly_core.report.collect import Benchmarks, ModelData, ReportData, TrainedOn, Tune
+from kelly_core.formatting import MISSING, format_bytes, format_metric, format_micros
+from kelly_core.report.collect import Benchmarks, ModelData, ReportData, Tune
 from kelly_core.report.document import (
     Attachment,
     Component,
@@ -40,7 +39,6 @@ _STATES = {
     "stateless": "stateless: every call stands alone, bit for bit",
     None: "not declared",
 }
-_WHOLE_US = 100
 
 
 def build_document(content: ReportData) -> Document:
@@ -64,7 +62,9 @@ def _badges(content: ReportData) -> Iterator[TextCell]:
     trained = [model for model in content.models if model.checked.quality and model.checked.quality.trained]
     text = f"{len(trained)} of {len(content.models)} trained"
     yield TextCell(text, "good" if len(trained) == len(content.models) else "warn")
-    yield from (_budget(content.benchmarks, engine) for engine in [_numpy_chain(content.benchmarks)] if engine)
+    numpy = content.benchmarks.engines.get(_ENGINE)
+    if numpy and numpy.chain:
+        yield _budget(content.benchmarks, numpy.chain)
     if names := content.synthetic:
         yield TextCell(f"SYNTHETIC data: {len(names)} of {len(content.models)} models", "bad")
     if corpora := {
@@ -77,11 +77,6 @@ def _checks(failed: int, asked: int) -> TextCell:
     if failed:
         return TextCell(f"{failed} of {asked} checks FAILED", "bad")
     return TextCell(f"all {asked} checks passed", "good")
-
-
-def _numpy_chain(benchmarks: Benchmarks) -> Latency | None:
-    engine = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
-    return engine.chain if engine else None
 
 
 def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
@@ -113,7 +108,7 @@ def _missing(content: ReportData) -> Iterator[TextCell]:
 
 def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[ReportCell, ...]]:
     """Yield a row per model and deciding metric."""
-    numpy = benchmarks.run.engines.get(_ENGINE) if benchmarks.run else None
+    numpy = benchmarks.engines.get(_ENGINE)
     latency = numpy.models.get(model.name) if numpy else None
     quality = model.checked.quality
     decisive = list(_decisive(quality)) if quality else [(_MISSING,) * len(_DECISIVE)]
@@ -125,7 +120,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Re
         TextCell(f"{failed} of {asked} FAILED", "bad") if failed else TextCell(f"{asked} of {asked}", "good"),
         *decisive[0],
         _parity(model.parity),
-        NumberCell(MISSING if latency is None else f"{_microseconds(latency.p99_us)} µs"),
+        NumberCell(MISSING if latency is None else f"{format_micros(latency.p99_us)} µs"),
         NumberCell(format_bytes(model.size.file_bytes)),
         TextCell(model.state or MISSING),
     )
@@ -180,18 +175,13 @@ def _chain(benchmarks: Benchmarks) -> Iterator[Component]:
     if benchmarks.run is None:
         return
     run = benchmarks.run
-    rows: list[tuple[ReportCell, ...]] = [
-        (TextCell(_engine(name, run.command)), *_times(engine.chain), _chain_verdict(benchmarks, engine))
-        for name, engine in run.engines.items()
-    ]
+    rows: list[tuple[ReportCell, ...]] = []
+    for name, engine in run.engines.items():
+        label = f"{name}: {run.command}" if name == EXTERNAL and run.command else name
+        rows.append((TextCell(label), *_times(engine.chain), _chain_verdict(benchmarks, engine)))
     yield Table(("engine", *_PERCENTILES, "budget"), tuple(rows))
-    yield TextCell(
-        f"Microseconds for one frame through all five models, one thread; measured {_when(run)} on {run.host}."
-    )
-
-
-def _when(run: BenchmarkRun) -> str:
-    return run.time.replace("T", " ").replace("+00:00", " UTC")
+    when = run.time.replace("T", " ").replace("+00:00", " UTC")
+    yield TextCell(f"Microseconds for one frame through all five models, one thread; measured {when} on {run.host}.")
 
 
 def _chain_verdict(benchmarks: Benchmarks, engine: EngineResult) -> TextCell:
@@ -202,19 +192,11 @@ def _chain_verdict(benchmarks: Benchmarks, engine: EngineResult) -> TextCell:
     return _budget(benchmarks, engine.chain)
 
 
-def _engine(name: str, command: str | None) -> str:
-    return f"{name}: {command}" if name == "external" and command else name
-
-
 def _times(latency: Latency | None) -> tuple[NumberCell, ...]:
     if latency is None:
         return (NumberCell(MISSING),) * len(_PERCENTILES)
     times = (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us)
-    return tuple(NumberCell(_microseconds(time)) for time in times)
-
-
-def _microseconds(time: float | None) -> str:
-    return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_US else f"{time:,.0f}"
+    return tuple(NumberCell(format_micros(time)) for time in times)
 
 
 def _music(content: ReportData) -> Iterator[Component]:
@@ -277,17 +259,6 @@ def _failures(model: ModelData) -> Iterator[Component]:
         yield Table(("check", "what was seen"), rows)
 
 
-def _splits(trained_on: TrainedOn) -> str:
-    """Return the source of the splits, and the official tables."""
-    source = trained_on.split_source or "not recorded"
-    return f"{source} ({', '.join(trained_on.tables)})" if trained_on.tables else source
-
-
-def _licenses(trained_on: TrainedOn) -> TextCell:
-    text = "; ".join(f"{corpus}: {license}" for corpus, license in trained_on.licenses.items())
-    return TextCell(text or "not recorded", "warn" if trained_on.non_commercial else "plain")
-
-
 def _training(model: ModelData) -> Iterator[Component]:
     yield Heading("Data and training")
     trained_on, quality = model.trained_on, model.checked.quality
@@ -297,12 +268,15 @@ def _training(model: ModelData) -> Iterator[Component]:
         sources = sorted({source.label_source for source in quality.sources}) if quality else []
         counts = [("training", trained_on.train_examples), ("validation", trained_on.validation_examples)]
         examples = ", ".join(f"{count:,} {split}" for split, count in counts if count is not None)
+        splits = trained_on.split_source or "not recorded"
+        splits += f" ({', '.join(trained_on.tables)})" if trained_on.tables else ""
+        licenses = "; ".join(f"{corpus}: {license}" for corpus, license in trained_on.licenses.items())
         yield DetailsTable(
             (
                 ("corpus", _data(model)),
                 ("examples", TextCell(examples or "not recorded")),
-                ("splits", TextCell(_splits(trained_on))),
-                ("licences", _licenses(trained_on)),
+                ("splits", TextCell(splits)),
+                ("licences", TextCell(licenses or "not recorded", "warn" if trained_on.non_commercial else "plain")),
                 ("label sources", TextCell(", ".join(sources) or "not recorded")),
                 ("hash of the examples", TextCell(trained_on.content_hash or "not recorded")),
             )
@@ -331,8 +305,9 @@ def _parity_components(model: ModelData) -> Iterator[Component]:
 
 def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Component]:
     yield Heading("Latency")
-    engines = benchmarks.run.engines if benchmarks.run else {}
-    rows: Rows = tuple((TextCell(name), *_times(engine.models.get(model.name))) for name, engine in engines.items())
+    rows: Rows = tuple(
+        (TextCell(name), *_times(engine.models.get(model.name))) for name, engine in benchmarks.engines.items()
+    )
     if rows:
         yield Table(("µs a frame", *_PERCENTILES), rows)
     if benchmarks.problem:

@@ -13,6 +13,7 @@ from typing import Any
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
 from kelly_core.benchmark.history import FILE, BenchmarkRun, last_run
+from kelly_core.benchmark.results import EngineResult
 from kelly_core.benchmark.suite import missing_models
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.data.readers.smf import MARKER, parse_smf
@@ -111,6 +112,11 @@ class Benchmarks:
     budget_ms: float
     problem: str
 
+    @property
+    def engines(self) -> dict[str, EngineResult]:
+        """Latencies by engine; {} if there is no benchmark."""
+        return {} if self.run is None else self.run.engines
+
 
 @dataclass(frozen=True)
 class Tune:
@@ -187,7 +193,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
         models=tuple(_model(folder, name, stem, by_stem[stem]) for stem, name in names.items()),
         missing=missing_models(names.values()),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
-        tunes=_find_tunes(folder),
+        tunes=tuple(_read_tune(path) for path in sorted(folder.glob("*.mid"))[:_MOST_TUNES]),
     )
 
 
@@ -282,12 +288,8 @@ def _time(run: BenchmarkRun) -> float:
         return 0.0
 
 
-def _find_tunes(folder: Path) -> tuple[Tune, ...]:
-    """Return the MIDI files directly in a folder, the first four by name, each with the PNG file of the same name."""
-    return tuple(_read_tune(path) for path in sorted(folder.glob("*.mid"))[:_MOST_TUNES])
-
-
 def _read_tune(path: Path) -> Tune:
+    """Return a MIDI file, with the PNG file of the same name if there is one."""
     picture = path.with_suffix(".png")
     tune = Tune(path.name)
     if picture.exists():

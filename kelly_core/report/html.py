@@ -20,16 +20,6 @@ _LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
 _MOST_TICKS = 7
 
 
-def loss_plot(curves: LossCurves, ink: str) -> str:
-    """Return the plot of losses by epoch as a data URI of an SVG with a transparent background."""
-    from kelly_core.training.history import draw_losses
-
-    picture = BytesIO()
-    figure = draw_losses("", curves.history.rows, curves.history.metrics, ink=ink)
-    figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{b64encode(picture.getvalue()).decode()}"
-
-
 @dataclass(frozen=True)
 class DrawnWhisker:
     """A whisker at ``y`` from ``left`` to ``right`` with its value at ``x``."""
@@ -109,5 +99,14 @@ def _data_uri(block: EmbeddedImage | Attachment) -> Markup:
 
 
 def _loss_pictures(curves: LossCurves) -> dict[str, Markup]:
-    """Return an image per color scheme."""
-    return {scheme: Markup(loss_plot(curves, ink)) for scheme, ink in INKS.items()}
+    """Return the plot of losses by epoch for each color scheme, as data URIs of transparent SVG files."""
+    from kelly_core.training.history import draw_losses
+
+    pictures = {}
+    for scheme, ink in INKS.items():
+        picture = BytesIO()
+        figure = draw_losses("", curves.history.rows, curves.history.metrics, ink=ink)
+        # Without the date, so that the same losses give the same page.
+        figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
+        pictures[scheme] = Markup("data:image/svg+xml;base64,{}").format(b64encode(picture.getvalue()).decode())
+    return pictures

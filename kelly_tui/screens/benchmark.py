@@ -18,7 +18,7 @@ from textual.widget import Widget
 from kelly_core.benchmark.history import BenchmarkRun, comparable, read_runs
 from kelly_core.benchmark.results import CHAIN, BenchmarkReport, Histogram, Latency
 from kelly_core.errors import KellyError
-from kelly_core.formatting import MISSING
+from kelly_core.formatting import MISSING, format_micros
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import TextPrompt
@@ -239,7 +239,7 @@ class Benchmark(ChartScreen):
         budget = Text.assemble(
             bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (color, colors.muted)), f" {share:.1%}"
         )
-        figures = map(_figure, (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us))
+        figures = map(format_micros, (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us))
         name = Text(part, "bold" if part == CHAIN else "")
         return Row(f"{engine}/{part}", (Text(engine, colors.muted), name, *figures, since, budget))
 
@@ -297,7 +297,9 @@ class Benchmark(ChartScreen):
         for edge, count in zip(histogram.edges_us, histogram.counts, strict=False):
             length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
             block = "━" * length
-            yield Text.assemble(f"{_figure(edge):>9} µs ", (f"{block} ", self.theme_colors.series[0]), f"{count:,}")
+            yield Text.assemble(
+                f"{format_micros(edge):>9} µs ", (f"{block} ", self.theme_colors.series[0]), f"{count:,}"
+            )
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
         shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
@@ -307,7 +309,7 @@ class Benchmark(ChartScreen):
         for run, latency in reversed(earlier):
             when = run.time[:16].replace("T", " ")
             busy = "  busy machine" if run.busy else ""
-            yield Text(f"{when}  {_figure(latency.p50_us):>9}  {_figure(latency.p99_us):>9}{busy}")
+            yield Text(f"{when}  {format_micros(latency.p50_us):>9}  {format_micros(latency.p99_us):>9}{busy}")
 
     def _notes(self, report: BenchmarkReport) -> Iterator[Text]:
         result, colors = report.result, self.theme_colors
@@ -322,10 +324,6 @@ class Benchmark(ChartScreen):
             yield Text(
                 f"slower: {change.engine} {change.part}, {change.before_us:,.0f} → {change.now_us:,.0f} µs", colors.bad
             )
-
-
-def _figure(time_us: float | None) -> str:
-    return MISSING if time_us is None else f"{time_us:,.1f}" if time_us < 100 else f"{time_us:,.0f}"
 
 
 def _verdict(report: BenchmarkReport | None) -> str:
