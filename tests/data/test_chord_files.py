@@ -145,8 +145,10 @@ def test_extreme_durations_within_the_bounds_give_distributions(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "text", [b"[" * 200_000, b'[{"a":' * 50_000, b"\xff\xfe\x00", b'["\\ud8', b"[NaN]", b"[[]]", b"{}", b"[]", b"\x00"]
-)
+    "text",
+    [b"[" * 200_000, b'[{"a":' * 50_000, b"\xff\xfe\x00", b'["\\ud8', b"[NaN]", b"[[]]", b"{}", b"[]", b"\x00", b"",
+     b"{", b"3", b'{"songs": []}', b'[{"chords": "C F"}]'],
+)  # fmt: skip
 def test_a_file_without_any_song_is_refused(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(DataError) as caught:
         load_text(tmp_path, text)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.catalog import create_dataset
 from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affect_table, read_curve, song_key
 from kelly_core.data.labels import SIDECAR, UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
 from kelly_core.data.tables import read_table
@@ -19,12 +18,6 @@ from tests.helpers import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
 SOUND = "".join(f"{song},{2 + song % 6},{8 - song % 6}\n" for song in range(100, 140))
-
-
-@pytest.fixture
-def load(tmp_path: Path):
-    """Read a corpus with a cache of this test's own."""
-    return lambda name, root, **options: create_dataset(name, root, cache_dir=tmp_path / "cache", **options)
 
 
 def write(path: Path, text: str | bytes) -> Path:

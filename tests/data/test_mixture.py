@@ -13,7 +13,6 @@ from kelly_core.config.schema import Settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpora.deam import EmotionDataset
-from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.data.splits import song_of_clip
 from kelly_core.errors import DataError
@@ -41,10 +40,6 @@ def settings(tmp_path: Path):
     return make
 
 
-def read(name: str, root: Path, tmp_path: Path, **options: Any) -> CorpusDataset:
-    return create_dataset(name, root, cache_dir=tmp_path / "cache", **{"seed": shifted(0)} | options)
-
-
 @pytest.mark.parametrize(
     ("file", "song"),
     [
@@ -59,18 +54,18 @@ def test_the_song_of_a_clip(file: str, song: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lakh_midi", "maestro"])
-def test_quadrants_are_labels_and_clips_of_a_song_stay_together(name: str, tmp_path: Path) -> None:
+def test_quadrants_are_labels_and_clips_of_a_song_stay_together(name: str, load, tmp_path: Path) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
     for seed in range(4):
-        dataset = read(name, root, tmp_path, seed=shifted(seed), validation_split=0.4)
+        dataset = load(name, root, seed=shifted(seed), validation_split=0.4)
         assert set(dataset.rows.sources) == {"human_quadrant"}
         assert set(dataset.weights) == {1.0}
         assert set(dataset.rows.groups) == {"a-_b", "cc", "dd"}
         assert not set(dataset.rows.groups[dataset.train]) & set(dataset.rows.groups[dataset.validation])
 
 
-def test_a_clip_is_read_with_its_quadrants_emotion(tmp_path: Path) -> None:
-    dataset = read("lakh_midi", tiny.emotion_midi(tmp_path / "emopia"), tmp_path)
+def test_a_clip_is_read_with_its_quadrants_emotion(load, tmp_path: Path) -> None:
+    dataset = load("lakh_midi", tiny.emotion_midi(tmp_path / "emopia"))
     for song, quadrant in (("cc", "2"), ("dd", "4")):
         chosen = np.flatnonzero(dataset.rows.groups == song)
         affect = decode(dataset.eval_batch(chosen).inputs)
@@ -78,27 +73,19 @@ def test_a_clip_is_read_with_its_quadrants_emotion(tmp_path: Path) -> None:
         assert (affect.valence.mean(), affect.arousal.mean()) == pytest.approx(QUADRANTS[quadrant], abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["lakh_midi", "maestro"])
-def test_emopias_official_split_is_kept_and_its_test_clips_are_not_read(name: str, tmp_path: Path) -> None:
-    root = tiny.emotion_midi(tmp_path / "emopia")
-    tiny.emopia_split(root / "EMOPIA_1.0")
-    dataset = read(name, root, tmp_path)
-    assert dict(zip(dataset.rows.groups, dataset.rows.splits, strict=True)) == {"a-_b": "train", "cc": "validation"}
-    skipped = dataset.report.skipped["official test split, kept out of training"]
-    assert skipped == ["EMOPIA_1.0/midis/Q4_dd_0.mid"]
-
-
-def test_a_row_without_a_quadrant_costs_that_row_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_without_a_quadrant_costs_that_row_and_is_named(
+    load, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
     (root / "EMOPIA_1.0" / "label.csv").write_text("ID,4Q\nQ2_cc_0,5\n")
-    dataset = read("maestro", root, tmp_path)
+    dataset = load("maestro", root)
     assert "human_quadrant" not in dataset.rows.sources
     assert "label.csv" in caplog.text
     assert "4Q is not 1, 2, 3 or 4: label.csv row 2" in caplog.text
 
 
-def test_audio_with_quadrants_has_one_label_a_clip(tmp_path: Path) -> None:
-    dataset = read("deam", tiny.emotion_audio(tmp_path / "audio"), tmp_path, duration=6)
+def test_audio_with_quadrants_has_one_label_a_clip(load, tmp_path: Path) -> None:
+    dataset = load("deam", tiny.emotion_audio(tmp_path / "audio"), duration=6)
     assert set(dataset.rows.groups) == {"x", "y"}
     assert set(dataset.rows.sources) == {"human_quadrant"}
     batch = dataset.eval_batch(np.flatnonzero(dataset.rows.groups == "y"))
@@ -197,12 +184,10 @@ class TestMixing:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         assert not open_dataset("emotion_midi", options).synthetic
 
-    def test_a_survey_shows_what_it_joins(self, settings, tmp_path: Path) -> None:
+    def test_a_survey_shows_what_it_joins(self, settings, load, tmp_path: Path) -> None:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         report = inspect_corpus("emotion_midi", settings())
-        sizes = {
-            name: len(read(name, tmp_path / "data" / "emotion_midi", tmp_path)) for name in ("lakh_midi", "maestro")
-        }
+        sizes = {name: len(load(name, tmp_path / "data" / "emotion_midi")) for name in ("lakh_midi", "maestro")}
         assert report.joins == sizes
         assert report.examples == sum(sizes.values()) == report.label_sources["human_quadrant"]
         assert sum(report.splits.values()) == report.examples
