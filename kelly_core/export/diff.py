@@ -124,11 +124,8 @@ def _arrays(layer: Layer) -> dict[str, Array]:
                 "recurrent bias": layer.bias_hh,
             }
         case BatchNormWeights():
-            statistics = {
-                "mean": layer.mean,
-                "variance": layer.variance,
-                "epsilon": np.array([layer.epsilon], np.float32),
-            }
+            epsilon = np.array([layer.epsilon], np.float32)
+            statistics = {"mean": layer.mean, "variance": layer.variance, "epsilon": epsilon}
             return {"gamma": layer.gamma, "beta": layer.beta, **statistics}
         case PreluWeights():
             return {"slopes": np.broadcast_to(layer.slope, layer.size)}
@@ -138,14 +135,9 @@ def _arrays(layer: Layer) -> dict[str, Array]:
 
 def _outputs(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
     for whose, export in (("old", old), ("new", new)):
-        golden = _golden(export)
-        if golden is not None:
-            yield (
-                whose,
-                _difference(
-                    NumpyEngine(old.layers).process(golden.inputs), NumpyEngine(new.layers).process(golden.inputs)
-                ),
-            )
+        if golden := _golden(export):
+            before, after = (NumpyEngine(each.layers).process(golden.inputs) for each in (old, new))
+            yield whose, _difference(before, after)
 
 
 def _golden(export: Export) -> Golden | None:

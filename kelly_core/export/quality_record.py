@@ -67,6 +67,12 @@ class MetricDifference:
     margin: float
     beaten: bool
 
+    @property
+    def interval(self) -> str:
+        """The interval as text: of the share if that is defined, else of the difference."""
+        share = self.share
+        return format_interval(share.low, share.high) if share else f"{self.low:+.3g} to {self.high:+.3g}"
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -208,12 +214,7 @@ class QualityRecord:
         if ours is None or theirs is None or difference is None:
             return ""
         comparison = f"{words(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
-        groups = f"of {_count(self.groups, 'group')}"
-        share = difference.share
-        interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
-        if share:
-            interval = format_interval(share.low, share.high)
-        return f"{comparison} (95 % {interval}, {groups})"
+        return f"{comparison} (95 % {difference.interval}, of {_count(self.groups, 'group')})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -292,14 +293,8 @@ class ChainQuality:
             ours, theirs = self.metrics[measure], self.marginal.metrics[measure]
             if ours is None or theirs is None:
                 continue
-            share = difference.share or RelativeDifference(difference.value, difference.low, difference.high)
-            interval = format_interval(share.low, share.high)
-            if difference.share is None:
-                interval = f"{difference.low:+.3g} to {difference.high:+.3g}"
-            yield (
-                f"{words(measure)} {ours:.4g} against {theirs:.4g} (95 % {interval}, {_count(self.pieces, 'piece')}"
-                f"{', which means little' if self.pieces < FEW_GROUPS else ''})"
-            )
+            pieces = _count(self.pieces, "piece") + (", which means little" if self.pieces < FEW_GROUPS else "")
+            yield f"{words(measure)} {ours:.4g} against {theirs:.4g} (95 % {difference.interval}, {pieces})"
 
 
 def recorded_quality(metadata: object) -> QualityRecord | None:

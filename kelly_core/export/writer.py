@@ -21,6 +21,7 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
+    layer_spec,
 )
 from kelly_core.engines.numpy_engine import TOLERANCE, NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
@@ -130,9 +131,8 @@ def build_metadata(
 
 
 def _rtneural_layer(layer: Layer) -> dict[str, Any]:
-    kind, arrays = _kind_and_arrays(layer)
     entry: dict[str, Any] = {
-        "type": kind,
+        "type": layer_spec(layer).kind,
         "activation": layer.activation,
         "shape": [None, None, layer.out_size],
         "in_size": layer.in_size,
@@ -143,7 +143,7 @@ def _rtneural_layer(layer: Layer) -> dict[str, Any]:
             entry |= {"kernel_size": [layer.kernel_size], "dilation": [layer.dilation], "groups": layer.groups}
         case BatchNormWeights():
             entry["epsilon"] = layer.epsilon
-    entry["weights"] = arrays
+    entry["weights"] = _arrays(layer)
     # The engine needs these arrays even where the layer has no bias; the mark lets the file go back without loss.
     if isinstance(layer, LstmWeights | GruWeights | Conv1dWeights) and not layer.use_bias:
         entry["use_bias"] = False
@@ -152,28 +152,28 @@ def _rtneural_layer(layer: Layer) -> dict[str, Any]:
     return entry
 
 
-def _kind_and_arrays(layer: Layer) -> tuple[str, list[Any]]:
-    """Return a layer's type and its weights in the order and orientation that the engine reads."""
+def _arrays(layer: Layer) -> list[Any]:
+    """Return a layer's weights in the order and orientation that the engine reads."""
     match layer:
         case DenseWeights():
-            return "dense", [_decimals(layer.weight.T), *([_decimals(layer.bias)] if layer.use_bias else [])]
+            return [_decimals(layer.weight.T), *([_decimals(layer.bias)] if layer.use_bias else [])]
         case LstmWeights():
             bias = _decimals(layer.bias_ih + layer.bias_hh)
-            return "lstm", [_decimals(layer.weight_ih.T), _decimals(layer.weight_hh.T), bias]
+            return [_decimals(layer.weight_ih.T), _decimals(layer.weight_hh.T), bias]
         case GruWeights():
             kernel, recurrence, *biases = (
                 _update_first(array) for array in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh)
             )
-            return "gru", [_decimals(kernel.T), _decimals(recurrence.T), _decimals(np.stack(biases))]
+            return [_decimals(kernel.T), _decimals(recurrence.T), _decimals(np.stack(biases))]
         case Conv1dWeights():
-            return "conv1d", [_decimals(layer.weight.transpose(2, 1, 0)), _decimals(layer.bias)]
+            return [_decimals(layer.weight.transpose(2, 1, 0)), _decimals(layer.bias)]
         case BatchNormWeights():
             trained = [layer.gamma, layer.beta] if layer.affine else []
-            return "batchnorm", [_decimals(array) for array in (*trained, layer.mean, layer.variance)]
+            return [_decimals(array) for array in (*trained, layer.mean, layer.variance)]
         case PreluWeights():
-            return "prelu", [[_decimals(layer.slope)]]
+            return [[_decimals(layer.slope)]]
         case ActivationLayer():
-            return "activation", []
+            return []
 
 
 def _update_first(stacked: Array) -> Array:
@@ -183,8 +183,7 @@ def _update_first(stacked: Array) -> Array:
 
 
 def _legacy_layer(layer: Layer) -> dict[str, Any]:
-    kind, _ = _kind_and_arrays(layer)
-    entry: dict[str, Any] = {"type": kind, "in_size": layer.in_size, "out_size": layer.out_size}
+    entry: dict[str, Any] = {"type": layer_spec(layer).kind, "in_size": layer.in_size, "out_size": layer.out_size}
     match layer:
         case LstmWeights():
             entry |= _gates(layer)
@@ -200,15 +199,9 @@ def _legacy_layer(layer: Layer) -> dict[str, Any]:
 
 
 def _gates(layer: LstmWeights) -> dict[str, Any]:
-    def split(stacked: Array) -> list[Any]:
-        return [_decimals(gate) for gate in np.split(stacked, len(GATE_ORDER))]
-
-    return {
-        "weights_ih": split(layer.weight_ih),
-        "weights_hh": split(layer.weight_hh),
-        "bias_ih": split(layer.bias_ih),
-        "bias_hh": split(layer.bias_hh),
-    }
+    parts = {"weights_ih": layer.weight_ih, "weights_hh": layer.weight_hh}
+    parts |= {"bias_ih": layer.bias_ih, "bias_hh": layer.bias_hh}
+    return {name: [_decimals(gate) for gate in np.split(stacked, len(GATE_ORDER))] for name, stacked in parts.items()}
 
 
 def _decimals(array: Array) -> list[Any]:

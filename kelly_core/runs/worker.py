@@ -158,7 +158,8 @@ class _Training:
     def _train(self, settings: Settings) -> bool:
         """Train the models. Return True if none was stopped or left out."""
         # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
-        from kelly_core.training.session import Requests, train_model
+        from kelly_core.training.session import train_model
+        from kelly_core.training.trainer import Requests
 
         if settings.output.tensorboard:
             from kelly_core.training.history import TensorBoardWriter
@@ -191,7 +192,7 @@ class _Training:
     def _train_side_by_side(self, settings: Settings) -> bool:
         """Train the models in parallel. Return True if none was stopped."""
         from kelly_core.training.multiprocess import train_side_by_side
-        from kelly_core.training.session import Requests
+        from kelly_core.training.trainer import Requests
 
         controller = self._controller
         specs = [model_spec(name) for name in self._record.models]

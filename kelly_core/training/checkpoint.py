@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -177,8 +177,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"
         raise CheckpointError(f"is a checkpoint of format {shown}, not {FORMAT}", where=path, hint=hint)
+    # An older file may lack the fields that have a default.
+    required = [field.name for field in fields(Checkpoint) if field.default_factory is MISSING or field.name in content]
     try:
-        checkpoint = Checkpoint(**{name: content[name] for name in _entries(content)})
+        checkpoint = Checkpoint(**{name: content[name] for name in required})
     except KeyError as error:
         raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
     _check_kinds(checkpoint, path)
@@ -242,29 +244,7 @@ def _check_archive(file: BinaryIO, path: Path) -> None:
             raise zipfile.BadZipFile("a checksum is wrong")
 
 
-def _entries(content: dict[str, Any]) -> list[str]:
-    """Return the entries to read from a file: every field, except those that an older file may lack."""
-    return [field.name for field in fields(Checkpoint) if field.name in content or field.default_factory is MISSING]
-
-
-_KINDS: dict[str, type] = {
-    "model": str,
-    "epoch": int,
-    "network": dict,
-    "best_network": dict,
-    "optimiser": dict,
-    "stopping": dict,
-    "history": list,
-    "random": dict,
-    "settings": dict,
-    "dataset": dict,
-    "mean": Tensor,
-    "scale": Tensor,
-    "metrics": dict,
-    "rollbacks": int,
-    "quality": dict,
-    "average": dict,
-}
+_KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_type_hints(Checkpoint).items()}
 _DATASET_KINDS: dict[str, type] = {
     "name": str,
     "synthetic": bool,

@@ -15,7 +15,7 @@ from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
 from kelly_core.training.batches import resolve_device
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import Trainer
+from kelly_core.training.trainer import Requests, Trainer
 
 _TRIAL_SECONDS = 3.0
 _WARM_UP_STEPS = 3
@@ -55,7 +55,7 @@ def estimate(
     clock = _Clock(trial_seconds)
     trial = replace(settings, patience=0, save_history=False, save_plots=False)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(spec, dataset, trial, Path(folder), listen=clock.listen, should_stop=clock.step)
+        trainer = Trainer(spec, dataset, trial, Path(folder), listen=clock.listen, requests=Requests(clock.step))
         trainer.fit()
     steps = trainer.batches.steps_per_epoch
     seconds = clock.seconds_per_epoch(steps)

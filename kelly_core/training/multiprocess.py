@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event as Flag
 
@@ -20,7 +21,8 @@ from kelly_core.errors import TrainingError
 from kelly_core.events import Event, Listener, ModelResult
 from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
-from kelly_core.training.session import Requests, train_model
+from kelly_core.training.session import train_model
+from kelly_core.training.trainer import Requests
 
 _POLL_SECONDS = 0.05
 
@@ -56,19 +58,9 @@ def train_side_by_side(
     """
     # Not fork: a forked copy of PyTorch's threads or of a CUDA context does not work in a child.
     context = multiprocessing.get_context("spawn")
-    channel = _Channel(
-        context.Queue(),
-        context.Event(),
-        context.Event(),
-        {spec.name: context.Event() for spec, _ in specs},
-        {spec.name: context.Queue() for spec, _ in specs},
-        os.getpid(),
-    )
+    channel = _Channel.of(context, [spec.name for spec, _ in specs])
     rates = unsaved_rates or {}
-    # Without a share each process would start as many threads as there are cores, and they would wait for each other.
-    share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
-    training = settings.training.model_copy(update={"threads": share})
-    shared = settings.model_copy(update={"training": training})
+    shared = _with_share_of_threads(settings, jobs)
     with _pool(jobs, context, channel) as pool:
         pending = {
             pool.submit(_train_in_child, shared, spec, resume, renew_patience, rates.get(spec.name))
@@ -94,6 +86,12 @@ class _Channel:
     rollbacks: dict[str, Flag]
     changes: dict[str, Queue[Mapping[str, float]]]
     parent: int
+
+    @classmethod
+    def of(cls, context: SpawnContext, models: Sequence[str]) -> _Channel:
+        """Return a channel of this process for the children that train these models."""
+        rollbacks, changes = {name: context.Event() for name in models}, {name: context.Queue() for name in models}
+        return cls(context.Queue(), context.Event(), context.Event(), rollbacks, changes, os.getpid())
 
     def send(self, requests: Requests, *, is_paused: bool) -> None:
         """Pass on what the observers request to the children."""
@@ -139,11 +137,19 @@ class _Channel:
             os._exit(1)
 
 
+def _with_share_of_threads(settings: Settings, jobs: int) -> Settings:
+    """Return the settings of each of some processes, with its share of the CPU threads."""
+    # Without a share each process would start as many threads as there are cores, and they would wait for each other.
+    share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"threads": share})})
+
+
 _channel: _Channel | None = None
+"""Channel to the parent, in a child process."""
 
 
 @contextmanager
-def _pool(jobs: int, context: multiprocessing.context.SpawnContext, channel: _Channel) -> Iterator[ProcessPoolExecutor]:
+def _pool(jobs: int, context: SpawnContext, channel: _Channel) -> Iterator[ProcessPoolExecutor]:
     # A queue, because the pool gives its processes no numbers: each takes one GPU as it starts.
     gpus: Queue[int | None] = context.Queue()
     for worker in range(jobs):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from kelly_core.config.schema import OutputSettings, Settings
@@ -21,7 +20,7 @@ from kelly_core.spec import CHAIN_MODELS, ModelSpec
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.exporting import replace_export
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import Trainer, TrainingResult
+from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 
 
 def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
@@ -48,21 +47,6 @@ def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
     )
 
 
-@dataclass(frozen=True)
-class Requests:
-    """Functions that a training calls to learn what its observers request.
-
-    Attributes:
-        should_stop: called after each step; True ends the training.
-        should_roll_back: called after each step; True returns the named model to its best weights.
-        take_changes: called before each epoch; new settings of the named model, see ``Trainer``.
-    """
-
-    should_stop: Callable[[], bool] = lambda: False
-    should_roll_back: Callable[[str], bool] = lambda _model: False
-    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {}
-
-
 def train_model(
     settings: Settings,
     spec: ModelSpec,
@@ -71,7 +55,7 @@ def train_model(
     renew_patience: bool = False,
     unsaved_rate: float | None = None,
     listen: Listener = lambda _event: None,
-    requests: Requests = Requests(),
+    requests: Requests = Requests(),  # noqa: B008 - immutable
     progress: Callable[[str], Progress | None] = lambda _dataset: None,
 ) -> ModelResult:
     """Train and export one model. If its data or its checkpoint cannot be used, the result has the error.
@@ -85,80 +69,33 @@ def train_model(
         progress: returns the progress callback for a corpus's features.
     """
     started = time.monotonic()
-    training = _ModelTraining(settings, spec, listen)
-    error = ""
+    corpus = settings.models[spec.name].dataset
+    # Results of the earlier steps stay known if a later one fails.
+    done = ModelResult(spec.name, corpus, False, None, None, 0, {}, 0.0)
     try:
-        dataset = training.open_data(progress)
-        result = training.fit(dataset, requests, resume, renew_patience, unsaved_rate)
-        training.export(result)
+        dataset = open_dataset(corpus, settings, progress(corpus))
+        done = replace(done, synthetic=dataset.synthetic)
+        for warning in _data_warnings(spec, dataset, settings):
+            listen(warning)
+        own = training_settings(settings, spec)
+        trainer = Trainer(spec, dataset, own, settings.output.dir, listen=listen, requests=requests)
+        result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
+        verdict = result.quality.summary() if result.quality else ""
+        done = replace(done, reason=result.reason, epochs=result.epoch, metrics=result.metrics, verdict=verdict)
+        if leak := _gain_leak(trainer, settings, result):
+            listen(TrainingWarning(spec.name, "leak", f"LEAK? {leak}"))
+        # None if no epoch was completed.
+        if result.checkpoint is not None:
+            done = replace(done, export=str(export_checkpoint(result.checkpoint, settings.output, listen)))
     except KellyError as fault:
-        error = str(fault)
+        done = replace(done, error=str(fault))
     except Exception as fault:
         if spec in CHAIN_MODELS:
             raise
         # The code of an installed package may raise anything; it must not cost the other models.
-        error = f"unexpected {type(fault).__name__}: {fault}"
+        done = replace(done, error=f"unexpected {type(fault).__name__}: {fault}")
         traceback.print_exc()
-    return training.outcome(error, time.monotonic() - started)
-
-
-class _ModelTraining:
-    """Steps of a complete training. Results of the earlier ones stay known if a later one fails."""
-
-    def __init__(self, settings: Settings, spec: ModelSpec, listen: Listener) -> None:
-        self._settings, self._spec, self._listen = settings, spec, listen
-        self._corpus = settings.models[spec.name].dataset
-        self._dataset: Dataset | None = None
-        self._result: TrainingResult | None = None
-        self._export: Path | None = None
-
-    def open_data(self, progress: Callable[[str], Progress | None]) -> Dataset:
-        """Open the examples and warn about them."""
-        dataset = self._dataset = open_dataset(self._corpus, self._settings, progress(self._corpus))
-        for warning in _data_warnings(self._spec, dataset, self._settings):
-            self._listen(warning)
-        return dataset
-
-    def fit(
-        self, dataset: Dataset, requests: Requests, resume: bool, renew_patience: bool, unsaved_rate: float | None
-    ) -> TrainingResult:
-        """Train, and warn if the result is better than real music allows."""
-        name = self._spec.name
-        trainer = Trainer(
-            self._spec,
-            dataset,
-            training_settings(self._settings, self._spec),
-            self._settings.output.dir,
-            listen=self._listen,
-            should_stop=requests.should_stop,
-            should_roll_back=partial(requests.should_roll_back, name),
-            take_changes=partial(requests.take_changes, name),
-        )
-        result = self._result = trainer.fit(resume=resume, renew_patience=renew_patience, unsaved_rate=unsaved_rate)
-        if leak := _gain_leak(trainer, self._settings, result):
-            self._listen(TrainingWarning(name, "leak", f"LEAK? {leak}"))
-        return result
-
-    def export(self, result: TrainingResult) -> None:
-        """Export the best weights, if an epoch was completed."""
-        if result.checkpoint is not None:
-            self._export = export_checkpoint(result.checkpoint, self._settings.output, self._listen)
-
-    def outcome(self, error: str, seconds: float) -> ModelResult:
-        """Return what is known after the last step, or after the one that failed with ``error``."""
-        result = self._result
-        return ModelResult(
-            model=self._spec.name,
-            dataset=self._corpus,
-            synthetic=self._dataset is not None and self._dataset.synthetic,
-            export=None if self._export is None else str(self._export),
-            reason=None if result is None else result.reason,
-            epochs=0 if result is None else result.epoch,
-            metrics={} if result is None else result.metrics,
-            seconds=seconds,
-            error=error,
-            verdict=result.quality.summary() if result and result.quality else "",
-        )
+    return replace(done, seconds=time.monotonic() - started)
 
 
 def export_checkpoint(checkpoint: Checkpoint, output: OutputSettings, listen: Listener) -> Path:

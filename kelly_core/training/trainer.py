@@ -66,6 +66,23 @@ class TrainingResult:
     quality: QualityRecord | None
 
 
+@dataclass(frozen=True)
+class Requests:
+    """Functions that a training calls to learn what its observers request.
+
+    Attributes:
+        should_stop: polled after each step; True ends the training.
+        should_roll_back: polled after each step; True drops the current epoch, and the training of the named model
+            continues from its best weights with half the learning rate.
+        take_changes: polled before each epoch; new values of ``learning_rate``, ``patience`` and ``epochs`` of the
+            named model.
+    """
+
+    should_stop: Callable[[], bool] = lambda: False
+    should_roll_back: Callable[[str], bool] = lambda _model: False
+    take_changes: Callable[[str], Mapping[str, float]] = lambda _model: {}
+
+
 class Trainer:
     """Training of one model: writes its checkpoints, history and plot.
 
@@ -90,10 +107,7 @@ class Trainer:
         settings: hyperparameters.
         output: folder for checkpoints, history and plots.
         listen: receives every event.
-        should_stop: polled after each step; True ends the training.
-        should_roll_back: polled after each step; True drops the current epoch, and the training continues from its
-            best weights with half the learning rate.
-        take_changes: polled before each epoch; new values of ``learning_rate``, ``patience`` and ``epochs``.
+        requests: polled between steps and between epochs.
 
     Raises:
         ConfigError: the loss requires another output activation than the model's, or the spec's metrics cannot be
@@ -110,16 +124,13 @@ class Trainer:
         output: Path,
         *,
         listen: Listener = lambda _event: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        should_roll_back: Callable[[], bool] = lambda: False,
-        take_changes: Callable[[], Mapping[str, float]] = dict,
+        requests: Requests = Requests(),
     ) -> None:
         if (dataset.input_size, dataset.output_size) != (spec.input_size, spec.output_size):
             raise TrainingError(f"{dataset.name} does not have the inputs and outputs of {spec.name}")
         check_loss(settings.loss, spec)
         self.spec, self.dataset, self.settings = spec, dataset, settings
-        self.listen, self.should_stop, self.should_roll_back = listen, should_stop, should_roll_back
-        self.take_changes = take_changes
+        self.listen, self.requests = listen, requests
         self.files = TrainingFiles(output, spec.file_stem, settings, listen)
         self.device = resolve_device(settings.device)
         self.constant = best_constant(dataset, settings.loss, _GENERATED_EXAMPLES if dataset.synthetic else 0)
@@ -190,7 +201,7 @@ class Trainer:
         # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
         best = self.files.best_state(last)
         while True:
-            if changes := self.take_changes():
+            if changes := self.requests.take_changes(self.spec.name):
                 last = self._change(changes)
             if self.epoch >= self.settings.epochs or self.stopping.exhausted:
                 return "epochs_done" if self.epoch >= self.settings.epochs else "early_stopping"
@@ -204,7 +215,7 @@ class Trainer:
                 self._split_batches(last)
                 continue
             if train_loss is None or val_loss is None:
-                if self.should_stop():
+                if self.requests.should_stop():
                     self._keep_stopped(last)
                     return "stopped"
                 last = self._roll_back(best, "as requested", requested=True)
@@ -239,7 +250,7 @@ class Trainer:
             total += step_total
             weight += step_weight
             # Polled after the step, so that a request never waits for more than one step.
-            if self.should_stop() or self.should_roll_back():
+            if self.requests.should_stop() or self.requests.should_roll_back(self.spec.name):
                 return None
             if time.monotonic() - last_event > _SECONDS_BETWEEN_BATCH_EVENTS:
                 self.listen(BatchDone(self.spec.name, self.epoch + 1, step, steps))

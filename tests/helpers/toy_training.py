@@ -17,7 +17,7 @@ from kelly_core.events import Event
 from kelly_core.spec import ModelSpec, model_spec
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.trainer import Trainer, TrainingResult
+from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -126,8 +126,7 @@ class Run:
             settings(self.spec, **changes),
             self.output,
             listen=self.events.append,
-            should_stop=should_stop,
-            should_roll_back=lambda: asked in roll_back_after,
+            requests=Requests(should_stop, lambda _model: asked in roll_back_after),
         )
         return trainer.fit(resume=resume)
 

@@ -17,7 +17,8 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
 from kelly_core.training.multiprocess import train_side_by_side
-from kelly_core.training.session import Requests, train_model
+from kelly_core.training.session import train_model
+from kelly_core.training.trainer import Requests
 from tests.seeds import shifted
 
 SPECS = [model_spec("DynamicsEngine"), model_spec("GroovePredictor")]

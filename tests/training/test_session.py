@@ -15,7 +15,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event, SettingsChanged, TrainingWarning
 from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.session import train_model
-from kelly_core.training.trainer import Trainer, TrainingResult
+from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.helpers import tiny
 from tests.helpers.toy_training import ToyDataset, script_validation_losses, settings
 from tests.seeds import shifted
@@ -153,7 +153,7 @@ def train(
     """
     waiting, rollbacks = dict(changes), {roll_back_after}
 
-    def should_roll_back() -> bool:
+    def should_roll_back(_model: str) -> bool:
         requested = trainer.epoch in rollbacks
         rollbacks.discard(trainer.epoch)
         return requested
@@ -172,8 +172,9 @@ def train(
         settings(GROOVE, **options),
         output,
         listen=listen,
-        take_changes=lambda: waiting.pop(trainer.epoch, {}),
-        should_roll_back=should_roll_back,
+        requests=Requests(
+            should_roll_back=should_roll_back, take_changes=lambda _model: waiting.pop(trainer.epoch, {})
+        ),
     )
     return trainer.fit(resume=resume, unsaved_rate=unsaved_rate)
 
