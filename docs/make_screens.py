@@ -60,7 +60,7 @@ async def watch() -> None:
         (HERE / "screen-datasets.svg").write_text(app.export_screenshot(title="kelly-tui"))
         second = _start(SECOND)
         await until(pilot, lambda: second.id in [run.id for run in app.run_list.runs])
-        app.attach(second.id)
+        app.attached = second.id
         await pilot.press("3")
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
         # The chart of the model in training.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich.text import Text
 from textual import on, work
@@ -19,9 +20,10 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Event, Key, MouseDown, Paste
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widget import AwaitMount
 
+from kelly_core.cli.app import COMMANDS
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.launch import resume, start
 from kelly_core.runs.notify import terminal_sequence
@@ -29,28 +31,44 @@ from kelly_core.runs.queue import WaitingRun, enqueue, ensure_dispatcher, waitin
 from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
-from kelly_core.spec import CHAIN_MODELS, package_problems
+from kelly_core.spec import CHAIN_MODELS, MODELS, package_problems
 from kelly_tui.dialogs.help import HelpDialog, JumpDialog, jump_targets
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.display import DisplayApp
-from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
+from kelly_tui.jobs import Job, post_unless_replaced
 from kelly_tui.keys import KeyQueue, name_bindings
 from kelly_tui.run_watcher import news_of, news_since, seen_states
-from kelly_tui.screen_modules import import_screens, make_screen
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
 from kelly_tui.shutdown import exit_on_signals, limit_exit
 from kelly_tui.state_store import ProjectState
-from kelly_tui.system_commands import system_commands
 from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.bars import SCREENS
 
 if TYPE_CHECKING:
     from kelly_tui.dialogs.new_training import TrainingRequest
 
-LIST_SECONDS = 1.0
-
+_LIST_SECONDS = 1.0
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
+_IMPORT_PAUSE = 0.01
+_SHARED_MODULES = ("tomlkit", "kelly_core.config.editing", "kelly_core.benchmark.history")
+"""Modules that take several milliseconds to import and that screens need."""
+
+T = TypeVar("T")
+
+
+def _make_screen(name: str) -> BaseScreen:
+    """Return a screen by name; its module is imported now if it was not yet, so that the first screen appears early."""
+    screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
+    return screen()
+
+
+def screen_modules() -> list[str]:
+    """Return what the screens import, each module after those that it needs."""
+    parts = ("widgets", "charts", "dialogs", "screens")
+    folders = {part: import_module(f"kelly_tui.{part}").__path__ for part in parts}
+    own = [f"kelly_tui.{part}.{each.name}" for part in parts for each in iter_modules(folders[part])]
+    return [*_SHARED_MODULES, *own]
 
 
 class KellyApp(DisplayApp):
@@ -63,7 +81,9 @@ class KellyApp(DisplayApp):
 
     TITLE = "kelly"
     CSS_PATH = "kelly.tcss"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(make_screen, name) for name in SCREENS}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        name: partial(_make_screen, name) for name in SCREENS
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
@@ -132,7 +152,7 @@ class KellyApp(DisplayApp):
         if self.session.options.demo:
             self._start_demo()
         self._list_runs()
-        self.set_interval(LIST_SECONDS, self._list_runs)
+        self.set_interval(_LIST_SECONDS, self._list_runs)
         last = self.state.remembered("app").get("screen")
         self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
         self.set_keymap(self._keymap_of_settings())
@@ -148,8 +168,17 @@ class KellyApp(DisplayApp):
 
     @work(group="read ahead")
     async def on_ready(self) -> None:
-        """Import the modules of the other screens after the first screen, so that switching to them is fast."""
-        await import_screens()
+        """Import the modules of the other screens after the first screen, so that switching to them is fast.
+
+        The modules are small and the imports have pauses between them, in which keys are answered. A thread would not
+        do better: an import holds the interpreter's lock for part of the time, and blocks a screen that needs the
+        module being imported.
+        """
+        for name in screen_modules():
+            await asyncio.sleep(_IMPORT_PAUSE)
+            import_module(name)
+        # It imports NumPy, which takes longer than a key should wait.
+        await asyncio.to_thread(import_module, "kelly_tui.canvas")
         self._freeze_objects()
 
     def add_screen(self, screen: BaseScreen) -> None:
@@ -239,19 +268,16 @@ class KellyApp(DisplayApp):
 
     @work(thread=True, exclusive=True, group="list")
     def _list_runs(self) -> None:
+        run_list, waiting, problem = RunList((), {}), tuple[WaitingRun, ...](), ""
         try:
-            run_list, problem = list_runs(self.runs_folder), ""
-        except OSError as error:
-            run_list, problem = RunList((), {}), f"{self.runs_folder} cannot be looked into ({error.strerror})"
-        except RunError as error:
-            run_list, problem = RunList((), {}), str(error)
-        waiting: tuple[WaitingRun, ...] = ()
-        try:
+            run_list = list_runs(self.runs_folder)
             waiting = tuple(waiting_runs(self.runs_folder))
             if waiting and not self.session.options.read_only:
                 ensure_dispatcher(self.runs_folder)
+        except OSError as error:
+            problem = f"{self.runs_folder} cannot be looked into ({error.strerror})"
         except RunError as error:
-            problem = problem or str(error)
+            problem = str(error)
         post_unless_replaced(self, self.RunsListed(run_list, problem, waiting))
 
     @on(RunsListed)
@@ -281,7 +307,8 @@ class KellyApp(DisplayApp):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._ring(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))
-        if isinstance(self.screen, BaseScreen):
+        # A screen that is being built draws itself when it comes to the front.
+        if isinstance(self.screen, BaseScreen) and self.screen.is_mounted:
             self.screen.refresh_frame()
             self.screen.runs_changed()
 
@@ -291,9 +318,15 @@ class KellyApp(DisplayApp):
             self._driver.write(terminal_sequence(self.session.settings.notify, text))
             self._driver.flush()
 
-    def attach(self, run_id: str) -> None:
-        """Select the run that the Train screen shows."""
+    def show_run(self, run_id: str) -> None:
+        """Watch a run on Train."""
         self.attached = run_id
+        self.switch_mode("train")
+
+    def show_model(self, name: str) -> None:
+        """Show a model on Models."""
+        self.chosen_model = name
+        self.switch_mode("models")
 
     @work(thread=True, group="start")
     def start_training(self, order: TrainingRequest) -> None:
@@ -312,7 +345,7 @@ class KellyApp(DisplayApp):
     def resume_run(self, run_id: str, more_epochs: int) -> None:
         """Resume an ended run."""
         try:
-            self.post_message(self.Started(resume(Run(RunDirectory(self.runs_folder / run_id)), more_epochs).id))
+            self.post_message(self.Started(resume(self._run(run_id), more_epochs).id))
         except KellyError as error:
             self.notify(str(error), title="Not resumed", severity="error", timeout=12)
 
@@ -326,7 +359,7 @@ class KellyApp(DisplayApp):
     def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
         """Send a request to a run from a thread."""
         try:
-            ask(Run(RunDirectory(self.runs_folder / run_id)))
+            ask(self._run(run_id))
         except RunError as error:
             self.notify(str(error), severity="error", timeout=10)
 
@@ -338,7 +371,7 @@ class KellyApp(DisplayApp):
             return
         answers = [("", "Keep editing"), ("discard", "Discard and quit")]
         dialog = ConfirmDialog("Discard unsaved changes?", "\n".join(unsaved), answers, "discard")
-        self.push_screen(dialog, lambda answer: self._quit() if answer else None)
+        self.ask(dialog, lambda _answer: self._quit())
 
     def _quit(self) -> None:
         live = [run for run in self.run_list.runs if run.live]
@@ -348,18 +381,19 @@ class KellyApp(DisplayApp):
         names = ", ".join(short_id(run.id) for run in live)
         text = f"{names} {'is' if len(live) == 1 else 'are'} training, and continues without these screens."
         answers = [("leave", "Leave running"), ("epoch", "Stop after epoch"), ("", "Cancel")]
-        self.push_screen(ConfirmDialog("Leave?", text, answers), self._leave)
+        self.ask(ConfirmDialog("Leave?", text, answers), self._leave)
 
-    def _leave(self, answer: str | None) -> None:
-        if not answer:
-            return
+    def _leave(self, answer: str) -> None:
+        live = [run.id for run in self.run_list.runs if run.live]
         if answer == "epoch":
-            for run in self.run_list.runs:
-                if run.live:
-                    with contextlib.suppress(RunError):
-                        Run(RunDirectory(self.runs_folder / run.id)).request_stop(after_epochs=1)
-        commands = [self.command_text(("runs", "attach", short_id(run.id))) for run in self.run_list.runs if run.live]
+            for run_id in live:
+                with contextlib.suppress(RunError):
+                    self._run(run_id).request_stop(after_epochs=1)
+        commands = [self.session.command_text(("runs", "attach", short_id(run_id))) for run_id in live]
         self.exit(message=Text("\n".join(["Training continues. To watch it:", *commands])) if commands else None)
+
+    def _run(self, run_id: str) -> Run:
+        return Run(RunDirectory(self.runs_folder / run_id))
 
     def start(self, command: Sequence[str], *, with_errors: bool = False) -> Job:
         """Start a worker process that ends with the application at the latest."""
@@ -370,16 +404,6 @@ class KellyApp(DisplayApp):
             job.cancel()
         return job
 
-    def core_command(self, words: Sequence[str]) -> list[str]:
-        """Return the words of a process that runs ``kelly-core`` with the settings of the screens."""
-        variables = self.session.variables
-        return [*(("env", *variables) if variables else ()), *KELLY_CORE, *words]
-
-    def command_text(self, words: Sequence[str]) -> str:
-        """Return a ``kelly-core`` command line as a user would type it."""
-        variables = self.session.variables if words[0] in ("runs", "train") else ()
-        return " ".join([*map(shlex.quote, variables), shlex.join(("kelly-core", *words))])
-
     def copy(self, text: str) -> None:
         """Copy a text to the terminal's clipboard (OSC 52), which works over SSH."""
         self.copy_to_clipboard(text)
@@ -388,8 +412,7 @@ class KellyApp(DisplayApp):
 
     def action_jump(self) -> None:
         """Show a letter over every part of the screen; the part whose letter is pressed gets the focus."""
-        targets = jump_targets(self.screen)
-        self.push_screen(JumpDialog(targets), lambda widget: None if widget is None else widget.focus())
+        self.ask(JumpDialog(jump_targets(self.screen)), lambda widget: widget.focus())
 
     def action_help(self) -> None:
         """Show the purpose of the focused widget and the active keys."""
@@ -403,13 +426,30 @@ class KellyApp(DisplayApp):
         ]
         self.push_screen(HelpDialog(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
-    def choose_model(self, name: str) -> None:
-        """Have Models show a model when it comes to the front."""
-        self.chosen_model = name
+    def ask(self, dialog: ModalScreen[T | None], then: Callable[[T], object]) -> None:
+        """Show a dialog, and do something with its answer unless it is canceled."""
+
+        def answered(answer: T | None) -> None:
+            if answer is not None:
+                then(answer)
+
+        self.push_screen(dialog, answered)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Return the entries of the command palette."""
-        return system_commands(self, screen)
+        """Yield the entries of the command palette: theme, runs, models, commands, and the actions of a screen."""
+        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        for each in reversed(self.run_list.runs):
+            show = partial(self.show_run, each.id)
+            yield SystemCommand(f"Run {short_id(each.id)}", f"{each.state}: watch it on Train", show)
+        for spec in MODELS:
+            yield SystemCommand(f"Model {spec.name}", "Its layers and settings", partial(self.show_model, spec.name))
+        for name, about in COMMANDS.items():
+            yield SystemCommand(f"Copy kelly-core {name}", about, partial(self.copy, f"kelly-core {name}"))
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if active.enabled and binding.tooltip and binding.action != "command_palette":
+                run = partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(binding.description, binding.tooltip, run)
 
 
 def run(options: Options, *, mouse: bool) -> None:

@@ -24,21 +24,17 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _complete_theme(incomplete: str) -> list[str]:
-    from kelly_tui.themes import ANSI16_THEME, THEMES
-
-    return [theme.name for theme in (*THEMES, ANSI16_THEME) if theme.name.startswith(incomplete)]
-
-
-def _check_theme(name: str) -> None:
-    """Refuse a theme that does not exist."""
+def _theme_names() -> list[str]:
+    """Return the names of our own themes, then those of Textual."""
     from textual.theme import BUILTIN_THEMES
 
     from kelly_tui.themes import ANSI16_THEME, THEMES
 
-    known = [each.name for each in (*THEMES, ANSI16_THEME)] + sorted(BUILTIN_THEMES)
-    if name not in known:
-        raise typer.BadParameter(f"{name!r} is not a theme. Use one of: {', '.join(known)}", param_hint="--theme")
+    return [*(theme.name for theme in (*THEMES, ANSI16_THEME)), *sorted(BUILTIN_THEMES)]
+
+
+def _complete_theme(incomplete: str) -> list[str]:
+    return [name for name in _theme_names() if name.startswith(incomplete)]
 
 
 DemoOption = Annotated[bool, option(_SESSION_PANEL, "Start a training on generated data and show it.", "--demo")]
@@ -88,8 +84,8 @@ def tui(
       kelly-tui --demo
       kelly-tui --read-only --theme kelly-contrast
     """
-    if theme:
-        _check_theme(theme)
+    if theme and theme not in (known := _theme_names()):
+        raise typer.BadParameter(f"{theme!r} is not a theme. Use one of: {', '.join(known)}", param_hint="--theme")
     if demo and read_only:
         raise typer.BadParameter("--demo starts a training, which --read-only forbids")
     if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()):

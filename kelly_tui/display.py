@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -33,7 +33,7 @@ from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.shutdown import Driver
 from kelly_tui.themes import ANSI16_THEME, THEMES
 
-KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
+_KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
 """Names of keys for which Textual shows a sign."""
 
 _RGB = (
@@ -92,27 +92,23 @@ def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) ->
     return among[Numbered([_RGB[number] for number in among]).match(color.get_truecolor())]
 
 
-class AsciiFilter(LineFilter):
-    """Replace non-ASCII characters everywhere, including file names, borders and scroll bars."""
+class TextFilter(LineFilter):
+    """Replace texts everywhere, file names, borders and scroll bars included."""
+
+    def __init__(self, replaced: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replaced = replaced
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
-        """Return the segments in ASCII."""
-        return [Segment(to_ascii(text), style, control) for text, style, control in segments]
+        """Return the same segments with other texts."""
+        return [Segment(text if control else self._replaced(text), style, control) for text, style, control in segments]
 
 
+# Textual keeps filtered lines by the filters that were used: these are the same objects each time.
 ANSI16_FILTER = Ansi16Filter()
-
-
-class PrintableFilter(LineFilter):
-    """Escapes control characters and surrogates in text from data and file names."""
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
-        """Return the same segments with escapes."""
-        return [Segment(text if control else printable(text), style, control) for text, style, control in segments]
-
-
-PRINTABLE_FILTER = PrintableFilter()
-ASCII_FILTER = AsciiFilter()
+PRINTABLE_FILTER = TextFilter(printable)
+"""Escapes control characters and surrogates in text from data and file names."""
+ASCII_FILTER = TextFilter(to_ascii)
 NO_COLOR_FILTER = NoColor()
 
 
@@ -159,7 +155,7 @@ class DisplayApp(App[None]):
     def get_key_display(self, binding: Binding) -> str:
         """Return a key's display text; ASCII names if the terminal cannot show the symbols."""
         shown = super().get_key_display(binding)
-        return KEY_NAMES.get(shown, shown) if self._ascii_only else shown
+        return _KEY_NAMES.get(shown, shown) if self._ascii_only else shown
 
     @property
     def look(self) -> tuple[object, ...]:

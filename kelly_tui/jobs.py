@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from textual.message import Message
@@ -62,12 +62,13 @@ class Job:
         with self._process.stdout as output:
             for line in output:
                 yield line.decode(errors="replace")
-        failed = self._process.wait() != 0
+        code = self._process.wait()
         self._errors.seek(0)
         words = self._errors.read()[-_MAX_ERROR_BYTES:].decode(errors="replace").strip()
         self._errors.close()
-        if failed and not self.cancelled:
-            self.problem = words.splitlines()[-1] if words else _exit_text(self._process.returncode)
+        if code and not self.cancelled:
+            ended = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            self.problem = words.splitlines()[-1] if words else ended
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the JSON objects that the process prints, one per line; an incomplete last line is skipped."""
@@ -89,27 +90,34 @@ class Job:
 class JobQueue:
     """Names that wait for a worker process; one runs at a time.
 
+    Args:
+        start: starts the job of a name.
+
     Attributes:
         waiting: names whose turn has not come.
         current: the name in progress, "" for none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[str], object]) -> None:
         self.waiting: list[str] = []
         self.current = ""
+        self._start = start
         self._job: Job | None = None
         self._cancelled = False
 
     def add(self, names: Iterable[str]) -> None:
-        """Append the names that neither wait nor are in progress."""
+        """Append the names that neither wait nor are in progress, and start the first if none is in progress."""
         known = {self.current, *self.waiting}
         self.waiting += [name for name in dict.fromkeys(names) if name not in known]
+        if not self.current:
+            self.advance()
 
-    def advance(self) -> str:
-        """Finish the current name and return the next one, "" if none waits."""
+    def advance(self) -> None:
+        """Finish the current name and start the next one, if one waits."""
         self._job, self._cancelled = None, False
         self.current = self.waiting.pop(0) if self.waiting else ""
-        return self.current
+        if self.current:
+            self._start(self.current)
 
     def attach(self, job: Job) -> Job:
         """Remember and return the job of the current name; cancel it if ``cancel`` came before it was started."""
@@ -124,8 +132,3 @@ class JobQueue:
         self._cancelled = True
         if self._job is not None:
             self._job.cancel()
-
-
-def _exit_text(code: int) -> str:
-    """Return how a process ended, for a process that printed no error."""
-    return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"

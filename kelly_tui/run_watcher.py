@@ -13,7 +13,6 @@ from typing import Any
 from textual.notifications import SeverityLevel
 
 from kelly_core import events
-from kelly_core.errors import KellyError
 from kelly_core.formatting import format_change
 from kelly_core.runs.event_log import LogReader, LogRecord, describe
 from kelly_core.runs.overview import Curves
@@ -21,7 +20,6 @@ from kelly_core.runs.registry import RunList
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
-from kelly_core.training.history import read_history
 from kelly_tui.formatting import age_text
 from kelly_tui.state_store import SEEN_RUNS
 
@@ -33,21 +31,6 @@ _PAUSE = 2e-4
 screen would take twice as long."""
 _MAX_NEWS = 5
 _DIVERGED = ("rollback", "diverged")
-
-
-def curves_of_history(export: Path) -> Curves:
-    """Return the losses stored beside an export, by epoch; empty if they cannot be read."""
-    try:
-        history = read_history(export.parent / "history" / f"{export.stem}_history.json")
-    except KellyError:
-        history = None
-    curves = Curves()
-    for row in history.rows if history is not None else ():
-        curves.epochs.append(row["epoch"])
-        curves.train_loss.append(row["train_loss"])
-        curves.val_loss.append(row["val_loss"])
-        curves.note_best(len(curves.epochs) - 1)
-    return curves
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Options:
         config: settings file; None reads ``config.toml`` of the working folder if there is one.
         read_only: only watch; write no file and ask nothing of a run.
         demo: begin with a training on synthetic data.
-        ascii: draw with ASCII_FILTER characters only.
+        ascii: draw with ASCII characters only.
         theme: name of the colors; "" takes the last used.
     """
 
@@ -55,6 +56,11 @@ class Session:
     def config_words(self) -> tuple[str, ...]:
         """Option that makes ``kelly-core`` read the same file."""
         return () if self.options.config is None else ("--config", str(self.options.config))
+
+    def command_text(self, words: Sequence[str]) -> str:
+        """Return a ``kelly-core`` command line as a user would type it."""
+        variables = self.variables if words[0] in ("runs", "train") else ()
+        return " ".join([*map(shlex.quote, variables), shlex.join(("kelly-core", *words))])
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ THEMES = (
         warning="#E6B450",
         error="#E5736F",
         dark=True,
-        variables=_series(_ON_DARK) | {"footer-key-foreground": "#E6B450"},
+        variables=_series(_ON_DARK),
     ),
     Theme(
         name="kelly-light",
@@ -51,7 +51,7 @@ THEMES = (
         warning="#704500",
         error="#A01F18",
         dark=False,
-        variables=_series(_ON_LIGHT) | {"footer-key-foreground": "#704500", "panel-lighten-2": "#B8B1A2"},
+        variables=_series(_ON_LIGHT) | {"panel-lighten-2": "#B8B1A2"},
     ),
     Theme(
         name="kelly-contrast",
@@ -66,7 +66,7 @@ THEMES = (
         warning="#FFE14D",
         error="#FF8A80",
         dark=True,
-        variables=_series(_ON_DARK) | {"footer-key-foreground": "#FFE14D", "panel-lighten-2": "#8C8C8C"},
+        variables=_series(_ON_DARK) | {"panel-lighten-2": "#8C8C8C"},
     ),
     Theme(
         name="kelly-colourblind",
@@ -81,7 +81,7 @@ THEMES = (
         warning="#F0E442",
         error="#E37222",
         dark=True,
-        variables=_series(_ON_DARK) | {"footer-key-foreground": "#F0E442"},
+        variables=_series(_ON_DARK),
     ),
 )
 
@@ -99,7 +99,7 @@ ANSI16_THEME = Theme(
     error="#FF5555",
     dark=True,
     variables=_series(_OF_SIXTEEN)
-    | {"footer-key-foreground": "#FFFF55", "text-muted": "#AAAAAA", "muted": "#AAAAAA"}
+    | {"text-muted": "#AAAAAA", "muted": "#AAAAAA"}
     | {"panel-lighten-2": "#555555", "error-darken-2": "#AA0000"},
 )
 """Made of the colors that a terminal with sixteen has: panels and fields are blue, what has the focus is cyan."""

@@ -88,8 +88,8 @@ class ShownExample:
     group: str
     label_source: str
     split: str
-    input: tuple[str, ...]
-    target: tuple[str, ...]
+    input: Sequence[str]
+    target: Sequence[str]
 
     def lines(self, width: int, rows: int, colors: ThemeColors) -> Lines:
         """Return origin, input and target in lines of at most ``width`` columns."""
@@ -106,7 +106,7 @@ class ShownExample:
 class ExampleGallery:
     """As many examples as fit, in columns."""
 
-    examples: tuple[ShownExample, ...]
+    examples: Sequence[ShownExample]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
         """Return the pictures, in as many columns as leave each its width."""
@@ -156,9 +156,9 @@ def _side_by_side(blocks: Sequence[Lines], width: int) -> Lines:
 class LabelPlane:
     """Labels by valence (first axis) and arousal, -1..1, in as many intervals each; and by each of the two alone."""
 
-    plane: tuple[tuple[int, ...], ...]
-    valence: tuple[int, ...]
-    arousal: tuple[int, ...]
+    plane: Sequence[Sequence[int]]
+    valence: Sequence[int]
+    arousal: Sequence[int]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
         """Return the plane if any pair of both is known, and the histograms below or beside it where they fit."""

@@ -248,13 +248,9 @@ def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canva
         free = [row for row in reversed(range(frame.rows)) if row not in taken]
         if not free:
             return
-        row = _nearest(canvas.row(y), free)
+        row = min(free, key=lambda each: abs(each - canvas.row(y)))
         taken.add(row)
         canvas.write(row, canvas.column(x) + 2, _short(each.name), each.color)
-
-
-def _nearest(wanted: int, among: list[int]) -> int:
-    return min(among, key=lambda each: abs(each - wanted))
 
 
 def _short(name: str) -> str:

@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 
-class ConfirmDialog(ModalScreen[str]):
-    """Ask a question; return the id of the chosen answer, "" if dismissed.
+class ConfirmDialog(ModalScreen[str | None]):
+    """Ask a question; return the id of the chosen answer, None for the one without an id and for escape.
 
     With two answers, y gives the one with an id and n the other.
 
@@ -26,7 +26,7 @@ class ConfirmDialog(ModalScreen[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss('')", "Cancel"),
+        Binding("escape", "dismiss(None)", "Cancel"),
         Binding("y", "answer(True)", show=False),
         Binding("n", "answer(False)", show=False),
         Binding("left,up", "app.focus_previous", show=False),
@@ -58,11 +58,11 @@ class ConfirmDialog(ModalScreen[str]):
 
     def action_answer(self, yes: bool) -> None:
         """Give the answer with an id, or the other one."""
-        self.dismiss(next(answer for answer, _ in self._answers if bool(answer) == yes))
+        self.dismiss(next(answer for answer, _ in self._answers if bool(answer) == yes) or None)
 
     @on(Button.Pressed)
     def _answered(self, event: Button.Pressed) -> None:
-        self.dismiss("" if event.button.id == "none" else event.button.id)
+        self.dismiss(None if event.button.id == "none" else event.button.id)
 
 
 class TextPrompt(ModalScreen[str | None]):

@@ -19,6 +19,7 @@ from textual.widgets import Label, Static
 from kelly_tui.keys import name_bindings
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.bars import CommandLine, Header, KeyFooter
+from kelly_tui.widgets.panels import update_text
 from kelly_tui.widgets.record_table import RecordTable
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class BaseScreen(Screen[None]):
     """A screen with header, body, equivalent command and footer.
 
-    Subclasses define ``NAME``, ``ABOUT``, ``body`` and ``command``; ``MUTATING_ACTIONS`` names the actions that a
-    read-only session refuses.
+    Subclasses define ``NAME``, ``ABOUT``, ``body``, ``command`` and ``draw``; ``MUTATING_ACTIONS`` names the actions
+    that a read-only session refuses.
     """
 
     NAME: ClassVar[str]
@@ -91,6 +92,10 @@ class BaseScreen(Screen[None]):
         """Words of the command that does the same, after ``kelly-core``."""
         raise NotImplementedError
 
+    def draw(self) -> None:
+        """Show the content as it is now, in the colors of the theme."""
+        raise NotImplementedError
+
     @property
     def unsaved_text(self) -> str:
         """Description of what quitting would discard, "" for nothing."""
@@ -112,20 +117,16 @@ class BaseScreen(Screen[None]):
 
     def refresh_frame(self) -> None:
         """Show the command, the problem with the settings and the live run as they are now."""
-        if not self.is_mounted:
-            return
-        self.query_one(CommandLine).show(self.kelly.command_text(self.command()))
+        self.query_one(CommandLine).show(self.kelly.session.command_text(self.command()))
         problem = self.query_one("#problem", Static)
-        if problem.display or self.kelly.session.problem:
-            problem.update(self.kelly.session.problem)
+        update_text(problem, self.kelly.session.problem)
         problem.display = bool(self.kelly.session.problem)
         badge = "read-only" if self.kelly.session.options.read_only else ""
         self.query_one(Header).show_live(" · ".join(filter(None, (badge, self.kelly.live_text))))
 
     def on_mount(self) -> None:
-        """Show the frame, and again whenever the theme changes."""
-        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.repaint())
-        self.refresh_frame()
+        """Draw again whenever the theme changes."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.draw())
         self.kelly.add_screen(self)
 
     def on_activate(self) -> None:
@@ -189,10 +190,6 @@ class BaseScreen(Screen[None]):
         if event.size == self._fitted:
             event.prevent_default()
         self._fitted = event.size
-
-    def repaint(self) -> None:
-        """Draw again what has colors of its own."""
-        self.refresh_frame()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""

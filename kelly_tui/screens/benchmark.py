@@ -105,23 +105,13 @@ class Benchmark(ChartScreen):
     def _report(self) -> BenchmarkReport | None:
         return self._reports.get(str(Path(self._folder).absolute()))
 
-    def on_mount(self) -> None:
-        """Show the last result."""
-        self.query_one(CurveChart).ascii = self.kelly.session.options.ascii
-        self._draw()
-
     def on_activate(self) -> None:
         """Others may have timed meanwhile."""
         self._read_history(Path(self._folder))
 
     def on_resize(self) -> None:
         """A narrow table has fewer columns."""
-        self._draw()
-
-    def repaint(self) -> None:
-        """Draw again."""
-        super().repaint()
-        self._draw()
+        self.draw()
 
     @work(thread=True, exclusive=True, group="history")
     def _read_history(self, folder: Path) -> None:
@@ -136,33 +126,32 @@ class Benchmark(ChartScreen):
     def _on_history_read(self, message: HistoryRead) -> None:
         """Show it."""
         self._runs = message.runs
-        self._draw()
+        self.draw()
 
     def action_bench(self) -> None:
         """Time everything."""
         if self._job is None:
             self._timing = "starting …"
             self._bench(self._folder, self.command())
-            self._draw()
+            self.draw()
 
     def action_folder(self) -> None:
         """Time the exports of the next folder."""
         self.kelly.next_export_folder()
         self.refresh_frame()
         self._read_history(Path(self._folder))
-        self._draw()
+        self.draw()
 
     def action_engine(self) -> None:
         """Ask for the external engine's command."""
 
-        def answered(command: str | None) -> None:
-            if command is not None:
-                self._engine = command
-                self.kelly.state.keep(_ENGINE, {"command": command})
-                self.refresh_frame()
+        def keep(command: str) -> None:
+            self._engine = command
+            self.kelly.state.keep(_ENGINE, {"command": command})
+            self.refresh_frame()
 
         about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
-        self.app.push_screen(TextPrompt("External engine", about, self._engine), answered)
+        self.kelly.ask(TextPrompt("External engine", about, self._engine), keep)
 
     def action_cancel(self) -> None:
         """Stop timing."""
@@ -194,7 +183,7 @@ class Benchmark(ChartScreen):
     def _on_timing(self, message: Timing) -> None:
         """Show whose turn it is."""
         self._timing = message.line
-        self._draw()
+        self.draw()
 
     @on(Timed)
     def _on_timed(self, message: Timed) -> None:
@@ -206,16 +195,15 @@ class Benchmark(ChartScreen):
             self._reports[str(Path(message.folder).absolute())] = message.report
             self.kelly.state.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
         self._read_history(Path(self._folder))
-        self._draw()
+        self.draw()
 
     @property
     def is_busy(self) -> bool:
         """True while exports are timed."""
         return bool(self._timing)
 
-    def _draw(self) -> None:
-        if not self.is_mounted:
-            return
+    def draw(self) -> None:
+        """Show the latencies, and more of the chosen row."""
         self.offer_cancel()
         table, report = self.query_one("#latencies", RecordTable), self._report
         set_border_title(table, "latency of a frame", self._timing or _verdict(report))

@@ -32,6 +32,11 @@ class ChartScreen(BaseScreen):
         Binding("z", "scale('tail')", "Last epochs", show=False, tooltip="The last epochs only, or all"),
     ]
 
+    def on_mount(self) -> None:
+        """Have the charts drawn in characters that the terminal has."""
+        for chart in self.query(CurveChart):
+            chart.ascii = self.kelly.session.options.ascii
+
     @property
     def main_chart(self) -> CurveChart | None:
         """The chart that keys act on; None if no chart has curves."""

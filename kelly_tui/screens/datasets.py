@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -14,17 +13,17 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
-from kelly_core.corpora import CORPORA, RULES_FILE
+from kelly_core.corpora import CORPORA
 from kelly_core.data.catalog import is_present, stand_in
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.folder_stamp import folder_stamp
-from kelly_tui.formatting import LabeledRow, LabeledRows, bar, split_bar
+from kelly_tui.formatting import LabeledRow, LabeledRows, bar
 from kelly_tui.jobs import JobQueue, post_unless_replaced, worker
 from kelly_tui.screens.base_screen import BaseScreen
+from kelly_tui.screens.corpora import download_bytes, folder_stamp, report_rows, source_rows
 from kelly_tui.state_store import CORPUS_REPORTS
 from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from kelly_core.data.download.inventory import Unclaimed
 
 _STATE_NAME = "datasets"
-_NAMES = 4
-_MOST_BAR_COLUMNS, _LABEL_COLUMNS = 32, 14
+_BAR_COLUMNS, _LABEL_COLUMNS = 24, 14
+_READING = "reading"
 _UNLABELED = "Its examples have no emotion labels."
 _NO_EXAMPLES = "It has no examples."
 
@@ -76,21 +75,8 @@ class Datasets(BaseScreen):
         stamp: list[int]
 
     @dataclass
-    class FilesRead(Message):
-        """Progress of a corpus in files."""
-
-        name: str
-        done: int
-        total: int
-        note: str
-
-        def can_replace(self, message: Message) -> bool:
-            """Only the latest count matters."""
-            return isinstance(message, Datasets.FilesRead)
-
-    @dataclass
-    class Downloading(Message):
-        """Progress of a download in bytes."""
+    class Progress(Message):
+        """Progress of a download in bytes, or of the stage ``reading`` in files."""
 
         name: str
         stage: str
@@ -99,7 +85,7 @@ class Datasets(BaseScreen):
 
         def can_replace(self, message: Message) -> bool:
             """Only the latest count matters."""
-            return isinstance(message, Datasets.Downloading)
+            return isinstance(message, Datasets.Progress) and message.stage == self.stage
 
     @dataclass
     class DownloadEnded(Message):
@@ -107,7 +93,6 @@ class Datasets(BaseScreen):
 
         name: str
         problem: str
-        notes: tuple[str, ...]
 
     @dataclass
     class Inspected(Message):
@@ -126,22 +111,18 @@ class Datasets(BaseScreen):
             report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
         }
         self._stamps: dict[str, list[int]] = {}
-        self._progress: Datasets.FilesRead | None = None
-        self._job_queue = JobQueue()
-        self._download: Datasets.Downloading | None = None
-        self._download_queue = JobQueue()
+        self._read_progress: Datasets.Progress | None = None
+        self._read_queue = JobQueue(self._inspect)
+        self._download_progress: Datasets.Progress | None = None
+        self._download_queue = JobQueue(self._fetch)
 
     def body(self) -> Iterator[Widget]:
         """The table above the labels; the details above the examples."""
         labels = ("corpus", "state", "files", "examples", "hours", "model")
-        table = RecordTable(labels, numbers=labels[2:5], extras=("model", "hours"), id="corpora")
-        table.border_title = "corpora"
         with Vertical(id="corpora-left"):
-            yield table
+            yield RecordTable(labels, "corpora", numbers=labels[2:5], extras=("model", "hours"), id="corpora")
             yield Drawing(id="labels")
-            guide = DetailsPanel(id="corpora-guide")
-            guide.border_title = "what they are and how to get them"
-            yield guide
+            yield DetailsPanel("what they are and how to get them", id="corpora-guide")
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
             yield Drawing(id="examples")
@@ -150,18 +131,9 @@ class Datasets(BaseScreen):
         """``datasets``."""
         return ("datasets", *self.kelly.session.config_words)
 
-    def on_mount(self) -> None:
-        """Begin with what is known without looking."""
-        self._draw()
-
     def on_activate(self) -> None:
         """A corpus may have come meanwhile."""
         self._look()
-
-    def repaint(self) -> None:
-        """Draw again."""
-        super().repaint()
-        self._draw()
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
@@ -185,13 +157,13 @@ class Datasets(BaseScreen):
         """Show whether the files have changed since they were read."""
         if self._stamps.get(message.name) != message.stamp:
             self._stamps[message.name] = message.stamp
-            self._draw()
+            self.draw()
 
     @on(Looked)
     def _on_looked(self, message: Looked) -> None:
         """Show what is here."""
         self._found, self._unclaimed = message.found, message.unclaimed
-        self._draw()
+        self.draw()
 
     @on(RecordTable.RowHighlighted)
     def _chosen(self) -> None:
@@ -200,7 +172,7 @@ class Datasets(BaseScreen):
     def action_rescan(self) -> None:
         """Look again."""
         self._found = {}
-        self._draw()
+        self.draw()
         self._look()
 
     def action_prepare(self) -> None:
@@ -215,21 +187,13 @@ class Datasets(BaseScreen):
         here = [name for name in names if self._found.get(name) is True]
         if not here:
             self.notify("There is nothing to prepare: the corpus is not here.", severity="warning")
-        self._job_queue.add(here)
-        if not self._job_queue.current:
-            self._next()
-
-    def _next(self) -> None:
-        self._progress = None
-        name = self._job_queue.advance()
-        if name:
-            self._inspect(name)
-        self._draw()
+        self._read_queue.add(here)
+        self.draw()
 
     def action_cancel(self) -> None:
         """Stop downloading and reading, and forget what waits."""
         self._download_queue.cancel()
-        self._job_queue.cancel()
+        self._read_queue.cancel()
 
     def action_get(self) -> None:
         """Ask for agreement to the licenses of the chosen corpus, then download it."""
@@ -241,76 +205,61 @@ class Datasets(BaseScreen):
             self.notify("\n".join(by_hand) or "It has no public source.", title=f"{name} by hand", timeout=15)
             return
         lines = [f"{source.title}\n  licence: {source.license}" for source in sources]
-        size = sum(archive.bytes for source in sources for archive in source.archives)
-        lines.append(f"About {size / 1e6:,.0f} MB into {self.kelly.session.settings.datasets.folder(name)}.")
+        lines.append(
+            f"About {download_bytes(name) / 1e6:,.0f} MB into {self.kelly.session.settings.datasets.folder(name)}."
+        )
         answers = (("", "No"), ("get", "Agree and download"))
         dialog = ConfirmDialog(f"Download {name}?", "\n".join(lines), answers)
-        self.app.push_screen(dialog, lambda answer: self._queue_download(name) if answer == "get" else None)
+        self.kelly.ask(dialog, lambda _answer: self._queue_download(name))
 
     def _queue_download(self, name: str) -> None:
         self._download_queue.add([name])
-        if not self._download_queue.current:
-            self._next_download()
-
-    def _next_download(self) -> None:
-        self._download = None
-        name = self._download_queue.advance()
-        if name:
-            self._fetch(name)
-        self._draw()
+        self.draw()
 
     @work(thread=True, exclusive=True, group="download")
     def _fetch(self, name: str) -> None:
-        job = self._download_queue.attach(
-            self.kelly.start(worker("corpora", "get", name, self.kelly.session.config_argument))
-        )
-        problem = ""
-        notes = []
-        for line in job.records():
-            if line.get("note"):
-                notes.append(str(line["note"]))
-            elif "stage" in line:
-                self.post_message(self.Downloading(name, line["stage"], line["done"], line["total"]))
-            problem = line.get("error", "")
-        self.post_message(self.DownloadEnded(name, "" if job.cancelled else problem or job.problem, tuple(notes)))
-
-    @on(Downloading)
-    def _on_downloading(self, message: Downloading) -> None:
-        """Show how far the download is."""
-        self._download = message
-        self._draw()
-
-    @on(DownloadEnded)
-    def _on_download_ended(self, message: DownloadEnded) -> None:
-        """Report the result, inspect the corpora again, and start the next download."""
-        for note in message.notes:
-            self.notify(note, title=message.name, severity="warning")
-        if message.problem:
-            self.notify(message.problem, title=message.name, severity="error", timeout=15)
-        self._look()
-        self._next_download()
+        _, problem = self._work(self._download_queue, "get", name)
+        self.post_message(self.DownloadEnded(name, problem))
 
     @work(thread=True, exclusive=True, group="inspect")
     def _inspect(self, name: str) -> None:
-        job = self._job_queue.attach(
-            self.kelly.start(worker("corpora", "inspect", name, self.kelly.session.config_argument))
-        )
-        report, problem = None, ""
         # Taken before the files are read: those that change meanwhile then count as changed.
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
-        for line in job.records():
-            if "total" in line:
-                self.post_message(self.FilesRead(name, line["done"], line["total"], line["note"]))
-            report, problem = line.get("report"), line.get("error", "")
-        self.post_message(self.Inspected(name, report, "" if job.cancelled else problem or job.problem, stamp))
+        result, problem = self._work(self._read_queue, "inspect", name)
+        self.post_message(self.Inspected(name, result.get("report"), problem, stamp))
 
-    @on(FilesRead)
-    def _on_files_read(self, message: FilesRead) -> None:
-        """Show how far the features are, and tell once what else there is to know."""
-        if message.note and (self._progress is None or self._progress.note != message.note):
-            self.notify(message.note, title=message.name, severity="warning")
-        self._progress = message
-        self._draw()
+    def _work(self, queue: JobQueue, task: str, name: str) -> tuple[dict[str, Any], str]:
+        """Run a task of the worker for corpora; return its last line, and the error, "" if there is none."""
+        job = queue.attach(self.kelly.start(worker("corpora", task, name, self.kelly.session.config_argument)))
+        line: dict[str, Any] = {}
+        noted = ""
+        for line in job.records():
+            # Each line of a progress repeats its note.
+            if line.get("note", "") not in ("", noted):
+                noted = line["note"]
+                self.notify(noted, title=name, severity="warning")
+            if "total" in line and (stage := line.get("stage", _READING)):
+                self.post_message(self.Progress(name, stage, line["done"], line["total"]))
+        return line, "" if job.cancelled else line.get("error") or job.problem
+
+    @on(Progress)
+    def _on_progress(self, message: Progress) -> None:
+        """Show how far a download or the features are."""
+        if message.stage == _READING:
+            self._read_progress = message
+        else:
+            self._download_progress = message
+        self.draw()
+
+    @on(DownloadEnded)
+    def _on_download_ended(self, message: DownloadEnded) -> None:
+        """Report the result, look at the corpora again, and start the next download."""
+        if message.problem:
+            self.notify(message.problem, title=message.name, severity="error", timeout=15)
+        self._look()
+        self._download_progress = None
+        self._download_queue.advance()
+        self.draw()
 
     @on(Inspected)
     def _on_inspected(self, message: Inspected) -> None:
@@ -318,13 +267,13 @@ class Datasets(BaseScreen):
         if message.problem:
             self.notify(message.problem, title=message.name, severity="error", timeout=10)
         if message.report is not None:
-            self._reports[self._key(message.name)] = message.report | {
-                "folder": self._key(message.name),
-                "stamp": message.stamp,
-            }
+            key = self._key(message.name)
+            self._reports[key] = message.report | {"folder": key, "stamp": message.stamp}
             self._stamps[message.name] = message.stamp
             self.kelly.state.keep(_STATE_NAME, self._reports)
-        self._next()
+        self._read_progress = None
+        self._read_queue.advance()
+        self.draw()
 
     def action_preview(self) -> None:
         """Draw one example."""
@@ -350,13 +299,13 @@ class Datasets(BaseScreen):
     @property
     def is_busy(self) -> bool:
         """True while a corpus is downloaded or read."""
-        return bool(self._job_queue.current or self._download_queue.current)
+        return bool(self._read_queue.current or self._download_queue.current)
 
-    def _draw(self) -> None:
-        if self.is_mounted:
-            self.offer_cancel()
-            self.query_one("#corpora", RecordTable).show(self._row(name) for name in CORPORA)
-            self._draw_details()
+    def draw(self) -> None:
+        """Show the corpora, and more of the chosen one."""
+        self.offer_cancel()
+        self.query_one("#corpora", RecordTable).show(self._row(name) for name in CORPORA)
+        self._draw_details()
 
     def _row(self, name: str) -> Row:
         models = self._models(name)
@@ -377,15 +326,15 @@ class Datasets(BaseScreen):
         colors = self.theme_colors
         found = self._found.get(name)
         report = self._report(name)
-        if name == self._download_queue.current:
-            return Text(f"{self._download.stage if self._download else 'starting'}{self._share()}", colors.accent)
-        if name in self._download_queue.waiting:
-            return Text("waiting", colors.accent)
-        if name == self._job_queue.current:
-            share = f" {self._progress.done / max(1, self._progress.total):.0%}" if self._progress else ""
-            return Text(f"reading{share}", colors.accent)
-        if name in self._job_queue.waiting:
-            return Text("waiting", colors.accent)
+        for queue, progress, begun in (
+            (self._download_queue, self._download_progress, "starting"),
+            (self._read_queue, self._read_progress, _READING),
+        ):
+            if name == queue.current:
+                share = f" {progress.done / progress.total:.0%}" if progress and progress.total else ""
+                return Text(f"{progress.stage if progress else begun}{share}", colors.accent)
+            if name in queue.waiting:
+                return Text("waiting", colors.accent)
         if found is None:
             return Text("looking", colors.muted)
         if isinstance(found, str):
@@ -398,11 +347,6 @@ class Datasets(BaseScreen):
             return Text("changed", colors.warning)
         return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
-    def _share(self) -> str:
-        """Share of the current stage of a download, "" if its size is not known."""
-        progress = self._download
-        return f" {progress.done / progress.total:.0%}" if progress and progress.total else ""
-
     def _draw_details(self) -> None:
         details = self.query_one("#details", DetailsPanel)
         set_border_title(details, self._corpus)
@@ -411,16 +355,17 @@ class Datasets(BaseScreen):
         self.set_class(not report, "-unread")
         self.query_one("#corpora-guide", DetailsPanel).show(LabeledRows(self._guide(), self.theme_colors.muted))
         labels, shown = report.get("labels"), report.get("shown")
-        plane = _label_plane(labels) if labels and any(labels["valence"] + labels["arousal"]) else None
+        plane = LabelPlane(**labels) if labels and any(labels["valence"] + labels["arousal"]) else None
+        gallery = ExampleGallery([ShownExample(**each) for each in shown]) if shown else None
         self.query_one("#labels", Drawing).show("labels", plane, _UNLABELED)
-        self.query_one("#examples", Drawing).show("examples", _gallery(shown) if shown else None, _NO_EXAMPLES)
+        self.query_one("#examples", Drawing).show("examples", gallery, _NO_EXAMPLES)
 
     def _guide(self) -> Iterator[LabeledRow]:
         """Yield what each corpus is, its license and how it is got, for the room that one not read leaves."""
         for name, corpus in CORPORA.items():
             yield name, corpus.title
             yield "", Text(corpus.license, self.theme_colors.muted)
-            size = sum(archive.bytes for source in sources_of(name, SOURCES) for archive in source.archives)
+            size = download_bytes(name)
             way = f"g downloads {format_bytes(size)}" if size else "got by hand: g shows the steps"
             yield "", f"for {', '.join(self._models(name)) or 'no model'} · {'here' if self._found.get(name) else way}"
 
@@ -433,9 +378,9 @@ class Datasets(BaseScreen):
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
         if name == self._download_queue.current:
-            yield from self._download_details()
-        elif name == self._job_queue.current:
-            yield from self._progress_details()
+            yield from self._progress_rows(self._download_progress, "download", "starting …")
+        elif name == self._read_queue.current:
+            yield from self._progress_rows(self._read_progress, _READING, "finding the files …")
         elif isinstance(found, str):
             yield "problem", Text(found, colors.bad)
         elif found is False:
@@ -451,104 +396,26 @@ class Datasets(BaseScreen):
                     "",
                     "No corpus is here yet: kelly-core datasets get --all downloads all, make demo writes a small one",
                 )
-            yield from self._sources(name)
+            yield from source_rows(name, colors)
         elif found:
             report = self._report(name)
             if self._is_outdated(name):
                 yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
-            yield from self._report_details(report) if report else [("next", "press p to read it and count examples")]
+            width = self.query_one("#details").size.width - _LABEL_COLUMNS
+            unread = [("next", "press p to read it and count examples")]
+            yield from report_rows(report, width, colors) if report else unread
 
-    def _sources(self, name: str) -> Iterator[LabeledRow]:
-        """Yield what a corpus can be got from, with the license and the size of each."""
-        for source in sources_of(name, SOURCES):
-            size = sum(archive.bytes for archive in source.archives)
-            yield "", ""
-            yield source.name, source.title
-            yield "", Text(source.license, self.theme_colors.muted)
-            yield "", format_bytes(size) if size else source.steps
-
-    def _download_details(self) -> Iterator[LabeledRow]:
-        progress = self._download
+    def _progress_rows(self, progress: Progress | None, begun: str, about: str) -> Iterator[LabeledRow]:
         if progress is None:
-            yield "download", "starting …"
+            yield begun, about
             return
-        colors = (self.theme_colors.accent, self.theme_colors.muted)
-        yield progress.stage, bar(progress.done / max(1, progress.total), 24, colors)
-        yield "", f"{progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB · x cancels"
-
-    def _progress_details(self) -> Iterator[LabeledRow]:
-        if self._progress is None:
-            yield "reading", "finding the files …"
-            return
-        done, total = self._progress.done, max(1, self._progress.total)
-        colors = (self.theme_colors.accent, self.theme_colors.muted)
-        yield "reading", bar(done / total, 24, colors)
-        yield "", f"{done:,} of {total:,} files · x cancels"
-
-    def _splits_details(self, report: dict[str, Any]) -> Iterator[LabeledRow]:
-        """Yield the splits as a bar and as numbers.
-
-        Training and validation are counted in examples. Test files are not read, so that their share is that of files.
-        """
-        splits, test = report["splits"], report.get("test_files", 0)
-        examples, colors = sum(splits.values()), self.theme_colors
-        if not examples:
-            return
-        files = max(1, report["files"] - sum(skipped["count"] for skipped in report["skipped"].values()))
-        width = self.query_one("#details").size.width - _LABEL_COLUMNS
-        width = min(_MOST_BAR_COLUMNS, max(1, width))
-        parts = [*splits.values(), examples * test / files]
-        hues = (colors.series[0], colors.series[1], colors.muted)
-        yield "splits", split_bar(list(zip(parts, hues, strict=False)), width)
-        names = [f"{name} {count:,}" for name, count in splits.items()]
-        names += [f"official test {test:,} file{'s' * (test != 1)}, kept out"] if test else []
-        yield "", Text(" · ").join(Text(name, hue) for name, hue in zip(names, hues, strict=False))
-        if source := report.get("split_source"):
-            yield "", source
-
-    def _report_details(self, report: dict[str, Any]) -> Iterator[LabeledRow]:
-        colors = self.theme_colors
-        if report["problem"]:
-            yield "problem", Text(report["problem"], colors.bad)
-            return
-        yield "files", f"{report['files']:,}"
-        yield "examples", f"{report['examples']:,}"
-        yield from self._splits_details(report)
-        for number, table in enumerate(report.get("tables", ())):
-            yield "" if number else "tables", table
-        yield "labels", _counts(report["label_sources"]) or "not needed"
-        for table in report.get("label_tables", ()):
-            yield "", table
-        if report.get("joins"):
-            yield "joins", _counts(report["joins"])
-            yield "weight", f"{report['weight']:g}"
-        if report.get("made_by_rules"):
-            yield "made by", f"rules: see {RULES_FILE} in its folder"
-        for warning in report.get("warnings", ()):
-            yield "warning", Text(warning, colors.warning)
-        if not report["skipped"]:
-            yield "skipped", Text("nothing", colors.good)
-        for number, (reason, files) in enumerate(report["skipped"].items()):
-            yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colors.warning)
-            names = ", ".join(Path(file).name for file in files["first"][:_NAMES])
-            yield "", Text(names + (", …" if files["count"] > _NAMES else ""), colors.muted)
-
-
-def _label_plane(counts: dict[str, Any]) -> LabelPlane:
-    return LabelPlane(tuple(map(tuple, counts["plane"])), tuple(counts["valence"]), tuple(counts["arousal"]))
-
-
-def _gallery(shown: list[dict[str, Any]]) -> ExampleGallery:
-    return ExampleGallery(
-        tuple(ShownExample(**each | {"input": tuple(each["input"]), "target": tuple(each["target"])}) for each in shown)
-    )
+        done, total = progress.done, max(1, progress.total)
+        yield progress.stage, bar(done / total, _BAR_COLUMNS, (self.theme_colors.accent, self.theme_colors.muted))
+        files, megabytes = f"{done:,} of {total:,} files", f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+        yield "", f"{files if progress.stage == _READING else megabytes} · x cancels"
 
 
 def _hours(report: dict[str, Any]) -> str:
     """Return the length of audio; reports of note corpora, and of earlier versions, do not state it."""
     seconds = report.get("seconds")
     return MISSING if seconds is None else f"{seconds / 3600:,.2f}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
+from kelly_core.errors import KellyError
 from kelly_core.export.provenance import PREVIOUS_ENDING
 from kelly_core.export.quality_record import QualityRecord, recorded_quality
 from kelly_core.formatting import MISSING, format_loss
 from kelly_core.io.atomic import open_regular
+from kelly_core.runs.overview import Curves
 from kelly_core.spec import MODELS
+from kelly_core.training.history import read_history
 from kelly_tui.formatting import LabeledRow
 from kelly_tui.themes import ThemeColors
 
@@ -62,6 +66,19 @@ def _may_be_export(path: Path) -> bool:
     if b'"layers"' in content or b'"in_shape"' in content:
         return True
     return not content.startswith((b"{", b"[")) or content.rstrip() == b"{}"
+
+
+def losses_of(export: Path) -> Curves:
+    """Return the losses by epoch that are kept beside an export; empty if they cannot be read."""
+    curves = Curves()
+    with suppress(KellyError):
+        history = read_history(export.parent / "history" / f"{export.stem}_history.json")
+        for row in history.rows if history is not None else ():
+            curves.epochs.append(row["epoch"])
+            curves.train_loss.append(row["train_loss"])
+            curves.val_loss.append(row["val_loss"])
+            curves.note_best(len(curves.epochs) - 1)
+    return curves
 
 
 def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool) -> Iterator[LabeledRow]:

@@ -49,9 +49,7 @@ class Models(BaseScreen):
 
     def body(self) -> Iterator[Widget]:
         """The table, the layers and the form."""
-        table = RecordTable(("model", "parameters"), numbers=("parameters",), id="models")
-        table.border_title = "models"
-        yield table
+        yield RecordTable(("model", "parameters"), "models", numbers=("parameters",), id="models")
         with Vertical(id="model"):
             layers = Static(id="layers", classes="panel", markup=False)
             layers.border_title = "layers"
@@ -81,12 +79,6 @@ class Models(BaseScreen):
         self.query_one("#models", RecordTable).select(self.kelly.chosen_model)
         self.kelly.chosen_model = ""
 
-    def repaint(self) -> None:
-        """Draw again."""
-        super().repaint()
-        if self.is_mounted:
-            self._draw()
-
     @property
     def unsaved_text(self) -> str:
         """Number of unsaved settings, "" for none."""
@@ -105,10 +97,11 @@ class Models(BaseScreen):
         except ConfigError:
             self._in_file = {}
         self.refresh_frame()
-        self._draw()
+        self.draw()
         self._show_model()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Show the models, and the layers and the state of the form of the chosen one."""
         self.query_one("#models", RecordTable).show(self._row(spec) for spec in MODELS)
         update_text(self.query_one("#layers", Static), self._layers(self._spec))
         status = self.query_one("#form-status", Label)
@@ -162,7 +155,7 @@ class Models(BaseScreen):
         else:
             self._edits[key] = value
         self._check(event.field.name)
-        self._draw()
+        self.draw()
 
     def _check(self, name: str) -> None:
         """Validate one field with ``kelly_core.config.schema``, with all other settings unchanged."""
@@ -213,7 +206,7 @@ class Models(BaseScreen):
         question = ConfirmDialog(
             "Someone else changed the same settings meanwhile", lines, [("", "Cancel"), ("mine", "Save mine")], "mine"
         )
-        self.app.push_screen(question, lambda answer: self._save() if answer == "mine" else None)
+        self.kelly.ask(question, lambda _answer: self._save())
 
     def _save(self) -> None:
         path = self.kelly.session.config_path

@@ -1,9 +1,9 @@
-"""Rows of the list of runs: columns, order, and the runs of a sweep as a group."""
+"""Rows of Runs: the list with its columns, order and sweeps, one run in detail, and what differs between several."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from rich.text import Text
 
 from kelly_core.export.quality_record import TRAINED
 from kelly_core.formatting import MISSING, format_change, format_duration, format_loss
-from kelly_core.runs.overview import RunOverview
+from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import RunSnapshot
-from kelly_tui.formatting import age_text, models_text, run_state_text
+from kelly_tui.formatting import LabeledRow, age_text, best_text, epochs_text, models_text, run_state_text
+from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import Row
 
@@ -161,3 +162,42 @@ def _figures(run: RunOverview) -> list[str]:
         format_duration(run.duration),
         " ".join(run.tags),
     ]
+
+
+def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors) -> Iterator[LabeledRow]:
+    """Yield what is known of one run."""
+    run = view.snapshot
+    yield "state", run_state_text(run, colors)
+    if run.error:
+        yield "error", Text(run.error, colors.bad)
+    yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
+    if overview is not None and overview.tags:
+        yield "tags", " ".join(overview.tags)
+    if overview is not None and overview.note:
+        yield "note", overview.note
+    yield "output", run.output
+    for model in run.models:
+        yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
+        if model.error:
+            yield "", Text(model.error, colors.bad)
+    yield "command", " ".join(view.record.command) or MISSING
+    if run.damaged_lines:
+        yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
+
+
+def difference_rows(views: Sequence[RunView]) -> Iterator[LabeledRow]:
+    """Yield the best loss of each model in several runs, its changes since the first, and the settings that differ."""
+    yield "", " → ".join(short_id(view.snapshot.id) for view in views)
+    reached = [{model.model: model for model in view.snapshot.models} for view in views]
+    begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
+    for name in dict.fromkeys(begun):
+        yield name, " → ".join(best_text(models[name]) if name in models else MISSING for models in reached)
+        losses = [models[name].best_loss if name in models else None for models in reached]
+        changes = [relative_change(loss, losses[0]) for loss in losses[1:]]
+        if any(change is not None for change in changes):
+            yield "", ", ".join(MISSING if change is None else format_change(change, 1) for change in changes)
+    settings = compare_runs(*views).settings
+    if not settings and len(views) == 2:
+        yield "settings", "the same"
+    for key, values in settings.items():
+        yield key, " → ".join(map(setting_text, values))

@@ -21,11 +21,13 @@ from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.state import RunSnapshot
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import ResumeDialog, StopDialog, StopRequest
+from kelly_tui.jobs import KELLY_CORE
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 
 _EMOTION = "valence=0.4 arousal=0.2"
-POLL_SECONDS = 1.0
+_NEEDS_SNAPSHOT = frozenset({"stop", "set", "pause", "unpause", "resume", "delete", "export"})
+_POLL_SECONDS = 1.0
 """Nothing here is drawn more often, however fast the epochs come."""
 
 
@@ -33,20 +35,7 @@ class RunScreen(ChartScreen):
     """Follow the run ``run_id`` and the runs beside it while the screen is active."""
 
     MUTATING_ACTIONS = frozenset(
-        {
-            "stop",
-            "pause",
-            "unpause",
-            "rollback",
-            "resume",
-            "new",
-            "export",
-            "delete",
-            "tags",
-            "note",
-            "set",
-            "generate",
-        }
+        {"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete", "tags", "note", "set", "generate"}
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -100,6 +89,18 @@ class RunScreen(ChartScreen):
         """Draw ``view`` and the other runs, or a placeholder."""
         raise NotImplementedError
 
+    def draw(self) -> None:
+        """Draw the runs."""
+        self.draw_run()
+
+    def on_activate(self) -> None:
+        """Follow the runs."""
+        self.follow()
+
+    def runs_changed(self) -> None:
+        """Follow a run that was attached meanwhile."""
+        self.on_activate()
+
     def on_screen_suspend(self) -> None:
         """Stop following while the screen is hidden."""
         self._followed = ()
@@ -136,7 +137,7 @@ class RunScreen(ChartScreen):
                 self.post_message(self.RunRead(views))
             last = views
             if not any(followers[folder.id].has_more for folder in folders):
-                pause.wait(POLL_SECONDS)
+                pause.wait(_POLL_SECONDS)
 
     @on(RunRead)
     def _on_run_read(self, message: RunRead) -> None:
@@ -163,34 +164,27 @@ class RunScreen(ChartScreen):
         """Enable only the actions that the run supports now."""
         if not super().check_action(action, parameters):
             return False
-        snapshot = self._snapshot
-        live = snapshot is not None and snapshot.live
-        if action in ("stop", "set"):
-            return live
-        if action in ("pause", "unpause"):
-            return live and not self._is_stopping and self._is_paused == (action == "unpause")
-        if action in ("resume", "delete", "export"):
-            return snapshot is not None and not live
+        run = self._snapshot
+        if run is None:
+            return action not in _NEEDS_SNAPSHOT
+        paused = run.state in ("pausing", "paused")
+        match action:
+            case "stop" | "set":
+                return run.live
+            case "pause" | "unpause":
+                return run.live and run.state != "stopping" and paused == (action == "unpause")
+            case "resume" | "delete" | "export":
+                return not run.live
         return True
 
     def action_stop(self) -> None:
         """Ask how to stop the run, then stop it."""
         run_id = self.run_id
 
-        def answered(order: StopRequest | None) -> None:
-            if order is not None:
-                stop = partial(Run.request_stop, at_once=order.at_once, after_epochs=order.after_epochs)
-                self.kelly.steer(run_id, stop)
+        def stop(order: StopRequest) -> None:
+            self.kelly.steer(run_id, partial(Run.request_stop, at_once=order.at_once, after_epochs=order.after_epochs))
 
-        self.app.push_screen(StopDialog(short_id(run_id)), answered)
-
-    @property
-    def _is_stopping(self) -> bool:
-        return self._snapshot is not None and self._snapshot.state == "stopping"
-
-    @property
-    def _is_paused(self) -> bool:
-        return self._snapshot is not None and self._snapshot.state in ("pausing", "paused")
+        self.kelly.ask(StopDialog(short_id(run_id)), stop)
 
     def action_pause(self) -> None:
         """Pause the run after its current step."""
@@ -202,24 +196,18 @@ class RunScreen(ChartScreen):
 
     def action_resume(self) -> None:
         """Ask for the number of additional epochs, then resume the run."""
-        run_id = self.run_id
-
-        def answered(epochs: int | None) -> None:
-            if epochs is not None:
-                self.kelly.resume_run(run_id, epochs)
-
-        self.app.push_screen(ResumeDialog(short_id(run_id)), answered)
+        self.kelly.ask(ResumeDialog(short_id(self.run_id)), partial(self.kelly.resume_run, self.run_id))
 
     def action_set(self) -> None:
         """Ask for other settings of the model in training, then request them."""
         run_id = self.run_id
 
-        def answered(text: str | None) -> None:
+        def request(text: str) -> None:
             if text:
                 self.kelly.steer(run_id, lambda run: run.request_change(parse_changes(text.split()), self.chosen_model))
 
         about = "Such as learning_rate=0.0005 patience=20 epochs=80; in force from the next epoch on."
-        self.app.push_screen(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), answered)
+        self.kelly.ask(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), request)
 
     def action_validate(self) -> None:
         """Show the exports of the run on Validate."""
@@ -229,25 +217,21 @@ class RunScreen(ChartScreen):
 
     def action_generate(self) -> None:
         """Ask for audio or an emotion, then generate music with the best weights so far."""
-        run_id = self.run_id
-
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self.notify(f"with the best weights of {short_id(run_id)} so far …", title="Generating", timeout=4)
-                self._generate(run_id, _music_words(text))
-
-        about = f"An emotion, or an audio file to follow. The piece is written to {short_id(run_id)}.mid."
-        self.app.push_screen(TextPrompt(f"Music from {short_id(run_id)}", about, _EMOTION), answered)
+        about = f"An emotion, or an audio file to follow. The piece is written to {short_id(self.run_id)}.mid."
+        prompt = TextPrompt(f"Music from {short_id(self.run_id)}", about, _EMOTION)
+        self.kelly.ask(prompt, partial(self._generate, self.run_id))
 
     @work(thread=True, exclusive=True, group="generate")
-    def _generate(self, run_id: str, words: list[str]) -> None:
-        words = ["runs", *self.kelly.session.config_words, "generate", run_id, *words]
-        command = self.kelly.core_command([*words, "--output", f"{short_id(run_id)}.mid"])
+    def _generate(self, run_id: str, text: str) -> None:
+        name = short_id(run_id)
+        self.notify(f"with the best weights of {name} so far …", title="Generating", timeout=4)
+        words = ("runs", *self.kelly.session.config_words, "generate", run_id, *_music_words(text))
+        command = ("env", *self.kelly.session.variables, *KELLY_CORE, *words, "--output", f"{name}.mid")
         job = self.kelly.start(command, with_errors=True)
-        text = "".join(job.lines()).strip() or job.problem
+        written = "".join(job.lines()).strip() or job.problem
         if not job.cancelled:
             severity: SeverityLevel = "error" if job.problem else "information"
-            self.notify(text, title="Music", severity=severity, timeout=12)
+            self.notify(written, title="Music", severity=severity, timeout=12)
 
     @property
     def chosen_model(self) -> str:
@@ -259,12 +243,7 @@ class RunScreen(ChartScreen):
         run_id = self.run_id
         text = "Its log and settings are deleted permanently. Its exports and checkpoints stay."
         question = ConfirmDialog(f"Delete {run_id}?", text, [("", "Keep it"), ("delete", "Delete")], "delete")
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self.kelly.steer(run_id, Run.remove)
-
-        self.app.push_screen(question, answered)
+        self.kelly.ask(question, lambda _answer: self.kelly.steer(run_id, Run.remove))
 
 
 def _music_words(text: str) -> list[str]:

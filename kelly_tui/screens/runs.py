@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from kelly_core.errors import RunError
-from kelly_core.formatting import MISSING, format_change
-from kelly_core.runs.overview import compare_runs, relative_change, setting_text
+from kelly_core.formatting import MISSING
 from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
@@ -25,16 +24,7 @@ from kelly_tui.charts.chart_data import Series, overlaid_series, validation_seri
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import MAX_MARKED_RUNS, toggle_mark
-from kelly_tui.formatting import (
-    LabeledRow,
-    LabeledRows,
-    age_text,
-    best_text,
-    epochs_text,
-    model_color,
-    run_colors,
-    run_state_text,
-)
+from kelly_tui.formatting import LabeledRows, model_color, run_colors
 from kelly_tui.jobs import KELLY_CORE
 from kelly_tui.run_watcher import RunView
 from kelly_tui.screens.run_rows import (
@@ -44,6 +34,8 @@ from kelly_tui.screens.run_rows import (
     NUMBERS,
     SORT_KEYS,
     SweepGroup,
+    detail_rows,
+    difference_rows,
     group_row,
     grouped,
     in_order,
@@ -116,11 +108,11 @@ class Runs(RunScreen):
         text.display = bool(self._first_filter)
         with Vertical(id="runs-left"):
             yield text
-            table = RecordTable(COLUMNS, numbers=NUMBERS, extras=EXTRAS, id="runs")
-            table.border_title = "runs"
-            yield table
+            yield RecordTable(COLUMNS, numbers=NUMBERS, extras=EXTRAS, id="runs")
         with Vertical(id="runs-right"):
-            yield CurveChart(_NO_CURVES, id="run-curves")
+            chart = CurveChart(_NO_CURVES, id="run-curves")
+            chart.logarithmic = True
+            yield chart
             yield DetailsPanel(id="run-details")
 
     @property
@@ -143,10 +135,6 @@ class Runs(RunScreen):
         return self._groups.get(self._current)
 
     @property
-    def _marked(self) -> list[str]:
-        return self.kelly.marked
-
-    @property
     def other_ids(self) -> tuple[str, ...]:
         """Return the ids of the runs to compare, the reference first; () if there are not two.
 
@@ -154,7 +142,7 @@ class Runs(RunScreen):
         """
         known, group = {run.id for run in self.kelly.run_list.runs}, self._group
         best = [self.run_id] if group is None else group.best_ids(self.kelly.run_list.overviews, MAX_MARKED_RUNS)
-        chosen = self._marked if len(self._marked) > 1 else best
+        chosen = self.kelly.marked if len(self.kelly.marked) > 1 else best
         ids = tuple(run_id for run_id in dict.fromkeys([self.kelly.pinned, *chosen]) if run_id in known)
         return ids if len(ids) > 1 else ()
 
@@ -167,32 +155,10 @@ class Runs(RunScreen):
             return (*words, "compare", *self.other_ids, "--only-differences")
         return (*words, "show", self.run_id) if self.run_id else words
 
-    def on_mount(self) -> None:
-        """Set up the chart."""
-        chart = self.query_one(CurveChart)
-        chart.ascii = self.kelly.session.options.ascii
-        chart.logarithmic = True
-        self._draw_list()
-
     def on_activate(self) -> None:
-        """Follow the selected run."""
-        self._draw_list()
+        """Show the runs that there are now, and follow the selected one."""
+        self.draw()
         self.follow()
-
-    def on_resize(self) -> None:
-        """Fit the table's columns to the new width."""
-        self._draw_list()
-
-    def runs_changed(self) -> None:
-        """Update the list."""
-        self._draw_list()
-        self.follow()
-
-    def repaint(self) -> None:
-        """Redraw everything."""
-        super().repaint()
-        self._draw_list()
-        self.draw_run()
 
     @on(RecordTable.RowHighlighted)
     def _highlighted(self) -> None:
@@ -208,9 +174,8 @@ class Runs(RunScreen):
             self.action_fold()
 
     @on(Input.Changed, "#filter")
-    def _draw_list(self) -> None:
-        if not self.is_mounted:
-            return
+    def draw(self) -> None:
+        """Show the runs that the filter keeps, and the selected one."""
         text = self.query_one("#filter", Input).value
         problem = ""
         try:
@@ -220,7 +185,7 @@ class Runs(RunScreen):
             problem = str(error)
         listed = self.kelly.run_list
         known = {run.id for run in listed.runs}
-        self.kelly.marked = [run_id for run_id in self._marked if run_id in known]
+        self.kelly.marked = [run_id for run_id in self.kelly.marked if run_id in known]
         kept = [
             run for run in listed.runs if run.id not in listed.overviews or self._filter.keeps(listed.overviews[run.id])
         ]
@@ -256,9 +221,9 @@ class Runs(RunScreen):
                 yield from (self._row(run, in_group=True) for run in each.runs)
 
     def _row(self, run: RunSnapshot, *, in_group: bool) -> Row:
-        color = run_colors(self._marked if run.id in self._marked else [run.id], self.theme_colors)[run.id]
+        color = run_colors(self.kelly.marked if run.id in self.kelly.marked else [run.id], self.theme_colors)[run.id]
         pinned = run.id == self.kelly.pinned
-        mark = Text("★" if pinned else "◆" if run.id in self._marked else "●", color)
+        mark = Text("★" if pinned else "◆" if run.id in self.kelly.marked else "●", color)
         return run_row(run, self.kelly.run_list.overviews.get(run.id), mark, in_group, self.theme_colors)
 
     def _remember(self, text: str) -> None:
@@ -267,8 +232,6 @@ class Runs(RunScreen):
 
     def draw_run(self) -> None:
         """Show the selected run, or the comparison of the marked runs."""
-        if not self.is_mounted:
-            return
         self.refresh_frame()
         panel, chart = self.query_one("#run-details", DetailsPanel), self.query_one(CurveChart)
         if self.other_ids:
@@ -276,7 +239,8 @@ class Runs(RunScreen):
             return
         set_border_title(panel, self.run_id or "runs")
         if self.view is not None:
-            panel.show(LabeledRows(self._details(self.view), self.theme_colors.muted))
+            overview = self.kelly.run_list.overviews.get(self.run_id)
+            panel.show(LabeledRows(detail_rows(self.view, overview, self.theme_colors), self.theme_colors.muted))
             chart.show("validation loss", self._curves_of_models(self.view), _NO_CURVES)
             return
         chart.show("validation loss", [], _NO_CURVES)
@@ -298,26 +262,6 @@ class Runs(RunScreen):
             empty = "No run fits the filter; esc removes it."
         panel.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
 
-    def _details(self, view: RunView) -> Iterator[LabeledRow]:
-        run, colors = view.snapshot, self.theme_colors
-        yield "state", run_state_text(run, colors)
-        if run.error:
-            yield "error", Text(run.error, colors.bad)
-        yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
-        labels = self.kelly.run_list.overviews.get(run.id)
-        if labels is not None and labels.tags:
-            yield "tags", " ".join(labels.tags)
-        if labels is not None and labels.note:
-            yield "note", labels.note
-        yield "output", run.output
-        for model in run.models:
-            yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
-            if model.error:
-                yield "", Text(model.error, colors.bad)
-        yield "command", " ".join(view.record.command) or MISSING
-        if run.damaged_lines:
-            yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
-
     def _curves_of_models(self, view: RunView) -> list[Series]:
         return [
             validation_series(name, curves, model_color(name, self.theme_colors))
@@ -337,7 +281,7 @@ class Runs(RunScreen):
         return [name for name, count in begun.items() if count > 1 and name in drawn]
 
     def _draw_comparison(self, panel: DetailsPanel, chart: CurveChart) -> None:
-        best = len(self._marked) < 2 and self._group is not None
+        best = len(self.kelly.marked) < 2 and self._group is not None
         set_border_title(panel, "the best of the sweep" if best else "compared")
         views, shared = self._compared, self._shared
         if len(views) < len(self.other_ids):
@@ -351,25 +295,8 @@ class Runs(RunScreen):
             title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
             series = overlaid_series(shared[number], views, self.theme_colors)
         chart.show(title, series, _NO_CURVES if shared else "No model has curves in two of them.")
-        panel.show(LabeledRows(self._differences(views), self.theme_colors.muted))
+        panel.show(LabeledRows(difference_rows(views), self.theme_colors.muted))
         self.refresh_bindings()
-
-    def _differences(self, views: Sequence[RunView]) -> Iterator[LabeledRow]:
-        """Return the best loss per model and the settings that differ."""
-        yield "", " → ".join(short_id(view.snapshot.id) for view in views)
-        reached = [{model.model: model for model in view.snapshot.models} for view in views]
-        begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
-        for name in dict.fromkeys(begun):
-            yield name, " → ".join(best_text(models[name]) if name in models else MISSING for models in reached)
-            losses = [models[name].best_loss if name in models else None for models in reached]
-            changes = [relative_change(loss, losses[0]) for loss in losses[1:]]
-            if any(change is not None for change in changes):
-                yield "", ", ".join(MISSING if change is None else format_change(change, 1) for change in changes)
-        settings = compare_runs(*views).settings
-        if not settings and len(views) == 2:
-            yield "settings", "the same"
-        for key, values in settings.items():
-            yield key, " → ".join(map(setting_text, values))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable the model action only if there are several models."""
@@ -391,52 +318,35 @@ class Runs(RunScreen):
     def action_mark(self) -> None:
         """Toggle the mark of the selected run."""
         if self.run_id:
-            self.kelly.marked = toggle_mark(self._marked, self.run_id)
+            self.kelly.marked = toggle_mark(self.kelly.marked, self.run_id)
             self._compared_model = 0
-            self._draw_list()
+            self.draw()
             self.follow()
-            self.draw_run()
 
     def action_unmark(self) -> None:
         """Clear all marks."""
         self.kelly.marked = []
         self._compared_model = 0
-        self._draw_list()
+        self.draw()
         self.follow()
-        self.draw_run()
 
     def action_drop(self) -> None:
         """Take a waiting training out of the queue, after asking."""
-        waiting = self._waiting
-        if waiting is None:
-            return
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self._drop(waiting.id)
-
-        question = ConfirmDialog(f"Drop {waiting.id}?", "It will not be trained.", _DROP_ANSWERS, "drop")
-        self.app.push_screen(question, answered)
-
-    @work(thread=True, group="queue")
-    def _drop(self, run_id: str) -> None:
-        try:
-            drop(self.kelly.runs_folder, run_id)
-        except RunError as error:
-            self.notify(str(error), severity="error", timeout=10)
+        if (waiting := self._waiting) is not None:
+            question = ConfirmDialog(f"Drop {waiting.id}?", "It will not be trained.", _DROP_ANSWERS, "drop")
+            self.kelly.ask(question, lambda _answer: self._change_queue(lambda folder: drop(folder, waiting.id)))
 
     def action_move(self, step: int) -> None:
         """Let the waiting training under the cursor start sooner or later."""
-        waiting = self._waiting
-        if waiting is not None:
+        if (waiting := self._waiting) is not None:
             place = self.kelly.waiting.index(waiting) + 1 + step
             if 1 <= place <= len(self.kelly.waiting):
-                self._move(waiting.id, place)
+                self._change_queue(lambda folder: move(folder, waiting.id, place))
 
     @work(thread=True, group="queue")
-    def _move(self, run_id: str, place: int) -> None:
+    def _change_queue(self, change: Callable[[Path], object]) -> None:
         try:
-            move(self.kelly.runs_folder, run_id, place)
+            change(self.kelly.runs_folder)
         except RunError as error:
             self.notify(str(error), severity="error", timeout=10)
 
@@ -448,7 +358,7 @@ class Runs(RunScreen):
     def action_reverse(self) -> None:
         """Reverse the order."""
         self._reversed = not self._reversed
-        self._draw_list()
+        self.draw()
 
     @on(RecordTable.HeaderSelected, "#runs")
     def _header_clicked(self, event: RecordTable.HeaderSelected) -> None:
@@ -459,15 +369,14 @@ class Runs(RunScreen):
     def _sort_by(self, name: str) -> None:
         self._reversed = not self._reversed if name == self._sorted_by else False
         self._sorted_by = name
-        self._draw_list()
+        self.draw()
 
     def action_pin(self) -> None:
         """Make the selected run the reference, or have none."""
         self.kelly.pinned = "" if self.kelly.pinned == self.run_id else self.run_id
         self.kelly.state.remember("app", pinned=self.kelly.pinned)
-        self._draw_list()
+        self.draw()
         self.follow()
-        self.draw_run()
 
     def action_tags(self) -> None:
         """Edit the tags of the selected run."""
@@ -475,14 +384,13 @@ class Runs(RunScreen):
         if known is None:
             return
 
-        def answered(text: str | None) -> None:
-            if text is not None:
-                wanted = text.split()
-                gone = [tag for tag in known.tags if tag not in wanted]
-                self.kelly.steer(run_id, lambda run: change_tags(run.folder, wanted, gone))
+        def change(text: str) -> None:
+            wanted = text.split()
+            gone = [tag for tag in known.tags if tag not in wanted]
+            self.kelly.steer(run_id, lambda run: change_tags(run.folder, wanted, gone))
 
-        prompt = TextPrompt(f"Tags of {short_id(run_id)}", "Words with blanks between them.", " ".join(known.tags))
-        self.app.push_screen(prompt, answered)
+        about = "Words with blanks between them."
+        self.kelly.ask(TextPrompt(f"Tags of {short_id(run_id)}", about, " ".join(known.tags)), change)
 
     def action_note(self) -> None:
         """Edit the note of the selected run."""
@@ -490,11 +398,10 @@ class Runs(RunScreen):
         if known is None:
             return
 
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self.kelly.steer(run_id, lambda run: change_note(run.folder, text))
+        def change(text: str) -> None:
+            self.kelly.steer(run_id, lambda run: change_note(run.folder, text))
 
-        self.app.push_screen(TextPrompt(f"Note on {short_id(run_id)}", "Empty removes it.", known.note), answered)
+        self.kelly.ask(TextPrompt(f"Note on {short_id(run_id)}", "Empty removes it.", known.note), change)
 
     def action_model(self) -> None:
         """Compare the curves of the next model."""
@@ -506,7 +413,7 @@ class Runs(RunScreen):
         if self._group is not None:
             self.action_fold()
         elif self.run_id:
-            self.kelly.attach(self.run_id)
+            self.kelly.attached = self.run_id
             self.kelly.drill_into("train")
 
     @property
@@ -527,7 +434,7 @@ class Runs(RunScreen):
             self._unfolded = [folder for folder in self._unfolded if folder != group.folder]
         else:
             self._unfolded = [*self._unfolded, group.folder]
-        self._draw_list()
+        self.draw()
         self.follow()
 
     def action_filter(self) -> None:

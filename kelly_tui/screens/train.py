@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,16 +15,17 @@ from textual.widgets import Static
 
 from kelly_core.formatting import MISSING, format_change, format_duration, format_loss
 from kelly_core.runs.overview import Curves
+from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ENDED, ModelSnapshot, RunSnapshot
 from kelly_tui.charts.chart_data import Series, baseline_series, loss_series, overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.dialogs.new_training import NewTrainingDialog, TrainingRequest
+from kelly_tui.dialogs.new_training import NewTrainingDialog
 from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.dialogs.runs import RunPicker, rollback_dialog
 from kelly_tui.formatting import bar, best_text, epochs_text, host_text, model_color, model_state_text, state_text
 from kelly_tui.screens.run_screen import RunScreen
-from kelly_tui.widgets.panels import set_border_title
+from kelly_tui.widgets.panels import set_border_title, update_text
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.run_log import RunLog
 
@@ -34,6 +36,7 @@ _KINDS = ("loss", "baseline", "rate", "pace")
 _ROWS_FOR_ALL_CHARTS = 48
 _ROWS_FOR_LONG_ALARMS = 22
 """A lower window has no room for curves below an alarm of several lines."""
+_MOST_ALARMS = 3
 _LEAST_WIDE = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
@@ -66,7 +69,6 @@ class Train(RunScreen):
         self._overlay = False
         kept = self.kelly.state.remembered("train").get("chart")
         self._kind = _KINDS.index(kept) if kept in _KINDS else 0
-        self._alarm = ""
 
     def body(self) -> Iterator[Widget]:
         """Lay out models, warnings, curves and log."""
@@ -79,9 +81,7 @@ class Train(RunScreen):
             with Vertical(id="side"):
                 for kind in _KINDS[1:]:
                     yield CurveChart("After the first epoch.", id=kind)
-        said = RunLog(id="log")
-        said.border_title = "log"
-        yield said
+        yield RunLog(id="log")
 
     @property
     def run_id(self) -> str:
@@ -104,16 +104,6 @@ class Train(RunScreen):
         words = self.kelly.session.config_words
         return ("runs", *words, "attach", self.run_id) if self.run_id else ("train", "--detach", *words)
 
-    def on_mount(self) -> None:
-        """Set up the charts."""
-        for chart in self.query(CurveChart):
-            chart.ascii = self.kelly.session.options.ascii
-        self.draw_run()
-
-    def on_activate(self) -> None:
-        """Follow the run."""
-        self.follow()
-
     def on_resize(self) -> None:
         """Fit the table's columns and the number of charts to the new size."""
         self.draw_run()
@@ -121,19 +111,8 @@ class Train(RunScreen):
     def _has_room(self, place: str) -> bool:
         return place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
 
-    def runs_changed(self) -> None:
-        """Follow a run that was attached meanwhile."""
-        self.follow()
-
-    def repaint(self) -> None:
-        """Redraw everything."""
-        super().repaint()
-        self.draw_run()
-
     def draw_run(self) -> None:
         """Draw the run."""
-        if not self.is_mounted:
-            return
         self.refresh_frame()
         table = self.query_one("#training", RecordTable)
         view = self.view
@@ -175,10 +154,6 @@ class Train(RunScreen):
     def _row(self, model: ModelSnapshot) -> Row:
         colors = self.theme_colors
         name = Text.assemble(("● ", model_color(model.model, colors)), model.model)
-        if model.state == "running" and model.steps and model.epochs:
-            epochs = f"{model.epoch}/{model.epochs}"
-        else:
-            epochs = epochs_text(model)
         pace = MISSING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}"
         # No patience left and still training: early stopping is off.
         endless = model.patience_left == 0 and not model.reason
@@ -186,31 +161,29 @@ class Train(RunScreen):
         data = f"{'synthetic ' if model.synthetic else ''}{model.dataset}"
         eta = format_duration(model.eta_seconds)
         state = model_state_text(model, colors)
+        epochs = epochs_text(model)
         cells = (name, state, epochs, pace, eta, format_loss(model.val_loss), best_text(model), patience, data)
         return Row(model.model, cells)
 
     def _draw_alarm(self) -> None:
-        alarm, view = self.query_one("#alarm", Static), self.view
-        lines: list[str] = []
-        if view is not None:
-            run = view.snapshot
-            lines += [run.error] if run.error else []
-            lines += [
-                f"{model.model}: {model.error}" for model in run.models if model.error and model.error != run.error
-            ]
-            lines += [
-                f"{each.model}: {each.alarm}{self._offer(each)}"
-                for each in run.models
-                if each.alarm and each.alarm_kind not in ("synthetic", "made_by_rules")
-            ]
-            if run.state == "died":
-                lines.append("R resumes from the last checkpoint.")
-        text = "\n".join(lines[:3])
+        alarm = self.query_one("#alarm", Static)
+        lines = [] if self.view is None else list(self._alarms(self.view.snapshot))
         alarm.set_class(self.size.height < _ROWS_FOR_LONG_ALARMS, "-one-line")
-        if text != self._alarm:
-            self._alarm = text
-            alarm.update(text)
-            alarm.display = bool(text)
+        update_text(alarm, "\n".join(lines[:_MOST_ALARMS]))
+        alarm.display = bool(lines)
+
+    def _alarms(self, run: RunSnapshot) -> Iterator[str]:
+        """Yield what went wrong, the most serious first."""
+        if run.error:
+            yield run.error
+        for model in run.models:
+            if model.error and model.error != run.error:
+                yield f"{model.model}: {model.error}"
+        for model in run.models:
+            if model.alarm and model.alarm_kind not in ("synthetic", "made_by_rules"):
+                yield f"{model.model}: {model.alarm}{self._offer(model)}"
+        if run.state == "died":
+            yield "R resumes from the last checkpoint."
 
     def _offer(self, model: ModelSnapshot) -> str:
         """Return the rollback key hint if the run can be controlled and has a best epoch."""
@@ -298,9 +271,8 @@ class Train(RunScreen):
     def _ask_for_search(self, message: RunLog.SearchWanted) -> None:
         """Ask what to search the log for."""
         about = "A text; n and N go to the next match and to the one before. A time such as 14:05 goes to that time."
-        search = self.query_one("#log", RunLog).search
         prompt = TextPrompt("Search the log", about, message.text)
-        self.app.push_screen(prompt, lambda text: None if text is None else search(text))
+        self.kelly.ask(prompt, self.query_one("#log", RunLog).search)
 
     def cursor_moved(self, epoch: float | None) -> None:
         """Point at the same epoch in the log."""
@@ -320,11 +292,10 @@ class Train(RunScreen):
     def action_others(self) -> None:
         """Choose runs to overlay; those of the shown model come first, as others have no curve to compare."""
 
-        def answered(marked: list[str] | None) -> None:
-            if marked is not None:
-                self.kelly.marked = marked
-                self.follow()
-                self.draw_run()
+        def overlay(marked: list[str]) -> None:
+            self.kelly.marked = marked
+            self.follow()
+            self.draw_run()
 
         chosen = self._chosen
 
@@ -333,7 +304,7 @@ class Train(RunScreen):
 
         others = (run for run in reversed(self.kelly.run_list.runs) if run.id != self.run_id)
         if runs := sorted(others, key=has_other_models):
-            self.app.push_screen(RunPicker(runs, self.other_ids), answered)
+            self.kelly.ask(RunPicker(runs, self.other_ids), overlay)
         else:
             self.notify("There is no other run yet.", timeout=4)
 
@@ -343,13 +314,8 @@ class Train(RunScreen):
         model = self._chosen if self._chosen in models else next(iter(models), None)
         if model is None:
             return
-        name, run_id = model.model, self.run_id
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self.kelly.steer(run_id, lambda run: run.request_rollback(name))
-
-        self.app.push_screen(rollback_dialog(name, model.best_epoch or 0), answered)
+        steer = partial(self.kelly.steer, self.run_id, partial(Run.request_rollback, model=model.model))
+        self.kelly.ask(rollback_dialog(model.model, model.best_epoch or 0), lambda _answer: steer())
 
     def action_pane(self) -> None:
         """Toggle between log and curves."""
@@ -364,12 +330,7 @@ class Train(RunScreen):
 
     def action_new(self) -> None:
         """Ask for models and settings, then start a training."""
-
-        def answered(order: TrainingRequest | None) -> None:
-            if order is not None:
-                self.kelly.start_training(order)
-
-        self.app.push_screen(NewTrainingDialog(self.kelly.session, self.kelly.start), answered)
+        self.kelly.ask(NewTrainingDialog(self.kelly.session, self.kelly.start), self.kelly.start_training)
 
 
 def _progress_text(run: RunSnapshot, width: int) -> str:

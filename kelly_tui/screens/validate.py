@@ -24,9 +24,8 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
 from kelly_tui.formatting import LabeledRows, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, post_unless_replaced, worker
-from kelly_tui.run_watcher import curves_of_history
 from kelly_tui.screens.chart_screen import ChartScreen
-from kelly_tui.screens.exports import ExportFile, check_rows, exports_in, metadata_rows
+from kelly_tui.screens.exports import ExportFile, check_rows, exports_in, losses_of, metadata_rows
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
 from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -112,50 +111,37 @@ class Validate(ChartScreen):
         self._marked: list[str] = []
         self._comparison = ""
         self._only_failed = False
-        self._job_queue = JobQueue()
+        self._losses = Validate.LossesRead("", Curves())
+        self._job_queue = JobQueue(self._check)
 
     def body(self) -> Iterator[Widget]:
         """Lay out table and details."""
-        table = RecordTable(
+        yield RecordTable(
             _COLUMNS,
+            "exports",
             numbers=_COLUMNS[4:6] + _COLUMNS[7:],
             extras=("parameters", "gain", "p99 µs", "state", "size"),
             id="exports",
         )
-        table.border_title = "exports"
-        yield table
         with Vertical(id="checked"):
-            details = DetailsPanel(id="checks")
-            details.border_title = "checks"
-            yield details
+            yield DetailsPanel("checks", id="checks")
             yield Drawing(id="forest")
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
+
+    @property
+    def _current(self) -> str | None:
+        """The file under the cursor."""
+        return self.query_one("#exports", RecordTable).current
 
     def command(self) -> tuple[str, ...]:
         """Return ``validate`` of the selected export, or ``compare`` of the marked ones."""
         if len(self._marked) == 2:
             return ("compare", *self._marked)
-        file = self.query_one("#exports", RecordTable).current
-        return ("validate", file or str(self.kelly.exports / "*.json"), "--check-specs")
-
-    def on_mount(self) -> None:
-        """Show the placeholder."""
-        self.query_one(CurveChart).ascii = self.kelly.session.options.ascii
-        self._draw()
+        return ("validate", self._current or str(self.kelly.exports / "*.json"), "--check-specs")
 
     def on_activate(self) -> None:
         """Look for new exports."""
         self._look()
-
-    def on_resize(self) -> None:
-        """Fit the table's columns to the new width."""
-        self._draw()
-
-    def repaint(self) -> None:
-        """Redraw everything."""
-        super().repaint()
-        self._draw()
-        self._chosen()
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
@@ -183,7 +169,7 @@ class Validate(ChartScreen):
         table = self.query_one("#exports", RecordTable)
         set_border_title(table, f"exports of {message.folder}" if here else "exports")
         name = Path(table.current or "").name
-        self._draw()
+        self.draw()
         # In another folder, the export of the same model is the one to compare with.
         table.select(next((file for file in self._files if Path(file).name == name), ""))
 
@@ -191,7 +177,7 @@ class Validate(ChartScreen):
     def _on_described(self, message: Described) -> None:
         """Show the metadata."""
         self._contents[message.file] = message.content
-        self._draw()
+        self.draw()
 
     def action_rescan(self) -> None:
         """Look for new exports."""
@@ -205,8 +191,7 @@ class Validate(ChartScreen):
 
     def action_validate(self) -> None:
         """Validate the selected export."""
-        current = self.query_one("#exports", RecordTable).current
-        self._queue([current] if current else [])
+        self._queue([self._current] if self._current else [])
 
     def action_validate_all(self) -> None:
         """Validate every export."""
@@ -216,14 +201,7 @@ class Validate(ChartScreen):
         if not files:
             self.notify("There is nothing to check.", severity="warning")
         self._job_queue.add(files)
-        if not self._job_queue.current:
-            self._next()
-
-    def _next(self) -> None:
-        file = self._job_queue.advance()
-        if file:
-            self._check(file)
-        self._draw()
+        self.draw()
 
     def action_cancel(self) -> None:
         """Cancel validation."""
@@ -255,7 +233,8 @@ class Validate(ChartScreen):
                 "former": None if former is None else former["checks"],
             }
             self.kelly.state.keep(_STATE_NAME, self._results)
-        self._next()
+        self._job_queue.advance()
+        self.draw()
 
     @on(RecordTable.MarkClicked)
     def _mark_clicked(self) -> None:
@@ -263,7 +242,7 @@ class Validate(ChartScreen):
 
     def action_mark(self) -> None:
         """Toggle the mark of the selected export; a third mark drops the first."""
-        current = self.query_one("#exports", RecordTable).current
+        current = self._current
         if current is None:
             return
         if current in self._marked:
@@ -272,7 +251,7 @@ class Validate(ChartScreen):
             self._marked = [*self._marked, current][-2:]
         self._comparison = ""
         self.refresh_frame()
-        self._draw()
+        self.draw()
         if len(self._marked) == 2:
             self._compare(list(self._marked))
 
@@ -280,7 +259,7 @@ class Validate(ChartScreen):
         """Clear all marks."""
         self._marked, self._comparison = [], ""
         self.refresh_frame()
-        self._draw()
+        self.draw()
 
     @work(thread=True, exclusive=True, group="compare")
     def _compare(self, files: list[str]) -> None:
@@ -304,23 +283,25 @@ class Validate(ChartScreen):
     def _chosen(self) -> None:
         self.refresh_frame()
         self._draw_details()
-        current = self.query_one("#exports", RecordTable).current
-        if current is not None:
-            self._read_losses(Path(current))
+        if self._current is not None:
+            self._read_losses(Path(self._current))
 
     @work(thread=True, exclusive=True, group="losses")
     def _read_losses(self, file: Path) -> None:
-        self.post_message(self.LossesRead(str(file), curves_of_history(file)))
+        self.post_message(self.LossesRead(str(file), losses_of(file)))
 
     @on(LossesRead)
     def _on_losses_read(self, message: LossesRead) -> None:
         """Draw the losses if the export is still selected."""
-        if message.file == self.query_one("#exports", RecordTable).current:
-            names = [spec.name for spec in MODELS if spec.file_stem == Path(message.file).stem]
-            series = curve_series(
-                message.curves, model_color(next(iter(names), ""), self.theme_colors), self.theme_colors
-            )
-            self.query_one(CurveChart).show(f"losses of {Path(message.file).stem}", series)
+        if message.file == self._current:
+            self._losses = message
+            self._draw_losses()
+
+    def _draw_losses(self) -> None:
+        name = Path(self._losses.file).stem
+        model = next((spec.name for spec in MODELS if spec.file_stem == name), "")
+        series = curve_series(self._losses.curves, model_color(model, self.theme_colors), self.theme_colors)
+        self.query_one(CurveChart).show(f"losses of {name}" if name else "", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
         return self._results.get(str(Path(file).absolute()))
@@ -330,11 +311,12 @@ class Validate(ChartScreen):
         """True while an export is checked."""
         return bool(self._job_queue.current)
 
-    def _draw(self) -> None:
-        if self.is_mounted:
-            self.offer_cancel()
-            self.query_one("#exports", RecordTable).show(self._row(file) for file in self._files.values())
-            self._draw_details()
+    def draw(self) -> None:
+        """Show the exports, and more of the chosen one."""
+        self.offer_cancel()
+        self.query_one("#exports", RecordTable).show(self._row(file) for file in self._files.values())
+        self._draw_details()
+        self._draw_losses()
 
     def _row(self, file: ExportFile) -> Row:
         key = str(file.path)
@@ -357,7 +339,7 @@ class Validate(ChartScreen):
         return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
 
     def _parity(self, key: str) -> Text:
-        """Return True if every parity check with another engine passed."""
+        """Return whether every parity check with another engine passed."""
         result = self._result(key)
         checks = [] if result is None else result["checks"]
         asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
@@ -390,8 +372,7 @@ class Validate(ChartScreen):
         return Text(f"{failed} failed", colors.bad) if failed else Text("passed", colors.good)
 
     def _draw_details(self) -> None:
-        details = self.query_one("#checks", DetailsPanel)
-        current = self.query_one("#exports", RecordTable).current
+        details, current = self.query_one("#checks", DetailsPanel), self._current
         if len(self._marked) == 2:
             set_border_title(details, "compared")
             details.show(Text(self._comparison or "Comparing …"))

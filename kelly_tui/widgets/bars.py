@@ -11,6 +11,8 @@ from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 from textual.widgets._footer import FooterKey
 
+from kelly_tui.widgets.panels import update_text
+
 SCREENS = ("datasets", "models", "train", "validate", "benchmark", "runs")
 """The screens in the order of their keys 1 to 6."""
 
@@ -21,7 +23,6 @@ class Header(Horizontal):
     def __init__(self, current: str) -> None:
         super().__init__()
         self._current = current
-        self._live = ""
 
     def compose(self) -> ComposeResult:
         """Lay out name, tabs and live run."""
@@ -33,9 +34,7 @@ class Header(Horizontal):
 
     def show_live(self, text: str) -> None:
         """Show text about the live run."""
-        if text != self._live:
-            self._live = text
-            self.query_one("#live", Label).update(text)
+        update_text(self.query_one("#live", Label), text)
 
 
 class KeyFooter(Footer):

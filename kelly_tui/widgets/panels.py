@@ -34,8 +34,9 @@ class DetailsPanel(VerticalScroll):
 
     HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, title: str = "", *, id: str) -> None:
         super().__init__(id=id)
+        self.border_title = title
         self._text: Text | LabeledRows = Text()
 
     def compose(self) -> ComposeResult:

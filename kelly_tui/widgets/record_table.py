@@ -33,6 +33,7 @@ class RecordTable(DataTable[Text]):
 
     Args:
         columns: labels.
+        title: text in the border.
         numbers: labels of the right-aligned columns.
         extras: labels of the columns that are hidden in a narrow window, in this order, and where no row has a text.
         id: of the widget.
@@ -59,7 +60,13 @@ class RecordTable(DataTable[Text]):
         """The column of marks, which has no label, was clicked in the row under the cursor."""
 
     def __init__(
-        self, columns: Sequence[str], *, numbers: Sequence[str] = (), extras: Sequence[str] = (), id: str | None = None
+        self,
+        columns: Sequence[str],
+        title: str = "",
+        *,
+        numbers: Sequence[str] = (),
+        extras: Sequence[str] = (),
+        id: str,
     ) -> None:
         super().__init__(
             id=id,
@@ -69,6 +76,7 @@ class RecordTable(DataTable[Text]):
             cell_padding=1,
             cursor_foreground_priority="renderable",
         )
+        self.border_title = title
         self._all, self._extras = tuple(columns), tuple(extras)
         self._labels: tuple[str, ...] = ()
         self._rows: tuple[Row, ...] = ()

@@ -52,7 +52,8 @@ class RunLog(Log):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, max_lines=_MAX_LINES, classes="panel")
-        self._told: tuple[str, ...] = ()
+        self.border_title = "log"
+        self._shown: tuple[str, ...] = ()
         self._follows = True
         self._numbered = False
         self._wanted = ""
@@ -60,16 +61,16 @@ class RunLog(Log):
 
     def show(self, lines: tuple[str, ...]) -> None:
         """Show these lines."""
-        known = len(self._told)
-        if lines[:known] == self._told:
+        known = len(self._shown)
+        if lines[:known] == self._shown:
             new = lines[known:]
-        elif known and self._told[-1] in lines:
-            new = lines[lines.index(self._told[-1]) + 1 :]
+        elif known and self._shown[-1] in lines:
+            new = lines[lines.index(self._shown[-1]) + 1 :]
         else:
             self.clear()
             self._follows, self._pointed = True, None
             new = lines
-        self._told = lines
+        self._shown = lines
         if new:
             self.write_lines(new, scroll_end=False)
             self._scroll_to_new()
@@ -190,4 +191,4 @@ class RunLog(Log):
 
     def value_to_copy(self) -> str:
         """Return all lines."""
-        return "\n".join(self._told)
+        return "\n".join(self._shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -96,22 +95,20 @@ class SettingsForm(VerticalScroll, can_focus=False):
         for field in SETTING_FIELDS:
             with Horizontal(classes="setting"):
                 yield Label(field.name, classes="setting-name")
-                yield from self._control(field)
+                yield self._control(field)
                 yield Label("", classes="setting-note", id=f"note-{field.name}", markup=False)
 
-    def _control(self, field: Field) -> Iterator[SettingInput | SettingChoice]:
+    def _control(self, field: Field) -> SettingInput | SettingChoice:
         control: SettingInput | SettingChoice
+        name = f"field-{field.name}"
         if field.choices:
             options = [(choice, choice) for choice in field.choices]
-            control = SettingChoice(
-                options, id=f"field-{field.name}", compact=True, allow_blank=not _required(field), prompt="as its spec"
-            )
+            required = field.name in ("state", "dataset")
+            control = SettingChoice(options, id=name, compact=True, allow_blank=not required, prompt="as its spec")
         else:
-            control = SettingInput(
-                id=f"field-{field.name}", compact=True, max_length=_LONGEST_INPUT, select_on_focus=True
-            )
+            control = SettingInput(id=name, compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
         control.tooltip = field.help
-        yield control
+        return control
 
     def load(self, spec: ModelSpec, loaded: LoadedSettings) -> None:
         """Show the current settings without posting ``Edited``."""
@@ -164,10 +161,6 @@ def usable_losses(spec: ModelSpec) -> tuple[str, ...]:
     """Return the losses that fit the output activation of a model."""
     output = spec.output_activation or "linear"
     return tuple(loss for loss in get_args(Loss) if LOSS_OUTPUT.get(loss, output) == output)
-
-
-def _required(field: Field) -> bool:
-    return field.name in ("state", "dataset")
 
 
 def parsed(text: str) -> object | None:

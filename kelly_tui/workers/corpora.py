@@ -56,13 +56,13 @@ class _Progress:
     """Prints the progress of a download as lines."""
 
     def __init__(self) -> None:
-        self._told = 0.0
+        self._printed = 0.0
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
         """Print bytes done and in all, at most ten times a second."""
         now = time.monotonic()
-        if now - self._told >= _SECONDS_BETWEEN_LINES or done == total:
-            self._told = now
+        if now - self._printed >= _SECONDS_BETWEEN_LINES or done == total:
+            self._printed = now
             _say({"file": file, "stage": stage, "done": done, "total": total, "note": ""})
 
     def note(self, text: str) -> None:

@@ -43,7 +43,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kelly_tui.formatting.age_text", lambda _then: "2 h ago")
-    monkeypatch.setattr("kelly_tui.screens.runs.age_text", lambda _then: "2 h ago")
     monkeypatch.setattr("kelly_tui.screens.run_rows.age_text", lambda _then: "2 h ago")
     (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
     return tmp_path

@@ -18,7 +18,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.folder_stamp import folder_stamp
+from kelly_tui.screens.corpora import folder_stamp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
@@ -79,7 +79,7 @@ def test_a_label_of_a_whole_song_counts_once() -> None:
 
 @pytest.mark.parametrize("labels", [label_counts(), label_counts(0, 9), label_counts(12_345, 1)])
 def test_drawings_fit_any_room(labels: dict[str, Any]) -> None:
-    plane = LabelPlane(tuple(map(tuple, labels["plane"])), tuple(labels["valence"]), tuple(labels["arousal"]))
+    plane = LabelPlane(**labels)
     rolls = [ShownExample(0, "a song", "static", "train", ("0123" * 16,) * 16, ("0",)) for _ in range(3)]
     drawn = 0
     for width in range(0, 130, 19):
@@ -94,7 +94,7 @@ def test_drawings_fit_any_room(labels: dict[str, Any]) -> None:
 
 def test_the_densest_place_of_the_plane_is_where_the_labels_are() -> None:
     labels = label_counts(5)
-    plane = LabelPlane(tuple(map(tuple, labels["plane"])), tuple(labels["valence"]), tuple(labels["arousal"]))
+    plane = LabelPlane(**labels)
     text = plane.draw(Size(40, 14), COLORS).plain.split("\n")
     assert [(row, line.index("█")) for row, line in enumerate(text) if "█" in line] == [(3, 21)]
 
@@ -145,7 +145,7 @@ async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
-        assert not app.screen._job_queue.current
+        assert not app.screen._read_queue.current
 
 
 async def test_a_corpus_is_downloaded_after_agreement_to_its_license(make_app: MakeApp, workplace: Path) -> None:
@@ -164,8 +164,8 @@ async def test_a_corpus_is_downloaded_after_agreement_to_its_license(make_app: M
         screen = app.screen
         assert isinstance(screen, Datasets)
         await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "missing")
-        draw = screen._draw
-        screen._draw = lambda: (draw(), shown.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
+        draw = screen.draw
+        screen.draw = lambda: (draw(), shown.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
         await pilot.press("down", "down", "down", "g")
         assert isinstance(app.screen, ConfirmDialog)
         assert "CC BY-NC-SA 4.0" in app.screen._text

@@ -110,8 +110,8 @@ async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: Ma
         assert not app.screen.query(".-error")
 
 
-@pytest.mark.parametrize(("key", "answer"), [("y", "delete"), ("n", ""), ("escape", "")])
-async def test_y_and_n_answer_a_question(make_app: MakeApp, key: str, answer: str) -> None:
+@pytest.mark.parametrize(("key", "answer"), [("y", "delete"), ("n", None), ("escape", None)])
+async def test_y_and_n_answer_a_question(make_app: MakeApp, key: str, answer: str | None) -> None:
     app, answers = make_app(), list[str | None]()
     async with app.run_test() as pilot:
         app.push_screen(ConfirmDialog("Delete?", "", [("", "Keep it"), ("delete", "Delete")]), answers.append)

@@ -12,7 +12,7 @@ HEAVY = ("torch", "librosa", "matplotlib", "onnxruntime", "scipy")
 def test_no_heavy_library_is_imported() -> None:
     script = (
         "import importlib, json, sys, kelly_tui.app\n"
-        "from kelly_tui.screen_modules import screen_modules\n"
+        "from kelly_tui.app import screen_modules\n"
         "for name in screen_modules(): importlib.import_module(name)\n"
         "numpy = ['numpy'] if 'numpy' in sys.modules else []\n"
         "import kelly_tui.cli, kelly_core.runs, kelly_core.validation\n"

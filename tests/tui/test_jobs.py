@@ -25,16 +25,20 @@ def test_a_worker_killed_after_its_first_line_has_a_problem() -> None:
 
 
 def test_a_queue_runs_each_name_once_and_forgets_them_when_cancelled() -> None:
-    queue = JobQueue()
+    started: list[str] = []
+    queue = JobQueue(started.append)
     queue.add(["a", "b", "a"])
-    assert queue.advance() == "a"
+    assert started == ["a"]
     queue.add(["a", "b", "c"])
     assert queue.waiting == ["b", "c"]
+    queue.advance()
+    assert started == ["a", "b"]
     queue.cancel()
     job = queue.attach(Job([sys.executable, "-c", "import time; time.sleep(60)"]))
     assert job.cancelled
     assert list(job.lines()) == []
-    assert queue.advance() == ""
+    queue.advance()
+    assert (queue.current, started) == ("", ["a", "b"])
 
 
 def test_a_job_started_while_the_application_closes_is_cancelled() -> None:

@@ -91,8 +91,7 @@ def test_only_losses_that_a_model_can_use_are_offered(spec: object) -> None:
 async def test_a_model_of_the_palette_has_no_unsaved_change(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        app.choose_model("GroovePredictor")
-        app.switch_mode("models")
+        app.show_model("GroovePredictor")
         await until(pilot, lambda: app.screen.query("#field-dataset"))
         field = app.screen.query_one("#field-dataset", Select)
         await until(pilot, lambda: field.value == "groove_midi")

@@ -70,12 +70,12 @@ async def test_the_log_is_searched() -> None:
         assert app.screen.active_bindings["n"].binding.action == "match(1)"
         await pilot.press("escape")
         assert "n" not in app.screen.active_bindings
-        log.show(("Traceback", *log._told))
+        log.show(("Traceback", *log._shown))
         log.search("12:30")
         assert log.lines[log._pointed].startswith("12:30:00")
         log.search("9:00")
         assert log.lines[log._pointed].startswith("12:00:00")
-        log.show((*log._told, "new"))
+        log.show((*log._shown, "new"))
         await pilot.pause()
         assert not log.is_vertical_scroll_end
         log.action_follow()
