@@ -41,7 +41,9 @@ class Notes:
 
 @pytest.fixture
 def server() -> Iterator[ArchiveServer]:
+    """A server with the archive of ``CONTENT``."""
     with serve() as script:
+        script.files[NAME] = CONTENT
         yield script
 
 
@@ -56,6 +58,19 @@ def source_of(content: bytes, *urls: str, file: str = NAME, checksum: str | None
     return Source("tiny", "maestro", "Tiny", "CC0", (archive,), kinds=(".midi",), count=40, **fields)
 
 
+def published(server: ArchiveServer, **fields: Any) -> Source:
+    """Return the source of ``CONTENT`` at its address on the server."""
+    return source_of(CONTENT, f"{server.address}/{NAME}", **fields)
+
+
+def write_part(folder: Path, content: bytes) -> Path:
+    """Write the partial download that an earlier process left."""
+    part = folder / DOWNLOADS / f"{NAME}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content)
+    return part
+
+
 def get(source: Source, folder: Path, listener: Notes | None = None, **options: Any) -> list[Receipt]:
     return install(source, folder / "maestro", folder, listener or Notes(), **options)
 
@@ -63,8 +78,7 @@ def get(source: Source, folder: Path, listener: Notes | None = None, **options: 
 def test_an_archive_is_unpacked_into_the_corpus_folder_and_not_downloaded_again(
     server: ArchiveServer, tmp_path: Path
 ) -> None:
-    server.files[NAME] = CONTENT
-    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    source = published(server)
     first = get(source, tmp_path)
     assert (first[0].status, first[0].files, first[0].bytes) == ("installed", 40, len(CONTENT))
     assert first[0].sum == source.archives[0].checksum
@@ -76,17 +90,15 @@ def test_an_archive_is_unpacked_into_the_corpus_folder_and_not_downloaded_again(
 
 
 def test_a_download_that_breaks_twice_continues_where_it_broke(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME] = CONTENT
     server.breaks = [1000, 700]
-    receipt = get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0]
+    receipt = get(published(server), tmp_path)[0]
     assert [wanted for _, wanted in server.asked] == ["", "bytes=1000-", "bytes=1700-"]
     assert receipt.received == len(CONTENT) == server.sent
 
 
 def test_a_part_of_a_killed_process_is_continued_by_the_next(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME] = CONTENT
     server.breaks = [1500] + [0] * 20
-    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    source = published(server)
     with pytest.raises(DataError, match="are kept; repeat the command to continue"):
         get(source, tmp_path)
     server.breaks, server.asked = [], []
@@ -97,32 +109,23 @@ def test_a_part_of_a_killed_process_is_continued_by_the_next(server: ArchiveServ
 def test_a_file_that_changed_at_the_server_is_downloaded_from_its_beginning(
     server: ArchiveServer, tmp_path: Path
 ) -> None:
-    part = tmp_path / DOWNLOADS / f"{NAME}.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 2000)
-    url = f"{server.address}/{NAME}"
-    part.with_name(f"{NAME}.part.json").write_text(json.dumps({"url": url, "validator": '"old"'}))
-    server.files[NAME], server.etags[NAME] = CONTENT, '"new"'
-    assert get(source_of(CONTENT, url), tmp_path)[0].received == len(CONTENT)
+    state = {"url": f"{server.address}/{NAME}", "validator": '"old"'}
+    write_part(tmp_path, b"x" * 2000).with_name(f"{NAME}.part.json").write_text(json.dumps(state))
+    server.etags[NAME] = '"new"'
+    assert get(published(server), tmp_path)[0].received == len(CONTENT)
     assert server.asked == [(NAME, "bytes=2000-")]
 
 
 def test_a_continued_download_with_a_wrong_sum_is_repeated_as_a_whole(server: ArchiveServer, tmp_path: Path) -> None:
-    part = tmp_path / DOWNLOADS / f"{NAME}.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 2000)
-    server.files[NAME] = CONTENT
-    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    write_part(tmp_path, b"x" * 2000)
+    assert get(published(server), tmp_path)[0].status == "installed"
     assert [wanted for _, wanted in server.asked] == ["bytes=2000-", ""]
 
 
 def test_a_part_longer_than_the_file_and_a_complete_part_end_well(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME] = CONTENT
     for number, start in enumerate((CONTENT, CONTENT + b"more")):
-        part = tmp_path / str(number) / DOWNLOADS / f"{NAME}.part"
-        part.parent.mkdir(parents=True)
-        part.write_bytes(start)
-        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path / str(number))
+        write_part(tmp_path / str(number), start)
+        get(published(server), tmp_path / str(number))
     assert server.sent == len(CONTENT)
 
 
@@ -134,22 +137,20 @@ def test_what_is_in_the_place_of_a_part_is_replaced(server: ArchiveServer, tmp_p
     part.parent.mkdir()
     for path in (part, part.with_name(f"{part.name}.json")):
         os.mkfifo(path) if kind == "fifo" else path.symlink_to(other)
-    server.files[NAME] = CONTENT
-    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    assert get(published(server), tmp_path)[0].status == "installed"
     assert other.read_bytes() == b"keep"
 
 
 def test_a_server_without_ranges_sends_the_file_again(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME], server.ranges, server.breaks = CONTENT, False, [1000]
-    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    server.ranges, server.breaks = False, [1000]
+    assert get(published(server), tmp_path)[0].status == "installed"
 
 
 def test_a_wrong_sum_is_refused_with_both_sums(server: ArchiveServer, tmp_path: Path) -> None:
     wrong = zip_of({"tiny-v1/1.midi": b"other"})
     server.files[NAME] = wrong
-    source = source_of(CONTENT, f"{server.address}/{NAME}")
     with pytest.raises(DataError) as refusal:
-        get(source, tmp_path)
+        get(published(server), tmp_path)
     assert hashlib.sha256(CONTENT).hexdigest() in str(refusal.value)
     assert hashlib.sha256(wrong).hexdigest() in str(refusal.value)
     assert not (tmp_path / "maestro").exists()
@@ -178,7 +179,7 @@ def test_a_server_that_refuses_connections_is_an_error_in_words(tmp_path: Path) 
 
 
 def test_a_busy_server_is_asked_again_and_a_redirection_followed(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME], server.redirects["old"], server.statuses = CONTENT, NAME, [503, 200, 429]
+    server.redirects["old"], server.statuses = NAME, [503, 200, 429]
     assert get(source_of(CONTENT, f"{server.address}/old"), tmp_path)[0].status == "installed"
 
 
@@ -186,8 +187,8 @@ def test_a_busy_server_is_asked_again_and_a_redirection_followed(server: Archive
 def test_an_answer_that_ends_early_without_a_length_is_continued(
     server: ArchiveServer, tmp_path: Path, ranges: bool
 ) -> None:
-    server.files[NAME], server.lengths, server.ranges, server.breaks = CONTENT, False, ranges, [1000, 1700]
-    assert get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)[0].status == "installed"
+    server.lengths, server.ranges, server.breaks = False, ranges, [1000, 1700]
+    assert get(published(server), tmp_path)[0].status == "installed"
     assert [wanted for _, wanted in server.asked] == ["", "bytes=1000-", "bytes=2700-" if ranges else "bytes=1700-"]
 
 
@@ -197,7 +198,7 @@ def test_a_redirection_to_what_is_no_other_web_address_is_an_error_in_words(
 ) -> None:
     server.redirects[NAME] = target
     with pytest.raises(DataError, match=r"[^.]\. Nothing was unpacked"):
-        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+        get(published(server), tmp_path)
 
 
 def test_a_silent_server_is_left_after_its_time(
@@ -207,7 +208,6 @@ def test_a_silent_server_is_left_after_its_time(
 
     monkeypatch.setattr(transfer, "_READ_SECONDS", 0.05)
     monkeypatch.setattr(transfer, "_TRIES", 2)
-    server.files[NAME] = CONTENT
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert get(source_of(CONTENT), tmp_path, mirrors=[slow, server.address])[0].status == "installed"
@@ -220,7 +220,7 @@ def test_a_file_larger_than_it_can_be_is_not_downloaded(
     monkeypatch.setattr(installing, "_SIZE_SLACK", 0)
     server.files[NAME], server.lengths = CONTENT * 3, lengths
     with pytest.raises(DataError, match="more than the"):
-        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+        get(published(server), tmp_path)
     assert not (tmp_path / DOWNLOADS / f"{NAME}.part").exists()
 
 
@@ -230,7 +230,7 @@ def test_space_is_checked_before_anything_is_downloaded(
     usage = installing.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(installing.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"needs about \d+ kB, and 1\.0 kB are free"):
-        get(source_of(CONTENT, f"{server.address}/{NAME}"), tmp_path)
+        get(published(server), tmp_path)
     assert not server.asked
 
 
@@ -242,8 +242,7 @@ def test_an_archive_that_a_person_downloaded_is_used_and_kept(tmp_path: Path) ->
 
 
 def test_archives_are_kept_on_request_and_serve_the_next_time(server: ArchiveServer, tmp_path: Path) -> None:
-    server.files[NAME] = CONTENT
-    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    source = published(server)
     kept = Path(get(source, tmp_path, keep_archives=True)[0].kept)
     assert kept.read_bytes() == CONTENT
     (tmp_path / "maestro/tiny-v1").rename(tmp_path / "gone")
@@ -272,8 +271,7 @@ def test_an_unpacking_that_was_killed_is_repeated(tmp_path: Path) -> None:
 def test_a_second_process_waits_and_downloads_nothing(
     server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.files[NAME] = CONTENT
-    source = source_of(CONTENT, f"{server.address}/{NAME}")
+    source = published(server)
     (tmp_path / DOWNLOADS).mkdir()
     first = FileLock.acquire(tmp_path / DOWNLOADS / "tiny.lock")
     assert first is not None
@@ -293,8 +291,7 @@ def test_a_second_process_waits_and_downloads_nothing(
 def test_a_rebuilt_archive_is_used_from_its_publisher_and_refused_from_a_mirror(
     server: ArchiveServer, tmp_path: Path
 ) -> None:
-    server.files[NAME] = CONTENT
-    source = source_of(CONTENT, f"{server.address}/{NAME}", checksum=f"sha256:{'0' * 64}")
+    source = published(server, checksum=f"sha256:{'0' * 64}")
     source = replace(source, archives=(replace(source.archives[0], rebuilt=True),))
     with pytest.raises(DataError, match="wrong checksum"):
         get(source, tmp_path, mirrors=[server.address])
