@@ -234,55 +234,55 @@ class TestSidecarsAndQuadrants:
         assert "a/label.csv" in caplog.text
 
 
+@pytest.fixture
+def deam(tmp_path: Path) -> Path:
+    """Four recordings of 4 s and a table of their labels."""
+    return tiny.deam(tmp_path / "deam", seconds=4)
+
+
 class TestCorpus:
-    def test_damaged_rows_are_counted_and_the_tables_are_named(self, load, tmp_path: Path) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        with (root / "annotations" / "annotations.csv").open("a") as file:
+    def test_damaged_rows_are_counted_and_the_tables_are_named(self, load, deam: Path) -> None:
+        with (deam / "annotations" / "annotations.csv").open("a") as file:
             file.write("77,,3\n78,nan,3\n")
-        report = load("deam", root, duration=4).report
+        report = load("deam", deam, duration=4).report
         (names,) = (names for reason, names in report.skipped.items() if reason.startswith("damaged row"))
         assert len(names) == 2
         assert report.label_tables == ["annotations/annotations.csv"]
 
-    def test_ratings_of_single_raters_and_features_never_override(self, load, tmp_path: Path) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        labels = load("deam", root, duration=4).rows.sources.tolist()
-        for folder in ("annotations per each rater", "features", "z"):
-            write(root / folder / "static.csv", "workerID,song_id,valence,arousal\nw,2,1,1\n")
-        after = load("deam", root, duration=4)
+    @pytest.mark.parametrize(
+        ("files", "content"),
+        [
+            (["annotations per each rater/static.csv", "features/static.csv", "z/static.csv"],
+             "workerID,song_id,valence,arousal\nw,2,1,1\n"),
+            (["predictions.csv", "my_pred.csv", "metadata/all.csv", "audio_features.csv"],
+             "song_id,valence_mean,arousal_mean\n2,1,1\n"),
+            (["all.csv"], "song_id," + "mfcc," * 260 + "valence_mean,arousal_mean\n2," + "0," * 260 + "1,1\n"),
+        ],
+    )  # fmt: skip
+    def test_single_raters_predictions_metadata_and_features_never_override(
+        self, load, deam: Path, files: list[str], content: str
+    ) -> None:
+        labels = load("deam", deam, duration=4).rows.sources.tolist()
+        for file in files:
+            write(deam / file, content)
+        after = load("deam", deam, duration=4)
         assert after.rows.sources.tolist() == labels
         assert after.report.label_tables == ["annotations/annotations.csv"]
 
-    @pytest.mark.parametrize("name", ["predictions.csv", "my_pred.csv", "metadata/all.csv", "audio_features.csv"])
-    def test_predictions_and_metadata_never_override(self, load, tmp_path: Path, name: str) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        write(root / name, "song_id,valence_mean,arousal_mean\n2,1,1\n")
-        after = load("deam", root, duration=4)
-        assert after.report.label_tables == ["annotations/annotations.csv"]
-
-    def test_a_table_of_features_with_labels_among_them_never_overrides(self, load, tmp_path: Path) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        columns = [f"mfcc_{number}" for number in range(260)]
-        rows = [["song_id", *columns, "valence_mean", "arousal_mean"], [2, *[0] * 260, 1, 1]]
-        tiny.write_csv(root / "all.csv", rows)
-        assert load("deam", root, duration=4).report.label_tables == ["annotations/annotations.csv"]
-
-    def test_a_published_table_wins_over_one_of_a_given_scale(self, load, tmp_path: Path) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        write(root / "mine.csv", "file,valence,arousal\n2,1,1\n")
-        plain = load("deam", root, duration=4)
-        scaled = load("deam", root, duration=4, label_scale="-1..1")
+    def test_a_published_table_wins_over_one_of_a_given_scale(self, load, deam: Path) -> None:
+        write(deam / "mine.csv", "file,valence,arousal\n2,1,1\n")
+        plain = load("deam", deam, duration=4)
+        scaled = load("deam", deam, duration=4, label_scale="-1..1")
         assert (scaled.eval_batch(scaled.train).targets == plain.eval_batch(plain.train).targets).all()
 
-    def test_folders_of_raters_and_features_are_not_even_listed(self, load, tmp_path: Path, monkeypatch) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
+    def test_folders_of_raters_and_features_are_not_even_listed(self, load, deam: Path, monkeypatch) -> None:
         for folder in ("annotations/annotations per each rater/x", "Features"):
-            write(root / folder / "2.csv", "a,b\n")
+            write(deam / folder / "2.csv", "a,b\n")
         listed: list[str] = []
         scandir = os.scandir
         monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
-        load("deam", root, duration=4)
-        below = {path.removeprefix(str(root)) for path in listed if path.startswith(str(root))}
+        load("deam", deam, duration=4)
+        below = {path.removeprefix(str(deam)) for path in listed if path.startswith(str(deam))}
         assert below == {"", "/annotations", "/audio"}
 
     def test_frame_labels_of_pmemo_are_read_by_their_time(self, load, tmp_path: Path) -> None:
@@ -327,10 +327,9 @@ class TestCorpus:
             affect = decode(dataset[index].targets[-1])
             assert (affect.valence, affect.arousal) == pytest.approx((0.5, -0.5), abs=2e-3)
 
-    def test_a_table_that_cannot_be_read_costs_that_table(self, load, tmp_path: Path) -> None:
-        root = tiny.deam(tmp_path / "deam", seconds=4)
-        write(root / "z.csv", "file,valence,arousal\na,-3,77\n")
-        (warning,) = load("deam", root, duration=4).report.warnings
+    def test_a_table_that_cannot_be_read_costs_that_table(self, load, deam: Path) -> None:
+        write(deam / "z.csv", "file,valence,arousal\na,-3,77\n")
+        (warning,) = load("deam", deam, duration=4).report.warnings
         assert "table of labels left out" in warning
         assert "-3..77" in warning
 
