@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.catalog import create_dataset
 from kelly_core.data.label_tables import read_affect_table
-from kelly_core.data.readers.midi import parse_notes
+from kelly_core.data.readers.midi import read_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export
 from kelly_core.io.user_dirs import user_state_dir
@@ -35,8 +38,25 @@ from tests.helpers.toy_training import Run as Training
 from tests.runs.test_damaged_files import SAMPLES
 from tests.runs.test_registry import make_run
 
+T = TypeVar("T")
 _CHECKPOINTS = COUNT // 5
 """Each one that can be read is resumed, which takes longer."""
+
+
+def read_each(
+    path: Path, contents: Iterable[bytes], read: Callable[[Path], T], refusal: type[KellyError] = DataError
+) -> Iterator[T]:
+    """Write each content to a file, and yield what is read of those that are not refused, at least one."""
+    count = 0
+    for content in contents:
+        path.write_bytes(content)
+        try:
+            found = read(path)
+        except refusal:
+            continue
+        count += 1
+        yield found
+    assert count
 
 
 def test_chord_files(tmp_path: Path) -> None:
@@ -44,33 +64,19 @@ def test_chord_files(tmp_path: Path) -> None:
     songs = json.loads(path.read_text())
     songs[0] |= {"durations": [1.0, 2, 3, 4, 5, 6, 7, 8], "emotion": {"valence": 0.5, "arousal": -0.5}}
     songs[1] |= {"4Q": 2, "durations": [1] * 8}
-    read = 0
-    for content in mutated_texts(songs, seed=1):
-        path.write_bytes(content)
-        try:
-            dataset = create_dataset("chords", tmp_path / "chords", cache_dir=tmp_path / "cache")
-        except DataError:
-            continue
-        read += 1
+    load = partial(create_dataset, "chords", path.parent, cache_dir=tmp_path / "cache")
+    for dataset in read_each(path, mutated_texts(songs, seed=1), lambda _: load()):
         batch = dataset.eval_batch(np.concatenate([dataset.train, dataset.validation]))
         assert np.isfinite(batch.inputs).all()
         np.testing.assert_allclose(batch.targets.sum(-1), 1.0, atol=1e-5)
-    assert read
 
 
 def test_midi_files(tmp_path: Path) -> None:
     path = tiny.write_midi(tmp_path / "a.mid", {"Piano": tiny.melody_notes(8)}, pedal=[(0, 127), (4, 0)])
-    read = 0
-    for content in mutated_bytes(path.read_bytes(), seed=2):
-        try:
-            notes = parse_notes(content, path)
-        except DataError:
-            continue
-        read += 1
+    for notes in read_each(path, mutated_bytes(path.read_bytes(), seed=2), read_notes):
         for name, values in vars(notes).items():
             if isinstance(values, np.ndarray) and values.dtype.kind == "f":
                 assert np.isfinite(values).all(), name
-    assert read
 
 
 def test_logs_of_runs(tmp_path: Path) -> None:
@@ -99,13 +105,7 @@ def test_run_manifests(tmp_path: Path) -> None:
 def test_histories(tmp_path: Path) -> None:
     row = {"epoch": 1, "train_loss": 0.5, "val_loss": 0.4}
     document = {"epochs": [row, row | {"epoch": 2}], "metrics": {"best_epoch": 1, "val_loss": 0.4, "bayes_loss": 0.1}}
-    path = tmp_path / "history.json"
-    for content in mutated_texts(document, seed=5):
-        path.write_bytes(content)
-        try:
-            history = read_history(path)
-        except KellyError:
-            continue
+    for history in read_each(tmp_path / "history.json", mutated_texts(document, seed=5), read_history, KellyError):
         assert history is not None
         assert np.isfinite([[float(value) for value in each.values()] for each in history.rows]).all()
         assert np.isfinite([float(value) for value in history.metrics.values()]).all()
@@ -113,31 +113,16 @@ def test_histories(tmp_path: Path) -> None:
 
 def test_exports(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    layers = [
-        {
-            "type": "dense",
-            "activation": "tanh",
-            "shape": [None, 4],
-            "weights": [rng.normal(size=(3, 4)).tolist(), rng.normal(size=4).tolist()],
-        }
-    ]
-    path = tmp_path / "export.json"
-    for content in mutated_texts({"in_shape": [None, 3], "layers": layers}, seed=6):
-        path.write_bytes(content)
-        try:
-            read_export(path)
-        except ExportError:
-            continue
+    weights = [rng.normal(size=(3, 4)).tolist(), rng.normal(size=4).tolist()]
+    layer = {"type": "dense", "activation": "tanh", "shape": [None, 4], "weights": weights}
+    contents = mutated_texts({"in_shape": [None, 3], "layers": [layer]}, seed=6)
+    for export in read_each(tmp_path / "export.json", contents, read_export, ExportError):
+        assert export.layers
 
 
 def test_emotion_tables(tmp_path: Path) -> None:
     text = "song_id,valence_mean,arousal_mean\n" + "".join(f"{n},{1 + n % 8}.5,{8 - n % 7}\n" for n in range(30))
-    for content in mutated_bytes(text.encode(), seed=7):
-        (tmp_path / "a.csv").write_bytes(content)
-        try:
-            table = read_affect_table(tmp_path / "a.csv")
-        except DataError:
-            continue
+    for table in read_each(tmp_path / "a.csv", mutated_bytes(text.encode(), seed=7), read_affect_table):
         assert np.isfinite(list(table.labels.values())).all()
         assert np.abs(list(table.labels.values())).max(initial=0) <= 1
 
@@ -145,12 +130,9 @@ def test_emotion_tables(tmp_path: Path) -> None:
 def test_official_tables(tmp_path: Path) -> None:
     tiny.maestro(tmp_path)
     path = tmp_path / "maestro-v3.0.0.csv"
-    for content in mutated_bytes(path.read_bytes(), seed=8):
-        path.write_bytes(content)
-        try:
-            create_dataset("maestro", tmp_path, cache_dir=tmp_path / "cache")
-        except DataError:
-            continue
+    load = partial(create_dataset, "maestro", tmp_path, cache_dir=tmp_path / "cache")
+    for dataset in read_each(path, mutated_bytes(path.read_bytes(), seed=8), lambda _: load()):
+        assert len(dataset.train)
 
 
 def test_benchmark_histories(tmp_path: Path) -> None:

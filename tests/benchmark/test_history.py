@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from kelly_core.benchmark.history import FILE, append_run, compare, last_run
+from kelly_core.benchmark.history import FILE, BenchmarkRun, append_run, compare, last_run
 from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency, MachineLoad
 from kelly_core.cli.bench import render
 from kelly_core.errors import KellyError
+from tests.helpers.json_files import edited
 
 
 def shown(what: RenderableType) -> str:
@@ -39,13 +40,18 @@ def result(
     return BenchmarkResult(10.0, 2000, missing, {"numpy": engine, "external": engine}, load, command)
 
 
+def latest(folder: Path, *, busy: bool = False) -> BenchmarkRun:
+    run = last_run(folder, busy=busy)
+    assert run is not None
+    return run
+
+
 def test_a_run_is_one_line_and_is_read_back(tmp_path: Path) -> None:
     assert last_run(tmp_path) is None
     append_run(tmp_path, result(100.0))
     append_run(tmp_path, result(200.0))
     assert len((tmp_path / FILE).read_text().splitlines()) == 2
-    last = last_run(tmp_path)
-    assert last is not None
+    last = latest(tmp_path)
     chain = last.engines["numpy"].chain
     assert chain is not None
     assert (chain.p50_us, chain.p99_us, chain.histogram, last.command) == (200.0, 600.0, None, "engine")
@@ -56,23 +62,18 @@ def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_pa
     line = (tmp_path / FILE).read_text()
     other = json.dumps({**json.loads(line), "host": platform.node() + "-other"})
     (tmp_path / FILE).write_text(f'{line}{other}\n\n{{"time": 1}}\n{line[:40]}')
-    last = last_run(tmp_path)
-    assert last is not None
-    assert last.host == platform.node()
+    assert latest(tmp_path).host == platform.node()
     # The next one does not become a part of the line that was cut short.
     append_run(tmp_path, result(200.0))
-    last = last_run(tmp_path)
-    assert last is not None
-    assert last.engines["numpy"].chain == replace(latency(200.0), histogram=None)
+    assert latest(tmp_path).engines["numpy"].chain == replace(latency(200.0), histogram=None)
 
 
 def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
     append_run(tmp_path, result(300.0, load=BUSY))
-    last, latest = last_run(tmp_path), last_run(tmp_path, busy=True)
-    assert last is not None
-    assert latest is not None
-    assert (last.engines["numpy"].chain, latest.load) == (replace(latency(100.0), histogram=None), BUSY)
+    last = latest(tmp_path)
+    assert last.engines["numpy"].chain == replace(latency(100.0), histogram=None)
+    assert latest(tmp_path, busy=True).load == BUSY
     disturbed = result(900.0, load=BUSY)
     assert compare(disturbed, last).changes == ()
     assert "other programs used 40 % of the processor meanwhile" in shown(render(compare(disturbed, last)))
@@ -81,12 +82,9 @@ def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) ->
 
 def test_runs_from_before_the_load_was_measured_count(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
-    record = json.loads((tmp_path / FILE).read_text())
-    del record["load"]
-    (tmp_path / FILE).write_text(json.dumps(record) + "\n")
-    last = last_run(tmp_path)
-    assert last is not None
-    assert last.load is None
+    with edited(tmp_path / FILE) as record:
+        del record["load"]
+    assert latest(tmp_path).load is None
 
 
 def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
@@ -99,27 +97,19 @@ def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> N
 
 def test_only_what_is_half_as_slow_again_counts_as_slower(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
-    last = last_run(tmp_path)
-    assert last is not None
+    last = latest(tmp_path)
     assert [change.part for change in compare(result(150.0), last).changes if change.slower] == []
     changes = compare(result(151.0), last).changes
-    assert {(change.engine, change.part) for change in changes if change.slower} == {
-        ("numpy", "chain"),
-        ("external", "chain"),
-    }
+    slower = {(change.engine, change.part) for change in changes if change.slower}
+    assert slower == {("numpy", "chain"), ("external", "chain")}
     assert {change.engine for change in compare(result(151.0, command="another"), last).changes} == {"numpy"}
-    assert [change.part for change in compare(result(1.0, missing=("EmotionRecognizer",)), last).changes] == [
-        "GroovePredictor",
-        "GroovePredictor",
-    ]
+    without_chain = compare(result(1.0, missing=("EmotionRecognizer",)), last).changes
+    assert [change.part for change in without_chain] == ["GroovePredictor"] * 2
 
 
 def test_text_and_json_report_the_same(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
-    last = last_run(tmp_path)
-    assert last is not None
-    now = result(6000.0)
-    report = compare(now, last)
+    report = compare(result(6000.0), latest(tmp_path))
     document = json.loads(json.dumps(report.to_json()))
     assert BenchmarkReport.from_json(document) == replace(report, changes=tuple(report.slower))
     assert (document["budget_ms"], document["passed"], document["missing"]) == (10.0, False, [])
