@@ -19,10 +19,10 @@ _TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 
 
 class RunLog(Log):
-    """Log lines; only new ones are drawn. Follows the last line until somebody scrolls up."""
+    """Log lines; only new ones are drawn. Follows the last line until the user scrolls up."""
 
     HELP = (
-        "What the training said. It follows the last line until you scroll up; f follows again. / searches, n and N go "
+        "Log of the training. It follows the last line until you scroll up; f follows again. / searches, n and N go "
         "to the next and the previous match, escape ends the search; # shows line numbers. A time such as 14:05 goes "
         "to that time."
     )
@@ -46,7 +46,7 @@ class RunLog(Log):
 
     @dataclass
     class SearchWanted(Message):
-        """Somebody wants to search for a text; ``text`` is the last one."""
+        """Request to ask for a text to search; ``text`` is the last one."""
 
         text: str
 
@@ -57,6 +57,7 @@ class RunLog(Log):
         self._follows = True
         self._numbered = False
         self._wanted = ""
+        self._pending = ""
         self._pointed: int | None = None
 
     def show(self, lines: tuple[str, ...]) -> None:
@@ -75,6 +76,8 @@ class RunLog(Log):
             self.write_lines(new, scroll_end=False)
             self._scroll_to_new()
             self._show_state()
+        if lines and self._pending:
+            self.search(self._pending)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Follow new lines while the last line is in view."""
@@ -91,7 +94,7 @@ class RunLog(Log):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _show_state(self) -> None:
-        """Tell at the lower edge what is searched, and that the log does not follow."""
+        """Show at the lower edge the searched text, and that the log does not follow."""
         parts = [
             f"/{self._wanted} {len(self._matches)} lines" if self._wanted else "",
             "" if self._follows else "f follows",
@@ -135,7 +138,13 @@ class RunLog(Log):
         self.post_message(self.SearchWanted(self._wanted))
 
     def search(self, text: str) -> None:
-        """Go to the first match of a text from here on; a time of day goes to that time."""
+        """Go to the first match of a text from here on; a time of day goes to that time.
+
+        A text that is typed before the log is read waits for it: the log would seem not to contain it.
+        """
+        self._pending = "" if self._shown else text
+        if self._pending:
+            return
         if _TIME.fullmatch(text):
             self._go_to_time(text.zfill(len("00:00") if text.count(":") == 1 else len("00:00:00")))
             return
@@ -148,7 +157,7 @@ class RunLog(Log):
         return bool(self._wanted) if action in ("match", "end_search") else super().check_action(action, parameters)
 
     def action_end_search(self) -> None:
-        """Forget what was searched."""
+        """Clear the searched text."""
         self.search("")
 
     def action_match(self, step: int) -> None:

@@ -82,6 +82,19 @@ async def test_the_log_is_searched() -> None:
         await until(pilot, lambda: log.is_vertical_scroll_end)
 
 
+@pytest.mark.parametrize("text", ["epoch 40/", "12:40"])
+async def test_a_search_waits_for_the_log_to_be_read(text: str) -> None:
+    app = LogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = app.query_one(RunLog)
+        log.show(())
+        log.search(text)
+        log.show(tuple(f"12:{number:02}:00  epoch {number}/60" for number in range(60)))
+        await pilot.pause()
+        assert not app._notifications
+        assert log._pointed == 40
+
+
 @pytest.mark.usefixtures("finished_run")
 async def test_slash_shows_and_searches_the_log_wherever_the_focus_is(make_app: MakeApp) -> None:
     app = make_app()
