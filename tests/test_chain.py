@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kelly_core.chain import NEUTRAL_INPUT, ModelChain, run_chain
-from kelly_core.engines.layers import Array
+from kelly_core.chain import NEUTRAL_INPUT, ModelChain
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export, read_export
@@ -222,29 +220,3 @@ def test_numbers_that_overflow_are_reported_with_their_file(copy: Path) -> None:
     edited(copy, "harmonypredictor", overflow)
     with pytest.raises(ExportError, match=r"harmonypredictor\.json: gave numbers that are not finite"):
         ModelChain.load(copy).run(FRAMES * 1e3)
-
-
-@pytest.mark.parametrize("frames", [(), (3,)])
-def test_each_model_gets_what_the_plugin_feeds_it(frames: tuple[int, ...]) -> None:
-    fed: dict[str, Array] = {}
-    sizes = {spec.name: spec.output_size for spec in MODELS}
-
-    def model(name: str, inputs: Array) -> Array:
-        fed[name] = inputs
-        start = 1000 if name == "EmotionRecognizer" else 0
-        return np.broadcast_to(np.arange(start, start + sizes[name], dtype=np.float32), (*frames, sizes[name]))
-
-    mel = np.broadcast_to(np.arange(128, dtype=np.float32), (*frames, 128))
-    result = run_chain({spec.name: partial(model, spec.name) for spec in MODELS}, mel)
-    code, bands = list(range(1000, 1064)), list(range(64))
-    expected = {
-        "EmotionRecognizer": list(range(128)),
-        "MelodyTransformer": code,
-        "HarmonyPredictor": code + bands,
-        "DynamicsEngine": code[:32],
-        "GroovePredictor": code,
-    }
-    for name, inputs in expected.items():
-        np.testing.assert_array_equal(fed[name], np.broadcast_to(inputs, (*frames, len(inputs))))
-    assert [part.shape for part in result] == [(*frames, size) for size in (64, 128, 64, 16, 32)]
-    assert result[0][..., 0].max() == 1000

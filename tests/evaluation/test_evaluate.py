@@ -51,14 +51,18 @@ def random_corpus(spec: ModelSpec, validation: int = 30, **more: Any) -> ArrayDa
     return ArrayDataset(random_targets(spec, count), validation, inputs=inputs, **more)
 
 
+def of_right_outputs(dataset: ArrayDataset, spec: ModelSpec = DYNAMICS) -> QualityRecord:
+    """The quality of a model that knows the targets of the validation examples."""
+    return evaluate(spec, dataset, dataset.answers(dataset.targets[dataset.validation]))
+
+
 def named(quality: QualityRecord, baseline: str) -> Any:
     return next(each for each in quality.baselines if each.name == baseline)
 
 
 @BY_NAME
 def test_the_answers_themselves_are_trained(spec: ModelSpec) -> None:
-    dataset = random_corpus(spec)
-    quality = evaluate(spec, dataset, dataset.answers(dataset.targets[dataset.validation]))
+    quality = of_right_outputs(random_corpus(spec), spec)
     assert quality.verdict == "trained"
     assert quality.trained
     assert all(difference.high < 0 for each in quality.baselines for difference in each.differences)
@@ -161,29 +165,20 @@ def test_a_curve_of_valence_and_arousal_must_be_beaten(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("spec", [MELODY, HARMONY, DYNAMICS, GROOVE], ids=lambda spec: spec.name)
 def test_a_curve_is_careful_if_there_is_nothing_to_learn(spec: ModelSpec) -> None:
-    dataset = random_corpus(spec, validation=60)
-    quality = evaluate(spec, dataset, dataset.answers(dataset.targets[dataset.validation]))
+    quality = of_right_outputs(random_corpus(spec, validation=60), spec)
     curve, best = (
         named(quality, name).metrics[quality.primary[0]] for name in ("cubic curve", BEST_CONSTANT[spec.name])
     )
     assert curve < 1.03 * best
 
 
-def test_labels_computed_from_the_scored_pieces_are_marked() -> None:
-    sources = ["sidecar", "estimated", "imputed"] * 30
-    dataset = random_corpus(DYNAMICS, sources=sources)
-    quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30]))
+def test_computed_labels_and_examples_that_chose_the_epoch_are_marked() -> None:
+    quality = of_right_outputs(random_corpus(DYNAMICS, sources=["sidecar", "estimated", "imputed"] * 30))
     assert quality.trained
     assert "67% of the labels computed from the pieces that are scored" in quality.summary()
-    human = random_corpus(DYNAMICS)
-    assert "computed from" not in evaluate(DYNAMICS, human, human.answers(human.targets[:30])).summary()
-
-
-def test_examples_that_chose_the_epoch_are_marked() -> None:
-    dataset = random_corpus(DYNAMICS)
-    quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30]))
-    assert quality.trained
-    assert "on the examples that chose the epoch" in quality.summary()
+    human = of_right_outputs(random_corpus(DYNAMICS))
+    assert "computed from" not in human.summary()
+    assert "on the examples that chose the epoch" in human.summary()
 
 
 def test_groups_that_chose_nothing_judge_if_there_are_enough() -> None:
@@ -203,8 +198,7 @@ def test_groups_that_chose_nothing_judge_if_there_are_enough() -> None:
 
 
 def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks() -> None:
-    dataset = random_corpus(DYNAMICS)
-    record = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:30])).to_json()
+    record = of_right_outputs(random_corpus(DYNAMICS)).to_json()
     for name in ("version", "chose_epoch", "constant"):
         del record[name]
     record["baselines"] = [each for each in record["baselines"] if each["name"] == "mean"]
@@ -268,8 +262,7 @@ def test_timing_need_only_be_no_worse_by_a_hundredth(worse: float, enough: bool)
 
 
 def test_few_songs_are_reported() -> None:
-    dataset = random_corpus(DYNAMICS, validation=6, groups=[f"{index % 3}" for index in range(18)])
-    quality = evaluate(DYNAMICS, dataset, dataset.answers(dataset.targets[:6]))
+    quality = of_right_outputs(random_corpus(DYNAMICS, validation=6, groups=[f"{index % 3}" for index in range(18)]))
     assert quality.groups == 3
     assert any("3 groups" in note for note in quality.notes)
     assert "95 %" in quality.summary()

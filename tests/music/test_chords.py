@@ -25,14 +25,6 @@ def test_every_class_has_a_name_that_is_read_as_it() -> None:
     assert [parse_chord(name) for name in CHORD_NAMES] == list(range(CLASSES))
 
 
-@pytest.mark.parametrize("quality", ["", "m", "7", "maj7", "m7", "dim"])
-def test_transposing_a_chord_is_transposing_its_root(quality: str) -> None:
-    roots = ["C", "Db", "D", "D#", "E", "F", "Gb", "G", "G#", "A", "A#", "B"]
-    chords = [parse_chord(root + quality) for root in roots]
-    for semitones in range(-6, 6):
-        np.testing.assert_array_equal(transpose(chords, semitones), np.roll(chords, -semitones))
-
-
 def test_no_chord_stays_where_it_is() -> None:
     assert transpose(parse_chord("N"), 5) == parse_chord("N")
     np.testing.assert_array_equal(transpose(transpose(np.arange(64).reshape(8, 8), 5), -5), np.arange(64).reshape(8, 8))
