@@ -100,17 +100,6 @@ def conv2d_document() -> dict:
     sizes = {"num_filters_in": 1, "num_features_in": 4, "num_filters_out": 2}
     kernel = {"kernel_size_time": 2, "kernel_size_feature": 2, "dilation": 1, "strides": 1, "padding": "valid"}
     conv = {"type": "conv2d", "activation": "tanh", "shape": [None, None, 3, 2], **sizes, **kernel}
-    norm = {
-        "type": "batchnorm2d",
-        "shape": [None, None, 3, 2],
-        "epsilon": 0.01,
-        "num_filters_in": 2,
-        "num_features_in": 3,
-    }
-    return {
-        "in_shape": [None, None, 4, 1],
-        "layers": [
-            {**conv, "weights": [np.ones((2, 2, 1, 2)).tolist(), [0, 0]]},
-            {**norm, "weights": [[1, 1], [1, 1]]},
-        ],
-    }
+    conv["weights"] = [np.ones((2, 2, 1, 2)).tolist(), [0, 0]]
+    norm = {"type": "batchnorm2d", "shape": [None, None, 3, 2], "num_filters_in": 2, "num_features_in": 3}
+    return {"in_shape": [None, None, 4, 1], "layers": [conv, {**norm, "epsilon": 0.01, "weights": [[1, 1], [1, 1]]}]}

@@ -12,7 +12,6 @@ import pytest
 from kelly_core.data.dataset import Normalizer
 from kelly_core.engines.layers import ActivationLayer, Array, DenseWeights, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
-from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS, ModelSpec
 from kelly_core.training.exporting import fold_normalization, fold_stateless
 from tests.helpers.networks import spec_network, tiny_network
@@ -27,26 +26,6 @@ def array(*values: object) -> Array:
 
 def table(path: Path, columns: int) -> Array:
     return np.loadtxt(path, delimiter=",", dtype=np.float32).reshape(-1, columns)
-
-
-@pytest.mark.parametrize(
-    "name", ["dense_lstm_dense", "dense_softmax", "lstm_only", "relu_lstm_sigmoid", "square_dense"]
-)
-def test_agrees_with_the_engine(shared_vectors: Path, name: str) -> None:
-    folder = shared_vectors / "engine"
-    export = read_export(folder / f"{name}.json")
-    runtime = NumpyEngine(export.layers)
-    outputs = runtime.process(table(folder / f"{name}_x.csv", runtime.in_size))
-    assert np.abs(outputs - table(folder / f"{name}_y.csv", runtime.out_size)).max() < TOLERANCE
-
-
-@pytest.mark.parametrize("name", ["dense", "lstm", "lstm_1d"])
-def test_agrees_with_the_engines_own_test_data(shared_vectors: Path, name: str) -> None:
-    folder = shared_vectors / "rtneural"
-    outputs = NumpyEngine(read_export(folder / f"{name}.json").layers).process(
-        table(folder / f"{name}_x_python.csv", 1)
-    )
-    assert np.abs(outputs - table(folder / f"{name}_y_python.csv", 1)).max() < TOLERANCE
 
 
 def test_agrees_with_pytorch_on_the_engines_stacked_lstm(shared_vectors: Path) -> None:

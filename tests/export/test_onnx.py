@@ -31,35 +31,17 @@ def test_the_five_models_compute_the_same_in_sequence(spec: ModelSpec) -> None:
     layers = spec_network(spec)
     content = build_onnx(layers, {})
     frames = seeded_rng(4).standard_normal((200, spec.input_size)).astype(np.float32)
-    expected = NumpyEngine(layers).process(frames)
-    assert np.abs(OnnxEngine(content).process(frames) - expected).max() < TOLERANCE
-    stepping = OnnxEngine(content)
-    assert np.abs(np.stack([stepping.step(frame) for frame in frames]) - expected).max() < TOLERANCE
-
-
-@pytest.mark.parametrize(
-    "name", ["dense_lstm_dense", "dense_softmax", "lstm_only", "relu_lstm_sigmoid", "square_dense"]
-)
-def test_agrees_with_the_engines_own_outputs(shared_vectors: Path, name: str) -> None:
-    export = read_export(shared_vectors / "engine" / f"{name}.json")
-    inputs, outputs = (
-        np.loadtxt(shared_vectors / "engine" / f"{name}_{which}.csv", delimiter=",", dtype=np.float32) for which in "xy"
-    )
-    theirs = OnnxEngine(build_onnx(export.layers, {})).process(inputs.reshape(-1, export.in_size))
-    assert np.abs(theirs - outputs.reshape(theirs.shape)).max() < TOLERANCE
+    assert np.abs(OnnxEngine(content).process(frames) - NumpyEngine(layers).process(frames)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("activation", ["", "tanh", "relu", "sigmoid", "softmax", "elu"])
 def test_every_activation_within_a_layer_and_in_one_of_its_own(activation: str) -> None:
     dense = tiny_network()[0]
-    assert isinstance(dense, DenseWeights)
     layers: list[Layer] = [DenseWeights(3 * dense.weight, dense.bias, activation)]
     apart: list[Layer] = [DenseWeights(3 * dense.weight, dense.bias, ""), ActivationLayer(activation, 6)]
     for network in (layers, apart):
-        assert (
-            np.abs(OnnxEngine(build_onnx(network, {})).process(FRAMES) - NumpyEngine(layers).process(FRAMES)).max()
-            < TOLERANCE
-        )
+        outputs = OnnxEngine(build_onnx(network, {})).process(FRAMES)
+        assert np.abs(outputs - NumpyEngine(layers).process(FRAMES)).max() < TOLERANCE
 
 
 def test_state_is_an_input_and_an_output_of_each_lstm() -> None:
@@ -115,10 +97,8 @@ def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_a_legacy_file_becomes_the_same_graph(tmp_path: Path) -> None:
     _, path = written(tmp_path, tiny_network(), "legacy")
-    assert (
-        np.abs(OnnxEngine(path.read_bytes()).process(FRAMES) - NumpyEngine(tiny_network()).process(FRAMES)).max()
-        < TOLERANCE
-    )
+    outputs = OnnxEngine(path.read_bytes()).process(FRAMES)
+    assert np.abs(outputs - NumpyEngine(tiny_network()).process(FRAMES)).max() < TOLERANCE
 
 
 def test_what_does_not_compute_the_same_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

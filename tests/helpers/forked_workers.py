@@ -102,7 +102,7 @@ def _work(order: dict[str, object], lease: int) -> None:
         _end_with_parent()
         folder = RunDirectory(Path(str(order["folder"])))
         os.environ.clear()
-        os.environ.update(order["environment"])  # type: ignore[arg-type]
+        os.environ.update(order["environment"])
         os.chdir(read_manifest(folder).working_folder)
         os.umask(int(str(order["umask"])))
         console = os.open(folder.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,13 @@ from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.events import Event
+from kelly_core.export.reader import Export, read_export
 from kelly_core.spec import ModelSpec, model_spec
-from kelly_core.training.checkpoint import Checkpoint
+from kelly_core.training.batches import TensorBatch
+from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
+from kelly_core.training.exporting import export_network
 from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.seeds import seeded_rng, shifted
 
@@ -96,6 +100,17 @@ def script_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: Sequence[f
     monkeypatch.setattr(Trainer, "validate", lambda trainer: losses[min(trainer.epoch, len(losses) - 1)])
 
 
+def watch_batches(monkeypatch: pytest.MonkeyPatch, look: Callable[[TensorBatch], object]) -> None:
+    """Call ``look`` with each batch whose gradient is computed."""
+    compute = BackwardPass.__call__
+
+    def watched(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
+        look(batch)
+        return compute(chain, batch, gradient)
+
+    monkeypatch.setattr(BackwardPass, "__call__", watched)
+
+
 class Run:
     """Trainings of one model into one folder, with every event that they sent."""
 
@@ -138,6 +153,11 @@ class Run:
         """Return the path of the checkpoint ``kind``."""
         return self.output / "checkpoints" / f"{self.spec.file_stem}_{kind}.pt"
 
+    def export(self) -> Export:
+        """Export the best checkpoint, and read the file."""
+        export_network(load_checkpoint(self.checkpoint_path("best")), self.output / "export.json")
+        return read_export(self.output / "export.json")
+
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
     """Compare bit for bit, however deep."""
@@ -173,5 +193,4 @@ def assert_same_training(one: TrainingResult, other: TrainingResult) -> None:
 
 
 def first_weight(checkpoint: Checkpoint | None) -> torch.Tensor:
-    assert checkpoint is not None
     return checkpoint.network["layers.0.weight"]

@@ -117,6 +117,5 @@ def test_datasets_waits_for_workers_aloud_and_leaves_when_asked(tmp_path: Path) 
 
 
 def _wait_for(words: str, stream: IO[str] | None) -> None:
-    assert stream is not None
     line = next(iter(stream), "")
     assert words in line

@@ -16,19 +16,20 @@ from kelly_core.io.json import CHUNK, LineTail
 from kelly_core.runs import event_log
 from kelly_core.runs.event_log import LogReader, LogRecord, LogWriter, decode, encode
 
+MODEL = "DynamicsEngine"
 EXAMPLES = [
     event_log.AttemptBegun(),
     event_log.StateChanged("stopping", 3),
     event_log.FeaturesRead("deam", 3, 1802),
-    events.ModelStarted("EmotionRecognizer", "deam", False, 1500, 300, 1, 50, "cuda", 0.0512),
-    events.BatchDone("EmotionRecognizer", 2, 7, 24),
-    events.EpochDone("EmotionRecognizer", 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0),
-    events.CheckpointSaved("EmotionRecognizer", 2, "best", "out/ä b.pt"),
-    events.TrainingWarning("EmotionRecognizer", "synthetic", 'a "quoted"\nmessage ♫'),
-    events.SettingsChanged("EmotionRecognizer", 2, 0.0005, None, 80),
-    events.ModelEnded("EmotionRecognizer", "stopped", 0, 0, 0.05),
-    events.Exported("EmotionRecognizer", "out/emotionrecognizer.json"),
-    events.ModelResult("EmotionRecognizer", "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
+    events.ModelStarted(MODEL, "deam", False, 1500, 300, 1, 50, "cuda", 0.0512, 0.01),
+    events.BatchDone(MODEL, 2, 7, 24),
+    events.EpochDone(MODEL, 2, 50, 0.06, 0.05, 0.05, 2, 10, 1e-3, 1.25, 43000.0, 24, "plateau"),
+    events.CheckpointSaved(MODEL, 2, "best", "out/ä b.pt"),
+    events.TrainingWarning(MODEL, "synthetic", 'a "quoted"\nmessage ♫'),
+    events.SettingsChanged(MODEL, 2, 0.0005, None, 80),
+    events.ModelEnded(MODEL, "stopped", 0, 0, 0.05),
+    events.Exported(MODEL, "out/emotionrecognizer.json"),
+    events.ModelResult(MODEL, "deam", True, None, None, 0, {"best_epoch": 3, "val_loss": 0.04}, 2.5),
     event_log.HostLoad(12.5, 1, 2, 3, (event_log.GpuLoad("H200", 99.0, 1, 2),)),
     event_log.Revived(61.5),
     event_log.RunEnded("failed", "the disk is full"),
@@ -70,14 +71,11 @@ def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: f
     line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, loss)))
     assert b'"best_loss":null' in line
     ended = decode(line).event
-    assert isinstance(ended, events.ModelEnded)
     assert math.isnan(ended.best_loss)
     former = decode(line.replace(b"null", b'"Infinity"')).event
-    assert isinstance(former, events.ModelEnded)
     assert former.best_loss == math.inf
     result = events.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
     again = decode(encode(LogRecord(1.0, 0.0, 1, result))).event
-    assert isinstance(again, events.ModelResult)
     assert math.isnan(again.metrics["val_loss"])
 
 

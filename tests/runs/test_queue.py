@@ -74,7 +74,7 @@ def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Sta
     assert [each.id for each in waiting_runs(tmp_path)] == [blocked]
 
 
-def test_waiting_runs_are_moved_and_dropped(tmp_path: Path, started: Started, kelly_core) -> None:  # type: ignore[no-untyped-def]
+def test_waiting_runs_are_moved_and_dropped(tmp_path: Path, started: Started, kelly_core) -> None:
     runs = tmp_path / "runs"
     first, second, third = (add(runs) for _ in range(3))
     assert len({name[16:] for name in (first, second, third)}) == 3

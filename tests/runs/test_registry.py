@@ -166,7 +166,6 @@ def test_a_run_without_a_process_has_died_unless_its_log_shows_an_end(tmp_path: 
 def test_killing_a_process_that_has_just_ended_is_no_mistake(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun())
     life = FileLock.acquire(folder.heartbeat)
-    assert life is not None
     ended = subprocess.Popen(["true"])
     ended.wait()
     life.write_owner("run", ended.pid)
@@ -179,7 +178,6 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
 ) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"), output=str(tmp_path / "out"))
     former = FileLock.acquire(folder.heartbeat)
-    assert former is not None
     former.write_owner("run", os.getpid())
     former.release()
     seen = []

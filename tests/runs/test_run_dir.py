@@ -16,7 +16,7 @@ from kelly_core.runs.run_dir import change_tags, read_labels
 from tests.runs.test_registry import MODEL, epoch, make_run
 
 
-def test_runs_are_tagged_noted_filtered_and_compared(kelly_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_runs_are_tagged_noted_filtered_and_compared(kelly_core, tmp_path: Path) -> None:
     for number, name in enumerate(("brave-cadence", "calm-melody", "golden-march")):
         begun = events.ModelStarted(MODEL, "maestro", True, 8, 4, 1, 9, "cpu", 0.5)
         happened = [begun, epoch(1, 0.1 * (number + 1)), RunEnded("finished")]
@@ -52,7 +52,7 @@ def test_a_tag_is_one_word(tmp_path: Path) -> None:
     assert read_labels(folder).tags == ()
 
 
-def test_other_settings_are_asked_for_and_checked(kelly_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_other_settings_are_asked_for_and_checked(kelly_core, tmp_path: Path) -> None:
     begun = events.ModelStarted(MODEL, "maestro", True, 8, 4, 1, 9, "cpu", 0.5)
     folder = make_run(tmp_path / "runs" / "one", StateChanged("running"), begun, epoch(1, 0.5))
     folder.heartbeat.touch()

@@ -65,7 +65,6 @@ def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
     until(run, "finished")
     run.take().release()
     summary = read_summary(run.folder)
-    assert summary is not None
     assert summary.offset == run.folder.events.stat().st_size
     assert summary.snapshot.state == "finished"
 

@@ -122,7 +122,6 @@ def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, m
     write_manifest(folder, replace(read_manifest(folder), settings={"output": {"dir": "out"}, "µ": 1}))
     life = FileLock.acquire(folder.heartbeat)
     lease = acquire_output_lock(tmp_path / "out")
-    assert life is not None
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     launch.spawn(folder, [life.handle, lease.handle])
     life.release()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,9 +14,8 @@ from kelly_core.spec import model_spec
 from kelly_core.training import estimate as module
 from kelly_core.training.batches import TensorBatch, available_devices, cpu_workers, resolve_device
 from kelly_core.training.estimate import estimate
-from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Trainer
-from tests.helpers.toy_training import ToyDataset, settings
+from tests.helpers.toy_training import ToyDataset, settings, watch_batches
 
 SPEC = model_spec("DynamicsEngine")
 STEP_SECONDS, VALIDATION_SECONDS = 0.01, 0.05
@@ -27,17 +25,16 @@ STEP_SECONDS, VALIDATION_SECONDS = 0.01, 0.05
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that passes only in steps and validations, so that the machine's load does not matter."""
     now = [0.0]
-    compute, validate = BackwardPass.__call__, Trainer.validate
+    validate = Trainer.validate
 
-    def step(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
+    def step(_batch: TensorBatch) -> None:
         now[0] += STEP_SECONDS
-        return compute(chain, batch, gradient)
 
     def validation(loop: Trainer) -> float:
         now[0] += VALIDATION_SECONDS
         return validate(loop)
 
-    monkeypatch.setattr(BackwardPass, "__call__", step)
+    watch_batches(monkeypatch, step)
     monkeypatch.setattr(Trainer, "validate", validation)
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 

@@ -27,7 +27,6 @@ EMOTION, GROOVE, HARMONY = (model_spec(name) for name in ("EmotionRecognizer", "
 def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path) -> None:
     run = Run(spec, tmp_path)
     result = run(epochs=5, learning_rate=0.05, save_history=True, save_interval=2)
-    assert result.quality is not None
     assert result.checkpoint is not None
     assert result.quality.metrics["loss"] == pytest.approx(result.metrics["val_loss"], rel=1e-4)
     record = result.quality.to_json()
@@ -36,8 +35,7 @@ def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path)
     assert load_checkpoint(run.checkpoint_path("latest")).epoch == 5
     history = json.loads((tmp_path / "history" / f"{spec.file_stem}_history.json").read_text())
     assert QualityRecord.from_json(history["quality"]) == result.quality
-    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    assert QualityRecord.from_json(read_export(tmp_path / "export.json").metadata["quality"]) == result.quality
+    assert QualityRecord.from_json(run.export().metadata["quality"]) == result.quality
 
 
 def test_a_resumed_training_measures_the_same(tmp_path: Path) -> None:
@@ -64,7 +62,6 @@ def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
 def test_a_stopped_training_is_measured_and_resumes_unchanged(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     stopped = run(epochs=3, stop_after=5)
-    assert stopped.quality is not None
     assert load_checkpoint(run.checkpoint_path("latest")).quality == stopped.quality.to_json()
     assert run(epochs=3, resume=True).quality == Run(GROOVE, tmp_path / "whole")().quality
 
@@ -88,9 +85,7 @@ def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> N
     """It gets raw inputs, so the standardization must be undone; a stateless one forgets every frame."""
     run = Run(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
     result = run(epochs=2, state=state)
-    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    found = evaluate_export(read_export(tmp_path / "export.json"), EMOTION, run.dataset, "validation")
-    assert result.quality is not None
+    found = evaluate_export(run.export(), EMOTION, run.dataset, "validation")
     assert found.verdict == result.quality.verdict
     assert found.notes == result.quality.notes
     for name, value in result.quality.metrics.items():
@@ -104,18 +99,15 @@ def test_an_input_that_is_switched_off_does_not_matter(tmp_path: Path) -> None:
     dataset.noise = 0.0
     run = Run(HARMONY, tmp_path, dataset)
     result = run(epochs=2)
-    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    found = evaluate_export(read_export(tmp_path / "export.json"), HARMONY, dataset, "validation")
-    assert result.quality is not None
+    found = evaluate_export(run.export(), HARMONY, dataset, "validation")
     assert found.metrics["perplexity"] == pytest.approx(result.quality.metrics["perplexity"], rel=1e-4)
 
 
 def test_other_examples_than_it_was_trained_on_are_reported(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
-    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
+    export = run.export()
     run.dataset.fingerprint, run.dataset.test = "another", np.arange(8)
-    export = read_export(tmp_path / "export.json")
     assert "it may have learned some" in evaluate_export(export, GROOVE, run.dataset, "validation").notes[-1]
     assert not any("learned" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)
 
@@ -127,8 +119,7 @@ def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Pat
 
     run = Run(GROOVE, tmp_path, Leaky(GROOVE))
     run(epochs=1)
-    export_network(load_checkpoint(run.checkpoint_path("best")), tmp_path / "export.json")
-    export = read_export(tmp_path / "export.json")
+    export = run.export()
     leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"
     assert export.metadata["quality"]["notes"][-1] == f"the metrics may be too good, {leak}"
     run.dataset.test = np.arange(8)

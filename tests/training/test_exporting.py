@@ -27,9 +27,7 @@ EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
 
 
 def trained(run: Run, **changes: Any) -> Checkpoint:
-    checkpoint = run(epochs=1, **changes).checkpoint
-    assert checkpoint is not None
-    return checkpoint
+    return run(epochs=1, **changes).checkpoint
 
 
 def raw_frames(checkpoint: Checkpoint, count: int = 40) -> np.ndarray:
@@ -81,12 +79,11 @@ def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: p
     script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4)
-    assert result.checkpoint is not None
     assert result.metrics["best_epoch"] == 2
     best_checkpoint = load_checkpoint(run.checkpoint_path("best"))
     assert best_checkpoint.epoch == 2
     (layer, *_), (best, *_) = exported_layers(result.checkpoint), exported_layers(best_checkpoint)
-    np.testing.assert_array_equal(layer.weight, best.weight)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(layer.weight, best.weight)
     assert not torch.equal(result.checkpoint.network["layers.0.weight"], best_checkpoint.network["layers.0.weight"])
 
 
@@ -131,14 +128,9 @@ def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Pa
         CheckpointEngine(run.checkpoint_path("best"), former).run(np.zeros((1, GROOVE.input_size), np.float32))
 
 
-GROOVE = model_spec("GroovePredictor")
-
-
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
-    made = Run(GROOVE, tmp_path)(epochs=1).checkpoint
-    assert made is not None
-    return made
+    return trained(Run(GROOVE, tmp_path))
 
 
 def another(checkpoint: Checkpoint, loss: float, **data: Any) -> Checkpoint:
@@ -197,10 +189,8 @@ def test_real_data_is_better_than_generated_data(checkpoint: Checkpoint, path: P
     real = another(checkpoint, 0.5, synthetic=False, fingerprint="real")
     replace_export(generated, path)
     assert "the new one on real" in replace_export(real, path, keep_best=True).text
-    assert (
-        "is kept: trained on real data, the new one on generated"
-        in replace_export(generated, path, keep_best=True).text
-    )
+    kept = replace_export(generated, path, keep_best=True).text
+    assert "is kept: trained on real data, the new one on generated" in kept
     assert loss_of(path) == 0.5
 
 
@@ -217,9 +207,8 @@ def test_former_exports_are_left_out_beside_the_present_ones() -> None:
 
 
 def test_licenses_without_commercial_use_are_recognized() -> None:
-    assert all(
-        map(is_non_commercial, ["CC BY-NC 4.0", "treat as non-commercial", "for research only", "Noncommercial"])
-    )
+    refused = ["CC BY-NC 4.0", "treat as non-commercial", "for research only", "Noncommercial"]
+    assert all(map(is_non_commercial, refused))
     assert not any(map(is_non_commercial, ["CC BY 4.0", "MIT", "CC0", "that of its source"]))
 
 

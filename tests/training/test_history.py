@@ -45,7 +45,6 @@ def test_a_history_is_read_back_as_far_as_a_curve_needs_it(tmp_path: Path) -> No
     metrics = {"best_epoch": 2, "val_loss": 0.4, "baseline_loss": 0.9, "epsilon": 0.1}
     write_history(path, "model", [row | {"seconds": 1.5} for row in rows_of([0.5, 0.4])], metrics)
     history = read_history(path)
-    assert history is not None
     assert list(history.rows) == rows_of([0.5, 0.4])
     assert history.metrics == {key: metrics[key] for key in ("best_epoch", "val_loss", "baseline_loss")}
 

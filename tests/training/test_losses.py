@@ -73,7 +73,6 @@ def test_huge_logits_keep_loss_and_gradient_finite(loss: Loss, activation: str) 
     total, _ = weighted_loss(loss, activation, logits, batch_of([[[0.0, 1.0]]], [[[1.0]]]))
     total.backward()
     assert total.item() == pytest.approx(600.0)
-    assert logits.grad is not None
     assert logits.grad.abs().min() > 0.9
 
 
@@ -111,7 +110,6 @@ def test_a_batch_in_which_all_is_masked_costs_nothing() -> None:
     value = mean_loss(*weighted_loss("mse", "tanh", logits, batch_of([[[1.0, 2.0]]], [[[0.0]]])))
     value.backward()
     assert float(value.detach()) == 0.0
-    assert logits.grad is not None
     assert not logits.grad.any()
 
 
@@ -138,7 +136,6 @@ def test_batches_cut_every_part_alike() -> None:
     assert [len(part) for part in parts] == [2, 2, 1]
     assert parts[1].inputs[0, 0].tolist() == [4.0, 5.0]
     assert parts[1].weights.flatten().tolist() == [2.0, 3.0]
-    assert parts[2].pooled is not None
     assert parts[2].pooled.tolist() == [True]
 
 

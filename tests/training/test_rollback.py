@@ -50,7 +50,6 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     assert alarm.kind == "rollback"
     assert "epoch 3" in alarm.message
     assert "back to epoch 1" in alarm.message
-    assert result.checkpoint is not None
     assert result.checkpoint.rollbacks == 1
     rates = [row["learning_rate"] for row in result.checkpoint.history]
     # The best epoch was the first, so the second is trained again.
@@ -64,7 +63,6 @@ def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = run(epochs=9)
     assert (result.reason, result.epoch) == ("diverged", 1)
     assert [alarm.kind for alarm in run.heard(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
-    assert result.checkpoint is not None
     assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
 
@@ -96,7 +94,6 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
     (alarm,) = run.heard(TrainingWarning)
     assert (alarm.kind, alarm.message) == ("rollback", "as requested: back to epoch 1 with a learning rate of 0.0015")
-    assert result.checkpoint is not None
     assert result.checkpoint.rollbacks == 0
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
     assert [event.epoch for event in run.heard(EpochDone)] == [1, 2, 2, 3, 4]
@@ -108,7 +105,6 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
     times = len(run.heard(TrainingWarning))
     assert (result.reason, result.epoch) == ("epochs_done", 2)
     assert times > MAX_ROLLBACKS
-    assert result.checkpoint is not None
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
 
 

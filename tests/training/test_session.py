@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
@@ -17,7 +16,7 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.session import train_model
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.helpers import tiny
-from tests.helpers.toy_training import ToyDataset, script_validation_losses, settings
+from tests.helpers.toy_training import ToyDataset, assert_same_training, script_validation_losses, settings
 from tests.seeds import shifted
 
 SPECS = {spec.name: spec for spec in MODELS}
@@ -179,19 +178,9 @@ def train(
     return trainer.fit(resume=resume, unsaved_rate=unsaved_rate)
 
 
-def assert_same(one: TrainingResult, other: TrainingResult) -> None:
-    assert one.checkpoint is not None
-    assert other.checkpoint is not None
-    for name, tensor in one.checkpoint.network.items():
-        assert torch.equal(tensor, other.checkpoint.network[name]), name
-    rates = [[row["learning_rate"] for row in each.checkpoint.history] for each in (one, other)]
-    assert rates[0] == rates[1]
-
-
 def test_changes_hold_from_the_next_epoch_on(tmp_path: Path) -> None:
     heard: list[Event] = []
     result = train(tmp_path, {2: {"learning_rate": 0.001}, 3: {"epochs": 4}}, epochs=9, heard=heard)
-    assert result.checkpoint is not None
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003, 0.001, 0.001]
     assert [event for event in heard if isinstance(event, SettingsChanged)] == [
         SettingsChanged(GROOVE.name, 2, 0.001),
@@ -212,19 +201,18 @@ def test_a_resume_after_a_change_equals_one_in_one_go(tmp_path: Path, killed_aft
     with pytest.raises(KilledError):
         train(tmp_path / "parts", changes, epochs=9, killed_after=killed_after)
     # The log gives the number of epochs to the resumed training; the checkpoint holds the learning rate.
-    assert_same(whole, train(tmp_path / "parts", {}, epochs=6, resume=True))
+    assert_same_training(whole, train(tmp_path / "parts", {}, epochs=6, resume=True))
 
 
 def test_a_rollback_undoes_a_larger_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
     changes = {2: {"learning_rate": 0.1}}
     whole = train(tmp_path / "whole", changes, epochs=4, roll_back_after=2)
-    assert whole.checkpoint is not None
     # Back to the first epoch, the best, and on at its rate.
     assert [row["learning_rate"] for row in whole.checkpoint.history] == [0.003] * 4
     with pytest.raises(KilledError):
         train(tmp_path / "parts", changes, epochs=4, roll_back_after=2, killed_after=3)
-    assert_same(whole, train(tmp_path / "parts", {}, epochs=4, resume=True))
+    assert_same_training(whole, train(tmp_path / "parts", {}, epochs=4, resume=True))
 
 
 def test_a_change_that_no_checkpoint_holds_is_repeated(tmp_path: Path) -> None:
@@ -232,4 +220,4 @@ def test_a_change_that_no_checkpoint_holds_is_repeated(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", changes, epochs=5)
     with pytest.raises(KilledError):
         train(tmp_path / "parts", changes, epochs=5, killed_after=-1)
-    assert_same(whole, train(tmp_path / "parts", {}, epochs=5, resume=True, unsaved_rate=0.001))
+    assert_same_training(whole, train(tmp_path / "parts", {}, epochs=5, resume=True, unsaved_rate=0.001))

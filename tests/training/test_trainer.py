@@ -22,8 +22,6 @@ from kelly_core.events import BatchDone, CheckpointSaved, EpochDone, ModelEnded,
 from kelly_core.spec import MODELS
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import load_checkpoint
-from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import (
     EMOTION,
@@ -37,6 +35,7 @@ from tests.helpers.toy_training import (
     first_weight,
     script_validation_losses,
     settings,
+    watch_batches,
 )
 from tests.seeds import seeded_rng, shifted
 
@@ -44,13 +43,7 @@ from tests.seeds import seeded_rng, shifted
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kelly_core.training.batches._MIN_MICRO_BATCH_SIZE", 2)
     threads_seen: list[set[str]] = []
-    compute = BackwardPass.__call__
-
-    def watched(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
-        threads_seen[-1].add(current_thread().name)
-        return compute(chain, batch, gradient)
-
-    monkeypatch.setattr(BackwardPass, "__call__", watched)
+    watch_batches(monkeypatch, lambda _batch: threads_seen[-1].add(current_thread().name))
     results = []
     for threads in (1, 3):
         threads_seen.append(set())
@@ -70,10 +63,7 @@ def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_pa
             self.looked_at += call is torch.ops.aten._local_scalar_dense.default
             return call(*args, **kwargs or {})
 
-    settings = Hyperparameters(
-        epochs=1, batch_size=4, learning_rate=0.001, loss=spec.loss, device="cpu", seed=shifted(0)
-    )
-    trainer = Trainer(spec, ToyDataset(spec), settings, tmp_path)
+    trainer = Trainer(spec, ToyDataset(spec), settings(spec), tmp_path)
     with Numbers() as numbers:
         trainer.train_epoch()
         assert numbers.looked_at == 1
@@ -106,7 +96,7 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
         drawn.append((indices.tolist(), rng.random()))
         return dataset.eval_batch(indices)
 
-    dataset.train_batch = draw  # type: ignore[method-assign]
+    dataset.train_batch = draw
     Run(GROOVE, tmp_path, dataset)(epochs=2)
     (first, noise), (second, other_noise) = drawn
     assert sorted(first) == sorted(second) == dataset.train.tolist()
@@ -173,13 +163,7 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     dataset.inputs[:] = np.arange(24)[:, None, None]
     dataset.noise = 0.0
     steps: list[set[float]] = []
-    compute = BackwardPass.__call__
-
-    def watched(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
-        steps.append(set(batch.inputs.flatten().tolist()))
-        return compute(chain, batch, gradient)
-
-    monkeypatch.setattr(BackwardPass, "__call__", watched)
+    watch_batches(monkeypatch, lambda batch: steps.append(set(batch.inputs.flatten().tolist())))
     Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
     assert len(steps) == 16
     assert sum(len(sequences) > 1 for sequences in steps) > 12
@@ -195,7 +179,6 @@ def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monke
     best = load_checkpoint(run.checkpoint_path("best"))
     assert best.epoch == 4
     assert_same(best.network, Run(GROOVE, tmp_path / "four")(epochs=4).checkpoint.network)
-    assert result.checkpoint is not None
     assert_same(best.network, result.checkpoint.best_network)
     assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
 
@@ -205,7 +188,6 @@ def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, mo
     run.dataset.averages_weights = True
     script_validation_losses(monkeypatch, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     last = run(epochs=6, save_interval=1).checkpoint
-    assert last is not None
     epochs = [first_weight(load_checkpoint(run.checkpoint_path(f"epoch{epoch:04}"))) for epoch in range(1, 7)]
     expected = 0.8 * torch.stack(epochs[:5]).mean(dim=0) + 0.2 * epochs[5]
     # Rounding of float32 in another order.
@@ -230,14 +212,12 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Run(MELODY, tmp_path / "whole")(epochs=2)
-    compute = BackwardPass.__call__
 
-    def small_memory(chain: BackwardPass, batch: TensorBatch, gradient: Any) -> Any:
+    def small_memory(batch: TensorBatch) -> None:
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return compute(chain, batch, gradient)
 
-    monkeypatch.setattr(BackwardPass, "__call__", small_memory)
+    watch_batches(monkeypatch, small_memory)
     run = Run(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
     alarms = run.heard(TrainingWarning)
@@ -252,10 +232,10 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
 
 
 def test_it_is_reported_when_no_example_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(_chain: BackwardPass, _batch: TensorBatch, _gradient: Any) -> Any:
+    def no_memory(_batch: TensorBatch) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(BackwardPass, "__call__", no_memory)
+    watch_batches(monkeypatch, no_memory)
     with pytest.raises(TrainingError, match="not one example of GroovePredictor fits"):
         Run(GROOVE, tmp_path)(epochs=1)
 
