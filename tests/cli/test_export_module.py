@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from kelly_core.cli.app import app
 from tests.seeds import shifted
+
+from .conftest import Run
 
 FACTORY = """
 import torch
@@ -35,14 +34,6 @@ number = lambda: 7
 """
 
 
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, [*arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 @pytest.fixture
 def amp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The factory's name; its module is in the working directory and its weights in weights.pt."""
@@ -57,43 +48,37 @@ def amp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_state_dict_goes_there_and_back_without_loss(tmp_path: Path, amp: str) -> None:
-    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json", "--onnx")
-    run("export", "net.json", "-o", "back.pt")
+def test_a_state_dict_goes_there_and_back_without_loss(run: Run, tmp_path: Path, amp: str) -> None:
+    run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json", "--onnx")
+    run.ok("export", "net.json", "-o", "back.pt")
     before, after = (torch.load(tmp_path / name, weights_only=True) for name in ("weights.pt", "back.pt"))
     assert list(before) == list(after)
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert (tmp_path / "net.onnx").is_file()
 
 
-def test_safetensors_in_and_out(tmp_path: Path, amp: str) -> None:
+def test_safetensors_in_and_out(run: Run, tmp_path: Path, amp: str) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     weights = torch.load(tmp_path / "weights.pt", weights_only=True)
     safetensors.save_file(weights, tmp_path / "weights.safetensors")
-    run("export", f"{amp}:make", "--weights", "weights.safetensors", "-o", "net.json")
-    run("export", "net.json", "-o", "back.safetensors")
+    run.ok("export", f"{amp}:make", "--weights", "weights.safetensors", "-o", "net.json")
+    run.ok("export", "net.json", "-o", "back.safetensors")
     after = safetensors.load_file(tmp_path / "back.safetensors")
     assert all(torch.equal(weights[key], after[key]) for key in weights)
 
 
-def test_every_command_takes_the_file_without_a_spec(amp: str) -> None:
-    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
-    assert json.loads(run("validate", "net.json", "--json"))["passed"]
-    assert json.loads(run("compare", "net.json", "net.json", "--json"))["same_network"]
-    engines = json.loads(run("bench", "net.json", "--json", "--budget-ms", "100000"))["engines"]
+def test_every_command_takes_the_file_without_a_spec(run: Run, amp: str) -> None:
+    run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
+    assert run.json("validate", "net.json")["passed"]
+    assert run.json("compare", "net.json", "net.json")["same_network"]
+    engines = run.json("bench", "net.json", "--budget-ms", "100000")["engines"]
     assert {"numpy", "torch"} <= engines.keys()
-    report = json.loads(run("report", "net.json", "--json"))
+    report = run.json("report", "net.json")
     assert [model["name"] for model in report["models"]] == ["net"]
     assert report["missing"] == []
 
 
-def refused(*arguments: str) -> str:
-    result = CliRunner().invoke(app, [*arguments])
-    assert result.exception is not None
-    return str(result.exception)
-
-
-def test_mistakes_are_named(tmp_path: Path, amp: str) -> None:
+def test_mistakes_are_named(run: Run, tmp_path: Path, amp: str) -> None:
     torch.save({"rec.weight_ih_l0": torch.zeros(1), "other": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
     make = f"{amp}:make"
@@ -108,16 +93,18 @@ def test_mistakes_are_named(tmp_path: Path, amp: str) -> None:
         ((make, "--weights", "none.pt", "-o", "x.json"), "cannot be read"),
         (("weights.pt", "--weights", "weights.pt"), "belongs to PKG.MODULE:FACTORY"),
     ):
-        assert reported in refused("export", *arguments), arguments
+        assert reported in run.refused("export", *arguments), arguments
     assert not (tmp_path / "x.json").exists()
 
 
-def test_an_export_of_other_weights_is_kept_under_the_name_that_trainings_use(tmp_path: Path, amp: str) -> None:
-    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
+def test_an_export_of_other_weights_is_kept_under_the_name_that_trainings_use(
+    run: Run, tmp_path: Path, amp: str
+) -> None:
+    run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
     first = (tmp_path / "net.json").read_bytes()
-    run("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
+    run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
     assert not (tmp_path / "net.previous.json").exists()
     torch.manual_seed(shifted(4))
-    run("export", f"{amp}:make", "-o", "net.json")
+    run.ok("export", f"{amp}:make", "-o", "net.json")
     assert (tmp_path / "net.previous.json").read_bytes() == first
     assert (tmp_path / "net.json").read_bytes() != first

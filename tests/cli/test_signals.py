@@ -55,23 +55,16 @@ def test_nothing_slow_is_imported_before_the_handler_is_installed(package: str) 
     assert set(ended.stdout.split()) <= own | {"__future__"}
 
 
-def test_ctrl_c_that_a_library_converts_to_another_exception_ends_without_a_traceback(tmp_path: Path) -> None:
-    interrupt = """
+INTERRUPTS = {
+    "a library converts it to another exception": """
 def interrupt():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt as error:
         raise ValueError("error calling a function") from error
-"""
-    assert _run(tmp_path, interrupt) == (130, "", "")
-
-
-def test_ctrl_c_in_code_that_is_made_from_a_string_ends_with_the_exit_code_of_an_interrupt(tmp_path: Path) -> None:
-    assert _run(tmp_path, 'def interrupt(): exec("signal.raise_signal(signal.SIGINT)")') == (130, "", "")
-
-
-def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
-    interrupt = """
+""",
+    "it arrives in code that is made from a string": 'def interrupt(): exec("signal.raise_signal(signal.SIGINT)")',
+    "it arrives in a destructor": """
 import time
 class Destroyed:
     def __del__(self):
@@ -79,17 +72,18 @@ class Destroyed:
 def interrupt():
     Destroyed()
     time.sleep(30)
-"""
-    assert _run(tmp_path, interrupt) == (130, "", "")
-
-
-def test_ctrl_c_while_python_shuts_down_ends_without_a_traceback(tmp_path: Path) -> None:
-    interrupt = """
+""",
+    "Python shuts down": """
 import atexit
 def interrupt():
     atexit.register(signal.raise_signal, signal.SIGINT)
     raise SystemExit(0)
-"""
+""",
+}
+
+
+@pytest.mark.parametrize("interrupt", INTERRUPTS.values(), ids=INTERRUPTS)
+def test_ctrl_c_anywhere_ends_without_a_traceback(interrupt: str, tmp_path: Path) -> None:
     assert _run(tmp_path, interrupt) == (130, "", "")
 
 
