@@ -20,32 +20,11 @@ RULES_FILE = "MADE_BY_RULES.md"
 """File that marks a corpus as made by rules, and lists them."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
-_RESERVED = frozenset(
-    [
-        "dir",
-        "cache_dir",
-        "jobs",
-        "max_files",
-        "use_synthetic",
-        "synthetic_examples",
-        "weight",
-        "folder",
-        "is_placed",
-        "construct",
-        "copy",
-        "dict",
-        "from_orm",
-        "json",
-        "parse_file",
-        "parse_obj",
-        "parse_raw",
-        "schema",
-        "schema_json",
-        "update_forward_refs",
-        "validate",
-    ]
-)
-"""Settings in [datasets] beside the sections of the corpora, and other attributes of that section's class."""
+_SETTINGS = ["dir", "cache_dir", "jobs", "max_files", "use_synthetic", "synthetic_examples"]
+"""Settings in [datasets] beside the sections of the corpora."""
+_METHODS = ["weight", "folder", "is_placed", "construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj"]
+_METHODS += ["parse_raw", "schema", "schema_json", "update_forward_refs", "validate"]
+"""Other attributes of that section's class; pydantic is not imported here for them, which would cost the help .1 s."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +63,7 @@ class Corpus:
 
     def __post_init__(self) -> None:
         where = f"Corpus {self.name!r}"
-        if not _NAME.fullmatch(self.name) or self.name in _RESERVED or self.name.startswith("model_"):
+        if not _NAME.fullmatch(self.name) or self.name in _SETTINGS + _METHODS or self.name.startswith("model_"):
             problem = "the name must be 1 to 40 lower-case ASCII letters, digits and underscores, and no setting's name"
             raise ConfigError(problem, where=where)
         if not _MODULE.fullmatch(self.module):

@@ -12,19 +12,11 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from kelly_core.cli import options
 from kelly_core.cli.console import FIRST_STEPS, feature_progress, print_json, print_result
 from kelly_core.cli.datasets_get import get, verify
 from kelly_core.cli.datasets_write import import_chords, render
 from kelly_core.cli.help import MUSIC_PANEL, option
-from kelly_core.cli.options import (
-    BackendOption,
-    ConfigOption,
-    DatasetsDirOption,
-    JsonOption,
-    MaxFilesOption,
-    SchedulerOption,
-    settings_from,
-)
 from kelly_core.corpora import RULES_FILE
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.demo import DEFAULT_SONGS
@@ -45,12 +37,12 @@ app.command()(render)
 @app.callback(invoke_without_command=True)
 def datasets(
     context: typer.Context,
-    datasets_dir: DatasetsDirOption = None,
-    max_files: MaxFilesOption = None,
-    backend: BackendOption = None,
-    scheduler: SchedulerOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    datasets_dir: options.DatasetsDirOption = None,
+    max_files: options.MaxFilesOption = None,
+    backend: options.BackendOption = None,
+    scheduler: options.SchedulerOption = None,
+    config: options.ConfigOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show each corpus: files, usable examples, skipped files and the reason, labels, splits, licence.
 
@@ -71,7 +63,7 @@ def datasets(
     from kelly_core.data.download.inventory import find_unclaimed
     from kelly_core.features.feature_cache import list_caches, total_bytes
 
-    settings = settings_from(config, locals(), read_corpora=True).settings
+    settings = options.settings_from(config, locals(), read_corpora=True).settings
     reports = []
     for name in CORPORA:
         with feature_progress(name) as progress:

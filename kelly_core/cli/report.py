@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kelly_core.cli import options
 from kelly_core.cli.console import print_json, print_result
 from kelly_core.cli.help import OUTPUT_PANEL, option
-from kelly_core.cli.options import (
-    AllowSyntheticOption,
-    ConfigOption,
-    DatasetsDirOption,
-    EngineOption,
-    JsonOption,
-    MkdirOption,
-    Output,
-    check_outputs,
-)
 from kelly_core.cli.validate import ChainOption, SplitOption, check_files
 from kelly_core.errors import ConfigError, ExportError, KellyError
 from kelly_core.export.provenance import SYNTHETIC_HINT, read_provenance, synthetic_refusal
@@ -36,7 +27,8 @@ _FILES = ("report.html", "report.md")
 
 
 SourceArgument = Annotated[
-    Path, typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export.")
+    Path,
+    typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export."),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -51,12 +43,12 @@ def report(
     text: TextOption = False,
     split: SplitOption = None,
     chain: ChainOption = None,
-    engine: EngineOption = None,
-    allow_synthetic: AllowSyntheticOption = False,
-    mkdir: MkdirOption = False,
-    datasets_dir: DatasetsDirOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    engine: options.EngineOption = None,
+    allow_synthetic: options.AllowSyntheticOption = False,
+    mkdir: options.MkdirOption = False,
+    datasets_dir: options.DatasetsDirOption = None,
+    config: options.ConfigOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Check exports and write report.html, a single self-contained file, and report.md.
 
@@ -83,8 +75,8 @@ def report(
     target = folder if output is None else output
     if not (text or as_json):
         option = "SOURCE" if output is None else "--output"
-        files = [Output(target / name, option) for name in _FILES]
-        check_outputs(files, _inputs(folder, config), create_folders=mkdir)
+        files = [options.Output(target / name, option) for name in _FILES]
+        options.check_outputs(files, _inputs(folder, config), create_folders=mkdir)
     exports = export_files(source)
     _refuse_synthetic(exports, allow_synthetic=allow_synthetic)
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}

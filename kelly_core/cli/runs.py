@@ -12,22 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from kelly_core.cli import generate
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.foreground import print_resume_command, watch
-from kelly_core.cli.generate import (
-    ArousalOption,
-    AudioArgument,
-    BarsOption,
-    BpmOption,
-    KeyOption,
-    OutputOption,
-    PlayOption,
-    PlotOption,
-    SeedOption,
-    ValenceOption,
-    WavOption,
-    generate,
-)
 from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, MkdirOption, RunIdArgument, complete_runs, settings_from
 from kelly_core.cli.run_control import (
@@ -306,17 +293,17 @@ def note(
 def generate_from_run(
     context: typer.Context,
     run_id: RunIdArgument,
-    audio: AudioArgument = None,
-    valence: ValenceOption = None,
-    arousal: ArousalOption = None,
-    bars: BarsOption = None,
-    bpm: BpmOption = None,
-    key: KeyOption = None,
-    seed: SeedOption = 0,
-    output: OutputOption = Path("out.mid"),
-    plot: PlotOption = None,
-    wav: WavOption = None,
-    play: PlayOption = False,
+    audio: generate.AudioArgument = None,
+    valence: generate.ValenceOption = None,
+    arousal: generate.ArousalOption = None,
+    bars: generate.BarsOption = None,
+    bpm: generate.BpmOption = None,
+    key: generate.KeyOption = None,
+    seed: generate.SeedOption = 0,
+    output: generate.OutputOption = Path("out.mid"),
+    plot: generate.PlotOption = None,
+    wav: generate.WavOption = None,
+    play: generate.PlayOption = False,
     mkdir: MkdirOption = False,
 ) -> None:
     """Generate music with the best weights of a run so far, while it trains or after its end.
@@ -331,7 +318,7 @@ def generate_from_run(
     if audio is None and valence is None and arousal is None:
         valence, arousal = _VALENCE, _AROUSAL
     with _best_exports(context, run_id) as folder:
-        generate(
+        generate.generate(
             audio=audio,
             valence=valence,
             arousal=arousal,

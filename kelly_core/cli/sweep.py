@@ -9,27 +9,9 @@ from collections.abc import Sequence
 import typer
 from rich.table import Table
 
+from kelly_core.cli import options
 from kelly_core.cli.console import feature_progress, print_json, print_result, print_status
 from kelly_core.cli.foreground import Signals
-from kelly_core.cli.options import (
-    BackendOption,
-    ConfigOption,
-    DatasetsDirOption,
-    EpochsOption,
-    JsonOption,
-    MaxFilesOption,
-    ModelsOption,
-    OutputDirOption,
-    RandomOption,
-    SchedulerOption,
-    SeedsOption,
-    SetOption,
-    TrialJobsOption,
-    UseSyntheticOption,
-    check_training_outputs,
-    selected_models,
-    settings_from,
-)
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import MISSING
 from kelly_core.interrupts import INTERRUPTED
@@ -40,20 +22,20 @@ from kelly_core.sweeps.sweep import Sweep
 
 
 def sweep(
-    model: ModelsOption = None,
-    datasets_dir: DatasetsDirOption = None,
-    max_files: MaxFilesOption = None,
-    use_synthetic: UseSyntheticOption = False,
-    tried: SetOption = None,
-    seeds: SeedsOption = None,
-    random: RandomOption = None,
-    epochs: EpochsOption = None,
-    trial_jobs: TrialJobsOption = None,
-    backend: BackendOption = None,
-    scheduler: SchedulerOption = None,
-    output: OutputDirOption = None,
-    config: ConfigOption = None,
-    as_json_: JsonOption = False,
+    model: options.ModelsOption = None,
+    datasets_dir: options.DatasetsDirOption = None,
+    max_files: options.MaxFilesOption = None,
+    use_synthetic: options.UseSyntheticOption = False,
+    tried: options.SetOption = None,
+    seeds: options.SeedsOption = None,
+    random: options.RandomOption = None,
+    epochs: options.EpochsOption = None,
+    trial_jobs: options.TrialJobsOption = None,
+    backend: options.BackendOption = None,
+    scheduler: options.SchedulerOption = None,
+    output: options.OutputDirOption = None,
+    config: options.ConfigOption = None,
+    as_json_: options.JsonOption = False,
 ) -> None:
     """Train each model with each combination of settings and each seed, and export the best.
 
@@ -63,12 +45,12 @@ def sweep(
       kelly-core sweep -m groove --set training.epochs=10,30 --seeds 3 -o sweep
       kelly-core sweep --set training.learning_rate=0.0001..0.01 --random 20
     """
-    specs = selected_models(model)
-    settings = settings_from(config, locals(), read_corpora=True).settings
+    specs = options.selected_models(model)
+    settings = options.settings_from(config, locals(), read_corpora=True).settings
     if not settings.sweep.set and settings.sweep.seeds == 1:
         hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
         raise ConfigError("sweep: nothing to vary", hint=hint)
-    check_training_outputs(config, settings)
+    options.check_training_outputs(config, settings)
     command = ["kelly-core", *sys.argv[1:]]
     work = Sweep(plan_trials(settings, specs), settings, command)
     _compute_features(work, specs)

@@ -12,35 +12,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kelly_core.cli import options
 from kelly_core.cli.console import FIRST_STEPS, feature_progress, print_error, print_json, print_result, print_status
 from kelly_core.cli.foreground import Signals, print_resume_command, watch
 from kelly_core.cli.help import EXECUTION_PANEL, OUTPUT_PANEL, TRAINING_PANEL, option
-from kelly_core.cli.options import (
-    BackendOption,
-    BatchSizeOption,
-    ConfigOption,
-    DatasetsDirOption,
-    DeviceOption,
-    EpochsOption,
-    JobsOption,
-    JsonOption,
-    KeepBestOption,
-    LearningRateOption,
-    MaxFilesOption,
-    MinDeltaOption,
-    ModelsOption,
-    OutputDirOption,
-    PatienceOption,
-    SchedulerOption,
-    SeedOption,
-    TensorboardOption,
-    UseSyntheticOption,
-    ValidationSplitOption,
-    check_training_outputs,
-    selected_models,
-    settings_from,
-    typed_settings,
-)
 from kelly_core.config.schema import Settings
 from kelly_core.events import ModelResult
 from kelly_core.formatting import MISSING, format_bytes, format_duration
@@ -81,33 +56,33 @@ NoPlotsOption = Annotated[bool, option(OUTPUT_PANEL, "Do not draw loss plots.", 
 
 
 def train(
-    model: ModelsOption = None,
-    datasets_dir: DatasetsDirOption = None,
-    max_files: MaxFilesOption = None,
-    use_synthetic: UseSyntheticOption = False,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    learning_rate: LearningRateOption = None,
-    validation_split: ValidationSplitOption = None,
-    patience: PatienceOption = None,
-    min_delta: MinDeltaOption = None,
-    seed: SeedOption = None,
+    model: options.ModelsOption = None,
+    datasets_dir: options.DatasetsDirOption = None,
+    max_files: options.MaxFilesOption = None,
+    use_synthetic: options.UseSyntheticOption = False,
+    epochs: options.EpochsOption = None,
+    batch_size: options.BatchSizeOption = None,
+    learning_rate: options.LearningRateOption = None,
+    validation_split: options.ValidationSplitOption = None,
+    patience: options.PatienceOption = None,
+    min_delta: options.MinDeltaOption = None,
+    seed: options.SeedOption = None,
     resume: ResumeOption = False,
-    device: DeviceOption = None,
-    jobs: JobsOption = None,
-    backend: BackendOption = None,
-    scheduler: SchedulerOption = None,
+    device: options.DeviceOption = None,
+    jobs: options.JobsOption = None,
+    backend: options.BackendOption = None,
+    scheduler: options.SchedulerOption = None,
     detach: DetachOption = False,
     estimate: EstimateOption = False,
     queue: QueueOption = False,
     notify: NotifyOption = None,
-    output: OutputDirOption = None,
-    keep_best: KeepBestOption = False,
-    tensorboard: TensorboardOption = False,
+    output: options.OutputDirOption = None,
+    keep_best: options.KeepBestOption = False,
+    tensorboard: options.TensorboardOption = False,
     no_history: NoHistoryOption = False,
     no_plots: NoPlotsOption = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.ConfigOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Train models, write checkpoints, and export the best weights as RTNeural files.
 
@@ -120,10 +95,10 @@ def train(
       kelly-core train --epochs 60 --resume
       kelly-core train --epochs 200 --detach
     """
-    specs = selected_models(model)
-    typed = typed_settings(locals())
-    settings = settings_from(config, locals(), read_corpora=True).settings
-    check_training_outputs(config, settings)
+    specs = options.selected_models(model)
+    typed = options.typed_settings(locals())
+    settings = options.settings_from(config, locals(), read_corpora=True).settings
+    options.check_training_outputs(config, settings)
     _hint_at_corpora(settings, specs)
     names, command = [spec.name for spec in specs], _command_line(specs if model else (), typed, config, resume)
     if estimate:

@@ -19,7 +19,7 @@ from rich.text import Text
 from kelly_core.cli.console import feature_progress, print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
-from kelly_core.errors import ConfigError, ExportError, KellyError, NoSplitError
+from kelly_core.errors import ConfigError, KellyError, NoSplitError
 from kelly_core.formatting import format_metric
 
 if TYPE_CHECKING:
@@ -207,30 +207,20 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
     """Return the engines that must compute the same as the file: its checkpoint, if there is one, and the plugin's
     engine.
     """
+    from kelly_core.export.provenance import read_provenance
     from kelly_core.validation.behavior import ReferenceEngine
 
     references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
-    named = _named_checkpoint(path)
-    if named is not None and checkpoint.is_file():
+    recorded = read_provenance(path)
+    if recorded is not None and recorded.checkpoint and checkpoint.is_file():
         from kelly_core.training.exporting import CheckpointEngine
 
-        references.append(ReferenceEngine("its checkpoint in PyTorch", CheckpointEngine(checkpoint, named).run))
+        weights = CheckpointEngine(checkpoint, recorded.checkpoint)
+        references.append(ReferenceEngine("its checkpoint in PyTorch", weights.run))
     if engine is not None:
         references.append(ReferenceEngine("the plugin's engine", partial(engine.run, path)))
     return references
-
-
-def _named_checkpoint(path: Path) -> str | None:
-    """Return the recorded hash of the weights that an export was made from; None if there is none."""
-    from kelly_core.export.reader import read_document
-
-    try:
-        metadata = read_document(path).get("metadata")
-    except ExportError:
-        return None
-    named = metadata.get("checkpoint") if isinstance(metadata, dict) else None
-    return named if isinstance(named, str) else None
 
 
 def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metrics: bool = False) -> Group:

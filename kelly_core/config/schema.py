@@ -154,12 +154,23 @@ class ModelSettings(_Section):
     dataset: str = Field(default="", description="Corpus that the model is trained on; fixed by its specification")
 
 
+CorpusPath = Annotated[
+    OptionalPath,
+    Field(description="Folder of the corpus", json_schema_extra=_extra(zero="its name below datasets.dir")),
+]
+TableScale = Annotated[
+    LabelScale,
+    Field(
+        description="Scale of valence and arousal in label tables without the columns of a published corpus",
+        json_schema_extra=_extra(zero="refuse such tables"),
+    ),
+]
+
+
 class DatasetSettings(_Section):
     """Location of one corpus."""
 
-    path: OptionalPath = Field(
-        default="", description="Folder of the corpus", json_schema_extra=_extra(zero="its name below datasets.dir")
-    )
+    path: CorpusPath = ""
     annotations_file: str = Field(
         default="",
         description="File of labels or official splits",
@@ -177,19 +188,13 @@ class AudioDatasetSettings(DatasetSettings):
         description="Length of each audio file that is used, from its start",
         json_schema_extra=_extra("s"),
     )
-    scale: LabelScale = Field(
-        default="",
-        description="Scale of valence and arousal in label tables without the columns of a published corpus",
-        json_schema_extra=_extra(zero="refuse such tables"),
-    )
+    scale: TableScale = ""
 
 
 class AdditionalDatasetSettings(_Section):
     """Location and weight of a corpus that is mixed into others or replaces a missing one."""
 
-    path: OptionalPath = Field(
-        default="", description="Folder of the corpus", json_schema_extra=_extra(zero="its name below datasets.dir")
-    )
+    path: CorpusPath = ""
     weight: float = Field(
         ge=0,
         le=100,
@@ -201,11 +206,7 @@ class AdditionalDatasetSettings(_Section):
 class AdditionalAudioSettings(AdditionalDatasetSettings):
     """Location, weight and reading of an additional audio corpus."""
 
-    scale: LabelScale = Field(
-        default="",
-        description="Scale of valence and arousal in label tables without the columns of a published corpus",
-        json_schema_extra=_extra(zero="refuse such tables"),
-    )
+    scale: TableScale = ""
 
 
 class CommonDataSettings(_Section):

@@ -54,12 +54,12 @@ def provenance_of(metadata: object) -> Provenance:
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     data = _table(table, "trained_on")
     licenses = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
-    loss = _table(table, "metrics").get("val_loss")
+    checkpoint, loss = table.get("checkpoint"), _table(table, "metrics").get("val_loss")
     return Provenance(
         synthetic=data["synthetic"] if isinstance(data.get("synthetic"), bool) else None,
         licenses=licenses,
         dataset_hash=str(data.get("dataset_hash", "")),
-        checkpoint=str(table.get("checkpoint", "")),
+        checkpoint=checkpoint if isinstance(checkpoint, str) else "",
         val_loss=float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None,
     )
 
