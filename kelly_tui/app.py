@@ -155,7 +155,8 @@ class KellyApp(DisplayApp):
         self.set_interval(_LIST_SECONDS, self._list_runs)
         last = self.state.remembered("app").get("screen")
         self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
-        self.set_keymap(self._keymap_of_settings())
+        # Keys by binding, such as train.stop=f2.
+        self.set_keymap(dict(entry.split("=", 1) for entry in self.session.settings.tui.keys))
         for problem in package_problems():
             self.notify(problem, title="installed package", severity="warning", timeout=15)
 
@@ -209,10 +210,6 @@ class KellyApp(DisplayApp):
         for job in list(self._jobs):
             job.cancel()
 
-    def _keymap_of_settings(self) -> dict[str, str]:
-        """Return the keys by binding, such as ``train.stop``, that ``[tui] keys`` sets."""
-        return dict(entry.split("=", 1) for entry in self.session.settings.tui.keys)
-
     async def on_event(self, event: Event) -> None:
         """Note the first key or click: from then on the user chooses the screen. Handle keys one at a time."""
         self._has_input = self._has_input or isinstance(event, Key | MouseDown)
@@ -241,10 +238,10 @@ class KellyApp(DisplayApp):
         """
         outputs = [Path(run.output) for run in reversed(self.run_list.runs)]
         outputs = [folder for folder in outputs if next(folder.glob(name), None) is not None]
-        folders = dict.fromkeys([self.session.settings.output.dir.absolute(), *outputs])
-        known, current = list(folders), self.exports.absolute()
-        place = known.index(current) + 1 if current in known else 0
-        self.export_folder = known[place % len(known)] if place % len(known) else None
+        known = list(dict.fromkeys([self.session.settings.output.dir.absolute(), *outputs]))
+        current = self.exports.absolute()
+        place = (known.index(current) + 1) % len(known) if current in known else 0
+        self.export_folder = known[place] if place else None
         if len(known) == 1:
             self.notify("No run has exports in another folder.", timeout=4)
 
@@ -272,6 +269,7 @@ class KellyApp(DisplayApp):
         try:
             run_list = list_runs(self.runs_folder)
             waiting = tuple(waiting_runs(self.runs_folder))
+            # The dispatcher may have been killed: without one, no training that waits would start.
             if waiting and not self.session.options.read_only:
                 ensure_dispatcher(self.runs_folder)
         except OSError as error:
@@ -291,6 +289,7 @@ class KellyApp(DisplayApp):
             self.notify(message.problem, severity="error", timeout=10)
         self._runs_problem = message.problem
         runs = self.run_list.runs
+        # It may have been deleted.
         if self.attached not in {run.id for run in runs}:
             latest = max(runs, key=lambda run: (run.live, run.created), default=None)
             self.attached = "" if latest is None else latest.id
@@ -351,7 +350,6 @@ class KellyApp(DisplayApp):
 
     @on(Started)
     def _on_started(self, message: Started) -> None:
-        """Attach the started run."""
         self.attached = message.run_id
         self._list_runs()
 
@@ -437,7 +435,7 @@ class KellyApp(DisplayApp):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the entries of the command palette: theme, runs, models, commands, and the actions of a screen."""
-        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        yield SystemCommand("Theme", "Choose other colors", self.action_change_theme)
         for each in reversed(self.run_list.runs):
             show = partial(self.show_run, each.id)
             yield SystemCommand(f"Run {short_id(each.id)}", f"{each.state}: watch it on Train", show)

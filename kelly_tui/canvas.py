@@ -74,10 +74,12 @@ class Canvas:
         rows, columns = self._dots_of(pieces)
         dots = np.zeros((self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS), bool)
         dots[rows, columns] = True
+        # The eight dots of each cell by lines, whose bits add up to the number of a braille character.
         by_cell = dots.reshape(self.rows, _DOT_ROWS, self.columns, _DOT_COLUMNS).transpose(0, 2, 1, 3)
         bits = by_cell.reshape(self.rows, self.columns, -1) @ _DOT_BITS
         area = (slice(self.rows), slice(self.margin, None))
         former = self._signs[area]
+        # Braille characters differ in the last byte only. Dots of an earlier curve stay, another character does not.
         kept = np.where((former & ~np.uint32(0xFF)) == _BRAILLE, former, _BRAILLE)
         self._signs[area] = np.where(bits > 0, kept | bits, former)
         self._colors[area][bits > 0] = _number(color)
@@ -98,8 +100,10 @@ class Canvas:
         to_x, to_y = np.diff(xs, append=xs[-1]), np.diff(ys, append=ys[-1])
         lasts = np.cumsum([len(xs) for xs, _ in pieces]) - 1
         to_x[lasts] = to_y[lasts] = 0
+        # Each line has as many steps as its longer side has dots, so that there is no hole in it.
         counts = np.maximum(1, np.maximum(np.abs(to_x), np.abs(to_y)))
         origin = np.repeat(np.arange(len(xs)), counts)
+        # The number of each step within its line: its place among all steps, less that of the first of the line.
         along = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
         columns = xs[origin] + to_x[origin] * along // counts[origin]
         rows = shape[0] - 1 - (ys[origin] + to_y[origin] * along // counts[origin])
@@ -108,6 +112,7 @@ class Canvas:
 
     def texts(self) -> list[str]:
         """Return the characters of each line."""
+        # The characters are numbers of four bytes: that is UTF-32.
         return [line.tobytes().decode(_ENCODING) for line in self._signs]
 
     def strips(self, ground: Style) -> list[Strip]:
@@ -134,6 +139,7 @@ class Canvas:
         recolored = (self._colors != former._colors) & (self._signs != _BLANK)
         changed = (self._signs != former._signs) | recolored
         width = changed.shape[1]
+        # argmax finds the first True of a line; in a line without one it returns 0, for which there is any().
         firsts, stops = changed.argmax(axis=1).tolist(), (width - changed[:, ::-1].argmax(axis=1)).tolist()
         return [
             range(first, stop) if some else range(0)

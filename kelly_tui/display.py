@@ -274,6 +274,7 @@ def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Stri
                 x += strip.cell_length
         return
     for y, x1, x2 in update.spans:
+        # Columns x1 to x2 have changed; their first and last piece may reach beyond.
         for end, (x, piece) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
             if piece is not None and x < x2 and end > x1:
                 yield y, x, piece if end <= x2 else piece.crop(0, x2 - x)
@@ -304,6 +305,7 @@ def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
         return ""
     codes: list[str] = []
     if before.without_color != after.without_color or None in (after.color, after.bgcolor):
+        # Not all terminals can switch off attributes one by one, or set the default color: from plain it is safe.
         codes, before = ["0"], _PLAIN
         codes += filter(None, [after.without_color._make_ansi_codes(colors)])
     if after.color not in (None, before.color):

@@ -43,15 +43,12 @@ class LabeledRows:
         self._rows = [(_as_text(label, muted), _as_text(value)) for label, value in rows]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LabeledRows) and self._rows == other._rows and self._styles == other._styles
-
-    def __hash__(self) -> int:
-        return hash(self.plain)
+        return isinstance(other, LabeledRows) and self._looks == other._looks
 
     @property
-    def _styles(self) -> list[tuple[str | Style, str | Style]]:
-        """Styles, which a comparison of texts ignores."""
-        return [(label.style, value.style) for label, value in self._rows]
+    def _looks(self) -> list[tuple[Text, str | Style]]:
+        """Texts with their styles, which a comparison of texts ignores."""
+        return [(text, text.style) for row in self._rows for text in row]
 
     @property
     def plain(self) -> str:
@@ -111,6 +108,7 @@ def split_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
     text, left = Text(), width
     for number, (share, color) in enumerate(parts):
         columns = min(left, max(1, round(width * share / total))) if share else 0
+        # The last part takes what rounding has left over.
         columns = left if share and not any(share for share, _ in parts[number + 1 :]) else columns
         text.append("█▓░"[number % 3] * columns, color)
         left -= columns

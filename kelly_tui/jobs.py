@@ -45,6 +45,7 @@ class Job:
     """
 
     def __init__(self, command: Sequence[str], *, with_errors: bool = False) -> None:
+        # A file and not a pipe, which nobody reads while the lines are read: a full one would stop the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by lines()
         self._process = subprocess.Popen(
             command,
@@ -83,6 +84,7 @@ class Job:
     def cancel(self) -> None:
         """Kill the process and its children."""
         self.cancelled = True
+        # It leads a session of its own, so that its workers are in its group and get the signal as well.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 

@@ -23,10 +23,10 @@ def name_bindings(bindings: BindingsMap, place: str) -> None:
         place: name of the screen, or app.
     """
     for key, several in bindings.key_to_bindings.items():
-        bindings.key_to_bindings[key] = [replace(each, id=f"{place}.{action_name(each)}") for each in several]
+        bindings.key_to_bindings[key] = [replace(each, id=f"{place}.{_action_name(each)}") for each in several]
 
 
-def action_name(binding: Binding) -> str:
+def _action_name(binding: Binding) -> str:
     """Return the name of an action; one with parameters is named by its description."""
     return binding.description.casefold().replace(" ", "_") if "(" in binding.action else binding.action
 

@@ -89,6 +89,7 @@ class RunWatcher:
     def _take(self, record: LogRecord) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
+            # A model that starts over; a resumed one continues its curves.
             self._curves.pop(event.model, None)
             self._published.pop(event.model, None)
         elif isinstance(event, events.EpochDone):

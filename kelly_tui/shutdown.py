@@ -83,6 +83,7 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
         os._exit(1)
 
     def request_end(_number: int, _frame: FrameType | None) -> None:
+        # The loop may be stuck in a write to a terminal that takes no more: then only another thread can end it.
         deadline = threading.Timer(SHUTDOWN_SECONDS, at_once)
         deadline.daemon = True
         deadline.start()
@@ -107,6 +108,7 @@ def limit_exit() -> None:
 def _watch(terminal: int) -> None:
     """Wait until the terminal is gone, then signal it like the terminal itself."""
     poll = select.poll()
+    # Without a kind of event, poll reports only that the other side is gone.
     poll.register(terminal, 0)
     if any(what & select.POLLHUP for _, what in poll.poll()):
         os.kill(os.getpid(), signal.SIGHUP)
@@ -115,6 +117,7 @@ def _watch(terminal: int) -> None:
 def _restore(terminal: int, modes: list[Any]) -> None:
     """Restore the terminal's modes without blocking: it may no longer accept output."""
     with contextlib.suppress(OSError, termios.error):
+        # What the terminal has not taken yet would hold up all that follows.
         termios.tcflush(terminal, termios.TCOFLUSH)
         termios.tcsetattr(terminal, termios.TCSANOW, modes)
         output = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

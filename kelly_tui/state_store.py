@@ -229,11 +229,13 @@ class ProjectState:
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Save a state of its own under a name; a read-only session saves nothing."""
         if not self._read_only:
+            # A copy, for the screens change theirs while a thread writes this one.
             self._unwritten[name] = dict(content)
             self._in_thread(self._write)
 
     def _write(self) -> None:
         with self._one_writer:
+            # What came while another thread was writing; of one name only the latest content is written.
             while self._unwritten:
                 former, self._problem = self._problem, save_state(*self._unwritten.popitem())
                 if self._problem not in ("", former):

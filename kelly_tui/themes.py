@@ -35,7 +35,6 @@ THEMES = (
         success="#6CC08B",
         warning="#E6B450",
         error="#E5736F",
-        dark=True,
         variables=_series(_ON_DARK),
     ),
     Theme(
@@ -65,7 +64,6 @@ THEMES = (
         success="#5CFF8F",
         warning="#FFE14D",
         error="#FF8A80",
-        dark=True,
         variables=_series(_ON_DARK) | {"panel-lighten-2": "#8C8C8C"},
     ),
     Theme(
@@ -80,7 +78,6 @@ THEMES = (
         success="#56B4E9",
         warning="#F0E442",
         error="#E37222",
-        dark=True,
         variables=_series(_ON_DARK),
     ),
 )
@@ -97,7 +94,6 @@ ANSI16_THEME = Theme(
     success="#55FF55",
     warning="#FFFF55",
     error="#FF5555",
-    dark=True,
     variables=_series(_OF_SIXTEEN)
     | {"text-muted": "#AAAAAA", "muted": "#AAAAAA"}
     | {"panel-lighten-2": "#555555", "error-darken-2": "#AA0000"},

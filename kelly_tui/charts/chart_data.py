@@ -145,6 +145,7 @@ def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], toleranc
     shown: list[Segment] = []
     for xs, ys in pieces:
         hides = [any(abs(y - other) <= tolerance for other in known.get(x, ())) for x, y in zip(xs, ys, strict=True)]
+        # A line hides another one where it hides both ends: at a single point two curves may just cross.
         pairs = list(map(all, itertools.pairwise(hides)))
         if not any(pairs):
             shown.append((xs, ys))
@@ -181,17 +182,14 @@ def segments(
     """
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
+    # What is not a number at the end closes the last piece.
     for x, y in [*_points(series, columns, log, first_x, last_x), (math.nan, math.nan)]:
-        if _can_be_drawn(y, log):
+        if math.isfinite(y) and (y > 0 or not log):
             open_piece.append((x, math.log10(y) if log else y))
         elif open_piece:
             pieces.append(([x for x, _ in open_piece], [y for _, y in open_piece]))
             open_piece = []
     return pieces
-
-
-def _can_be_drawn(y: float, log: bool) -> bool:
-    return math.isfinite(y) and (y > 0 or not log)
 
 
 def _points(series: Series, columns: int, log: bool, first_x: float, last_x: float) -> Iterable[tuple[float, float]]:
@@ -247,6 +245,7 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
     """Return the multiples of a step between two values."""
+    # Without the tolerance, rounding would lose a limit that is a multiple itself.
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]

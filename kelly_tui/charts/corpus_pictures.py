@@ -57,6 +57,7 @@ def to_levels(frames: Sequence[Sequence[float]]) -> list[str]:
     rows = [list(frames[0])] if len(frames) == 1 else [list(row) for row in zip(*frames, strict=True)][::-1]
     rows = _fitted(rows, _WIDTH, _ROWS)
     lowest, highest = min(map(min, rows)), max(map(max, rows))
+    # Equal values have no contrast: all of them are shown as the least.
     scale = (len(_SHADES) - 1) / (highest - lowest) if highest > lowest else 0.0
     return ["".join(str(round((value - lowest) * scale)) for value in row) for row in rows]
 
@@ -215,6 +216,7 @@ def _plane(counts: list[list[int]], colors: ThemeColors) -> Lines:
         text = Text(label.ljust(_LEFT), colors.muted)
         for column, count in enumerate(line):
             if count:
+                # Rounded up, so that a single label is seen.
                 text.append(_SHADES[math.ceil(scale * math.log1p(count))] * 2, colors.accent)
             else:
                 text.append(_axis(row == rows // 2, column == rows // 2), colors.muted)
@@ -248,6 +250,7 @@ def _histogram(name: str, counts: Sequence[int], width: int, rows: int, colors: 
     if not total:
         return [title]
     scale = 8 * rows / max(bars)
+    # Rounded up, so that a single label is seen.
     heights = [math.ceil(scale * count) for count in bars]
     return [
         title,

@@ -184,15 +184,12 @@ class CurveChart(Widget, can_focus=True):
         lines = [f"{name} {format_loss(value)}" for name, value in values if math.isfinite(value)]
         self.tooltip = None if not lines else Text("\n".join([f"epoch {epoch:.0f}", *lines]))
 
-    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        """Zoom in at the mouse."""
+    @on(MouseScrollUp)
+    @on(MouseScrollDown)
+    def _turn_wheel(self, event: MouseScrollUp | MouseScrollDown) -> None:
+        """Zoom at the mouse."""
         event.stop()
-        self._zoom(0.5, self._epoch_at(event.x) or self._limits[1])
-
-    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        """Zoom out."""
-        event.stop()
-        self._zoom(2.0, self._epoch_at(event.x) or self._limits[1])
+        self._zoom(0.5 if isinstance(event, MouseScrollUp) else 2.0, self._epoch_at(event.x) or self._limits[1])
 
     def on_resize(self) -> None:
         """Redraw at the new size."""
@@ -220,11 +217,13 @@ class CurveChart(Widget, can_focus=True):
         self._drawing = False
         if (self.border_subtitle or "") != self._plot.legend:
             self.border_subtitle = self._plot.legend
+        # With another number of lines, nothing of the former picture is where it was.
         if len(former) != len(self._strips) or not former:
             self.refresh()
         for row, columns in enumerate(message.changed):
             if columns:
                 self.refresh(Region(columns.start, row, len(columns), 1))
+        # It may have changed while it was drawn.
         self._draw_soon()
 
     def render_lines(self, crop: Region) -> list[Strip]:

@@ -180,6 +180,7 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _F
     pieces = [piece for _, several in drawn for piece in several]
     xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
     low, high = min(ys), max(ys)
+    # A level without any other curve has no height to scale by, and a single epoch no width.
     if high - low < 1e-12:
         low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
     left, right = min(xs), max(max(xs), min(xs) + 1)
@@ -190,6 +191,7 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _F
     curves = [each for each, _ in drawn if not each.faint and not each.dashed]
     names = tuple(curves) if len(curves) > 1 and wanted.size.width >= _LEAST_FOR_NAMES else ()
     frame = _Frame(left, right, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
+    # Names are right of the last epoch: the axis is longer than the curves by the columns of the longest name.
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
     stretched = left + (right - left) * (frame.columns - 1) / max(1, frame.columns - 1 - room)
     return replace(frame, right=stretched)
@@ -223,6 +225,7 @@ def _draw_axes(wanted: PlotRequest, frame: _Frame, canvas: Canvas) -> None:
 def _draw_curves(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
     """Draw all curves, then the marks of their best epochs."""
     below: list[Segment] = []
+    # The height of one dot: values that differ by less have the same dots.
     tolerance = (frame.high - frame.low) / (4 * frame.rows)
     step = _DASH_COLUMNS * (frame.right - frame.left) / frame.columns
     for number, (each, several) in enumerate(drawn):
@@ -243,6 +246,7 @@ def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canva
     """Write the name of each curve at its end, each in a line of its own."""
     ends = {id(each): (several[-1][0][-1], several[-1][1][-1]) for each, several in drawn}
     taken: set[int] = set()
+    # From the lowest up: names that must move to a free line keep the order of their curves.
     for each in sorted(frame.names, key=lambda each: ends[id(each)][1]):
         x, y = ends[id(each)]
         free = [row for row in reversed(range(frame.rows)) if row not in taken]

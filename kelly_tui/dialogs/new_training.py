@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -123,6 +122,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self.query_one("#chosen", RecordTable).show(rows)
         self._show()
 
+    @on(RecordTable.MarkClicked)
     def action_choose(self) -> None:
         """Toggle the model under the cursor."""
         current = self.query_one("#chosen", RecordTable).current
@@ -141,7 +141,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self._synthetic = not self._synthetic or self._session.settings.datasets.use_synthetic
         self._show_models()
 
-    def _typed(self) -> dict[str, tuple[str, object]]:
+    def _order(self) -> TrainingRequest:
         typed: dict[str, tuple[str, object]] = {}
         for name, option, key in _INPUTS:
             text = self.query_one(f"#{name}", Input).value.strip()
@@ -149,21 +149,13 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                 typed[key] = (option, parsed(text) if name == "epochs" else text)
         if self._synthetic and not self._session.settings.datasets.use_synthetic:
             typed["datasets.use_synthetic"] = ("--use-synthetic", True)
-        return typed
-
-    def _order(self) -> TrainingRequest:
         models = tuple(spec.name for spec in MODELS if spec.name in self._chosen)
-        typed = self._typed()
-        words = ["train", "--detach"]
+        words = ["kelly-core", "train", "--detach"]
         words += [word for model in models for word in ("--model", model)] if len(models) < len(MODELS) else []
         for option, value in typed.values():
             words += [option] if value is True else [option, str(value)]
-        return TrainingRequest(models, typed, ("kelly-core", *words, *self._demo_words, *self._session.config_words))
-
-    @property
-    def _demo_words(self) -> tuple[str, ...]:
-        """Options of a demo, if the output folder is not typed."""
-        return () if self.query_one("#output", Input).value.strip() else self._session.demo_words
+        demo = () if "output.dir" in typed else self._session.demo_words
+        return TrainingRequest(models, typed, (*words, *demo, *self._session.config_words))
 
     def _problem(self, order: TrainingRequest) -> str:
         if not order.models:
@@ -179,8 +171,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         order = self._order()
         problem = self._problem(order)
         shown = self.query_one("#order", Static)
-        command = " ".join([*map(shlex.quote, self._session.variables), shlex.join(order.command)])
-        shown.update(problem or f"$ {command}")
+        shown.update(problem or f"$ {self._session.command_text(order.command[1:])}")
         shown.set_class(bool(problem), "-problem")
         for name in ("#start", "#queue"):
             self.query_one(name, Button).disabled = bool(problem)
@@ -229,10 +220,6 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         if not self._problem(order):
             command = tuple("--queue" if word == "--detach" else word for word in order.command)
             self.dismiss(replace(order, command=command, queued=True))
-
-    @on(RecordTable.MarkClicked)
-    def _mark_clicked(self) -> None:
-        self.action_choose()
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:

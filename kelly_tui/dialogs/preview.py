@@ -76,7 +76,6 @@ class ExamplePreview(ModalScreen[None]):
 
     @on(Read)
     def _on_read(self, message: Read) -> None:
-        """Draw the example."""
         title, picture = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
         if message.example is None:
             title.update(f"{self._corpus} · cannot be read")

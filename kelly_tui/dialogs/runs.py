@@ -151,31 +151,21 @@ class RunPicker(ModalScreen[list[str] | None]):
 
     def _show(self) -> None:
         colors = ThemeColors.of(self.app.theme_variables)
-        rows = [
-            Row(
-                run.id,
-                (
-                    "[x]" if run.id in self._marked else "[ ]",
-                    short_id(run.id),
-                    run_state_text(run, colors),
-                    models_text(run),
-                    age_text(run.created),
-                ),
-            )
-            for run in self._runs
-        ]
-        self.query_one(RecordTable).show(rows)
 
+        def row(run: RunSnapshot) -> Row:
+            mark = "[x]" if run.id in self._marked else "[ ]"
+            state = run_state_text(run, colors)
+            return Row(run.id, (mark, short_id(run.id), state, models_text(run), age_text(run.created)))
+
+        self.query_one(RecordTable).show(map(row, self._runs))
+
+    @on(RecordTable.MarkClicked)
     def action_mark(self) -> None:
         """Toggle the run under the cursor."""
         current = self.query_one(RecordTable).current
         if current is not None:
             self._marked = toggle_mark(self._marked, current)
             self._show()
-
-    @on(RecordTable.MarkClicked)
-    def _mark_clicked(self) -> None:
-        self.action_mark()
 
     def action_done(self) -> None:
         """Return the marked runs."""

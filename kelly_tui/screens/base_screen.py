@@ -74,6 +74,11 @@ class BaseScreen(Screen[None]):
         """Colors of the theme in force."""
         return ThemeColors.of(self.app.theme_variables)
 
+    @property
+    def table(self) -> RecordTable:
+        """The table, on whose row under the cursor the keys act."""
+        return self.query_one(RecordTable)
+
     def compose(self) -> ComposeResult:
         """The frame and the body."""
         yield Header(self.NAME)

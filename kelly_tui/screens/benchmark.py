@@ -124,7 +124,6 @@ class Benchmark(ChartScreen):
 
     @on(HistoryRead)
     def _on_history_read(self, message: HistoryRead) -> None:
-        """Show it."""
         self._runs = message.runs
         self.draw()
 
@@ -167,6 +166,7 @@ class Benchmark(ChartScreen):
                 self.post_message(self.Timing(line.strip()))
             else:
                 lines.append(line)
+        # Warnings of libraries may come before the document.
         start = next((number for number, line in enumerate(lines) if line.startswith("{")), None)
         report, problem = None, ""
         try:
@@ -181,13 +181,11 @@ class Benchmark(ChartScreen):
 
     @on(Timing)
     def _on_timing(self, message: Timing) -> None:
-        """Show whose turn it is."""
         self._timing = message.line
         self.draw()
 
     @on(Timed)
     def _on_timed(self, message: Timed) -> None:
-        """Keep the result."""
         self._job, self._timing = None, ""
         if message.problem:
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
@@ -205,10 +203,9 @@ class Benchmark(ChartScreen):
     def draw(self) -> None:
         """Show the latencies, and more of the chosen row."""
         self.offer_cancel()
-        table, report = self.query_one("#latencies", RecordTable), self._report
-        set_border_title(table, "latency of a frame", self._timing or _verdict(report))
-        rows = () if report is None else self._rows(report)
-        table.show(rows)
+        report = self._report
+        set_border_title(self.table, "latency of a frame", self._timing or _verdict(report))
+        self.table.show(() if report is None else self._rows(report))
         self._draw_details()
 
     def _rows(self, report: BenchmarkReport) -> Iterator[Row]:
@@ -247,16 +244,14 @@ class Benchmark(ChartScreen):
 
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
-        details, current = self.query_one("#spread", DetailsPanel), self.query_one("#latencies", RecordTable).current
-        report = self._report
-        set_border_title(details, current or "benchmark")
+        details, current, report = self.query_one(DetailsPanel), self.table.current, self._report
         if current is None or report is None:
-            details.show(Text(self._timing or self._empty_text, self.theme_colors.muted))
+            details.show(current or "benchmark", self._timing or self._empty_text)
             return
         engine, part = current.split("/", 1)
         histogram = report.result.engines[engine].parts[part].histogram
         lines = [*self._histogram(histogram), Text(), *self._history(engine, part), *self._notes(report)]
-        details.show(Text("\n").join(lines))
+        details.show(current, Text("\n").join(lines))
         self._draw_trend(engine, part)
 
     def _draw_trend(self, engine: str, part: str) -> None:

@@ -20,12 +20,12 @@ from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.formatting import LabeledRow, LabeledRows, bar
+from kelly_tui.formatting import LabeledRow, bar
 from kelly_tui.jobs import JobQueue, post_unless_replaced, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.screens.corpora import download_bytes, folder_stamp, report_rows, source_rows
 from kelly_tui.state_store import CORPUS_REPORTS
-from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
+from kelly_tui.widgets.panels import DetailsPanel, Drawing
 from kelly_tui.widgets.record_table import RecordTable, Row
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _STATE_NAME = "datasets"
 _BAR_COLUMNS, _LABEL_COLUMNS = 24, 14
 _READING = "reading"
+_FIRST_CORPUS = "No corpus is here yet: kelly-core datasets get --all downloads all, make demo writes a small one"
 _UNLABELED = "Its examples have no emotion labels."
 _NO_EXAMPLES = "It has no examples."
 
@@ -122,7 +123,7 @@ class Datasets(BaseScreen):
         with Vertical(id="corpora-left"):
             yield RecordTable(labels, "corpora", numbers=labels[2:5], extras=("model", "hours"), id="corpora")
             yield Drawing(id="labels")
-            yield DetailsPanel("what they are and how to get them", id="corpora-guide")
+            yield DetailsPanel(id="corpora-guide")
         with Vertical(id="corpora-right"):
             yield DetailsPanel(id="details")
             yield Drawing(id="examples")
@@ -149,6 +150,7 @@ class Datasets(BaseScreen):
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
         post_unless_replaced(self, self.Looked(found, find_unclaimed(datasets)))
+        # Afterwards, since it takes seconds for a corpus of many files.
         for name in [name for name, here in found.items() if here is True]:
             post_unless_replaced(self, self.Stamped(name, folder_stamp(datasets.folder(name))))
 
@@ -161,13 +163,8 @@ class Datasets(BaseScreen):
 
     @on(Looked)
     def _on_looked(self, message: Looked) -> None:
-        """Show what is here."""
         self._found, self._unclaimed = message.found, message.unclaimed
         self.draw()
-
-    @on(RecordTable.RowHighlighted)
-    def _chosen(self) -> None:
-        self._draw_details()
 
     def action_rescan(self) -> None:
         """Look again."""
@@ -244,7 +241,6 @@ class Datasets(BaseScreen):
 
     @on(Progress)
     def _on_progress(self, message: Progress) -> None:
-        """Show how far a download or the features are."""
         if message.stage == _READING:
             self._read_progress = message
         else:
@@ -281,7 +277,7 @@ class Datasets(BaseScreen):
 
     @property
     def _corpus(self) -> str:
-        return self.query_one("#corpora", RecordTable).current or next(iter(CORPORA))
+        return self.table.current or next(iter(CORPORA))
 
     def _key(self, name: str) -> str:
         """The absolute folder of a corpus, by which its report is kept: every checkout has corpora of its own."""
@@ -304,16 +300,19 @@ class Datasets(BaseScreen):
     def draw(self) -> None:
         """Show the corpora, and more of the chosen one."""
         self.offer_cancel()
-        self.query_one("#corpora", RecordTable).show(self._row(name) for name in CORPORA)
+        self.table.show(self._row(name) for name in CORPORA)
         self._draw_details()
 
     def _row(self, name: str) -> Row:
         models = self._models(name)
         model = f"{len(models)} models" if len(models) > 1 else next(iter(models), MISSING)
         report = self._report(name)
-        counts = (
-            [MISSING] * 3 if report is None else [f"{report['files']:,}", f"{report['examples']:,}", _hours(report)]
-        )
+        counts = [MISSING] * 3
+        if report is not None:
+            # Corpora of notes have no length, and reports of earlier versions do not state one.
+            seconds = report.get("seconds")
+            hours = MISSING if seconds is None else f"{seconds / 3600:,.2f}"
+            counts = [f"{report['files']:,}", f"{report['examples']:,}", hours]
         return Row(name, (name, self._state(name), *counts, Text(model, self.theme_colors.muted)))
 
     def _models(self, name: str) -> list[str]:
@@ -347,13 +346,13 @@ class Datasets(BaseScreen):
             return Text("changed", colors.warning)
         return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
 
+    @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
-        details = self.query_one("#details", DetailsPanel)
-        set_border_title(details, self._corpus)
-        details.show(LabeledRows(self._details(self._corpus), self.theme_colors.muted))
+        self.query_one("#details", DetailsPanel).show(self._corpus, self._details(self._corpus))
         report = self._report(self._corpus) or {}
         self.set_class(not report, "-unread")
-        self.query_one("#corpora-guide", DetailsPanel).show(LabeledRows(self._guide(), self.theme_colors.muted))
+        guide = self.query_one("#corpora-guide", DetailsPanel)
+        guide.show("what they are and how to get them", self._guide())
         labels, shown = report.get("labels"), report.get("shown")
         plane = LabelPlane(**labels) if labels and any(labels["valence"] + labels["arousal"]) else None
         gallery = ExampleGallery([ShownExample(**each) for each in shown]) if shown else None
@@ -392,10 +391,7 @@ class Datasets(BaseScreen):
             yield "get it", "press g"
             yield "", f"{corpus.advice} {folder}"
             if not here:
-                yield (
-                    "",
-                    "No corpus is here yet: kelly-core datasets get --all downloads all, make demo writes a small one",
-                )
+                yield "", _FIRST_CORPUS
             yield from source_rows(name, colors)
         elif found:
             report = self._report(name)
@@ -413,9 +409,3 @@ class Datasets(BaseScreen):
         yield progress.stage, bar(done / total, _BAR_COLUMNS, (self.theme_colors.accent, self.theme_colors.muted))
         files, megabytes = f"{done:,} of {total:,} files", f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
         yield "", f"{files if progress.stage == _READING else megabytes} · x cancels"
-
-
-def _hours(report: dict[str, Any]) -> str:
-    """Return the length of audio; reports of note corpora, and of earlier versions, do not state it."""
-    seconds = report.get("seconds")
-    return MISSING if seconds is None else f"{seconds / 3600:,.2f}"

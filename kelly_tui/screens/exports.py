@@ -22,7 +22,8 @@ from kelly_tui.formatting import LabeledRow
 from kelly_tui.themes import ThemeColors
 
 _NO_QUALITY = "no record: a training that runs to its end writes one"
-_MODEL_STEMS = frozenset(spec.file_stem for spec in MODELS)
+MODEL_OF = {spec.file_stem: spec.name for spec in MODELS}
+"""Model by the name of its export, without the ending."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _may_be_export(path: Path) -> bool:
     """
     if path.name.endswith(PREVIOUS_ENDING):
         return False
-    if path.stem in _MODEL_STEMS:
+    if path.stem in MODEL_OF:
         return True
     with open_regular(path) as file:
         content = file.read().lstrip()

@@ -67,16 +67,13 @@ class Models(BaseScreen):
 
     def on_mount(self) -> None:
         """Show the form after the rest: laying out and drawing the whole screen at once would delay keys."""
-        self.call_after_refresh(self._show_form)
-
-    def _show_form(self) -> None:
-        self.query_one(SettingsForm).display = True
+        self.call_after_refresh(setattr, self.query_one(SettingsForm), "display", True)
 
     def on_activate(self) -> None:
         """The file may have changed, but what is typed stays."""
         if not self._edits:
             self._load()
-        self.query_one("#models", RecordTable).select(self.kelly.chosen_model)
+        self.table.select(self.kelly.chosen_model)
         self.kelly.chosen_model = ""
 
     @property
@@ -87,7 +84,7 @@ class Models(BaseScreen):
 
     @property
     def _spec(self) -> ModelSpec:
-        return model_spec(self.query_one("#models", RecordTable).current or MODELS[0].name)
+        return model_spec(self.table.current or MODELS[0].name)
 
     def _load(self) -> None:
         """Forget all edits and show the settings in force."""
@@ -102,7 +99,7 @@ class Models(BaseScreen):
 
     def draw(self) -> None:
         """Show the models, and the layers and the state of the form of the chosen one."""
-        self.query_one("#models", RecordTable).show(self._row(spec) for spec in MODELS)
+        self.table.show(self._row(spec) for spec in MODELS)
         update_text(self.query_one("#layers", Static), self._layers(self._spec))
         status = self.query_one("#form-status", Label)
         status.set_class(bool(self._problems), "-problem")
@@ -129,13 +126,10 @@ class Models(BaseScreen):
     def _show_model(self) -> None:
         form = self.query_one(SettingsForm)
         form.load(self._spec, self.kelly.session.loaded)
-        set_border_title(self.query_one("#models"), "models", _sizes(self._spec))
+        set_border_title(self.table, "models", _sizes(self._spec))
         set_border_title(self.query_one("#settings"), f"settings of {self._spec.name}")
         update_text(self.query_one("#layers", Static), self._layers(self._spec))
-        self._show_edits(form)
-
-    def _show_edits(self, form: SettingsForm) -> None:
-        """Put back what was typed for this model before another one was looked at."""
+        # What was typed for this model before another one was looked at.
         for field in SETTING_FIELDS:
             key = f"models.{self._spec.name}.{field.name}"
             if key in self._edits:
@@ -177,7 +171,7 @@ class Models(BaseScreen):
 
     def action_leave(self) -> None:
         """Go back to the models."""
-        self.set_focus(self.query_one("#models"))
+        self.set_focus(self.table)
 
     def action_revert(self) -> None:
         """Forget what was typed."""

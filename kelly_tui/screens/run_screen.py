@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import ClassVar
 
 from textual import on, work
@@ -120,7 +120,7 @@ class RunScreen(ChartScreen):
 
     @work(thread=True, exclusive=True, group="follow")
     def _follow(self, folders: list[RunDirectory]) -> None:
-        worker, pause, last = get_current_worker(), Event(), None
+        worker, last = get_current_worker(), None
         followers: dict[str, RunWatcher] = {}
         while folders and not worker.is_cancelled:
             views: dict[str, RunView] = {}
@@ -133,11 +133,12 @@ class RunScreen(ChartScreen):
                     folders.remove(folder)
                     if not worker.is_cancelled:
                         self.post_message(self.RunLost(folder.id, str(error)))
+            # A cancelled thread ends a moment later, when another one may follow other runs.
             if views != last and not worker.is_cancelled:
                 self.post_message(self.RunRead(views))
             last = views
             if not any(followers[folder.id].has_more for folder in folders):
-                pause.wait(_POLL_SECONDS)
+                time.sleep(_POLL_SECONDS)
 
     @on(RunRead)
     def _on_run_read(self, message: RunRead) -> None:

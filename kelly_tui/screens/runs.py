@@ -20,11 +20,11 @@ from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
 from kelly_core.runs.state import RunSnapshot
-from kelly_tui.charts.chart_data import Series, overlaid_series, validation_series
+from kelly_tui.charts.chart_data import overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import MAX_MARKED_RUNS, toggle_mark
-from kelly_tui.formatting import LabeledRows, model_color, run_colors
+from kelly_tui.formatting import model_color, run_colors
 from kelly_tui.jobs import KELLY_CORE
 from kelly_tui.run_watcher import RunView
 from kelly_tui.screens.run_rows import (
@@ -122,7 +122,7 @@ class Runs(RunScreen):
 
     @property
     def _current(self) -> str:
-        return self.query_one("#runs", RecordTable).current or "" if self.is_mounted else ""
+        return self.table.current or "" if self.is_mounted else ""
 
     @property
     def _waiting(self) -> WaitingRun | None:
@@ -193,9 +193,8 @@ class Runs(RunScreen):
         if not self._filter.conditions:
             waiting = [waiting_row(each, place, colors) for place, each in enumerate(self.kelly.waiting, 1)]
             shown = [*waiting, *shown, *unreadable_rows(listed.unreadable, colors)]
-        table = self.query_one("#runs", RecordTable)
-        set_border_title(table, "runs", problem or self._list_text(len(kept), bool(self._filter.conditions)))
-        table.show(shown)
+        set_border_title(self.table, "runs", problem or self._list_text(len(kept), bool(self._filter.conditions)))
+        self.table.show(shown)
         self._remember(text)
         # The row under the cursor may be another one, or the same again after a filter that kept none.
         self.draw_run()
@@ -233,40 +232,28 @@ class Runs(RunScreen):
     def draw_run(self) -> None:
         """Show the selected run, or the comparison of the marked runs."""
         self.refresh_frame()
-        panel, chart = self.query_one("#run-details", DetailsPanel), self.query_one(CurveChart)
+        panel, chart = self.query_one(DetailsPanel), self.query_one(CurveChart)
         if self.other_ids:
             self._draw_comparison(panel, chart)
             return
-        set_border_title(panel, self.run_id or "runs")
+        curves = {} if self.view is None else self.view.curves
+        series = [validation_series(name, each, model_color(name, self.theme_colors)) for name, each in curves.items()]
+        chart.show("validation loss", series, _NO_CURVES)
         if self.view is not None:
             overview = self.kelly.run_list.overviews.get(self.run_id)
-            panel.show(LabeledRows(detail_rows(self.view, overview, self.theme_colors), self.theme_colors.muted))
-            chart.show("validation loss", self._curves_of_models(self.view), _NO_CURVES)
-            return
-        chart.show("validation loss", [], _NO_CURVES)
-        if self._waiting is not None:
-            set_border_title(panel, self._waiting.id)
-            rows = [
-                ("state", "waits until its device is free; d drops it, K and J move it"),
-                ("command", " ".join(self._waiting.record.command) or MISSING),
-            ]
-            panel.show(LabeledRows(rows, self.theme_colors.muted))
-            return
-        if self._group is not None:
-            set_border_title(panel, Path(self._group.folder).name)
-            panel.show(Text("No run of this sweep has a result yet.", self.theme_colors.muted))
-            return
-        unreadable = self.kelly.run_list.unreadable.get(self.run_id)
-        empty = f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one."
-        if self._filter.conditions and self.kelly.run_list.runs:
-            empty = "No run fits the filter; esc removes it."
-        panel.show(Text(unreadable or ("Reading …" if self.run_id else empty), self.theme_colors.muted))
-
-    def _curves_of_models(self, view: RunView) -> list[Series]:
-        return [
-            validation_series(name, curves, model_color(name, self.theme_colors))
-            for name, curves in view.curves.items()
-        ]
+            panel.show(self.run_id, detail_rows(self.view, overview, self.theme_colors))
+        elif self._waiting is not None:
+            about = "waits until its device is free; d drops it, K and J move it"
+            command = " ".join(self._waiting.record.command) or MISSING
+            panel.show(self._waiting.id, [("state", about), ("command", command)])
+        elif self._group is not None:
+            panel.show(Path(self._group.folder).name, "No run of this sweep has a result yet.")
+        elif self.run_id:
+            panel.show(self.run_id, self.kelly.run_list.unreadable.get(self.run_id, "Reading …"))
+        elif self._filter.conditions and self.kelly.run_list.runs:
+            panel.show("runs", "No run fits the filter; esc removes it.")
+        else:
+            panel.show("runs", f"No runs in {self.kelly.runs_folder} yet. On Train, n starts one.")
 
     @property
     def _compared(self) -> list[RunView]:
@@ -282,11 +269,11 @@ class Runs(RunScreen):
 
     def _draw_comparison(self, panel: DetailsPanel, chart: CurveChart) -> None:
         best = len(self.kelly.marked) < 2 and self._group is not None
-        set_border_title(panel, "the best of the sweep" if best else "compared")
+        name = "the best of the sweep" if best else "compared"
         views, shared = self._compared, self._shared
         if len(views) < len(self.other_ids):
             chart.show("validation loss", [], _NO_CURVES)
-            panel.show(Text("Comparing …", self.theme_colors.muted))
+            panel.show(name, "Comparing …")
             return
         title, series = "no model in common", []
         if shared:
@@ -295,7 +282,7 @@ class Runs(RunScreen):
             title += f", {number + 1} of {len(shared)}" if len(shared) > 1 else ""
             series = overlaid_series(shared[number], views, self.theme_colors)
         chart.show(title, series, _NO_CURVES if shared else "No model has curves in two of them.")
-        panel.show(LabeledRows(difference_rows(views), self.theme_colors.muted))
+        panel.show(name, difference_rows(views))
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -430,7 +417,7 @@ class Runs(RunScreen):
         if self._filter.conditions:
             self.notify("A filter shows all runs that it finds.", timeout=4)
         elif group.folder in self._unfolded:
-            self.query_one("#runs", RecordTable).select(group.key)
+            self.table.select(group.key)
             self._unfolded = [folder for folder in self._unfolded if folder != group.folder]
         else:
             self._unfolded = [*self._unfolded, group.folder]

@@ -108,22 +108,19 @@ class Train(RunScreen):
         """Fit the table's columns and the number of charts to the new size."""
         self.draw_run()
 
-    def _has_room(self, place: str) -> bool:
-        return place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
-
     def draw_run(self) -> None:
         """Draw the run."""
         self.refresh_frame()
-        table = self.query_one("#training", RecordTable)
         view = self.view
         if view is None:
             title = short_id(self.run_id) if self.run_id else "no training yet"
-            set_border_title(table, title, "" if self.run_id else "n starts one")
-            table.show([])
+            set_border_title(self.table, title, "" if self.run_id else "n starts one")
+            self.table.show([])
         else:
             run = view.snapshot
-            set_border_title(table, f"{short_id(run.id)} · {self._state_line()}", host_text(run) if run.live else "")
-            table.show(self._row(model) for model in run.models)
+            title = f"{short_id(run.id)} · {self._state_line()}"
+            set_border_title(self.table, title, host_text(run) if run.live else "")
+            self.table.show(self._row(model) for model in run.models)
         self._draw_alarm()
         self._draw_curves()
         self.query_one("#log", RunLog).show(view.lines if view else ())
@@ -198,7 +195,7 @@ class Train(RunScreen):
     def _chosen(self) -> ModelSnapshot | None:
         """Return the model under the cursor, or the first one."""
         models = {model.model: model for model in self._models}
-        current = self.query_one("#training", RecordTable).current
+        current = self.table.current
         return models.get(current or "", next(iter(models.values()), None))
 
     @on(RecordTable.RowHighlighted)
@@ -211,7 +208,8 @@ class Train(RunScreen):
             chart.show(*self._chart(kind), self._activity() if place == "loss" else None)
             if place != "loss":
                 # A level line shows nothing that the table does not: its room goes to the other charts.
-                chart.display = self._has_room(place) and not (kind == "rate" and _is_constant(chart.series))
+                has_room = place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
+                chart.display = has_room and not (kind == "rate" and _is_constant(chart.series))
 
     def _activity(self) -> str:
         """Return what the run does before the chosen model has a curve."""

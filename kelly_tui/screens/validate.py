@@ -15,17 +15,17 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
+from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.export.quality_record import recorded_quality
 from kelly_core.formatting import MISSING, format_bytes, format_change, format_loss
 from kelly_core.runs.overview import Curves
-from kelly_core.spec import MODELS
 from kelly_tui.charts.chart_data import curve_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
-from kelly_tui.formatting import LabeledRows, model_color
+from kelly_tui.formatting import LabeledRow, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, post_unless_replaced, worker
 from kelly_tui.screens.chart_screen import ChartScreen
-from kelly_tui.screens.exports import ExportFile, check_rows, exports_in, losses_of, metadata_rows
+from kelly_tui.screens.exports import MODEL_OF, ExportFile, check_rows, exports_in, losses_of, metadata_rows
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
 from kelly_tui.widgets.panels import DetailsPanel, Drawing, set_border_title
 from kelly_tui.widgets.record_table import RecordTable, Row
@@ -106,6 +106,7 @@ class Validate(ChartScreen):
         self._files: dict[str, ExportFile] = {}
         self._contents: dict[str, dict[str, Any]] = {}
         self._results: dict[str, dict[str, Any]] = CHECKED_EXPORTS.load(_STATE_NAME)
+        self._benchmarks: dict[str, BenchmarkReport] = {}
         self._folder_problem = ""
         self._looked = False
         self._marked: list[str] = []
@@ -124,23 +125,19 @@ class Validate(ChartScreen):
             id="exports",
         )
         with Vertical(id="checked"):
-            yield DetailsPanel("checks", id="checks")
+            yield DetailsPanel(id="checks")
             yield Drawing(id="forest")
         yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
-
-    @property
-    def _current(self) -> str | None:
-        """The file under the cursor."""
-        return self.query_one("#exports", RecordTable).current
 
     def command(self) -> tuple[str, ...]:
         """Return ``validate`` of the selected export, or ``compare`` of the marked ones."""
         if len(self._marked) == 2:
             return ("compare", *self._marked)
-        return ("validate", self._current or str(self.kelly.exports / "*.json"), "--check-specs")
+        return ("validate", self.table.current or str(self.kelly.exports / "*.json"), "--check-specs")
 
     def on_activate(self) -> None:
-        """Look for new exports."""
+        """Look for new exports; another screen may have timed them."""
+        self._benchmarks = load_benchmarks()
         self._look()
 
     @work(thread=True, exclusive=True, group="look")
@@ -159,23 +156,20 @@ class Validate(ChartScreen):
 
     @on(Found)
     def _on_found(self, message: Found) -> None:
-        """Show the exports."""
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
         self._folder_problem = message.problem
         # A mark stays while another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
         here = message.folder != self.kelly.session.settings.output.dir
-        table = self.query_one("#exports", RecordTable)
-        set_border_title(table, f"exports of {message.folder}" if here else "exports")
-        name = Path(table.current or "").name
+        set_border_title(self.table, f"exports of {message.folder}" if here else "exports")
+        name = Path(self.table.current or "").name
         self.draw()
         # In another folder, the export of the same model is the one to compare with.
-        table.select(next((file for file in self._files if Path(file).name == name), ""))
+        self.table.select(next((file for file in self._files if Path(file).name == name), ""))
 
     @on(Described)
     def _on_described(self, message: Described) -> None:
-        """Show the metadata."""
         self._contents[message.file] = message.content
         self.draw()
 
@@ -191,7 +185,7 @@ class Validate(ChartScreen):
 
     def action_validate(self) -> None:
         """Validate the selected export."""
-        self._queue([self._current] if self._current else [])
+        self._queue([self.table.current] if self.table.current else [])
 
     def action_validate_all(self) -> None:
         """Validate every export."""
@@ -209,7 +203,7 @@ class Validate(ChartScreen):
 
     @work(thread=True, exclusive=True, group="check")
     def _check(self, file: str) -> None:
-        specs = ["--check-specs"] if Path(file).stem in {spec.file_stem for spec in MODELS} else []
+        specs = ["--check-specs"] if Path(file).stem in MODEL_OF else []
         job = self._job_queue.attach(self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs]))
         text = "".join(job.lines())
         try:
@@ -237,12 +231,9 @@ class Validate(ChartScreen):
         self.draw()
 
     @on(RecordTable.MarkClicked)
-    def _mark_clicked(self) -> None:
-        self.action_mark()
-
     def action_mark(self) -> None:
         """Toggle the mark of the selected export; a third mark drops the first."""
-        current = self._current
+        current = self.table.current
         if current is None:
             return
         if current in self._marked:
@@ -283,8 +274,8 @@ class Validate(ChartScreen):
     def _chosen(self) -> None:
         self.refresh_frame()
         self._draw_details()
-        if self._current is not None:
-            self._read_losses(Path(self._current))
+        if self.table.current is not None:
+            self._read_losses(Path(self.table.current))
 
     @work(thread=True, exclusive=True, group="losses")
     def _read_losses(self, file: Path) -> None:
@@ -293,14 +284,14 @@ class Validate(ChartScreen):
     @on(LossesRead)
     def _on_losses_read(self, message: LossesRead) -> None:
         """Draw the losses if the export is still selected."""
-        if message.file == self._current:
+        if message.file == self.table.current:
             self._losses = message
             self._draw_losses()
 
     def _draw_losses(self) -> None:
         name = Path(self._losses.file).stem
-        model = next((spec.name for spec in MODELS if spec.file_stem == name), "")
-        series = curve_series(self._losses.curves, model_color(model, self.theme_colors), self.theme_colors)
+        color = model_color(MODEL_OF.get(name, ""), self.theme_colors)
+        series = curve_series(self._losses.curves, color, self.theme_colors)
         self.query_one(CurveChart).show(f"losses of {name}" if name else "", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
@@ -314,7 +305,7 @@ class Validate(ChartScreen):
     def draw(self) -> None:
         """Show the exports, and more of the chosen one."""
         self.offer_cancel()
-        self.query_one("#exports", RecordTable).show(self._row(file) for file in self._files.values())
+        self.table.show(self._row(file) for file in self._files.values())
         self._draw_details()
         self._draw_losses()
 
@@ -327,16 +318,8 @@ class Validate(ChartScreen):
         parameters = f"{content['parameters']:,}" if "parameters" in content else MISSING
         state = str(metadata.get("state", MISSING))
         mark = Text("◆" if key in self._marked else " ", self.theme_colors.accent)
-        deploy = (
-            self._parity(key),
-            parameters,
-            format_bytes(file.bytes),
-            state,
-            format_loss(value),
-            gain,
-            self._latency(file.path),
-        )
-        return Row(key, (mark, file.path.stem, self._verdict(key), *deploy))
+        deploy = (parameters, format_bytes(file.bytes), state, format_loss(value), gain, self._latency(file.path))
+        return Row(key, (mark, file.path.stem, self._verdict(key), self._parity(key), *deploy))
 
     def _parity(self, key: str) -> Text:
         """Return whether every parity check with another engine passed."""
@@ -350,10 +333,9 @@ class Validate(ChartScreen):
 
     def _latency(self, path: Path) -> str:
         """Return the model's p99 in the first engine of the folder's last benchmark."""
-        report = load_benchmarks().get(str(path.parent.absolute()))
-        engines = [] if report is None else list(report.result.engines.values())
-        names = [spec.name for spec in MODELS if spec.file_stem == path.stem]
-        found = next((engines[0].models[name] for name in names if engines and name in engines[0].models), None)
+        report = self._benchmarks.get(str(path.parent.absolute()))
+        engine = None if report is None else next(iter(report.result.engines.values()), None)
+        found = None if engine is None else engine.models.get(MODEL_OF.get(path.stem, ""))
         return MISSING if found is None else f"{found.p99_us:,.0f}"
 
     def _verdict(self, key: str) -> Text:
@@ -372,17 +354,14 @@ class Validate(ChartScreen):
         return Text(f"{failed} failed", colors.bad) if failed else Text("passed", colors.good)
 
     def _draw_details(self) -> None:
-        details, current = self.query_one("#checks", DetailsPanel), self._current
+        details, current = self.query_one(DetailsPanel), self.table.current
         if len(self._marked) == 2:
-            set_border_title(details, "compared")
-            details.show(Text(self._comparison or "Comparing …"))
+            details.show("compared", Text(self._comparison or "Comparing …"))
         elif current is None:
-            set_border_title(details, "checks")
             empty = "No exports here yet. A training writes them." if self._looked else "Looking …"
-            details.show(Text(f"{self._folder_problem or empty}", self.theme_colors.muted))
+            details.show("checks", self._folder_problem or empty)
         else:
-            set_border_title(details, Path(current).name)
-            details.show(self._checks(current))
+            details.show(Path(current).name, self._checks(current))
         self._draw_quality(current)
 
     def _draw_quality(self, file: str | None) -> None:
@@ -394,17 +373,15 @@ class Validate(ChartScreen):
             title = f"gain over baselines, {quality.split}, {quality.groups:,} groups"
             self.query_one("#forest", Drawing).show(title, ForestPlot(gains))
 
-    def _checks(self, file: str) -> Text | LabeledRows:
+    def _checks(self, file: str) -> Text | list[LabeledRow]:
         colors, result, content = self.theme_colors, self._result(file), self._contents.get(file)
         if content is not None and "error" in content:
-            return LabeledRows([("problem", Text(content["error"], colors.bad))], colors.muted)
+            return [("problem", Text(content["error"], colors.bad))]
         metadata = [("reading", "…")] if content is None else list(metadata_rows(content, colors))
         if result is None:
-            return LabeledRows([("next", "press v to check it, a for all"), *metadata], colors.muted)
+            return [("next", "press v to check it, a for all"), *metadata]
         checks = list(check_rows(result, colors, only_failed=self._only_failed))
-        if not checks:
-            return Text("Every check passed.", colors.good)
-        return LabeledRows([*checks, ("", ""), *metadata], colors.muted)
+        return [*checks, ("", ""), *metadata] if checks else Text("Every check passed.", colors.good)
 
 
 def _number(metrics: object, name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from rich.text import Text
@@ -11,7 +12,7 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from kelly_tui.formatting import LabeledRows, placeholder
+from kelly_tui.formatting import LabeledRow, LabeledRows, placeholder
 from kelly_tui.themes import ThemeColors
 
 
@@ -34,24 +35,28 @@ class DetailsPanel(VerticalScroll):
 
     HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
 
-    def __init__(self, title: str = "", *, id: str) -> None:
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self.border_title = title
-        self._text: Text | LabeledRows = Text()
+        self._content: Text | LabeledRows = Text()
 
     def compose(self) -> ComposeResult:
         """Lay out the text."""
         yield Static(id="text", markup=False)
 
-    def show(self, text: Text | LabeledRows) -> None:
-        """Replace the text."""
-        if text != self._text:
-            self._text = text
-            self.query_one("#text", Static).update(text)
+    def show(self, title: str, content: Text | str | Iterable[LabeledRow]) -> None:
+        """Show a text, a short muted one, or rows."""
+        set_border_title(self, title)
+        muted = ThemeColors.of(self.app.theme_variables).muted
+        if isinstance(content, str):
+            content = Text(content, muted)
+        wanted = content if isinstance(content, Text) else LabeledRows(content, muted)
+        if wanted != self._content:
+            self._content = wanted
+            self.query_one("#text", Static).update(wanted)
 
     def value_to_copy(self) -> str:
         """Return the whole text."""
-        return self._text.plain
+        return self._content.plain
 
 
 class Picture(Protocol):

@@ -109,7 +109,7 @@ class RecordTable(DataTable[Text]):
     @property
     def current(self) -> str | None:
         """Key of the row under the cursor; None if there are no rows."""
-        if not self.row_count or not self.is_valid_row_index(self.cursor_row):
+        if not self.is_valid_row_index(self.cursor_row):
             return None
         return str(self.ordered_rows[self.cursor_row].key.value)
 
@@ -153,6 +153,7 @@ class RecordTable(DataTable[Text]):
         """Return the columns that fit; the choice is kept until the width changes."""
         room = self.scrollable_content_region.width
         empty = {label for number, label in enumerate(self._all) if label in self._extras and _is_empty(rows, number)}
+        # While rows change, columns are only left out: one that came back and went again would make the table flicker.
         is_new = room != self._room or empty != self._empty or not self._labels
         labels = [label for label in self._all if label not in empty] if is_new else list(self._labels)
         self._room, self._empty = room, empty
@@ -174,7 +175,7 @@ class RecordTable(DataTable[Text]):
     def _update_cells(self, wanted: dict[str, tuple[Text, ...]]) -> None:
         for key, cells in wanted.items():
             for label, cell, former in zip(self._labels, cells, self._shown[key], strict=True):
-                if cell != former or cell.style != former.style or cell.spans != former.spans:
+                if cell != former or cell.style != former.style:
                     self.update_cell(key, label, cell, update_width=True)
 
     def _rebuild(self, wanted: dict[str, tuple[Text, ...]]) -> None:
@@ -184,6 +185,7 @@ class RecordTable(DataTable[Text]):
             self.add_row(*cells, key=key)
         keys = list(wanted)
         if keys:
+            # A row that is gone leaves the cursor where it was.
             place = keys.index(current) if current in keys else min(row, len(keys) - 1)
             self.move_cursor(row=max(0, place), animate=False)
 

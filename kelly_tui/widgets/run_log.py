@@ -13,6 +13,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import Log
 
+from kelly_tui.widgets.panels import set_border_title
+
 _MAX_LINES = 500
 _REVERSED = Style(reverse=True)
 _TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
@@ -66,8 +68,10 @@ class RunLog(Log):
         if lines[:known] == self._shown:
             new = lines[known:]
         elif known and self._shown[-1] in lines:
+            # Only the last lines of a run are kept: the first of the known ones are gone.
             new = lines[lines.index(self._shown[-1]) + 1 :]
         else:
+            # Another run.
             self.clear()
             self._follows, self._pointed = True, None
             new = lines
@@ -99,9 +103,7 @@ class RunLog(Log):
             f"/{self._wanted} {len(self._matches)} lines" if self._wanted else "",
             "" if self._follows else "f follows",
         ]
-        text = " · ".join(filter(None, parts))
-        if (self.border_subtitle or "") != text:
-            self.border_subtitle = text
+        set_border_title(self, "log", " · ".join(filter(None, parts)))
 
     @property
     def _matches(self) -> list[int]:

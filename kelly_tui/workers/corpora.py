@@ -119,6 +119,7 @@ def _count_labels(labels: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     bins = ((np.clip(pairs, -1, 1) + 1) * (LABEL_BINS / 2)).clip(0, LABEL_BINS - 1)
     known = np.isfinite(pairs)
     both = bins[known.all(axis=1)].astype(np.intp)
+    # Two bins as one number, so that pairs are counted as numbers are.
     plane = np.bincount(both @ [LABEL_BINS, 1], minlength=LABEL_BINS**2).reshape(LABEL_BINS, LABEL_BINS)
     valence, arousal = (
         np.bincount(column[is_known].astype(np.intp), minlength=LABEL_BINS)
