@@ -35,6 +35,11 @@ def lines(app: KellyApp) -> list[str]:
     return ["".join(segment.text for segment in line) for line in segments(app)]
 
 
+def shows(app: KellyApp, *texts: str) -> bool:
+    """Whether a line of the screen in front has all of these texts."""
+    return any(all(text in line for text in texts) for line in lines(app))
+
+
 def has_curves(app: KellyApp) -> bool:
     """True if all visible charts of the screen in front have series and have drawn them."""
     return all(chart.series and chart.up_to_date for chart in app.screen.query(CurveChart) if chart.size.height)

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEven
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
+from kelly_tui.state_store import save_state
 from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.run_log import RunLog
 
 MakeApp = Callable[..., KellyApp]
 """Fixture ``make_app``."""
+Shown = Callable[..., AbstractAsyncContextManager[tuple[KellyApp, Pilot[None]]]]
+"""Fixture ``shown``."""
+WIDE = (120, 40)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
@@ -42,7 +47,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLORTERM", "truecolor")
     for name in ("NO_COLOR", "KELLY_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("kelly_tui.formatting.age_text", lambda _then: "2 h ago")
     monkeypatch.setattr("kelly_tui.screens.run_rows.age_text", lambda _then: "2 h ago")
     (tmp_path / "config.toml").write_text((REPOSITORY / "config.toml").read_text())
     return tmp_path
@@ -98,6 +102,22 @@ def make_run(
     return folder
 
 
+def beating(run: RunDirectory) -> FileLock:
+    """Hold the lock that the process of a live run holds."""
+    lock = FileLock.acquire(run.heartbeat)
+    assert lock is not None
+    return lock
+
+
+def write_exports(workplace: Path, *names: str) -> list[Path]:
+    """Write exports without content into the output folder."""
+    exports = [workplace / "models" / f"{name}.json" for name in names]
+    exports[0].parent.mkdir()
+    for export in exports:
+        export.write_text("{}")
+    return exports
+
+
 @pytest.fixture
 def finished_run(workplace: Path) -> RunDirectory:
     """A run of two models that has ended well."""
@@ -121,12 +141,24 @@ def live_run(workplace: Path) -> Iterator[RunDirectory]:
         trained("EmotionRecognizer", 7, of=10),
         created=BEGAN + 3600,
     )
-    lock = FileLock.acquire(folder.heartbeat)
-    assert lock is not None
+    lock = beating(folder)
     later = time.time() + 3600
     os.utime(folder.heartbeat, (later, later))
     yield folder
     lock.release()
+
+
+def report(run: RunDirectory, *reported: RunEvent) -> None:
+    """Append to the log of a run, as its process would."""
+    with run.events.open("ab") as file:
+        file.writelines(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)) for event in reported)
+
+
+async def request_of(pilot: Pilot[None], run: RunDirectory) -> dict[str, Any]:
+    """Wait for the request to a run, and return it."""
+    await until(pilot, run.control.exists)
+    request: dict[str, Any] = json.loads(run.control.read_text())
+    return request
 
 
 class Script:
@@ -148,19 +180,53 @@ class Script:
         self.cancelled = True
 
 
+def program_environment(**variables: str) -> dict[str, str]:
+    """Environment of the real program: these sources, in a terminal of 256 colors whose size is its own."""
+    sources = f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return inherited | {"PYTHONPATH": sources, "TERM": "xterm-256color"} | variables
+
+
+@pytest.fixture
+def asked() -> list[Sequence[str]]:
+    """Commands of the worker processes that applications have started."""
+    return []
+
+
 @pytest.fixture
 def make_app(
     workplace: Path,  # noqa: ARG001 - a fixture cannot use usefixtures
+    asked: list[Sequence[str]],
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., KellyApp]:
-    """Makes an application whose worker processes are ``script(command)``, by default silent ones."""
+) -> MakeApp:
+    """Makes an application whose worker processes are ``script``, or made by it; by default they print nothing."""
 
-    def make(script: Callable[[Sequence[str]], Script] = lambda _command: Script([]), **options: object) -> KellyApp:
-        app = KellyApp(Options(**options))  # type: ignore[arg-type]
-        monkeypatch.setattr(app, "start", lambda command, **_: script(command))
+    def make(script: Script | Callable[[Sequence[str]], Script] | None = None, **options: Any) -> KellyApp:
+        def start(command: Sequence[str], **_: object) -> Script:
+            asked.append(command)
+            return script(command) if callable(script) else script or Script([])
+
+        app = KellyApp(Options(**options))
+        monkeypatch.setattr(app, "start", start)
         return app
 
     return make
+
+
+@pytest.fixture
+def shown(make_app: MakeApp) -> Shown:
+    """Runs an application of ``make_app`` in a window, and presses keys."""
+
+    @asynccontextmanager
+    async def show(
+        *keys: str, size: tuple[int, int] = (80, 24), notifications: bool = False, **options: Any
+    ) -> AsyncIterator[tuple[KellyApp, Pilot[None]]]:
+        app = make_app(**options)
+        async with app.run_test(size=size, notifications=notifications) as pilot:
+            await pilot.press(*keys)
+            yield app, pilot
+
+    return show
 
 
 async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
@@ -171,14 +237,17 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
         await pilot.pause(0.02)
 
 
-def outcome(model: str, error: str) -> events.ModelResult:
-    """A model that could not be trained."""
-    return events.ModelResult(model, "groove_midi", True, None, None, 0, {}, 1.0, error)
-
-
 def cells(app: KellyApp, table: str) -> list[list[str]]:
     listing = app.screen.query_one(table, RecordTable)
     return [[cell.plain for cell in listing.get_row_at(row)] for row in range(listing.row_count)]
+
+
+def column(app: KellyApp, table: str, number: int) -> list[str]:
+    return [row[number] for row in cells(app, table)]
+
+
+def notices(app: KellyApp) -> list[str]:
+    return [notice.message for notice in app._notifications]
 
 
 def details(app: KellyApp, name: str) -> str:
@@ -195,3 +264,8 @@ RESULT = {
     "budget_ms": 10.0, "passed": True, "calls": 2000, "missing": [], "command": None, "last_run": None, "slower": [],
     "engines": {"numpy": {"chain": LATENCY, "models": {"EmotionRecognizer": LATENCY}, "error": None}},
 }  # fmt: skip
+
+
+def save_benchmark() -> None:
+    """Keep a result of the output folder as of an earlier session."""
+    save_state("benchmark", {str(Path("models").absolute()): RESULT})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,10 @@ from rich.style import Style
 
 from kelly_tui.app import KellyApp
 from kelly_tui.display import LEGIBLE
-from kelly_tui.state_store import save_state
 from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, in_front, segments
-from tests.tui.conftest import RESULT, cells, until
+from tests.tui.conftest import WIDE, Shown, column, save_benchmark, until
 from tests.tui.test_themes import LEAST_FOR_TEXT, contrast
 
 XTERM = (
@@ -70,18 +69,14 @@ def test_all_pairs_are_legible() -> None:
 
 @pytest.mark.usefixtures("workplace", "finished_run", "live_run", "sixteen")
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
-async def test_all_text_is_legible(
-    make_app: Callable[..., KellyApp],
-    theme: str,
-) -> None:
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
-    app = make_app(theme=theme)
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_all_text_is_legible(shown: Shown, theme: str) -> None:
+    save_benchmark()
+    async with shown(size=WIDE, theme=theme) as (app, pilot):
         assert app.theme == (theme or ANSI16_THEME.name)
-        await until(pilot, lambda: bool(app.live_text))
+        await until(pilot, lambda: app.live_text)
         # While a run is live, the program opens with the Train screen.
         await pilot.press("1")
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][2] == "–")
+        await until(pilot, lambda: column(app, "#corpora", 2)[:1] == ["–"])
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()
@@ -95,12 +90,10 @@ async def test_all_text_is_legible(
 
 @pytest.mark.usefixtures("sixteen")
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
-async def test_the_cursor_can_be_seen(make_app: Callable[..., KellyApp], theme: str) -> None:
-    app = make_app(theme=theme)
-    async with app.run_test() as pilot:
-        await pilot.press("2", "down")
+async def test_the_cursor_can_be_seen(shown: Shown, theme: str) -> None:
+    async with shown("2", "down", theme=theme) as (app, pilot):
         await pilot.pause()
-        names = [row[0] for row in cells(app, "#models")]
+        names = column(app, "#models", 0)
         styles = {
             part.text.strip(): part.style for line in segments(app) for part in line if part.text.strip() in names
         }

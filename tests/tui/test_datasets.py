@@ -16,17 +16,16 @@ from textual.geometry import Size
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
-from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
+from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample, picture
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.corpora import folder_stamp
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
-from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.workers.corpora import LABEL_BINS, inspect, label_pairs
 from tests.helpers import tiny
-from tests.helpers.rendered import lines
-from tests.tui.conftest import MakeApp, Script, cells, details, until
+from tests.helpers.rendered import lines, shows
+from tests.tui.conftest import WIDE, Script, Shown, cells, column, details, notices, until
 
 COLORS = ThemeColors.of(THEMES[0].to_color_system().generate() | THEMES[0].variables)
 
@@ -49,6 +48,15 @@ def settings(tmp_path: Path) -> Settings:
             "datasets.jobs": ("a test", 1),
         }
     ).settings
+
+
+@pytest.fixture
+def chords(workplace: Path) -> Path:
+    """The folder of a corpus with its file."""
+    folder = workplace / "datasets" / "chords"
+    folder.mkdir(parents=True)
+    (folder / "chord_progressions.json").write_text("[]")
+    return folder
 
 
 def test_an_inspection_counts_labels_and_official_test_files(settings: Settings, tmp_path: Path) -> None:
@@ -84,8 +92,8 @@ def test_drawings_fit_any_room(labels: dict[str, Any]) -> None:
     drawn = 0
     for width in range(0, 130, 19):
         for height in range(0, 60, 9):
-            for picture in (plane, ExampleGallery(tuple(rolls))):
-                text = picture.draw(Size(width, height), COLORS)
+            for drawing in (plane, ExampleGallery(tuple(rolls))):
+                text = drawing.draw(Size(width, height), COLORS)
                 assert len(text.plain.splitlines()) <= height or not text.plain
                 assert all(line.cell_len <= width for line in text.split("\n")), (width, height)
                 drawn += bool(text.plain)
@@ -93,93 +101,82 @@ def test_drawings_fit_any_room(labels: dict[str, Any]) -> None:
 
 
 def test_the_densest_place_of_the_plane_is_where_the_labels_are() -> None:
-    labels = label_counts(5)
-    plane = LabelPlane(**labels)
-    text = plane.draw(Size(40, 14), COLORS).plain.split("\n")
+    text = LabelPlane(**label_counts(5)).draw(Size(40, 14), COLORS).plain.split("\n")
     assert [(row, line.index("█")) for row, line in enumerate(text) if "█" in line] == [(3, 21)]
 
 
+def test_a_picture_has_the_first_number_at_the_bottom_and_the_greatest_value_darkest() -> None:
+    assert picture([[0.0, 0.5], [0.25, 1.0]]).split("\n") == ["▒" * 32 + "█" * 32, " " * 32 + "░" * 32]
+    assert picture([[0.0, 1.0]]) == " █"
+
+
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
-async def test_splits_labels_and_examples_fill_the_room(
-    make_app: MakeApp, workplace: Path, size: tuple[int, int]
-) -> None:
-    folder = workplace / "datasets" / "chords"
-    folder.mkdir(parents=True)
-    (folder / "chord_progressions.json").write_text("[]")
+async def test_splits_labels_and_examples_fill_the_room(shown: Shown, chords: Path, size: tuple[int, int]) -> None:
     example = {"index": 0, "group": "Let it be", "label_source": "static", "split": "train"}
     report = {
-        "folder": str(folder), "stamp": folder_stamp(folder), "files": 40, "examples": 40, "problem": "", "skipped": {},
+        "folder": str(chords), "stamp": folder_stamp(chords), "files": 40, "examples": 40, "problem": "", "skipped": {},
         "label_sources": {"static": 40}, "splits": {"train": 30, "validation": 10}, "split_source": "official",
         "test_files": 4, "labels": label_counts(30, 10), "shown": [example | {"input": ["0123"], "target": ["40"]}],
     }  # fmt: skip
     save_state("datasets", {"chords": report})
-    app = make_app()
-
-    def text() -> str:
-        return "\n".join(lines(app))
-
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: [row[1] for row in cells(app, "#corpora")][2:3] == ["ready"])
+    async with shown(size=size) as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[2:3] == ["ready"])
         await pilot.press("down", "down")
         splits = "train 30 · validation 10 · official test 4 files, kept out"
-        await until(pilot, lambda: splits in app.screen.query_one("#details", DetailsPanel).value_to_copy())
-        assert ("mean +0.52" in text()) == (size != (80, 24))
-        assert ("Let it be · train, static" in text()) == (size == (200, 60))
+        await until(pilot, lambda: splits in details(app, "#details"))
+        assert shows(app, "mean +0.52") == (size != (80, 24))
+        assert shows(app, "Let it be · train, static") == (size == (200, 60))
 
 
-async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(make_app: MakeApp, workplace: Path) -> None:
+async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(shown: Shown, workplace: Path) -> None:
     (workplace / "datasets").mkdir(exist_ok=True)
     (workplace / "datasets" / "x.mid").touch()
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: cells(app, "#corpora"))
         await pilot.press("down")
-        details = app.screen.query_one("#details", DetailsPanel)
-        await until(pilot, lambda: "x.mid is in no corpus's folder" in details.value_to_copy())
+        await until(pilot, lambda: "x.mid is in no corpus's folder" in details(app, "#details"))
 
 
-async def test_a_missing_corpus_says_how_to_get_it(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+async def test_a_missing_corpus_says_how_to_get_it(shown: Shown) -> None:
+    async with shown() as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[0:1] == ["missing"])
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
         assert not app.screen._read_queue.current
 
 
-async def test_a_corpus_is_downloaded_after_agreement_to_its_license(make_app: MakeApp, workplace: Path) -> None:
-    asked: list[Sequence[str]] = []
-    shown: list[str] = []
+async def test_a_corpus_is_downloaded_after_agreement_to_its_license(
+    shown: Shown, workplace: Path, asked: list[Sequence[str]]
+) -> None:
+    states: list[str] = []
 
-    def script(command: Sequence[str]) -> Script:
-        asked.append(command)
+    def script(_command: Sequence[str]) -> Script:
         (workplace / "datasets/maestro").mkdir(parents=True)
         (workplace / "datasets/maestro/a.midi").write_bytes(b"x")
         line = {"file": "m.zip", "stage": "download", "done": 25_000_000, "total": 50_000_000, "note": ""}
         return Script([json.dumps(line), json.dumps({**line, "note": "sum differs"}), json.dumps({"got": []})])
 
-    app = make_app(script)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE, script=script) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Datasets)
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "missing")
+        await until(pilot, lambda: column(app, "#corpora", 1)[3:4] == ["missing"])
         draw = screen.draw
-        screen.draw = lambda: (draw(), shown.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
+        screen.draw = lambda: (draw(), states.append(cells(app, "#corpora")[3][1]))[0]  # type: ignore[method-assign]
         await pilot.press("down", "down", "down", "g")
         assert isinstance(app.screen, ConfirmDialog)
         assert "CC BY-NC-SA 4.0" in app.screen._text
         await pilot.press("escape")
         assert not asked
         await pilot.press("g", "right", "enter")
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[3][1] == "found")
+        await until(pilot, lambda: column(app, "#corpora", 1)[3:4] == ["found"])
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "get", "maestro"]
-        assert "download 50%" in shown
-        assert "sum differs" in [toast.message for toast in app._notifications]
+        assert "download 50%" in states
+        assert "sum differs" in notices(app)
 
 
 async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explained(
-    make_app: MakeApp,
+    shown: Shown,
 ) -> None:
     begun, ended = Event(), Event()
 
@@ -196,9 +193,8 @@ async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explaine
             super().cancel()
             ended.set()
 
-    app = make_app(lambda _command: Waits([]))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+    async with shown(size=WIDE, script=lambda _command: Waits([])) as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[0:1] == ["missing"])
         assert "Cancel" not in lines(app)[-1]
         await pilot.press("g", "right", "enter")
         await until(pilot, begun.is_set)
@@ -208,71 +204,41 @@ async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explaine
         await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")
         assert not [toast for toast in app._notifications if toast.severity == "error"]
         await pilot.press(*["down"] * 6, "g")
-        assert any("osf.io/p6vkg" in toast.message for toast in app._notifications)
+        assert any("osf.io/p6vkg" in text for text in notices(app))
 
 
-async def test_preparing_shows_progress_then_the_report(make_app: MakeApp, workplace: Path) -> None:
-    folder = workplace / "datasets" / "chords"
-    folder.mkdir(parents=True)
-    (folder / "chord_progressions.json").write_text("[]")
+@pytest.mark.usefixtures("chords")
+async def test_preparing_shows_progress_then_the_report(shown: Shown, asked: list[Sequence[str]]) -> None:
     report = {
         "name": "chords", "path": "datasets/chords", "found": True, "files": 12, "examples": 345, "licence": "",
         "skipped": {"unknown chord": {"count": 2, "first": ["a/one", "two"]}}, "label_sources": {"estimated": 345},
         "splits": {"train": 300, "validation": 45}, "advice": "", "problem": "", "seconds": 5400.0,
         "split_source": "official", "tables": ["a/info.csv"],
     }  # fmt: skip
-    asked: list[Sequence[str]] = []
-
-    def script(command: Sequence[str]) -> Script:
-        asked.append(command)
-        progress = {"done": 1, "total": 2, "note": "no workers"}
-        return Script([json.dumps(progress), json.dumps({"report": report})])
-
-    app = make_app(script)
-    async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1] == "found")
+    lines = [json.dumps({"done": 1, "total": 2, "note": "no workers"}), json.dumps({"report": report})]
+    async with shown(script=Script(lines)) as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[2:3] == ["found"])
         await pilot.press("down", "down", "p")
-        await until(
-            pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"]
-        )
+        await until(pilot, lambda: cells(app, "#corpora")[2][1:5] == ["ready", "12", "345", "1.50"])
         assert [*asked[0]][2:5] == ["kelly_tui.workers.corpora", "inspect", "chords"]
-        assert [toast.message for toast in app._notifications] == ["no workers"]
-        assert "2 × unknown chord" in details(app, "#details")
-        assert "one, two" in details(app, "#details")
-        assert "official" in details(app, "#details")
-        assert "a/info.csv" in details(app, "#details")
-    again = make_app()
-    async with again.run_test() as pilot:
-        await until(
-            pilot, lambda: cells(again, "#corpora") and cells(again, "#corpora")[2][1:4] == ["ready", "12", "345"]
-        )
+        assert notices(app) == ["no workers"]
+        for text in ("2 × unknown chord", "one, two", "official", "a/info.csv"):
+            assert text in details(app, "#details")
+    async with shown() as (again, pilot):
+        await until(pilot, lambda: [row[1:4] for row in cells(again, "#corpora")][2:3] == [["ready", "12", "345"]])
 
 
-async def test_a_corpus_whose_files_have_changed_is_not_called_ready(make_app: MakeApp, workplace: Path) -> None:
-    folder = workplace / "datasets" / "chords"
-    folder.mkdir(parents=True)
-    (folder / "chord_progressions.json").write_text("[]")
+async def test_a_corpus_whose_files_have_changed_is_not_called_ready(shown: Shown, chords: Path) -> None:
     report = {
         "files": 1, "examples": 3, "skipped": {}, "label_sources": {}, "splits": {}, "problem": "", "seconds": None,
     }  # fmt: skip
-    save_state(
-        "datasets",
-        {
-            name: report | {"folder": path, "stamp": folder_stamp(folder)}
-            for name, path in (("a", str(folder)), ("b", "/other/datasets/maestro"))
-        },
-    )
-    app = make_app()
-
-    def state() -> list[str]:
-        return [row[1] for row in cells(app, "#corpora")][2:4]
-
-    async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: state() == ["ready", "missing"])
-        (folder / "chord_progressions.json").write_text("[1]")
+    report["stamp"] = folder_stamp(chords)
+    folders = {"a": str(chords), "b": "/other/datasets/maestro"}
+    save_state("datasets", {name: report | {"folder": folder} for name, folder in folders.items()})
+    async with shown(size=WIDE) as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[2:4] == ["ready", "missing"])
+        (chords / "chord_progressions.json").write_text("[1]")
         await pilot.press("r")
-        await until(pilot, lambda: state() == ["changed", "missing"])
+        await until(pilot, lambda: column(app, "#corpora", 1)[2:4] == ["changed", "missing"])
         await pilot.press("down", "down")
-        await until(
-            pilot, lambda: "p reads them again" in app.screen.query_one("#details", DetailsPanel).value_to_copy()
-        )
+        await until(pilot, lambda: "p reads them again" in details(app, "#details"))

@@ -12,14 +12,13 @@ from kelly_tui.dialogs.new_training import NewTrainingDialog
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.dialogs.runs import RunPicker
 from kelly_tui.screens.train import Train
-from tests.tui.conftest import MakeApp, Script, cells, until
+from tests.tui.conftest import WIDE, Script, Shown, cells, until
 
 
-async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) -> None:
-    app = make_app()
+async def test_the_new_training_is_the_command_that_is_shown(shown: Shown) -> None:
     orders = []
-    app.start_training = orders.append  # type: ignore[method-assign, assignment]
-    async with app.run_test() as pilot:
+    async with shown() as (app, pilot):
+        app.start_training = orders.append  # type: ignore[method-assign, assignment]
         await pilot.press("3", "n")
         await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
         await pilot.press("space", "down", "space", "ctrl+y")
@@ -40,41 +39,23 @@ async def test_the_new_training_is_the_command_that_is_shown(make_app: MakeApp) 
     assert order.typed["training.epochs"] == ("--epochs", 3)
 
 
-async def test_a_trial_estimates_time_and_memory(make_app: MakeApp) -> None:
+async def test_a_trial_estimates_time_and_memory_also_from_an_input_field(
+    shown: Shown, asked: list[Sequence[str]]
+) -> None:
     rows = {"models": [{"seconds": 100.0, "memory_bytes": 2_000_000}, {"seconds": 25.0, "memory_bytes": 5_000_000}]}
-    asked: list[Sequence[str]] = []
-
-    def script(command: Sequence[str]) -> Script:
-        asked.append(command)
-        return Script([json.dumps(rows)])
-
-    app = make_app(script)
-    async with app.run_test() as pilot:
-        await pilot.press("3", "n")
+    async with shown("3", "n", script=Script([json.dumps(rows)])) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
         await pilot.press("space", "ctrl+e")
         text = "at most 2:05 for all epochs, 5.0 MB of memory"
         await until(pilot, lambda: str(app.screen.query_one("#estimate", Static).content) == text)
-    (command,) = asked
-    assert "--estimate" in command
-    assert "--detach" not in command
-
-
-async def test_estimate_key_works_in_an_input_field(make_app: MakeApp) -> None:
-    asked: list[Sequence[str]] = []
-    app = make_app(lambda command: (asked.append(command), Script([]))[1])
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3", "n")
-        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#epochs"))
         app.screen.query_one("#epochs", Input).focus()
         await pilot.press("ctrl+e")
-        await until(pilot, lambda: any("--estimate" in command for command in asked))
+        await until(pilot, lambda: len(asked) == 2)
+    assert all("--estimate" in command and "--detach" not in command for command in asked)
 
 
-async def test_digits_choose_the_models_of_a_training(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("3", "n")
+async def test_digits_choose_the_models_of_a_training(shown: Shown) -> None:
+    async with shown("3", "n") as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#order"))
         await pilot.press("2", "5", "4", "5")
         words = "train --detach --model MelodyTransformer --model DynamicsEngine"
@@ -82,9 +63,8 @@ async def test_digits_choose_the_models_of_a_training(make_app: MakeApp) -> None
 
 
 @pytest.mark.usefixtures("live_run", "finished_run")
-async def test_marks_of_the_dialog_are_toggled_by_keys_and_clicks_and_kept_by_escape(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_marks_of_the_dialog_are_toggled_by_keys_and_clicks_and_kept_by_escape(shown: Shown) -> None:
+    async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(app.run_list.runs) == 2)
         await pilot.press("3", "w")
         await until(pilot, lambda: isinstance(app.screen, RunPicker) and cells(app, "#others"))
@@ -102,28 +82,20 @@ async def test_marks_of_the_dialog_are_toggled_by_keys_and_clicks_and_kept_by_es
         assert app.marked == [app.run_list.runs[0].id]
 
 
-async def test_only_an_answer_that_cannot_be_undone_looks_dangerous(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave running"), ("", "Cancel")]))
-        await until(pilot, lambda: app.screen.query("#leave"))
-        assert not app.screen.query(".-error")
-
-
 @pytest.mark.parametrize(("key", "answer"), [("y", "delete"), ("n", None), ("escape", None)])
-async def test_y_and_n_answer_a_question(make_app: MakeApp, key: str, answer: str | None) -> None:
-    app, answers = make_app(), list[str | None]()
-    async with app.run_test() as pilot:
+async def test_y_and_n_answer_a_question(shown: Shown, key: str, answer: str | None) -> None:
+    answers: list[str | None] = []
+    async with shown() as (app, pilot):
         app.push_screen(ConfirmDialog("Delete?", "", [("", "Keep it"), ("delete", "Delete")]), answers.append)
         await until(pilot, lambda: app.screen.query("#delete"))
         await pilot.press(key)
         await until(pilot, lambda: answers == [answer])
 
 
-async def test_y_and_n_have_no_use_beside_three_answers(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
+async def test_three_harmless_answers_look_so_and_have_no_keys(shown: Shown) -> None:
+    async with shown() as (app, pilot):
         app.push_screen(ConfirmDialog("Leave?", "", [("leave", "Leave"), ("epoch", "Stop"), ("", "Cancel")]))
         await until(pilot, lambda: app.screen.query("#leave"))
+        assert not app.screen.query(".-error")
         await pilot.press("y", "n")
         assert isinstance(app.screen, ConfirmDialog)

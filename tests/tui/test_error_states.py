@@ -16,7 +16,6 @@ from textual.widgets import Static
 
 from kelly_core.corpora import CORPORA
 from kelly_core.data.dataset import CorpusReport
-from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
@@ -26,19 +25,35 @@ from kelly_tui.run_watcher import news_since
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
-from kelly_tui.state_store import CHECKED_EXPORTS, CORPUS_REPORTS, load_state, save_state
+from kelly_tui.state_store import CHECKED_EXPORTS, CORPUS_REPORTS, load_benchmarks, load_state, save_state
 from kelly_tui.themes import THEMES
 from kelly_tui.widgets.bars import SCREENS as NAMES
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.mutations import mutated_documents
-from tests.helpers.rendered import SCREENS, has_curves, lines, segments
-from tests.tui.conftest import RESULT, MakeApp, Script, cells, details, epoch, make_run, trained, until
+from tests.helpers.rendered import SCREENS, has_curves, lines, segments, shows
+from tests.tui.conftest import (
+    RESULT,
+    WIDE,
+    MakeApp,
+    Script,
+    Shown,
+    beating,
+    cells,
+    column,
+    details,
+    epoch,
+    make_run,
+    notices,
+    save_benchmark,
+    trained,
+    until,
+    write_exports,
+)
 from tests.tui.test_datasets import label_counts
 
 
-async def test_nothing_at_all(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
+async def test_nothing_at_all(shown: Shown) -> None:
+    async with shown() as (app, pilot):
         for key in "123456":
             await pilot.press(key)
         assert "No runs in runs yet" in details(app, "#run-details")
@@ -49,10 +64,9 @@ async def test_nothing_at_all(make_app: MakeApp) -> None:
         assert app.is_running
 
 
-async def test_a_broken_settings_file_is_reported_and_kept(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_broken_settings_file_is_reported_and_kept(shown: Shown, workplace: Path) -> None:
     (workplace / "config.toml").write_text("[training]\nepochs = -3\n")
-    app = make_app()
-    async with app.run_test() as pilot:
+    async with shown() as (app, pilot):
         problem = app.screen.query_one("#problem", Static)
         assert problem.display
         assert "config.toml, line 2" in str(problem.content)
@@ -62,40 +76,34 @@ async def test_a_broken_settings_file_is_reported_and_kept(make_app: MakeApp, wo
         assert app.session.settings.training.epochs == 3
 
 
-async def test_folders_that_may_not_be_read(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_folders_that_may_not_be_read(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> bool:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("kelly_tui.app.list_runs", refuse)
     monkeypatch.setattr("kelly_tui.screens.datasets.is_present", refuse)
-    app = make_app()
-    async with app.run_test() as pilot:
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "unreadable")
+    async with shown() as (app, pilot):
+        await until(pilot, lambda: column(app, "#corpora", 1)[:1] == ["unreadable"])
         assert "Permission denied" in details(app, "#details")
-        await until(pilot, lambda: [notice.message for notice in app._notifications])
-        assert "runs cannot be looked into" in next(iter(app._notifications)).message
+        await until(pilot, lambda: notices(app))
+        assert "runs cannot be looked into" in notices(app)[0]
 
 
-async def test_a_run_that_dies_while_watched(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_run_that_dies_while_watched(shown: Shown, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
-    lock = FileLock.acquire(folder.heartbeat)
-    assert lock is not None
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
-        await until(pilot, lambda: cells(app, "#training") and cells(app, "#training")[0][1] == "running")
+    lock = beating(folder)
+    async with shown("3") as (app, pilot):
+        await until(pilot, lambda: column(app, "#training", 1) == ["running"])
         lock.release()
-        await until(pilot, lambda: cells(app, "#training")[0][1] == "died")
+        await until(pilot, lambda: column(app, "#training", 1) == ["died"])
         assert "last checkpoint" in str(app.screen.query_one("#alarm", Static).content)
         assert app.screen.check_action("resume", ())
         assert not app.screen.check_action("stop", ())
 
 
-async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_a_run_deleted_while_watched(shown: Shown, finished_run: RunDirectory) -> None:
+    async with shown("3") as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#training")) == 2)
         for path in sorted(finished_run.path.iterdir()):
             path.unlink()
@@ -103,32 +111,26 @@ async def test_a_run_deleted_while_watched(make_app: MakeApp, finished_run: RunD
         await until(pilot, lambda: app.attached == "" and cells(app, "#training") == [])
 
 
-async def test_a_damaged_run_is_listed_as_such(make_app: MakeApp, finished_run: RunDirectory) -> None:
+async def test_a_damaged_run_is_listed_as_such(shown: Shown, finished_run: RunDirectory) -> None:
     finished_run.record.write_text("{")
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: cells(app, "#runs") and cells(app, "#runs")[0][2] == "unreadable")
+    async with shown("6") as (app, pilot):
+        await until(pilot, lambda: column(app, "#runs", 2) == ["unreadable"])
         await until(pilot, lambda: "damaged" in details(app, "#run-details"))
 
 
-async def test_losses_that_are_no_numbers_leave_gaps(make_app: MakeApp, workplace: Path) -> None:
+async def test_losses_that_are_no_numbers_leave_gaps(shown: Shown, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4)
     reported[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
-    make_run(
-        workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*reported, RunEnded("failed")]
-    )
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+    reported.append(RunEnded("failed"))
+    make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.screen.query_one("#loss", CurveChart).series)
         await pilot.press("l")
         assert app.is_running
 
 
-async def test_a_window_too_small_states_it_and_recovers(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(40, 10)) as pilot:
+async def test_a_window_too_small_states_it_and_recovers(shown: Shown) -> None:
+    async with shown(size=(40, 10)) as (app, pilot):
         await pilot.pause()
         assert app.screen.query_one("#too-small").display
         assert not app.screen.query_one("#body").display
@@ -141,9 +143,8 @@ async def test_a_window_too_small_states_it_and_recovers(make_app: MakeApp) -> N
 
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("keys", ["123456", "2e", "3n", "3l", "4 v", "5e", "6/", "6 m", "62e", "2y3y4y5y6y"])
-async def test_keys_that_come_before_their_screen(make_app: MakeApp, keys: str) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_keys_that_come_before_their_screen(shown: Shown, keys: str) -> None:
+    async with shown(size=WIDE) as (app, pilot):
         for number, key in enumerate(keys):
             app.simulate_key({" ": "space", "/": "slash", "?": "question_mark"}.get(key, key))
             if number == len(keys) // 2:
@@ -154,49 +155,38 @@ async def test_keys_that_come_before_their_screen(make_app: MakeApp, keys: str) 
         assert app.screen_stack[0].has_class("-narrow", "-low")
 
 
-async def test_leaving_asks_while_a_run_is_live(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
+@pytest.mark.parametrize(("keys", "asked_for"), [(["enter"], ""), (["right", "enter"], '"after_epochs": 1')])
+async def test_leaving_asks_while_a_run_is_live(
+    shown: Shown, live_run: RunDirectory, keys: list[str], asked_for: str
+) -> None:
+    async with shown() as (app, pilot):
         await until(pilot, lambda: app.live_text)
         await pilot.press("q")
         assert isinstance(app.screen, ConfirmDialog)
         await pilot.press("escape")
         assert app.is_running
-        await pilot.press("q", "enter")
+        await pilot.press("q", *keys)
         await until(pilot, lambda: not app.is_running)
-    assert not live_run.control.exists()
+    assert live_run.control.exists() == bool(asked_for)
+    assert not asked_for or asked_for in live_run.control.read_text()
 
 
-async def test_leaving_may_stop_the_run_after_its_epoch(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await until(pilot, lambda: app.live_text)
-        await pilot.press("q", "right", "enter")
-        await until(pilot, lambda: not app.is_running)
-    assert '"after_epochs": 1' in live_run.control.read_text()
-
-
-async def test_what_happened_since_is_reported(make_app: MakeApp, workplace: Path) -> None:
+async def test_what_happened_since_is_reported(shown: Shown, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
-    lock = FileLock.acquire(folder.heartbeat)
-    assert lock is not None
-    app = make_app()
-    async with app.run_test() as pilot:
+    lock = beating(folder)
+    async with shown() as (_, pilot):
         await until(pilot, lambda: load_state("screens").get("runs"))
     lock.release()
-    again = make_app()
-    async with again.run_test() as pilot:
+    async with shown() as (again, pilot):
         await until(pilot, lambda: list(again._notifications))
         (notice,) = again._notifications
         assert notice.title.startswith("Since you left")
         assert "brave-cadence died" in notice.message
 
 
-async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app(read_only=True)
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_read_only_offers_no_change(shown: Shown, live_run: RunDirectory) -> None:
+    async with shown("3", read_only=True) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Train)
         await until(pilot, lambda: screen.view is not None)
@@ -205,12 +195,9 @@ async def test_read_only_offers_no_change(make_app: MakeApp, live_run: RunDirect
         assert not live_run.control.exists()
 
 
-async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplace: Path) -> None:
+async def test_saved_states_of_any_content_are_drawn(shown: Shown, make_app: MakeApp, workplace: Path) -> None:
     """Entries that do not fit are left out; what remains can be drawn."""
-    (workplace / "models").mkdir()
-    exports = [workplace / "models" / f"{spec.file_stem}.json" for spec in MODELS]
-    for export in exports:
-        export.write_text("{}")
+    exports = write_exports(workplace, *(spec.file_stem for spec in MODELS))
     report = CorpusReport("deam", "deam", found=True, files=3, examples=9, seconds=9.0, warnings=["odd"])
     skipped = {"too short": {"count": 2, "first": ["a.wav", "b.wav"]}}
     counts = {"splits": {"train": 9}, "label_sources": {"static": 9}, "joins": {"deam": 9}, "skipped": skipped}
@@ -229,9 +216,7 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
     }
     for name, content in states.items():
         save_state(name, content)
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
+    async with shown("4", size=WIDE) as (app, pilot):
         await until(pilot, lambda: cells(app, "#exports"))
         validate = app.screen
         await pilot.press("1")
@@ -245,6 +230,7 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
                 save_state(name, changed.get(name, {}) if isinstance(changed.get(name), dict) else {})
             datasets._reports = CORPUS_REPORTS.load("datasets")
             datasets._found = dict.fromkeys(CORPORA, True)
+            validate._benchmarks = load_benchmarks()
             validate._results = CHECKED_EXPORTS.load("validation")
             datasets.draw()
             assert list(datasets._details("deam"))
@@ -255,13 +241,10 @@ async def test_saved_states_of_any_content_are_drawn(make_app: MakeApp, workplac
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path) -> None:
-    (workplace / "models").mkdir()
-    (workplace / "models" / "odd.json").write_text("{}")
-    report = {
-        "passed": True,
-        "files": [{"file": "models/odd.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}],
-    }
+async def test_read_only_writes_no_file(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "odd")
+    checks = [{"name": "readable", "passed": True, "detail": ""}]
+    report = {"passed": True, "files": [{"file": "models/odd.json", "checks": checks}]}
 
     def script(command: Sequence[str]) -> Script:
         return Script([json.dumps(report)] if "validate" in command else [])
@@ -270,8 +253,7 @@ async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path) -> N
         return {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
 
     before = on_disk()
-    app = make_app(script, read_only=True)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE, script=script, read_only=True) as (app, pilot):
         await until(pilot, lambda: app.live_text)
         for key in ("1", "p", "P", "v", "2", "e", "7", "ctrl+s", "escape", "5", "b", "3", "n", "6", "d", "e"):
             await pilot.press(key)
@@ -284,10 +266,8 @@ async def test_read_only_writes_no_file(make_app: MakeApp, workplace: Path) -> N
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_every_theme_draws_every_screen(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+async def test_every_theme_draws_every_screen(shown: Shown, make_app: MakeApp) -> None:
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.screen.query_one(CurveChart).series)
         for theme in app.available_themes:
             app.theme = theme
@@ -300,49 +280,45 @@ async def test_every_theme_draws_every_screen(make_app: MakeApp) -> None:
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
-async def test_ascii_draws_nothing_else(make_app: MakeApp, workplace: Path) -> None:
-    (workplace / "models").mkdir()
-    export = workplace / "models" / "groß→.json"
-    export.write_text("{}")
+async def test_ascii_draws_nothing_else(shown: Shown, workplace: Path) -> None:
+    (export,) = write_exports(workplace, "groß→")
     checks = [{"name": "quality record", "passed": False, "detail": "97% missing: ε 0.970"}]
     kept = {"stamp": export.stat().st_mtime_ns, "checks": checks, "former": None}
     save_state("validation", {str(export): kept})
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
-    app = make_app(ascii=True)
+    save_benchmark()
 
-    async def look() -> None:
+    def look() -> None:
         assert [line for line in lines(app) if not line.isascii()] == []
 
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE, ascii=True) as (app, pilot):
         for keys in ([], ["question_mark"], ["ctrl+p"]):
             for screen in SCREENS:
                 await pilot.press(screen)
                 await until(pilot, lambda: has_curves(app))
                 await pilot.press(*keys)
-                await look()
+                look()
                 if keys:
                     await pilot.press("escape")
         await pilot.press("4")
-        await until(pilot, lambda: any("97% missing: e 0.970" in line for line in lines(app)))
+        await until(pilot, lambda: shows(app, "97% missing: e 0.970"))
         for keys in (
             ["1", "v"], ["3", "n"], ["3", "s"], ["3", "w"], ["3", "b"], ["5", "e"], ["6", "d"], ["6", "y"],
             ["6", "down", "R"], ["2", "e", *4 * ["tab"], "enter"],
         ):  # fmt: skip
             await pilot.press(*keys)
             await pilot.pause()
-            await look()
+            look()
             await pilot.press("escape")
         await pilot.resize_terminal(50, 12)
         await pilot.pause()
         assert "60 x 18" in " ".join(lines(app))
-        await look()
+        look()
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_without_colors(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colors(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = make_app()
-    async with app.run_test() as pilot:
+    async with shown() as (app, pilot):
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()

@@ -44,13 +44,8 @@ def _look(codes: list[str]) -> str:
     found = re.findall(r"(38;2;\d+;\d+;\d+|48;2;\d+;\d+;\d+|\d+)", ";".join(codes))
     parts: dict[str, str] = {}
     for code in found:
-        name = (
-            "fg"
-            if code.startswith(("38;", "3")) and code != "3"
-            else "bg"
-            if code.startswith("4") and code != "4"
-            else code
-        )
+        # 3 is italic and 4 is underlined; the other numbers that begin so are colors.
+        name = {"3": "fg", "4": "bg"}.get(code[0], code) if len(code) > 1 else code
         parts[name] = code
     return ",".join(sorted(parts.values()))
 

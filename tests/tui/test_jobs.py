@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -13,7 +12,7 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.jobs import Job, JobQueue
-from tests.tui.conftest import SECONDS_AT_MOST, until
+from tests.tui.conftest import SECONDS_AT_MOST, Shown, until
 
 LINE_THEN_KILLED = 'import os; print(\'{"done": 1}\\n{"do\', flush=True); os.kill(os.getpid(), 9)'
 
@@ -52,7 +51,7 @@ def test_a_job_started_while_the_application_closes_is_cancelled() -> None:
 
 
 async def test_a_slow_listing_of_runs_does_not_replace_a_later_one(
-    make_app: Callable[..., KellyApp], finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits, ends, listings = Event(), Event(), []
 
@@ -65,8 +64,7 @@ async def test_a_slow_listing_of_runs_does_not_replace_a_later_one(
         return RunList((), {})
 
     monkeypatch.setattr("kelly_tui.app.list_runs", list_slowly_once)
-    app = make_app()
-    async with app.run_test() as pilot:
+    async with shown() as (app, pilot):
         await until(pilot, lambda: len(listings) > 1 and app.run_list.runs)
         waits.set()
         await until(pilot, ends.is_set)

@@ -15,22 +15,19 @@ from kelly_tui.screens.datasets import Datasets
 from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import lines
-from tests.tui.conftest import MakeApp, until
+from tests.tui.conftest import WIDE, Shown, until
 
 
-async def test_number_keys_go_to_the_six_screens(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
+async def test_number_keys_go_to_the_six_screens(shown: Shown) -> None:
+    async with shown() as (app, pilot):
         for key, name in zip("123456", ["datasets", "models", "train", "validate", "benchmark", "runs"], strict=True):
             await pilot.press(key)
             assert app.current_mode == name
             assert app.screen.query_one(CommandLine).command.startswith("kelly-core ")
 
 
-async def test_help_describes_the_screen_and_its_keys(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("question_mark")
+async def test_help_describes_the_screen_and_its_keys(shown: Shown) -> None:
+    async with shown("question_mark") as (app, pilot):
         assert isinstance(app.screen, HelpDialog)
         text = " ".join(str(part.content) for part in app.screen.query(Static))
         assert "five corpora" in text
@@ -39,40 +36,22 @@ async def test_help_describes_the_screen_and_its_keys(make_app: MakeApp) -> None
         assert isinstance(app.screen, Datasets)
 
 
-async def test_the_command_is_copied(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("y")
+async def test_the_command_is_copied(shown: Shown) -> None:
+    async with shown("y") as (app, pilot):
         assert app.clipboard == "kelly-core datasets"
         await pilot.press("c")
         assert app.clipboard.startswith("deam\t")
 
 
 async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
-    make_app: MakeApp, finished_run: RunDirectory
+    shown: Shown, finished_run: RunDirectory
 ) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.run_list.runs)
         # As over a slow connection: a screen and its filter, a dialog and its field, the filter again, and the end.
-        opened = [
-            "6",
-            "slash",
-            *"calm",
-            "enter",
-            "T",
-            *"best",
-            "enter",
-            "slash",
-            "x",
-            "escape",
-            "2",
-            "e",
-            "7",
-            "escape",
-        ]
+        opened = [*"6/calm", "enter", "T", *"best", "enter", *"/x", "escape", *"2e7", "escape"]
         for key in opened:
-            app.simulate_key(key)
+            app.simulate_key({"/": "slash"}.get(key, key))
         await until(pilot, lambda: app.current_mode == "models" and app.screen.unsaved_text)
         assert read_labels(finished_run).tags == ("best",)
         for key in ["q", "right", "enter", "6", "slash", "x"]:
@@ -81,11 +60,9 @@ async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
 
 
 async def test_what_keys_that_arrive_together_change_is_drawn_once(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2")
+    async with shown("2", size=WIDE) as (app, pilot):
         await pilot.pause()
         drawn = 0
         render = Compositor.render_update
@@ -103,39 +80,32 @@ async def test_what_keys_that_arrive_together_change_is_drawn_once(
         assert 1 <= drawn <= 6
 
 
-async def test_a_read_only_session_is_marked(make_app: MakeApp) -> None:
-    app = make_app(read_only=True)
-    async with app.run_test() as pilot:
+async def test_a_read_only_session_is_marked(shown: Shown) -> None:
+    async with shown(read_only=True) as (app, pilot):
         await pilot.pause()
         assert "read-only" in str(app.screen.query_one("#live", Label).content)
 
 
-async def test_keys_of_the_settings_file_replace_those_of_actions(make_app: MakeApp, workplace: Path) -> None:
+async def test_keys_of_the_settings_file_replace_those_of_actions(shown: Shown, workplace: Path) -> None:
     text = (workplace / "config.toml").read_text().replace("keys = []", 'keys = ["app.help=f1", "datasets.rescan=u"]')
     (workplace / "config.toml").write_text(text)
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("f1")
+    async with shown("f1") as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, HelpDialog))
 
 
 async def test_ctrl_z_suspends_and_a_dialog_leaves_the_background(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suspended: list[bool] = []
     monkeypatch.setattr(KellyApp, "action_suspend_process", lambda _app: suspended.append(True))
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("ctrl+z", "question_mark")
+    async with shown("ctrl+z", "question_mark") as (app, pilot):
         await until(pilot, lambda: suspended and isinstance(app.screen, HelpDialog))
         # Where nothing is painted over the background, its cells are not sent again.
         assert app.screen.styles.background.a == 0
 
 
-async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("2")
+async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(shown: Shown) -> None:
+    async with shown("2", size=(80, 24)) as (app, pilot):
         await until(pilot, lambda: len(jump_targets(app.screen)) > 2)
         await pilot.press("ctrl+o")
         shown = "\n".join(lines(app))
@@ -151,10 +121,8 @@ async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(make_app: 
         assert app.focused is app.screen.query_one("#device")
 
 
-async def test_a_change_between_layout_and_drawing_is_drawn(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_a_change_between_layout_and_drawing_is_drawn(shown: Shown) -> None:
+    async with shown("3") as (app, pilot):
         await pilot.pause()
         table = app.screen.query_one("#training")
         app.screen._refresh_layout()

@@ -19,19 +19,17 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.plotting import too_small
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import LabeledRows, placeholder
-from kelly_tui.state_store import save_state
 from kelly_tui.widgets.panels import DetailsPanel
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, lines
-from tests.tui.conftest import BEGAN, RESULT, MakeApp, Script, epoch, until
+from tests.tui.conftest import BEGAN, Script, Shown, epoch, save_benchmark, until
 
 
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("width", [60, 92])
-async def test_nothing_is_cut_at_the_right(make_app: MakeApp, width: int) -> None:
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
-    app = make_app()
-    async with app.run_test(size=(width, 24)) as pilot:
+async def test_nothing_is_cut_at_the_right(shown: Shown, width: int) -> None:
+    save_benchmark()
+    async with shown(size=(width, 24)) as (app, pilot):
         for screen in SCREENS:
             await pilot.press(screen)
             await until(pilot, lambda: lines(app)[-1].rstrip().endswith("? Help  q Quit"))
@@ -41,7 +39,7 @@ async def test_nothing_is_cut_at_the_right(make_app: MakeApp, width: int) -> Non
                 )
 
 
-async def test_a_long_run_with_an_alarm_fits_the_smallest_window(make_app: MakeApp, live_run: RunDirectory) -> None:
+async def test_a_long_run_with_an_alarm_fits_the_smallest_window(shown: Shown, live_run: RunDirectory) -> None:
     name = "EmotionRecognizer"
     reported = [
         *(replace(epoch(name, number), patience_left=3) for number in range(8, 1024)),
@@ -49,9 +47,7 @@ async def test_a_long_run_with_an_alarm_fits_the_smallest_window(make_app: MakeA
     ]
     with live_run.events.open("ab") as file:
         file.writelines(encode(LogRecord(BEGAN, 0.0, 1, event)) for event in reported)
-    app = make_app()
-    async with app.run_test(size=(60, 18)) as pilot:
-        await pilot.press("3")
+    async with shown("3", size=(60, 18)) as (app, pilot):
         table = app.screen.query_one("#training", RecordTable)
         await until(pilot, lambda: all(text in table.value_to_copy() for text in ("overfitting", "1023/10", "@6")))
         await until(pilot, lambda: table.virtual_size.width <= table.scrollable_content_region.width)
@@ -59,9 +55,8 @@ async def test_a_long_run_with_an_alarm_fits_the_smallest_window(make_app: MakeA
         await until(pilot, lambda: alarm.size.height == 1 and not too_small(chart.size))
 
 
-async def test_a_notice_in_a_narrow_window_hides_two_lines(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+async def test_a_notice_in_a_narrow_window_hides_two_lines(shown: Shown) -> None:
+    async with shown(size=(80, 24), notifications=True) as (app, pilot):
         app.notify("A text of one line.", title="Title")
         await until(pilot, lambda: app.screen.query(Toast))
         await until(pilot, lambda: app.screen.query_one(Toast).region.bottom == 23)
@@ -78,7 +73,7 @@ def test_every_line_of_a_placeholder_is_indented() -> None:
 
 
 async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_check(
-    make_app: MakeApp, workplace: Path
+    shown: Shown, workplace: Path
 ) -> None:
     history = workplace / "models" / "history" / "groovepredictor_history.json"
     history.parent.mkdir(parents=True)
@@ -91,9 +86,9 @@ async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_ch
     )
     facts = {"file": name, "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
              "layers": ["dense 1→2"], "metadata": {"quality": quality.to_json()}}  # fmt: skip
-    app = make_app(lambda command: Script([json.dumps(facts)] if name in command else []))
-    async with app.run_test(size=(200, 60)) as pilot:
-        await pilot.press("4")
+    async with shown(
+        "4", size=(200, 60), script=lambda command: Script([json.dumps(facts)] if name in command else [])
+    ) as (app, pilot):
         details = app.screen.query_one("#checks", DetailsPanel)
         await until(pilot, lambda: "rmse\t0.25" in details.value_to_copy())
         assert "layers\tdense 1→2" in details.value_to_copy()
@@ -111,36 +106,29 @@ async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_ch
         assert not chart.display
 
 
+def rendered(rows: list[tuple[str, str]], width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(LabeledRows(rows, "red"), end="")
+    return shown.get()
+
+
 @pytest.mark.parametrize("width", [60, 100])
 def test_a_long_label_leaves_room_for_the_values(width: int) -> None:
-    rows = LabeledRows([("sizes", "64 in, 32 out"), ("a label of " + "several words " * 6, "0.25 against 0.5")], "red")
-    console = Console(width=width, file=io.StringIO())
-    console.print(rows)
-    written = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "64 in, 32 out" in written.splitlines()[0]
-    assert written.splitlines()[0].index("64 in") <= width * 0.45
+    rows = [("sizes", "64 in, 32 out"), ("a label of " + "several words " * 6, "0.25 against 0.5")]
+    written = rendered(rows, width)
+    assert 0 < written.splitlines()[0].index("64 in, 32 out") <= width * 0.45
     assert "0.25 against 0.5" in written
     assert written.count("several") == 6
 
 
-def test_the_name_of_a_setting_is_shown_whole_in_a_narrow_panel() -> None:
+def test_names_of_settings_and_values_that_fit_below_wide_labels_are_kept_whole_in_a_narrow_panel() -> None:
     name = "models.EmotionRecognizer.learning_rate"
-    console = Console(width=46, file=io.StringIO())
-    console.print(LabeledRows([("output.dir", "models"), (name, "0.004 → 0.001")], "red"))
-    assert name in console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_values_that_fit_below_wide_labels_are_not_wrapped_beside_them() -> None:
-    console = Console(width=44, file=io.StringIO())
+    assert name in rendered([("output.dir", "models"), (name, "0.004 → 0.001")], 46)
     rows = [("training.learning_rate", "0.001 → 0.0001"), ("HarmonyPredictor", "2.5441 @17 → 2.5512 @34")]
-    console.print(LabeledRows(rows, "red"))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(value in shown for _, value in rows)
+    assert all(value in rendered(rows, 44) for _, value in rows)
 
 
 @pytest.mark.parametrize("width", [4, 60])
 def test_labeled_rows_without_a_row_draw_nothing(width: int) -> None:
-    console = Console(width=width)
-    with console.capture() as shown:
-        console.print(LabeledRows([], "red"), end="")
-    assert not shown.get().strip()
+    assert not rendered([], width).strip()

@@ -12,13 +12,11 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.models import Models
 from kelly_tui.widgets.settings_form import usable_losses
-from tests.tui.conftest import MakeApp, until
+from tests.tui.conftest import WIDE, Shown, until
 
 
-async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(make_app: MakeApp, workplace: Path) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2", "e", "7", "x")
+async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(shown: Shown, workplace: Path) -> None:
+    async with shown("2", "e", "7", "x", size=WIDE) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Models)
         await until(pilot, lambda: screen.query_one("#note-epochs").has_class("-problem"))
@@ -30,22 +28,14 @@ async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(make_ap
         await until(pilot, lambda: "epochs = 7" in (workplace / "config.toml").read_text())
         note = str(screen.query_one("#note-epochs", Label).content)
         assert note.startswith("7 · config.toml, line")
+        screen.query_one("#field-epochs", Input).value = "1e999 \x1b[31m rm -rf"
+        await until(pilot, lambda: screen.query_one("#form-status").has_class("-problem"))
+        assert "models.EmotionRecognizer.epochs" in str(screen.query_one("#form-status", Label).content)
 
 
-async def test_pasted_garbage_is_refused_in_words(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2", "e")
-        app.screen.query_one("#field-epochs", Input).value = "1e999 \x1b[31m rm -rf"
-        await until(pilot, lambda: app.screen.query_one("#form-status").has_class("-problem"))
-        assert "models.EmotionRecognizer.epochs" in str(app.screen.query_one("#form-status", Label).content)
-
-
-async def test_someone_else_changed_the_same_setting(make_app: MakeApp, workplace: Path) -> None:
+async def test_someone_else_changed_the_same_setting(shown: Shown, workplace: Path) -> None:
     config = workplace / "config.toml"
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2", "e", "7")
+    async with shown("2", "e", "7", size=WIDE) as (app, pilot):
         await until(pilot, lambda: "1 unsaved" in str(app.screen.query_one("#form-status", Label).content))
         config.write_text(config.read_text().replace("# epochs = 50", "epochs = 99", 1))
         await pilot.press("ctrl+s")
@@ -58,21 +48,15 @@ async def test_someone_else_changed_the_same_setting(make_app: MakeApp, workplac
         await until(pilot, lambda: read_values(config)["models.EmotionRecognizer.epochs"] == 7)
 
 
-async def test_an_environment_variable_wins_and_cannot_be_edited(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_environment_variable_wins_and_cannot_be_edited(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KELLY_MODELS_EMOTIONRECOGNIZER_EPOCHS", "5")
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2")
+    async with shown("2", size=WIDE) as (app, _):
         assert app.screen.query_one("#field-epochs", Input).disabled
         assert "KELLY_MODELS" in str(app.screen.query_one("#note-epochs", Label).content)
 
 
-async def test_quitting_asks_about_unsaved_settings(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2", "e", "7", "escape", "1", "q")
+async def test_quitting_asks_about_unsaved_settings(shown: Shown) -> None:
+    async with shown("2", "e", "7", "escape", "1", "q", size=WIDE) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter")
         assert app.is_running
@@ -88,9 +72,8 @@ def test_only_losses_that_a_model_can_use_are_offered(spec: object) -> None:
     assert len({usable_losses(each) for each in MODELS}) > 1
 
 
-async def test_a_model_of_the_palette_has_no_unsaved_change(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_a_model_of_the_palette_has_no_unsaved_change(shown: Shown) -> None:
+    async with shown(size=WIDE) as (app, pilot):
         app.show_model("GroovePredictor")
         await until(pilot, lambda: app.screen.query("#field-dataset"))
         field = app.screen.query_one("#field-dataset", Select)

@@ -7,7 +7,7 @@ from textual.app import App, ComposeResult
 
 from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.widgets.run_log import RunLog
-from tests.tui.conftest import MakeApp, until
+from tests.tui.conftest import Shown, until
 
 
 class LogApp(App[None]):
@@ -96,10 +96,8 @@ async def test_a_search_waits_for_the_log_to_be_read(text: str) -> None:
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_slash_shows_and_searches_the_log_wherever_the_focus_is(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("3")
+async def test_slash_shows_and_searches_the_log_wherever_the_focus_is(shown: Shown) -> None:
+    async with shown("3", size=(80, 24)) as (app, pilot):
         log = app.screen.query_one(RunLog)
         await until(pilot, lambda: log.line_count)
         assert not log.display

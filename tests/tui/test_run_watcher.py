@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.runs.event_log import LogRecord, encode
 from kelly_core.runs.overview import Curves
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui import run_watcher
 from kelly_tui.run_watcher import RunWatcher
-from tests.tui.conftest import BEGAN, epoch, make_run, trained
+from tests.tui.conftest import epoch, make_run, report, trained
 
 MODEL = "EmotionRecognizer"
 
@@ -68,7 +67,6 @@ def test_curves_stay_the_same_object_until_an_epoch_comes(workplace: Path) -> No
     follower = RunWatcher(folder)
     first = follower.poll().curves[MODEL]
     assert follower.poll().curves[MODEL] is first
-    with folder.events.open("ab") as file:
-        file.write(encode(LogRecord(BEGAN + 60, 60.0, 1, epoch(MODEL, 4, 20))))
+    report(folder, epoch(MODEL, 4, 20))
     assert list(follower.poll().curves[MODEL].epochs) == [1, 2, 3, 4]
     assert list(first.epochs) == [1, 2, 3]

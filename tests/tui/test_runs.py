@@ -16,35 +16,34 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.bars import CommandLine
-from kelly_tui.widgets.panels import DetailsPanel
 from tests.helpers.rendered import has_curves, lines
-from tests.tui.conftest import BEGAN, MakeApp, cells, details, epoch, make_run, trained, until
+from tests.tui.conftest import BEGAN, WIDE, Shown, cells, column, details, epoch, make_run, trained, until
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
-async def test_two_marked_runs_are_compared(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+async def test_two_marked_runs_are_compared(shown: Shown) -> None:
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
-        assert [row[2] for row in cells(app, "#runs")] == ["running", "finished"]
+        assert column(app, "#runs", 2) == ["running", "finished"]
         await pilot.press("space", "down", "space")
         await until(pilot, lambda: "brave-cadence → calm-melody" in details(app, "#run-details"))
         assert "settings\tthe same" in details(app, "#run-details")
         assert len(app.screen.query_one(CurveChart).series) == 2
         assert "diff 2026-09-21-1100-brave-cadence" in app.screen.query_one(CommandLine).command
+        assert column(app, "#runs", 0) == ["◆", "◆"]
+        await pilot.press("u")
+        assert app.marked == []
+        assert column(app, "#runs", 0) == ["●", "●"]
 
 
-async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: Path) -> None:
+async def test_every_shared_model_can_be_compared(shown: Shown, workplace: Path) -> None:
     models = ["EmotionRecognizer", "GroovePredictor"]
     for number, name in enumerate(["calm-melody", "golden-march", "brave-cadence"]):
         reported = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
         make_run(workplace / "runs", f"2026-09-21-100{number}-{name}", models, reported, created=BEGAN + number)
     other = [*trained("MelodyTransformer"), RunEnded("finished")]
     make_run(workplace / "runs", "2026-09-21-0900-snug-lute", ["MelodyTransformer"], other, created=BEGAN - 1)
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 4)
         assert not app.screen.check_action("model", ())
         await pilot.press("space", "down", "space")
@@ -64,12 +63,8 @@ async def test_every_shared_model_can_be_compared(make_app: MakeApp, workplace: 
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
-    make_app: MakeApp, finished_run: RunDirectory
-) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(shown: Shown, finished_run: RunDirectory) -> None:
+    async with shown("6", size=WIDE) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Runs)
         await until(pilot, lambda: screen.view is not None)
@@ -84,23 +79,9 @@ async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
 
 
-@pytest.mark.usefixtures("finished_run", "live_run")
-async def test_the_filter_keeps_what_matches(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
-        await pilot.press("slash", *"calm")
-        await until(pilot, lambda: [row[1] for row in cells(app, "#runs")] == ["calm-melody"])
-        await pilot.press("escape")
-        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
-
-
 @pytest.mark.usefixtures("live_run")
-async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("6")
+async def test_enter_attaches_the_chosen_run(shown: Shown, finished_run: RunDirectory) -> None:
+    async with shown("6") as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         await pilot.press("down", "enter")
         assert isinstance(app.screen, Train)
@@ -111,38 +92,20 @@ async def test_enter_attaches_the_chosen_run(make_app: MakeApp, finished_run: Ru
         assert isinstance(app.screen, Train)
 
 
-@pytest.mark.usefixtures("finished_run", "live_run")
-async def test_one_key_clears_all_marks_of_runs(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
-        await pilot.press("space", "down", "space", "u")
-        assert app.marked == []
-        assert [row[0] for row in cells(app, "#runs")] == ["●", "●"]
-
-
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("text", ["groovepredictor", "finished", "calm-melody"])
-async def test_the_filter_finds_every_model_and_the_state(make_app: MakeApp, text: str) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("6", "slash")
+async def test_the_filter_finds_every_model_and_the_state(shown: Shown, text: str) -> None:
+    async with shown("6", "slash") as (app, pilot):
         app.screen.query_one("#filter", Input).value = text
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
-async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(
-    make_app: MakeApp, finished_run: RunDirectory
-) -> None:
-    app = make_app()
-
+async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(shown: Shown, finished_run: RunDirectory) -> None:
     def names() -> list[str]:
-        return [row[1] for row in cells(app, "#runs")]
+        return column(app, "#runs", 1)
 
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: names() == ["brave-cadence", "calm-melody"])
         await pilot.press("O")
         assert names() == ["calm-melody", "brave-cadence"]
@@ -159,9 +122,8 @@ async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(
         await pilot.press(*"best", "enter")
         await until(pilot, lambda: read_labels(finished_run).tags == ("best",))
         await pilot.press("o")
-    again = make_app()
-    assert again.pinned == finished_run.id
-    async with again.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE) as (again, pilot):
+        assert again.pinned == finished_run.id
         await until(pilot, lambda: again.run_list.runs)
         await pilot.press("6")
         await until(pilot, lambda: "by run" in str(again.screen.query_one("#runs").border_subtitle))
@@ -169,19 +131,17 @@ async def test_runs_are_sorted_filtered_by_fields_pinned_and_tagged(
 
 @pytest.mark.usefixtures("finished_run")
 async def test_waiting_trainings_are_listed_and_dropped(
-    make_app: MakeApp, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("kelly_core.runs.queue.ensure_dispatcher", "kelly_tui.app.ensure_dispatcher"):
         monkeypatch.setattr(name, lambda _runs: None)
     waiting = enqueue(load_settings().settings, ["GroovePredictor"])
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         assert cells(app, "#runs")[0][1:4] == [short_id(waiting.id), "waits, 1.", "GroovePredictor"]
         await pilot.press("g")
         await until(pilot, lambda: "J" in app.screen.active_bindings and "enter" not in app.screen.active_bindings)
-        await until(pilot, lambda: "d drops it" in app.screen.query_one("#run-details", DetailsPanel).value_to_copy())
+        await until(pilot, lambda: "d drops it" in details(app, "#run-details"))
         await pilot.press("3")
         # Keys that come at once, as over a slow connection, are handled in their order.
         for key in ("n", "5", "ctrl+t"):
@@ -198,67 +158,44 @@ async def test_waiting_trainings_are_listed_and_dropped(
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_a_run_is_shown_again_after_a_filter_that_kept_none(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
-        details = app.screen.query_one("#run-details", DetailsPanel)
-        await until(pilot, lambda: "calm-melody" in str(details.border_title) and has_curves(app))
+async def test_a_run_is_shown_again_when_a_filter_that_kept_none_is_cleared(shown: Shown) -> None:
+    async with shown("6", size=WIDE) as (app, pilot):
+        panel = app.screen.query_one("#run-details")
+        await until(pilot, lambda: "calm-melody" in str(panel.border_title) and has_curves(app))
+        assert "/ Filter" in lines(app)[-1]
+        assert "Clear filter" not in lines(app)[-1]
         await pilot.press("slash", *"tag:none")
-        await until(pilot, lambda: "No run fits the filter" in details.value_to_copy())
+        await until(pilot, lambda: "No run fits the filter" in details(app, "#run-details"))
+        await until(pilot, lambda: "Clear filter" in lines(app)[-1] and "/ Filter" not in lines(app)[-1])
         assert not app.screen.query_one(CurveChart).series
         # The field above the table takes no width from it.
         assert app.screen.query_one("#runs").outer_size.width == 120
         await pilot.press("escape")
-        await until(pilot, lambda: "finished" in details.value_to_copy() and has_curves(app))
-
-
-@pytest.mark.usefixtures("finished_run")
-async def test_the_footer_offers_to_clear_a_filter_only_while_there_is_one(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 30)) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: lines(app)[-1].rstrip().endswith("q Quit"))
-        assert "Clear filter" not in lines(app)[-1]
-        await pilot.press("slash")
-        await until(pilot, lambda: "Clear filter" in lines(app)[-1] and "/ Filter" not in lines(app)[-1])
-        await pilot.press("escape")
+        await until(pilot, lambda: "finished" in details(app, "#run-details") and has_curves(app))
         await until(pilot, lambda: "/ Filter" in lines(app)[-1] and "Clear filter" not in lines(app)[-1])
 
 
-async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, workplace: Path) -> None:
+async def test_the_runs_of_a_sweep_are_a_group_that_folds(shown: Shown, workplace: Path) -> None:
     for number, val in enumerate((0.3, 0.1, 0.2)):
         folder = make_run(workplace / "runs", f"groovepredictor-seed{number}", ["GroovePredictor"], [], BEGAN + number)
         record = read_manifest(folder)
         output = record.settings["output"] | {"dir": f"/data/lr/trials/groovepredictor-seed{number}"}
         write_manifest(folder, replace(record, settings=record.settings | {"output": output}))
-        events = [
-            *trained("GroovePredictor", 1, of=2),
-            replace(epoch("GroovePredictor", 2, 2, val), best_loss=val),
-            RunEnded("finished"),
-        ]
+        second = replace(epoch("GroovePredictor", 2, 2, val), best_loss=val)
+        events = [*trained("GroovePredictor", 1, of=2), second, RunEnded("finished")]
         records = [LogRecord(BEGAN, float(each), 1, event) for each, event in enumerate(events)]
         folder.events.write_bytes(b"".join(map(encode, [LogRecord(BEGAN, 0.0, 1, AttemptBegun()), *records])))
     make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["GroovePredictor"], trained("GroovePredictor"))
-    app = make_app()
 
     def names() -> list[str]:
-        return [row[1] for row in cells(app, "#runs")]
+        return column(app, "#runs", 1)
 
     runs = ["  groovepredictor-seed2", "  groovepredictor-seed1", "  groovepredictor-seed0"]
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
         assert cells(app, "#runs")[0][2] == "3 finished"
         await pilot.press("g")
         # The row of a sweep compares its best runs; tags are for runs only.
-        await until(
-            pilot,
-            lambda: (
-                [view.snapshot.id for view in app.screen._compared]
-                == ["groovepredictor-seed1", "groovepredictor-seed2", "groovepredictor-seed0"]
-            ),
-        )
         chart = app.screen.query_one(CurveChart)
         await until(pilot, lambda: [each.name for each in chart.series] == ["seed1", "seed2", "seed0"])
         assert "T" not in app.screen.active_bindings
@@ -272,7 +209,5 @@ async def test_the_runs_of_a_sweep_are_a_group_that_folds(make_app: MakeApp, wor
         await until(pilot, lambda: names() == ["lr: 3 runs", *runs])
         await pilot.press("escape", "z")
         await until(pilot, lambda: len(names()) == 5)
-    again = make_app()
-    async with again.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=WIDE) as (again, pilot):
         await until(pilot, lambda: len(cells(again, "#runs")) == 5)

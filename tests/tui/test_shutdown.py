@@ -14,8 +14,8 @@ import pytest
 from benchmarks.terminal import Terminal
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.shutdown import SHUTDOWN_SECONDS
+from tests.tui.conftest import program_environment
 
-SOURCES = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kelly_tui"]
 MORE_THAN_A_TERMINAL_HOLDS = 30
 MARGIN = 5.0
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:  # noqa: ARG001 - a fixture cannot use usefixtures
     """The program while its question whether to leave is in front, because a run is live."""
-    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    terminal = Terminal(PROGRAM, workplace, os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"})
+    terminal = Terminal(PROGRAM, workplace, program_environment())
     terminal.read_until("cadence")
     terminal.press("q")
     terminal.read_until("Leave?")
@@ -73,9 +72,7 @@ main()
 
 
 def test_a_folder_that_never_answers_does_not_hold_up_quitting(workplace: Path) -> None:
-    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    environment = os.environ | {"PYTHONPATH": paths, "TERM": "xterm-256color"}
-    terminal = Terminal([sys.executable, "-c", HANGING], workplace, environment)
+    terminal = Terminal([sys.executable, "-c", HANGING], workplace, program_environment())
     terminal.read_until("corpora")
     terminal.press("q")
     assert terminal.wait(SHUTDOWN_SECONDS + MARGIN) == 0

@@ -19,7 +19,7 @@ from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train
 from kelly_tui.state_store import save_state
 from tests.helpers.rendered import has_curves, lines
-from tests.tui.conftest import RESULT, MakeApp, Script, cells, until
+from tests.tui.conftest import MakeApp, Script, cells, save_benchmark, until
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -85,7 +85,7 @@ def test_validate(snap_compare: Any, make_app: MakeApp, workplace: Path, size: t
 
 
 def test_benchmark(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> None:
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
+    save_benchmark()
 
     async def ready(pilot: Pilot[None]) -> None:
         await pilot.press("5")

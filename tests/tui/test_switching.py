@@ -10,15 +10,15 @@ from textual._compositor import Compositor
 from textual.css.stylesheet import Stylesheet
 from textual.widgets._footer import FooterKey
 
-from kelly_core.runs.event_log import LogRecord, RunEnded, encode
+from kelly_core.runs.event_log import RunEnded
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.widgets.record_table import RecordTable
 from kelly_tui.widgets.settings_form import SettingsForm
 from tests.helpers.rendered import SCREENS
-from tests.tui.conftest import BEGAN, MakeApp, until
+from tests.tui.conftest import WIDE, Shown, report, until
 
 
-async def test_layout_and_drawing_are_turns_of_their_own(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_layout_and_drawing_are_turns_of_their_own(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     turn, laid_out, together = 0, -1, []
     run, reflow, draw = Handle._run, Compositor.reflow, Compositor.render_update
 
@@ -39,18 +39,15 @@ async def test_layout_and_drawing_are_turns_of_their_own(make_app: MakeApp, monk
     monkeypatch.setattr(Handle, "_run", count)
     monkeypatch.setattr(Compositor, "reflow", note_layout)
     monkeypatch.setattr(Compositor, "render_update", note_drawing)
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3", "6")
+    async with shown("3", "6"):
         assert together
         assert not any(together)
 
 
-async def test_rules_are_read_once(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rules_are_read_once(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     read, reparse = [], Stylesheet.reparse
     monkeypatch.setattr(Stylesheet, "reparse", lambda sheet: (read.append(sheet), reparse(sheet)))
-    app = make_app()
-    async with app.run_test() as pilot:
+    async with shown() as (app, pilot):
         before = len(read)
         await pilot.press(*SCREENS, *SCREENS)
         assert len(read) == before
@@ -59,10 +56,8 @@ async def test_rules_are_read_once(make_app: MakeApp, monkeypatch: pytest.Monkey
         assert len(read) == before + 1
 
 
-async def test_a_screen_that_missed_a_change_of_colors_has_them_when_it_is_shown(make_app: MakeApp) -> None:
-    app = make_app(theme="kelly-dark")
-    async with app.run_test() as pilot:
-        await pilot.press("2", "1")
+async def test_a_screen_that_missed_a_change_of_colors_has_them_when_it_is_shown(shown: Shown) -> None:
+    async with shown("2", "1", theme="kelly-dark") as (app, pilot):
         app.theme = "kelly-light"
         await pilot.pause()
         await pilot.press("2")
@@ -72,10 +67,8 @@ async def test_a_screen_that_missed_a_change_of_colors_has_them_when_it_is_shown
         assert listing.get_component_styles("datatable--header").background.hex == "#FBFAF6"
 
 
-async def test_a_window_resized_meanwhile_fits_when_it_is_shown(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(160, 50)) as pilot:
-        await pilot.press("2", "1")
+async def test_a_window_resized_meanwhile_fits_when_it_is_shown(shown: Shown) -> None:
+    async with shown("2", "1", size=(160, 50)) as (app, pilot):
         await pilot.resize_terminal(80, 24)
         await pilot.press("2")
         await pilot.pause()
@@ -84,20 +77,16 @@ async def test_a_window_resized_meanwhile_fits_when_it_is_shown(make_app: MakeAp
         assert app.screen.query_one(SettingsForm).display
 
 
-async def test_the_line_of_keys_is_made_again_only_for_other_keys(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-
+async def test_the_line_of_keys_is_made_again_only_for_other_keys(shown: Shown, live_run: RunDirectory) -> None:
     def keys() -> list[FooterKey]:
         return list(app.screen.query(FooterKey))
 
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: "Stop" in [key.description for key in keys()])
         before = keys()
         await pilot.press("1", "3")
         await pilot.pause()
         assert keys() == before
-        with live_run.events.open("ab") as file:
-            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, RunEnded("finished"))))
+        report(live_run, RunEnded("finished"))
         await until(pilot, lambda: "Resume" in [key.description for key in keys()])
         assert "Stop" not in [key.description for key in keys()]

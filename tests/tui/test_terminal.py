@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-import kelly_tui
 from benchmarks.terminal import Terminal
 from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
+from tests.tui.conftest import program_environment
 
-SOURCES = Path(kelly_tui.__file__).parents[1]
 PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
 SECONDS_AT_MOST = 60.0
 BYTES_A_SECOND = 20_000  # Measured 2.3 KB/s.
@@ -45,15 +44,7 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
         "[training]\nepochs = 100000\n[training.early_stopping]\npatience = 0\n[datasets]\nuse_synthetic = true\n"
         "synthetic_examples = 200\n"
     )
-    paths = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    # They would count for more than the terminal's own size.
-    sized = {"COLUMNS", "LINES"}
-    return {name: value for name, value in os.environ.items() if name not in sized} | {
-        "PYTHONPATH": paths,
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "TERM": "xterm-256color",
-        "COLORTERM": "truecolor",
-    }
+    return program_environment(XDG_STATE_HOME=str(tmp_path / "state"), COLORTERM="truecolor")
 
 
 class Tmux:

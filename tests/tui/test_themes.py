@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,10 +10,9 @@ import pytest
 from rich.color import ColorSystem, ColorType
 
 from kelly_tui.app import KellyApp
-from kelly_tui.state_store import save_state
 from kelly_tui.themes import ANSI16_THEME, THEMES
 from tests.helpers.rendered import SCREENS, in_front, segments
-from tests.tui.conftest import RESULT, cells, until
+from tests.tui.conftest import WIDE, Shown, column, save_benchmark, until, write_exports
 
 LEAST_FOR_TEXT = 4.5
 LEAST_FOR_SIGNS = 3.0
@@ -52,15 +51,13 @@ def test_contrast_by_hand() -> None:
 
 @pytest.mark.usefixtures("finished_run", "live_run")
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
-async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace: Path, theme: str) -> None:
-    (workplace / "models").mkdir()
-    (workplace / "models" / "odd.json").write_text("{}")
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
-    app = make_app(theme=theme)
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_all_text_is_legible(shown: Shown, workplace: Path, theme: str) -> None:
+    write_exports(workplace, "odd")
+    save_benchmark()
+    async with shown(size=WIDE, theme=theme) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "train" and app.live_text)
         await pilot.press("1")
-        await until(pilot, lambda: cells(app, "#corpora") and cells(app, "#corpora")[0][1] == "missing")
+        await until(pilot, lambda: column(app, "#corpora", 1)[:1] == ["missing"])
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()
@@ -75,13 +72,12 @@ async def test_all_text_is_legible(make_app: Callable[..., KellyApp], workplace:
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_the_nearest_of_256_colors_are_legible_too(
-    make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch, theme: str
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
     monkeypatch.delenv("COLORTERM")
     monkeypatch.setenv("TERM", "xterm-256color")
-    save_state("benchmark", {str(Path("models").absolute()): RESULT})
-    app = make_app(theme=theme)
-    async with app.run_test(size=(120, 40)) as pilot:
+    save_benchmark()
+    async with shown(size=WIDE, theme=theme) as (app, pilot):
         await until(pilot, lambda: app.run_list.runs)
         for screen in SCREENS:
             await pilot.press(screen)
@@ -89,13 +85,9 @@ async def test_the_nearest_of_256_colors_are_legible_too(
             assert list(too_faint(app, ColorSystem.EIGHT_BIT)) == []
 
 
-async def test_the_chosen_option_is_seen_without_colors(
-    make_app: Callable[..., KellyApp], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_chosen_option_is_seen_without_colors(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = make_app()
-    async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.press("ctrl+p", *"runs")
+    async with shown("ctrl+p", *"runs", size=(100, 30)) as (app, pilot):
 
         def reversed_texts() -> list[str]:
             return [part.text for part in chain(*segments(app)) if part.style and part.style.reverse]
@@ -104,9 +96,8 @@ async def test_the_chosen_option_is_seen_without_colors(
         await until(pilot, lambda: any(len(text.strip()) > 1 for text in reversed_texts()))
 
 
-async def test_the_theme_of_sixteen_colors_has_no_other_on_any_terminal(make_app: Callable[..., KellyApp]) -> None:
-    app = make_app(theme=ANSI16_THEME.name)
-    async with app.run_test(size=(100, 30)) as pilot:
+async def test_the_theme_of_sixteen_colors_has_no_other_on_any_terminal(shown: Shown) -> None:
+    async with shown(size=(100, 30), theme=ANSI16_THEME.name) as (app, pilot):
         for screen in SCREENS:
             await pilot.press(screen)
             await pilot.pause()

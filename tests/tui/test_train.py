@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from textual.widgets import Button, Input, Static
 
 from kelly_core import events
 from kelly_core.events import BatchDone, ModelEnded, ModelResult, ModelStarted, TrainingWarning
-from kelly_core.runs.event_log import FeaturesRead, LogRecord, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.event_log import FeaturesRead, RunEnded, RunEvent, StateChanged
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog
@@ -21,15 +20,25 @@ from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
 from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.run_log import RunLog
-from tests.helpers.rendered import lines
-from tests.tui.conftest import BEGAN, MakeApp, Script, cells, details, make_run, trained, until
+from tests.helpers.rendered import lines, shows
+from tests.tui.conftest import (
+    WIDE,
+    Script,
+    Shown,
+    cells,
+    details,
+    make_run,
+    notices,
+    report,
+    request_of,
+    trained,
+    until,
+)
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+async def test_a_run_is_followed_and_its_curves_are_drawn(shown: Shown) -> None:
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#training")) == 2)
         row = cells(app, "#training")[0]
         assert row[0] == "● EmotionRecognizer"
@@ -45,23 +54,16 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(make_app: MakeApp) -> 
         assert app.screen.query_one(CommandLine).command.endswith("attach 2026-09-21-1000-calm-melody")
 
 
-async def test_a_live_run_is_asked_to_stop_after_the_epoch(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_a_live_run_is_asked_to_stop_after_the_epoch_or_after_several(
+    shown: Shown, live_run: RunDirectory
+) -> None:
+    async with shown("3") as (app, pilot):
         await until(pilot, lambda: app.screen.check_action("stop", ()))
         await pilot.press("s")
         await pilot.press("right", "enter")
-        await until(pilot, live_run.control.exists)
-        request = json.loads(live_run.control.read_text())
+        request = await request_of(pilot, live_run)
         assert (request["kind"], request["after_epochs"], request["at_once"]) == ("stop", 1, False)
-
-
-async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
-        await until(pilot, lambda: app.screen.check_action("stop", ()))
+        live_run.control.unlink()
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, StopDialog))
         await pilot.press("up", "backspace")
@@ -72,17 +74,13 @@ async def test_a_live_run_is_asked_to_stop_after_so_many_epochs(make_app: MakeAp
         await pilot.press("1", "2")
         await until(pilot, lambda: str(button.label) == "After 12 epochs")
         await pilot.press("enter")
-        await until(pilot, live_run.control.exists)
-        assert json.loads(live_run.control.read_text())["after_epochs"] == 12
+        assert (await request_of(pilot, live_run))["after_epochs"] == 12
 
 
-async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, live_run: RunDirectory) -> None:
+async def test_a_model_in_trouble_is_sent_back_after_asking(shown: Shown, live_run: RunDirectory) -> None:
     reported = events.TrainingWarning("EmotionRecognizer", "overfitting", "overfitting, since epoch 6")
-    with live_run.events.open("ab") as log:
-        log.write(encode(LogRecord(BEGAN, 20.0, 1, reported)))
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+    report(live_run, reported)
+    async with shown("3") as (app, pilot):
         await until(pilot, lambda: app.screen.check_action("rollback", ()))
         assert cells(app, "#training")[0][1] == "overfitting"
         alarm = str(app.screen.query_one("#alarm", Static).content)
@@ -94,28 +92,23 @@ async def test_a_model_in_trouble_is_sent_back_after_asking(make_app: MakeApp, l
         assert not live_run.control.exists()
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
-        await until(pilot, live_run.control.exists)
-        request = json.loads(live_run.control.read_text())
+        request = await request_of(pilot, live_run)
         assert (request["kind"], request["model"]) == ("rollback", "EmotionRecognizer")
 
 
 @pytest.mark.parametrize(("run", "read_only"), [("finished_run", False), ("live_run", True)])
 async def test_going_back_is_offered_only_where_it_can_be_done(
-    make_app: MakeApp, request: pytest.FixtureRequest, run: str, read_only: bool
+    shown: Shown, request: pytest.FixtureRequest, run: str, read_only: bool
 ) -> None:
     request.getfixturevalue(run)
-    app = make_app(read_only=read_only)
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+    async with shown("3", read_only=read_only) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
         assert not app.screen.check_action("rollback", ())
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_the_large_chart_shows_any_kind(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_the_large_chart_shows_any_kind(shown: Shown) -> None:
+    async with shown("3") as (app, pilot):
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series)
         shown = []
@@ -126,10 +119,8 @@ async def test_the_large_chart_shows_any_kind(make_app: MakeApp) -> None:
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
-async def test_other_runs_are_laid_over_this_one(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+async def test_other_runs_are_laid_over_this_one(shown: Shown) -> None:
+    async with shown("3") as (app, pilot):
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series)
         await pilot.press("w")
@@ -146,11 +137,8 @@ async def test_other_runs_are_laid_over_this_one(make_app: MakeApp) -> None:
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
-    make_app: MakeApp, finished_run: RunDirectory
-) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
+async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(shown: Shown, finished_run: RunDirectory) -> None:
+    async with shown() as (app, pilot):
         await until(pilot, lambda: len(app.run_list.runs) == 2)
         app.marked = [finished_run.id]
         finished_run.record.write_text("{")
@@ -160,103 +148,67 @@ async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(
         await until(pilot, lambda: "This run cannot be read" in [notice.title for notice in app._notifications])
 
 
-async def test_pause_asks_a_live_run(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test() as pilot:
-        await pilot.press("3")
-        await until(pilot, lambda: app.screen.check_action("pause", ()))
-        await pilot.press("p")
-        await until(pilot, live_run.control.exists)
-        assert json.loads(live_run.control.read_text())["kind"] == "pause"
-
-
-async def test_the_pause_key_is_labeled_by_what_it_does(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-
+async def test_the_pause_key_is_labeled_by_what_it_does(shown: Shown, live_run: RunDirectory) -> None:
     def label() -> str:
         active = app.screen.active_bindings.get("p")
         return active.binding.description if active else ""
 
-    async with app.run_test() as pilot:
-        await pilot.press("3")
+    async with shown("3") as (app, pilot):
         await until(pilot, lambda: label() == "Pause")
-        with live_run.events.open("ab") as file:
-            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, StateChanged("paused"))))
+        await pilot.press("p")
+        assert (await request_of(pilot, live_run))["kind"] == "pause"
+        live_run.control.unlink()
+        report(live_run, StateChanged("paused"))
         await until(pilot, lambda: label() == "Resume")
         await pilot.press("p")
-        await until(pilot, live_run.control.exists)
-        assert json.loads(live_run.control.read_text())["kind"] == "resume"
-        with live_run.events.open("ab") as file:
-            file.write(encode(LogRecord(BEGAN + 7201, 61.0, 1, StateChanged("stopping"))))
+        assert (await request_of(pilot, live_run))["kind"] == "resume"
+        report(live_run, StateChanged("stopping"))
         await until(pilot, lambda: not label())
 
 
-async def test_settings_of_a_live_run_are_changed(make_app: MakeApp, live_run: RunDirectory) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+async def test_settings_of_a_live_run_are_changed(shown: Shown, live_run: RunDirectory) -> None:
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.screen.check_action("set", ()))
         await pilot.press("S")
         await until(pilot, lambda: app.screen.query(Input))
         await pilot.press(*"patience", "equals_sign", "7", "enter")
-        await until(pilot, live_run.control.exists)
-    request = json.loads(live_run.control.read_text())
+        request = await request_of(pilot, live_run)
     assert (request["kind"], request["model"], request["patience"]) == ("set", "EmotionRecognizer", 7)
 
 
 async def test_the_chart_of_a_model_without_a_curve_says_what_the_run_does(
-    make_app: MakeApp, live_run: RunDirectory
+    shown: Shown, live_run: RunDirectory
 ) -> None:
-    app = make_app()
-
-    def report(*reported: RunEvent) -> None:
-        with live_run.events.open("ab") as file:
-            file.writelines(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)) for event in reported)
-
-    def shown(text: str) -> bool:
-        return any(text in line for line in lines(app))
-
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3", "j")
-        await until(pilot, lambda: shown("GroovePredictor waits until EmotionRecognizer has ended."))
-        report(ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967))
-        await until(pilot, lambda: shown("Preparing the data of GroovePredictor"))
-        report(FeaturesRead("groove_midi", 340, 1276))
-        await until(pilot, lambda: shown("Reading groove_midi: 340 of 1,276 files"))
-        report(ModelStarted("GroovePredictor", "groove_midi", False, 800, 120, 1, 10, "cpu", 0.25))
-        await until(pilot, lambda: shown("GroovePredictor begins."))
-        report(BatchDone("GroovePredictor", 1, 25, 100))
-        await until(pilot, lambda: shown("Epoch 1 of 10: step 25 of 100."))
+    async with shown("3", "j", size=WIDE) as (app, pilot):
+        await until(pilot, lambda: shows(app, "GroovePredictor waits until EmotionRecognizer has ended."))
+        report(live_run, ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967))
+        await until(pilot, lambda: shows(app, "Preparing the data of GroovePredictor"))
+        report(live_run, FeaturesRead("groove_midi", 340, 1276))
+        await until(pilot, lambda: shows(app, "Reading groove_midi: 340 of 1,276 files"))
+        report(live_run, ModelStarted("GroovePredictor", "groove_midi", False, 800, 120, 1, 10, "cpu", 0.25))
+        await until(pilot, lambda: shows(app, "GroovePredictor begins."))
+        report(live_run, BatchDone("GroovePredictor", 1, 25, 100))
+        await until(pilot, lambda: shows(app, "Epoch 1 of 10: step 25 of 100."))
 
 
-async def test_a_run_whose_last_model_failed_before_it_began_is_drawn(
-    make_app: MakeApp, live_run: RunDirectory
-) -> None:
-    app = make_app()
-    ended = ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967)
-    with live_run.events.open("ab") as file:
-        failed = ModelResult("GroovePredictor", "groove_midi", False, None, None, 0, {}, 1.0, "no groups")
-        for event in (ended, failed):
-            file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3", "j")
-        await until(
-            pilot, lambda: any("GroovePredictor: failed before its first epoch." in line for line in lines(app))
-        )
+async def test_a_run_whose_last_model_failed_before_it_began_is_drawn(shown: Shown, live_run: RunDirectory) -> None:
+    failed = ModelResult("GroovePredictor", "groove_midi", False, None, None, 0, {}, 1.0, "no groups")
+    report(live_run, ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967), failed)
+    async with shown("3", "j", size=WIDE) as (app, pilot):
+        await until(pilot, lambda: shows(app, "GroovePredictor: failed before its first epoch."))
 
 
 async def test_alarms_and_the_end_of_a_run_are_told(
-    make_app: MakeApp, live_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, live_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app, rung = make_app(), list[str]()
-    monkeypatch.setattr(app, "_ring", rung.append)
-    async with app.run_test(size=(120, 40)) as pilot:
+    rung: list[str] = []
+    async with shown(size=WIDE) as (app, pilot):
+        monkeypatch.setattr(app, "_ring", rung.append)
         await until(pilot, lambda: app.live_text)
 
         async def told(event: RunEvent, *texts: str) -> None:
-            with live_run.events.open("ab") as file:
-                file.write(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)))
-            await until(pilot, lambda: [notice.message for notice in app._notifications] == list(texts))
+            report(live_run, event)
+            await until(pilot, lambda: notices(app) == list(texts))
 
         model = "EmotionRecognizer"
         first, second = f"{model}: no progress", f"{model}: diverged, back to epoch 6"
@@ -268,10 +220,8 @@ async def test_alarms_and_the_end_of_a_run_are_told(
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(shown: Shown) -> None:
+    async with shown("3", size=WIDE) as (app, pilot):
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series and chart.up_to_date)
         assert chart._plot.canvas is not None
@@ -296,33 +246,26 @@ async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(mak
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_a_double_click_attaches_a_run_and_the_chart_is_remembered(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("6")
+async def test_a_double_click_attaches_a_run_and_the_chart_is_remembered(shown: Shown) -> None:
+    async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 1)
         await pilot.click("#runs", offset=(2, 2))
         await until(pilot, lambda: len(app.marked) == 1)
         await pilot.double_click("#runs", offset=(10, 2))
         await until(pilot, lambda: isinstance(app.screen, Train))
         await pilot.press("v")
-    again = make_app()
-    async with again.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+    async with shown("3", size=WIDE) as (again, pilot):
         await until(pilot, lambda: again.screen.query_one("#loss", CurveChart).border_title == "against the baseline")
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_music_and_exports_come_straight_from_a_live_run(make_app: MakeApp) -> None:
-    asked: list[Sequence[str]] = []
-    app = make_app(lambda command: (asked.append(command), Script(["wrote brave-cadence.mid\n"]))[1])
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+async def test_music_and_exports_come_straight_from_a_live_run(shown: Shown, asked: list[Sequence[str]]) -> None:
+    async with shown("3", size=WIDE, script=Script(["wrote brave-cadence.mid\n"])) as (app, pilot):
         await until(pilot, lambda: app.screen.check_action("set", ()))
         await pilot.press("M")
         await until(pilot, lambda: app.screen.query(Input))
         await pilot.press("enter")
-        await until(pilot, lambda: [notice.message for notice in app._notifications] == ["wrote brave-cadence.mid"])
+        await until(pilot, lambda: notices(app) == ["wrote brave-cadence.mid"])
         assert " ".join(asked[-1]).endswith(
             "runs generate 2026-09-21-1100-brave-cadence --valence 0.4 --arousal 0.2 --output brave-cadence.mid"
         )
@@ -332,12 +275,10 @@ async def test_music_and_exports_come_straight_from_a_live_run(make_app: MakeApp
 
 
 @pytest.mark.usefixtures("finished_run")
-async def test_a_run_without_an_epoch_stays_in_the_legend_of_an_overlay(make_app: MakeApp, workplace: Path) -> None:
+async def test_a_run_without_an_epoch_stays_in_the_legend_of_an_overlay(shown: Shown, workplace: Path) -> None:
     begun = trained("EmotionRecognizer", 0, of=10)
     make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], [*begun, RunEnded("stopped")])
-    app = make_app()
-    async with app.run_test(size=(160, 40)) as pilot:
-        await pilot.press("6")
+    async with shown("6", size=(160, 40)) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#runs")) == 2)
         await pilot.press("space", "down", "space")
         chart = app.screen.query_one(CurveChart)
@@ -345,12 +286,10 @@ async def test_a_run_without_an_epoch_stays_in_the_legend_of_an_overlay(make_app
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_runs_of_the_shown_model_are_offered_first_for_an_overlay(make_app: MakeApp, workplace: Path) -> None:
+async def test_runs_of_the_shown_model_are_offered_first_for_an_overlay(shown: Shown, workplace: Path) -> None:
     for number, model in enumerate(("EmotionRecognizer", "HarmonyPredictor")):
         make_run(workplace / "runs", f"2026-09-21-090{number}-calm-{model[:4].lower()}", [model], [RunEnded("stopped")])
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
+    async with shown("3", size=WIDE) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
         assert app.attached.endswith("brave-cadence")
         await pilot.press("w")
@@ -360,9 +299,8 @@ async def test_runs_of_the_shown_model_are_offered_first_for_an_overlay(make_app
 
 
 @pytest.mark.usefixtures("live_run", "finished_run")
-async def test_the_palette_finds_a_run_and_train_shows_time_left_and_gain_of_all_models(make_app: MakeApp) -> None:
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+async def test_the_palette_finds_a_run_and_train_shows_time_left_and_gain_of_all_models(shown: Shown) -> None:
+    async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: len(app.run_list.runs) == 2)
         await pilot.press("colon")
         await until(pilot, lambda: app.screen.query(Input))

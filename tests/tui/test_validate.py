@@ -10,22 +10,16 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.screens.exports import exports_in
 from kelly_tui.widgets.bars import CommandLine
-from tests.tui.conftest import BEGAN, MakeApp, Script, cells, details, make_run, until
+from tests.tui.conftest import BEGAN, WIDE, Script, Shown, cells, details, make_run, until, write_exports
 
 
-async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Path) -> None:
-    (workplace / "models").mkdir()
-    for name in ("a", "b"):
-        (workplace / "models" / f"{name}.json").write_text("{}")
-    asked: list[Sequence[str]] = []
+async def test_two_marked_exports_are_compared(shown: Shown, workplace: Path, asked: list[Sequence[str]]) -> None:
+    write_exports(workplace, "a", "b")
 
     def script(command: Sequence[str]) -> Script:
-        asked.append(command)
         return Script(["weights differ"] if "compare" in command else [])
 
-    app = make_app(script)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#exports")) == 2)
         await pilot.press("space", "down", "space")
         await until(pilot, lambda: details(app, "#checks") == "weights differ")
@@ -33,41 +27,32 @@ async def test_two_marked_exports_are_compared(make_app: MakeApp, workplace: Pat
         assert [*asked[-1]][-2:] == ["models/a.json", "models/b.json"]
 
 
-async def test_exports_that_cannot_be_compared_lead_to_those_of_other_folders(
-    make_app: MakeApp, workplace: Path
-) -> None:
-    (workplace / "models").mkdir()
-    for name in ("a", "b"):
-        (workplace / "models" / f"{name}.json").write_text("{}")
-    app = make_app(lambda command: Script(["error: a holds X"], "error") if "compare" in command else Script([]))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
+async def test_exports_that_cannot_be_compared_lead_to_those_of_other_folders(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "a", "b")
+
+    def script(command: Sequence[str]) -> Script:
+        return Script(["error: a holds X"], "error") if "compare" in command else Script([])
+
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#exports")) == 2)
         await pilot.press("space", "down", "space")
-        await until(
-            pilot, lambda: details(app, "#checks").startswith("error: a holds X\n\nMark two exports of one model")
-        )
+        text = "error: a holds X\n\nMark two exports of one model"
+        await until(pilot, lambda: details(app, "#checks").startswith(text))
 
 
-async def test_validation_shows_what_failed(make_app: MakeApp, workplace: Path) -> None:
-    (workplace / "models").mkdir()
-    (workplace / "models" / "odd.json").write_text("{}")
+async def test_validation_shows_what_failed(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "odd")
     facts = {"file": "models/odd.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "parameters": 3,
              "metadata": {"state": "stateful", "metrics": {"val_loss": 0.5, "baseline_loss": 1.0}}}  # fmt: skip
     quality = QualityRecord("validation", "trained", ("loss",), 64, 64, {}, epsilon=0.012, epsilon_limit=0.05)
     facts["metadata"]["quality"] = quality.to_json()  # type: ignore[index]
-    checks = [
-        {"name": "readable", "passed": True, "detail": "yes"},
-        {"name": "parity", "passed": False, "detail": "no"},
-    ]
+    checks = [{"name": name, "passed": name == "readable", "detail": "so"} for name in ("readable", "parity")]
 
     def script(command: Sequence[str]) -> Script:
         report = {"passed": False, "files": [{"file": "models/odd.json", "checks": checks}]}
         return Script([json.dumps(report, indent=1) if "validate" in command else json.dumps(facts)])
 
-    app = make_app(script)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
         await until(pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][4] == "3")
         assert cells(app, "#exports")[0][2] == "not checked"
         assert quality.summary() in details(app, "#checks")
@@ -85,16 +70,10 @@ def test_files_that_are_no_exports_are_left_out(tmp_path: Path) -> None:
         "emotionrecognizer.json": '{"damaged": 1}', "torn.json": "",
     }.items():  # fmt: skip
         (tmp_path / name).write_text(text)
-    assert [file.path.name for file in exports_in(tmp_path)[0]] == [
-        "emotionrecognizer.json",
-        "other.json",
-        "torn.json",
-    ]
+    assert [file.path.stem for file in exports_in(tmp_path)[0]] == ["emotionrecognizer", "other", "torn"]
 
 
-async def test_exports_of_two_trainings_are_compared(
-    make_app: MakeApp, finished_run: RunDirectory, workplace: Path
-) -> None:
+async def test_exports_of_two_trainings_are_compared(shown: Shown, finished_run: RunDirectory, workplace: Path) -> None:
     exports = [workplace / folder / "models" / "groovepredictor.json" for folder in (".", "elsewhere")]
     for export in exports:
         export.parent.mkdir(parents=True)
@@ -106,18 +85,12 @@ async def test_exports_of_two_trainings_are_compared(
     run.record.write_text(run.record.read_text().replace("/home/ada/kelly", str(workplace / "other")))
     manifest = finished_run.record.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
     finished_run.record.write_text(manifest)
-    app = make_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.run_list.runs)
         await pilot.press("4")
         await until(pilot, lambda: cells(app, "#exports"))
         await pilot.press("space", "o")
         await until(pilot, lambda: "elsewhere" in str(app.screen.query_one("#exports").border_title))
         await pilot.press("space")
-        await until(
-            pilot,
-            lambda: (
-                app.screen.query_one(CommandLine).command
-                == f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
-            ),
-        )
+        command = f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
+        await until(pilot, lambda: app.screen.query_one(CommandLine).command == command)
