@@ -328,15 +328,15 @@ class KellyApp(DisplayApp):
         self.switch_mode("models")
 
     @work(thread=True, group="start")
-    def start_training(self, order: TrainingRequest) -> None:
+    def start_training(self, request: TrainingRequest) -> None:
         """Start a run in its own process, now or when its device is free."""
         try:
-            settings = self.session.load(order.typed).settings
-            if order.queued:
-                waiting = enqueue(settings, order.models, command=order.command)
+            settings = self.session.load(request.typed).settings
+            if request.queued:
+                waiting = enqueue(settings, request.models, command=request.command)
                 self.notify("It starts when its device is free.", title=f"{short_id(waiting.id)} waits", timeout=6)
                 return
-            self.post_message(self.Started(start(settings, order.models, command=order.command).id))
+            self.post_message(self.Started(start(settings, request.models, command=request.command).id))
         except KellyError as error:
             self.notify(str(error), title="Not started", severity="error", timeout=12)
 

@@ -64,7 +64,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     class Estimated(Message):
         """Result of a trial training, as text."""
 
-        order: TrainingRequest
+        request: TrainingRequest
         text: str
 
     def __init__(self, session: Session, start: Callable[[Sequence[str]], Job]) -> None:
@@ -86,7 +86,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                     yield Label(name, classes="setting-name")
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
             yield Label("1-5 model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
-            yield Static("", id="order", markup=False)
+            yield Static("", id="request", markup=False)
             estimate = Static("", id="estimate", markup=False)
             estimate.display = False
             yield estimate
@@ -141,7 +141,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self._synthetic = not self._synthetic or self._session.settings.datasets.use_synthetic
         self._show_models()
 
-    def _order(self) -> TrainingRequest:
+    def _request(self) -> TrainingRequest:
         typed: dict[str, tuple[str, object]] = {}
         for name, option, key in _INPUTS:
             text = self.query_one(f"#{name}", Input).value.strip()
@@ -157,35 +157,35 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         demo = () if "output.dir" in typed else self._session.demo_words
         return TrainingRequest(models, typed, (*words, *demo, *self._session.config_words))
 
-    def _problem(self, order: TrainingRequest) -> str:
-        if not order.models:
+    def _problem(self, request: TrainingRequest) -> str:
+        if not request.models:
             return "Choose at least one model with the space bar."
         try:
-            self._session.load(order.typed)
+            self._session.load(request.typed)
         except ConfigError as error:
             return str(error)
         return ""
 
     @on(Input.Changed)
     def _show(self) -> None:
-        order = self._order()
-        problem = self._problem(order)
-        shown = self.query_one("#order", Static)
-        shown.update(problem or f"$ {self._session.command_text(order.command[1:])}")
+        request = self._request()
+        problem = self._problem(request)
+        shown = self.query_one("#request", Static)
+        shown.update(problem or f"$ {self._session.command_text(request.command[1:])}")
         shown.set_class(bool(problem), "-problem")
         for name in ("#start", "#queue"):
             self.query_one(name, Button).disabled = bool(problem)
 
     def action_estimate(self) -> None:
         """Train for a few seconds and estimate the total time."""
-        order = self._order()
-        if not self._problem(order):
+        request = self._request()
+        if not self._problem(request):
             self._show_estimate("trying for a few seconds …")
-            self._estimate(order)
+            self._estimate(request)
 
     @work(thread=True, exclusive=True)
-    def _estimate(self, order: TrainingRequest) -> None:
-        words = [word for word in order.command[1:] if word != "--detach"]
+    def _estimate(self, request: TrainingRequest) -> None:
+        words = [word for word in request.command[1:] if word != "--detach"]
         self._cancel_estimate()
         job = self._job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
         try:
@@ -194,12 +194,12 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
             text = f"at most {format_duration(seconds)} for all epochs, {format_bytes(memory)} of memory"
         except (ValueError, KeyError):
             text = job.problem or "the trial ended without an answer"
-        self.post_message(self.Estimated(order, text))
+        self.post_message(self.Estimated(request, text))
 
     @on(Estimated)
     def _on_estimated(self, message: Estimated) -> None:
         """Show the estimate if the request has not changed."""
-        self._show_estimate(message.text if message.order == self._order() else "")
+        self._show_estimate(message.text if message.request == self._request() else "")
 
     def _show_estimate(self, text: str) -> None:
         shown = self.query_one("#estimate", Static)
@@ -209,17 +209,17 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
         """Start the training if the request is valid."""
-        order = self._order()
-        if not self._problem(order):
-            self.dismiss(order)
+        request = self._request()
+        if not self._problem(request):
+            self.dismiss(request)
 
     @on(Button.Pressed, "#queue")
     def action_queue(self) -> None:
         """Let the training wait until its device is free, if the request is valid."""
-        order = self._order()
-        if not self._problem(order):
-            command = tuple("--queue" if word == "--detach" else word for word in order.command)
-            self.dismiss(replace(order, command=command, queued=True))
+        request = self._request()
+        if not self._problem(request):
+            command = tuple("--queue" if word == "--detach" else word for word in request.command)
+            self.dismiss(replace(request, command=command, queued=True))
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:

@@ -79,12 +79,12 @@ class StopDialog(ModalScreen[StopRequest | None]):
 
     @on(Button.Pressed)
     def _answered(self, event: Button.Pressed) -> None:
-        orders = {
+        requests = {
             "later": StopRequest(after_epochs=self._epochs),
             "step": StopRequest(),
             "now": StopRequest(at_once=True),
         }
-        self.dismiss(orders.get(event.button.id or ""))
+        self.dismiss(requests.get(event.button.id or ""))
 
 
 def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:

@@ -236,17 +236,15 @@ class Benchmark(ChartScreen):
         changes = " ".join(f"{ours / theirs - 1:+5.0%}" for ours, theirs in pairs if theirs)
         return Text(changes, self.theme_colors.bad if slower else "")
 
-    @property
-    def _empty_text(self) -> str:
-        if not self._runs:
-            return f"Nothing of {self._folder} has been timed yet. Press b."
-        return f"{self._folder} was last timed at {self._runs[-1].time}. Press b to time it again and compare."
-
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
         details, current, report = self.query_one(DetailsPanel), self.table.current, self._report
         if current is None or report is None:
-            details.show(current or "benchmark", self._timing or self._empty_text)
+            empty = f"Nothing of {self._folder} has been timed yet. Press b."
+            if self._runs:
+                last = self._runs[-1].time
+                empty = f"{self._folder} was last timed at {last}. Press b to time it again and compare."
+            details.show(current or "benchmark", self._timing or empty)
             return
         engine, part = current.split("/", 1)
         histogram = report.result.engines[engine].parts[part].histogram

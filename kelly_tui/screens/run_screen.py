@@ -182,8 +182,10 @@ class RunScreen(ChartScreen):
         """Ask how to stop the run, then stop it."""
         run_id = self.run_id
 
-        def stop(order: StopRequest) -> None:
-            self.kelly.steer(run_id, partial(Run.request_stop, at_once=order.at_once, after_epochs=order.after_epochs))
+        def stop(request: StopRequest) -> None:
+            self.kelly.steer(
+                run_id, partial(Run.request_stop, at_once=request.at_once, after_epochs=request.after_epochs)
+            )
 
         self.kelly.ask(StopDialog(short_id(run_id)), stop)
 

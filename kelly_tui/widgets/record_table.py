@@ -152,16 +152,20 @@ class RecordTable(DataTable[Text]):
     def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """Return the columns that fit; the choice is kept until the width changes."""
         room = self.scrollable_content_region.width
-        empty = {label for number, label in enumerate(self._all) if label in self._extras and _is_empty(rows, number)}
+        texts = [[str(cell) for cell in row.cells] for row in rows]
+        empty = {
+            label
+            for label, *of_rows in zip(self._all, *texts, strict=True)
+            if label in self._extras and of_rows and not any(of_rows)
+        }
         # While rows change, columns are only left out: one that came back and went again would make the table flicker.
         is_new = room != self._room or empty != self._empty or not self._labels
         labels = [label for label in self._all if label not in empty] if is_new else list(self._labels)
         self._room, self._empty = room, empty
         if not room:
             return tuple(labels)
-        cells = [tuple(map(_width, row.cells)) for row in rows]
-        columns = zip(self._all, *cells, strict=True)
-        widths = {label: max(cell_len(label), *of_rows, 0) + _BLANKS for label, *of_rows in columns}
+        columns = zip(self._all, *texts, strict=True)
+        widths = {label: max(map(cell_len, (label, *of_rows))) + _BLANKS for label, *of_rows in columns}
         for extra in self._extras:
             if sum(widths[label] for label in labels) > room and extra in labels:
                 labels.remove(extra)
@@ -206,11 +210,3 @@ class RecordTable(DataTable[Text]):
     def value_to_copy(self) -> str:
         """Return the row under the cursor, with tabs between the cells."""
         return "\t".join(cell.plain for cell in self._shown.get(self.current or "", ()))
-
-
-def _width(cell: CellContent) -> int:
-    return cell_len(cell) if isinstance(cell, str) else cell.cell_len
-
-
-def _is_empty(rows: Sequence[Row], number: int) -> bool:
-    return bool(rows) and not any(str(row.cells[number]) for row in rows)

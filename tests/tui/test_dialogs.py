@@ -23,11 +23,11 @@ async def test_the_new_training_is_the_command_that_is_shown(shown: Shown) -> No
         await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog))
         await pilot.press("space", "down", "space", "ctrl+y")
         app.screen.query_one("#epochs", Input).value = "x"
-        await until(pilot, lambda: app.screen.query_one("#order").has_class("-problem"))
+        await until(pilot, lambda: app.screen.query_one("#request").has_class("-problem"))
         await pilot.press("ctrl+s")
         assert isinstance(app.screen, NewTrainingDialog)
         app.screen.query_one("#epochs", Input).value = "3"
-        await until(pilot, lambda: not app.screen.query_one("#order").has_class("-problem"))
+        await until(pilot, lambda: not app.screen.query_one("#request").has_class("-problem"))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: orders)
     (order,) = orders
@@ -56,10 +56,10 @@ async def test_a_trial_estimates_time_and_memory_also_from_an_input_field(
 
 async def test_digits_choose_the_models_of_a_training(shown: Shown) -> None:
     async with shown("3", "n") as (app, pilot):
-        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#order"))
+        await until(pilot, lambda: isinstance(app.screen, NewTrainingDialog) and app.screen.query("#request"))
         await pilot.press("2", "5", "4", "5")
         words = "train --detach --model MelodyTransformer --model DynamicsEngine"
-        await until(pilot, lambda: words in str(app.screen.query_one("#order", Static).content))
+        await until(pilot, lambda: words in str(app.screen.query_one("#request", Static).content))
 
 
 @pytest.mark.usefixtures("live_run", "finished_run")
