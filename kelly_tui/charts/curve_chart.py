@@ -6,13 +6,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from rich.style import Style
 from rich.text import Text
 from textual import on, work
 from textual.app import RenderResult
-from textual.binding import Binding, BindingType
 from textual.events import Click, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
@@ -48,13 +47,6 @@ class CurveChart(Widget, can_focus=True):
         "Losses by epoch. ◆ marks the best one, ╌ a level to compare with. A gap is a loss that was not a number. "
         "Arrow keys or a click set a cursor that shows the values; the wheel zooms."
     )
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "cursor(-1)", show=False),
-        Binding("right", "cursor(1)", show=False),
-        Binding("plus", "zoom(0.5)", show=False),
-        Binding("minus", "zoom(2.0)", show=False),
-    ]
 
     @dataclass
     class Changed(Message):
@@ -119,7 +111,7 @@ class CurveChart(Widget, can_focus=True):
         self.cursor, self.window = cursor, window
         self._draw_soon()
 
-    def action_cursor(self, step: int) -> None:
+    def move_cursor(self, step: int) -> None:
         """Move the cursor by epochs; the first time it comes to the last one."""
         start = self._limits[1] if self.cursor is None else self.cursor
         xs = self._epochs_around(start, abs(step))
@@ -128,7 +120,7 @@ class CurveChart(Widget, can_focus=True):
         place = bisect_left(xs, start) + (0 if self.cursor is None else step)
         self.post_message(self.Changed(xs[min(len(xs) - 1, max(0, place))], self.window))
 
-    def action_zoom(self, factor: float) -> None:
+    def zoom(self, factor: float) -> None:
         """Show ``factor`` times as many epochs, around the cursor if there is one, at the end otherwise."""
         first, last = self._limits
         center = last if self.cursor is None else min(last, max(first, self.cursor))

@@ -52,12 +52,12 @@ class ChartScreen(BaseScreen):
     def action_cursor(self, step: int) -> None:
         """Move the cursor by epochs."""
         if self.main_chart is not None:
-            self.main_chart.action_cursor(step)
+            self.main_chart.move_cursor(step)
 
     def action_zoom(self, factor: float) -> None:
         """Show ``factor`` times as many epochs."""
         if self.main_chart is not None:
-            self.main_chart.action_zoom(factor)
+            self.main_chart.zoom(factor)
 
     def action_whole(self) -> None:
         """Show all epochs, without a cursor."""

@@ -137,6 +137,7 @@ class RunScreen(ChartScreen):
             if views != last and not worker.is_cancelled:
                 self.post_message(self.RunRead(views))
             last = views
+            # Each poll reads a part of a long log: the next part follows at once.
             if not any(followers[folder.id].has_more for folder in folders):
                 time.sleep(_POLL_SECONDS)
 

@@ -145,6 +145,7 @@ class Validate(ChartScreen):
         folder = self.kelly.exports
         files, problem = exports_in(folder)
         post_unless_replaced(self, self.Found(folder, files, problem))
+        # An export may hold 16 MB: only those that have changed are read again.
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))

@@ -65,6 +65,7 @@ class KeyFooter(Footer):
 
     def on_resize(self) -> None:
         """Rebuild for the new width."""
+        # A line on which all keys fit, before and now, stays as it is.
         if self._room != self.content_size.width and self._needed > min(self._room, self.content_size.width):
             self.call_after_refresh(self.recompose)
 

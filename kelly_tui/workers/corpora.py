@@ -159,6 +159,7 @@ def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:
 
 
 def _rounded(frames: NDArray[np.float32]) -> list[list[float]]:
+    # More digits than a picture shows would only make the line longer.
     rounded: list[list[float]] = np.round(np.nan_to_num(np.atleast_2d(frames)), 4).tolist()
     return rounded
 

@@ -36,7 +36,7 @@ def lines(app: KellyApp) -> list[str]:
 
 
 def shows(app: KellyApp, *texts: str) -> bool:
-    """Whether a line of the screen in front has all of these texts."""
+    """Return True if a line of the screen in front has all of these texts."""
     return any(all(text in line for text in texts) for line in lines(app))
 
 
