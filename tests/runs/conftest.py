@@ -9,8 +9,10 @@ import pytest
 
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
+from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
 from kelly_core.runs.run import Run
+from kelly_core.runs.run_dir import RunDirectory
 from tests.cli.conftest import run as kelly_core
 from tests.helpers.forked_workers import Forker
 
@@ -72,6 +74,25 @@ def until_epoch(run: Run, epoch: int) -> None:
         if run.snapshot.models[0].epoch >= epoch:
             return
     raise AssertionError((run.snapshot, run.folder.console.read_text()))
+
+
+def stop(run: Run) -> None:
+    """Request a stop and follow a run until it has ended so."""
+    run.request_stop()
+    until(run, "stopped")
+
+
+def pause(run: Run) -> None:
+    """Request a pause and follow a run until it holds."""
+    run.request_pause()
+    until(run, "paused")
+
+
+def hold(folder: RunDirectory) -> FileLock:
+    """Lock a run as its process does while it works."""
+    lock = FileLock.acquire(folder.heartbeat)
+    assert lock is not None
+    return lock
 
 
 def _snapshots(run: Run) -> Iterator[None]:

@@ -18,7 +18,7 @@ from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers.forked_workers import Forker
 from tests.runs.test_run_lifecycle import same_weights
 
-from .conftest import Start, until, until_epoch
+from .conftest import Start, pause, stop, until, until_epoch
 
 
 def checkpoints(folder: Path) -> dict[str, bytes]:
@@ -84,8 +84,7 @@ def fill_disk(path: Path) -> None:
 def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Start) -> None:
     run = start(epochs=100_000, output=str(small_disk / "out"), runs__dir=str(small_disk / "runs"))
     until_epoch(run, 1)
-    run.request_pause()
-    until(run, "paused")
+    pause(run)
     before = checkpoints(small_disk / "out")
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"):
@@ -98,8 +97,7 @@ def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Sta
     ballast.unlink()
     again = resume(Run(run.folder))
     until_epoch(again, 1)
-    again.request_stop()
-    until(again, "stopped")
+    stop(again)
 
 
 MODELS = ("DynamicsEngine", "GroovePredictor")

@@ -19,7 +19,7 @@ from kelly_core.errors import KellyError, RunError
 from kelly_core.events import ModelStarted
 from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, load_features
 from kelly_core.io.atomic import atomic_write, guard_folder
-from kelly_core.io.locks import FileLock, is_held
+from kelly_core.io.locks import is_held
 from kelly_core.runs import launch
 from kelly_core.runs.event_log import AttemptBegun, LogWriter, StateChanged
 from kelly_core.runs.launch import acquire_output_lock, observed, release_output_lock
@@ -27,7 +27,7 @@ from kelly_core.runs.run import Run, describe_exit
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers import tiny
-from tests.runs.conftest import Start, small_settings, until, until_epoch
+from tests.runs.conftest import Start, hold, pause, small_settings, stop, until, until_epoch
 from tests.runs.test_registry import make_run
 
 
@@ -107,8 +107,7 @@ class TestRealTrainings:
             until_epoch(run, done + 1)
             first = [record.event.first_epoch for record in run.records() if isinstance(record.event, ModelStarted)]
             assert first == [1, done + 1]
-            run.request_stop()
-            until(run, "stopped")
+            stop(run)
         finally:
             run.kill()
 
@@ -145,8 +144,7 @@ def _writable_by_others(root: Path) -> list[str]:
 def test_nothing_of_a_run_is_writable_by_others_whatever_the_umask(start: Start, folder: Path) -> None:
     run = start(epochs=500, runs__dir="state/runs", output__plots=True, output__tensorboard=True)
     until_epoch(run, 1)
-    run.request_pause()
-    until(run, "paused")
+    pause(run)
     # The summary is written by another thread, at the latest with the next measurement of the machine's load.
     next(None for _ in run.follow() if run.folder.summary.exists())
     assert not _writable_by_others(folder)
@@ -154,8 +152,7 @@ def test_nothing_of_a_run_is_writable_by_others_whatever_the_umask(start: Start,
     made = {"control.jsonl", "heartbeat", "events.jsonl", "console.log", "summary.json", ".reserve", ".lease"}
     assert made <= names
     assert "dynamicsengine_latest.pt" in names
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     assert (folder / "out" / "dynamicsengine.json").exists()
     assert not _writable_by_others(folder)
 
@@ -176,7 +173,7 @@ def test_files_that_others_may_write_are_closed_to_them(tmp_path: Path) -> None:
         path.touch()
         path.chmod(0o666)
     LogWriter(folder.events).close()
-    lock = FileLock.acquire(folder.heartbeat)
+    lock = hold(folder)
     lock.release()
     assert not _writable_by_others(tmp_path)
 
@@ -198,8 +195,7 @@ def test_a_run_whose_output_folder_is_gone_ends_and_leaves_the_next_owner_alone(
 ) -> None:
     first = start(epochs=100_000)
     until_epoch(first, 1)
-    first.request_pause()
-    until(first, "paused")
+    pause(first)
     (shutil.rmtree if gone == "removed" else lambda path: path.rename("elsewhere"))(folder / "out")
     second = start(epochs=100_000)
     until(first, "failed")
@@ -209,8 +205,7 @@ def test_a_run_whose_output_folder_is_gone_ends_and_leaves_the_next_owner_alone(
     with pytest.raises(RunError, match=f"run {second.id}"):
         start()
     until_epoch(second, 1)
-    second.request_stop()
-    until(second, "stopped")
+    stop(second)
 
 
 def test_a_run_that_trains_on_never_writes_into_the_next_owners_folder(start: Start, folder: Path) -> None:

@@ -14,7 +14,7 @@ from kelly_core.runs import queue
 from kelly_core.runs.event_log import StateChanged
 from kelly_core.runs.queue import drop, enqueue, move, start_due, waiting_runs
 from kelly_core.runs.run_dir import RunManifest
-from tests.runs.conftest import small_settings
+from tests.runs.conftest import hold, small_settings
 from tests.runs.test_registry import MODEL, make_run
 
 
@@ -30,8 +30,7 @@ class Started:
             raise RunError("another run is training into this folder", where="busy")
         device = record.settings["training"]["device"]
         folder = make_run(runs / name, StateChanged("running"), **{"training.device": device})
-        lock = FileLock.acquire(folder.heartbeat)
-        assert lock is not None
+        lock = hold(folder)
         self._locks[name] = lock
         self.names.append(name)
 

@@ -18,7 +18,7 @@ import pytest
 from kelly_core import events
 from kelly_core.config.loading import for_every_model
 from kelly_core.errors import RunError
-from kelly_core.io.locks import FileLock, LockOwner
+from kelly_core.io.locks import LockOwner
 from kelly_core.runs import launch
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
 from kelly_core.runs.overview import RunOverview, compare_runs
@@ -28,7 +28,7 @@ from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_
 from kelly_core.runs.state import read_summary
 from kelly_core.spec import model_spec
 
-from .conftest import small_settings
+from .conftest import hold, small_settings
 
 MODEL = "DynamicsEngine"
 
@@ -66,16 +66,23 @@ def test_a_run_is_found_by_the_words_that_screens_show(tmp_path: Path) -> None:
         find_run(tmp_path, "brave")
 
 
-def test_new_runs_have_words_that_no_other_run_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = iter(["2026-11-22-1431-brave-cadence", "2026-11-22-1432-brave-cadence", "2026-11-22-1432-calm-melody"])
+@pytest.mark.parametrize(
+    ("drawn", "taken"),
+    [
+        pytest.param(
+            ["2026-11-22-1431-brave-cadence", "2026-11-22-1432-brave-cadence", "2026-11-22-1432-calm-melody"],
+            ["2026-11-22-1431-brave-cadence", "2026-11-22-1432-calm-melody"],
+            id="words that no other run has",
+        ),
+        pytest.param(["same", "same", "other"], ["same", "other"], id="a folder of its own"),
+    ],
+)
+def test_new_runs_have_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str], taken: list[str]
+) -> None:
+    names = iter(drawn)
     monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))
-    assert [launch._new_folder(tmp_path).id[16:] for _ in range(2)] == ["brave-cadence", "calm-melody"]
-
-
-def test_two_runs_of_the_same_minute_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = iter(["same", "same", "other"])
-    monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))
-    assert [launch._new_folder(tmp_path).id for _ in range(2)] == ["same", "other"]
+    assert [launch._new_folder(tmp_path).id for _ in range(2)] == taken
 
 
 def test_a_prefix_or_last_names_a_run(tmp_path: Path) -> None:
@@ -165,7 +172,7 @@ def test_a_run_without_a_process_has_died_unless_its_log_shows_an_end(tmp_path: 
 
 def test_killing_a_process_that_has_just_ended_is_no_mistake(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun())
-    life = FileLock.acquire(folder.heartbeat)
+    life = hold(folder)
     ended = subprocess.Popen(["true"])
     ended.wait()
     life.write_owner("run", ended.pid)
@@ -177,7 +184,7 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"), output=str(tmp_path / "out"))
-    former = FileLock.acquire(folder.heartbeat)
+    former = hold(folder)
     former.write_owner("run", os.getpid())
     former.release()
     seen = []
@@ -194,8 +201,7 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
 
 def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
-    lock = FileLock.acquire(folder.heartbeat)
-    assert lock is not None
+    lock = hold(folder)
     os.utime(folder.heartbeat, (1e9, 1e9))
     snapshot = Run(folder).snapshot
     assert snapshot.state == "running"

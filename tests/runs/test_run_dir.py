@@ -9,10 +9,10 @@ import pytest
 
 from kelly_core import events
 from kelly_core.errors import RunError
-from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import RunEnded, StateChanged
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import change_tags, read_labels
+from tests.runs.conftest import hold
 from tests.runs.test_registry import MODEL, epoch, make_run
 
 
@@ -56,8 +56,7 @@ def test_other_settings_are_asked_for_and_checked(kelly_core, tmp_path: Path) ->
     begun = events.ModelStarted(MODEL, "maestro", True, 8, 4, 1, 9, "cpu", 0.5)
     folder = make_run(tmp_path / "runs" / "one", StateChanged("running"), begun, epoch(1, 0.5))
     folder.heartbeat.touch()
-    lock = FileLock.acquire(folder.heartbeat)
-    assert lock is not None
+    lock = hold(folder)
     assert kelly_core("runs", "set", "one", "learning_rate=0.0005", "patience=20").code == 0
     request = json.loads(folder.control.read_text())
     assert (request["kind"], request["model"], request["learning_rate"], request["patience"], request["epochs"]) == (

@@ -18,9 +18,10 @@ from kelly_core.runs.event_log import AttemptBegun, HostLoad, LogRecord, RunEnde
 from kelly_core.runs.launch import resume
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
+from kelly_core.runs.state import read_summary
 from kelly_core.training.checkpoint import load_checkpoint
 
-from .conftest import Start, until, until_epoch
+from .conftest import Start, pause, stop, until, until_epoch
 
 LONG = 100_000
 """Epochs that no test waits for."""
@@ -56,13 +57,6 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
     console = run.folder.console.read_text()
     assert "DynamicsEngine: epoch 2/2" in console
     assert "finished" in console
-
-
-def test_the_process_leaves_a_summary_of_its_whole_log(start: Start) -> None:
-    from kelly_core.runs.state import read_summary
-
-    run = start(epochs=1)
-    until(run, "finished")
     run.take().release()
     summary = read_summary(run.folder)
     assert summary.offset == run.folder.events.stat().st_size
@@ -77,8 +71,7 @@ def since(run: Run, event: object) -> list[LogRecord]:
 def test_pause_and_continue(start: Start, folder: Path) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
-    run.request_pause()
-    until(run, "paused")
+    pause(run)
     epoch = run.snapshot.models[0].epoch
     assert run.snapshot.models[0].state == "paused"
     # While it holds, nothing but the load of the machine is reported, and no training time passes.
@@ -91,8 +84,7 @@ def test_pause_and_continue(start: Start, folder: Path) -> None:
     run.request_resume()
     until(run, "running")
     until_epoch(run, epoch + 1)
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     assert states(run) == ["running", "pausing", "paused", "running", "stopping", "stopped"]
     assert exported(folder)
 
@@ -108,8 +100,7 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
     reported = (record.event for record in run.follow())
     alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert alarm.model == "GroovePredictor"
-    run.request_pause()
-    until(run, "paused")
+    pause(run)
     for record in run.follow():
         # The load of the machine is reported after seconds of holding; pending steps have long been finished.
         if isinstance(record.event, HostLoad) and run.snapshot.state == "paused":
@@ -135,13 +126,11 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
     assert "as requested: back to epoch" in alarm.message
     assert next(event for event in reported if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
-    run.request_pause()
-    until(run, "paused")
+    pause(run)
     run.request_rollback("DynamicsEngine")
     run.request_resume()
     assert next(event for event in reported if isinstance(event, events.TrainingWarning)).kind == "rollback"
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     assert run.folder.console.read_text().count("as requested: back to epoch") == 2
     assert exported(folder)
     resumed = resume(run)
@@ -155,8 +144,7 @@ def test_only_a_model_in_training_with_a_best_epoch_can_go_back(start: Start) ->
     until_epoch(run, 1)
     with pytest.raises(RunError, match="GroovePredictor has no best epoch to go back to"):
         run.request_rollback("GroovePredictor")
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     with pytest.raises(RunError, match="it has ended"):
         run.request_rollback()
 
@@ -164,10 +152,8 @@ def test_only_a_model_in_training_with_a_best_epoch_can_go_back(start: Start) ->
 def test_a_paused_run_can_be_stopped(start: Start, folder: Path) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
-    run.request_pause()
-    until(run, "paused")
-    run.request_stop()
-    until(run, "stopped")
+    pause(run)
+    stop(run)
     assert exported(folder)
 
 
@@ -207,27 +193,21 @@ def test_stop_at_once_leaves_checkpoint_and_export(start: Start, folder: Path) -
     assert not (folder / "out/groovepredictor.json").exists()
 
 
-@pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGINT, signal.SIGINT]])
-def test_signals_stop_gracefully(start: Start, folder: Path, sent: list[signal.Signals]) -> None:
-    run = start(epochs=LONG, examples=2048)
-    until_epoch(run, 1)
-    for number in sent:
-        os.kill(run.snapshot.pid, number)
-    until(run, "stopped")
-    assert "Traceback" not in run.folder.console.read_text()
-    assert exported(folder)
-
-
-@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("last", [[signal.SIGTERM], [signal.SIGINT], 2 * [signal.SIGINT], [signal.SIGKILL]])
 @pytest.mark.parametrize("hang_up", [False, True])
 def test_after_any_signal_it_is_resumed_behind_its_last_checkpoint(
-    start: Start, folder: Path, last: signal.Signals, hang_up: bool
+    start: Start, folder: Path, last: list[signal.Signals], hang_up: bool
 ) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 2)
-    for number in [signal.SIGHUP] * hang_up + [last]:
+    for number in [signal.SIGHUP] * hang_up + last:
         os.kill(run.snapshot.pid, number)
-    until(run, "died" if last == signal.SIGKILL else "stopped")
+    if last == [signal.SIGKILL]:
+        until(run, "died")
+    else:
+        until(run, "stopped")
+        assert "Traceback" not in run.folder.console.read_text()
+        assert exported(folder)
     done = load_checkpoint(folder / "out" / "checkpoints" / "dynamicsengine_latest.pt").epoch
     assert done >= 2
     again = resume(run)
@@ -251,8 +231,7 @@ def test_stopped_in_its_first_epoch_it_still_exports(start: Start, folder: Path)
     for record in run.follow():
         if isinstance(record.event, events.ModelStarted):
             break
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     assert run.snapshot.models[0].epoch == 0
     assert exported(folder)
 
@@ -275,8 +254,7 @@ def test_a_live_run_is_neither_deleted_nor_started_again(start: Start) -> None:
         with pytest.raises(RunError, match="working on it"):
             refused()
     assert run.folder.events.exists()
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     with pytest.raises(RunError, match="it has ended"):
         run.request_pause()
     run.remove()
@@ -354,8 +332,7 @@ def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
 def test_a_later_attempt_ignores_requests_to_an_earlier_one(start: Start) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 1)
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     again = resume(run)
     until_epoch(again, run.snapshot.models[0].epoch + 2)
     assert again.snapshot.state == "running"

@@ -22,7 +22,7 @@ from kelly_core.runs.run_dir import read_manifest, write_manifest
 from kelly_core.validation.checks import validate_file
 from tests.runs.test_registry import make_run
 
-from .conftest import until, until_epoch
+from .conftest import stop, until, until_epoch
 
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patience", "0", "-o", "out", "--no-plots"]
@@ -65,8 +65,7 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
     assert run.snapshot.state == "running"
     assert os.getsid(run.snapshot.pid) != os.getsid(0)
     until_epoch(run, run.snapshot.models[0].epoch + 2)
-    run.request_stop()
-    until(run, "stopped")
+    stop(run)
     assert validate_file(folder / "out" / "dynamicsengine.json", check_specs=True).passed
 
 

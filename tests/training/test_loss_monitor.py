@@ -19,15 +19,19 @@ def epochs_until_stop(stopping: EarlyStopping, losses: list[float]) -> int:
     return 0
 
 
-def test_it_waits_for_as_many_epochs_as_it_has_patience() -> None:
-    stopping = EarlyStopping(patience=3, min_delta=0.0)
-    assert epochs_until_stop(stopping, [5, 4, 4, 4, 4, 1]) == 5
-    assert (stopping.best_loss, stopping.best_epoch) == (4, 2)
-
-
-def test_progress_restores_patience() -> None:
-    stopping = EarlyStopping(patience=2, min_delta=0.0)
-    assert epochs_until_stop(stopping, [5, 6, 4, 6, 3, 6, 6]) == 7
+@pytest.mark.parametrize(
+    ("patience", "min_delta", "losses", "epochs"),
+    [
+        pytest.param(3, 0.0, [5, 4, 4, 4, 4, 1], 5, id="as many epochs as it has patience"),
+        pytest.param(2, 0.0, [5, 6, 4, 6, 3, 6, 6], 7, id="progress restores patience"),
+        pytest.param(3, 0.05, [1.0, 0.98, 0.96, 0.94, 0.93, 0.92], 0, id="small gains add up to progress"),
+        pytest.param(1, 0.1, [-1.0, -1.2, -1.4], 0, id="a negative loss can improve"),
+        pytest.param(1, 0.1, [-1.0, -1.05], 2, id="a negative loss by too little"),
+        pytest.param(0, 0.0, [1.0] * 100, 0, id="no patience means no end"),
+    ],
+)
+def test_it_waits_for_progress(patience: int, min_delta: float, losses: list[float], epochs: int) -> None:
+    assert epochs_until_stop(EarlyStopping(patience, min_delta), losses) == epochs
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -44,27 +48,12 @@ def test_small_gains_are_the_best_without_being_progress() -> None:
     assert (stopping.best_loss, stopping.best_epoch) == (0.98, 3)
 
 
-def test_small_gains_add_up_to_progress() -> None:
-    stopping = EarlyStopping(patience=3, min_delta=0.05)
-    assert epochs_until_stop(stopping, [1.0, 0.98, 0.96, 0.94, 0.93, 0.92]) == 0
-
-
 def test_a_loss_that_is_not_a_number_is_never_the_best() -> None:
     stopping = EarlyStopping(patience=2, min_delta=0.0)
     assert not stopping.update(math.nan, 1)
     assert stopping.update(0.5, 2)
     assert not stopping.update(math.nan, 3)
     assert (stopping.best_loss, stopping.best_epoch, stopping.patience_left) == (0.5, 2, 1)
-
-
-def test_a_negative_loss_can_improve() -> None:
-    stopping = EarlyStopping(patience=1, min_delta=0.1)
-    assert epochs_until_stop(stopping, [-1.0, -1.2, -1.4]) == 0
-    assert epochs_until_stop(EarlyStopping(patience=1, min_delta=0.1), [-1.0, -1.05]) == 2
-
-
-def test_no_patience_means_no_end() -> None:
-    assert epochs_until_stop(EarlyStopping(patience=0, min_delta=0.0), [1.0] * 100) == 0
 
 
 def concerns(train: list[float], val: list[float], patience: int = 10, min_delta: float = 0.001) -> list[tuple]:
@@ -82,31 +71,28 @@ def falling(epochs: int, to: float = 0.1) -> list[float]:
     return [to + 0.4 * 0.8**epoch for epoch in range(epochs)]
 
 
-def test_a_curve_that_falls_gives_no_reason() -> None:
-    losses = [0.99**epoch for epoch in range(300)]
-    assert concerns(losses, losses) == []
+SHRINKING = [0.5, *(0.3 * 0.9999**epoch for epoch in range(12))]
+"""Gains below the minimum after the first epochs."""
 
 
-def test_half_the_patience_without_progress_is_a_plateau_reported_once() -> None:
-    losses = [0.5, 0.4, 0.3] + 20 * [0.3]
-    assert concerns(losses, losses, patience=16) == [(11, "plateau")]
-    assert concerns(losses, losses, patience=0) == [(13, "plateau")]
-
-
-def test_gains_below_min_delta_are_no_progress() -> None:
-    losses = [0.5, *(0.3 * 0.9999**epoch for epoch in range(12))]
-    assert concerns(losses, losses, patience=16) == [(10, "plateau")]
-    assert concerns(losses, losses, patience=16, min_delta=0.0) == []
-
-
-def test_a_plateau_comes_again_after_progress() -> None:
-    losses = [0.5, *(8 * [0.3]), *(8 * [0.2])]
-    assert concerns(losses, losses, patience=12) == [(8, "plateau"), (16, "plateau")]
-
-
-def test_where_training_ends_at_once_nothing_is_said_of_a_plateau() -> None:
-    losses = [0.5] + 12 * [0.3]
-    assert concerns(losses, losses, patience=3) == []
+@pytest.mark.parametrize(
+    ("losses", "settings", "expected"),
+    [
+        pytest.param([0.99**epoch for epoch in range(300)], {}, [], id="falling"),
+        pytest.param([0.5, 0.4, 0.3] + 20 * [0.3], {"patience": 16}, [(11, "plateau")], id="half the patience"),
+        pytest.param([0.5, 0.4, 0.3] + 20 * [0.3], {"patience": 0}, [(13, "plateau")], id="without patience"),
+        pytest.param(SHRINKING, {"patience": 16}, [(10, "plateau")], id="gains below the minimum"),
+        pytest.param(SHRINKING, {"patience": 16, "min_delta": 0.0}, [], id="any gain"),
+        pytest.param(
+            [0.5, *(8 * [0.3]), *(8 * [0.2])], {"patience": 12}, [(8, "plateau"), (16, "plateau")], id="again"
+        ),
+        pytest.param([0.5] + 12 * [0.3], {"patience": 3}, [], id="where training ends at once"),
+    ],
+)
+def test_a_plateau_is_reported_once_after_some_epochs_without_progress(
+    losses: list[float], settings: dict[str, float], expected: list[tuple]
+) -> None:
+    assert concerns(losses, losses, **settings) == expected
 
 
 def test_overfitting_is_reported_once_and_again_after_a_new_best() -> None:
@@ -126,14 +112,11 @@ def test_a_plateau_may_turn_into_overfitting_but_not_back() -> None:
     assert [kind for _, kind in concerns(train, val, patience=12)] == ["plateau", "overfitting"]
 
 
-def test_losses_that_rise_together_are_not_overfitting() -> None:
-    losses = [0.3, 0.2, *(0.1 + 0.01 * epoch for epoch in range(20))]
-    assert "overfitting" not in [kind for _, kind in concerns(losses, losses, patience=0)]
-
-
-def test_a_rise_of_one_per_cent_is_not_worth_a_word() -> None:
-    val = [0.3, 0.2, 0.1, *(30 * [0.101])]
-    train = [0.2 * 0.97**epoch for epoch in range(len(val))]
+@pytest.mark.parametrize("train_falls", [False, True], ids=["losses that rise together", "a rise of one per cent"])
+def test_other_rises_are_not_overfitting(train_falls: bool) -> None:
+    rise = 30 * [0.101] if train_falls else [0.1 + 0.01 * epoch for epoch in range(20)]
+    val = [0.3, 0.2, 0.1, *rise]
+    train = [0.2 * 0.97**epoch for epoch in range(len(val))] if train_falls else val
     assert "overfitting" not in [kind for _, kind in concerns(train, val, patience=0)]
 
 
