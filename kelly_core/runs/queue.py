@@ -134,21 +134,23 @@ def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
 
     A training whose output folder is in use waits on; those behind it that can start do so.
     """
-    listed = list_runs(runs)
+    listed, known = list_runs(runs), set(run_ids(runs))
     busy = {slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
     for each in waiting_runs(runs):
         device = slot(str(each.record.settings.get("training", {}).get("device", "")))
-        if device in busy:
-            continue
-        try:
-            start_record(runs, each.record, each.id)
-        except RunError as error:
-            say(f"{each.id} waits: {printable(str(error))}")
-            continue
-        busy.add(device)
+        # A run of this ID was started by a dispatcher that was killed before it could remove it below.
+        if each.id not in known:
+            if device in busy:
+                continue
+            try:
+                start_record(runs, each.record, each.id)
+            except RunError as error:
+                say(f"{each.id} waits: {printable(str(error))}")
+                continue
+            busy.add(device)
+            say(f"{each.id} started")
         with _editing(runs) as waiting:
             waiting[:] = [other for other in waiting if other.id != each.id]
-        say(f"{each.id} started")
     return bool(waiting_runs(runs))
 
 

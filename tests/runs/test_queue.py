@@ -63,6 +63,15 @@ def test_one_run_for_each_device_is_started_in_order(tmp_path: Path, started: St
     assert started.names == [first, gpu, second]
 
 
+def test_a_run_that_was_started_by_a_dispatcher_that_died_waits_no_more(tmp_path: Path, started: Started) -> None:
+    """A process that is killed after the start has not removed the run from those that wait."""
+    add(tmp_path)
+    (waiting,) = waiting_runs(tmp_path)
+    started.start(tmp_path, waiting.record, waiting.id)
+    assert not start_due(tmp_path, lambda _text: None)
+    assert started.names == [waiting.id]
+
+
 def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Started) -> None:
     blocked = add(tmp_path, **{"output.dir": "busy"})
     other = add(tmp_path)
