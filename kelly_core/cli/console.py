@@ -89,21 +89,17 @@ def feature_progress(name: str) -> Iterator[ProgressCallback]:
     """
     from rich.progress import MofNCompleteColumn
 
-    with progress_bars(MofNCompleteColumn()) as progress:
-        yield _advance(progress, name)
-
-
-def _advance(progress: Progress, name: str) -> ProgressCallback:
     task: TaskID | None = None
     printed = ""
+    with progress_bars(MofNCompleteColumn()) as bars:
 
-    def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal task, printed
-        if note and note != printed:
-            printed = note
-            progress.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
-        if task is None:
-            task = progress.add_task(f"features of {name}", total=total)
-        progress.update(task, completed=done)
+        def advance(done: int, total: int, note: str = "") -> None:
+            nonlocal task, printed
+            if note and note != printed:
+                printed = note
+                bars.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
+            if task is None:
+                task = bars.add_task(f"features of {name}", total=total)
+            bars.update(task, completed=done)
 
-    return advance
+        yield advance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from kelly_core.config.loading import flatten
+from kelly_core.config.loading import SettingsFile
 from kelly_core.config.reference import SCHEMA_FILE
 from kelly_core.errors import ConfigError
-from kelly_core.io.atomic import atomic_write, open_regular
+from kelly_core.io.atomic import atomic_write, open_regular, read_error
 
 _NEW_FILE = f"""#:schema {SCHEMA_FILE}
 # `kelly-core config schema > {SCHEMA_FILE}` writes the schema that editors look for.
@@ -25,12 +24,9 @@ def read_values(path: Path) -> dict[str, Any]:
     """Return the file's settings by dotted key; {} if there is no file.
 
     Raises:
-        ConfigError: it cannot be read or is not TOML.
+        ConfigError: as ``SettingsFile.read``.
     """
-    try:
-        return flatten(tomllib.loads(_text(path)))
-    except tomllib.TOMLDecodeError as error:
-        raise _not_toml(path, error) from error
+    return SettingsFile.read(path).values if path.exists() else {}
 
 
 def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
@@ -45,10 +41,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     """
     if path.suffix.lower() != ".toml":
         raise ConfigError("only TOML files can be changed here", where=path, hint="Start with --config config.toml")
-    try:
-        document = tomlkit.parse(_text(path) if path.exists() else _NEW_FILE)
-    except TOMLKitError as error:
-        raise _not_toml(path, error) from error
+    document = _document(path)
     for key, value in changes.items():
         *tables, name = key.split(".")
         node: Any = document
@@ -76,21 +69,18 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
         target.chmod(mode)
 
 
-def _text(path: Path) -> str:
-    """Return the file's text; "" if there is no file."""
+def _document(path: Path) -> tomlkit.TOMLDocument:
+    """Return the document of a file, or that of a new one."""
     try:
+        # Not by SettingsFile, which drops a byte order mark and the line ends of Windows.
         with open_regular(path) as file:
-            return file.read().decode("utf-8")
+            return tomlkit.parse(file.read())
     except FileNotFoundError:
-        return ""
+        return tomlkit.parse(_NEW_FILE)
     except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror})", where=path) from error
-    except UnicodeDecodeError as error:
-        raise _not_toml(path, error) from error
-
-
-def _not_toml(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"is not valid TOML ({error})", where=path)
+        raise read_error(path, error, ConfigError) from error
+    except (UnicodeDecodeError, TOMLKitError) as error:
+        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
 
 
 def _insert(table: Any, name: str, value: object) -> None:

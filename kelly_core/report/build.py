@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kelly_core.benchmark.results import EXTERNAL, EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
@@ -112,14 +112,13 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Re
     latency = numpy.models.get(model.name) if numpy else None
     quality = model.checked.quality
     decisive = list(_decisive(quality)) if quality else [(_MISSING,) * len(_DECISIVE)]
-    failed, asked = len(model.failed), len(model.checked.checks)
     yield (
         TextCell(model.name),
         _data(model),
         _verdict(quality),
-        TextCell(f"{failed} of {asked} FAILED", "bad") if failed else TextCell(f"{asked} of {asked}", "good"),
+        _count_passed(model.checked.checks),
         *decisive[0],
-        _parity(model.parity),
+        _count_passed(model.parity) if model.parity else TextCell("not compared", "warn"),
         NumberCell(MISSING if latency is None else f"{format_micros(latency.p99_us)} µs"),
         NumberCell(format_bytes(model.size.file_bytes)),
         TextCell(model.state or MISSING),
@@ -160,13 +159,10 @@ def _verdict(quality: QualityRecord | None) -> TextCell:
     return TextCell(quality.verdict, "good" if quality.trained else "warn")
 
 
-def _parity(checks: list[Check]) -> TextCell:
-    failed = [check for check in checks if not check.passed]
-    if not checks:
-        return TextCell("not compared", "warn")
-    if failed:
-        return TextCell(f"{len(failed)} of {len(checks)} FAILED", "bad")
-    return TextCell(f"{len(checks)} of {len(checks)}", "good")
+def _count_passed(checks: Sequence[Check]) -> TextCell:
+    failed = sum(not check.passed for check in checks)
+    text = f"{failed or len(checks)} of {len(checks)}"
+    return TextCell(f"{text} FAILED", "bad") if failed else TextCell(text, "good")
 
 
 def _chain(benchmarks: Benchmarks) -> Iterator[Component]:
