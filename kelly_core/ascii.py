@@ -55,6 +55,7 @@ def to_ascii(text: str) -> str:
 
 
 def _plain(sign: str) -> str:
+    # Escape characters begin the styles of a terminal. Those of foreign text have been escaped before.
     if sign in string.printable or sign == "\x1b":
         return sign
     letters = [part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)]

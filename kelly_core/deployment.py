@@ -96,6 +96,7 @@ def _metadata(content: bytes) -> object:
 
 def _checked(path: Path) -> tuple[FileReport, bytes]:
     """Return the report of a file and the content that was checked; no content if a check failed."""
+    # The checks read the file themselves, and a training may replace it before it is read again here.
     before = _identity(path)
     report = validate_file(path, check_specs=True)
     if not report.passed:
@@ -123,6 +124,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _status(target: Path, content: bytes) -> CopyStatus:
     try:
         with open_regular(target) as file:
+            # A byte more than the new content, so that a longer file is not the same.
             return "unchanged" if file.read(len(content) + 1) == content else "changed"
     except FileNotFoundError:
         return "new"

@@ -224,6 +224,7 @@ class LoadMeter:
         # On Linux the time of guests is a part of that of users.
         total = sum(seconds for name, seconds in cores.items() if not name.startswith("guest"))
         busy = total - cores["idle"] - cores.get("iowait", 0.0) - stolen
+        # User and system time of this process and of its children; Linux adds the time that it waited for disks.
         return total, busy, sum(self._process.cpu_times()[:4]), stolen
 
 

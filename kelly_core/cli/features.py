@@ -151,6 +151,7 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
 
 def _exactly(values: NDArray[Any]) -> list[Any]:
     """Return nested lists of the shortest decimals that round-trip to the same float32 values."""
+    # str() of a float32 has as few digits as tell it from its neighbors; a double of the same value has 17.
     return [_exactly(part) if part.ndim else float(str(part)) for part in values]
 
 

@@ -92,6 +92,7 @@ def watch(run: Run) -> list[ModelResult]:
             display.update(run.snapshot)
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
+    # From here, because the process of the run has no terminal.
     if sys.stderr.isatty():
         notify = NotifySettings.model_validate(run.record.settings.get("notify", {}))
         sys.stderr.write(terminal_sequence(notify, message_text(run, ENDED)))

@@ -262,6 +262,7 @@ def _from_audio(
     mode = key.mode if key else None
     if "register" in known and mode is None:
         mode = mode_of(float(chain.run(mel, calibrated=True).affect.valence.mean()))
+        # The piece begins from zero state, not from the state at the end of the recording.
         chain.reset()
     context = _context(chain, known, mode or "major", key.tonic if key else tonic or 0)
     return _Input(chain.run(mel, context, calibrated=True), audio.name, mel, recording)

@@ -190,6 +190,7 @@ def _hint(error: Any, command: str) -> str:
     options = [name for param in group.get_params(error.ctx) for name in param.opts if name.startswith("-")]
     options.remove("--help")
     if wrong := getattr(error, "option_name", "").lstrip("-"):
+        # Otherwise Typer would add the options that it finds similar.
         error.possibilities = None
         # A single letter is close to none.
         return did_you_mean(wrong, options) if len(wrong) > 1 else ""

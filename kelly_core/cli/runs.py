@@ -188,6 +188,7 @@ def logs(
     run = open_run(context, run_id)
     tail = LineTail(run.folder.console)
     while True:
+        # Before reading, so that the last lines of a process that ends meanwhile are read in another round.
         live = run.snapshot.live
         # In bounded pieces: a log may be larger than memory.
         while lines := tail.read():

@@ -47,6 +47,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
         node: Any = document
         for table in tables:
             if table not in node:
+                # [models] has only sections; as a super table it gets no heading of its own.
                 node[table] = tomlkit.table(is_super_table=table == "models")
             node = node[table]
         if value is None:
@@ -90,4 +91,5 @@ def _insert(table: Any, name: str, value: object) -> None:
     if first is None:
         table[name] = value
     else:
+        # tomlkit has no public method for it.
         table.value._insert_at(first, name, value)

@@ -175,6 +175,7 @@ def parse_value(text: str, default: object) -> object:
     if isinstance(default, str | Path):
         return text
     try:
+        # TOML has documents only, no values of their own.
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
@@ -267,6 +268,7 @@ def _text(path: Path) -> str:
 
 def _toml_lines(text: str) -> dict[str, int]:
     """Return the first line of each dotted key in TOML text (1 = first)."""
+    # tomllib keeps no positions. This reading is rough, but a wrong line only makes a message less helpful.
     lines: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):

@@ -110,6 +110,7 @@ def _setting(key: str, field: FieldInfo, value: object) -> SettingInfo:
         default=value,
         unit=str(extra.get("unit", "")),
         zero=zero,
+        # Limits of 32 bits are technical and would only lengthen the help.
         bounds=" and ".join(f"{_BOUNDS[name]} {limit:g}" for name, limit in bounds.items() if limit < 2**31),
         choices=_choices(field.annotation),
         shown_default=str(extra.get("shown_default", "")) or _shown(key, value),
@@ -123,6 +124,7 @@ def _bounds(annotation: Any, metadata: list[Any]) -> Iterator[tuple[str, float]]
     if get_origin(annotation) is Annotated:
         metadata = [*metadata, *annotation.__metadata__]
     for constraint in metadata:
+        # The limits of a named type, such as PositiveCount, are in a Field within its annotation.
         if isinstance(constraint, FieldInfo):
             yield from _bounds(None, constraint.metadata)
         for name in _BOUNDS:

@@ -48,6 +48,7 @@ def _extra(unit: str = "", zero: str = "", shown_default: str = "") -> dict[str,
 
 
 class _Section(BaseModel):
+    # Strict: the text "3" must be an error, not become a number, and 1 must not become true.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 

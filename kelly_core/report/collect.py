@@ -226,6 +226,7 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
         return None
 
     def entry(key: str, kind: type) -> Any:
+        # Not isinstance, which takes True for a number.
         return trained_on[key] if type(trained_on.get(key)) is kind else None
 
     return TrainedOn(
@@ -265,6 +266,7 @@ def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, s
 
 def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     try:
+        # A run that other programs disturbed is shown, with that remark, only if there is no other.
         run = last_run(folder, anywhere=True) or last_run(folder, anywhere=True, busy=True)
     except KellyError as error:
         return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
@@ -333,6 +335,7 @@ def _chords(content: bytes) -> tuple[str, ...]:
             parse_chord(name)
         except DataError:
             return ()
+        # Of several markers in a bar the first one names it.
         chords.setdefault(event.tick // (BEATS_PER_BAR * events.ticks_per_quarter), name)
     bars = min(max(chords, default=-1) + 1, _MOST_BARS)
     return tuple(chords.get(bar, "") for bar in range(bars)) if 0 in chords else ()

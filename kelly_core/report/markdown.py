@@ -24,7 +24,9 @@ from kelly_core.report.document import (
     shown,
 )
 
+# Without a meaning are an underscore within a word, an ampersand that begins no entity, and a colon without //.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
+# A number with a dot or bracket, a dash or plus begins a list; #, > and = a heading or a quotation.
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 

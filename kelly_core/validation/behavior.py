@@ -77,6 +77,7 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
     outputs = _check_outputs(layers, probe)
     yield outputs
     if not outputs.passed:
+        # Differences of infinite values are not numbers, so no further trial could pass or fail for a reason.
         return
     yield _check_dependence(layers, probe)
     yield from _check_softmax(layers, probe)
@@ -94,6 +95,7 @@ def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
 
 def _compare_outputs(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
     apart = float(np.abs(ours.astype(np.float64) - theirs).max())
+    # Written so that NaN, which compares as false with anything, counts as a difference.
     if apart <= TOLERANCE:
         return Check(name, True, f"{success}, {f'within {apart:.1e}' if apart else 'identical'}")
     return Check(name, False, f"outputs differ by up to {apart:.3g}; {TOLERANCE:.0e} would be rounding")
@@ -138,6 +140,7 @@ def _bound(layers: Sequence[Layer], index: int) -> float | None:
     )
     if not bounded or not isinstance(layer, DenseWeights):
         return None
+    # |w·x + b| ≤ Σ|w| + |b| where every |x| ≤ 1, as behind these activations and behind an LSTM or a GRU.
     return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
 
 

@@ -152,6 +152,7 @@ def _agrees(name: str, metadata: dict[str, Any], truth: dict[str, int | str]) ->
     wrong = [
         f'"{key}" is {_brief(metadata.get(key))}, but must be {value}'
         for key, value in truth.items()
+        # Python takes 320.0 and True for integers; a parser in C++ need not.
         if type(metadata.get(key)) is not type(value) or metadata[key] != value
     ]
     return Check(name, not wrong, "; ".join(wrong) or ", ".join(str(value) for value in truth.values()))
@@ -190,6 +191,7 @@ def _differences(spec: ModelSpec, network: ParsedNetwork) -> list[str]:
         for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True), 1)
         if ours != theirs
     ]
+    # The descriptions do not show whether a layer has a bias.
     if not wrong and network.parameter_count != spec.parameter_count:
         wrong.append(
             f"{spec.name} must have {spec.parameter_count} parameters, but the file has {network.parameter_count}"
