@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.figures import Figure, print_table
+from benchmarks.measurements import Measurement, print_table
 from kelly_core.benchmark.suite import load_of
 
 TOPICS = ("training", "features", "startup", "screens", "parallel")
@@ -27,15 +27,15 @@ SECONDS_BEFORE = 1.0
 
 
 def main() -> int:
-    """Run the topics one after the other; 0 when each of them ran to its end, whatever it measured."""
+    """Run the topics one after the other; return 0 if each of them ran to its end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; all if none is named")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there as well")
     options = parser.parse_args()
     if unknown := set(options.topics) - set(TOPICS):
         parser.error(f"no topic is called {', '.join(sorted(unknown))}")
     console = Console(stderr=True)
-    figures: list[Figure] = []
+    measurements: list[Measurement] = []
     broken = []
     started = time.monotonic()
     for topic in options.topics or TOPICS:
@@ -49,27 +49,30 @@ def main() -> int:
         if child.returncode:
             broken.append(topic)
         else:
-            figures += [Figure(**figure) for figure in json.loads(child.stdout)]
-    print_table(figures, f"{machine()}; {time.monotonic() - started:.0f} s")
+            measurements += [Measurement(**measurement) for measurement in json.loads(child.stdout)]
+    print_table(measurements, f"{machine()}; {time.monotonic() - started:.0f} s")
     if options.json:
-        options.json.write_text(document(figures))
+        options.json.write_text(document(measurements))
     if broken:
         console.print(f"failed: {', '.join(broken)}", style="red")
     return 1 if broken else 0
 
 
-def document(figures: list[Figure]) -> str:
-    """The figures with the machine that they hold for, as JSON."""
-    return json.dumps({"machine": machine(), "figures": [vars(figure) for figure in figures]}, indent=2) + "\n"
+def document(measurements: list[Measurement]) -> str:
+    """Return the measurements and the machine that they hold for as JSON."""
+    return (
+        json.dumps({"machine": machine(), "figures": [vars(measurement) for measurement in measurements]}, indent=2)
+        + "\n"
+    )
 
 
 def machine() -> str:
-    """The machine in one line."""
+    """Return the machine in one line."""
     return f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, PyTorch {version('torch')}"
 
 
 def processor() -> str:
-    """Name of the processor, as the system has it."""
+    """Return the name of the processor as the system has it."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -2,7 +2,7 @@
 
 The corpora are those of the settings' datasets folder (KELLY_DATASETS_DIR=… names another); the demo corpus stands in
 for what is not there. Large corpora are made of its melodies: transposed files, distinguished by a marker. A
-figure "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
+measurement "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
 several. Each measurement runs in a fresh process.
 """
 
@@ -25,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 
-from benchmarks.figures import Figure, main, measured
+from benchmarks.measurements import Measurement, main, measured
 from kelly_core.config.loading import load_settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import is_present
@@ -58,8 +58,8 @@ MB = 1e6
 Result = TypeVar("Result")
 
 
-def measure() -> list[Figure]:
-    """All figures."""
+def measure() -> list[Measurement]:
+    """Return all measurements."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         roots = corpora(folder / "demo")
@@ -67,7 +67,7 @@ def measure() -> list[Figure]:
 
 
 def corpora(demo: Path) -> dict[str, Path]:
-    """Folder of each corpus: the real one, or that of the demo corpus, which is then made."""
+    """Return the folder of each corpus: the real one, or that of the demo corpus, which is then made."""
     datasets = load_settings(None, {}).settings.datasets
     roots = {name: datasets.folder(name) for name in CORPORA}
     missing = [name for name, root in roots.items() if not is_present(name, root)]
@@ -76,18 +76,22 @@ def corpora(demo: Path) -> dict[str, Path]:
     return roots | {name: demo / name for name in missing}
 
 
-def speeds(roots: dict[str, Path], folder: Path) -> list[Figure]:
-    """Files a second from cold to a dataset, and seconds of audio a second, on one core."""
-    figures = []
+def speeds(roots: dict[str, Path], folder: Path) -> list[Measurement]:
+    """Measure files a second from cold to a dataset, and seconds of audio a second, on one core."""
+    measurements = []
     for name, wanted in FILES_A_SECOND.items():
         files, seconds = alone(cold_start, name, roots[name], folder)
         note = f"{files} files of {kind(roots[name], folder)}"
-        figures.append(Figure.at_least(f"{name}: features per core", files / seconds, "files/s", wanted, note))
+        measurements.append(
+            Measurement.at_least(f"{name}: features per core", files / seconds, "files/s", wanted, note)
+        )
     files, seconds = alone(cold_start, "deam", roots["deam"], folder)
     heard = audio_seconds(roots["deam"])
     note = f"{heard:.0f} s of audio in {files} files of {kind(roots['deam'], folder)}, decoding included"
-    figures.append(Figure.at_least("audio: features per core", heard / seconds, "× real time", TIMES_REAL_TIME, note))
-    return figures
+    measurements.append(
+        Measurement.at_least("audio: features per core", heard / seconds, "× real time", TIMES_REAL_TIME, note)
+    )
+    return measurements
 
 
 def kind(root: Path, folder: Path) -> str:
@@ -96,7 +100,7 @@ def kind(root: Path, folder: Path) -> str:
 
 
 def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
-    """Files that were computed, and processor seconds from an empty cache to a dataset; the first round warms up."""
+    """Return files computed and processor seconds from an empty cache to a dataset; the first round warms up."""
     computed = 0
 
     def count(_done: int, total: int) -> None:
@@ -113,7 +117,7 @@ def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
 
 
 def audio_seconds(root: Path) -> float:
-    """Seconds of audio that are listened to in a folder."""
+    """Return the seconds of audio that are read in a folder."""
     import soundfile
 
     durations = [float(soundfile.info(root / name).duration) for name in find_files(root, SUFFIXES)]
@@ -140,29 +144,33 @@ class Preparation:
     drawing: float
 
 
-def growth(root: Path, folder: Path) -> list[Figure]:
-    """Memory, time and disk of corpora of 1×, 4× and 16×, and what Lakh complete would take."""
+def growth(root: Path, folder: Path) -> list[Measurement]:
+    """Measure memory, time and disk of corpora of 1×, 4× and 16×, and estimate them for Lakh complete."""
     small, _, large = rows = [alone(prepare, root, folder, files) for files in SIZES]
     features = (large.cache - small.cache) / (large.files - small.files)
-    figures = [
-        Figure(f"{row.files:,} files: peak memory", row.memory / MB, "MB", note=f"cache {row.cache / MB:.1f} MB")
+    measurements = [
+        Measurement(f"{row.files:,} files: peak memory", row.memory / MB, "MB", note=f"cache {row.cache / MB:.1f} MB")
         for row in rows
     ]
     bookkeeping = (large.memory - small.memory) / (large.files - small.files)
     note = f"{bookkeeping / 1e3:.2f} kB a file: names, stamps, groups; its features have {features / 1e3:.1f} kB"
-    figures.append(Figure.at_most("peak memory of 16× over that of 1×", large.memory / small.memory, "×", GROWTH, note))
+    measurements.append(
+        Measurement.at_most("peak memory of 16× over that of 1×", large.memory / small.memory, "×", GROWTH, note)
+    )
     slower = (large.seconds / large.files) / (small.seconds / small.files)
-    figures.append(Figure.at_most("time of a file in 16× over that in 1×", slower, "×", GROWTH))
+    measurements.append(Measurement.at_most("time of a file in 16× over that in 1×", slower, "×", GROWTH))
     note = f"16× adds {(large.drawing - small.drawing) / MB:.1f} MB to that of 1×"
-    figures.append(Figure(f"memory to draw an epoch, {DRAWN} examples at a time", large.drawing / MB, "MB", note=note))
+    measurements.append(
+        Measurement(f"memory to draw an epoch, {DRAWN} examples at a time", large.drawing / MB, "MB", note=note)
+    )
     note = f"computed from {large.files:,} files"
     minutes = large.seconds / large.files * LAKH_FILES / 60
     memory = small.memory + bookkeeping * (LAKH_FILES - small.files)
     return [
-        *figures,
-        Figure("Lakh complete: time on one core", minutes, "min", note=note),
-        Figure("Lakh complete: cache", features * LAKH_FILES / MB, "MB", note=note),
-        Figure("Lakh complete: peak memory", memory / MB, "MB", note=note),
+        *measurements,
+        Measurement("Lakh complete: time on one core", minutes, "min", note=note),
+        Measurement("Lakh complete: cache", features * LAKH_FILES / MB, "MB", note=note),
+        Measurement("Lakh complete: peak memory", memory / MB, "MB", note=note),
     ]
 
 
@@ -182,7 +190,7 @@ def prepare(root: Path, folder: Path, files: int) -> Preparation:
 
 
 def epoch(dataset: Any) -> Iterator[Any]:
-    """All training examples in a random order, batch after batch."""
+    """Yield all training examples in a random order, batch after batch."""
     rng = np.random.default_rng(0)
     order = rng.permutation(dataset.train)
     for start in range(0, len(order), DRAWN):
@@ -214,14 +222,14 @@ def transpose(score: Any, semitones: int) -> None:
             track.shift_pitch(semitones, inplace=True)
 
 
-def cached_start(folder: Path) -> Figure:
-    """Seconds until a corpus whose features are cached can be trained on."""
+def cached_start(folder: Path) -> Measurement:
+    """Measure the seconds until a corpus with cached features can be trained on."""
     files = EXAMPLES // EXAMPLES_A_FILE
     corpus, cache = folder / "many", folder / "cache"
     alone(fill_cache, corpus, cache, files)
     seconds = min(alone(warm_start, corpus, cache) for _ in range(ROUNDS))
     note = f"{files:,} files with random features"
-    return Figure.at_most(f"cached start of {EXAMPLES:,} examples", seconds, "s", SECONDS_TO_START, note)
+    return Measurement.at_most(f"cached start of {EXAMPLES:,} examples", seconds, "s", SECONDS_TO_START, note)
 
 
 def fill_cache(corpus: Path, cache: Path, files: int) -> None:
@@ -248,7 +256,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
 
 
 def warm_start(corpus: Path, cache: Path) -> float:
-    """Seconds to a dataset whose features are all cached."""
+    """Return the seconds to a dataset with all features cached."""
     started = time.perf_counter()
     dataset = create_dataset("lakh_midi", corpus, cache_dir=cache)
     seconds = time.perf_counter() - started
@@ -257,13 +265,13 @@ def warm_start(corpus: Path, cache: Path) -> float:
 
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
-    """The function's result, computed in a fresh process."""
+    """Return the function's result, computed in a fresh process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 
 
 def peak_memory() -> float:
-    """Most bytes that this process has had in memory; unlike getrusage's, Linux's own figure forgets the parent's."""
+    """Return the peak memory of this process in bytes; unlike getrusage, /proc does not include the parent's."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
@@ -272,7 +280,7 @@ def peak_memory() -> float:
 
 
 def own_memory() -> float:
-    """Bytes that this process has in memory, without those of files that it has mapped if the system reports them."""
+    """Return the bytes that this process has in memory, without mapped files if the system reports them."""
     memory = psutil.Process().memory_info()
     return float(memory.rss - getattr(memory, "shared", 0))
 

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from statistics import fmean
 from typing import Literal
 
-from benchmarks.figures import Figure, main, measured
+from benchmarks.measurements import Measurement, main, measured
 from kelly_core.spec import MODELS, ModelSpec
 
 Way = Literal["alone", "together", "all cores"]
@@ -29,20 +29,20 @@ BATCHES = {True: 4, False: 300}
 
 
 class Processes:
-    """One process a core, each of which does its turn on request."""
+    """Processes, one a core, that compute on request."""
 
     def __init__(self, pipes: Sequence[Connection]) -> None:
         self._pipes = pipes
 
     def turn(self, work: str, way: Way) -> float:
-        """Mean speed of those whose turn it is, in frames or operations a second."""
+        """Return the mean speed of the processes in a turn, in frames or operations a second."""
         pipes = self._pipes if way == "together" else self._pipes[:1]
         for pipe in pipes:
             pipe.send((work, len(self._pipes) if way == "all cores" else 1))
         return fmean(pipe.recv() for pipe in pipes)
 
     def best(self, work: str, ways: Sequence[Way]) -> dict[Way, float]:
-        """Best of some rounds in which the ways take turns."""
+        """Return the best speed of each way over some rounds, in which they alternate."""
         found: dict[Way, float] = dict.fromkeys(ways, 0.0)
         for _ in range(ROUNDS):
             for way in ways:
@@ -52,7 +52,7 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """One process a core, gone afterwards."""
+    """Start one process a core, and end them afterwards."""
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(os.cpu_count() or 1)]
     children = [context.Process(target=serve, args=(theirs,), daemon=True) for _, theirs in pairs]
@@ -70,7 +70,7 @@ def processes() -> Iterator[Processes]:
 
 
 def serve(pipe: Connection) -> None:
-    """A process that computes on request and reports its speed."""
+    """Compute on request and report the speed, as a process of its own."""
     from benchmarks.training import torch_product_flops, torch_threads
 
     works: dict[str, Callable[[], float]] = {"product": torch_product_flops} | {
@@ -83,38 +83,40 @@ def serve(pipe: Connection) -> None:
 
 
 def trainer_of(spec: ModelSpec) -> Callable[[], float]:
-    """Trains some epochs; its frames a second in the middle one."""
+    """Return a function that trains some epochs and returns the frames a second of the middle one."""
     from benchmarks.training import BATCH, RandomDataset, our_epochs
 
     dataset = RandomDataset(spec, BATCH * BATCHES[spec.recurrent])
     return lambda: sorted(speed for speed, _ in our_epochs(spec, dataset, EPOCHS))[EPOCHS // 2]
 
 
-def measure() -> list[Figure]:
-    """All five models."""
+def measure() -> list[Measurement]:
+    """Measure all five models."""
     with processes() as all_of_them:
         product = all_of_them.best("product", ("alone", "together"))
         forced = product["together"] / product["alone"]
-        figures = [Figure("Matrix products side by side: speed of each, of that alone", 100 * forced, "%")]
+        measurements = [Measurement("Matrix products side by side: speed of each, of that alone", 100 * forced, "%")]
         for spec in MODELS:
-            figures += figures_of(spec, all_of_them.best(spec.name, ("alone", "together", "all cores")), forced)
-    return figures
+            measurements += measurements_of(
+                spec, all_of_them.best(spec.name, ("alone", "together", "all cores")), forced
+            )
+    return measurements
 
 
-def figures_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) -> list[Figure]:
+def measurements_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) -> list[Measurement]:
     """Return the measurements of one model; ``forced`` is the share of its speed that a matrix product keeps."""
     kept = speeds["together"] / speeds["alone"]
     one_by_one = max(speeds["alone"], speeds["all cores"])
     cores = os.cpu_count() or 1
     return [
-        Figure.at_least(
+        Measurement.at_least(
             f"{spec.name} side by side: speed kept, of what the products keep",
             100 * kept / forced,
             "%",
             90,
             f"{speeds['together']:,.0f} of {speeds['alone']:,.0f} frames/s",
         ),
-        Figure.at_least(
+        Measurement.at_least(
             f"{spec.name}: {cores} at once against one after the other",
             cores * speeds["together"] / one_by_one,
             "×",

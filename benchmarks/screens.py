@@ -3,7 +3,7 @@
 Takes about a minute on two cores that have nothing else to do: python -m benchmarks.screens [--json]
 
 What a person sees is measured through a pseudo-terminal, from the key to the bytes on the screen. The loop is watched
-by a task that wants to wake every few milliseconds while all screens are visited, a long log is read, and another
+by a task that should wake every few milliseconds while all screens are visited, a long log is read, and another
 process continues to write it.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.figures import Figure, main, marked, measured
+from benchmarks.measurements import Measurement, main, marked, measured
 from benchmarks.terminal import Terminal
 from kelly_core import events
 from kelly_core.benchmark.suite import load_of
@@ -58,17 +58,17 @@ SECONDS_BEFORE = 1.0
 """How long the load of other programs is measured before a training is started."""
 
 
-def measure() -> list[Figure]:
-    """All figures; takes about a minute, and needs the machine for itself."""
+def measure() -> list[Measurement]:
+    """Return all measurements; takes about a minute, on an otherwise idle machine."""
     with _working_folder() as folder:
-        figures = measured(partial(_alone, folder))
+        measurements = measured(partial(_alone, folder))
         # The training is a program of its own: what else runs is measured before it starts.
         load = load_of(SECONDS_BEFORE)
-        return [*figures, *marked(_beside_a_training(folder), load)]
+        return [*measurements, *marked(_beside_a_training(folder), load)]
 
 
-def _alone(folder: Path) -> list[Figure]:
-    """The first screen, and the loop with a long log."""
+def _alone(folder: Path) -> list[Measurement]:
+    """Measure the first screen, and the loop with a long log."""
     first = _first_screen(folder)
     with _long_run(folder):
         return [first, *asyncio.run(_loop_and_redraw())]
@@ -76,7 +76,7 @@ def _alone(folder: Path) -> list[Figure]:
 
 @contextmanager
 def _working_folder() -> Iterator[Path]:
-    """A folder to work in that is cleared away, and the surroundings for it."""
+    """Work in a temporary folder with settings and environment variables for it."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "config.toml").write_text(SETTINGS)
@@ -90,8 +90,8 @@ def _working_folder() -> Iterator[Path]:
             os.chdir(here)
 
 
-def _first_screen(folder: Path, times: int = 5) -> Figure:
-    """From the start of the process to a screen with its table and its keys."""
+def _first_screen(folder: Path, times: int = 5) -> Measurement:
+    """Measure from the start of the process to a screen with its table and its keys."""
     took = []
     for _ in range(times):
         began = time.monotonic()
@@ -100,18 +100,18 @@ def _first_screen(folder: Path, times: int = 5) -> Figure:
         terminal.press("q")
         terminal.wait(10.0)
     note = f"best of {times}, worst {max(took):.2f} s"
-    return Figure.at_most("first screen", min(took), "s", FIRST_SCREEN_SECONDS, note)
+    return Measurement.at_most("first screen", min(took), "s", FIRST_SCREEN_SECONDS, note)
 
 
 def _epoch(number: int) -> RunEvent:
-    """An epoch with a loss that falls and trembles."""
+    """Return an epoch with a loss that falls with noise."""
     loss = 1.0 / (1 + number / 5000) + 0.01 * ((number * 7919) % 100) / 100
     return events.EpochDone(MODEL, number, 10**6, loss, loss * 1.1, loss, number, 10, 0.001, 0.01, 12000.0)
 
 
 @contextmanager
 def _long_run(folder: Path) -> Iterator[None]:
-    """A live run with a long log, to which another process continues to write."""
+    """Make a live run with a long log, to which another process continues to write."""
     run = RunDirectory(folder / "runs" / "2026-01-01-1000-long-run")
     run.path.mkdir(parents=True)
     settings = load_settings().settings.model_dump(mode="json")
@@ -133,14 +133,14 @@ def _long_run(folder: Path) -> Iterator[None]:
 
 
 def _write_on(path: Path) -> None:
-    """Fifty epochs a second."""
+    """Append fifty epochs a second to a log."""
     with path.open("ab", buffering=0) as file:
         for number in range(EPOCHS + 1, 10**6):
             file.write(encode(LogRecord(time.time(), 0.0, 1, _epoch(number))))
             time.sleep(0.02)
 
 
-async def _loop_and_redraw() -> list[Figure]:
+async def _loop_and_redraw() -> list[Measurement]:
     app = KellyApp(Options(theme="kelly-dark"), owns_process=True)
     async with app.run_test(size=(200, 60)) as pilot:
         probe, turns = asyncio.create_task(_lags()), _turns()
@@ -158,14 +158,16 @@ async def _loop_and_redraw() -> list[Figure]:
     log = f"{EPOCHS:,} epochs and 50 more a second, all screens at 200×60"
     middle = f"200×60, median {1000 * statistics.median(redraw):.1f} ms"
     return [
-        Figure.at_most("longest wait for the loop", 1000 * max(lags), "ms", LOOP_MS, f"{tail}; {log}"),
-        Figure.at_most("longest turn of the loop", 1000 * longest_turn, "ms", LOOP_MS, "processor time of its thread"),
-        Figure.at_most("redraw of the losses", 1000 * min(redraw), "ms", REDRAW_MS, middle),
+        Measurement.at_most("longest wait for the loop", 1000 * max(lags), "ms", LOOP_MS, f"{tail}; {log}"),
+        Measurement.at_most(
+            "longest turn of the loop", 1000 * longest_turn, "ms", LOOP_MS, "processor time of its thread"
+        ),
+        Measurement.at_most("redraw of the losses", 1000 * min(redraw), "ms", REDRAW_MS, middle),
     ]
 
 
 async def _lags(every: float = 0.004) -> list[float]:
-    """How much too late a task came to its turn, until it is cancelled."""
+    """Return the delays of a task at each of its turns, until it is cancelled."""
     lags = []
     try:
         while True:
@@ -177,7 +179,7 @@ async def _lags(every: float = 0.004) -> list[float]:
 
 
 def _turns() -> list[float]:
-    """Processor seconds of each turn of the loop from now on; the list grows as they come."""
+    """Return a list that gets the processor seconds of each turn of the loop from now on."""
     taken, run = [0.0], asyncio.events.Handle._run
 
     def timed(handle: asyncio.events.Handle) -> None:
@@ -199,8 +201,8 @@ def _and_one_more(values: Sequence[float], step: float) -> array[float]:
     return array("d", values) + array("d", [values[-1] + step])
 
 
-def _beside_a_training(folder: Path) -> list[Figure]:
-    """Keys and bytes while a training keeps both cores busy."""
+def _beside_a_training(folder: Path) -> list[Measurement]:
+    """Measure keys and bytes while a training keeps both cores busy."""
     run = start(load_settings(folder / "config.toml").settings, [MODEL])
     try:
         while not (run.poll() or run.snapshot.models[0].epoch):
@@ -224,8 +226,8 @@ def _beside_a_training(folder: Path) -> list[Figure]:
     note = f"median of {len(took)}, worst {1000 * max(took):.0f} ms, beside a training on both cores"
     through = "Train screen at 120×40 through a terminal"
     return [
-        Figure.at_most("from key to screen", 1000 * statistics.median(took), "ms", KEY_MS, note),
-        Figure.at_most("bytes while watching", a_second, "B/s", BYTES_A_SECOND, through),
+        Measurement.at_most("from key to screen", 1000 * statistics.median(took), "ms", KEY_MS, note),
+        Measurement.at_most("bytes while watching", a_second, "B/s", BYTES_A_SECOND, through),
     ]
 
 

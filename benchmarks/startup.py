@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.features import alone, corpora, write_corpus
-from benchmarks.figures import Figure, main, measured
+from benchmarks.measurements import Measurement, main, measured
 
 ROUNDS = 9
 TIMES_BARE = 3.0
@@ -27,8 +27,8 @@ BARE = (sys.executable, "-c", "import pydantic, typer")
 KELLY = (sys.executable, "-c", "from kelly_core.cli.app import main; main()")
 
 
-def measure() -> list[Figure]:
-    """All figures."""
+def measure() -> list[Measurement]:
+    """Return all measurements."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone(write_datasets, folder)
@@ -41,10 +41,10 @@ def measure() -> list[Figure]:
     bare, shown, known = (seconds[name] for name in commands)
     what = "an interpreter that imports pydantic and typer"
     return [
-        Figure(what, 1000 * bare, "ms"),
-        Figure("kelly-core --help", 1000 * shown, "ms"),
-        Figure.at_most("kelly-core --help over the bare interpreter", shown / bare, "×", TIMES_BARE),
-        Figure.at_most(
+        Measurement(what, 1000 * bare, "ms"),
+        Measurement("kelly-core --help", 1000 * shown, "ms"),
+        Measurement.at_most("kelly-core --help over the bare interpreter", shown / bare, "×", TIMES_BARE),
+        Measurement.at_most(
             f"kelly-core datasets, {FILES:,} files cached",
             known,
             "s",
@@ -61,7 +61,7 @@ def write_datasets(folder: Path) -> None:
 
 
 def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], folder: Path) -> dict[str, float]:
-    """Median seconds of each command; a round before the first fills caches of all kinds."""
+    """Return the median seconds of each command; a round before the first fills caches of all kinds."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(ROUNDS + 1):
         for name, command in commands.items():

@@ -16,7 +16,7 @@ SECONDS_AT_MOST = 60.0
 
 
 class Terminal:
-    """Starts a program that leads a session of its own, on a terminal of that size.
+    """A program in a session of its own, on a terminal of some size.
 
     Attributes:
         pid: of the program.
@@ -40,14 +40,14 @@ class Terminal:
         os.write(self._handle, keys.encode())
 
     def read_for(self, seconds: float) -> int:
-        """Read what it writes for so long; returns how many bytes came."""
+        """Read the output for ``seconds``; return the number of bytes."""
         before, deadline = len(self.output), time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self._read(left):
             pass
         return len(self.output) - before
 
     def read_until(self, text: str) -> float:
-        """Read until something new holds the text; returns the time of the clock then.
+        """Read until new output contains the text; return the time of the clock then.
 
         Raises:
             TimeoutError: it never came.
@@ -63,12 +63,12 @@ class Terminal:
         os.close(self._handle)
 
     def local_modes(self) -> int:
-        """How the terminal treats keys and lines: the flags ``ICANON``, ``ECHO`` and others."""
+        """Return the terminal's flags for keys and lines: ``ICANON``, ``ECHO`` and others."""
         flags: int = termios.tcgetattr(self._handle)[3]
         return flags
 
     def wait(self, seconds: float) -> int | None:
-        """Its exit code, or the signal that ended it as a negative number; None if it lives on after so long."""
+        """Return its exit code, minus the number of a signal that ended it, or None if it runs longer."""
         deadline = time.monotonic() + seconds
         while self._code is None and time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -79,7 +79,7 @@ class Terminal:
         return self._code
 
     def _read(self, seconds: float) -> bool:
-        """Take in what is there, once; False where the program has gone."""
+        """Read available output once; return False if the program has ended."""
         if not select.select([self._handle], [], [], max(0.0, seconds))[0]:
             return True
         try:

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.figures import Figure, main, measured, median_at_least
+from benchmarks.measurements import Measurement, main, measured, median_at_least
 from kelly_core.arrays import Indices
 from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
 from kelly_core.events import EpochDone, Event
@@ -54,7 +54,7 @@ HIDDEN, STEPS = 1024, 8
 """Size and steps of the LSTM whose products show what oneDNN can do; its batch has ``MATRIX`` / ``STEPS`` sequences."""
 
 Epoch = Callable[[], float]
-"""Trains one epoch and gives its frames a second."""
+"""Function that trains one epoch and returns its frames a second."""
 
 
 class RandomDataset(Dataset):
@@ -93,14 +93,14 @@ class RandomDataset(Dataset):
 
 
 def single_frames(spec: ModelSpec, batches: int) -> DataLoader[tuple[Tensor, ...]]:
-    """Random single frames as a textbook loads them."""
+    """Return a loader of random single frames as in a textbook."""
     frames = batches * BATCH
     targets = torch.rand(frames, 1, spec.output_size)
     return DataLoader(TensorDataset(torch.randn(frames, 1, spec.input_size), targets), BATCH, shuffle=True)
 
 
 def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
-    """A textbook loop over single frames."""
+    """Return an epoch of a textbook loop over single frames."""
     network = build_network(spec, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     loader = single_frames(spec, batches)
@@ -124,7 +124,7 @@ def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
 
 
 def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
-    """The same in Lightning, without its logging, checkpoints and progress bar."""
+    """Return the same epoch in Lightning, without its logging, checkpoints and progress bar."""
     import pytorch_lightning as lightning
 
     class Module(lightning.LightningModule):
@@ -139,7 +139,7 @@ def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
             return torch.optim.Adam(self.parameters(), lr=RATE)
 
     class Clock(lightning.Callback):
-        """Frames a second of the epoch alone, without setting up the trainer."""
+        """Measures frames a second of the epoch alone, without setting up the trainer."""
 
         started = speed = 0.0
 
@@ -173,7 +173,7 @@ def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
 
 
 def plain_loss(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss as a textbook writes it."""
+    """Return the loss as a textbook writes it."""
     if loss == "bce":
         return functional.binary_cross_entropy(outputs, targets)
     if loss == "soft_cross_entropy":
@@ -183,7 +183,7 @@ def plain_loss(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
 
 def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[float, float]]:
     """Train with our loop; frames a second and overhead of each epoch but the first, which warms up."""
-    figures: list[tuple[float, float]] = []
+    measurements: list[tuple[float, float]] = []
     frames = len(dataset.train) * dataset.sequence_length
     settings = Hyperparameters(
         epochs=epochs + 1,
@@ -203,11 +203,11 @@ def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[flo
 
         def listen(event: Event) -> None:
             if isinstance(event, EpochDone):
-                figures.append((event.frames_per_second, 1.0 - inside[0] * event.frames_per_second / frames))
+                measurements.append((event.frames_per_second, 1.0 - inside[0] * event.frames_per_second / frames))
                 inside[0] = 0.0
 
         Trainer(spec, dataset, settings, Path(folder), listen=listen).fit()
-    return figures[1:]
+    return measurements[1:]
 
 
 @contextmanager
@@ -243,13 +243,13 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def torch_product_flops() -> float:
-    """Floating-point operations a second of a large float32 product in PyTorch."""
+    """Return the floating-point operations a second of a large float32 product in PyTorch."""
     one, other = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     return 2 * MATRIX**3 / seconds_of(lambda: one @ other)
 
 
 def product_flops() -> dict[str, float]:
-    """Floating-point operations a second of large float32 products by library, with PyTorch's number of threads."""
+    """Return the floating-point operations a second of large float32 products by library, on PyTorch's threads."""
     one, other = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     square = 2 * MATRIX**3
     speeds = {"PyTorch": torch_product_flops()}
@@ -267,7 +267,7 @@ def product_flops() -> dict[str, float]:
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """Seconds of the faster of two calls, after one that warms up."""
+    """Return the seconds of the faster of two calls, after one that warms up."""
     times = []
     for _ in range(3):
         started = time.perf_counter()
@@ -277,7 +277,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 def flops_per_frame(spec: ModelSpec) -> int:
-    """Operations of the matrix products of one frame, forward and backward, without the gradient by the inputs."""
+    """Return the operations of the matrix products of a frame, forward and backward, without the inputs' gradient."""
     products = [
         layer.in_size * layer.out_size
         if isinstance(layer, Dense)
@@ -298,7 +298,7 @@ class Rounds:
     limits: dict[str, float]
 
 
-def measure_model(spec: ModelSpec) -> list[Figure]:
+def measure_model(spec: ModelSpec) -> list[Measurement]:
     """Let the loops take turns, about a second each a round."""
     with torch_threads(torch.get_num_threads() if spec.recurrent else 1):
         batches = 100 if spec.recurrent else 600
@@ -317,13 +317,13 @@ def measure_model(spec: ModelSpec) -> list[Figure]:
             rounds.overheads.append(median(overheads))
             for name, flops in product_flops().items():
                 rounds.limits[name] = max(flops, rounds.limits.get(name, 0.0))
-        return figures_of(spec, rounds)
+        return measurements_of(spec, rounds)
 
 
-def figures_of(spec: ModelSpec, rounds: Rounds) -> list[Figure]:
+def measurements_of(spec: ModelSpec, rounds: Rounds) -> list[Measurement]:
     """Return the measurements that the rounds of one model give."""
     wanted = {"a plain loop": 3.0, "Lightning": 4.0}
-    figures = [
+    measurements = [
         median_at_least(
             f"{spec.name}: frames/s beside {name}",
             [ours / other for ours, other in zip(rounds.ours, speeds, strict=True)],
@@ -334,29 +334,31 @@ def figures_of(spec: ModelSpec, rounds: Rounds) -> list[Figure]:
         for name, speeds in rounds.others.items()
     ]
     overhead = 100 * median(rounds.overheads)
-    beside = Figure.at_most(f"{spec.name}: time beside gradient and step", overhead, "%", 25)
-    return [*figures, share_of_limit(spec, rounds), beside]
+    beside = Measurement.at_most(f"{spec.name}: time beside gradient and step", overhead, "%", 25)
+    return [*measurements, share_of_limit(spec, rounds), beside]
 
 
-def share_of_limit(spec: ModelSpec, rounds: Rounds) -> Figure:
-    """The share of the fastest product that any library reached here; above 100 % the limit was measured wrongly."""
+def share_of_limit(spec: ModelSpec, rounds: Rounds) -> Measurement:
+    """Return the share of the fastest product that any library reached; above 100 % the limit was measured wrongly."""
     library, limit = max(rounds.limits.items(), key=lambda entry: entry[1])
     flops = median(rounds.ours) * flops_per_frame(spec)
     threads = torch.get_num_threads()
     note = f"{flops / 1e9:.0f} of {limit / 1e9:.0f} GFLOP/s ({library}), threads: {threads}"
     share, name = 100 * flops / limit, f"{spec.name}: share of a large matrix product"
     if share > 100:
-        return Figure(name, share, "%", "≤ 100", met=False, note=f"error: more than the limit, {note}")
-    return Figure.at_least(name, share, "%", 65, note) if spec.recurrent else Figure(name, share, "%", note=note)
+        return Measurement(name, share, "%", "≤ 100", met=False, note=f"error: more than the limit, {note}")
+    return (
+        Measurement.at_least(name, share, "%", 65, note) if spec.recurrent else Measurement(name, share, "%", note=note)
+    )
 
 
-def measure() -> list[Figure]:
-    """All five models."""
+def measure() -> list[Measurement]:
+    """Measure all five models."""
     if not find_spec("pytorch_lightning"):
         print(
             'Lightning is left out. To measure it too, install it: pip install "kelly-trainer[bench]"', file=sys.stderr
         )
-    return [figure for spec in MODELS for figure in measure_model(spec)]
+    return [measurement for spec in MODELS for measurement in measure_model(spec)]
 
 
 if __name__ == "__main__":
