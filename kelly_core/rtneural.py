@@ -25,7 +25,7 @@ from kelly_core.engines import numpy_engine
 from kelly_core.engines.layers import Layer, carries_state, describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.provenance import keep_other
+from kelly_core.export.provenance import keep_other, read_provenance
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.io.atomic import atomic_write, read_error
@@ -76,20 +76,20 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
 
     if input_size < 1:
         raise ExportError(f"input_size must be at least 1, but is {input_size}")
-    network = read_module(module, input_size)
-    weights_hash = _weights_hash(network.layers)
+    layers, names = read_module(module, input_size)
+    weights_hash = _weights_hash(layers)
     metadata = build_metadata(
         model_name=Path(path).stem,
-        layers=network.layers,
-        state="stateful" if any(map(carries_state, network.layers)) else "stateless",
+        layers=layers,
+        state="stateful" if any(map(carries_state, layers)) else "stateless",
         trained_on={},
         checkpoint=weights_hash,
         metrics={},
         features={},
         golden=golden_inputs(np.zeros(input_size, np.float32), np.ones(input_size, np.float32)),
     )
-    kept = keep_former and keep_other(Path(path), weights_hash)
-    write_export(Path(path), network.layers, {**metadata, MODULES: network.names})
+    kept = keep_former and keep_other(Path(path), read_provenance(Path(path)), weights_hash)
+    write_export(Path(path), layers, {**metadata, MODULES: names})
     return kept
 
 

@@ -159,7 +159,7 @@ class ExternalEngine:
 
 def _split(command: str) -> list[str]:
     try:
-        return shlex.split(command, posix=os.name == "posix")
+        return shlex.split(command)
     except ValueError as fault:
         raise KellyError(f"the engine's command {command!r} cannot be understood: {fault}") from fault
 
@@ -181,12 +181,9 @@ def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the engine, if it still runs, and all processes that it started."""
-    if os.name == "posix":
-        # Without a member the group is gone; macOS forbids signals to a group of which only a dead leader is left.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+    # Without a member the group is gone; macOS forbids signals to a group of which only a dead leader is left.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

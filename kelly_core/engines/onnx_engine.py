@@ -100,10 +100,8 @@ class OnnxEngine:
         ports = {port.name: port for port in self._session.get_inputs()}
         outputs = {port.name: port for port in self._session.get_outputs()}
         self.in_size, self.out_size = ports.pop("input").shape[-1], outputs["output"].shape[-1]
-        self._names, self._zeros = (
-            list(outputs),
-            {name: np.zeros(port.shape, np.float32) for name, port in ports.items()},
-        )
+        self._names = list(outputs)
+        self._zeros = {name: np.zeros(port.shape, np.float32) for name, port in ports.items()}
         self.reset()
 
     def reset(self) -> None:

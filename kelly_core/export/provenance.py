@@ -109,13 +109,17 @@ def keep_previous(path: Path) -> None:
     atomic_write_all({previous_of(path): content}, error=ExportError)
 
 
-def keep_other(path: Path, weights_hash: str) -> bool:
+def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool:
     """Keep an export that is about to be replaced, unless it has the same weights. Return True if it was kept.
+
+    Args:
+        path: the export, if there is one.
+        former: what it records; None if it cannot be read.
+        weights_hash: of the weights that replace it.
 
     Raises:
         ExportError: it cannot be read or written.
     """
-    former = read_provenance(path)
     if not path.exists() or (former is not None and former.checkpoint == weights_hash):
         return False
     keep_previous(path)

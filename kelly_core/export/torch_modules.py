@@ -42,16 +42,10 @@ _KNOWN = (
 )
 
 
-@dataclass(frozen=True)
-class ModuleLayers:
-    """Layers of a module and, for each, the name of the submodule that holds its weights ("" for the module itself)."""
-
-    layers: list[Layer]
-    names: list[str]
-
-
-def read_module(module: nn.Module, input_size: int) -> ModuleLayers:
+def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[str]]:
     """Read a module's layers, in eval mode, as they run frame after frame.
+
+    Return them, and for each the name of the submodule that holds its weights ("" for the module itself).
 
     A ``nn.Sequential`` is read by its definition. Any other module with submodules is taken for a chain of them in the
     order of their registration, and a trial run must show that its ``forward`` computes exactly that.
@@ -64,7 +58,7 @@ def read_module(module: nn.Module, input_size: int) -> ModuleLayers:
     reader.finish("")
     if not reader.layers:
         _refuse(module, "", "it has no layer that computes anything")
-    return ModuleLayers(reader.layers, reader.names)
+    return reader.layers, reader.names
 
 
 def input_size_of(module: nn.Module) -> int | None:

@@ -28,67 +28,47 @@ _TAG = re.compile(r"\w[\w.+/-]{0,39}")
 _DATED = re.compile(r"\d{4}-\d\d-\d\d-\d{4}-.")
 
 
+class _File:
+    """Attribute of a ``RunDirectory``: the path of one of its files."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: RunDirectory, owner: type[RunDirectory]) -> Path:
+        return folder.path / self._name
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """Paths of a run's files.
 
-    ``run.json`` (the request), ``environment.json`` (versions and machine), ``events.jsonl`` (the log,
-    from which state and result are derived), ``summary.json`` (snapshot of the log, for quick reads), ``control.jsonl``
-    (requests of observers), ``console.log`` (output of the process), ``exit_status`` (how it ended), ``heartbeat``
-    (locked by the process while it runs; its modification time is renewed every second).
+    Attributes:
+        record: the manifest, that is the request.
+        environment: versions, machine and commit of the latest attempt.
+        events: the log, from which state and result are derived.
+        summary: snapshot of the log up to an offset, for quick reads.
+        control: requests of observers.
+        console: output of the process.
+        exit_status: how a process ended that could not report its end.
+        labels: tags and note that the user gave it.
+        heartbeat: locked by the process while it runs, which renews its modification time every second.
     """
 
     path: Path
+    record = _File("run.json")
+    environment = _File("environment.json")
+    events = _File("events.jsonl")
+    summary = _File("summary.json")
+    control = _File("control.jsonl")
+    console = _File("console.log")
+    exit_status = _File("exit_status")
+    labels = _File("labels.json")
+    heartbeat = _File("heartbeat")
 
     @property
     def id(self) -> str:
         """The run's id."""
         return self.path.name
-
-    @property
-    def record(self) -> Path:
-        """Path of the manifest."""
-        return self.path / "run.json"
-
-    @property
-    def environment(self) -> Path:
-        """Path of versions, machine and commit of the latest attempt."""
-        return self.path / "environment.json"
-
-    @property
-    def events(self) -> Path:
-        """Path of the log."""
-        return self.path / "events.jsonl"
-
-    @property
-    def summary(self) -> Path:
-        """Path of the log's snapshot up to an offset."""
-        return self.path / "summary.json"
-
-    @property
-    def control(self) -> Path:
-        """Path of the observers' requests."""
-        return self.path / "control.jsonl"
-
-    @property
-    def console(self) -> Path:
-        """Path of the process's output."""
-        return self.path / "console.log"
-
-    @property
-    def exit_status(self) -> Path:
-        """Path of the status of a process that could not report its end."""
-        return self.path / "exit_status"
-
-    @property
-    def labels(self) -> Path:
-        """Path of the tags and the note that the user gave it."""
-        return self.path / "labels.json"
-
-    @property
-    def heartbeat(self) -> Path:
-        """Path of the heartbeat."""
-        return self.path / "heartbeat"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 import time
@@ -13,7 +14,6 @@ import torch
 from kelly_core.data.dataset import Dataset
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import ModelSpec
-from kelly_core.training.batches import resolve_device
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.trainer import Requests, Trainer
 
@@ -66,7 +66,7 @@ def estimate(
         seconds_per_epoch=seconds,
         seconds=seconds * settings.epochs,
         memory_bytes=_peak_memory(),
-        device_memory_bytes=_peak_device_memory(settings.device),
+        device_memory_bytes=torch.cuda.max_memory_allocated() if trainer.device.type == "cuda" else 0,
     )
 
 
@@ -105,14 +105,7 @@ class _Clock:
 
 
 def _peak_memory() -> int:
-    """Return the peak resident memory of this process in bytes; 0 if the system does not report it."""
-    try:
-        import resource
-    except ImportError:
-        return 0
+    """Return the peak resident memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux reports kibibytes.
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _peak_device_memory(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if resolve_device(device).type == "cuda" else 0

@@ -109,7 +109,7 @@ def replace_export(
             # `validate` compares an export with the checkpoint beside it, which must be of the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
         return Replacement(False, f"{path.name} is kept: {_compare_losses(former, ours, checkpoint)}")
-    kept = keep_other(path, weights_hash)
+    kept = keep_other(path, former, weights_hash)
     export_network(checkpoint, path, layout)
     if not kept:
         return Replacement(True)
