@@ -118,6 +118,7 @@ class ExternalEngine:
             for reader in readers:
                 reader.start()
             status: int | None = process.wait(self._time_limit)
+            # A grandchild may hold a pipe open after the engine's end; it gets no more than the rest of the time.
             for reader in readers:
                 reader.join(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

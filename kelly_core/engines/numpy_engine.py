@@ -36,6 +36,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _softmax(x: Array) -> Array:
+    # The largest exponent becomes 0, so that no power overflows.
     powers: Array = np.exp(x - x.max())
     powers /= powers.sum()
     return powers
@@ -235,6 +236,7 @@ class _Conv1dStage:
         ring = self._ring
         self._newest = (self._newest + 1) % len(ring)
         ring[self._newest] = x.reshape(ring.shape[1:])
+        # The ring is never shifted: the index of the newest frame moves, and ages count back from it.
         taps = ring[(self._newest - self._ages) % len(ring)]
         joined = taps.transpose(1, 0, 2).reshape(ring.shape[1], -1, 1)
         return self._activate((self._weight @ joined).ravel() + self._bias)

@@ -44,6 +44,7 @@ def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
     known[:, len(DESCRIPTORS) :] = 0
     valence, arousal = np.tile(corners, (2, 1)).T
     codes = encode(valence, arousal, context=np.concatenate([unknown, known]))
+    # The same noise beside the codes as in the frames that follow without one.
     coded = frames[np.arange(len(codes)) % len(frames)]
     coded[:, :code_inputs] = codes[:, :code_inputs]
     return np.concatenate([coded, frames])
@@ -71,6 +72,7 @@ def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
     if golden is None:
         return noise.astype(np.float32)
     wide = golden.inputs.astype(np.float64)
+    # Finite inputs of any size are valid; what overflows is reported by the check of the outputs.
     with np.errstate(over="ignore"):
         probe: Array = (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
     return probe

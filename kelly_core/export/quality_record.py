@@ -341,4 +341,5 @@ def _count(number: int, noun: str) -> str:
 
 @cache
 def _adapter() -> TypeAdapter[Any]:
+    # Built at the first use, since most importers of this module never read a record.
     return TypeAdapter(QualityRecord)

@@ -74,6 +74,7 @@ def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any
     for fault in parse_layers(document).faults:
         raise ExportError(f"was not written: {fault.text}", where=path)
     try:
+        # Not orjson, which writes null in place of NaN; here that is an error.
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         content = text.encode("utf-8")
     except ValueError as fault:

@@ -103,6 +103,7 @@ class Inbox:
     def read(self) -> list[Request]:
         """Return requests that arrived since the last call."""
         found = []
+        # A read is bounded in bytes; a client may have written more.
         while lines := self._tail.read():
             found += [request for request in map(self._request, lines) if request]
         return [request for request in found if request.attempt == self._attempt]

@@ -104,6 +104,7 @@ def start_record(runs: Path, record: RunManifest, name: str = "") -> Run:
     """
     with ExitStack() as locks:
         output_lock = _until_end(locks, acquire_output_lock(record.output))
+        # The output is locked first: a refused start must leave no directory of a run behind.
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         life = FileLock.acquire(folder.heartbeat, error=RunError)
         assert life is not None

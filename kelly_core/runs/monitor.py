@@ -127,6 +127,7 @@ class ResourceMonitor:
 
     def sample(self) -> HostLoad:
         """Return the load since the last call, without GPUs that do not report theirs, such as partitioned ones."""
+        # Total less available, not ``used``: caches that the system would give up do not count.
         memory = psutil.virtual_memory()
         return HostLoad(
             cpu_percent=self._cpu_percent(),

@@ -131,6 +131,7 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code}"
+            # Another try of a request that the server calls wrong would be refused, too.
             if error.code < 500 and error.code not in _TRY_AGAIN:
                 break
         except (OSError, ValueError) as error:

@@ -50,6 +50,7 @@ def list_runs(runs: Path) -> RunList:
             continue
         found.append(snapshot)
         overviews[folder.id] = overview(snapshot, run.record, read_labels(folder))
+    # By ID as well, so that runs of the same time keep their order from list to list.
     found.sort(key=lambda run: (run.created, run.id))
     return RunList(tuple(found), unreadable, overviews)
 

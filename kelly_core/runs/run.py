@@ -169,6 +169,7 @@ class Run:
         self._logged = replace(
             reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
         )
+        # After found records more may follow, so the process counts as gone only after the last one.
         self._process_gone = not alive and not found
         return found
 
@@ -378,6 +379,7 @@ class Run:
         )
         if summary is None:
             return fresh, LogReader(self.folder.events)
+        # The directory may have been renamed since the summary was written.
         known = replace(summary.snapshot, id=self.id, output=fresh.output)
         return known, LogReader(self.folder.events, summary.offset, known.damaged_lines, known.unknown_records)
 

@@ -140,6 +140,7 @@ def _random_points(axes: Sequence[_SweepAxis], count: int, seed: int) -> Iterato
         raise ConfigError("nothing to draw from", where="--random", hint="Give --set key=low..high or key=value,value")
     chance = random.Random(seed)
     seen = set()
+    # Of a few values there may be fewer different points than asked for.
     for _ in range(_DRAWS_FOR_A_POINT * count):
         point = tuple((axis.key, axis.draw(chance)) for axis in axes)
         if point not in seen:

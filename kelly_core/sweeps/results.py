@@ -72,6 +72,7 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
     for model in (spec.name for spec in MODELS):
         losses = {point: _losses(group) for (name, point), group in groups.items() if name == model}
         missing = {point: len(groups[model, point]) - len(losses[point]) for point in losses}
+        # Points with missing trials come last: the mean of fewer seeds may be low by luck.
         order = sorted(losses, key=lambda point: (missing[point], statistics.fmean(losses[point].values() or [0.0])))
         found += [
             _summarize_point(model, point, losses[point], missing[point], losses[order[0]], groups[model, point])

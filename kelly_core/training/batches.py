@@ -57,6 +57,7 @@ class TensorBatch:
             arrays = [array.reshape(-1, 1, array.shape[-1]) for array in arrays]
         inputs, targets, weights = (torch.from_numpy(array).to(device) for array in arrays)
         pooled = None
+        # Without a pooled example the losses skip the reduction over time.
         if batch.pooled is not None and batch.pooled.any() and not single_frames:
             pooled = torch.from_numpy(batch.pooled).to(device)
         return cls(inputs, targets, weights, pooled)

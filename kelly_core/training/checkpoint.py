@@ -107,6 +107,7 @@ class Checkpoint:
     def weights_hash(self) -> str:
         """Hash of the best weights, which identifies them in an export's metadata."""
         digest = hashlib.blake2b(digest_size=16)
+        # Sorted, because the hash must not depend on the order of a file's entries.
         for name, tensor in sorted(self.best_network.items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -139,6 +140,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 def random_states(rng: np.random.Generator) -> dict[str, Any]:
     """Return the states of the training's generator and of PyTorch's on all devices."""
+    # Of every generator that a step may draw from, or a resumed training would differ from an uninterrupted one.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"numpy": rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": cuda}
 
@@ -406,6 +408,7 @@ def _corrupted(problem: str, path: Path) -> CheckpointError:
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.model not in {spec.name for spec in MODELS}:
         raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
+    # Tensors on the meta device have shapes and take no memory.
     with torch.device("meta"):
         wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
     for state in (checkpoint.network, checkpoint.best_network, *filter(None, [checkpoint.average])):

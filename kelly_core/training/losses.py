@@ -93,6 +93,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
     the output is multiplied by the sum of the soft targets, which need not be 1.
     """
     if is_own_loss(loss):
+        # Only autograd knows the derivative of a function that somebody else wrote.
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             return torch.autograd.grad(weighted_loss(loss, activation, leaf, batch)[0], leaf)[0]
@@ -121,8 +122,10 @@ def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:
     elif name == "relu":
         result = torch.ops.aten.threshold_backward(gradient, outputs, 0)
     elif name == "elu":
+        # Below 0 the output is exp(x) - 1, whose derivative exp(x) is the output plus 1.
         result = gradient * torch.where(outputs > 0, 1.0, outputs + 1)
     elif name == "softmax":
+        # The Jacobian is diag(s) - s sᵀ, so its product needs no matrix.
         result = outputs * (gradient - (gradient * outputs).sum(dim=-1, keepdim=True))
     else:
         result = gradient
@@ -150,6 +153,7 @@ class GradientAccumulator:
 
     def __call__(self, parts: Sequence[TensorBatch], parallel_map: Map = map) -> LossSums:
         """Write the gradient of a batch's weighted loss sum to ``gradient``; return loss sum and weight sum."""
+        # One micro-batch writes to the gradient itself, which saves a copy of it at each step.
         if len(parts) == 1:
             return self._chain(parts[0], self._whole)
         if len(parts) > len(self._rows):
@@ -196,6 +200,7 @@ class BackwardPass:
         logits = x.view_as(batch.targets)
         sums = weighted_loss(self._loss, self._output, logits, batch)
         grad = loss_gradient(self._loss, self._output, logits, batch).flatten(0, 1)
+        # Backwards through the layers, so the gradients are filled from their end.
         end = len(gradient)
         for layer, back in zip(reversed(self._layers), reversed(backs), strict=True):
             start = end - layer.parameters

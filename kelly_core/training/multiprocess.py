@@ -73,6 +73,7 @@ def train_side_by_side(
             pending -= ended
             for future in ended:
                 yield _result_of(future)
+        # The last child may have sent events between the look above and its end.
         _forward_events(channel, listen)
 
 

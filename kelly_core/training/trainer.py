@@ -201,6 +201,7 @@ class Trainer:
         # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
         best = self.files.best_state(last)
         while True:
+            # Between epochs only: an epoch with two learning rates could not be repeated by a resume.
             if changes := self.requests.take_changes(self.spec.name):
                 last = self._change(changes)
             if self.epoch >= self.settings.epochs or self.stopping.exhausted:
