@@ -210,8 +210,7 @@ def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
 def _read_label_file(path: Path, name: str) -> Entry:
     """Chords and seconds of a song; labels of other things, such as beats and sections, are refused."""
     entry = _read_lab(path)
-    chords = entry["chords"]
-    if not are_chords(chords):
+    if not are_chords(entry["chords"]):
         raise DataError("its labels are not chords", where=path)
     return {"source": name_of_file(name), **entry}
 
@@ -386,7 +385,6 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
 
     Returns:
         Number of songs, and the reasons for those that are left out.
-
     """
     written = 0
     left_out: list[DataError] = []
@@ -394,8 +392,9 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
         if isinstance(entry, DataError):
             left_out.append(entry)
             continue
-        text = (",\n" if written else "[\n") + json.dumps(_rounded(entry))
-        stream.write(text.encode())
+        if "durations" in entry:
+            entry = {**entry, "durations": [round(duration, 6) for duration in entry["durations"]]}
+        stream.write(((",\n" if written else "[\n") + json.dumps(entry)).encode())
         written += 1
     stream.write(b"\n]\n" if written else b"[]\n")
     return written, left_out
@@ -407,9 +406,3 @@ def spread_entries(files: Sequence[ChordFile], most: int) -> Iterator[tuple[str,
     wanted = {i * total // most for i in range(most)} if total > most else None
     entries = ((file.kind, entry) for file in files for entry in file.entries())
     yield from (entry for number, entry in enumerate(entries) if wanted is None or number in wanted)
-
-
-def _rounded(entry: Entry) -> Entry:
-    if "durations" not in entry:
-        return entry
-    return {**entry, "durations": [round(duration, 6) for duration in entry["durations"]]}

@@ -127,28 +127,31 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
     Raises:
         DataError: there is no label, or the annotations file does not exist.
     """
-    names = [_annotations(root, annotations_file)] if annotations_file else _candidates(tables)
+    # Tables nearest to the corpus folder come first.
+    own = sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
+    names = [_annotations(root, annotations_file)] if annotations_file else own
     labels = RecordingLabels()
-    try:
-        if (root / SIDECAR).is_file():
+    if (root / SIDECAR).is_file():
+        try:
             sidecar, labels.damaged_entries = read_sidecar(root / SIDECAR)
             labels.sidecar = LabelIndex(sidecar)
-    except DataError as error:
-        labels.errors[SIDECAR] = error
-    # If a song has several labels, that of a published table wins, then that of the table nearest to the folder.
-    static: tuple[dict[str, ValenceArousal], dict[str, ValenceArousal]] = ({}, {})
+        except DataError as error:
+            labels.errors[SIDECAR] = error
+    # If a song has several labels, that of a published table wins, then that of the first table.
+    published: dict[str, ValenceArousal] = {}
+    others: dict[str, ValenceArousal] = {}
     quadrants: dict[str, ValenceArousal] = {}
-    frame_tables = _frame_tables(names)
+    dynamic_tables = _dynamic_tables(names)
     for name in names:
         path = root / name
         try:
-            if name in frame_tables:
+            if name in dynamic_tables:
                 _read_dynamic(path, labels)
             elif is_frame_table(path):
                 _read_frame_rows(path, labels)
             elif is_affect_table(path):
                 table = read_affect_table(path, scale)
-                known = static[0 if has_known_columns(path) else 1]
+                known = published if has_known_columns(path) else others
                 known.update(table.labels | known)
                 labels.damaged += table.damaged
                 labels.warnings += [table.warning] if table.warning else []
@@ -161,7 +164,7 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
             labels.tables.append(name)
         except DataError as error:
             labels.errors[name] = error
-    labels.static, labels.quadrants = LabelIndex(static[1] | static[0]), LabelIndex(quadrants)
+    labels.static, labels.quadrants = LabelIndex(others | published), LabelIndex(quadrants)
     if labels.static or labels.quadrants or labels.dynamic or labels.sidecar:
         labels.warnings += [f"table of labels left out: {error}" for error in labels.errors.values()]
         return labels
@@ -182,11 +185,6 @@ def _no_labels(labels: RecordingLabels, root: Path) -> DataError:
     return DataError("no table of valence and arousal", where=root, hint=hint)
 
 
-def _candidates(tables: Sequence[str]) -> list[str]:
-    """Return tables that may hold labels, those nearest to the corpus folder first."""
-    return sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
-
-
 def _read_frame_rows(path: Path, labels: RecordingLabels) -> None:
     """Add values of a table with one row per half second, which ends at the row's time."""
     table, damaged = read_frame_table(path)
@@ -204,8 +202,8 @@ def _annotations(root: Path, name: str) -> str:
     raise DataError("the annotations file does not exist", where=root / name)
 
 
-def _frame_tables(names: Sequence[str]) -> set[str]:
-    """Return pairs of frame tables for valence and arousal."""
+def _dynamic_tables(names: Sequence[str]) -> set[str]:
+    """Return the tables of values over time, of which DEAM has one for valence and one for arousal in a folder."""
     found: dict[str, dict[str, str]] = {}
     for name in names:
         folder, _, file = name.lower().rpartition("/")

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -111,42 +111,41 @@ _SECONDS_BETWEEN_CHECKS = 1.0
 _SECONDS_UNTIL_REPORTED = 3.0
 
 
-class DaskCluster:
-    """A connection to a cluster that has at least one worker; a context manager.
+@contextmanager
+def connect_cluster(
+    scheduler: str, required_paths: Sequence[Path], waiting: Callable[[str], object]
+) -> Iterator[tuple[Executor, Callable[[], bool]]]:
+    """Connect to a cluster that has at least one worker.
 
     Args:
         scheduler: address, such as ``tcp://10.0.0.1:8786``.
         required_paths: paths that each worker must see exactly as this process does.
         waiting: called about once a second while there is no worker, and once when the first one arrives.
 
-    Attributes:
-        executor: computes calls on the workers, after each worker's environment was checked.
+    Yields:
+        An executor that computes calls on the workers after each worker's environment was checked, and a function that
+        returns True if the cluster has a worker, and reports it if there has been none for a while.
 
     Raises:
-        ParallelError: Dask is not installed, or the scheduler does not answer.
+        ParallelError: Dask is not installed, the scheduler does not answer, or it is gone.
     """
+    client = _connect(scheduler)
+    executor = _GuardedExecutor(client, Requirements.of_this_process(required_paths))
+    watch = _WorkerWatch(client, scheduler, waiting)
+    with _translated_errors(scheduler), client:
+        # A cluster may start its workers after this command; the wait is reported, and Ctrl-C ends it.
+        while not watch.check():
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
+        yield executor, watch.check
 
-    def __init__(self, scheduler: str, required_paths: Sequence[Path], waiting: Callable[[str], object]) -> None:
-        self._scheduler = scheduler
-        self._waiting = waiting
+
+class _WorkerWatch:
+    """Watches whether a cluster has workers, and reports their absence and their return."""
+
+    def __init__(self, client: Any, scheduler: str, waiting: Callable[[str], object]) -> None:
+        self._client, self._scheduler, self._waiting = client, scheduler, waiting
         self._no_worker_since: float | None = None
         self._reported = False
-        self._client = _connect(scheduler)
-        self.executor: Executor = _GuardedExecutor(self._client, Requirements.of_this_process(required_paths))
-        self._cleanup = ExitStack()
-
-    def __enter__(self) -> DaskCluster:
-        with ExitStack() as stack:
-            stack.enter_context(_translated_errors(self._scheduler))
-            stack.enter_context(self._client)
-            # A cluster may start its workers after this command; the wait is reported, and Ctrl-C ends it.
-            while not self.check():
-                time.sleep(_SECONDS_BETWEEN_CHECKS)
-            self._cleanup = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._cleanup.__exit__(*error)
 
     def check(self) -> bool:
         """Return True if the cluster has a worker; report it if there has been none for a while.
@@ -154,12 +153,16 @@ class DaskCluster:
         Raises:
             ParallelError: the scheduler is gone.
         """
-        workers, now = self._count_workers(), time.monotonic()
+        try:
+            workers = len(self._client.scheduler_info()["workers"])
+        except (OSError, KeyError) as error:
+            raise _scheduler_gone(self._scheduler) from error
         if workers:
             if self._reported:
                 self._waiting(f"{workers} worker{'s' * (workers > 1)} of {self._scheduler} available")
             self._no_worker_since, self._reported = None, False
             return True
+        now = time.monotonic()
         if self._no_worker_since is None:
             self._no_worker_since = now
         if now - self._no_worker_since >= _SECONDS_UNTIL_REPORTED:
@@ -167,12 +170,6 @@ class DaskCluster:
             start = f"dask worker {self._scheduler} --nthreads 1"
             self._waiting(f"{self._scheduler} has no workers; waiting for one that sees the same files: {start}")
         return False
-
-    def _count_workers(self) -> int:
-        try:
-            return len(self._client.scheduler_info()["workers"])
-        except (OSError, KeyError) as error:
-            raise _scheduler_gone(self._scheduler) from error
 
 
 class _GuardedExecutor(Executor):

@@ -178,10 +178,10 @@ def _open_pool(
 ) -> Iterator[WorkerPool]:
     count = jobs or _core_count()
     if scheduler:
-        from kelly_core.parallel.dask import DaskCluster
+        from kelly_core.parallel.dask import connect_cluster
 
-        with DaskCluster(scheduler, required_paths, waiting) as cluster:
-            yield WorkerPool(cluster.executor, _CLUSTER_CHUNKS, cluster.check)
+        with connect_cluster(scheduler, required_paths, waiting) as (cluster, check):
+            yield WorkerPool(cluster, _CLUSTER_CHUNKS, check)
     elif threads:
         with ThreadPoolExecutor(count) as executor:
             yield WorkerPool(executor, _CHUNKS_PER_WORKER * count)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Floats, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
@@ -79,35 +79,18 @@ _READING = 3
 """Version of what is made of an entry; another one changes the fingerprint of the examples."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Song:
-    """One entry of the file: its chords in its own key, and what is known of its emotion (NaN: not known).
-
-    ``group`` is the song that it was cut from, which is the entry's own name unless that names a clip of EMOPIA;
-    ``content`` is a key, equal for equal chords of equal lengths, in any key; ``progression`` is one of the chords
-    alone.
-    """
-
-    group: str
-    digest: str
-    content: int
-    progression: int
-    distribution: Floats
-    mode: float
-    minor_share: float
-    affect: ValenceArousal
-    source: str
-
-
 @dataclass
 class _Songs:
     """Columns of all songs, about 0.2 kB a song: a list of objects for Chordonomicon's 680,000 rows takes a gigabyte.
 
     Attributes:
-        groups, sources: as in ``_Song``.
+        groups: song that each entry was cut from: the entry's own name unless that names a clip of EMOPIA.
+        sources: source of each song's emotion.
         digests: 32 hexadecimal digits a song.
-        contents, progressions, modes, minor_shares: one number a song.
-        affect: valence and arousal of each song.
+        contents: key of each song, equal for equal chords of equal lengths, in whatever key.
+        progressions: key of the chords alone.
+        modes, minor_shares: one number a song.
+        affect: valence and arousal of each song, NaN where they are not known.
         classes, shares: the chord classes that have a share in a song's distribution, and these shares, song by song.
         ends: end of each song's part of ``classes``.
     """
@@ -127,20 +110,26 @@ class _Songs:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def add(self, song: _Song) -> None:
-        """Append one song."""
-        self.groups.append(song.group)
-        self.sources.append(song.source)
-        self.digests += song.digest.encode()
-        self.contents.append(song.content)
-        self.progressions.append(song.progression)
-        self.modes.append(song.mode)
-        self.minor_shares.append(song.minor_share)
-        self.affect.extend(song.affect)
+    def add(
+        self, name: str, digest: str, chords: Indices, lengths: Doubles, emotion: tuple[ValenceArousal, str]
+    ) -> None:
+        """Append a song: its name, the hash of its entry, its chord classes, their lengths, its emotion with the source."""
+        key = progression_key(chords, lengths)
+        at_home = transpose(chords, semitones_to_c(key))
+        distinctive = np.array([len(chords) >= _DISTINCTIVE_CHORDS])
+        self.groups.append(song_of_clip(name))
+        self.sources.append(emotion[1])
+        self.digests += digest.encode()
+        self.contents.append(int(content_keys(np.stack([at_home, lengths])[np.newaxis], distinctive)[0]))
+        self.progressions.append(int(content_keys(at_home[np.newaxis], distinctive)[0]))
+        self.modes.append(key.m)
+        self.minor_shares.append(minor_share(chords, lengths))
+        self.affect.extend(emotion[0])
+        distribution = chord_distribution(at_home, lengths)
         # A song has a few of the 64 classes, so only these are stored.
-        used = np.flatnonzero(song.distribution)
+        used = np.flatnonzero(distribution)
         self.classes.frombytes(used.astype(np.uint8).tobytes())
-        self.shares.frombytes(song.distribution[used].astype(np.float32).tobytes())
+        self.shares.frombytes(distribution[used].astype(np.float32).tobytes())
         self.ends.append(len(self.classes))
 
     def hashes(self) -> NDArray[np.bytes_]:
@@ -303,7 +292,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     kinds: list[str] = []
     for number, (kind, entry) in enumerate(spread_entries(files, options.max_files), start=1):
         try:
-            songs.add(_parse_song(entry, number, rejected))
+            _add_song(songs, entry, number, rejected)
             kinds.append(kind)
         except DataError as error:
             skipped.setdefault(error.problem, []).append(error.where or f"song {number}")
@@ -321,7 +310,10 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
     rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, songs.sources, splits)
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
-    report = CorpusReport(name, str(_shown_path(root, files)), found=True, files=count, skipped=skipped)
+    paths = [path for file in files for path in file.paths]
+    # The one file that the songs are from, or the folder.
+    path = root / paths[0] if len(paths) == 1 and root.is_dir() else root
+    report = CorpusReport(name, str(path), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
     dataset.licenses = {name: "; ".join(f"{kind}: {_LICENSES[kind]}" for kind in dict.fromkeys(kinds))}
     dataset.metadata = {
@@ -331,12 +323,6 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
         **_context_metadata(options.context),
     }
     return dataset
-
-
-def _shown_path(root: Path, files: Sequence[ChordFile]) -> Path:
-    """The file that the songs are from, or the folder if they are from several."""
-    paths = [path for file in files for path in file.paths]
-    return root / paths[0] if len(paths) == 1 and root.is_dir() else root
 
 
 def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
@@ -368,7 +354,12 @@ def _entries(document: object, path: Path) -> list[Any]:
     return document
 
 
-def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
+def _add_song(songs: _Songs, entry: object, number: int, rejected: Counter[str]) -> None:
+    """Append the song of an entry; symbols that are not understood are counted in ``rejected``.
+
+    Raises:
+        DataError: the entry is damaged, or has too few chords.
+    """
     if isinstance(entry, DataError):
         raise entry
     song = entry if isinstance(entry, dict) else {"chords": entry}
@@ -381,27 +372,10 @@ def _parse_song(entry: object, number: int, rejected: Counter[str]) -> _Song:
     kept = [(index, duration) for index, duration in zip(parsed, durations, strict=True) if index is not None]
     if len(kept) < _MIN_CHORDS:
         raise DataError(f"fewer than {_MIN_CHORDS} chords", where=name)
-    indices, weights = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
-    key = progression_key(indices, weights)
-    at_home = transpose(indices, semitones_to_c(key))
-    distinctive = np.array([len(kept) >= _DISTINCTIVE_CHORDS])
-    content = content_keys(np.stack([at_home, weights])[np.newaxis], distinctive)
-    affect, source = _known_affect(song, name)
-    return _Song(
-        group=song_of_clip(name),
-        digest=_digest([_READING, name, symbols, durations]),
-        content=int(content[0]),
-        progression=int(content_keys(at_home[np.newaxis], distinctive)[0]),
-        distribution=chord_distribution(at_home, weights),
-        mode=key.m,
-        minor_share=minor_share(indices, weights),
-        affect=affect,
-        source=source,
-    )
-
-
-def _digest(content: list[Any]) -> str:
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+    emotion = _known_affect(song, name)
+    digest = hashlib.blake2b(json.dumps([_READING, name, symbols, durations]).encode(), digest_size=16).hexdigest()
+    chords, lengths = np.array([index for index, _ in kept]), np.array([duration for _, duration in kept])
+    songs.add(name, digest, chords, lengths, emotion)
 
 
 def _name(source: object, number: int) -> str:

@@ -32,6 +32,8 @@ _MIN_BEATS = 16
 _DISTINCTIVE_BEATS = 24
 _DISTINCTIVE_PITCHES = 4
 """A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
+_KINDS = ("named", "monophonic", "skyline")
+"""Ways to find the melody, as ``find_melody`` names them."""
 _VERSION = 4
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
 """The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
@@ -129,21 +131,14 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
     dataset = MelodyDataset(report, rows, table, affect[owner])
     dataset.files = {split: np.array(table.files)[splits == split].tolist() for split in (TRAIN, VALIDATION)}
+    melody_tracks = np.bincount(table.arrays["kind"], minlength=len(_KINDS))
     dataset.metadata = {
         "step": "one beat",
         "pitch_frame": "C major / A minor; the plugin adds the tonic back",
-        "melody_tracks": _melody_kinds(table),
+        "melody_tracks": dict(zip(_KINDS, melody_tracks.tolist(), strict=True)),
         "emotion": estimator.to_json(),
     }
     return dataset
-
-
-_KINDS = ("named", "monophonic", "skyline")
-
-
-def _melody_kinds(table: FeatureTable) -> dict[str, int]:
-    counts = np.bincount(table.arrays["kind"], minlength=len(_KINDS))
-    return dict(zip(_KINDS, counts.tolist(), strict=True))
 
 
 def _extract(path: Path) -> Features:

@@ -370,7 +370,8 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
             _check_format(sample_rate, stream.channels, path)
             samples, intact = _joined(_mono(container, stream, sample_rate), round(seconds * sample_rate))
             # The length of others is an estimate from the size of the file.
-            claimed = _duration(stream) * sample_rate if container_format in _TIMED else 0.0
+            duration = float((stream.duration or 0) * (stream.time_base or 0))
+            claimed = duration * sample_rate if container_format in _TIMED else 0.0
     except av.FFmpegError as error:
         no_index = "The index of its audio is missing or damaged: the file may be cut off"
         hint = no_index if container_format == "mp4" else error.strerror or ""
@@ -379,11 +380,6 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
         raise DataError("audio cannot be decoded", where=path, hint=str(error)) from error
     recording = DecodedAudio(samples, sample_rate, intact and _is_whole(samples, sample_rate, seconds, claimed))
     return recording._replace(intact=recording.intact and _has_end(file, recording, seconds, container_format))
-
-
-def _duration(stream: av.AudioStream) -> float:
-    """Return the seconds that a stream claims to hold, 0 if they are not known."""
-    return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def _mono(container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int) -> Iterator[Floats | None]:

@@ -105,28 +105,20 @@ def read_stream(content: bytes) -> Stream | None:
         samples += header.samples
     # An ID3v1 tag is the last 128 bytes of a file, behind all frames.
     tagless = len(content) - (_ID3V1_BYTES if content[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
-    clean = at == tagless and _xing_agrees(content[start : start + first.size], at - start)
-    return Stream(start, at, samples, _xing_frames(content[start : start + first.size]) * first.samples, clean)
+    frames, claimed_bytes = _read_xing(content[start : start + first.size])
+    size = at - start
+    agrees = claimed_bytes is None or abs(claimed_bytes - size) <= _XING_BYTES_TOLERANCE * size
+    return Stream(start, at, samples, frames * first.samples, at == tagless and agrees)
 
 
-def _xing_frames(frame: bytes) -> int:
-    """Return the number of frames that the Xing header in the first frame claims, 0 without such a header."""
+def _read_xing(frame: bytes) -> tuple[int, int | None]:
+    """Return the frames and the bytes that the Xing header in the first frame claims; 0 and None without them."""
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or not int.from_bytes(frame[at + 4 : at + 8]) & 1:
-        return 0
-    return int.from_bytes(frame[at + 8 : at + 12])
-
-
-def _xing_agrees(frame: bytes, size: int) -> bool:
-    """Return True if the frame has no Xing header with a byte count, or its count is the stream's size."""
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0:
-        return True
-    flags = int.from_bytes(frame[at + 4 : at + 8])
-    if not flags & 2:
-        return True
-    counted = at + (12 if flags & 1 else 8)
-    return abs(int.from_bytes(frame[counted : counted + 4]) - size) <= _XING_BYTES_TOLERANCE * size
+    flags = int.from_bytes(frame[at + 4 : at + 8]) if at >= 0 else 0
+    frames = int.from_bytes(frame[at + 8 : at + 12]) if flags & 1 else 0
+    # Each field is there only if its flag is set, and the bytes follow the frames.
+    after = at + (12 if flags & 1 else 8)
+    return frames, int.from_bytes(frame[after : after + 4]) if flags & 2 else None
 
 
 def has_last_page(file: BinaryIO) -> bool:

@@ -185,7 +185,7 @@ class _Scan:
         running: _ChannelEvents | None = None
         while position < end:
             if len(self._sizes) + len(self._others) > MAX_EVENTS:
-                raise _too_many_events()
+                raise DataError(f"more than {MAX_EVENTS:,} MIDI events")
             for kind in (_TWO_DATA_BYTES, _ONE_DATA_BYTE):
                 if kind.with_status.match(self._content, position, end):
                     running = kind
@@ -270,10 +270,6 @@ class _Scan:
         ticks = np.empty_like(elapsed)
         ticks[order] = elapsed - before[track] if len(before) else elapsed
         return ticks[: len(position)], ticks[len(position) :]
-
-
-def _too_many_events() -> DataError:
-    return DataError(f"more than {MAX_EVENTS:,} MIDI events")
 
 
 def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
