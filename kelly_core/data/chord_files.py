@@ -100,12 +100,8 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
     return [files for files in found if files.paths]
 
 
-def find_songs_of_notes(root: Path, left_out: LeftOut | None = None) -> list[ChordFile]:
+def find_songs_of_notes(root: Path) -> list[ChordFile]:
     """Return the MIDI files below a folder, or the one file, whose chords are estimated from their notes.
-
-    Args:
-        root: the folder or the file.
-        left_out: receives the broken links, and the folders that cannot be read.
 
     Raises:
         DataError: the folder cannot be read.
@@ -113,7 +109,7 @@ def find_songs_of_notes(root: Path, left_out: LeftOut | None = None) -> list[Cho
     if root.is_file():
         root, names = root.parent, [root.name] if root.suffix.lower() in midi.SUFFIXES else []
     else:
-        names = find_files(root, midi.SUFFIXES, _is_skipped, left_out)
+        names = find_files(root, midi.SUFFIXES, _is_skipped)
     file = ChordFile("MIDI", names, lambda: len(names), partial(_read_each, root, names, _estimate_from_notes))
     return [file] if names else []
 

@@ -113,7 +113,7 @@ class _Songs:
     def add(
         self, name: str, digest: str, chords: Indices, lengths: Doubles, emotion: tuple[ValenceArousal, str]
     ) -> None:
-        """Append a song: its name, the hash of its entry, its chord classes, their lengths, its emotion with the source."""
+        """Append a song: its name, the hash of its entry, its chord classes, their lengths, and its emotion."""
         key = progression_key(chords, lengths)
         at_home = transpose(chords, semitones_to_c(key))
         distinctive = np.array([len(chords) >= _DISTINCTIVE_CHORDS])

@@ -88,9 +88,9 @@ def download(
     url: str,
     target: Path,
     *,
-    limit: int = 0,
-    trust_any: bool = True,
-    progress: ByteProgress = lambda _done, _total: None,
+    limit: int,
+    trust_any: bool,
+    progress: ByteProgress,
 ) -> Downloaded:
     """Download a file to ``part_of(target)``, continuing a partial download.
 
@@ -106,25 +106,22 @@ def download(
         UnavailableError: the address does not give the whole file. The partial file is kept for the next attempt.
         DataError: the part cannot be written.
     """
-    before = _size(part_of(target))
+    kept = _size(part_of(target))
     transfer = _Transfer(target, limit, trust_any, progress)
-    content_type = _persist(transfer, url)
-    resumed = 0 if transfer.restarted else before
-    return Downloaded(url, transfer.received, resumed, content_type, transfer.is_sized)
-
-
-def _persist(transfer: _Transfer, url: str) -> str:
-    """Attempt one address until the file is whole; attempts that receive new bytes do not count."""
     fruitless = 0
     while True:
         before = transfer.received
         try:
-            return transfer.attempt(url)
+            content_type = transfer.attempt(url)
         except _RetryError as reason:
+            # An attempt that received new bytes restarts the count: a slow line is no fault of the address.
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
             time.sleep(min(_LONGEST_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
+        else:
+            resumed = 0 if transfer.restarted else kept
+            return Downloaded(url, transfer.received, resumed, content_type, transfer.is_sized)
 
 
 class _Transfer:
