@@ -17,7 +17,7 @@ from kelly_core.spec import DATASETS, MODELS
 
 if TYPE_CHECKING:
     # Imported only where a corpus is read: the screens list the corpora without waiting for NumPy.
-    from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
+    from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
     from kelly_core.data.synthetic import SyntheticDataset
     from kelly_core.features.extraction import Progress
@@ -160,8 +160,26 @@ def open_corpus(
     Raises:
         DataError: the corpus is missing, damaged, or holds nothing usable.
     """
-    from kelly_core.data.corpus_dataset import LoadOptions
     from kelly_core.data.files import is_made_by_rules
+
+    options = _load_options(name, settings, progress, main or name, include_test)
+    dataset = _load(name, main or name, settings.datasets.folder(name), options)
+    # A loader that reads several sources knows the license of each.
+    licenses = {name: CORPORA[name].license} | dict(dataset.licenses)
+    if options.context is not None:
+        licenses[options.context.corpus] = CORPORA[options.context.corpus].license
+    # Music made by rules is not under the license of the corpus whose layout it has.
+    dataset.licenses = {
+        corpus: text for corpus, text in licenses.items() if not is_made_by_rules(settings.datasets.folder(corpus))
+    }
+    return dataset
+
+
+def _load_options(
+    name: str, settings: Settings, progress: Progress | None, main: str, include_test: bool
+) -> LoadOptions:
+    """Return the options for reading the corpus ``name`` as settings have them, with the audio that harmony needs."""
+    from kelly_core.data.corpus_dataset import LoadOptions
 
     datasets = settings.datasets
     own = getattr(datasets, name)
@@ -175,31 +193,18 @@ def open_corpus(
         annotations_file=getattr(own, "annotations_file", ""),
         label_scale=getattr(own, "scale", ""),
         # An additional audio corpus is read as long as the main one that it joins.
-        duration=getattr(getattr(datasets, main or name), "duration", LoadOptions.duration),
+        duration=getattr(getattr(datasets, main), "duration", LoadOptions.duration),
         progress=progress,
         include_test=include_test,
     )
     source = CORPORA[name].audio_from
-    if source and (audio := active_corpora(source, settings)):
-        options = replace(options, context=_audio_context(audio[0], source, settings, progress))
-    dataset = _load(name, main or name, datasets.folder(name), options)
-    # A loader that reads several sources knows the license of each.
-    licenses = {name: CORPORA[name].license} | dict(dataset.licenses)
-    if options.context is not None:
-        licenses[options.context.corpus] = CORPORA[options.context.corpus].license
-    # Music made by rules is not under the license of the corpus whose layout it has.
-    dataset.licenses = {
-        corpus: text for corpus, text in licenses.items() if not is_made_by_rules(datasets.folder(corpus))
-    }
-    return dataset
-
-
-def _audio_context(name: str, main: str, settings: Settings, progress: Progress | None) -> AudioContext:
+    if not source or not (audio := active_corpora(source, settings)):
+        return options
     from kelly_core.data.corpora.deam import EmotionDataset
 
-    dataset = open_corpus(name, settings, progress, main=main)
-    assert isinstance(dataset, EmotionDataset)
-    return dataset.context()
+    recordings = open_corpus(audio[0], settings, progress, main=source)
+    assert isinstance(recordings, EmotionDataset)
+    return replace(options, context=recordings.context())
 
 
 def inspect_corpus(

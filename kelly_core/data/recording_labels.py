@@ -131,20 +131,18 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
     own = sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
     names = [_annotations(root, annotations_file)] if annotations_file else own
     labels = RecordingLabels()
-    if (root / SIDECAR).is_file():
-        try:
-            sidecar, labels.damaged_entries = read_sidecar(root / SIDECAR)
-            labels.sidecar = LabelIndex(sidecar)
-        except DataError as error:
-            labels.errors[SIDECAR] = error
     # If a song has several labels, that of a published table wins, then that of the first table.
     published: dict[str, ValenceArousal] = {}
     others: dict[str, ValenceArousal] = {}
     quadrants: dict[str, ValenceArousal] = {}
     dynamic_tables = _dynamic_tables(names)
-    for name in names:
+    for name in [*([SIDECAR] if (root / SIDECAR).is_file() else []), *names]:
         path = root / name
         try:
+            if name == SIDECAR:
+                sidecar, labels.damaged_entries = read_sidecar(path)
+                labels.sidecar = LabelIndex(sidecar)
+                continue
             if name in dynamic_tables:
                 _read_dynamic(path, labels)
             elif is_frame_table(path):

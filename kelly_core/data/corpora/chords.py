@@ -305,9 +305,8 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
     features = chord_features(songs.modes, songs.minor_shares)
     scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
-    known = np.frombuffer(songs.affect, np.float32).reshape(-1, 2)
-    estimated = np.column_stack([scale(features), known[:, 1]])
-    affect = np.where(np.isnan(known), estimated, known).astype(np.float32)
+    affect = np.array(songs.affect, np.float32).reshape(-1, 2)
+    affect[:, 0] = np.where(np.isnan(affect[:, 0]), scale(features), affect[:, 0])
     rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, songs.sources, splits)
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
     paths = [path for file in files for path in file.paths]

@@ -114,7 +114,7 @@ def download(
         try:
             content_type = transfer.attempt(url)
         except _RetryError as reason:
-            # An attempt that received new bytes restarts the count: a slow line is no fault of the address.
+            # An attempt that received new bytes restarts the count: a slow download must not be given up.
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
