@@ -299,4 +299,5 @@ def _numbers(export: Export, entry: str, count: int) -> Array | None:
     try:
         return np.array(values, np.float32)
     except OverflowError:
+        # An integer in JSON may be larger than any float.
         return None

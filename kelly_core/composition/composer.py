@@ -42,6 +42,7 @@ def compose(
         downbeats: seconds from the first frame at which each bar begins and the last one ends, [bars + 1], in place of
             ``bars`` and ``bpm``, for a piece on the beats of a recording.
     """
+    # A generator for each part, so that a change in one part does not change the draws of the others.
     chords, melody, accompaniment, bass = (
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(4)
     )
@@ -73,9 +74,11 @@ def _in_key(plan: Plan, tones: Sequence[Tone]) -> tuple[Tone, ...]:
 
 def _without_overlaps(tones: Sequence[Tone]) -> tuple[Tone, ...]:
     """Return the tones in order, each ended where its pitch starts again; of two with the same start one is kept."""
+    # A dictionary keeps the last of several tones with one key.
     ordered = sorted({(tone.tick, tone.pitch): tone for tone in tones}.values())
     following: dict[int, int] = {}
     kept = []
+    # Backwards, so that the next onset of each pitch is known.
     for tone in reversed(ordered):
         room = following.get(tone.pitch, tone.tick + tone.length) - tone.tick
         kept.append(tone._replace(length=max(1, min(tone.length, room))))

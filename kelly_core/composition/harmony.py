@@ -157,6 +157,7 @@ def draw_progression(
                 weights = _PREFERENCES[progression[-1]] * _scaling(shares[bar - 1], weights)
             chord = draw_index(weights, draws[bar])
             if phrase.source is not None and keeps[bar] < _KEPT:
+                # Given that it is below the threshold, the draw divided by the threshold is uniform again.
                 model = phrases[phrase.source].first + bar - phrase.first
                 chord = _kept(progression[model], shares[model], shares[bar], keeps[bar] / _KEPT, draws[bar])
             progression.append(chord)
@@ -167,6 +168,7 @@ def _kept(chord: int, before: Doubles, now: Doubles, keep: float, draw: float) -
     """Return a chord drawn from the shares ``before``, or one in its place so that its shares are those of ``now``."""
     if keep * before[chord] < now[chord]:
         return chord
+    # The part of the shares ``now`` that the kept chords do not cover.
     return draw_index(np.maximum(now - before, 0.0), draw)
 
 
@@ -188,6 +190,7 @@ def _shares(distribution: NDArray[np.floating], phrase: Phrase, bar: int, mode: 
 
 def _scaling(before: Doubles, after: Doubles) -> Doubles:
     """Return factors [64] on the columns of the weights that map the shares ``before`` to those ``after``."""
+    # The factors on the rows cancel when a row is drawn from, so only those on the columns are returned.
     columns = after
     for _ in range(_ROUNDS):
         rows = before / (_PREFERENCES @ columns)

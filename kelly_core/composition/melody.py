@@ -252,6 +252,7 @@ def _model_pitches(plan: Plan, phrase: Phrase, bars: range, pitches: Mapping[int
     if phrase.source is not None:
         moved, factor = phrase.first - plan.phrases[phrase.source].first, _REPEATED
     elif bars.start > phrase.first:
+        # New material still repeats its own motif, but more freely.
         moved, factor = _MOTIF_BARS, _ECHOED
     else:
         return {}
@@ -269,6 +270,7 @@ def _note_weights(
     weights: Doubles = proposed * np.where(np.isin(classes, MAJOR_SCALE), 1.0, _OUTSIDE_SCALE)
     if bar.chord != NO_CHORD:
         foreign = _FOREIGN_ON_STRESS if _stress(slot) else _FOREIGN
+        # A chord tone has its full weight even outside the scale, such as the third of a secondary dominant.
         weights = np.where(CHORD_TONES[bar.chord, classes] > 0, proposed, foreign * weights)
     weights *= 2 ** ((_HIGHER[phrase.cadence] + _HIGHER.get(phrase.section, 0.0)) * np.arange(LINE_SPAN))
     if slot in model:

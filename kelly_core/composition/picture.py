@@ -68,6 +68,7 @@ def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32]
     rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
     figure.align_ylabels(rows)
     rows[-1].set_xlabel("bar", color=_INK)
+    # Drawn in memory, so that an error while drawing leaves the former file as it is.
     picture = BytesIO()
     figure.savefig(picture, format="png")
     atomic_write(path, lambda file: file.write(picture.getvalue()))
@@ -82,6 +83,7 @@ def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:
     first, last = times[1] - times[0], times[-1] - times[-2]
     seconds = np.arange(frames + 1) * FRAME_SECONDS
     edges: NDArray[np.float64] = np.interp(seconds, times, bars)
+    # np.interp is constant beyond its ends; frames there are as long as in the first and in the last bar.
     before = seconds < times[0]
     edges[before] = (seconds[before] - times[0]) / first
     beyond = seconds > times[-1]
@@ -165,6 +167,7 @@ def _draw_notes(axes: Axes, score: Score) -> None:
         shades = [_shade(color, tone.velocity) for tone in tones]
         heights = [tone.pitch for tone in tones]
         axes.barh(heights, spans[:, 1], left=spans[:, 0], height=0.85, color=shades, linewidth=0)
+        # An empty bar gives the legend the color of full velocity.
         axes.barh([low], [0], color=color, label=name)
     octaves = np.arange(-(-low // 12) * 12, high + 1, 12)
     axes.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves.tolist()])

@@ -269,6 +269,7 @@ def _tempos(arousal: list[float]) -> list[float]:
     for start in range(0, len(arousal), PHRASE_BARS):
         phrase = arousal[start : start + PHRASE_BARS]
         bpm = tempo(float(np.mean(phrase)))
+        # Compared with the tempo in force, not with the wanted one before, so that small changes add up to one.
         if bpms and abs(bpm / bpms[-1] - 1) < _UNHEARD_CHANGE:
             bpm = bpms[-1]
         bpms += [bpm] * len(phrase)

@@ -237,6 +237,7 @@ def _control(spec: ModelSpec, dataset: Dataset, indices: Indices, predict: Predi
     if not dataset.has_context:
         return
     measures = metrics_of(spec)
+    # The context was measured from the notes that are predicted here, so a comparison with baselines would not be fair.
     aware = aggregate(dataset.with_context("known"), indices, spec.loss, measures, {MODEL: predict}).total(MODEL)
     for criterion in measures.criteria:
         yield PublishedResult(CONTROL, criterion.measure, float(criterion.value(aware)))

@@ -209,6 +209,7 @@ def _quality(chain: ModelChain, model: str, scored: Mapping[str, _Scored]) -> Ch
     if model in chain.marginals:
         least = _LEAST_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
         marginals[_TRAINING] = [np.maximum(chain.marginals[model], np.float32(least))] * len(pieces)
+    # Control and marginals are predictors like the model, so that all are measured and resampled by the same code.
     outputs = {MODEL: [piece.outputs for piece in pieces], "control": [piece.control for piece in pieces]}
     for name, constants in marginals.items():
         outputs[name] = [

@@ -208,6 +208,7 @@ class ContextMean:
     def process(self, codes: Floats) -> Floats:
         """Return codes [64], or [T, 64] in sequence, with the mean of the registers so far and nothing else known."""
         averaged = np.array(codes, np.float32)
+        # The rows are views of the copy: writing to a context changes ``averaged``.
         for context in averaged.reshape(-1, CODE_SIZE)[:, CONTEXT]:
             self._frames = min(self._frames + 1, MEAN_FRAMES)
             self.mean += (context - self.mean) / np.float32(self._frames)

@@ -35,6 +35,7 @@ AFFECT_CORRELATION = 0.57
 
 _BAND = 16
 _LIMIT = 0.93
+"""Largest magnitude that a thermometer shows: atanh is infinite at 1."""
 _CENTERS = 0.225 * (np.arange(_BAND) - 7.5)
 _CENTER_ODDS = np.exp(-8.0 * _CENTERS).astype(np.float32)
 _CIRCLE_START = 48
@@ -155,6 +156,7 @@ def noisy_codes(
     affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
     flat = affect.reshape(2, -1)
     codes = np.empty((flat.shape[1], CODE_SIZE), np.float32)
+    # In blocks, so that the temporary arrays stay small enough for the processor's cache.
     for start in range(0, len(codes), _BLOCK):
         rows = slice(start, start + _BLOCK)
         _write_mean_codes(flat[:, rows], codes[rows], rng, draws, max_sigma)
@@ -290,6 +292,7 @@ class AffectEstimator:
     def fit(cls, features: ArrayLike, *, use_velocity: bool = True) -> Self:
         """Fit to the features [n, 5] of the training files, columns as in ``key.AffectFeatures``."""
         table = np.asarray(features, np.float64)
+        # Columns d, w, g, m, kappa: mode and clarity make valence, density and loudness arousal; g weights loudness.
         valence = AffectScale.fit(table[:, [3, 4]], VALENCE_SPREAD, _VALENCE_WEIGHTS)
         arousal = AffectScale.fit(table[:, [0, 1]], AROUSAL_SPREAD, _arousal_weights(table, use_velocity))
         return cls(valence, arousal, use_velocity)
@@ -332,6 +335,7 @@ def _imputed(
     """Draw from the conditional normal, kept within -1..1."""
     (known_mean, known_sd), (mean, sd) = known_spread, spread
     expected = mean + AFFECT_CORRELATION * sd / known_sd * (np.asarray(known, np.float64) - known_mean)
+    # The variance that the known value leaves unexplained.
     noise = sd * np.sqrt(1 - AFFECT_CORRELATION**2) * rng.standard_normal(np.shape(known))
     drawn: Floats = np.clip(expected + noise, -1, 1).astype(np.float32)
     return drawn
@@ -376,6 +380,7 @@ def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, d
         np.add(odds, centers, out=term)
         np.divide(odds, term, out=term)
         total += term
+    # The affine part of the thermometer is applied once to the sum, not to each draw.
     total *= np.float32(-1.8 / draws)
     total += np.float32(0.9)
     codes[:, :32] = total.reshape(2 * _BAND, n).T

@@ -101,6 +101,7 @@ def _timings(sixteenth: Indices, late: Doubles, loudness: Doubles, hits: Doubles
 def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
     """Return accents [windows, 16] before clipping to ±1."""
     loudest = np.zeros(sixteenth.max() + 1)
+    # Several hits may belong to one sixteenth; assignment by index would keep the last one.
     np.maximum.at(loudest, sixteenth, loudness)
     # The mean over bars with a hit there: silent bars have no loudness.
     level = _ratio(_window_sums(loudest), _window_sums(loudest > 0))

@@ -102,6 +102,7 @@ def semitones_to_c(key: Tonality) -> int:
 
 def nearest_transposition(semitones: ArrayLike) -> Doubles:
     """Return the transpositions, -6..+5 semitones, that lead to the same keys as ``semitones`` [...]."""
+    # A tritone up and a tritone down lead to the same keys; down is taken.
     return (np.asarray(semitones, np.float64) + 6) % 12 - 6
 
 
@@ -119,6 +120,7 @@ def affect_features(notes: Notes) -> AffectFeatures:
         raise DataError("there are no notes other than drums")
     seconds = max(1.0, float((pitched.onset + pitched.duration).max() - pitched.onset.min()))
     tracks = len(np.unique(pitched.track))
+    # Files with constant velocities were typed, not played: their loudness says little about arousal.
     trust = min(1.0, float(np.std(pitched.velocity)) / 127 / 0.06) ** 2
     key = tonality_of(pitched)
     density = float(np.log2(len(pitched) / (seconds * tracks)))

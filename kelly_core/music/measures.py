@@ -154,6 +154,7 @@ def estimate_triads(notes: Notes) -> Chords:
 
 def _top_voice(melody: Notes) -> Notes:
     """Return the highest of the notes that begin within a thirty-second of a beat of each other."""
+    # Rounded, because the notes of a played chord begin at slightly different times.
     _, onset = np.unique(np.round(melody.onset_beats * 32), return_inverse=True)
     highest = np.zeros(len(melody), np.int16)
     np.maximum.at(highest, onset, melody.pitch)
@@ -186,6 +187,7 @@ def _motifs_repeated(onset: Doubles, interval: Chords) -> float:
     """Return the share of the runs of four intervals that begin in the excerpt and were heard before in it."""
     inside = onset[:-_MOTIF] < onset[0] + EXCERPT_BARS * BEATS_PER_BAR
     runs = sliding_window_view(interval, _MOTIF)[inside]
+    # Runs that overlap share intervals, so only earlier runs without a common one count.
     return _heard_before(runs, apart=_MOTIF, equal=_MOTIF)
 
 

@@ -67,6 +67,7 @@ def find_melody(notes: Notes) -> Melody:
     named = [track for track in tracks if _names_melody(notes.track_names[track.track[0]])]
     if named:
         return Melody(max(named, key=len), "named")
+    # -i prefers the first of tracks that are equal otherwise.
     candidates = [(_monophony(track), len(track), -i) for i, track in enumerate(tracks) if _may_be_melody(track)]
     best = max(candidates, default=(0.0, 0, 0))
     if best[0] >= _MIN_MONOPHONY:
@@ -145,9 +146,11 @@ def _skyline(notes: Notes) -> Notes:
         row, pitch = onset[here] - first, notes.pitch[here]
         latest_end = np.full((last - first, PITCHES + 1), -np.inf)
         np.maximum.at(latest_end, (row, pitch), end[here])
+        # Notes of earlier batches may sound on into this one.
         latest_end[0] = np.maximum(latest_end[0], carried)
         latest_end = np.maximum.accumulate(latest_end, axis=0)
         carried = latest_end[-1].copy()
+        # By onset and pitch, the latest end of all notes at this pitch or above it that have begun by then.
         above = np.maximum.accumulate(latest_end[:, ::-1], axis=1)[:, ::-1]
         top[here] = above[row, pitch + 1] <= notes.onset_beats[here] + _ROUNDING
     return notes.select(top)

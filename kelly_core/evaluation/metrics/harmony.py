@@ -55,6 +55,7 @@ class HarmonyMetrics(ModelMetrics):
         """See ``ModelMetrics``."""
         weight = labels.weights[..., 0].astype(np.float64)
         nats = -(labels.targets * log_likelihood(outputs)).sum(axis=-1, dtype=np.float64)
+        # The three largest, in falling order.
         likeliest = np.argsort(outputs, axis=-1)[..., :-4:-1]
         taken = np.take_along_axis(labels.targets, likeliest, axis=-1)
         return {
