@@ -194,7 +194,7 @@ def _turns() -> list[float]:
 def _redraw(chart: CurveChart) -> None:
     """Draw the curves with one more epoch."""
     longer = tuple(replace(each, xs=_and_one_more(each.xs, 1), ys=_and_one_more(each.ys, 0)) for each in chart.series)
-    draw(replace(chart.wanted, series=longer))
+    draw(replace(chart.request, series=longer))
 
 
 def _and_one_more(values: Sequence[float], step: float) -> array[float]:

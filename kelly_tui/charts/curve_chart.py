@@ -59,7 +59,7 @@ class CurveChart(Widget, can_focus=True):
     class Drawn(Message, bubble=False):
         """A chart was drawn: its lines, and the columns of each line that differ from the previous one."""
 
-        wanted: PlotRequest
+        request: PlotRequest
         plot: Plot
         strips: list[Strip]
         changed: list[range]
@@ -80,7 +80,7 @@ class CurveChart(Widget, can_focus=True):
         self.cursor: float | None = None
 
     @property
-    def wanted(self) -> PlotRequest:
+    def request(self) -> PlotRequest:
         """Return the plot to draw now."""
         colors = ThemeColors.of(self.app.theme_variables)
         how = (self.logarithmic, self.tail, self.ascii, self.smooth, self.window, self.cursor)
@@ -89,7 +89,7 @@ class CurveChart(Widget, can_focus=True):
     @property
     def up_to_date(self) -> bool:
         """Return True if the latest plot is drawn."""
-        return self._pictured == self.wanted
+        return self._pictured == self.request
 
     def show(self, title: str, series: Sequence[Series], placeholder: str | None = None) -> None:
         """Draw these series soon; without a point, show the placeholder, which stays the former one if it is None."""
@@ -150,8 +150,8 @@ class CurveChart(Widget, can_focus=True):
         if canvas is None or not 0 <= (column := column - canvas.margin - self.gutter.left) < canvas.columns:
             return None
         left, right = canvas.xs
-        wanted = left + (right - left) * column / (canvas.columns - 1)
-        return min(self._epochs_around(wanted, 1), key=lambda x: abs(x - wanted), default=None)
+        epoch = left + (right - left) * column / (canvas.columns - 1)
+        return min(self._epochs_around(epoch, 1), key=lambda x: abs(x - epoch), default=None)
 
     def _epochs_around(self, center: float, count: int) -> list[float]:
         """Return the epochs of all curves next to one, at least ``count`` before and after it where there are as many.
@@ -188,23 +188,23 @@ class CurveChart(Widget, can_focus=True):
         self._draw_soon()
 
     def _draw_soon(self) -> None:
-        wanted = self.wanted
-        if not self._drawing and wanted != self._pictured:
+        request = self.request
+        if not self._drawing and request != self._pictured:
             self._drawing = True
-            self._draw_aside(wanted, self._plot.canvas, self.visual_style.rich_style)
+            self._draw_aside(request, self._plot.canvas, self.visual_style.rich_style)
 
     # Without a description, Textual would make one of all the numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, wanted: PlotRequest, former: Canvas | None, ground: Style) -> None:
-        plot = draw(wanted)
+    def _draw_aside(self, request: PlotRequest, former: Canvas | None, ground: Style) -> None:
+        plot = draw(request)
         strips = [] if plot.canvas is None else plot.canvas.strips(ground)
         changed = [] if plot.canvas is None or former is None else plot.canvas.changes_since(former)
-        self.post_message(self.Drawn(wanted, plot, strips, changed))
+        self.post_message(self.Drawn(request, plot, strips, changed))
 
     @on(Drawn)
     def _on_drawn(self, message: Drawn) -> None:
         """Show the plot, and send only the changed parts of lines to the terminal."""
-        self._plot, self._pictured = message.plot, message.wanted
+        self._plot, self._pictured = message.plot, message.request
         former, self._strips = self._strips, message.strips
         self._drawing = False
         if (self.border_subtitle or "") != self._plot.legend:

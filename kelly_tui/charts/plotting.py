@@ -100,38 +100,38 @@ class Plot:
     legend: str
 
 
-def draw(wanted: PlotRequest) -> Plot:
+def draw(request: PlotRequest) -> Plot:
     """Draw a chart."""
-    columns = max(1, wanted.size.width)
+    columns = max(1, request.size.width)
     drawn = without_far_guides(
         [
-            (each, segments(each, columns, log=wanted.logarithmic, first_x=wanted.first_x, last_x=wanted.last_x))
-            for each in _layers(wanted)
+            (each, segments(each, columns, log=request.logarithmic, first_x=request.first_x, last_x=request.last_x))
+            for each in _layers(request)
         ]
     )
-    legend = _legend(wanted, [each for each, _ in drawn])
+    legend = _legend(request, [each for each, _ in drawn])
     drawn = [(each, several) for each, several in drawn if several]
-    if too_small(wanted.size) or not drawn:
+    if too_small(request.size) or not drawn:
         return Plot(None, legend)
     # It imports NumPy, for which the first screen does not wait.
     from kelly_tui.canvas import Canvas
 
-    frame = _frame(wanted, drawn)
+    frame = _frame(request, drawn)
     xs, ys = (frame.left, frame.right), (frame.low, frame.high)
-    canvas = Canvas(wanted.size, frame.margin, frame.rows, xs, ys, wanted.colors.muted)
-    _draw_axes(wanted, frame, canvas)
-    _draw_curves(wanted, drawn, frame, canvas)
+    canvas = Canvas(request.size, frame.margin, frame.rows, xs, ys, request.colors.muted)
+    _draw_axes(request, frame, canvas)
+    _draw_curves(request, drawn, frame, canvas)
     _draw_labels(drawn, frame, canvas)
     return Plot(canvas, legend)
 
 
-def _layers(wanted: PlotRequest) -> Iterator[Series]:
+def _layers(request: PlotRequest) -> Iterator[Series]:
     """Yield the curves in the order of drawing; of a smoothed one the raw values first."""
-    for each in wanted.series:
-        if not wanted.smooth or each.dashed or len(each.xs) < _LEAST_TO_SMOOTH:
+    for each in request.series:
+        if not request.smooth or each.dashed or len(each.xs) < _LEAST_TO_SMOOTH:
             yield each
             continue
-        faint = Color.parse(each.color).blend(Color.parse(wanted.colors.ground), _FAINT).hex
+        faint = Color.parse(each.color).blend(Color.parse(request.colors.ground), _FAINT).hex
         yield replace(each, color=faint, faint=True)
         yield smoothed(each)
 
@@ -176,7 +176,7 @@ class _Frame:
         return max(2, self.size.height - 2 - self.has_title)
 
 
-def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _Frame:
+def _frame(request: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _Frame:
     pieces = [piece for _, several in drawn for piece in several]
     xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
     low, high = min(ys), max(ys)
@@ -184,13 +184,13 @@ def _frame(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _F
     if high - low < 1e-12:
         low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
     left, right = min(xs), max(max(xs), min(xs) + 1)
-    count = max(2, wanted.size.height // 3)
-    values = log_ticks(low, high, count) if wanted.logarithmic else nice_ticks(low, high, count)
-    heights = [math.log10(value) if wanted.logarithmic else value for value in values]
+    count = max(2, request.size.height // 3)
+    values = log_ticks(low, high, count) if request.logarithmic else nice_ticks(low, high, count)
+    heights = [math.log10(value) if request.logarithmic else value for value in values]
     ticks = tuple(zip(heights, axis_labels(values), strict=True))
     curves = [each for each, _ in drawn if not each.faint and not each.dashed]
-    names = tuple(curves) if len(curves) > 1 and wanted.size.width >= _LEAST_FOR_NAMES else ()
-    frame = _Frame(left, right, right, low, high, ticks, wanted.size.height >= _LEAST_FOR_TITLE, names, wanted.size)
+    names = tuple(curves) if len(curves) > 1 and request.size.width >= _LEAST_FOR_NAMES else ()
+    frame = _Frame(left, right, right, low, high, ticks, request.size.height >= _LEAST_FOR_TITLE, names, request.size)
     # Names are right of the last epoch: the axis is longer than the curves by the columns of the longest name.
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
     stretched = left + (right - left) * (frame.columns - 1) / max(1, frame.columns - 1 - room)
@@ -202,27 +202,29 @@ def too_small(size: Size) -> bool:
     return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height
 
 
-def _draw_axes(wanted: PlotRequest, frame: _Frame, canvas: Canvas) -> None:
+def _draw_axes(request: PlotRequest, frame: _Frame, canvas: Canvas) -> None:
     """Draw both axes with their ticks, and the cursor."""
-    color, bottom = wanted.colors.muted, frame.rows
+    color, bottom = request.colors.muted, frame.rows
     canvas.write(bottom, frame.margin - 1, "└" + "─" * frame.columns, color)
     for row in range(frame.rows):
         canvas.write(row, frame.margin - 1, "│", color)
     for y, label in frame.ticks:
         canvas.write(canvas.row(y), 0, f"{label:>{frame.margin - 1}}┤", color)
-    ticks = nice_ticks(frame.left, frame.last, max(1, wanted.size.width // 12))
+    ticks = nice_ticks(frame.left, frame.last, max(1, request.size.width // 12))
     for tick in (tick for tick in ticks if tick == int(tick)):
         column, label = canvas.column(tick), f"{tick:.0f}"
         canvas.write(bottom, column, "┬", color)
-        canvas.write(bottom + 1, min(column - len(label) // 2, wanted.size.width - len(label)), label, color)
+        canvas.write(bottom + 1, min(column - len(label) // 2, request.size.width - len(label)), label, color)
     if frame.has_title:
         canvas.write(bottom + 2, frame.margin + (frame.columns - len(_X_TITLE)) // 2, _X_TITLE, color)
-    if wanted.cursor is not None and frame.left <= wanted.cursor <= frame.right:
-        canvas.draw_column(wanted.cursor, "│", color)
-        canvas.write(bottom, canvas.column(wanted.cursor), "┴", color)
+    if request.cursor is not None and frame.left <= request.cursor <= frame.right:
+        canvas.draw_column(request.cursor, "│", color)
+        canvas.write(bottom, canvas.column(request.cursor), "┴", color)
 
 
-def _draw_curves(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
+def _draw_curves(
+    request: PlotRequest, drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas
+) -> None:
     """Draw all curves, then the marks of their best epochs."""
     below: list[Segment] = []
     # The height of one dot: values that differ by less have the same dots.
@@ -230,16 +232,16 @@ def _draw_curves(wanted: PlotRequest, drawn: list[tuple[Series, list[Segment]]],
     step = _DASH_COLUMNS * (frame.right - frame.left) / frame.columns
     for number, (each, several) in enumerate(drawn):
         if each.dashed:
-            canvas.draw_signs(several, wanted.dash, each.color)
+            canvas.draw_signs(several, request.dash, each.color)
             continue
         pieces = several if each.faint else with_gaps_over(several, below, tolerance, step)
-        if wanted.ascii:
+        if request.ascii:
             canvas.draw_signs(pieces, _ASCII_MARKERS[number % len(_ASCII_MARKERS)], each.color)
         else:
             canvas.draw_dots(pieces, each.color)
         below += [] if each.faint else several
     for each, _ in drawn:
-        _draw_mark(wanted, each, canvas)
+        _draw_mark(request, each, canvas)
 
 
 def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
@@ -261,33 +263,33 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _draw_mark(wanted: PlotRequest, series: Series, canvas: Canvas) -> None:
+def _draw_mark(request: PlotRequest, series: Series, canvas: Canvas) -> None:
     if series.mark is None or not 0 <= series.mark < len(series.ys):
         return
-    if not wanted.first_x <= series.xs[series.mark] <= wanted.last_x:
+    if not request.first_x <= series.xs[series.mark] <= request.last_x:
         return
     y = series.ys[series.mark]
-    if math.isfinite(y) and (y > 0 or not wanted.logarithmic):
-        height = math.log10(y) if wanted.logarithmic else y
-        canvas.write(canvas.row(height), canvas.column(series.xs[series.mark]), "◆", wanted.colors.text)
+    if math.isfinite(y) and (y > 0 or not request.logarithmic):
+        height = math.log10(y) if request.logarithmic else y
+        canvas.write(canvas.row(height), canvas.column(series.xs[series.mark]), "◆", request.colors.text)
 
 
-def _legend(wanted: PlotRequest, near: list[Series]) -> str:
-    shapes = _ASCII_MARKERS if wanted.ascii else "━━━━━"
+def _legend(request: PlotRequest, near: list[Series]) -> str:
+    shapes = _ASCII_MARKERS if request.ascii else "━━━━━"
     # For a smoothed curve the raw value is shown.
-    raw = {each.name: each for each in wanted.series}
+    raw = {each.name: each for each in request.series}
     # A window may begin and end between epochs: only those inside are shown.
-    window = "" if wanted.window is None else f"{math.ceil(wanted.window[0])}-{math.floor(wanted.window[1])}"
-    tail = f"last {TAIL_EPOCHS}" if wanted.tail and not window else ""
+    window = "" if request.window is None else f"{math.ceil(request.window[0])}-{math.floor(request.window[1])}"
+    tail = f"last {TAIL_EPOCHS}" if request.tail and not window else ""
     notes = [
-        "" if wanted.cursor is None else f"epoch {wanted.cursor:.0f}",
-        "log" if wanted.logarithmic else "",
-        "smooth" if wanted.smooth else "",
+        "" if request.cursor is None else f"epoch {request.cursor:.0f}",
+        "log" if request.logarithmic else "",
+        "smooth" if request.smooth else "",
         window or tail,
     ]
     parts = [
-        f"[{each.color}]{wanted.dash if each.dashed else shapes[number % len(shapes)]}[/] "
-        f"{_named(raw.get(each.name, each), wanted.cursor)}"
+        f"[{each.color}]{request.dash if each.dashed else shapes[number % len(shapes)]}[/] "
+        f"{_named(raw.get(each.name, each), request.cursor)}"
         for number, each in enumerate(each for each in near if not each.faint)
     ]
     return "  ".join(parts) + (f"  · {', '.join(filter(None, notes))}" if any(notes) and parts else "")
