@@ -6,12 +6,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from kelly_core.io.locks import FileLock
 from kelly_tui.app import KellyApp
 from kelly_tui.cli import tui
 from kelly_tui.dialogs.new_training import TrainingRequest
 from kelly_tui.widgets.bars import CommandLine
-from tests.tui.conftest import MakeApp, make_run, trained, until
+from tests.tui.conftest import WIDE, MakeApp, beating, make_run, trained, until
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["--theme", "pink"], "kelly-dark"), ([], "needs a terminal")])
@@ -30,10 +29,9 @@ async def test_the_commands_of_a_demo_find_its_runs(
     monkeypatch.setattr(KellyApp, "start_training", lambda _app, order: ordered.append(order))
     app = make_app(demo=True)
     runs = app.session.settings.runs.dir
-    make_run(runs, "2026-09-21-1000-calm-melody", ["EmotionRecognizer"], trained("EmotionRecognizer", 4, of=9))
-    lock = FileLock.acquire(runs / "2026-09-21-1000-calm-melody" / "heartbeat")
-    assert lock is not None
-    async with app.run_test(size=(120, 40)) as pilot:
+    reported = trained("EmotionRecognizer", 4, of=9)
+    lock = beating(make_run(runs, "2026-09-21-1000-calm-melody", ["EmotionRecognizer"], reported))
+    async with app.run_test(size=WIDE) as pilot:
         await until(pilot, lambda: "attach" in app.screen.query_one(CommandLine).command)
         command = app.screen.query_one(CommandLine).command
         assert command == f"KELLY_RUNS_DIR={runs} kelly-core runs attach 2026-09-21-1000-calm-melody"

@@ -14,6 +14,7 @@ from kelly_tui.app import KellyApp
 from kelly_tui.jobs import Job, JobQueue
 from tests.tui.conftest import SECONDS_AT_MOST, Shown, until
 
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 LINE_THEN_KILLED = 'import os; print(\'{"done": 1}\\n{"do\', flush=True); os.kill(os.getpid(), 9)'
 
 
@@ -33,7 +34,7 @@ def test_a_queue_runs_each_name_once_and_forgets_them_when_cancelled() -> None:
     queue.advance()
     assert started == ["a", "b"]
     queue.cancel()
-    job = queue.attach(Job([sys.executable, "-c", "import time; time.sleep(60)"]))
+    job = queue.attach(Job(SLEEPER))
     assert job.cancelled
     assert list(job.lines()) == []
     queue.advance()
@@ -42,9 +43,9 @@ def test_a_queue_runs_each_name_once_and_forgets_them_when_cancelled() -> None:
 
 def test_a_job_started_while_the_application_closes_is_cancelled() -> None:
     app = KellyApp()
-    first = app.start([sys.executable, "-c", "import time; time.sleep(60)"])
+    first = app.start(SLEEPER)
     app.cancel_jobs()
-    second = app.start([sys.executable, "-c", "import time; time.sleep(60)"])
+    second = app.start(SLEEPER)
     assert [list(job.lines()) for job in (first, second)] == [[], []]
     assert first.cancelled
     assert second.cancelled

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import pytest
 from textual.pilot import Pilot
 
 from kelly_core.corpora import CORPORA
-from kelly_tui.app import KellyApp
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.train import Train
 from kelly_tui.state_store import save_state
-from tests.helpers.rendered import has_curves, lines
+from kelly_tui.widgets.record_table import RecordTable
+from tests.helpers.rendered import has_curves, shows
 from tests.tui.conftest import MakeApp, Script, cells, save_benchmark, until
 
 SIZES = [(80, 24), (120, 40)]
@@ -30,7 +29,7 @@ def test_datasets(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -
     app = make_app()
 
     async def ready(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: all(_is_shown(f"{name} ", "missing", app) for name in CORPORA))
+        await until(pilot, lambda: all(shows(app, f"{name} ", "missing") for name in CORPORA))
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
 
@@ -66,20 +65,13 @@ def test_validate(snap_compare: Any, make_app: MakeApp, workplace: Path, size: t
         {"name": "parity with the checkpoint", "passed": False, "detail": "differs by 0.25 at frame 3"},
     ]
     name = "models/groovepredictor.json"
-    save_state(
-        "validation", {str(Path(name).absolute()): {"stamp": path.stat().st_mtime_ns, "checks": checks, "former": None}}
-    )
-
-    def script(_command: Sequence[str]) -> Script:
-        return Script([json.dumps({"file": name} | facts)])
-
-    app = make_app(script)
+    kept = {"stamp": path.stat().st_mtime_ns, "checks": checks, "former": None}
+    save_state("validation", {str(Path(name).absolute()): kept})
+    app = make_app(Script([json.dumps({"file": name} | facts)]))
 
     async def ready(pilot: Pilot[None]) -> None:
         await pilot.press("4")
-        await until(
-            pilot, lambda: cells(app, "#exports") and cells(app, "#exports")[0][6 if size[0] > 90 else 5] == "stateless"
-        )
+        await until(pilot, lambda: "stateless" in app.screen.query_one(RecordTable).value_to_copy())
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
 
@@ -105,8 +97,3 @@ def test_runs(snap_compare: Any, make_app: MakeApp, size: tuple[int, int]) -> No
         await until(pilot, lambda: len(app.screen.query_one(CurveChart).series) == 2 and has_curves(app))
 
     assert snap_compare(app, terminal_size=size, run_before=ready)
-
-
-def _is_shown(name: str, state: str, app: KellyApp) -> bool:
-    """True if a line has both; a table takes its widths only after it took its rows."""
-    return any(name in line and state in line for line in lines(app))
