@@ -19,7 +19,7 @@ from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.widgets.panels import set_border_title, update_text
 from kelly_tui.widgets.record_table import RecordTable, Row
-from kelly_tui.widgets.settings_form import SETTING_FIELDS, SettingsForm, origin_text
+from kelly_tui.widgets.settings_form import SETTING_FIELDS, Field, SettingsForm, origin_text
 
 
 class Models(BaseScreen):
@@ -94,7 +94,6 @@ class Models(BaseScreen):
         except ConfigError:
             self._in_file = {}
         self.refresh_frame()
-        self.draw()
         self._show_model()
 
     def draw(self) -> None:
@@ -128,13 +127,13 @@ class Models(BaseScreen):
         form.load(self._spec, self.kelly.session.loaded)
         set_border_title(self.table, "models", _sizes(self._spec))
         set_border_title(self.query_one("#settings"), f"settings of {self._spec.name}")
-        update_text(self.query_one("#layers", Static), self._layers(self._spec))
         # What was typed for this model before another one was looked at.
         for field in SETTING_FIELDS:
             key = f"models.{self._spec.name}.{field.name}"
             if key in self._edits:
                 form.set_value(field, self._edits[key])
-                self._check(field.name)
+                self._check(field)
+        self.draw()
 
     @on(SettingsForm.Edited)
     def _edited(self, event: SettingsForm.Edited) -> None:
@@ -148,13 +147,12 @@ class Models(BaseScreen):
             self._edits.pop(key, None)
         else:
             self._edits[key] = value
-        self._check(event.field.name)
+        self._check(event.field)
         self.draw()
 
-    def _check(self, name: str) -> None:
+    def _check(self, field: Field) -> None:
         """Validate one field with ``kelly_core.config.schema``, with all other settings unchanged."""
-        field = next(field for field in SETTING_FIELDS if field.name == name)
-        key = f"models.{self._spec.name}.{name}"
+        key = f"models.{self._spec.name}.{field.name}"
         form = self.query_one(SettingsForm)
         self._problems.pop(key, None)
         try:
