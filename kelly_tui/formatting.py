@@ -192,9 +192,8 @@ def age_text(then: float) -> str:
     return "just now"
 
 
-def models_text(run: RunSnapshot) -> str:
-    """Which models a run trains, in few words."""
-    names = [model.model for model in run.models]
+def models_text(names: Sequence[str]) -> str:
+    """Return the models that a run trains, in few words."""
     return "all models" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"
 
 

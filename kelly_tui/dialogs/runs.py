@@ -154,8 +154,8 @@ class RunPicker(ModalScreen[list[str] | None]):
 
         def row(run: RunSnapshot) -> Row:
             mark = "[x]" if run.id in self._marked else "[ ]"
-            state = run_state_text(run, colors)
-            return Row(run.id, (mark, short_id(run.id), state, models_text(run), age_text(run.created)))
+            models = models_text([each.model for each in run.models])
+            return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models, age_text(run.created)))
 
         self.query_one(RecordTable).show(map(row, self._runs))
 

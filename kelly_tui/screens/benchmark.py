@@ -95,19 +95,15 @@ class Benchmark(ChartScreen):
 
     def command(self) -> tuple[str, ...]:
         """``bench``, with the external engine if one is named."""
-        return ("bench", self._folder, *(("--engine", self._engine) if self._engine else ()))
-
-    @property
-    def _folder(self) -> str:
-        return str(self.kelly.exports)
+        return ("bench", str(self.kelly.exports), *(("--engine", self._engine) if self._engine else ()))
 
     @property
     def _report(self) -> BenchmarkReport | None:
-        return self._reports.get(str(Path(self._folder).absolute()))
+        return self._reports.get(str(self.kelly.exports.absolute()))
 
     def on_activate(self) -> None:
         """Others may have timed meanwhile."""
-        self._read_history(Path(self._folder))
+        self._read_history(self.kelly.exports)
 
     def on_resize(self) -> None:
         """A narrow table has fewer columns."""
@@ -131,14 +127,14 @@ class Benchmark(ChartScreen):
         """Time everything."""
         if self._job is None:
             self._timing = "starting …"
-            self._bench(self._folder, self.command())
+            self._bench(str(self.kelly.exports.absolute()), self.command())
             self.draw()
 
     def action_folder(self) -> None:
         """Time the exports of the next folder."""
         self.kelly.next_export_folder()
         self.refresh_frame()
-        self._read_history(Path(self._folder))
+        self._read_history(self.kelly.exports)
         self.draw()
 
     def action_engine(self) -> None:
@@ -176,7 +172,7 @@ class Benchmark(ChartScreen):
         except ValueError:
             problem = "the benchmark ended without a result"
         if report is None and not job.cancelled:
-            problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark said nothing"
+            problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark printed nothing"
         self.post_message(self.Timed(folder, report, problem))
 
     @on(Timing)
@@ -190,9 +186,9 @@ class Benchmark(ChartScreen):
         if message.problem:
             self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
         if message.report is not None:
-            self._reports[str(Path(message.folder).absolute())] = message.report
+            self._reports[message.folder] = message.report
             self.kelly.state.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
-        self._read_history(Path(self._folder))
+        self._read_history(self.kelly.exports)
         self.draw()
 
     @property
@@ -221,9 +217,8 @@ class Benchmark(ChartScreen):
         colors = self.theme_colors
         share = latency.p99_us / (1000 * budget_ms)
         color = colors.good if share <= 0.5 else colors.warning if share <= 1 else colors.bad
-        budget = Text.assemble(
-            bar(share, _BAR if self.size.width >= 80 else _SHORT_BAR, (color, colors.muted)), f" {share:.1%}"
-        )
+        length = _BAR if self.size.width >= 80 else _SHORT_BAR
+        budget = Text.assemble(bar(share, length, (color, colors.muted)), f" {share:.1%}")
         figures = map(format_micros, (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us))
         name = Text(part, "bold" if part == CHAIN else "")
         return Row(f"{engine}/{part}", (Text(engine, colors.muted), name, *figures, since, budget))
@@ -240,10 +235,10 @@ class Benchmark(ChartScreen):
     def _draw_details(self) -> None:
         details, current, report = self.query_one(DetailsPanel), self.table.current, self._report
         if current is None or report is None:
-            empty = f"Nothing of {self._folder} has been timed yet. Press b."
+            empty = f"Nothing of {self.kelly.exports} has been timed yet. Press b."
             if self._runs:
                 last = self._runs[-1].time
-                empty = f"{self._folder} was last timed at {last}. Press b to time it again and compare."
+                empty = f"{self.kelly.exports} was last timed at {last}. Press b to time it again and compare."
             details.show(current or "benchmark", self._timing or empty)
             return
         engine, part = current.split("/", 1)
@@ -277,10 +272,8 @@ class Benchmark(ChartScreen):
         yield Text("calls by time, lengths logarithmic", self.theme_colors.muted)
         for edge, count in zip(histogram.edges_us, histogram.counts, strict=False):
             length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
-            block = "━" * length
-            yield Text.assemble(
-                f"{format_micros(edge):>9} µs ", (f"{block} ", self.theme_colors.series[0]), f"{count:,}"
-            )
+            block = ("━" * length + " ", self.theme_colors.series[0])
+            yield Text.assemble(f"{format_micros(edge):>9} µs ", block, f"{count:,}")
 
     def _history(self, engine: str, part: str) -> Iterator[Text]:
         shown = max(_RUNS_SHOWN, self.query_one("#spread").size.height - _LINES_BESIDE_RUNS)
@@ -302,9 +295,8 @@ class Benchmark(ChartScreen):
             if engine.error:
                 yield Text(f"{name} failed: {engine.error}", colors.bad)
         for change in report.slower:
-            yield Text(
-                f"slower: {change.engine} {change.part}, {change.before_us:,.0f} → {change.now_us:,.0f} µs", colors.bad
-            )
+            times = f"{change.before_us:,.0f} → {change.now_us:,.0f} µs"
+            yield Text(f"slower: {change.engine} {change.part}, {times}", colors.bad)
 
 
 def _verdict(report: BenchmarkReport | None) -> str:

@@ -109,7 +109,7 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
         "": Text("▼" if unfolded else "▶", colors.accent),
         "run": f"{Path(group.folder).name}: {len(group.runs)} runs",
         "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.good),
-        "models": models_text(group.runs[0]) if len(models) == 1 else "several",
+        "models": models_text(next(iter(models))) if len(models) == 1 else "several",
         "best": MISSING if best is None or best.best_loss is None else format_loss(best.best_loss),
         "gain": MISSING if best is None or best.gain is None else format_change(best.gain),
         "verdict": f"{verdicts.count(TRAINED)}/{len(verdicts)} trained" if verdicts else MISSING,
@@ -123,14 +123,13 @@ def run_row(run: RunSnapshot, overview: RunOverview | None, mark: Text, in_group
     """Return the row of a run."""
     figures = [""] * (len(COLUMNS) - 5) if overview is None else _figures(overview)
     name = f"  {short_id(run.id)}" if in_group else short_id(run.id)
-    return Row(run.id, (mark, name, run_state_text(run, colors), models_text(run), *figures, _age(run.created)))
+    models = models_text([each.model for each in run.models])
+    return Row(run.id, (mark, name, run_state_text(run, colors), models, *figures, _age(run.created)))
 
 
 def waiting_row(waiting: WaitingRun, place: int, colors: ThemeColors) -> Row:
     """Return the row of a training that waits in the queue."""
-    models = waiting.record.models
-    name = models[0] if len(models) == 1 else f"{len(models)} models"
-    return _padded(waiting.id, Text(f"waits, {place}.", colors.muted), name)
+    return _padded(waiting.id, Text(f"waits, {place}.", colors.muted), models_text(waiting.record.models))
 
 
 def unreadable_rows(names: Iterable[str], colors: ThemeColors) -> list[Row]:
