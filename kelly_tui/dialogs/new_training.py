@@ -87,9 +87,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
                     yield Input(placeholder=str(shown[name]), id=name, compact=True, max_length=200)
             yield Label("1-5 model · ^y synthetic · ^e estimate · ^t queue · ^s start", classes="hint")
             yield Static("", id="request", markup=False)
-            estimate = Static("", id="estimate", markup=False)
-            estimate.display = False
-            yield estimate
+            yield Static("", id="estimate", markup=False)
             with Horizontal(classes="answers"):
                 yield Button("Start", id="start", variant="primary", compact=True)
                 yield Button("Queue", id="queue", compact=True)
@@ -97,9 +95,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     def on_mount(self) -> None:
         """Focus the list of models."""
-        self.query_one("#chosen").focus()
+        self.query_one(RecordTable).focus()
         self._show_models()
-        self._show()
 
     def on_unmount(self) -> None:
         """Cancel an estimate in progress."""
@@ -112,20 +109,17 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     def _show_models(self) -> None:
         """Mark chosen models with a cross, so that the choice is visible without color."""
         synthetic = "synthetic " if self._synthetic else ""
-        rows = [
-            Row(
-                spec.name,
-                (f"{number} [{'x' if spec.name in self._chosen else ' '}]", spec.name, f"{synthetic}{spec.dataset}"),
-            )
-            for number, spec in enumerate(MODELS, 1)
-        ]
-        self.query_one("#chosen", RecordTable).show(rows)
+        rows = []
+        for number, spec in enumerate(MODELS, 1):
+            mark = "x" if spec.name in self._chosen else " "
+            rows.append(Row(spec.name, (f"{number} [{mark}]", spec.name, f"{synthetic}{spec.dataset}")))
+        self.query_one(RecordTable).show(rows)
         self._show()
 
     @on(RecordTable.MarkClicked)
     def action_choose(self) -> None:
         """Toggle the model under the cursor."""
-        current = self.query_one("#chosen", RecordTable).current
+        current = self.query_one(RecordTable).current
         if current is not None:
             self._chosen ^= {current}
             self._show_models()

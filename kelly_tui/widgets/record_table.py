@@ -68,14 +68,7 @@ class RecordTable(DataTable[Text]):
         extras: Sequence[str] = (),
         id: str,
     ) -> None:
-        super().__init__(
-            id=id,
-            cursor_type="row",
-            zebra_stripes=False,
-            header_height=1,
-            cell_padding=1,
-            cursor_foreground_priority="renderable",
-        )
+        super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self.border_title = title
         self._all, self._extras = tuple(columns), tuple(extras)
         self._labels: tuple[str, ...] = ()
@@ -133,15 +126,14 @@ class RecordTable(DataTable[Text]):
         self._rows = tuple(rows)
         labels = self._fitting(self._rows)
         wanted = {row.key: self._cells(row, labels) for row in self._rows}
-        if labels != self._labels:
-            self._labels = labels
-            self.clear(columns=True)
-            for label in labels:
-                self.add_column(self._aligned(label, label), key=label)
-            self._rebuild(wanted)
-        elif list(wanted) == list(self._shown):
+        if labels == self._labels and list(wanted) == list(self._shown):
             self._update_cells(wanted)
         else:
+            if labels != self._labels:
+                self._labels = labels
+                self.clear(columns=True)
+                for label in labels:
+                    self.add_column(self._aligned(label, label), key=label)
             self._rebuild(wanted)
         self._shown = wanted
 
