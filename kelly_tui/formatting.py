@@ -70,7 +70,7 @@ class LabeledRows:
             yield self._side_by_side(labels)
 
     def _stacked(self, width: int) -> Iterator[Text | Padding]:
-        """Long labels in a narrow place: each value beside its own if there is room, or else below it."""
+        """Yield labels in a narrow place, each value beside its label if there is room, or else below it."""
         for label, value in self._rows:
             both = Text.assemble(label, "  ", value)
             if label and both.cell_len <= width:
@@ -94,7 +94,7 @@ def _as_text(words: str | Text, style: str = "") -> Text:
 
 
 def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
-    """A bar for a share between 0 and 1, in a color for what is reached and one for the rest."""
+    """Return a bar for a share between 0 and 1, in a color for what is reached and one for the rest."""
     full = math.ceil(min(1.0, max(0.0, share)) * width)
     return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
 
@@ -123,14 +123,14 @@ def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
 
 
 def model_state_text(model: ModelSnapshot, colors: ThemeColors) -> Text:
-    """The state of a model; of one in training rather what there is to worry about."""
+    """Return the state of a model, or its concern while it is in training."""
     if model.state == "running" and model.alarm_kind in CONCERNS:
         return Text(model.alarm_kind, colors.warning)
     return state_text(model.state, 0.0, colors)
 
 
 def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
-    """A state in its color; a live run that gives no sign of life is not called running."""
+    """Return a state in its color; a live run that gives no sign of life is not called running."""
     if silent_seconds:
         return Text(f"stopped responding {format_duration(silent_seconds)} ago", colors.warning)
     color = {
@@ -145,12 +145,12 @@ def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
 
 
 def model_color(model: str, colors: ThemeColors) -> str:
-    """The color that a model has on every screen."""
+    """Return the color that a model has on every screen."""
     return colors.series[_NAMES.index(model) % len(colors.series) if model in _NAMES else 0]
 
 
 def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
-    """A color for each run, the same every time, and another one only where two would share it."""
+    """Return a color for each run, the same every time, and another one only where two would share it."""
     taken: dict[str, str] = {}
     for run_id in run_ids:
         start = zlib.crc32(run_id.encode()) % len(colors.series)
@@ -160,12 +160,12 @@ def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
 
 
 def epochs_text(model: ModelSnapshot) -> str:
-    """Complete epochs of all, such as 12/50."""
+    """Return complete epochs of all, such as 12/50."""
     return MISSING if model.epochs is None else f"{model.epoch}/{model.epochs}"
 
 
 def best_text(model: ModelSnapshot | Best) -> str:
-    """The best loss and its epoch."""
+    """Return the best loss and its epoch."""
     return MISSING if model.best_loss is None else f"{format_loss(model.best_loss)} @{model.best_epoch}"
 
 

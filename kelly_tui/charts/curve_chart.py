@@ -170,7 +170,7 @@ class CurveChart(Widget, can_focus=True):
         self.post_message(self.Changed(self._epoch_at(event.x), self.window))
 
     def on_mouse_move(self, event: MouseMove) -> None:
-        """Tell the values at the epoch under the mouse."""
+        """Show the values at the epoch under the mouse."""
         epoch = self._epoch_at(event.x)
         values = [] if epoch is None else [(each.name, each.value_at(epoch)) for each in self.series if each.xs]
         lines = [f"{name} {format_loss(value)}" for name, value in values if math.isfinite(value)]

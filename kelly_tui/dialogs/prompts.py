@@ -81,7 +81,7 @@ class TextPrompt(ModalScreen[str | None]):
         self._title, self._about, self._value = title, about, value
 
     def compose(self) -> ComposeResult:
-        """The text in a field."""
+        """Lay out the text in a field."""
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="dialog-title", markup=False)
             yield Static(self._about, markup=False, classes="about")

@@ -80,7 +80,7 @@ class BaseScreen(Screen[None]):
         return self.query_one(RecordTable)
 
     def compose(self) -> ComposeResult:
-        """The frame and the body."""
+        """Lay out the frame and the body."""
         yield Header(self.NAME)
         yield Static("", id="problem", markup=False)
         with Container(id="body"):
@@ -90,11 +90,11 @@ class BaseScreen(Screen[None]):
         yield Label("This window is too small.\nMake it at least 60 × 18.", id="too-small")
 
     def body(self) -> Iterator[Widget]:
-        """The parts between the line of screens and the command line."""
+        """Yield the parts between the line of screens and the command line."""
         raise NotImplementedError
 
     def command(self) -> tuple[str, ...]:
-        """Words of the command that does the same, after ``kelly-core``."""
+        """Return the words of the command that does the same, after ``kelly-core``."""
         raise NotImplementedError
 
     def draw(self) -> None:
@@ -118,7 +118,7 @@ class BaseScreen(Screen[None]):
             self.refresh_bindings()
 
     def runs_changed(self) -> None:
-        """The list of runs is another one; a screen that shows runs draws what follows from that."""
+        """Draw what follows from another list of runs; for screens that show runs."""
 
     def refresh_frame(self) -> None:
         """Show the command, the problem with the settings and the live run as they are now."""
@@ -226,5 +226,5 @@ class BaseScreen(Screen[None]):
 
 
 def _fitting(length: int, breakpoints: list[tuple[int, str]]) -> list[str]:
-    """The class of the last breakpoint that a window reaches."""
+    """Return the class of the last breakpoint that a window reaches."""
     return [name for least, name in breakpoints if length >= least][-1:]

@@ -87,14 +87,14 @@ class Benchmark(ChartScreen):
         self._timing = ""
 
     def body(self) -> Iterator[Widget]:
-        """The table and the details."""
+        """Lay out table, details and chart."""
         labels = ("engine", "part", "p50 µs", "p95 µs", "p99 µs", "max µs", "since", "p99 of budget")
         yield RecordTable(labels, numbers=labels[2:7], extras=("p95 µs", "max µs", "since", "p50 µs"), id="latencies")
         yield DetailsPanel(id="spread")
         yield CurveChart("Earlier runs appear here.", id="trend")
 
     def command(self) -> tuple[str, ...]:
-        """``bench``, with the external engine if one is named."""
+        """Return ``bench``, with the external engine if one is named."""
         return ("bench", str(self.kelly.exports), *(("--engine", self._engine) if self._engine else ()))
 
     @property
@@ -102,11 +102,11 @@ class Benchmark(ChartScreen):
         return self._reports.get(str(self.kelly.exports.absolute()))
 
     def on_activate(self) -> None:
-        """Others may have timed meanwhile."""
+        """Read what other programs have timed meanwhile."""
         self._read_history(self.kelly.exports)
 
     def on_resize(self) -> None:
-        """A narrow table has fewer columns."""
+        """Fit the bars to the new width."""
         self.draw()
 
     @work(thread=True, exclusive=True, group="history")
@@ -248,7 +248,7 @@ class Benchmark(ChartScreen):
         self._draw_trend(engine, part)
 
     def _draw_trend(self, engine: str, part: str) -> None:
-        """Median and 99th percentile of one row in all runs that are kept and that no other program disturbed."""
+        """Draw median and 99th percentile of one row in all runs that are kept and that no other program disturbed."""
         earlier = [latency for run, latency in self._earlier(engine, part) if not run.busy]
         colors = self.theme_colors
         runs = list(range(1, len(earlier) + 1))

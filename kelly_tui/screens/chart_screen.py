@@ -76,4 +76,4 @@ class ChartScreen(BaseScreen):
         self.cursor_moved(message.cursor)
 
     def cursor_moved(self, epoch: float | None) -> None:
-        """The cursor is at another epoch; a screen that shows epochs elsewhere points at it there, too."""
+        """Point at the epoch of the cursor elsewhere on the screen, too."""

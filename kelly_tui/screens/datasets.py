@@ -85,7 +85,7 @@ class Datasets(BaseScreen):
         total: int
 
         def can_replace(self, message: Message) -> bool:
-            """Only the latest count matters."""
+            """Return True for another count of the same stage: only the latest matters."""
             return isinstance(message, Datasets.Progress) and message.stage == self.stage
 
     @dataclass
@@ -118,7 +118,7 @@ class Datasets(BaseScreen):
         self._download_queue = JobQueue(self._fetch)
 
     def body(self) -> Iterator[Widget]:
-        """The table above the labels; the details above the examples."""
+        """Lay out the table above the labels, and the details above the examples."""
         labels = ("corpus", "state", "files", "examples", "hours", "model")
         with Vertical(id="corpora-left"):
             yield RecordTable(labels, "corpora", numbers=labels[2:5], extras=("model", "hours"), id="corpora")
@@ -129,11 +129,11 @@ class Datasets(BaseScreen):
             yield Drawing(id="examples")
 
     def command(self) -> tuple[str, ...]:
-        """``datasets``."""
+        """Return ``datasets``."""
         return ("datasets", *self.kelly.session.config_words)
 
     def on_activate(self) -> None:
-        """A corpus may have come meanwhile."""
+        """Look for corpora that have come meanwhile."""
         self._look()
 
     @work(thread=True, exclusive=True, group="look")
@@ -280,15 +280,15 @@ class Datasets(BaseScreen):
         return self.table.current or next(iter(CORPORA))
 
     def _key(self, name: str) -> str:
-        """The absolute folder of a corpus, by which its report is kept: every checkout has corpora of its own."""
+        """Return the absolute folder of a corpus, the key of its report: every checkout has corpora of its own."""
         return str(self.kelly.session.settings.datasets.folder(name).absolute())
 
     def _report(self, name: str) -> dict[str, Any] | None:
-        """The last report of the folder that the settings name."""
+        """Return the last report of the folder that the settings name."""
         return self._reports.get(self._key(name)) if self._found.get(name) is True else None
 
     def _is_outdated(self, name: str) -> bool:
-        """True if the files have changed since they were read."""
+        """Return True if the files have changed since they were read."""
         report = self._report(name)
         return report is not None and name in self._stamps and report.get("stamp") != self._stamps[name]
 
@@ -316,7 +316,7 @@ class Datasets(BaseScreen):
         return Row(name, (name, self._state(name), *counts, Text(model, self.theme_colors.muted)))
 
     def _models(self, name: str) -> list[str]:
-        """The models that learn from a corpus."""
+        """Return the models that learn from a corpus."""
         served = CORPORA[name].joins or (name,)
         models = self.kelly.session.settings.models
         return [model for model, settings in models.items() if settings.dataset in served]

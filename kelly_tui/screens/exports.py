@@ -36,7 +36,7 @@ class ExportFile:
 
     @classmethod
     def at(cls, path: Path) -> ExportFile:
-        """The export as it is now."""
+        """Return the export as it is now."""
         status = path.stat()
         return cls(path, status.st_size, status.st_mtime_ns)
 

@@ -48,7 +48,7 @@ class Models(BaseScreen):
         self._in_file: dict[str, Any] = {}
 
     def body(self) -> Iterator[Widget]:
-        """The table, the layers and the form."""
+        """Lay out the table, the layers and the form."""
         yield RecordTable(("model", "parameters"), "models", numbers=("parameters",), id="models")
         with Vertical(id="model"):
             layers = Static(id="layers", classes="panel", markup=False)
@@ -62,7 +62,7 @@ class Models(BaseScreen):
                 yield Label("", id="form-status", markup=False)
 
     def command(self) -> tuple[str, ...]:
-        """``config``."""
+        """Return ``config``."""
         return ("config", *self.kelly.session.config_words)
 
     def on_mount(self) -> None:
@@ -70,7 +70,7 @@ class Models(BaseScreen):
         self.call_after_refresh(setattr, self.query_one(SettingsForm), "display", True)
 
     def on_activate(self) -> None:
-        """The file may have changed, but what is typed stays."""
+        """Read the file, which may have changed, unless there are edits."""
         if not self._edits:
             self._load()
         self.table.select(self.kelly.chosen_model)
@@ -214,7 +214,7 @@ class Models(BaseScreen):
 
 
 def _sizes(spec: ModelSpec) -> str:
-    """The layers in one line: sizes, with the type before what another layer than a dense one gives."""
+    """Return the layers in one line: sizes, with the type before what another layer than a dense one gives."""
     outputs = [f"{'' if isinstance(layer, Dense) else f'{layer.kind} '}{layer.out_size}" for layer in spec.layers]
     return " → ".join([str(spec.input_size), *outputs])
 

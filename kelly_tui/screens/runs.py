@@ -200,7 +200,7 @@ class Runs(RunScreen):
         self.draw_run()
 
     def _list_text(self, count: int, filtered: bool) -> str:
-        """How many runs are shown, and by what they are sorted if not by age."""
+        """Return the number of shown runs, and by what they are sorted if not by age."""
         total = len(self.kelly.run_list.runs) + len(self.kelly.run_list.unreadable)
         order = "" if (self._sorted_by, self._reversed) == (AGE, False) else f"by {self._sorted_by}"
         return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))

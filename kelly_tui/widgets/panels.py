@@ -23,7 +23,7 @@ def update_text(widget: Static, text: str | Text) -> None:
 
 
 def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
-    """Title above and below a widget's border; setting the same one again would draw all of the widget again."""
+    """Set the titles in a widget's border; setting the same one again would draw all of the widget again."""
     if widget.border_title != title:
         widget.border_title = title
     if (widget.border_subtitle or "") != subtitle:
