@@ -13,7 +13,7 @@ from rich.text import Text
 from kelly_core.errors import KellyError
 from kelly_core.export.provenance import PREVIOUS_ENDING
 from kelly_core.export.quality_record import QualityRecord, recorded_quality
-from kelly_core.formatting import MISSING, format_loss
+from kelly_core.formatting import format_loss, format_metric
 from kelly_core.io.atomic import open_regular
 from kelly_core.runs.overview import Curves
 from kelly_core.spec import MODELS
@@ -137,4 +137,4 @@ def _quality_rows(quality: QualityRecord, colors: ThemeColors) -> Iterator[Label
         yield reference.name, f"{reference.measure} {format_loss(reference.value)}"
     for name, value in quality.metrics.items():
         label = Text(name, colors.text if name in quality.primary else colors.muted)
-        yield label, MISSING if value is None else f"{value:.4g}"
+        yield label, format_metric(value)

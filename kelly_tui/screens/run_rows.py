@@ -187,16 +187,15 @@ def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors
 def difference_rows(views: Sequence[RunView]) -> Iterator[LabeledRow]:
     """Yield the best loss of each model in several runs, its changes since the first, and the settings that differ."""
     yield "", " → ".join(short_id(view.snapshot.id) for view in views)
-    reached = [{model.model: model for model in view.snapshot.models} for view in views]
-    begun = (name for models in reached for name, model in models.items() if model.best_loss is not None)
-    for name in dict.fromkeys(begun):
-        yield name, " → ".join(best_text(models[name]) if name in models else MISSING for models in reached)
-        losses = [models[name].best_loss if name in models else None for models in reached]
-        changes = [relative_change(loss, losses[0]) for loss in losses[1:]]
+    comparison = compare_runs(*views)
+    for name, bests in comparison.models.items():
+        if all(best.best_loss is None for best in bests):
+            continue
+        yield name, " → ".join(map(best_text, bests))
+        changes = [relative_change(best.best_loss, bests[0].best_loss) for best in bests[1:]]
         if any(change is not None for change in changes):
             yield "", ", ".join(MISSING if change is None else format_change(change, 1) for change in changes)
-    settings = compare_runs(*views).settings
-    if not settings and len(views) == 2:
+    if not comparison.settings and len(views) == 2:
         yield "settings", "the same"
-    for key, values in settings.items():
+    for key, values in comparison.settings.items():
         yield key, " → ".join(map(setting_text, values))
