@@ -30,29 +30,36 @@ _MIN_CALLS = 2_000
 _MAX_CALLS = 10_000_000
 
 
+SourcesArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILES", help="Exports, or the folder that contains them.")
+]
+CallsOption = Annotated[
+    int,
+    option(
+        CHECKS_PANEL,
+        f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
+        "--calls",
+        min=_MIN_CALLS,
+        max=_MAX_CALLS,
+        metavar="N",
+    ),
+]
+BudgetOption = Annotated[
+    float,
+    option(
+        CHECKS_PANEL,
+        f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
+        "--budget-ms",
+        metavar="MS",
+    ),
+]
+
+
 def bench(
-    sources: Annotated[list[Path], typer.Argument(metavar="FILES", help="Exports, or the folder that contains them.")],
+    sources: SourcesArgument,
     engine: EngineOption = None,
-    calls: Annotated[
-        int,
-        option(
-            CHECKS_PANEL,
-            f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
-            "--calls",
-            min=_MIN_CALLS,
-            max=_MAX_CALLS,
-            metavar="N",
-        ),
-    ] = _MIN_CALLS,
-    budget_ms: Annotated[
-        float,
-        option(
-            CHECKS_PANEL,
-            f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
-            "--budget-ms",
-            metavar="MS",
-        ),
-    ] = BUDGET_MS,
+    calls: CallsOption = _MIN_CALLS,
+    budget_ms: BudgetOption = BUDGET_MS,
     as_json: JsonOption = False,
 ) -> None:
     """Time the exports frame by frame on one thread in NumPy, PyTorch, ONNX Runtime and the plugin's engine.

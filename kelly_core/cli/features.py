@@ -23,32 +23,37 @@ if TYPE_CHECKING:
 _STEP = 16
 
 
+AudioArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="AUDIO", help="Audio file: WAV, MP3, FLAC, Ogg or M4A; or a MIDI file.", exists=True, dir_okay=False
+    ),
+]
+DurationOption = Annotated[
+    float,
+    option(
+        MODELS_PANEL,
+        "Length of audio to read from the start (seconds; default 45).",
+        "--duration",
+        min=1,
+        max=600,
+        metavar="SECONDS",
+    ),
+]
+ModelsOption = Annotated[
+    Path | None,
+    option(
+        MODELS_PANEL,
+        "Folder of the five exports; adds the outputs of the chain to --json (default none).",
+        "--models",
+    ),
+]
+
+
 def features(
-    audio: Annotated[
-        Path,
-        typer.Argument(
-            metavar="AUDIO", help="Audio file: WAV, MP3, FLAC, Ogg or M4A; or a MIDI file.", exists=True, dir_okay=False
-        ),
-    ],
-    duration: Annotated[
-        float,
-        option(
-            MODELS_PANEL,
-            "Length of audio to read from the start (seconds; default 45).",
-            "--duration",
-            min=1,
-            max=600,
-            metavar="SECONDS",
-        ),
-    ] = 45.0,
-    models: Annotated[
-        Path | None,
-        option(
-            MODELS_PANEL,
-            "Folder of the five exports; adds the outputs of the chain to --json (default none).",
-            "--models",
-        ),
-    ] = None,
+    audio: AudioArgument,
+    duration: DurationOption = 45.0,
+    models: ModelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the input frames of the emotion model: 128 mel bands in dB, two frames per second.

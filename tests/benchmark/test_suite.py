@@ -26,6 +26,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
 from kelly_core.export.writer import write_export
 from kelly_core.spec import MODELS
+from tests.helpers.chain import write_chain
 from tests.helpers.engine_programs import GOOD, engine
 from tests.helpers.networks import metadata_of, spec_network, write_tiny
 from tests.seeds import seeded_rng
@@ -37,11 +38,7 @@ NAMES = [spec.name for spec in MODELS]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Exports of the five models with random weights."""
-    folder = tmp_path_factory.mktemp("models")
-    for spec in MODELS:
-        layers = spec_network(spec)
-        write_export(folder / f"{spec.file_stem}.json", layers, metadata_of(layers, spec.name))
-    return folder
+    return write_chain(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,18 +86,3 @@ def test_the_script_for_each_shell_is_printed(
     with pytest.raises(SystemExit):
         main()
     assert "_KELLY_CORE_COMPLETE=complete_" + shell in capsys.readouterr().out
-
-
-def test_completion_does_not_import_the_heavy_libraries() -> None:
-    script = (
-        "import os, sys\n"
-        "words = {'COMP_WORDS': 'kelly-core runs show x', 'COMP_CWORD': '3'}\n"
-        "os.environ |= {'_KELLY_CORE_COMPLETE': 'complete_bash', **words}\n"
-        "sys.argv = ['kelly-core']\n"
-        "from kelly_core.cli.app import main\n"
-        "try:\n    main()\n"
-        "except SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'librosa', 'matplotlib', 'scipy', 'sklearn', 'textual'} & set(sys.modules)))\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[]"

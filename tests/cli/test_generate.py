@@ -246,7 +246,5 @@ def test_the_chain_is_measured_from_audio(run: Run, models: Path, tmp_path: Path
 
 
 def test_a_chain_needs_all_exports_in_one_folder(run: Run, models: Path, tmp_path: Path) -> None:
-    shutil.copy(models / "groovepredictor.json", tmp_path)
-    assert "several folders" in run.refused(
-        "validate", models, tmp_path / "groovepredictor.json", "--chain", models, code=2
-    )
+    files = (models, shutil.copy(models / "groovepredictor.json", tmp_path))
+    assert "several folders" in run.refused("validate", *files, "--chain", models, code=2)

@@ -144,9 +144,8 @@ def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: Run, tmp_path:
 
 @pytest.mark.usefixtures("folder")
 def test_one_file_cannot_take_two_outputs(run: Run) -> None:
-    assert "out/a is also the file of --output" in run.refused(
-        *CONSTANT, "-o", "out/a", "--plot", "models/../out/a", code=2
-    )
+    refused = run.refused(*CONSTANT, "-o", "out/a", "--plot", "models/../out/a", code=2)
+    assert "out/a is also the file of --output" in refused
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])

@@ -131,28 +131,3 @@ def test_ctrl_c_keeps_and_exports_what_was_reached(tmp_path: Path, wait_for: str
     )
     assert validated.returncode == 0, validated.stdout
     assert json.loads(validated.stdout)["passed"], validated.stdout
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "kelly_core.cli.app",
-        "kelly_core.validation.checks",
-        "kelly_core.cli.bench",
-        "kelly_core.export.writer",
-        "kelly_core.report.collect",
-        "kelly_core.report.html",
-        "kelly_core.data",
-        "kelly_core.config.schema",
-    ],
-)
-def test_light_modules_import_neither_torch_nor_librosa(module: str) -> None:
-    heavy = ("torch", "librosa", "matplotlib", "onnxruntime")
-    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_commands_that_watch_runs_and_ask_for_help_import_no_numpy() -> None:
-    names = ("runs", "train", "features", "generate", "report", "validate", "compare", "bench", "config")
-    code = f"import sys; from kelly_core.cli import {', '.join(names)}; print('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
