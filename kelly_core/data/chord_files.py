@@ -189,6 +189,7 @@ def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> Ch
     def read(path: Path, name: str) -> Entry:
         folder = name.rpartition("/")[0].rpartition("/")[2]
         entry = _read_salami(path) if path.name.lower() == _SALAMI else _read_lab(path)
+        # Names of folders have four digits, numbers in the index have no zeros in front.
         number = folder.lstrip("0")
         return {**entry, "source": songs.get(number) or entry.get("source") or printable(f"Billboard/{folder}")}
 
@@ -245,6 +246,7 @@ def _read_salami(path: Path) -> Entry:
     chords: list[str] = []
     durations: list[float] = []
     for (time, bars), (until, _) in pairwise(lines):
+        # The bars of a line share its time evenly, the chords of a bar that of the bar.
         for bar in bars:
             for chord in bar:
                 if chord not in NO_CHORDS and until > time:

@@ -201,6 +201,7 @@ class CorpusDataset(Dataset):
 
     def eval_batch(self, indices: Indices) -> Batch:
         """Return examples as validation sees them; equal calls return equal numbers."""
+        # A new generator of the same seed at each call, so that the noise in the codes is the same each time.
         rng = np.random.default_rng(_VALIDATION_SEED)
         return self._standardized(self._assemble(indices, rng, augment=False))
 

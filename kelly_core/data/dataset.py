@@ -87,6 +87,7 @@ class Normalizer:
         """Return the normalizer to zero mean and unit deviation for these moments, both [in]; a constant input is
         disabled.
         """
+        # Divided by a deviation near 0, an input's rounding errors would become its signal.
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)
 

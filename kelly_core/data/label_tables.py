@@ -213,6 +213,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         if not all(low <= value <= high for value in pair):
             damaged.append(f"{path.name} row {number}")
             continue
+        # The first row of a song counts; one with other values is damaged.
         affect = (_to_unit(pair[0], low, high), _to_unit(pair[1], low, high))
         if labels.setdefault(name, affect) != affect:
             repeated += 1

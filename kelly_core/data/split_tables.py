@@ -267,6 +267,7 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
         raise DataError("has no rows", where=path, hint="Copy the official table again")
     checked: list[TableRow] = []
     damaged: list[int] = []
+    # Row 1 of the file is its header.
     for number, row in enumerate(rows, start=2):
         if not any(row.values()):
             continue

@@ -72,6 +72,7 @@ def assign_splits(
     splits = np.array([split or TRAIN for split in official], dtype=object)
     held_out = {group for group, split in zip(groups, official, strict=True) if split == VALIDATION}
     pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
+    # A group with an official validation file validates as a whole.
     free = [group for group in pool if group not in held_out]
     if VALIDATION not in official or len(set(free)) > 1:
         drawn_splits = split_groups(free, fraction, seed)
@@ -122,4 +123,5 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
 
 
 def _rank(name: str, seed: int) -> bytes:
+    # A hash instead of a shuffle: a group that comes or goes moves hardly any other to another side.
     return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()

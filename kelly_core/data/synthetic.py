@@ -185,6 +185,7 @@ class HarmonyGenerator(_CodeReader):
         logits = np.tensordot(_features(_affect(inputs[..., :64])), self.weights, axes=1)
         logits += np.tensordot(inputs[..., 64:], self.audio_weights, axes=1)
         logits += self.bias
+        # Without the maximum the exponentials could overflow; it cancels in the quotient.
         odds: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
         odds /= odds.sum(axis=-1, keepdims=True)
         return odds
@@ -253,6 +254,7 @@ def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -
     innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
     # The first step keeps its full variance, so the process is stationary from the start.
     innovations[:, 1:] *= np.float32(np.sqrt(1 - coefficient**2))
+    # Independent draws of variance 1 times the Cholesky factor have the covariance.
     factor = np.linalg.cholesky(WALK_COVARIANCE).T.astype(np.float32)
     return _decaying_sum(np.tensordot(innovations, factor, axes=1), np.float32(coefficient))
 
@@ -357,6 +359,7 @@ class SyntheticDataset(Dataset):
         self.test = np.arange(0)
         self.rows = self._origins()
         self._seed = seed
+        # A stream each for the matrices, the validation set and the other fixed examples: none moves another.
         self._generator: Generator = load_reference(spec.generator)(self._rng(0))
         self._held_out = self._generator.draw(validation_examples, sequence_length, self._rng(1))
         self.reference = self._reference_losses(spec.loss)
@@ -418,6 +421,7 @@ class SyntheticDataset(Dataset):
     def _reference_losses(self, loss: str) -> ReferenceLosses:
         inputs, targets = self._held_out
         expected = self.best(inputs)
+        # The median minimizes the mean absolute error, the mean the other losses.
         middle = np.median if loss == "masked_l1" else np.mean
         constant = middle(expected.astype(np.float64), axis=(0, 1))
         return ReferenceLosses(bayes=_mean_loss(loss, expected, targets), prior=_mean_loss(loss, constant, targets))
@@ -444,5 +448,6 @@ def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Fl
     if loss == "masked_l1":
         return float(np.mean(np.abs(predictions - targets)))
     if loss == "bce":
+        # Targets are 0 or 1, so one of the two logarithms of binary cross-entropy counts.
         return float(-np.mean(np.log(np.where(targets > 0.5, predictions, 1 - predictions))))
     return float(-np.mean(np.sum(targets * np.log(predictions), axis=-1)))

@@ -182,7 +182,9 @@ def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput
 
 
 def _song(number: int, seed: int) -> Song:
+    # A stream for each song: any number of processes makes the same songs.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    # The same origin for all songs, which keeps their points evenly spread.
     origin = np.random.default_rng(seed).random(2)
     valence, arousal = (_REACH * (2 * ((origin + number * np.array(_PLASTIC)) % 1) - 1)).tolist()
     tonic = int(rng.integers(12))

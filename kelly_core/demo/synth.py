@@ -169,6 +169,7 @@ def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, 
 
 
 def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
+    # No MIDI input, no shell, no reverb, no chorus; samples of 16 bits to the standard output.
     command = [
         _FLUIDSYNTH,
         "-n",
@@ -190,6 +191,7 @@ def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
     except OSError as error:
         raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=path) from error
     with process:
+        # A SoundFont that is broken may keep fluidsynth busy for ever.
         timer = Timer(_MOST_SECONDS, process.kill)
         timer.start()
         assert process.stdout is not None

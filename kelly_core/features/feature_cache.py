@@ -167,6 +167,7 @@ class FeatureCache:
 
     def _write(self, kind: str, content: StoreContent) -> ArrayStore:
         others = _numbered(self.folder, kind)
+        # A number is never used twice: another process may have mapped the store that had it.
         number = 1 + (_number(others[-1]) if others else 0)
         target = self.folder / f"{kind}-{number:06d}"
         temporary = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -320,6 +321,7 @@ def _remove_folder(folder: Path) -> None:
         others = [path.name for path in _clear(folder)]
         if others:
             raise DataError(f"holds what is not a cache and stays: {', '.join(others)}", where=folder)
+        # The lock goes last: until then no other process writes into the folder.
         lock.path.unlink()
         with suppress(OSError):
             # A process that waited for the lock has created another cache by now.

@@ -187,6 +187,7 @@ def open_store(folder: Path) -> ArrayStore | None:
                 return None
         return ArrayStore(folder, manifest, {name: file.layout for name, file in files.items()})
     except (OSError, KeyError, TypeError, ValueError):
+        # Whatever is wrong with a store, its features are computed again.
         return None
 
 
@@ -218,6 +219,7 @@ def _files_in_blocks(blocks: Sequence[int], row_bytes: int, counts: Ints) -> lis
     """Return the numbers of the corpus's files that have rows in some blocks of an array."""
     ends = np.cumsum(counts) * row_bytes
     starts = ends - counts * row_bytes
+    # Two intervals overlap if each begins before the other ends.
     first = np.array(blocks)[:, None] * _BLOCK_BYTES
     touched = (starts < first + _BLOCK_BYTES) & (ends > first) & (counts > 0)
     found: list[int] = np.flatnonzero(touched.any(axis=0)).tolist()
@@ -313,6 +315,7 @@ def _digest(payload: bytes) -> bytes:
 def _pack(manifest: Manifest, files: Mapping[str, _ArrayFile]) -> bytes:
     """Pack columns as arrays, so that a manifest of 200,000 files is read in a fraction of a second."""
     reasons = sorted(set(manifest.reasons))
+    # Few reasons for many files: each file holds the number of its reason.
     number = {reason: index for index, reason in enumerate(reasons)}
     about = {"reasons": reasons, "arrays": {name: asdict(file) for name, file in files.items()}}
     columns = {

@@ -105,6 +105,7 @@ def _writer(content: bytes) -> Writer:
 
 
 def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
+    # Beside the target: renaming is atomic within one file system only.
     temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in files}
     path = next(iter(files))
     try:
@@ -198,6 +199,7 @@ def open_for_writing(path: Path, flags: int) -> int:
     Raises:
         OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.
     """
+    # Without O_NONBLOCK, opening a FIFO would wait for its reader.
     handle = os.open(path, flags | os.O_CREAT | os.O_NONBLOCK, _FILE_MODE)
     try:
         _check_regular(handle, path)

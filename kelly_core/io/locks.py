@@ -47,6 +47,7 @@ class FileLock:
         Raises:
             KellyError: (or ``error``) the file cannot be made, or its file system has no locks.
         """
+        # Tried again and again: flock itself waits without any limit.
         deadline = time.monotonic() + timeout
         while True:
             lock = cls._try_acquire(path, error)

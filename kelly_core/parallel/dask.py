@@ -40,6 +40,7 @@ class Requirements:
     @classmethod
     def of_this_process(cls, paths: Sequence[Path]) -> Requirements:
         """Return the versions of this process, and the sizes of some paths as it sees them."""
+        # Sorted, for each worker checks equal requirements once only.
         return cls(_versions(), tuple((str(path.absolute()), _size(path)) for path in sorted(set(paths))))
 
 
@@ -188,6 +189,7 @@ class _GuardedExecutor(Executor):
         task = self._client.submit(Guarded(function, self._requirements), *arguments, pure=False, **options)
         future: Future[Result] = Future()
         future.add_done_callback(lambda done: task.cancel() if done.cancelled() and not task.cancelled() else None)
+        # Results arrive in the event loop of the client, which runs in a thread of its own.
         self._client.loop.add_callback(_deliver, task, future)
         return future
 
@@ -202,6 +204,7 @@ async def _deliver(task: Any, future: Future[Any]) -> None:
     # The function may raise anything, and the future passes it on.
     except BaseException as error:  # noqa: BLE001
         problem = error
+    # Cancelled while the task was running: its result is not wanted any more.
     if not future.set_running_or_notify_cancel():
         return
     if problem is None:
@@ -220,6 +223,7 @@ def _connect(scheduler: str) -> Any:
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
+        # As the default client it would also get Dask collections of other code in this process.
         return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except OSError as error:
         hint = f"Start one with `dask scheduler`, and use the address that it prints ({error})"

@@ -60,6 +60,7 @@ def map_ordered(
     Raises:
         ParallelError: the cluster is unreachable, a worker is unusable, or workers were lost too often.
     """
+    # In this process: a pool of one would only add its start and the copying of arguments and results.
     if not scheduler and (jobs or _core_count()) == 1:
         yield from map(function, items)
         return
@@ -157,6 +158,7 @@ def _map_in_chunks(
                 size = min(2 * size, _MAX_CHUNK)
             yield from timed.results  # type: ignore[misc]
     finally:
+        # Also where the caller stops early: chunks that have not started must not keep the workers busy.
         _cancel(pending)
 
 

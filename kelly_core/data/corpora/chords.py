@@ -304,6 +304,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     groups = _groups(songs, kinds)
     splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
     features = chord_features(songs.modes, songs.minor_shares)
+    # Fitted to the training songs alone, so that validation stays unseen.
     scale = AffectScale.fit(features[splits == TRAIN], VALENCE_SPREAD)
     affect = np.array(songs.affect, np.float32).reshape(-1, 2)
     affect[:, 0] = np.where(np.isnan(affect[:, 0]), scale(features), affect[:, 0])
@@ -329,6 +330,7 @@ def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
     if len(set(kinds)) == 1:
         return songs.groups
     pairs = list(zip(songs.progressions, songs.groups, strict=True))
+    # Reversed, so that the first of the songs with equal chords gives the group its name.
     first = dict(reversed(pairs))
     return [first[progression] if progression else group for progression, group in pairs]
 

@@ -223,6 +223,7 @@ class EmotionDataset(CorpusDataset):
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and standard deviation of the training frames, both [128]; one file is in memory at a time."""
         mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
+        # A second pass: the mean of squares less the square of the mean would lose digits.
         squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
         return mean, np.sqrt(squares / self.training_frames)
 

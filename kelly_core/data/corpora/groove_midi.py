@@ -67,6 +67,7 @@ class GrooveDataset(CorpusDataset):
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self.labels[indices].T
+        # Drawn for each batch: a fixed value would be learned as if it were known.
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis]
@@ -101,6 +102,7 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     extraction = FeatureExtractor(name, _VERSION, {}, _extract)
     table, official, report = extract_selection(root, selection, known, extraction, options)
     groups, splits = _split(table.files, official, options)
+    # Fitted to the training recordings alone, so that validation stays unseen.
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(table, scale, known)
     owner = table.owner("values")
@@ -157,6 +159,7 @@ def _extract(path: Path) -> Features:
     windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
     if not len(windows.values):
         raise DataError("too short: fewer than two bars", where=path)
+    # Within less than a second, notes per second would say nothing about the pace.
     seconds = max(1.0, float(notes.onset[-1] - notes.onset[0]))
     pace = np.array([[notes.bpm, len(notes) / seconds]])
     content = _content(windows.values * windows.mask)

@@ -147,6 +147,7 @@ def _extract(path: Path) -> Features:
     pitched = notes.pitched()
     shift = semitones_to_c(tonality_of(pitched))
     sequences, lengths = _sequences(melody_piano_roll(melody, shift), path)
+    # One bit a pitch: a beat takes 16 bytes on disk instead of 128.
     steps = np.packbits(sequences, axis=2)
     measures = note_measures(notes, melody.notes, shift)
     return {
@@ -166,6 +167,7 @@ def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_],
         raise DataError(f"melody shorter than {_MIN_BEATS} beats", where=path)
     steps = steps[sounding[0] : sounding[-1] + 1]
     full, rest = divmod(len(steps), SEQUENCE_BEATS)
+    # A rest of at least 16 beats is a sequence of its own, padded with silence that ``length`` excludes.
     count = full + (rest >= _MIN_BEATS)
     padded = np.zeros((count * SEQUENCE_BEATS, PITCHES), bool)
     kept = steps[: len(padded)]

@@ -141,11 +141,13 @@ def _members(path: Path) -> Iterator[_Member]:
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            # The upper half is the mode of Unix; 0 where another system packed the archive.
             mode = info.external_attr >> 16
             kind = stat.S_IFMT(mode)
             if info.is_dir():
                 _safe_parts(info.filename, path)
             elif kind == stat.S_IFLNK:
+                # A target that is too long for a path is refused as one outside of the archive.
                 target = archive.read(info) if info.file_size < 4096 else b"/"
                 yield _Member(info.filename, 0, None, os.fsdecode(target), info.header_offset)
             elif kind not in (0, stat.S_IFREG):
@@ -155,6 +157,7 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
+    # As a stream: a compressed archive cannot be read backward without starting over.
     with path.open("rb") as file, closing(tarfile.open(fileobj=file, mode="r|*", errorlevel=2)) as archive:
         while (info := archive.next()) is not None:
             # tarfile remembers every member it has passed: 1 kB each, for 178,561 files of Lakh.

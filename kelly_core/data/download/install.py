@@ -168,6 +168,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
     for archive in archives:
         kept = downloads / archive.file
         there = max((path.stat().st_size for path in (kept, part_of(kept)) if path.is_file()), default=0)
+        # A file leaves half a block unused on average.
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
@@ -363,6 +364,7 @@ def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: 
 def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListener) -> Unpacked:
     size = path.stat().st_size
     if is_archive(path):
+        # Protects the disk from an archive that unpacks to far more than this one should.
         limit = min(size * _MAX_RATIO, 4 * archive.unpacked) + _UNPACKED_ALLOWANCE
         return unpack(path, beside, limit, lambda done, total: listener.progress(archive.file, "unpack", done, total))
     try:

@@ -42,6 +42,7 @@ def without_mpg123_messages() -> Iterator[None]:
     libsndfile does not let a caller set libmpg123's option to be quiet. Output of other threads meanwhile appears at
     the end, unchanged.
     """
+    # The standard error stream belongs to the whole process, so one thread at a time redirects it.
     with _lock:
         try:
             terminal = os.dup(_STDERR)
@@ -242,6 +243,7 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
             _check_format(sound.samplerate, sound.channels, path)
             wanted = round(seconds * sound.samplerate)
             samples, intact = _joined(_blocks(sound, wanted), wanted)
+            # libsndfile shortens the length of a cut file to what is there; its report has both.
             claimed = sound.frames / _held_share(sound.extra_info)
             whole = _is_whole(samples, sound.samplerate, seconds, claimed) and _HOLE not in sound.extra_info
             return DecodedAudio(samples, sound.samplerate, intact and whole)

@@ -39,6 +39,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     # Stable: within a key the events keep the order of the file, which decides between simultaneous ones.
     noted = noted[np.argsort(key, kind="stable")]
     key = part[noted] * 128 + events.data1[noted]
+    # A note-on with velocity 0 is a note-off, by the MIDI specification.
     starts = (events.status[noted] >> 4 == _NOTE_ON) & (events.data2[noted] > 0)
 
     same_key = key[1:] == key[:-1]
@@ -137,6 +138,7 @@ def _to_notes(events: SmfEvents) -> Notes:
     start, end = events.tick[on], events.tick[off]
     if end.max() > _MAX_BEATS * events.ticks_per_quarter:
         raise DataError(f"notes beyond {_MAX_BEATS:,} beats")
+    # By time and then by pitch, so that the order of the tracks in the file does not matter.
     order = np.lexsort((events.data1[on], start))
     on, start, end = on[order], start[order], end[order]
     clock = _TempoMap(events)
@@ -173,6 +175,7 @@ class _TempoMap:
         self._ticks = np.array(list(changes), np.int64)
         rates = np.array(list(changes.values()))
         self._seconds_per_tick = 60.0 / (rates * events.ticks_per_quarter)
+        # Seconds at each change: the sum of the stretches between the changes before it.
         self._starts = np.concatenate([[0.0], np.cumsum(np.diff(self._ticks) * self._seconds_per_tick[:-1])])
 
     def seconds(self, ticks: Ints) -> Doubles:
