@@ -37,7 +37,7 @@ _DIVERGED = ("rollback", "diverged")
 class RunView:
     """State of a run as a screen shows it."""
 
-    record: RunManifest
+    manifest: RunManifest
     snapshot: RunSnapshot
     curves: dict[str, Curves]
     lines: tuple[str, ...]
@@ -50,7 +50,7 @@ class RunWatcher:
         has_more: the last poll left records for the next one.
 
     Raises:
-        RunError: there is no run, or its record cannot be read.
+        RunError: there is no run, or its manifest cannot be read.
     """
 
     def __init__(self, folder: RunDirectory) -> None:
@@ -72,7 +72,7 @@ class RunWatcher:
         self._read_on(time.monotonic() + _SECONDS_A_LOOK)
         # An unchanged curve stays the same object, which is compared at no cost and need not be drawn again.
         self._published = {name: self._published.get(name) or each.copy() for name, each in self._curves.items()}
-        return RunView(self._run.record, self._run.snapshot, dict(self._published), tuple(self._lines))
+        return RunView(self._run.manifest, self._run.snapshot, dict(self._published), tuple(self._lines))
 
     def _read_on(self, deadline: float) -> None:
         self.has_more = True

@@ -139,5 +139,5 @@ def forked(shared_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
     yield shared_forker
     shared_forker.largest_file = None
     for folder in started:
-        if folder.record.exists():
+        if folder.manifest.exists():
             Run(folder).kill()

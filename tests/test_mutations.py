@@ -95,8 +95,8 @@ def test_logs_of_runs(tmp_path: Path) -> None:
 
 def test_run_manifests(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "odd", *SAMPLES.values())
-    for content in mutated_texts(json.loads(folder.record.read_text()), seed=4):
-        folder.record.write_bytes(content)
+    for content in mutated_texts(json.loads(folder.manifest.read_text()), seed=4):
+        folder.manifest.write_bytes(content)
         listed = list_runs(tmp_path)
         if listed.runs:
             console().print(run_table(listed.runs, listed.overviews))

@@ -94,7 +94,7 @@ def watch(run: Run) -> list[ModelResult]:
                 results.append(record.event)
     # From here, because the process of the run has no terminal.
     if sys.stderr.isatty():
-        notify = NotifySettings.model_validate(run.record.settings.get("notify", {}))
+        notify = NotifySettings.model_validate(run.manifest.settings.get("notify", {}))
         sys.stderr.write(terminal_sequence(notify, message_text(run, ENDED)))
         sys.stderr.flush()
     return results

@@ -117,11 +117,11 @@ def edit_queue(
         raise typer.BadParameter(f"{action!r} is not one of list, move, drop", param_hint="action")
     waiting = waiting_runs(runs)
     if as_json:
-        print_json({"waiting": [{"run": each.id, "models": each.record.models} for each in waiting]})
+        print_json({"waiting": [{"run": each.id, "models": each.manifest.models} for each in waiting]})
         return
     for number, each in enumerate(waiting, 1):
         print_result(
-            f"{number}  {each.id}  {', '.join(each.record.models)}  {each.record.settings['training']['device']}"
+            f"{number}  {each.id}  {', '.join(each.manifest.models)}  {each.manifest.settings['training']['device']}"
         )
     if not waiting:
         print_result("no run waits")
@@ -262,12 +262,12 @@ def _more_epochs(text: str | None) -> int:
 def _print_totals(run: Run, more: int) -> None:
     """Wait until the run has counted its finished epochs, and print first and last epoch of each model."""
     _wait(run, _SECONDS_TO_START, lambda: not (read_manifest(run.folder).more_epochs and run.live))
-    record = read_manifest(run.folder)
-    if record.more_epochs:
+    manifest = read_manifest(run.folder)
+    if manifest.more_epochs:
         print_status(f"each model trains {more} epochs beyond those it has done")
         return
-    settings = settings_of(run.folder, record)
-    for name in record.models:
+    settings = settings_of(run.folder, manifest)
+    for name in manifest.models:
         total = settings.models[name].epochs or settings.training.epochs
         print_status(f"{name}: continues at epoch {total - more + 1}, trains {more} more, until {total} in total")
 

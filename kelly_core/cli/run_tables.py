@@ -49,7 +49,7 @@ def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview])
     return table
 
 
-def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Table:
+def run_header(run: RunSnapshot, manifest: RunManifest, labels: RunLabels) -> Table:
     """Return the properties of a run, one per line."""
     table = Table.grid(padding=(0, 2))
     begun = datetime.fromtimestamp(run.began) if run.attempt else None
@@ -61,7 +61,7 @@ def run_header(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> Tabl
         ("attempt", f"{run.attempt}, begun {begun:%Y-%m-%d %H:%M:%S}" if begun else "none yet"),
         ("process", f"{run.pid} on {run.host_name}" if run.pid else "none yet"),
         ("output", _shown(run.output)),
-        ("command", shlex.join(record.command)),
+        ("command", shlex.join(manifest.command)),
         ("machine", "" if run.host is None else _load(run.host)),
         ("error", Text(run.error, style="red")),
     ]

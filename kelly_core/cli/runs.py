@@ -135,11 +135,11 @@ def show_run(
     """
     run = Run(find_run(context.obj, run_id), reading="whole")
     if as_json:
-        content = {"command": list(run.record.command), "settings": run.record.settings}
+        content = {"command": list(run.manifest.command), "settings": run.manifest.settings}
         print_json(_as_json(run.snapshot) | content | asdict(read_labels(run.folder)))
         return
     snapshot = run.snapshot
-    console().print(run_header(snapshot, run.record, read_labels(run.folder)), soft_wrap=True)
+    console().print(run_header(snapshot, run.manifest, read_labels(run.folder)), soft_wrap=True)
     print_result(model_table(snapshot))
     for model in snapshot.models:
         if model.verdict:

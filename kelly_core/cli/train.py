@@ -106,7 +106,7 @@ def train(
     elif queue:
         waiting = enqueue(settings, names, resume=resume, command=command)
         then = "it starts when its device is free; `kelly-core runs queue` lists what waits"
-        _print_started(waiting.id, str(waiting.record.output), then, as_json)
+        _print_started(waiting.id, str(waiting.manifest.output), then, as_json)
     else:
         _start(partial(start, settings, names, resume=resume, command=command), config, detach, as_json)
 

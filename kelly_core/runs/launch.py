@@ -66,11 +66,11 @@ def start(
         RunError: a run has this name, another run trains into the same output folder, a folder cannot be written, or
             Apprise, which the settings ask for, is not installed.
     """
-    record = new_record(settings, models, resume=resume, command=command)
-    return start_record(settings.runs.dir.absolute(), record, name)
+    manifest = new_manifest(settings, models, resume=resume, command=command)
+    return start_run(settings.runs.dir.absolute(), manifest, name)
 
 
-def new_record(
+def new_manifest(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> RunManifest:
     """Return the manifest of a training that begins in this working folder; see ``start``.
@@ -91,24 +91,24 @@ def new_record(
     )
 
 
-def start_record(runs: Path, record: RunManifest, name: str = "") -> Run:
+def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
     """Start the training that a manifest describes.
 
     Args:
         runs: folder of runs, absolute.
-        record: its manifest.
+        manifest: its manifest.
         name: ID of the run, which must be unused; "" generates one.
 
     Raises:
         RunError: as ``start``.
     """
     with ExitStack() as locks:
-        output_lock = _until_end(locks, acquire_output_lock(record.output))
+        output_lock = _until_end(locks, acquire_output_lock(manifest.output))
         # The output is locked first: a refused start must leave no directory of a run behind.
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         life = FileLock.acquire(folder.heartbeat, error=RunError)
         assert life is not None
-        return _launch(folder, record, _until_end(locks, life), output_lock)
+        return _launch(folder, manifest, _until_end(locks, life), output_lock)
 
 
 def resume(run: Run, more_epochs: int = 0) -> Run:
@@ -119,27 +119,27 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
         more_epochs: epochs that each model trains beyond those it has done; 0 continues to the number of the settings.
 
     Raises:
-        RunError: a process is working on it, another run trains into its output folder, or its record is damaged.
+        RunError: a process is working on it, another run trains into its output folder, or its manifest is damaged.
     """
     with ExitStack() as locks:
         life = _until_end(locks, run.take())
-        record = read_manifest(run.folder)
+        manifest = read_manifest(run.folder)
         # An extension whose process died before it knew what is done still holds.
-        record = replace(
-            record,
-            settings=settings_of(run.folder, record).model_dump(mode="json"),
-            more_epochs=more_epochs or record.more_epochs,
+        manifest = replace(
+            manifest,
+            settings=settings_of(run.folder, manifest).model_dump(mode="json"),
+            more_epochs=more_epochs or manifest.more_epochs,
         )
-        output_lock = _until_end(locks, acquire_output_lock(record.output))
-        return _launch(run.folder, record, life, output_lock)
+        output_lock = _until_end(locks, acquire_output_lock(manifest.output))
+        return _launch(run.folder, manifest, life, output_lock)
 
 
-def _notifier(folder: RunDirectory, record: RunManifest) -> list[str]:
+def _notifier(folder: RunDirectory, manifest: RunManifest) -> list[str]:
     """Return the command that sends the message about the end of a run, [] if the settings name no recipient."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
 
     try:
-        notify = settings_of(folder, record).notify
+        notify = settings_of(folder, manifest).notify
     except RunError:
         # The run's own process ends with this error and reports it.
         return []
@@ -160,13 +160,13 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         RunError: it cannot be started.
     """
     # -P: a module of the working folder must not take the place of one of Python's own.
-    record = read_manifest(folder)
+    manifest = read_manifest(folder)
     command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(handles[-1])]
     try:
         with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
-                observed(command, folder, record.attempts, _notifier(folder, record)),
-                cwd=record.working_folder,
+                observed(command, folder, manifest.attempts, _notifier(folder, manifest)),
+                cwd=manifest.working_folder,
                 # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
@@ -226,10 +226,10 @@ def _new_folder(runs: Path) -> RunDirectory:
 
 def _named_folder(path: Path) -> RunDirectory:
     folder = RunDirectory(path)
-    # A folder without a record is left by a failed start; the caller holds the lock of its output.
+    # A folder without a manifest is left by a failed start; the caller holds the lock of its output.
     with suppress(FileExistsError):
         _make(path)
-    if folder.record.exists():
+    if folder.manifest.exists():
         raise RunError("there is a run of this name", where=folder.id)
     return folder
 
@@ -252,21 +252,21 @@ def _deny_others_writing(folder: RunDirectory) -> None:
         raise RunError(f"its permissions cannot be changed ({error.strerror})", where=folder.path) from error
 
 
-def _launch(folder: RunDirectory, record: RunManifest, life: FileLock, output_lock: FileLock) -> Run:
-    record = replace(record, attempts=record.attempts + 1)
+def _launch(folder: RunDirectory, manifest: RunManifest, life: FileLock, output_lock: FileLock) -> Run:
+    manifest = replace(manifest, attempts=manifest.attempts + 1)
     _deny_others_writing(folder)
-    write_manifest(folder, record)
+    write_manifest(folder, manifest)
     # The silence since the last attempt does not count.
     os.utime(life.handle)
     log = LogWriter(folder.events)
     try:
-        log.append(LogRecord(time.time(), 0.0, record.attempts, AttemptBegun()))
+        log.append(LogRecord(time.time(), 0.0, manifest.attempts, AttemptBegun()))
         run = Run(folder)
         # Until the new process is known, none must be taken for it, least of all the former one's number.
         life.write_owner(folder.id, 0)
         pid = spawn(folder, (life.handle, output_lock.handle))
     except RunError as error:
-        log.append(LogRecord(time.time(), 0.0, record.attempts, RunEnded("failed", str(error))))
+        log.append(LogRecord(time.time(), 0.0, manifest.attempts, RunEnded("failed", str(error))))
         raise
     finally:
         log.close()

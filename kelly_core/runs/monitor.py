@@ -43,7 +43,7 @@ class RunMonitor:
     ) -> None:
         self._run, self._logger, self._controller, self._meter = run, logger, controller, meter
         self._is_owned = is_owned
-        self._inbox = Inbox(run.folder.control, run.record.attempts)
+        self._inbox = Inbox(run.folder.control, run.manifest.attempts)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="run monitor", daemon=True)
         self._last_beat = time.monotonic()
@@ -109,7 +109,7 @@ class RunMonitor:
 def _output_lost(run: Run) -> str:
     """Return the problem of a run whose output folder was removed or replaced."""
     hint = f"`kelly-core runs resume {run.id}` trains again into a folder of that name"
-    return str(RunError("was removed or replaced while the run trained into it", where=run.record.output, hint=hint))
+    return str(RunError("was removed or replaced while the run trained into it", where=run.manifest.output, hint=hint))
 
 
 class ResourceMonitor:

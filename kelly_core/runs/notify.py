@@ -58,7 +58,7 @@ def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
     """Return the content of a message about a run, as JSON types; without a model it is about all of them."""
     snapshot = run.snapshot
-    row = overview(snapshot, run.record, read_labels(run.folder))
+    row = overview(snapshot, run.manifest, read_labels(run.folder))
     return {
         "event": snapshot.state if event == ENDED else event,
         "run": run.id,
@@ -78,7 +78,7 @@ def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
 def message_text(run: Run, event: str, model: str = "") -> str:
     """Return a message in one line."""
     snapshot = run.snapshot
-    row = overview(snapshot, run.record, read_labels(run.folder))
+    row = overview(snapshot, run.manifest, read_labels(run.folder))
     what = snapshot.state if event == ENDED else f"{model} {event}"
     gain = "" if row.gain is None else f", {format_change(row.gain)} on the baseline"
     return printable(f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}")
@@ -172,7 +172,7 @@ def main() -> None:
     folder = RunDirectory(Path(path))
     try:
         run = Run(folder)
-        problems = send(settings_of(folder, run.record).notify, message(run, event, model))
+        problems = send(settings_of(folder, run.manifest).notify, message(run, event, model))
     except KellyError as error:
         problems = [str(error)]
     for problem in problems:

@@ -78,7 +78,7 @@ class RunOverview:
         return self.losses[0] if len(self.losses) == len(self.models) == 1 else None
 
 
-def overview(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> RunOverview:
+def overview(run: RunSnapshot, manifest: RunManifest, labels: RunLabels) -> RunOverview:
     """Return a run in one row."""
     planned = [model.epochs for model in run.models]
     output = Path(run.output)
@@ -96,13 +96,13 @@ def overview(run: RunSnapshot, record: RunManifest, labels: RunLabels) -> RunOve
         best_epoch=run.models[0].best_epoch if len(run.models) == 1 else None,
         gain=_mean(_gain(model) for model in run.models),
         verdicts=tuple(model.verdict.partition(":")[0].partition(";")[0] for model in run.models if model.verdict),
-        learning_rate=_common(_setting(record.settings, model.model, "learning_rate") for model in run.models),
-        seed=_entry(_entry(record.settings, "training"), "seed"),
+        learning_rate=_common(_setting(manifest.settings, model.model, "learning_rate") for model in run.models),
+        seed=_entry(_entry(manifest.settings, "training"), "seed"),
         duration=max(0.0, run.updated - run.began) if run.began and run.updated else None,
         tags=labels.tags,
         note=labels.note,
         sweep=output.parent.parent.name if output.parent.name == _TRIALS else "",
-        device=str(_entry(_entry(record.settings, "training"), "device") or ""),
+        device=str(_entry(_entry(manifest.settings, "training"), "device") or ""),
     )
 
 
@@ -138,7 +138,7 @@ class Comparable(Protocol):
     """A run, or an observer's copy of it."""
 
     @property
-    def record(self) -> RunManifest:
+    def manifest(self) -> RunManifest:
         """Return the run's manifest."""
 
     @property
@@ -176,7 +176,7 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
         only_differences: leave out settings that are the same in all runs, and where each run writes.
     """
     defaults = flatten(Settings().model_dump(mode="json"))
-    requested = [defaults | flatten(run.record.settings) for run in runs]
+    requested = [defaults | flatten(run.manifest.settings) for run in runs]
     in_force = [dict(_values_in_force(settings)) for settings in requested]
     reached = [{model.model: model for model in run.snapshot.models} for run in runs]
     keys = dict.fromkeys(key for settings in requested for key in settings)

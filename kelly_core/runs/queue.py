@@ -16,15 +16,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from kelly_core.config.schema import Settings
 from kelly_core.errors import KellyError, RunError, did_you_mean
 from kelly_core.formatting import printable
 from kelly_core.io.atomic import atomic_write, make_folder, open_regular
 from kelly_core.io.locks import FileLock, is_held
-from kelly_core.runs.launch import new_record, start_record
+from kelly_core.runs.launch import new_manifest, start_run
 from kelly_core.runs.monitor import count_gpus
 from kelly_core.runs.registry import list_runs, run_ids
 from kelly_core.runs.run_dir import RunManifest, new_run_id, short_id
@@ -41,7 +42,7 @@ class WaitingRun:
     """A training that waits: the ID that its run will have, and its manifest."""
 
     id: str
-    record: RunManifest
+    manifest: Annotated[RunManifest, Field(validation_alias="record")]
 
 
 def waiting_runs(runs: Path) -> list[WaitingRun]:
@@ -82,7 +83,7 @@ def enqueue(
         name = next((name for name in names if short_id(name) not in taken), None)
         if name is None:
             raise RunError("no name is free for another run", where=runs)
-        new = WaitingRun(name, new_record(settings, models, resume=resume, command=command))
+        new = WaitingRun(name, new_manifest(settings, models, resume=resume, command=command))
         waiting.append(new)
     ensure_dispatcher(runs)
     return new
@@ -137,13 +138,13 @@ def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
     listed, known = list_runs(runs), set(run_ids(runs))
     busy = {slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
     for each in waiting_runs(runs):
-        device = slot(str(each.record.settings.get("training", {}).get("device", "")))
+        device = slot(str(each.manifest.settings.get("training", {}).get("device", "")))
         # A run of this ID was started by a dispatcher that was killed before it could remove it below.
         if each.id not in known:
             if device in busy:
                 continue
             try:
-                start_record(runs, each.record, each.id)
+                start_run(runs, each.manifest, each.id)
             except RunError as error:
                 say(f"{each.id} waits: {printable(str(error))}")
                 continue
@@ -189,7 +190,8 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
     try:
         waiting = waiting_runs(runs)
         yield waiting
-        text = json.dumps([asdict(each) for each in waiting], indent=1)
+        content = [{"id": each.id, "record": asdict(each.manifest)} for each in waiting]
+        text = json.dumps(content, indent=1)
         atomic_write(_queue_file(runs), lambda file: file.write(text.encode()), error=RunError)
     finally:
         lock.release()

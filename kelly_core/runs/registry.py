@@ -49,7 +49,7 @@ def list_runs(runs: Path) -> RunList:
             unreadable[folder.id] = str(error)
             continue
         found.append(snapshot)
-        overviews[folder.id] = overview(snapshot, run.record, read_labels(folder))
+        overviews[folder.id] = overview(snapshot, run.manifest, read_labels(folder))
     # By ID as well, so that runs of the same time keep their order from list to list.
     found.sort(key=lambda run: (run.created, run.id))
     return RunList(tuple(found), unreadable, overviews)
@@ -125,7 +125,7 @@ def _folders(runs: Path) -> list[RunDirectory]:
 
 def _holds_a_run(folder: RunDirectory) -> bool:
     try:
-        return folder.record.exists() or folder.events.exists()
+        return folder.manifest.exists() or folder.events.exists()
     except OSError:
         # Reading it reports the missing permission.
         return True

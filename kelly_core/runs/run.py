@@ -106,7 +106,7 @@ class Run:
 
     Attributes:
         folder: its files.
-        record: its manifest.
+        manifest: the request that it carries out.
 
     Args:
         folder: its path.
@@ -114,12 +114,12 @@ class Run:
             the log from its beginning, which finds all damage in it.
 
     Raises:
-        RunError: there is no run, or its record is damaged or of a newer version.
+        RunError: there is no run, or its manifest is damaged or of a newer version.
     """
 
     def __init__(self, folder: RunDirectory, *, reading: Literal["quick", "usual", "whole"] = "usual") -> None:
         self.folder = folder
-        self.record = read_manifest(folder)
+        self.manifest = read_manifest(folder)
         self._process_gone = False
         self._not_yet_given: deque[LogRecord] = deque()
         self._logged, self._reader = self._start_of_reading(None if reading == "whole" else read_summary(folder))
@@ -368,14 +368,14 @@ class Run:
         write_summary(self.folder, self._logged, self._reader.offset)
 
     def _start_of_reading(self, summary: SnapshotCache | None) -> tuple[RunSnapshot, LogReader]:
-        record = self.record
+        manifest = self.manifest
         fresh = RunSnapshot(
             id=self.id,
             state="queued",
             attempt=0,
-            created=record.created,
-            output=str(record.output),
-            models=tuple(ModelSnapshot(model) for model in record.models),
+            created=manifest.created,
+            output=str(manifest.output),
+            models=tuple(ModelSnapshot(model) for model in manifest.models),
         )
         if summary is None:
             return fresh, LogReader(self.folder.events)

@@ -20,7 +20,7 @@ from kelly_core.formatting import format_bytes
 from kelly_core.io.atomic import atomic_write, open_regular
 from kelly_core.io.json import dumps
 
-RECORD_FORMAT = 1
+MANIFEST_FORMAT = 1
 _MAX_BYTES = 1_000_000
 _MAX_LABEL_BYTES = 100_000
 _MAX_NOTE = 2_000
@@ -43,7 +43,7 @@ class RunDirectory:
     """Paths of a run's files.
 
     Attributes:
-        record: the manifest, that is the request.
+        manifest: the manifest, that is the request.
         environment: versions, machine and commit of the latest attempt.
         events: the log, from which state and result are derived.
         summary: snapshot of the log up to an offset, for quick reads.
@@ -55,7 +55,7 @@ class RunDirectory:
     """
 
     path: Path
-    record = _File("run.json")
+    manifest = _File("run.json")
     environment = _File("environment.json")
     events = _File("events.jsonl")
     summary = _File("summary.json")
@@ -107,7 +107,7 @@ def read_manifest(folder: RunDirectory) -> RunManifest:
     Raises:
         RunError: the file is missing, damaged, or of a newer version.
     """
-    path = folder.record
+    path = folder.manifest
     try:
         with open_regular(path) as file:
             text = file.read(_MAX_BYTES + 1)
@@ -128,41 +128,43 @@ def _damaged(reason: str, path: Path) -> RunError:
 
 def _checked(content: Any, path: Path) -> RunManifest:
     version = content.get("format") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > RECORD_FORMAT:
+    if isinstance(version, int) and version > MANIFEST_FORMAT:
         hint = "Use the version of kelly-core that wrote it"
-        raise RunError(f"was written by a newer version (format {version}, not {RECORD_FORMAT})", where=path, hint=hint)
+        raise RunError(
+            f"was written by a newer version (format {version}, not {MANIFEST_FORMAT})", where=path, hint=hint
+        )
     try:
-        record: RunManifest = TypeAdapter(RunManifest).validate_python(content)
-        if version != RECORD_FORMAT or not isinstance(record.settings["output"]["dir"], str):
+        manifest: RunManifest = TypeAdapter(RunManifest).validate_python(content)
+        if version != MANIFEST_FORMAT or not isinstance(manifest.settings["output"]["dir"], str):
             raise TypeError
     except (ValidationError, KeyError, TypeError) as error:
         raise _damaged("it does not describe a run", path) from error
-    return record
+    return manifest
 
 
-def write_manifest(folder: RunDirectory, record: RunManifest) -> None:
+def write_manifest(folder: RunDirectory, manifest: RunManifest) -> None:
     """Write the manifest atomically.
 
     Raises:
         RunError: the file cannot be written.
     """
-    text = dumps({"format": RECORD_FORMAT} | asdict(record), indent=2)
-    atomic_write(folder.record, lambda file: file.write(text.encode()), error=RunError)
+    text = dumps({"format": MANIFEST_FORMAT} | asdict(manifest), indent=2)
+    atomic_write(folder.manifest, lambda file: file.write(text.encode()), error=RunError)
 
 
-def settings_of(folder: RunDirectory, record: RunManifest) -> Settings:
+def settings_of(folder: RunDirectory, manifest: RunManifest) -> Settings:
     """Return the settings of a run.
 
     Raises:
         RunError: they are damaged, or of another version.
     """
     try:
-        return Settings.model_validate(record.settings)
+        return Settings.model_validate(manifest.settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         problem = f"its settings do not fit this version of kelly-core ({key}: {first['msg']})"
-        raise RunError(problem, where=folder.record) from error
+        raise RunError(problem, where=folder.manifest) from error
 
 
 _ADJECTIVES = """

@@ -42,9 +42,9 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
     # A fault in native code leaves its stack in console.log.
     faulthandler.enable()
     run = Run(folder)
-    output_lock = FileLock(output_lock_path(run.record.output), lock_handle)
+    output_lock = FileLock(output_lock_path(run.manifest.output), lock_handle)
     log = LogWriter(folder.events)
-    logger = EventLogger(log, run.record.attempts)
+    logger = EventLogger(log, run.manifest.attempts)
     controller = RunController(logger.log)
     logger.busy = controller.busy
     meter = ResourceMonitor()
@@ -52,7 +52,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
     owned = output_lock.identity.is_current
     with (
         controller.signals(),
-        guard_folder(run.record.output, owned),
+        guard_folder(run.manifest.output, owned),
         RunMonitor(run, logger, controller, meter, owned),
     ):
         controller.begin()
@@ -70,7 +70,7 @@ class _Training:
     """Training of the models of a run."""
 
     def __init__(self, run: Run, logger: EventLogger, controller: RunController) -> None:
-        self._folder, self._record, self._before = run.folder, run.record, run.snapshot
+        self._folder, self._manifest, self._before = run.folder, run.manifest, run.snapshot
         self._logger, self._controller = logger, controller
         self._unexported: dict[str, Path] = {}
         self._errors: list[str] = []
@@ -84,9 +84,9 @@ class _Training:
     def run(self, meter: ResourceMonitor) -> RunEnded:
         """Train, and return the end of the run."""
         try:
-            settings = self._with_changes(self._extend(settings_of(self._folder, self._record)))
+            settings = self._with_changes(self._extend(settings_of(self._folder, self._manifest)))
             self._notify = settings.notify
-            write_environment(self._folder, self._record.attempts, meter.gpus)
+            write_environment(self._folder, self._manifest.attempts, meter.gpus)
             complete = False
             try:
                 # A stop at once may break in anywhere below: files are written atomically, so none is left half.
@@ -113,18 +113,18 @@ class _Training:
 
         Finished epochs are counted in the checkpoints: the log may be damaged, or end before the last checkpoint.
         """
-        more = self._record.more_epochs
+        more = self._manifest.more_epochs
         if not more:
             return settings
-        totals = {name: self._epochs_done(model_spec(name), settings) + more for name in self._record.models}
+        totals = {name: self._epochs_done(model_spec(name), settings) + more for name in self._manifest.models}
         models = {
             name: own.model_copy(update={"epochs": totals.get(name, own.epochs)})
             for name, own in settings.models.items()
         }
         training = settings.training.model_copy(update={"epochs": max(totals.values())})
         settings = settings.model_copy(update={"training": training, "models": models})
-        self._record = replace(self._record, settings=settings.model_dump(mode="json"), more_epochs=0)
-        write_manifest(self._folder, self._record)
+        self._manifest = replace(self._manifest, settings=settings.model_dump(mode="json"), more_epochs=0)
+        write_manifest(self._folder, self._manifest)
         self._extended = True
         return settings
 
@@ -134,7 +134,7 @@ class _Training:
         An extension, which was requested later, decides on the number of epochs.
         """
         models = dict(settings.models)
-        for name in self._record.models:
+        for name in self._manifest.models:
             if not self._continues(model_spec(name), settings):
                 continue
             changes, self._unsaved_rates[name] = Run(self._folder).changes_of(name)
@@ -165,11 +165,11 @@ class _Training:
             from kelly_core.training.history import TensorBoardWriter
 
             self._board = TensorBoardWriter(settings.output.dir / "tensorboard")
-        if settings.training.jobs > 1 and len(self._record.models) > 1:
+        if settings.training.jobs > 1 and len(self._manifest.models) > 1:
             return self._train_side_by_side(settings)
         controller = self._controller
         requests = Requests(controller.should_stop, controller.should_roll_back, controller.take_changes)
-        for name in self._record.models:
+        for name in self._manifest.models:
             if self._controller.stopping:
                 return False
             self._model_began = time.monotonic()
@@ -195,7 +195,7 @@ class _Training:
         from kelly_core.training.trainer import Requests
 
         controller = self._controller
-        specs = [model_spec(name) for name in self._record.models]
+        specs = [model_spec(name) for name in self._manifest.models]
         self._model_began = time.monotonic()
         results = train_side_by_side(
             settings,
@@ -221,12 +221,12 @@ class _Training:
         """
         from kelly_core.training.files import checkpoint_path
 
-        if self._record.resume or self._record.attempts == 1:
-            return self._record.resume
+        if self._manifest.resume or self._manifest.attempts == 1:
+            return self._manifest.resume
         latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
         # The log may be damaged, and the clock may have been set, so either of both is enough.
-        return known or (latest.exists() and latest.stat().st_mtime >= self._record.created)
+        return known or (latest.exists() and latest.stat().st_mtime >= self._manifest.created)
 
     def _listen(self, event: events.Event) -> None:
         self._logger.log(event)

@@ -208,7 +208,7 @@ def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> T
 def _start_trial(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | None:
     """Return the run of a trial, started if necessary; None if it has none and may not be started."""
     folder = RunDirectory(trial.settings.runs.dir / trial.id)
-    run = Run(folder) if folder.record.exists() else None
+    run = Run(folder) if folder.manifest.exists() else None
     if request_file.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
         return run
     if run is not None:

@@ -129,7 +129,7 @@ def run_row(run: RunSnapshot, overview: RunOverview | None, mark: Text, in_group
 
 def waiting_row(waiting: WaitingRun, place: int, colors: ThemeColors) -> Row:
     """Return the row of a training that waits in the queue."""
-    return _padded(waiting.id, Text(f"waits, {place}.", colors.muted), models_text(waiting.record.models))
+    return _padded(waiting.id, Text(f"waits, {place}.", colors.muted), models_text(waiting.manifest.models))
 
 
 def unreadable_rows(names: Iterable[str], colors: ThemeColors) -> list[Row]:
@@ -179,7 +179,7 @@ def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors
         yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
         if model.error:
             yield "", Text(model.error, colors.bad)
-    yield "command", " ".join(view.record.command) or MISSING
+    yield "command", " ".join(view.manifest.command) or MISSING
     if run.damaged_lines:
         yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
 

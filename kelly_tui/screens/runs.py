@@ -244,7 +244,7 @@ class Runs(RunScreen):
             panel.show(self.run_id, detail_rows(self.view, overview, self.theme_colors))
         elif self._waiting is not None:
             about = "waits until its device is free; d drops it, K and J move it"
-            command = " ".join(self._waiting.record.command) or MISSING
+            command = " ".join(self._waiting.manifest.command) or MISSING
             panel.show(self._waiting.id, [("state", about), ("command", command)])
         elif self._group is not None:
             panel.show(Path(self._group.folder).name, "No run of this sweep has a result yet.")

@@ -35,7 +35,7 @@ def ended(tmp_path: Path, kelly_core: Command) -> RunDirectory:  # noqa: ARG001 
 
 def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunDirectory) -> None:
     broken = make_run(ended.path.with_name("broken"))
-    broken.record.write_text("{")
+    broken.manifest.write_text("{")
     shown = kelly_core("runs")
     assert shown.code == 0
     assert ended.id in shown.out
@@ -188,7 +188,7 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
     run = Run(find_run(tmp_path / "runs", detached.out.strip()))
-    assert run.record.command[:4] == ("kelly-core", "train", "--model", "DynamicsEngine")
+    assert run.manifest.command[:4] == ("kelly-core", "train", "--model", "DynamicsEngine")
     until_epoch(run, 1)
     assert kelly_core("runs", "pause", "last").out == f"{run.id}: paused\n"
     refused = kelly_core("runs", "resume", "last", "--epochs", "+5")
@@ -212,7 +212,7 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     assert f"to continue: kelly-core runs resume {run.id}\n" in attached.err
     again = kelly_core("runs", "resume", "last", "--epochs", "+5")
     assert again.out == f"{run.id}\n"
-    total = Run(run.folder).record.settings["models"]["DynamicsEngine"]["epochs"]
+    total = Run(run.folder).manifest.settings["models"]["DynamicsEngine"]["epochs"]
     assert 5 < total < 100_000
     assert f"DynamicsEngine: continues at epoch {total - 4}, trains 5 more, until {total} in total" in again.err
     extended = Run(run.folder)
@@ -228,7 +228,7 @@ def test_a_run_that_is_stopping_is_waited_for(kelly_core: Command, start: Start)
     assert (resumed.code, resumed.out) == (0, f"{run.id}\n")
     assert f"waiting for {run.id} to stop; Ctrl-C stops waiting" in resumed.err
     again = Run(run.folder)
-    assert again.record.attempts == 2
+    assert again.manifest.attempts == 2
     again.request_stop()
     removed = kelly_core("runs", "rm", "last", "--yes")
     assert (removed.code, removed.out) == (0, f"deleted {run.id}\n")

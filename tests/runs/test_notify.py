@@ -18,7 +18,7 @@ from kelly_core import events
 from kelly_core.config.schema import NotifySettings
 from kelly_core.errors import RunError
 from kelly_core.runs.event_log import RunEnded
-from kelly_core.runs.launch import new_record, observed
+from kelly_core.runs.launch import new_manifest, observed
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
@@ -115,7 +115,7 @@ def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "apprise", None)
     settings = small_settings(notify__apprise=["ntfy://secret"], output=str(tmp_path))
     with pytest.raises(RunError, match=r"Apprise is not installed") as caught:
-        new_record(settings, [MODEL])
+        new_manifest(settings, [MODEL])
     assert "kelly-trainer[notify]" in str(caught.value)
     (problem,) = send(settings.notify, message(Run(ended_run(tmp_path / "one")), ENDED))
     assert "kelly-trainer[notify]" in problem
@@ -130,9 +130,9 @@ def test_a_command_that_fails_is_a_problem(command: str, tmp_path: Path) -> None
 def test_the_end_of_a_process_sends_a_message_however_it_ends(tmp_path: Path) -> None:
     folder = ended_run(tmp_path / "one", "disk \x1b[31mfull")
     saved = tmp_path / "saved"
-    record = json.loads(folder.record.read_text())
-    record["settings"]["notify"]["command"] = f"{sys.executable} -c '{SAVES}' {saved}"
-    folder.record.write_text(json.dumps(record))
+    manifest = json.loads(folder.manifest.read_text())
+    manifest["settings"]["notify"]["command"] = f"{sys.executable} -c '{SAVES}' {saved}"
+    folder.manifest.write_text(json.dumps(manifest))
     killed = [sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"]
     subprocess.run(observed(killed, folder, 1, notifier(folder, ENDED)), stdout=subprocess.PIPE, check=False)
     content, text = saved.read_text().split("\n")

@@ -25,10 +25,10 @@ class Started:
         self.names: list[str] = []
         self._locks: dict[str, FileLock] = {}
 
-    def start(self, runs: Path, record: RunManifest, name: str) -> None:
-        if record.settings["output"]["dir"] == "busy":
+    def start(self, runs: Path, manifest: RunManifest, name: str) -> None:
+        if manifest.settings["output"]["dir"] == "busy":
             raise RunError("another run is training into this folder", where="busy")
-        device = record.settings["training"]["device"]
+        device = manifest.settings["training"]["device"]
         folder = make_run(runs / name, StateChanged("running"), **{"training.device": device})
         lock = hold(folder)
         self._locks[name] = lock
@@ -41,7 +41,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     one = Started()
-    monkeypatch.setattr(queue, "start_record", one.start)
+    monkeypatch.setattr(queue, "start_run", one.start)
     monkeypatch.setattr(queue, "ensure_dispatcher", lambda _runs: None)
     monkeypatch.setattr("kelly_core.cli.runs.ensure_dispatcher", lambda _runs: None)
     monkeypatch.setattr(queue, "count_gpus", lambda: 0)
@@ -67,7 +67,7 @@ def test_a_run_that_was_started_by_a_dispatcher_that_died_waits_no_more(tmp_path
     """A process that is killed after the start has not removed the run from those that wait."""
     add(tmp_path)
     (waiting,) = waiting_runs(tmp_path)
-    started.start(tmp_path, waiting.record, waiting.id)
+    started.start(tmp_path, waiting.manifest, waiting.id)
     assert not start_due(tmp_path, lambda _text: None)
     assert started.names == [waiting.id]
 

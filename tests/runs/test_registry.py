@@ -143,10 +143,10 @@ def test_a_folder_of_runs_that_may_not_be_read_is_an_error_in_words(
 def test_what_cannot_be_read_is_named_and_nothing_is_touched(tmp_path: Path) -> None:
     good = make_run(tmp_path / "good", AttemptBegun(), RunEnded("finished"))
     newer, cut, odd, lost = (make_run(tmp_path / name, AttemptBegun()) for name in ("newer", "cut", "odd", "lost"))
-    newer.record.write_text(newer.record.read_text().replace('"format": 1', '"format": 2'))
-    cut.record.write_bytes(cut.record.read_bytes()[:100])
-    odd.record.write_text('{"format": 1, "models": 7}')
-    lost.record.unlink()
+    newer.manifest.write_text(newer.manifest.read_text().replace('"format": 1', '"format": 2'))
+    cut.manifest.write_bytes(cut.manifest.read_bytes()[:100])
+    odd.manifest.write_text('{"format": 1, "models": 7}')
+    lost.manifest.unlink()
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").write_text("")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -307,10 +307,10 @@ def test_a_comparison_shows_the_values_in_force(tmp_path: Path) -> None:
         f"models.{MODEL}.loss": (model_spec(MODEL).loss, "masked_mse"),
     }
     folder = make_run(tmp_path / "c", epochs=9, batch_size=16, **{f"{own}epochs": 9})
-    record = json.loads(folder.record.read_text())
+    manifest = json.loads(folder.manifest.read_text())
     # As a version wrote it that did not know this setting.
-    del record["settings"]["notify"]["apprise"]
-    folder.record.write_text(json.dumps(record))
+    del manifest["settings"]["notify"]["apprise"]
+    folder.manifest.write_text(json.dumps(manifest))
     assert compare_runs(first, Run(folder)).settings == {}
 
 
@@ -332,13 +332,13 @@ def test_a_comparison_shows_an_option_for_all_models_once_and_no_output_folders(
 
 def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"))
-    record = read_manifest(folder)
-    training = record.settings["training"] | {"mood": "good"}
-    write_manifest(folder, replace(record, settings=record.settings | {"training": training}))
-    before = folder.record.read_bytes()
+    manifest = read_manifest(folder)
+    training = manifest.settings["training"] | {"mood": "good"}
+    write_manifest(folder, replace(manifest, settings=manifest.settings | {"training": training}))
+    before = folder.manifest.read_bytes()
     with pytest.raises(RunError, match=r"training\.mood"):
         launch.resume(Run(folder))
-    assert folder.record.read_bytes() == before
+    assert folder.manifest.read_bytes() == before
     assert Run(folder).snapshot.state == "stopped"
 
 

@@ -293,7 +293,7 @@ def test_extended_it_equals_a_training_of_that_length(start: Start, folder: Path
     again = resume(run, 3)
     until(again, "finished")
     assert (again.id, again.snapshot.attempt, again.snapshot.models[0].epoch) == (run.id, 2, 5)
-    assert Run(again.folder).record.settings["training"]["epochs"] == 5
+    assert Run(again.folder).manifest.settings["training"]["epochs"] == 5
     until(start(epochs=5, output="whole"), "finished")
     assert same_weights(folder / "out", folder / "whole")
 

@@ -69,7 +69,7 @@ def _first_run(sweep: Sweep) -> Run:
         for trial in sweep.trials:
             folder = RunDirectory(trial.settings.runs.dir / trial.id)
             # Its summary comes later, after a short training only with the end.
-            if folder.record.exists():
+            if folder.manifest.exists():
                 return Run(folder)
         time.sleep(0.01)
 
@@ -92,7 +92,7 @@ def test_a_grid_is_trained_once_and_its_figures_are_those_of_its_runs(folder: Pa
     assert (folder / "out/dynamicsengine.json").read_bytes() == (trained / "dynamicsengine.json").read_bytes()
     again = sweep_of(sweep__seeds=2, sweep__jobs=1)
     assert losses(list(again.results())) == losses(results)
-    assert {run_of(trial).record.attempts for trial in again.trials} == {1}
+    assert {run_of(trial).manifest.attempts for trial in again.trials} == {1}
     more = sweep_of(sweep__seeds=3)
     assert {trial.id for trial in sweep.trials} < {trial.id for trial in more.trials}
 
@@ -120,14 +120,14 @@ def test_a_killed_trial_continues_and_a_stopped_sweep_too(meanwhile: Callable[..
     first = sweep.results()
     killed = next(first)
     assert killed.state == "finished"
-    assert run_of(sweep.trials[0]).record.attempts == 2
+    assert run_of(sweep.trials[0]).manifest.attempts == 2
     sweep.request_stop()
     rest = list(first)
     assert {result.state for result in rest} <= {"stopped", "queued"}
     assert "queued" in {one.state for one in rest}
     finished = list(sweep_of(**long).results())
     assert losses(finished) == losses(undisturbed)
-    assert run_of(sweep.trials[0]).record.attempts == 2
+    assert run_of(sweep.trials[0]).manifest.attempts == 2
 
 
 @pytest.mark.usefixtures("folder", "forked")
@@ -296,7 +296,7 @@ def test_a_killed_worker_of_a_cluster_trains_nothing_twice(
     meanwhile(sweep, lambda _run: two_workers.workers[0].kill())
     results = list(sweep.results())
     assert [result.state for result in results] == ["finished"] * 2
-    assert {run_of(trial).record.attempts for trial in sweep.trials} == {1}
+    assert {run_of(trial).manifest.attempts for trial in sweep.trials} == {1}
     here = sweep_of(epochs=40, sweep__set=GRID[:1], sweep__jobs=2)
     assert losses(list(here.results())) == losses(results)
     assert [trial.id for trial in here.trials] == [trial.id for trial in sweep.trials]

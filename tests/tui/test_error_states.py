@@ -112,7 +112,7 @@ async def test_a_run_deleted_while_watched(shown: Shown, finished_run: RunDirect
 
 
 async def test_a_damaged_run_is_listed_as_such(shown: Shown, finished_run: RunDirectory) -> None:
-    finished_run.record.write_text("{")
+    finished_run.manifest.write_text("{")
     async with shown("6") as (app, pilot):
         await until(pilot, lambda: column(app, "#runs", 2) == ["unreadable"])
         await until(pilot, lambda: "damaged" in details(app, "#run-details"))

@@ -147,8 +147,8 @@ async def test_waiting_trainings_are_listed_and_dropped(
         for key in ("n", "5", "ctrl+t"):
             app.simulate_key(key)
         await until(pilot, lambda: len(app.waiting) == 2)
-        assert app.waiting[1].record.models == ("GroovePredictor",)
-        assert app.waiting[1].record.command[:3] == ("kelly-core", "train", "--queue")
+        assert app.waiting[1].manifest.models == ("GroovePredictor",)
+        assert app.waiting[1].manifest.command[:3] == ("kelly-core", "train", "--queue")
         second = app.waiting[1].id
         await pilot.press("6", "K")
         await pilot.press("J")
@@ -178,9 +178,9 @@ async def test_a_run_is_shown_again_when_a_filter_that_kept_none_is_cleared(show
 async def test_the_runs_of_a_sweep_are_a_group_that_folds(shown: Shown, workplace: Path) -> None:
     for number, val in enumerate((0.3, 0.1, 0.2)):
         folder = make_run(workplace / "runs", f"groovepredictor-seed{number}", ["GroovePredictor"], [], BEGAN + number)
-        record = read_manifest(folder)
-        output = record.settings["output"] | {"dir": f"/data/lr/trials/groovepredictor-seed{number}"}
-        write_manifest(folder, replace(record, settings=record.settings | {"output": output}))
+        manifest = read_manifest(folder)
+        output = manifest.settings["output"] | {"dir": f"/data/lr/trials/groovepredictor-seed{number}"}
+        write_manifest(folder, replace(manifest, settings=manifest.settings | {"output": output}))
         second = replace(epoch("GroovePredictor", 2, 2, val), best_loss=val)
         events = [*trained("GroovePredictor", 1, of=2), second, RunEnded("finished")]
         records = [LogRecord(BEGAN, float(each), 1, event) for each, event in enumerate(events)]

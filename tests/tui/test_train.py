@@ -141,7 +141,7 @@ async def test_a_mark_on_an_unreadable_run_does_not_hide_the_others(shown: Shown
     async with shown() as (app, pilot):
         await until(pilot, lambda: len(app.run_list.runs) == 2)
         app.marked = [finished_run.id]
-        finished_run.record.write_text("{")
+        finished_run.manifest.write_text("{")
         await pilot.press("3")
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: [series.name for series in chart.series] == ["baseline", "train", "validation"])

@@ -82,9 +82,9 @@ async def test_exports_of_two_trainings_are_compared(shown: Shown, finished_run:
     (workplace / "other" / "models").mkdir(parents=True)
     (workplace / "other" / "models" / "dynamicsengine.json").write_text("{}")
     run = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["DynamicsEngine"], [], BEGAN + 1)
-    run.record.write_text(run.record.read_text().replace("/home/ada/kelly", str(workplace / "other")))
-    manifest = finished_run.record.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
-    finished_run.record.write_text(manifest)
+    run.manifest.write_text(run.manifest.read_text().replace("/home/ada/kelly", str(workplace / "other")))
+    manifest = finished_run.manifest.read_text().replace("/home/ada/kelly", str(workplace / "elsewhere"))
+    finished_run.manifest.write_text(manifest)
     async with shown(size=WIDE) as (app, pilot):
         await until(pilot, lambda: app.run_list.runs)
         await pilot.press("4")
