@@ -248,12 +248,9 @@ class Engine(Protocol):
 
     def reset(self) -> None:
         """Set all state to zero."""
-        ...
 
     def step(self, frame: Array) -> Array:
         """Compute one frame, shape [in] → [out], and update the state."""
-        ...
 
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
-        ...

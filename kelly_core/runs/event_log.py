@@ -390,12 +390,7 @@ class LogReader:
 
 
 class EventLogger:
-    """Writes events as records of one attempt, and those of interest to users as lines.
-
-    Args:
-        log: the log.
-        attempt: number of the attempt.
-    """
+    """Writes events as records of one attempt, and those of interest to users as lines."""
 
     def __init__(self, log: LogWriter, attempt: int) -> None:
         self._log = log

@@ -114,9 +114,7 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
 def resume(run: Run, more_epochs: int = 0) -> Run:
     """Resume an ended run from its checkpoints with its own settings.
 
-    Args:
-        run: the run.
-        more_epochs: epochs that each model trains beyond those it has done; 0 continues to the number of the settings.
+    ``more_epochs`` are trained by each model beyond those it has done; 0 continues to the number of the settings.
 
     Raises:
         RunError: a process is working on it, another run trains into its output folder, or its manifest is damaged.
@@ -190,10 +188,7 @@ def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifie
 
     The output of the other command goes to standard error.
 
-    Args:
-        command: the other command.
-        folder, attempt: what it is the process of.
-        notifier: command that takes the place of the observing one in the end, however the other one has ended.
+    The notifier is a command that takes the place of the observing one in the end, however the other one has ended.
     """
     return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 

@@ -32,10 +32,7 @@ _SECONDS_BETWEEN_LOADS = 5.0
 class RunMonitor:
     """Context manager of a thread that serves a run while it trains.
 
-    Args:
-        run: the run.
-        logger, controller, meter: those of the run's process.
-        is_owned: returns False once the output folder is no longer this run's.
+    ``is_owned`` returns False once the output folder is no longer this run's.
     """
 
     def __init__(

@@ -46,11 +46,8 @@ class TensorBatch:
     def of(cls, batch: Batch, device: torch.device, *, single_frames: bool = False) -> TensorBatch:
         """Move a batch to ``device``.
 
-        Args:
-            batch: examples as NumPy arrays.
-            device: where to.
-            single_frames: make every frame of a sequence an example, [N T, 1, …]; the label of a whole sequence then
-                is the label of each of its frames.
+        ``single_frames`` makes every frame of a sequence an example, [N T, 1, …]; the label of a whole sequence then is
+        the label of each of its frames.
         """
         arrays = [batch.inputs, batch.targets, batch.weights]
         if single_frames:

@@ -172,7 +172,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, too large, damaged, of a newer version, or of another network.
     """
-    content = _read(path)
+    try:
+        return _parse(_read(path), path)
+    except _CorruptedError as error:
+        raise CheckpointError(f"is corrupted: {error}", where=path) from error
+
+
+class _CorruptedError(Exception):
+    """A value of a checkpoint is wrong; ``load_checkpoint`` adds the path."""
+
+
+def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
+    """Return the checkpoint that a file holds, with every value checked."""
     version = content.get("format")
     # A tensor has no truth value of its comparison.
     if type(version) is not int or version != FORMAT:
@@ -185,11 +196,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**{name: content[name] for name in required})
     except KeyError as error:
         raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
-    _check_kinds(checkpoint, path)
+    _check_kinds(checkpoint)
     _check_network(checkpoint, path)
-    _check_inputs(checkpoint, path)
-    _check_optimizer(checkpoint, path)
-    _check_resumed_state(checkpoint, path)
+    _check_inputs(checkpoint)
+    _check_optimizer(checkpoint)
+    _check_resumed_state(checkpoint)
     return checkpoint
 
 
@@ -212,7 +223,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError("is not a checkpoint of kelly-core", where=path)
     if any(tensor.layout != torch.strided for tensor in _tensors(content)):
-        raise _corrupted("it has a sparse tensor", path)
+        raise _CorruptedError("it has a sparse tensor")
     return content
 
 
@@ -257,90 +268,90 @@ _DATASET_KINDS: dict[str, type] = {
 }
 
 
-def _check_kinds(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise a CheckpointError unless every field, every entry of ``dataset`` and every row has its type."""
+def _check_kinds(checkpoint: Checkpoint) -> None:
+    """Raise an error unless every field, every entry of ``dataset`` and every row has its type."""
     values = {name: getattr(checkpoint, name) for name in _KINDS}
-    _check_table(values, _KINDS, "", path)
-    _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.", path)
+    _check_table(values, _KINDS, "")
+    _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.")
     # An int of a file may have any size, and both are counted on from.
     for name in ("epoch", "rollbacks"):
         if not 0 <= values[name] < _LARGEST_COUNT:
-            raise _corrupted(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}", path)
+            raise _CorruptedError(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}")
     if not isinstance(checkpoint.settings.get("epochs"), int):
-        raise _corrupted("`settings.epochs` is not a whole number", path)
+        raise _CorruptedError("`settings.epochs` is not a whole number")
     if checkpoint.settings.get("state") not in ("stateful", "stateless"):
-        raise _corrupted("`settings.state` is neither stateful nor stateless", path)
+        raise _CorruptedError("`settings.state` is neither stateful nor stateless")
     for name in ("settings", "dataset", "history", "quality"):
-        _check_plain(values[name], name, path)
+        _check_plain(values[name], name)
     for number, row in enumerate(checkpoint.history):
-        _check_row(row, f"history[{number}]", path)
+        _check_row(row, f"history[{number}]")
 
 
-def _check_row(row: object, name: str, path: Path) -> None:
-    """Raise a CheckpointError unless a row of the history holds numbers, finite losses and a count of epochs."""
+def _check_row(row: object, name: str) -> None:
+    """Raise an error unless a row of the history holds numbers, finite losses and a count of epochs."""
     numbers = row if isinstance(row, dict) else {}
     losses = [numbers.get(loss) for loss in ("train_loss", "val_loss")]
     if not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
-        raise _corrupted(f"`{name}` has no finite losses", path)
+        raise _CorruptedError(f"`{name}` has no finite losses")
     for column, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _corrupted(f"`{name}.{column}` is {type(value).__name__}, expected a number", path)
+            raise _CorruptedError(f"`{name}.{column}` is {type(value).__name__}, expected a number")
     if not isinstance(numbers.get("epoch", 1), int) or not 0 <= numbers.get("epoch", 1) < _LARGEST_COUNT:
-        raise _corrupted(f"`{name}.epoch` is not a whole number from 0 to {_LARGEST_COUNT - 1}", path)
+        raise _CorruptedError(f"`{name}.epoch` is not a whole number from 0 to {_LARGEST_COUNT - 1}")
 
 
-def _check_plain(value: object, name: str, path: Path, depth: int = 0) -> None:
-    """Raise a CheckpointError unless a value consists of tables, lists, text and numbers, as JSON holds them."""
+def _check_plain(value: object, name: str, depth: int = 0) -> None:
+    """Raise an error unless a value consists of tables, lists, text and numbers, as JSON holds them."""
     if isinstance(value, dict | list | tuple) and depth < _DEEPEST:
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:
-            _check_plain(part, f"{name}.{key}" if isinstance(key, str) else f"{name}[{key}]", path, depth + 1)
+            _check_plain(part, f"{name}.{key}" if isinstance(key, str) else f"{name}[{key}]", depth + 1)
     elif isinstance(value, int) and abs(value) >= _LARGEST_NUMBER:
-        raise _corrupted(f"`{name}` is beyond 2^63", path)
+        raise _CorruptedError(f"`{name}` is beyond 2^63")
     elif value is not None and not isinstance(value, str | int | float):
-        raise _corrupted(f"`{name}` is {type(value).__name__}, expected a number, text, a list or a table", path)
+        raise _CorruptedError(f"`{name}` is {type(value).__name__}, expected a number, text, a list or a table")
 
 
-def _check_table(values: dict[str, Any], kinds: dict[str, type], prefix: str, path: Path) -> None:
+def _check_table(values: dict[str, Any], kinds: dict[str, type], prefix: str) -> None:
     for name, kind in kinds.items():
         value = values.get(name)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise _corrupted(f"`{prefix}{name}` is {type(value).__name__}, expected {kind.__name__}", path)
+            raise _CorruptedError(f"`{prefix}{name}` is {type(value).__name__}, expected {kind.__name__}")
 
 
-def _check_inputs(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise a CheckpointError unless the standardization fits the inputs and all weights are float32 tensors."""
+def _check_inputs(checkpoint: Checkpoint) -> None:
+    """Raise an error unless the standardization fits the inputs and all weights are float32 tensors."""
     size = checkpoint.spec.input_size
     for name in ("mean", "scale"):
         tensor = getattr(checkpoint, name)
         if tensor.shape != (size,):
             found = tensor.numel() if tensor.ndim == 1 else f"shape {list(tensor.shape)}"
-            raise _corrupted(f"`{name}` has {found} entries, expected {size}", path)
+            raise _CorruptedError(f"`{name}` has {found} entries, expected {size}")
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise _corrupted(f"`{name}` holds values that are not finite numbers", path)
+            raise _CorruptedError(f"`{name}` holds values that are not finite numbers")
     for field_name in ("network", "best_network", "average"):
         for name, tensor in getattr(checkpoint, field_name).items():
             # A batch normalization counts its batches.
             kind = torch.int64 if name.endswith(".num_batches_tracked") else torch.float32
             if not isinstance(tensor, Tensor) or tensor.dtype != kind:
-                raise _corrupted(f"`{field_name}.{name}` is not a tensor of {kind}", path)
+                raise _CorruptedError(f"`{field_name}.{name}` is not a tensor of {kind}")
             if not bool(torch.isfinite(tensor).all()):
-                raise _corrupted(f"`{field_name}.{name}` holds values that are not finite numbers", path)
+                raise _CorruptedError(f"`{field_name}.{name}` holds values that are not finite numbers")
 
 
-def _check_optimizer(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise a CheckpointError unless the moments of Adam are finite and fit the weights."""
+def _check_optimizer(checkpoint: Checkpoint) -> None:
+    """Raise an error unless the moments of Adam are finite and fit the weights."""
     size = checkpoint.spec.parameter_count
     for name, shape in (("mean", (size,)), ("square", (size,)), ("steps", ())):
         tensor = checkpoint.optimiser.get(name)
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tensor.shape != shape:
             found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise _corrupted(f"`optimiser.{name}` is {found}, expected float32 of shape {list(shape)}", path)
+            raise _CorruptedError(f"`optimiser.{name}` is {found}, expected float32 of shape {list(shape)}")
         if not bool(torch.isfinite(tensor).all()) or (name != "mean" and bool((tensor < 0).any())):
-            raise _corrupted(f"`optimiser.{name}` holds values that are not finite or below 0", path)
+            raise _CorruptedError(f"`optimiser.{name}` holds values that are not finite or below 0")
     rate = checkpoint.optimiser.get("learning_rate")
     if not isinstance(rate, float) or not 0 < rate < math.inf:
-        raise _corrupted("`optimiser.learning_rate` is not a finite number above 0", path)
+        raise _CorruptedError("`optimiser.learning_rate` is not a finite number above 0")
 
 
 class _Stopping(BaseModel):
@@ -387,22 +398,18 @@ class _ResumedState(BaseModel):
     metrics: dict[str, _LossSoFar | Count]
 
 
-def _check_resumed_state(checkpoint: Checkpoint, path: Path) -> None:
+def _check_resumed_state(checkpoint: Checkpoint) -> None:
     fields = {name: getattr(checkpoint, name) for name in ("stopping", "random", "metrics")}
     try:
         state = _ResumedState.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _corrupted(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}", path) from error
+        raise _CorruptedError(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}") from error
     # A state of another length is refused by PyTorch, but only once the training runs.
     if state.random.torch.dtype != torch.uint8 or state.random.torch.shape != torch.get_rng_state().shape:
-        raise _corrupted("`random.torch` is not a state of PyTorch's generator", path)
+        raise _CorruptedError("`random.torch` is not a state of PyTorch's generator")
     if not {"best_epoch", "val_loss"} <= checkpoint.metrics.keys():
-        raise _corrupted("`metrics` lacks `best_epoch` or `val_loss`", path)
-
-
-def _corrupted(problem: str, path: Path) -> CheckpointError:
-    return CheckpointError(f"is corrupted: {problem}", where=path)
+        raise _CorruptedError("`metrics` lacks `best_epoch` or `val_loss`")
 
 
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:

@@ -101,8 +101,7 @@ def write_history(
     """Write ``path`` (JSON) and the same rows as CSV beside it, each atomically.
 
     Args:
-        path: the JSON file.
-        model: name of the model.
+        path, model: the JSON file, and the name of the model.
         rows: one an epoch, all with the same keys.
         metrics: metrics of the best epoch; ``best_epoch`` among them.
         quality: ``QualityRecord`` of the best epoch as JSON values; None until the training has ended.

@@ -175,11 +175,7 @@ def divergence(
 ) -> str:
     """Describe why an epoch's losses count as divergence; "" if they do not.
 
-    Args:
-        epoch: number of the epoch.
-        train_loss, val_loss: its losses.
-        before: training and validation loss of each epoch before it.
-        best_loss: the lowest validation loss so far.
+    ``before`` has the training and validation loss of each epoch before it.
     """
     # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
