@@ -96,7 +96,7 @@ class JobQueue:
         start: starts the job of a name.
 
     Attributes:
-        waiting: names whose turn has not come.
+        waiting: names to start after the current one.
         current: the name in progress, "" for none.
     """
 

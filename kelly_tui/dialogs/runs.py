@@ -90,7 +90,7 @@ class StopDialog(ModalScreen[StopRequest | None]):
 def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
     """Return a dialog that asks whether to roll a model back to its best epoch; its answer is "back"."""
     text = (
-        f"{model} goes back to the weights of epoch {epoch}, its best so far, and learns on at half the learning rate, "
+        f"{model} goes back to the weights of epoch {epoch}, its best so far, and continues at half the learning rate, "
         "at most at that of the epoch. "
         "What came after is dropped. It may be done any number of times."
     )

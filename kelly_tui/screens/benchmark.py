@@ -60,7 +60,7 @@ class Benchmark(ChartScreen):
 
     @dataclass
     class Timing(Message):
-        """An engine's turn has come."""
+        """The timing of an engine has begun."""
 
         line: str
 

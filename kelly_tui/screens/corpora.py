@@ -18,7 +18,7 @@ from kelly_tui.themes import ThemeColors
 
 _ENTRIES_AT_ONCE = 500
 _PAUSE = 1e-3
-"""Seconds after these entries, in which the screens take the interpreter if they want it."""
+"""Seconds after these entries, in which the screens can take the interpreter."""
 _NAMES = 4
 _MOST_BAR_COLUMNS = 32
 

@@ -181,7 +181,7 @@ class Runs(RunScreen):
         try:
             self._filter = RunFilter.parse(text)
         except RunError as error:
-            # The last filter that could be read stays in force while somebody types.
+            # The last filter that could be read stays in force while the user types.
             problem = str(error)
         listed = self.kelly.run_list
         known = {run.id for run in listed.runs}

@@ -56,20 +56,9 @@ def epoch(model: str, number: int, epochs: int = 10, val: float | None = None) -
     """An epoch of a training that does well until it overfits from the seventh on."""
     train = 0.4 / number + 0.02
     val = train + 0.01 + 0.03 * max(0, number - 6) if val is None else val
-    best = min(number, 6)
-    return events.EpochDone(
-        model,
-        number,
-        epochs,
-        train,
-        val,
-        0.4 / best + 0.03,
-        best,
-        10 - max(0, number - 6),
-        0.001,
-        1.5,
-        12000.0 + number,
-    )
+    best, patience = min(number, 6), 10 - max(0, number - 6)
+    least, pace = 0.4 / best + 0.03, 12000.0 + number
+    return events.EpochDone(model, number, epochs, train, val, least, best, patience, 0.001, 1.5, pace)
 
 
 def trained(model: str, epochs: int = 10, of: int | None = None) -> list[RunEvent]:
@@ -121,10 +110,9 @@ def write_exports(workplace: Path, *names: str) -> list[Path]:
 @pytest.fixture
 def finished_run(workplace: Path) -> RunDirectory:
     """A run of two models that has ended well."""
-    reported = [*trained("EmotionRecognizer"), *trained("GroovePredictor", 8), RunEnded("finished")]
-    return make_run(
-        workplace / "runs", "2026-09-21-1000-calm-melody", ["EmotionRecognizer", "GroovePredictor"], reported
-    )
+    models = ["EmotionRecognizer", "GroovePredictor"]
+    reported = [*trained(models[0]), *trained(models[1], 8), RunEnded("finished")]
+    return make_run(workplace / "runs", "2026-09-21-1000-calm-melody", models, reported)
 
 
 @pytest.fixture
@@ -134,13 +122,8 @@ def live_run(workplace: Path) -> Iterator[RunDirectory]:
     Its heartbeat is of the future: nobody renews it, and on a busy machine a test may take longer than it is valid.
     """
     models = ["EmotionRecognizer", "GroovePredictor"]
-    folder = make_run(
-        workplace / "runs",
-        "2026-09-21-1100-brave-cadence",
-        models,
-        trained("EmotionRecognizer", 7, of=10),
-        created=BEGAN + 3600,
-    )
+    reported = trained("EmotionRecognizer", 7, of=10)
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", models, reported, BEGAN + 3600)
     lock = beating(folder)
     later = time.time() + 3600
     os.utime(folder.heartbeat, (later, later))

@@ -128,22 +128,19 @@ async def test_splits_labels_and_examples_fill_the_room(shown: Shown, chords: Pa
         assert shows(app, "Let it be · train, static") == (size == (200, 60))
 
 
-async def test_files_in_the_wrong_folder_are_named_with_the_missing_corpus(shown: Shown, workplace: Path) -> None:
-    (workplace / "datasets").mkdir(exist_ok=True)
+async def test_a_missing_corpus_says_how_to_get_it_and_which_files_are_in_the_wrong_folder(
+    shown: Shown, workplace: Path
+) -> None:
+    (workplace / "datasets").mkdir()
     (workplace / "datasets" / "x.mid").touch()
-    async with shown(size=WIDE) as (app, pilot):
-        await until(pilot, lambda: cells(app, "#corpora"))
-        await pilot.press("down")
-        await until(pilot, lambda: "x.mid is in no corpus's folder" in details(app, "#details"))
-
-
-async def test_a_missing_corpus_says_how_to_get_it(shown: Shown) -> None:
     async with shown() as (app, pilot):
         await until(pilot, lambda: column(app, "#corpora", 1)[0:1] == ["missing"])
         assert "DEAM_audio" in details(app, "#details")
         await pilot.press("p")
         assert isinstance(app.screen, Datasets)
         assert not app.screen._read_queue.current
+        await pilot.press("down")
+        await until(pilot, lambda: "x.mid is in no corpus's folder" in details(app, "#details"))
 
 
 async def test_a_corpus_is_downloaded_after_agreement_to_its_license(

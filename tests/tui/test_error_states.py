@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from textual.events import Resize
 from textual.geometry import Size
-from textual.widgets import Static
+from textual.widgets import Label, Static
 
 from kelly_core.corpora import CORPORA
 from kelly_core.data.dataset import CorpusReport
@@ -185,11 +185,12 @@ async def test_what_happened_since_is_reported(shown: Shown, workplace: Path) ->
         assert "brave-cadence died" in notice.message
 
 
-async def test_read_only_offers_no_change(shown: Shown, live_run: RunDirectory) -> None:
+async def test_read_only_is_marked_and_offers_no_change(shown: Shown, live_run: RunDirectory) -> None:
     async with shown("3", read_only=True) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Train)
         await until(pilot, lambda: screen.view is not None)
+        assert "read-only" in str(screen.query_one("#live", Label).content)
         await pilot.press("s", "p", "n", "R")
         assert app.screen is screen
         assert not live_run.control.exists()

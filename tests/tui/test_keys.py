@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual._compositor import Compositor
-from textual.widgets import Label, Static
+from textual.widgets import Static
 
 from kelly_core.runs.run_dir import RunDirectory, read_labels
 from kelly_tui.app import KellyApp
@@ -78,12 +78,6 @@ async def test_what_keys_that_arrive_together_change_is_drawn_once(
         await until(pilot, lambda: app.screen.query_one("#models", RecordTable).cursor_row == 3)
         await pilot.pause()
         assert 1 <= drawn <= 6
-
-
-async def test_a_read_only_session_is_marked(shown: Shown) -> None:
-    async with shown(read_only=True) as (app, pilot):
-        await pilot.pause()
-        assert "read-only" in str(app.screen.query_one("#live", Label).content)
 
 
 async def test_keys_of_the_settings_file_replace_those_of_actions(shown: Shown, workplace: Path) -> None:
