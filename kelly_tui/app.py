@@ -89,9 +89,7 @@ class KellyApp(DisplayApp):
             Binding(str(number), f"switch_mode('{name}')", name.title(), show=False, tooltip=f"Go to {name}")
             for number, name in enumerate(SCREENS, 1)
         ),
-        Binding(
-            "question_mark", "help", "Help", key_display="?", tooltip="Describe the focused part and list all keys"
-        ),
+        Binding("question_mark", "help", "Help", key_display="?", tooltip="Describe the focused part, and all keys"),
         Binding("ctrl+p,colon", "command_palette", "Palette", tooltip="Every action by name", show=False),
         Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),

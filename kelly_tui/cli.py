@@ -40,11 +40,7 @@ def _complete_theme(incomplete: str) -> list[str]:
 DemoOption = Annotated[bool, option(_SESSION_PANEL, "Start a training on generated data and show it.", "--demo")]
 ReadOnlyOption = Annotated[
     bool,
-    option(
-        _SESSION_PANEL,
-        "Watch only: start, control and write nothing, not even the state of the screens.",
-        "--read-only",
-    ),
+    option(_SESSION_PANEL, "Watch only: start, control and write nothing, not even the screens' state.", "--read-only"),
 ]
 ThemeOption = Annotated[
     str,

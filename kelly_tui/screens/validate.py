@@ -58,9 +58,7 @@ class Validate(ChartScreen):
         Binding("space", "mark", "Mark", tooltip="Mark up to two files to compare"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("f", "failed", "Failed", tooltip="Show only failed checks, or all"),
-        Binding(
-            "o", "folder", "Folder", tooltip="Exports of the next folder; of the marked model if one file is marked"
-        ),
+        Binding("o", "folder", "Folder", tooltip="Exports of the next folder; if one file is marked, of its model"),
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
 
